@@ -1,0 +1,81 @@
+"""What a state directory is made with; the hash of it is stored beside the state."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+
+__all__ = ["StateSettings", "Window"]
+
+#: A history entry keeps its visits as two 64-bit words, one bit for a bucket.
+MAX_BUCKETS = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The span of time inside which two events can meet.
+
+    bucket_ms: length of one bucket in milliseconds (default one day).
+    buckets:   how many buckets the window covers, the current one included; at most 128.
+    """
+
+    bucket_ms: int = 86_400_000
+    buckets: int = 90
+
+    def __post_init__(self) -> None:
+        """Refuse a window that the storage cannot hold; raises ValueError."""
+        if self.bucket_ms <= 0:
+            raise ValueError(f"bucket_ms must be positive, not {self.bucket_ms}")
+        if not 1 <= self.buckets <= MAX_BUCKETS:
+            raise ValueError(f"a window has 1 to {MAX_BUCKETS} buckets, not {self.buckets}")
+
+    def bucket(self, timestamp_ms: int) -> int:
+        """Bucket number of a timestamp. Never negative; raises ValueError before the epoch.
+
+        >>> Window().bucket(86_400_000)
+        1
+        """
+        if timestamp_ms < 0:
+            raise ValueError(f"timestamp {timestamp_ms} lies before the epoch")
+        return timestamp_ms // self.bucket_ms
+
+    def first_live(self, watermark: int) -> int:
+        """First bucket inside the window when `watermark` is the greatest bucket seen."""
+        return watermark - self.buckets + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateSettings:
+    """Settings that decide what the state is; two states compare only if these are equal.
+
+    window:         span of time of histories and co-interactions.
+    graph_kinds:    event kinds that make co-interactions (the paper's strong signal).
+    history_cap:    entries a history holds at most (ours; the papers have none).
+
+    Settings that only decide how it is kept:
+    write_buffer_bytes: RocksDB memtable size of one partition.
+    block_cache_bytes:  RocksDB block cache of one partition.
+    merge_after_runs:   adjacency runs of a bucket that are merged into one at a checkpoint.
+    """
+
+    window: Window = field(default_factory=Window)
+    graph_kinds: tuple[str, ...] = ("stream",)
+    history_cap: int = 512
+    write_buffer_bytes: int = 32 << 20
+    block_cache_bytes: int = 32 << 20
+    merge_after_runs: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse settings without meaning; raises ValueError."""
+        if self.history_cap < 1:
+            raise ValueError(f"history_cap must be at least 1, not {self.history_cap}")
+        if not self.graph_kinds:
+            raise ValueError("graph_kinds is empty: no event would make a co-interaction")
+
+    def fingerprint(self) -> str:
+        """Hash of the settings that decide what the state is, 16 hex digits."""
+        meaning = {
+            "window": asdict(self.window),
+            "graph_kinds": sorted(self.graph_kinds),
+            "history_cap": self.history_cap,
+        }
+        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,18 +1,30 @@
 """What a partition remembers: histories, windowed co-interactions, checkpoints; artifacts."""
 
 from state.artifacts import ArtifactStore, CorruptArtifact
+from state.checkpoint import CheckpointManifest, Checkpoints
 from state.co_interactions import CoInteractions
+from state.history import History
 from state.keys import item_key
-from state.merge import CATALOGUE_SCHEMA, MergedState
+from state.merge import CATALOGUE_SCHEMA, MergedState, merge_checkpoints
+from state.partition import Applied, EventColumns, Observations, PartitionState, WrongState
 from state.settings import StateSettings, Window
 
 __all__ = [
     "CATALOGUE_SCHEMA",
+    "Applied",
     "ArtifactStore",
+    "CheckpointManifest",
+    "Checkpoints",
     "CoInteractions",
     "CorruptArtifact",
+    "EventColumns",
+    "History",
     "MergedState",
+    "Observations",
+    "PartitionState",
     "StateSettings",
     "Window",
+    "WrongState",
     "item_key",
+    "merge_checkpoints",
 ]

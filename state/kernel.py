@@ -1,0 +1,341 @@
+"""The inner loop: events into histories and co-interaction deltas, over plain arrays.
+
+A history is a table of int64 rows, newest first (by time, ties by item key). One row:
+
+    ITEM     dense item number of this partition
+    TIME     ms UTC of the user's latest event of any kind on the item
+    STRONG   ms UTC of the latest graph-making event, or NONE
+    VISITS   bitmap of the buckets with an event: bit k of the two words is bucket(TIME) - k
+
+A capped history remembers exactly the events at or after its *threshold*, the (time, item key) of
+its last row once it is full. The threshold only grows, so what a full history forgets does not
+depend on the order in which events arrive (`docs/adr/0002-capped-histories.md`).
+"""
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+__all__ = [
+    "COLUMNS",
+    "ITEM",
+    "NONE",
+    "STRONG",
+    "TIME",
+    "VISITS",
+    "apply_events",
+    "fold_add",
+    "fold_rehash",
+    "live_rows",
+]
+
+ITEM, TIME, STRONG, VISITS = 0, 1, 2, 3
+COLUMNS = 5
+NONE = -1
+WORD = 64
+
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+U64 = npt.NDArray[np.uint64]
+Fold = tuple[U64, I32, I32, I64]
+
+
+@njit(cache=True, inline="always")
+def _slot(pair: np.uint64, bucket: np.int64, mask: np.uint64) -> np.uint64:
+    mixed = (pair ^ (np.uint64(bucket) * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(
+        0xBF58476D1CE4E5B9
+    )
+    return (mixed ^ (mixed >> np.uint64(29))) & mask
+
+
+@njit(cache=True)
+def fold_add(fold: Fold, bucket: int, a: int, b: int, delta: int) -> None:
+    """Add `delta` to the unordered pair (a, b) in `bucket`; the table must have a free slot."""
+    pairs, buckets, deltas, used = fold
+    low, high = (a, b) if a < b else (b, a)
+    pair = (np.uint64(low) << np.uint64(32)) | np.uint64(high)
+    mask = np.uint64(len(pairs) - 1)
+    slot = _slot(pair, bucket, mask)
+    while buckets[slot] != NONE:
+        if pairs[slot] == pair and buckets[slot] == bucket:
+            deltas[slot] += delta
+            return
+        slot = (slot + np.uint64(1)) & mask
+    pairs[slot] = pair
+    buckets[slot] = bucket
+    deltas[slot] = delta
+    used[0] += 1
+
+
+@njit(cache=True)
+def fold_rehash(source: Fold, target: Fold) -> None:
+    """Copy the nonzero deltas of one table into an empty, greater one."""
+    pairs, buckets, deltas, _ = source
+    for slot in range(len(pairs)):
+        if buckets[slot] != NONE and deltas[slot] != 0:
+            pair = pairs[slot]
+            fold_add(
+                target,
+                buckets[slot],
+                np.int64(pair >> np.uint64(32)),
+                np.int64(pair & np.uint64(0xFFFFFFFF)),
+                deltas[slot],
+            )
+
+
+@njit(cache=True, inline="always")
+def _older(time_a: int, key_a: np.uint64, time_b: int, key_b: np.uint64) -> bool:
+    return bool(time_a < time_b or (time_a == time_b and key_a < key_b))
+
+
+@njit(cache=True)
+def _move_strong(
+    rows: I64, length: int, at: int, new: int, bucket_ms: int, first_live: int, fold: Fold
+) -> None:
+    """Set the graph-making time of row `at` and write what that changes of the user's pairs."""
+    old = rows[at, STRONG]
+    rows[at, STRONG] = new
+    was = old // bucket_ms if old != NONE else NONE
+    now = new // bucket_ms if new != NONE else NONE
+    if was == now:
+        return
+    item = rows[at, ITEM]
+    if was >= first_live:
+        fold_add(fold, was, item, item, -1)
+    if now >= first_live:
+        fold_add(fold, now, item, item, 1)
+    for other in range(length):
+        if other == at or rows[other, STRONG] == NONE:
+            continue
+        theirs = rows[other, STRONG] // bucket_ms
+        if theirs < first_live:
+            continue
+        before = min(was, theirs) if was != NONE else NONE
+        after = min(now, theirs) if now != NONE else NONE
+        if before == after:
+            continue
+        if before >= first_live:
+            fold_add(fold, before, item, rows[other, ITEM], -1)
+        if after >= first_live:
+            fold_add(fold, after, item, rows[other, ITEM], 1)
+
+
+@njit(cache=True)
+def _shift_visits(rows: I64, at: int, by: int) -> None:
+    """Age the bitmap by `by` buckets."""
+    low, high = np.uint64(rows[at, VISITS]), np.uint64(rows[at, VISITS + 1])
+    if by >= 2 * WORD:
+        low, high = np.uint64(0), np.uint64(0)
+    elif by >= WORD:
+        low, high = np.uint64(0), low << np.uint64(by - WORD)
+    elif by > 0:
+        high = (high << np.uint64(by)) | (low >> np.uint64(WORD - by))
+        low = low << np.uint64(by)
+    rows[at, VISITS] = np.int64(low)
+    rows[at, VISITS + 1] = np.int64(high)
+
+
+@njit(cache=True)
+def _mark_visit(rows: I64, at: int, back: int) -> None:
+    """Set the bit `back` buckets before the row's latest bucket."""
+    if back < WORD:
+        rows[at, VISITS] = np.int64(np.uint64(rows[at, VISITS]) | (np.uint64(1) << np.uint64(back)))
+    elif back < 2 * WORD:
+        rows[at, VISITS + 1] = np.int64(
+            np.uint64(rows[at, VISITS + 1]) | (np.uint64(1) << np.uint64(back - WORD))
+        )
+
+
+@njit(cache=True)
+def _forget_below(
+    rows: I64, length: int, keys: U64, bucket_ms: int, first_live: int, fold: Fold
+) -> None:
+    """Take back graph-making events that lie below the threshold of a full history."""
+    time, key = rows[length - 1, TIME], keys[rows[length - 1, ITEM]]
+    for at in range(length):
+        strong = rows[at, STRONG]
+        if strong != NONE and _older(strong, keys[rows[at, ITEM]], time, key):
+            _move_strong(rows, length, at, NONE, bucket_ms, first_live, fold)
+
+
+@njit(cache=True)
+def _apply_one(
+    rows: I64,
+    length: int,
+    item: int,
+    time: int,
+    strong: bool,
+    keys: U64,
+    bucket_ms: int,
+    first_live: int,
+    cap: int,
+    fold: Fold,
+) -> int:
+    """Apply one event to one history with room for one more row; returns the new length."""
+    # Rows that left the window hold nothing that a later event could need.
+    while length > 0 and rows[length - 1, TIME] // bucket_ms < first_live:
+        length -= 1
+    key = keys[item]
+    full = length >= cap
+    threshold_time, threshold_item = rows[length - 1, TIME], rows[length - 1, ITEM]
+    if full and _older(time, key, threshold_time, keys[threshold_item]):
+        return length
+
+    at = 0
+    while at < length and rows[at, ITEM] != item:
+        at += 1
+    if at == length:
+        rows[at, ITEM] = item
+        rows[at, TIME] = time
+        rows[at, STRONG] = NONE
+        rows[at, VISITS] = 1
+        rows[at, VISITS + 1] = 0
+        length += 1
+    else:
+        bucket, latest = time // bucket_ms, rows[at, TIME] // bucket_ms
+        if bucket > latest:
+            _shift_visits(rows, at, bucket - latest)
+            _mark_visit(rows, at, 0)
+        else:
+            _mark_visit(rows, at, latest - bucket)
+        rows[at, TIME] = max(rows[at, TIME], time)
+    if strong and time > rows[at, STRONG]:
+        _move_strong(rows, length, at, time, bucket_ms, first_live, fold)
+
+    # Keep the rows newest first: only this row may have moved, and only forwards.
+    moved = rows[at].copy()
+    while at > 0 and _older(rows[at - 1, TIME], keys[rows[at - 1, ITEM]], moved[TIME], key):
+        rows[at] = rows[at - 1]
+        at -= 1
+    rows[at] = moved
+
+    if length > cap:
+        _move_strong(rows, length, length - 1, NONE, bucket_ms, first_live, fold)
+        length -= 1
+    if length == cap and (
+        not full
+        or rows[length - 1, TIME] != threshold_time
+        or rows[length - 1, ITEM] != threshold_item
+    ):
+        _forget_below(rows, length, keys, bucket_ms, first_live, fold)
+    return length
+
+
+@njit(cache=True, inline="always")
+def _most_deltas(rows: I64, length: int, cap: int) -> int:
+    """Deltas that one event can write at most: its own move, an eviction, what is forgotten."""
+    moves = 2
+    if length + 1 >= cap:
+        for at in range(length):
+            moves += rows[at, STRONG] != NONE and rows[at, STRONG] != rows[at, TIME]
+    return moves * (2 * cap + 2)
+
+
+@njit(cache=True)
+def apply_events(
+    begin: int,
+    rows: I64,
+    starts: I64,
+    lengths: I64,
+    user: I64,
+    item: I64,
+    time: I64,
+    strong: npt.NDArray[np.bool_],
+    keys: U64,
+    bucket_ms: int,
+    window: int,
+    cap: int,
+    watermark: I64,
+    fold: Fold,
+    too_old: npt.NDArray[np.bool_],
+    wanted: npt.NDArray[np.bool_],
+    seen_starts: I64,
+    seen_item: I64,
+    seen_time: I64,
+    seen_strong: npt.NDArray[np.bool_],
+    seen_cap: int,
+    repeat: npt.NDArray[np.bool_],
+) -> int:
+    """Apply events `begin`.. in order; returns the event to go on with, n when all are applied.
+
+    It stops early, between two events, when the fold table could overflow in the next one.
+
+    rows [r, COLUMNS]: histories of the batch's users, user u at `starts[u]` with `lengths[u]` rows
+        and room for as many more as it has events, in place.
+    user, item, time, strong [n]: events in offset order; `keys[item]` is the item's 64-bit key.
+    watermark [1], too_old [n]: out; events at or below watermark - window change nothing.
+    wanted [n]: events whose history *before* the event is copied to seen_*, newest first, at most
+        `seen_cap` rows, never a row later than the event; `seen_starts[n + 1]`, `repeat[n]` out.
+    """
+    pairs, _, _, used = fold
+    n = len(user)
+    for e in range(begin, n):
+        u = user[e]
+        mine = rows[starts[u] :]
+        if used[0] + _most_deltas(mine, lengths[u], cap) > len(pairs) // 4 * 3:
+            return e
+        seen = seen_starts[e]
+        bucket = time[e] // bucket_ms
+        if bucket <= watermark[0] - window:
+            too_old[e] = True
+            seen_starts[e + 1] = seen
+            continue
+        watermark[0] = max(watermark[0], bucket)
+        first_live = watermark[0] - window + 1
+        if wanted[e]:
+            for at in range(lengths[u]):
+                if mine[at, ITEM] == item[e]:
+                    repeat[e] = mine[at, TIME] // bucket_ms >= first_live
+                if mine[at, TIME] // bucket_ms < first_live:
+                    break
+                if mine[at, TIME] <= time[e] and seen - seen_starts[e] < seen_cap:
+                    seen_item[seen] = mine[at, ITEM]
+                    seen_time[seen] = mine[at, TIME]
+                    seen_strong[seen] = mine[at, STRONG] != NONE
+                    seen += 1
+        seen_starts[e + 1] = seen
+        lengths[u] = _apply_one(
+            mine,
+            lengths[u],
+            item[e],
+            time[e],
+            strong[e],
+            keys,
+            bucket_ms,
+            first_live,
+            cap,
+            fold,
+        )
+    return n
+
+
+@njit(cache=True)
+def live_rows(rows: I64, bucket_ms: int, first_live: int, cap: int) -> I64:
+    """The history as it is defined, whatever was purged lazily: [m, COLUMNS].
+
+    Rows outside of the window are left out; graph-making times and visits outside of the window
+    or below the threshold are cleared; the bucket of TIME and of STRONG always counts as a visit.
+    """
+    length = 0
+    while length < len(rows) and rows[length, TIME] // bucket_ms >= first_live:
+        length += 1
+    live = rows[:length].copy()
+    oldest = first_live
+    if length >= cap:
+        oldest = max(oldest, live[length - 1, TIME] // bucket_ms + 1)
+    for at in range(length):
+        latest = live[at, TIME] // bucket_ms
+        # Bits of older buckets than `oldest` lie at or behind this position.
+        keep = max(latest - oldest + 1, 0)
+        low, high = np.uint64(live[at, VISITS]), np.uint64(live[at, VISITS + 1])
+        if keep < WORD:
+            low, high = low & ((np.uint64(1) << np.uint64(keep)) - np.uint64(1)), np.uint64(0)
+        elif keep < 2 * WORD:
+            high = high & ((np.uint64(1) << np.uint64(keep - WORD)) - np.uint64(1))
+        live[at, VISITS], live[at, VISITS + 1] = np.int64(low), np.int64(high)
+        _mark_visit(live, at, 0)
+        if live[at, STRONG] // bucket_ms < first_live:
+            live[at, STRONG] = NONE
+        if live[at, STRONG] != NONE:
+            _mark_visit(live, at, latest - live[at, STRONG] // bucket_ms)
+    return live

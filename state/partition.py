@@ -1,0 +1,446 @@
+"""The state of one partition: what its events made of histories and co-interactions."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from rocksdict import Rdict, WriteBatch
+
+from state import adjacency, database
+from state.adjacency import Deltas
+from state.co_interactions import CoInteractions
+from state.history import History
+from state.items import ItemNumbers
+from state.kernel import COLUMNS, I64, apply_events, fold_rehash
+from state.settings import StateSettings
+
+__all__ = ["Applied", "EventColumns", "Observations", "PartitionState", "WrongState"]
+
+FORMAT = 1
+FOLD_SLOTS = 1 << 18
+
+Bools = npt.NDArray[np.bool_]
+
+
+class WrongState(Exception):
+    """A state directory belongs to other settings, another partition or another format."""
+
+
+class EventColumns(Protocol):
+    """Events of one batch as columns, one row an event, offsets ascending."""
+
+    user_id: Sequence[str]
+    item_type: Sequence[str]
+    item_id: Sequence[str]
+    kind: Sequence[str]
+    timestamp: I64
+    offset: I64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Histories as they were before chosen events, for training without the future.
+
+    row:         int64 [m], rows of the batch that were observed.
+    repeat:      bool [m], whether the user had the item inside the window.
+    indptr:      int64 [m + 1], entries of observation i are indptr[i]:indptr[i + 1].
+    item_keys:   uint64 [t], newest first.
+    time:        int64 [t], ms UTC, never later than the event.
+    strong:      bool [t], whether the entry has a graph-making event.
+    """
+
+    row: I64
+    repeat: Bools
+    indptr: I64
+    item_keys: npt.NDArray[np.uint64]
+    time: I64
+    strong: Bools
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What a batch did.
+
+    applied: events that are in the state now (or were already: duplicates change nothing).
+    too_old: int64, rows of the batch that lie behind the window and changed nothing.
+    skipped: rows below the applied offset, seen before.
+    users:   users of the applied events, each once, in order of first event.
+    """
+
+    applied: int
+    too_old: I64
+    skipped: int
+    users: list[str]
+    observations: Observations
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    """The record that makes a commit: written in the same batch as the state it belongs to."""
+
+    format: int
+    fingerprint: str
+    partition: int
+    positions: dict[str, int] = {}
+    watermark: int = -1
+    items: int = 0
+    run: int = 0
+    runs: dict[int, int] = {}
+
+
+class PartitionState:
+    """Histories, windowed co-interactions and applied offsets of one partition, in one RocksDB.
+
+    Guaranteed: what is committed is a pure function of the records below `position(topic)` of each
+    topic. `commit` writes state and positions in one batch; a process that dies between two
+    commits goes on from the earlier one. Reads see applied events at once, committed or not.
+
+    Never happens: a record applied twice (rows below the position are skipped), a history read
+    while it is half written. Not thread-safe: one owner.
+    """
+
+    def __init__(self, folder: Path, partition: int, settings: StateSettings) -> None:
+        """Open the state in `folder`, made when missing; raises WrongState if it is another's."""
+        self.folder = folder
+        self.partition = partition
+        self.settings = settings
+        folder.mkdir(parents=True, exist_ok=True)
+        self._database: Rdict = database.open_database(folder, settings)
+        self._meta = read_meta(self._database) or _Meta(FORMAT, settings.fingerprint(), partition)
+        try:
+            check_meta(self._meta, partition, settings, folder)
+        except WrongState:
+            self._database.close()
+            raise
+        self._positions = dict(self._meta.positions)
+        self._watermark = np.array([self._meta.watermark], np.int64)
+        self._items = ItemNumbers.read(self._database)
+        self._histories: dict[str, bytes] = {}
+        self._records: dict[bytes, bytes | None] = {}
+        self._fold = adjacency.empty_fold(FOLD_SLOTS)
+
+    # Positions
+
+    def position(self, topic: str) -> int | None:
+        """Next offset to read of a topic; None if nothing of it was applied yet."""
+        return self._positions.get(topic)
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """Next offset to read of every topic that was applied, uncommitted records included."""
+        return dict(self._positions)
+
+    @property
+    def committed(self) -> dict[str, int]:
+        """Next offset to read of every topic, as of the last commit."""
+        return dict(self._meta.positions)
+
+    @property
+    def watermark(self) -> int:
+        """Greatest bucket seen, -1 before the first event."""
+        return int(self._watermark[0])
+
+    @property
+    def pending(self) -> int:
+        """Distinct co-interaction deltas that wait for the next commit."""
+        return int(self._fold[3][0])
+
+    # Writing
+
+    def apply_events(
+        self,
+        topic: str,
+        events: EventColumns,
+        next_offset: int,
+        *,
+        wanted: Callable[[I64], Bools] | None = None,
+        observe: int = 0,
+    ) -> Applied:
+        """Apply a batch of events of one topic, in offset order.
+
+        next_offset: offset behind the last record of the batch, bad records included.
+        wanted:      chooses, from the offsets of the rows, those to observe (default none).
+        observe:     history entries that an observation holds at most.
+        """
+        position = self._positions.get(topic, 0)
+        first = int(np.searchsorted(events.offset, position))
+        n = len(events.offset) - first
+        chosen = np.zeros(n, bool) if wanted is None else wanted(events.offset[first:])
+        numbers = {user: at for at, user in enumerate(dict.fromkeys(events.user_id[first:]))}
+        user = np.fromiter(map(numbers.__getitem__, events.user_id[first:]), np.int64, n)
+        item = self._items.numbers(events.item_type[first:], events.item_id[first:])
+        graph = frozenset(self.settings.graph_kinds)
+        strong = np.fromiter((k in graph for k in events.kind[first:]), bool, n)
+        rows, starts, lengths = self._workspace(list(numbers), np.bincount(user, minlength=0))
+
+        too_old, repeat = np.zeros(n, bool), np.zeros(n, bool)
+        seen_starts = np.zeros(n + 1, np.int64)
+        room = int(chosen.sum()) * observe
+        seen_item, seen_time = np.zeros(room, np.int64), np.zeros(room, np.int64)
+        seen_strong = np.zeros(room, bool)
+        window, begin = self.settings.window, 0
+        while begin < n:
+            begin = apply_events(
+                begin, rows, starts, lengths, user, item,
+                events.timestamp[first:], strong, self._items.keys, window.bucket_ms,
+                window.buckets, self.settings.history_cap, self._watermark, self._fold,
+                too_old, chosen, seen_starts, seen_item, seen_time, seen_strong, observe, repeat,
+            )  # fmt: skip
+            if begin < n:
+                self._grow_fold()
+        self._keep(list(numbers), rows, starts, lengths)
+        self._positions[topic] = max(position, next_offset)
+        seen = int(seen_starts[-1])
+        row = np.flatnonzero(chosen & ~too_old)
+        return Applied(
+            applied=n - int(too_old.sum()),
+            too_old=np.flatnonzero(too_old) + first,
+            skipped=first,
+            users=list(numbers),
+            observations=Observations(
+                row=row + first,
+                repeat=repeat[row],
+                indptr=np.append(seen_starts[row], seen),
+                item_keys=self._items.keys[seen_item[:seen]],
+                time=seen_time[:seen],
+                strong=seen_strong[:seen],
+            ),
+        )
+
+    def apply_users(
+        self, topic: str, records: Iterable[tuple[int, str, bytes | None]], next_offset: int
+    ) -> None:
+        """Keep the latest attributes of users: (offset, user_id, JSON object or None)."""
+        self._apply_records(
+            topic, ((o, database.USERS + u.encode(), v) for o, u, v in records), next_offset
+        )
+
+    def apply_items(
+        self, topic: str, records: Iterable[tuple[int, bytes, bytes | None]], next_offset: int
+    ) -> None:
+        """Keep the latest catalogue entries: (offset, key, JSON object or None if deleted)."""
+        self._apply_records(
+            topic, ((o, database.CATALOGUE + k, v) for o, k, v in records), next_offset
+        )
+
+    def commit(self) -> dict[str, int]:
+        """Write everything applied so far, with its positions, in one batch; returns these."""
+        batch = WriteBatch(raw_mode=True)
+        first_live = max(self.settings.window.first_live(self.watermark), 0)
+        expired = {b for b in self._meta.runs if b < first_live}
+        if expired:
+            batch.delete_range(
+                adjacency.bucket_prefix(min(expired)), adjacency.bucket_prefix(first_live)
+            )
+        runs = {b: n for b, n in self._meta.runs.items() if b >= first_live}
+        run = self._meta.run + 1
+        touched = set()
+        for bucket, block, value in Deltas.of_fold(self._fold, first_live).runs():
+            batch.put(adjacency.run_key(bucket, block, run), value)
+            touched.add(bucket)
+        for bucket in touched:
+            runs[bucket] = runs.get(bucket, 0) + 1
+        for user, rows in self._histories.items():
+            batch.put(database.HISTORY + user.encode(), rows)
+        for key, record in self._records.items():
+            if record is None:
+                batch.delete(key)
+            else:
+                batch.put(key, record)
+        for number, row in self._items.take_new():
+            batch.put(database.item_row_key(number), row)
+        meta = _Meta(
+            format=FORMAT,
+            fingerprint=self.settings.fingerprint(),
+            partition=self.partition,
+            positions=dict(self._positions),
+            watermark=self.watermark,
+            items=len(self._items),
+            run=run,
+            runs=runs,
+        )
+        self._write(batch, meta)
+        self._histories.clear()
+        self._records.clear()
+        self._fold = adjacency.empty_fold(FOLD_SLOTS)
+        return self.committed
+
+    def merge_runs(self) -> int:
+        """Merge the runs of buckets that have many; returns how many buckets were merged."""
+        crowded = [b for b, n in self._meta.runs.items() if n >= self.settings.merge_after_runs]
+        for bucket in crowded:
+            batch = WriteBatch(raw_mode=True)
+            blocks: dict[bytes, list[bytes]] = {}
+            first = adjacency.bucket_prefix(bucket)
+            block_prefix = len(adjacency.block_prefix(0, 0))
+            for key, value in database.scan(
+                self._database, first, adjacency.bucket_prefix(bucket + 1)
+            ):
+                blocks.setdefault(key[:block_prefix], []).append(value)
+                batch.delete(key)
+            run = self._meta.run + 1
+            for prefix, values in blocks.items():
+                merged = adjacency.merge_runs(values)
+                if merged:
+                    batch.put(prefix + run.to_bytes(8, "big"), merged)
+            self._write(batch, msgspec.structs.replace(
+                self._meta, run=run, runs={**self._meta.runs, bucket: 1}
+            ))  # fmt: skip
+        return len(crowded)
+
+    def close(self) -> None:
+        """Close the database; what was not committed is gone and will be read again."""
+        self._database.close()
+
+    # Reading
+
+    def history(self, user_id: str) -> History:
+        """History of a user as of now, events that wait for a commit included."""
+        stored = self._rows(user_id)
+        if not stored:
+            return History.empty()
+        return History.of_rows(
+            np.frombuffer(stored, np.int64), self._items.keys, self.settings, self.watermark
+        )
+
+    def user(self, user_id: str) -> Mapping[str, Any]:
+        """Attributes of a user as they were sent; empty if there are none."""
+        key = database.USERS + user_id.encode()
+        stored = self._records[key] if key in self._records else self._database.get(key)
+        return msgspec.json.decode(stored, type=dict[str, Any]) if stored else {}
+
+    def neighbours(self, item_type: str, item_id: str) -> Iterator[tuple[int, int]]:
+        """(item key, users) of the items that this partition's users had together with one.
+
+        Committed state only. The item itself comes along, with the number of its users.
+        """
+        number = self._items.find(item_type, item_id)
+        if number is None:
+            return iter(())
+        totals: dict[int, int] = {}
+        block = number >> adjacency.BLOCK_BITS
+        for bucket in self._meta.runs:
+            for _, value in database.scan(
+                self._database,
+                adjacency.block_prefix(bucket, block),
+                adjacency.block_prefix(bucket, block + 1),
+            ):
+                item, neighbour, delta = adjacency.unpack_run(value)
+                mine = item == number
+                for other, change in zip(neighbour[mine], delta[mine], strict=True):
+                    totals[int(other)] = totals.get(int(other), 0) + int(change)
+        return ((int(self._items.keys[o]), c) for o, c in totals.items() if c)
+
+    def co_interactions(self) -> CoInteractions:
+        """Counts over this partition's users; committed state only."""
+        return read_co_interactions(self._database, self._items, self.settings, self.watermark)
+
+    # Inside
+
+    @property
+    def database(self) -> Rdict:
+        """The open database, for checkpoints."""
+        return self._database
+
+    @property
+    def items(self) -> ItemNumbers:
+        """Items this partition has seen."""
+        return self._items
+
+    def _rows(self, user_id: str) -> bytes:
+        pending = self._histories.get(user_id)
+        if pending is not None:
+            return pending
+        stored: bytes | None = self._database.get(database.HISTORY + user_id.encode())
+        return stored or b""
+
+    def _workspace(self, users: list[str], events: I64) -> tuple[I64, I64, I64]:
+        """Histories of users in one array, each with room for the rows its events may add."""
+        stored = [self._rows(user) for user in users]
+        row_bytes = 8 * COLUMNS
+        lengths = np.fromiter((len(s) // row_bytes for s in stored), np.int64, len(stored))
+        room = np.minimum(lengths + events, self.settings.history_cap + 1)
+        starts = np.zeros(len(stored) + 1, np.int64)
+        np.cumsum(room, out=starts[1:])
+        rows = np.zeros((int(starts[-1]), COLUMNS), np.int64)
+        packed = np.frombuffer(b"".join(stored), np.int64).reshape(-1, COLUMNS)
+        if len(packed):
+            shift = np.repeat(starts[:-1] - (np.cumsum(lengths) - lengths), lengths)
+            rows[np.arange(len(packed)) + shift] = packed
+        return rows, starts[:-1], lengths
+
+    def _keep(self, users: list[str], rows: I64, starts: I64, lengths: I64) -> None:
+        packed, row_bytes = rows.tobytes(), 8 * COLUMNS
+        begins, ends = starts * row_bytes, (starts + lengths) * row_bytes
+        for user, begin, end in zip(users, begins.tolist(), ends.tolist(), strict=True):
+            self._histories[user] = packed[begin:end]
+
+    def _apply_records(
+        self, topic: str, records: Iterable[tuple[int, bytes, bytes | None]], next_offset: int
+    ) -> None:
+        position = self._positions.get(topic, 0)
+        for offset, key, value in records:
+            if offset >= position:
+                self._records[key] = value
+        self._positions[topic] = max(position, next_offset)
+
+    def _grow_fold(self) -> None:
+        greater = adjacency.empty_fold(2 * len(self._fold[0]))
+        fold_rehash(self._fold, greater)
+        self._fold = greater
+
+    def _write(self, batch: WriteBatch, meta: _Meta) -> None:
+        batch.put(database.META, msgspec.json.encode(meta))
+        self._database.write(batch)
+        self._meta = meta
+
+
+def read_meta(source: Rdict) -> _Meta | None:
+    """The commit record of a database; None if it has none yet."""
+    stored = source.get(database.META)
+    return msgspec.json.decode(stored, type=_Meta) if stored else None
+
+
+def check_meta(meta: _Meta, partition: int, settings: StateSettings, folder: Path) -> None:
+    """Raise WrongState unless the state was made as it is about to be used."""
+    if meta.format != FORMAT:
+        raise WrongState(f"{folder} has state format {meta.format}; this version reads {FORMAT}")
+    if meta.fingerprint != settings.fingerprint():
+        raise WrongState(
+            f"{folder} was made with other settings (window, graph_kinds or history_cap): "
+            f"{meta.fingerprint}, not {settings.fingerprint()}. Use those, or another directory."
+        )
+    if meta.partition != partition:
+        raise WrongState(f"{folder} holds partition {meta.partition}, not {partition}")
+
+
+def read_co_interactions(
+    source: Rdict, items: ItemNumbers, settings: StateSettings, watermark: int
+) -> CoInteractions:
+    """Sum the adjacency runs of a database over the window that ends at `watermark`."""
+    first = max(settings.window.first_live(watermark), 0)
+    parts = [
+        adjacency.unpack_run(value)
+        for _, value in database.scan(
+            source, adjacency.bucket_prefix(first), database.after(adjacency.PREFIX)
+        )
+    ]
+    if not parts:
+        return CoInteractions.sum([])
+    item, neighbour = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
+    delta = np.concatenate([p[2] for p in parts])
+    # Both directions are stored; one is enough here.
+    once = item <= neighbour
+    pair = (item[once].astype(np.uint64) << np.uint64(32)) | neighbour[once]
+    unique, where = np.unique(pair, return_inverse=True)
+    total = np.bincount(where, delta[once], len(unique)).astype(np.int64)
+    kept = total != 0
+    keys = items.keys
+    return CoInteractions.from_pairs(
+        keys[(unique[kept] >> np.uint64(32)).astype(np.int64)],
+        keys[(unique[kept] & np.uint64(0xFFFFFFFF)).astype(np.int64)],
+        total[kept],
+    )

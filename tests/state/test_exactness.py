@@ -1,0 +1,159 @@
+"""Streaming state equals its definition, whatever the order, the cuts and the duplicates."""
+
+import random
+
+import numpy as np
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from state import CoInteractions, PartitionState, StateSettings
+from state.dump import dump
+from tests.state.streams_of_events import (
+    Columns,
+    Event,
+    defined_state,
+    settings_of_state,
+    streams,
+)
+
+cuts = st.lists(st.integers(0, 60), max_size=6)
+many = settings(max_examples=300, deadline=None)
+
+
+def feed(state: PartitionState, stream: list[Event], at: list[int], topic: str = "events") -> None:
+    """Apply a stream in batches that end at `at`; commit behind every second one."""
+    edges = sorted({0, len(stream), *(a for a in at if a < len(stream))})
+    for number, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
+        state.apply_events(topic, Columns(stream[begin:end], begin), end)
+        if number % 2:
+            state.commit()
+
+
+@many
+@given(streams, settings_of_state, cuts)
+def test_state_equals_its_definition(fresh_state, stream, setting, at):
+    with fresh_state(setting) as state:
+        feed(state, stream, at)
+        assert dump(state).differences(defined_state(stream, setting)) == []
+
+
+@many
+@given(streams, settings_of_state, cuts, st.randoms(use_true_random=False))
+def test_order_and_duplicates_change_nothing(fresh_state, stream, setting, at, chance):
+    repeated = stream + chance.choices(stream, k=len(stream) // 2) if stream else []
+    chance.shuffle(repeated)
+    with fresh_state(setting) as state, fresh_state(setting) as other:
+        feed(state, stream, at)
+        feed(other, repeated, at)
+        assert dump(state).differences(dump(other)) == []
+
+
+@many
+@given(streams, settings_of_state, cuts)
+def test_counts_equal_the_matrix_product(fresh_state, stream, setting, at):
+    with fresh_state(setting) as state:
+        feed(state, stream, at)
+        state.commit()
+        counts = state.co_interactions()
+        rows, columns = [], []
+        for row, user in enumerate(sorted({e.user for e in stream})):
+            history = state.history(user)
+            keys = history.item_keys[history.strong]
+            rows += [row] * len(keys)
+            columns += keys.tolist()
+    keys, numbers = np.unique(np.array(columns, np.uint64), return_inverse=True)
+    H = sp.csr_array((np.ones(len(rows), int), (rows, numbers)), shape=(3, len(keys)))
+    oracle = sp.triu(H.T @ H).toarray()
+    assert counts.item_keys.tolist() == keys.tolist()
+    found = np.zeros_like(oracle)
+    found[counts.left, counts.right] = counts.count
+    assert (found == oracle).all()
+
+
+@many
+@given(streams, settings_of_state)
+def test_the_sum_over_partitions_is_one_partition(fresh_state, stream, setting):
+    split = [[e for e in stream if e.user == "ann"], [e for e in stream if e.user != "ann"]]
+    with fresh_state(setting) as one, fresh_state(setting) as ann, fresh_state(setting) as rest:
+        feed(one, stream, [])
+        parts = []
+        for state, events in zip((ann, rest), split, strict=True):
+            # Partitions expire by the common watermark when they are merged.
+            feed(state, [*events, *stream[-1:]][: len(events)], [])
+            state.commit()
+            parts.append(state)
+        watermark = max((p.watermark for p in parts), default=-1)
+        one.commit()
+        from state.partition import read_co_interactions  # noqa: PLC0415
+
+        summed = CoInteractions.sum(
+            [read_co_interactions(p.database, p.items, setting, watermark) for p in parts]
+        )
+        expected = one.co_interactions()
+    assert summed.item_keys.tolist() == expected.item_keys.tolist()
+    assert summed.left.tolist() == expected.left.tolist()
+    assert summed.right.tolist() == expected.right.tolist()
+    assert summed.count.tolist() == expected.count.tolist()
+
+
+@many
+@given(streams, streams, settings_of_state, st.randoms(use_true_random=False))
+def test_two_topics_in_any_interleaving_give_one_state(
+    fresh_state, first, second, setting, chance
+):
+    with fresh_state(setting) as state, fresh_state(setting) as other:
+        feed(state, first, [], "a")
+        feed(state, second, [], "b")
+        turns = ["a"] * len(first) + ["b"] * len(second)
+        chance.shuffle(turns)
+        at = {"a": 0, "b": 0}
+        for topic in turns:
+            stream, offset = {"a": first, "b": second}[topic], at[topic]
+            other.apply_events(topic, Columns(stream[offset : offset + 1], offset), offset + 1)
+            at[topic] += 1
+        assert dump(state).differences(dump(other)) == []
+        assert state.positions == {
+            topic: n for topic, n in (("a", len(first)), ("b", len(second))) if n
+        }
+
+
+@settings(max_examples=100, deadline=None)
+@given(streams, settings_of_state, cuts)
+def test_merging_runs_changes_nothing(fresh_state, stream, setting, at):
+    merged = StateSettings(
+        window=setting.window, history_cap=setting.history_cap, merge_after_runs=1
+    )
+    with fresh_state(setting) as state, fresh_state(merged) as other:
+        feed(state, stream, at)
+        for event_at in range(len(stream)):
+            other.apply_events("events", Columns(stream[event_at:][:1], event_at), event_at + 1)
+            other.commit()
+            if event_at % 5 == 0:
+                other.merge_runs()
+        other.merge_runs()
+        assert dump(state).differences(dump(other)) == []
+
+
+def test_a_crowded_history_grows_the_fold_table(fresh_state):
+    """More deltas than the table holds: it grows between two events, and nothing is lost."""
+    chance = random.Random(5)
+    items = [f"i{n}" for n in range(700)]
+    stream = [
+        Event(user, item, kind, chance.randrange(12_000))
+        for user in ("ann", "bob")
+        for item in items
+        for kind in ("stream", "follow")
+    ]
+    chance.shuffle(stream)
+    setting = StateSettings(window=settings_window(), history_cap=512)
+    with fresh_state(setting) as state:
+        feed(state, stream, [])
+        assert dump(state).differences(defined_state(stream, setting)) == []
+
+
+def settings_window():
+    """Twelve buckets of a second."""
+    from state import Window  # noqa: PLC0415
+
+    return Window(bucket_ms=1_000, buckets=12)

@@ -73,6 +73,16 @@ def empty_fold(slots: int) -> Fold:
     )
 
 
+def cleared(fold: Fold, slots: int) -> Fold:
+    """An empty table of `slots`; the memory of `fold` is used again unless it has grown."""
+    if len(fold[0]) != slots:
+        return empty_fold(slots)
+    if fold[3][0]:
+        fold[1].fill(NONE)
+        fold[3].fill(0)
+    return fold
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deltas:
     """Deltas of pairs, each unordered pair once, low <= high (dense item numbers)."""

@@ -61,9 +61,7 @@ def dump(state: PartitionState) -> Dump:
             histories[user] = entries
     pairs: dict[tuple[int, int, int], int] = {}
     first = max(state.settings.window.first_live(state.watermark), 0)
-    runs = database.scan(
-        source, adjacency.bucket_prefix(first), database.after(adjacency.PREFIX)
-    )
+    runs = database.scan(source, adjacency.bucket_prefix(first), database.after(adjacency.PREFIX))
     for run_key, value in runs:
         bucket = adjacency.bucket_of(run_key)
         for item, neighbour, delta in zip(

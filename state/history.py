@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from state.kernel import COLUMNS, ITEM, NONE, STRONG, TIME, VISITS, I64, U64, live_rows
+from state.kernel import COLUMNS, I64, ITEM, NONE, STRONG, TIME, U64, VISITS, live_rows
 from state.settings import StateSettings
 
 __all__ = ["History"]

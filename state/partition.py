@@ -21,7 +21,6 @@ from state.settings import StateSettings
 __all__ = ["Applied", "EventColumns", "Observations", "PartitionState", "WrongState"]
 
 FORMAT = 1
-FOLD_SLOTS = 1 << 18
 
 Bools = npt.NDArray[np.bool_]
 
@@ -120,7 +119,7 @@ class PartitionState:
         self._items = ItemNumbers.read(self._database)
         self._histories: dict[str, bytes] = {}
         self._records: dict[bytes, bytes | None] = {}
-        self._fold = adjacency.empty_fold(FOLD_SLOTS)
+        self._fold = adjacency.empty_fold(settings.fold_slots)
 
     # Positions
 
@@ -265,7 +264,7 @@ class PartitionState:
         self._write(batch, meta)
         self._histories.clear()
         self._records.clear()
-        self._fold = adjacency.empty_fold(FOLD_SLOTS)
+        self._fold = adjacency.cleared(self._fold, self.settings.fold_slots)
         return self.committed
 
     def merge_runs(self) -> int:

@@ -52,7 +52,7 @@ events = st.builds(
 streams = st.lists(events, max_size=60)
 settings_of_state = st.builds(
     lambda buckets, cap: StateSettings(
-        window=Window(bucket_ms=BUCKET, buckets=buckets), history_cap=cap
+        window=Window(bucket_ms=BUCKET, buckets=buckets), history_cap=cap, fold_slots=1 << 12
     ),
     st.integers(1, 14),
     st.sampled_from([1, 2, 3, 5, 512]),
@@ -79,18 +79,14 @@ def defined_state(stream: list[Event], settings: StateSettings) -> Dump:
         threshold = (latest[kept[-1]], kept[-1]) if full else (-1, 0)
         entries, strong_bucket = [], {}
         for key in kept:
-            remembered = [
-                e for e in theirs if e.key == key and (e.time, e.key) >= threshold
-            ]
+            remembered = [e for e in theirs if e.key == key and (e.time, e.key) >= threshold]
             strong = [e.time for e in remembered if e.kind in settings.graph_kinds]
             last_strong = max(strong, default=-1)
             buckets = {latest[key] // BUCKET}
             if strong:
                 strong_bucket[key] = last_strong // BUCKET
                 buckets.add(last_strong // BUCKET)
-            buckets |= {
-                b for e in remembered if (b := e.time // BUCKET) > threshold[0] // BUCKET
-            }
+            buckets |= {b for e in remembered if (b := e.time // BUCKET) > threshold[0] // BUCKET}
             bitmap = sum(1 << (latest[key] // BUCKET - b) for b in buckets)
             entries.append((key, latest[key], last_strong, bitmap % 2**64, bitmap >> 64))
         histories[user] = tuple(entries)
@@ -98,6 +94,4 @@ def defined_state(stream: list[Event], settings: StateSettings) -> Dump:
             pairs[bucket, key, key] += 1
         for a, b in combinations(sorted(strong_bucket), 2):
             pairs[min(strong_bucket[a], strong_bucket[b]), a, b] += 1
-    return Dump(
-        watermark=watermark, histories=histories, pairs=dict(pairs), users={}, catalogue={}
-    )
+    return Dump(watermark=watermark, histories=histories, pairs=dict(pairs), users={}, catalogue={})

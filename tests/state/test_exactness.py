@@ -1,14 +1,17 @@
 """Streaming state equals its definition, whatever the order, the cuts and the duplicates."""
 
+import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state import CoInteractions, PartitionState, StateSettings
+from state import CoInteractions, PartitionState, StateSettings, Window
 from state.dump import dump
+from state.partition import read_co_interactions
 from tests.state.streams_of_events import (
     Columns,
     Event,
@@ -24,7 +27,7 @@ many = settings(max_examples=300, deadline=None)
 def feed(state: PartitionState, stream: list[Event], at: list[int], topic: str = "events") -> None:
     """Apply a stream in batches that end at `at`; commit behind every second one."""
     edges = sorted({0, len(stream), *(a for a in at if a < len(stream))})
-    for number, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (begin, end) in enumerate(itertools.pairwise(edges)):
         state.apply_events(topic, Columns(stream[begin:end], begin), end)
         if number % 2:
             state.commit()
@@ -79,14 +82,12 @@ def test_the_sum_over_partitions_is_one_partition(fresh_state, stream, setting):
         feed(one, stream, [])
         parts = []
         for state, events in zip((ann, rest), split, strict=True):
-            # Partitions expire by the common watermark when they are merged.
-            feed(state, [*events, *stream[-1:]][: len(events)], [])
+            feed(state, events, [])
             state.commit()
             parts.append(state)
+        # Partitions expire by the common watermark when they are merged.
         watermark = max((p.watermark for p in parts), default=-1)
         one.commit()
-        from state.partition import read_co_interactions  # noqa: PLC0415
-
         summed = CoInteractions.sum(
             [read_co_interactions(p.database, p.items, setting, watermark) for p in parts]
         )
@@ -99,9 +100,7 @@ def test_the_sum_over_partitions_is_one_partition(fresh_state, stream, setting):
 
 @many
 @given(streams, streams, settings_of_state, st.randoms(use_true_random=False))
-def test_two_topics_in_any_interleaving_give_one_state(
-    fresh_state, first, second, setting, chance
-):
+def test_two_topics_in_any_interleaving_give_one_state(fresh_state, first, second, setting, chance):
     with fresh_state(setting) as state, fresh_state(setting) as other:
         feed(state, first, [], "a")
         feed(state, second, [], "b")
@@ -121,9 +120,7 @@ def test_two_topics_in_any_interleaving_give_one_state(
 @settings(max_examples=100, deadline=None)
 @given(streams, settings_of_state, cuts)
 def test_merging_runs_changes_nothing(fresh_state, stream, setting, at):
-    merged = StateSettings(
-        window=setting.window, history_cap=setting.history_cap, merge_after_runs=1
-    )
+    merged = replace(setting, merge_after_runs=1)
     with fresh_state(setting) as state, fresh_state(merged) as other:
         feed(state, stream, at)
         for event_at in range(len(stream)):
@@ -146,14 +143,7 @@ def test_a_crowded_history_grows_the_fold_table(fresh_state):
         for kind in ("stream", "follow")
     ]
     chance.shuffle(stream)
-    setting = StateSettings(window=settings_window(), history_cap=512)
+    setting = StateSettings(window=Window(bucket_ms=1_000, buckets=12), fold_slots=1 << 12)
     with fresh_state(setting) as state:
         feed(state, stream, [])
         assert dump(state).differences(defined_state(stream, setting)) == []
-
-
-def settings_window():
-    """Twelve buckets of a second."""
-    from state import Window  # noqa: PLC0415
-
-    return Window(bucket_ms=1_000, buckets=12)

@@ -1,1 +1,19 @@
-"""simulation"""
+"""The simulated world: catalogue, users, history and live traffic, drawn from a seed."""
+
+from simulation.catalogue import ITEM_SCHEMA
+from simulation.marks import Marks, TypeMarks, marks
+from simulation.settings import KINDS, Behaviour, WorldSettings
+from simulation.world import EVENT_SCHEMA, LiveStep, World
+
+__all__ = [
+    "EVENT_SCHEMA",
+    "ITEM_SCHEMA",
+    "KINDS",
+    "Behaviour",
+    "LiveStep",
+    "Marks",
+    "TypeMarks",
+    "World",
+    "WorldSettings",
+    "marks",
+]

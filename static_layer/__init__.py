@@ -1,1 +1,30 @@
-"""static_layer"""
+"""The static layer: text vectors, item-item graph, HGNN; one vector space for all item types."""
+
+from static_layer.bundle import BundleError, StaticBundle
+from static_layer.graph import GraphSettings, HeteroGraph, build_graph
+from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.item_text import catalogue_texts, item_text
+from static_layer.job import StaticSettings, build
+from static_layer.progress import Progress
+from static_layer.text import TextEncoder, TextSettings
+from static_layer.text_model import TextModelError
+from static_layer.train import TrainSettings
+
+__all__ = [
+    "HGNN",
+    "BundleError",
+    "GraphSettings",
+    "HGNNSettings",
+    "HeteroGraph",
+    "Progress",
+    "StaticBundle",
+    "StaticSettings",
+    "TextEncoder",
+    "TextModelError",
+    "TextSettings",
+    "TrainSettings",
+    "build",
+    "build_graph",
+    "catalogue_texts",
+    "item_text",
+]

@@ -135,7 +135,6 @@ class KafkaSettings:
             "broker": ";".join(f"kafka://{address}" for address in self.servers),
             "broker_credentials": self._faust_credentials(),
             "broker_client_id": self.client_id,
-            "broker_request_timeout": self.request_timeout_ms / 1000,
         }
 
     def _common(self) -> dict[str, Any]:

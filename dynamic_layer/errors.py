@@ -1,0 +1,9 @@
+"""What can go wrong with data that the dynamic layer is given."""
+
+
+class CorruptExamples(ValueError):
+    """Bytes that should hold an example batch do not."""
+
+
+class CorruptBundle(ValueError):
+    """A folder that should hold a dynamic bundle does not."""

@@ -1,0 +1,121 @@
+"""The gate: whether a new bundle may serve."""
+
+import numpy as np
+import torch
+
+from dynamic_layer.bundle import DynamicBundle
+from dynamic_layer.features import ItemRows
+from dynamic_layer.ranking import affinities, ranks, user_features
+from dynamic_layer.replay import PaddedExamples
+from dynamic_layer.settings import GateSettings
+
+_SAMPLE = 256
+_PAIRS = 4_096
+_JUDGED = 2_048
+_K = 10
+
+
+def hit_rate(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> float:
+    """Return HR@k of a bundle: share of targets among the k best items of their type.
+
+    Items of the history do not compete; targets that the bundle does not know are misses. 0
+    without examples.
+    """
+    if not len(held_out):
+        return 0.0
+    rows = ItemRows(bundle.item_keys)
+    users = user_features(held_out, rows)
+    target = torch.from_numpy(rows(held_out.target))
+    known = target >= 0
+    hits, bias = 0, torch.from_numpy(bundle.bias)
+    queries = bundle.user_vectors(users) / bundle.model.temperature
+    for chunk, scores, _ in affinities(
+        queries,
+        torch.from_numpy(bundle.vectors),
+        target=target.clamp(min=0),
+        history=users.history,
+        type_number=bundle.features.type_number,
+    ):
+        rank = ranks(scores, target[chunk].clamp(min=0), bias)
+        hits += int(((rank < k) & known[chunk].numpy()).sum())
+    return hits / len(held_out)
+
+
+def accept(
+    candidate: DynamicBundle,
+    served: DynamicBundle | None,
+    held_out: PaddedExamples,
+    settings: GateSettings,
+) -> list[str]:
+    """Return the reasons why a candidate must not serve; none means that it may.
+
+    served: the bundle in use, if any; held_out: examples that neither was trained on.
+    """
+    numbers = [candidate.vectors, candidate.bias, *candidate.popularity.values()]
+    weights = [value.numpy() for value in candidate.model.state_dict().values()]
+    if not all(np.isfinite(values).all() for values in numbers + weights):
+        return ["expected finite weights and vectors, got NaN or infinity"]
+    if not len(candidate.item_keys):
+        return ["expected items, got none"]
+    reasons = []
+    rng = np.random.default_rng(candidate.generation)
+    held_out = held_out.newest(_JUDGED)
+    if not _features_match(candidate, rng):
+        reasons.append("expected item vectors to be those of the item tower, got others")
+    similarity = _mean_similarity(candidate, rng)
+    if similarity > settings.max_similarity:
+        reasons.append(
+            f"expected mean cosine of item vectors up to {settings.max_similarity}, "
+            f"got {similarity:.3f}"
+        )
+    recall, coverage = _recall_and_coverage(candidate, held_out, rng)
+    if recall < settings.min_recall:
+        reasons.append(f"expected recall@{_K} of {settings.min_recall}, got {recall:.3f}")
+    if len(held_out) >= _SAMPLE and coverage < settings.min_coverage:
+        reasons.append(f"expected coverage of {settings.min_coverage}, got {coverage:.4f}")
+    if served is not None and len(held_out) >= _SAMPLE:
+        before, after = hit_rate(served, held_out), hit_rate(candidate, held_out)
+        if after < before * (1 - settings.max_loss):
+            reasons.append(
+                f"expected HR@{_K} of at least {before * (1 - settings.max_loss):.3f} on "
+                f"held-out examples, got {after:.3f}; the served bundle has {before:.3f}"
+            )
+    return reasons
+
+
+def _features_match(bundle: DynamicBundle, rng: np.random.Generator) -> bool:
+    rows = rng.choice(len(bundle.item_keys), min(_SAMPLE, len(bundle.item_keys)), replace=False)
+    expected = bundle.model.item_vectors(bundle.features.take(torch.from_numpy(rows))).numpy()
+    return bool(np.allclose(expected, bundle.vectors[rows], atol=1e-3))
+
+
+def _mean_similarity(bundle: DynamicBundle, rng: np.random.Generator) -> float:
+    left, right = rng.integers(len(bundle.vectors), size=(2, _PAIRS))
+    apart = left != right
+    if not apart.any():
+        return 0.0
+    products = (bundle.vectors[left[apart]] * bundle.vectors[right[apart]]).sum(axis=1)
+    return float(products.mean())
+
+
+def _recall_and_coverage(
+    bundle: DynamicBundle, held_out: PaddedExamples, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return recall@10 of the index against exact search, and coverage of the possible."""
+    if len(held_out):
+        users = user_features(held_out, ItemRows(bundle.item_keys))
+        queries = bundle.queries(bundle.user_vectors(users))
+    else:
+        rows = rng.integers(len(bundle.vectors), size=_SAMPLE)
+        queries = bundle.queries(torch.from_numpy(bundle.vectors[rows]))
+    queries = queries[-_SAMPLE:]
+    exact = queries @ np.concatenate([bundle.vectors, bundle.bias[:, None]], axis=1).T
+    k = min(_K, exact.shape[1])
+    best = np.argpartition(-exact, k - 1, axis=1)[:, :k]
+    found = bundle.index.search(queries, k).rows
+    # By score, not by row: items that tie with the last one are as good.
+    floor = np.take_along_axis(exact, best, axis=1).min(axis=1)
+    place = np.maximum(found, 0)
+    good = (np.take_along_axis(exact, place, axis=1) >= floor[:, None] - 1e-4) & (found >= 0)
+    coverage = len(np.unique(found)) / min(len(bundle.vectors), found.size)
+    return float(good.mean()), coverage

@@ -1,0 +1,256 @@
+"""Recommendations: histories in, ranked lists out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dynamic_layer.bundle import DynamicBundle
+from dynamic_layer.features import COUNTRIES, ItemRows, UserFeatures, age_of, bucket_of
+from dynamic_layer.index import Hits
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListSettings:
+    """A named list of recommendations.
+
+    name:       of the list.
+    item_types: types it draws from; empty for all.
+    k:          items in it, at most.
+    repeats:    items of the user's history: `exclude` them, `include` them among the others, or
+                recommend `only` them.
+    """
+
+    name: str
+    item_types: tuple[str, ...] = ()
+    k: int = 10
+    repeats: Literal["exclude", "include", "only"] = "exclude"
+
+
+def default_lists(types: Sequence[str], k: int = 10) -> tuple[ListSettings, ...]:
+    """Return one mixed list over all types, and one for discovery in each type.
+
+    >>> [settings.name for settings in default_lists(["audiobook", "podcast"])]
+    ['mix', 'discover-audiobook', 'discover-podcast']
+    """
+    return (
+        ListSettings(name="mix", k=k),
+        *(ListSettings(name=f"discover-{name}", item_types=(name,), k=k) for name in types),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserState:
+    """What is known of a user now.
+
+    history_item: u64 [h], item keys, newest first; history_time: i64 [h], ms UTC;
+    history_strong: bool [h]; country: "" when unknown; birth_year: 0 when unknown.
+    """
+
+    user_id: str
+    history_item: NDArray[np.uint64]
+    history_time: NDArray[np.int64]
+    history_strong: NDArray[np.bool_]
+    country: str = ""
+    birth_year: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """One list for one user, best first: up to k item ids, their types, and scores f32 [k]."""
+
+    item_ids: list[str]
+    item_types: list[str]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.item_ids)
+
+
+class Recommender:
+    """Serves one bundle, with items that came or went since it was made.
+
+    A batch of users costs one pass of the user tower and one search per item type. Users whose
+    history holds no known item get the recent popularity of their market. Not thread-safe: swap
+    the recommender, do not share it.
+    """
+
+    def __init__(self, bundle: DynamicBundle) -> None:
+        """bundle: stays as it is; items added here live in this object."""
+        self.bundle = bundle
+        self._items = bundle.features
+        self._rows = ItemRows(bundle.item_keys)
+        self._keys = bundle.item_keys
+        self._ids = list(bundle.item_ids)
+        self._types = list(bundle.item_types)
+        self._index = bundle.index.copy()
+        self._type_number = {name: number for number, name in enumerate(bundle.types)}
+        self._history_cap = int(bundle.manifest["settings"]["replay"]["history_cap"])
+        self._favourites: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        """Items that can be recommended."""
+        return len(self._index)
+
+    def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which items have a vector here, bool [m]."""
+        return self._rows(keys) >= 0
+
+    def add_items(
+        self,
+        *,
+        item_keys: NDArray[np.uint64],
+        item_ids: Sequence[str],
+        item_types: Sequence[str],
+        languages: Sequence[str | None],
+        genres: Sequence[Sequence[str] | None],
+        text: NDArray[Any],
+    ) -> int:
+        """Make new items recommendable at once; return how many were new.
+
+        text: [m, dt], vectors of the static bundle's encoder. Items that are known already, and
+        items of types that the towers never saw, wait for the next bundle.
+        """
+        known_type = np.array([name in self._type_number for name in item_types], np.bool_)
+        new = np.flatnonzero(~self.knows(item_keys) & known_type)
+        _, first = np.unique(item_keys[new], return_index=True)
+        new = new[np.sort(first)]
+        if not len(new):
+            return 0
+        chosen: list[int] = new.tolist()
+        features, vectors = self.bundle.embed(
+            item_types=[item_types[row] for row in chosen],
+            languages=[languages[row] for row in chosen],
+            genres=[genres[row] for row in chosen],
+            text=np.asarray(text)[new],
+        )
+        # Nobody has met them, which says nothing of their worth: they get the average demand.
+        bias = np.full((len(new), 1), self.bundle.bias.mean() if len(self.bundle.bias) else 0.0)
+        self._index.add(
+            np.concatenate([vectors, bias], axis=1).astype(np.float32),
+            features.type_number.numpy(),
+        )
+        self._items = self._items.join(features)
+        self._keys = np.concatenate([self._keys, item_keys[new]])
+        self._rows = ItemRows(self._keys)
+        self._ids += [item_ids[row] for row in chosen]
+        self._types += [item_types[row] for row in chosen]
+        return len(new)
+
+    def remove_items(self, item_keys: NDArray[np.uint64]) -> int:
+        """Stop recommending items; return how many of them were known."""
+        rows = self._rows(item_keys)
+        self._index.remove(rows[rows >= 0])
+        return int((rows >= 0).sum())
+
+    def recommend(
+        self, users: Sequence[UserState], lists: Sequence[ListSettings], now_ms: int
+    ) -> list[dict[str, Ranking]]:
+        """Return, for each user, a ranking for each list by name."""
+        if not users:
+            return []
+        history = self._histories(users)
+        queries = self._queries(users, history, now_ms)
+        markets = bucket_of([user.country for user in users], COUNTRIES)
+        personal: list[bool] = np.any(history >= 0, axis=1).tolist()
+        searched: dict[tuple[int, bool], Hits] = {}
+        answers: list[dict[str, Ranking]] = [{} for _ in users]
+        depth = max((settings.k for settings in lists), default=0)
+        for settings in lists:
+            types = self._numbers(settings.item_types)
+            if settings.repeats == "only":
+                hits = self._among_history(queries, history, types, settings.k)
+            else:
+                exclude = settings.repeats == "exclude"
+                for number in types:
+                    if (number, exclude) not in searched:
+                        searched[number, exclude] = self._index.search_type(
+                            queries, number, depth, history if exclude else None
+                        )
+                hits = Hits.join([searched[n, exclude] for n in types], len(users)).best(settings.k)
+            for place, answer in enumerate(answers):
+                if personal[place] or settings.repeats == "only":
+                    answer[settings.name] = self._ranking(hits.rows[place], hits.scores[place])
+                else:
+                    answer[settings.name] = self._popular(int(markets[place]), types, settings.k)
+        return answers
+
+    def _numbers(self, item_types: Sequence[str]) -> list[int]:
+        wanted = item_types or self._type_number
+        return sorted(self._type_number[name] for name in wanted if name in self._type_number)
+
+    def _histories(self, users: Sequence[UserState]) -> NDArray[np.int64]:
+        """Return the item rows of the users' histories, i64 [b, h], -1 for none or unknown."""
+        width = max(1, *(len(user.history_item) for user in users))
+        keys = np.zeros((len(users), width), np.uint64)
+        filled = np.zeros((len(users), width), np.bool_)
+        for place, user in enumerate(users):
+            keys[place, : len(user.history_item)] = user.history_item
+            filled[place, : len(user.history_item)] = True
+        return np.where(filled, self._rows(keys), -1)
+
+    def _queries(
+        self, users: Sequence[UserState], history: NDArray[np.int64], now_ms: int
+    ) -> NDArray[np.float32]:
+        width = min(history.shape[1], self._history_cap)
+        age_s = np.zeros((len(users), width), np.float32)
+        strong = np.zeros((len(users), width), np.bool_)
+        for place, user in enumerate(users):
+            times = user.history_time[:width]
+            age_s[place, : len(times)] = np.maximum(now_ms - times, 0) / 1_000
+            strong[place, : len(times)] = user.history_strong[:width]
+        features = UserFeatures(
+            history=torch.from_numpy(history[:, :width]),
+            age_s=torch.from_numpy(age_s),
+            strong=torch.from_numpy(strong),
+            country=torch.from_numpy(bucket_of([user.country for user in users], COUNTRIES)),
+            age=torch.from_numpy(
+                age_of(np.array([user.birth_year for user in users]), np.full(len(users), now_ms))
+            ),
+        )
+        return self.bundle.queries(self.bundle.user_vectors(features, self._items))
+
+    def _among_history(
+        self,
+        queries: NDArray[np.float32],
+        history: NDArray[np.int64],
+        types: Sequence[int],
+        k: int,
+    ) -> Hits:
+        allowed = (history >= 0) & ~self._index.is_removed(history)
+        allowed &= np.isin(self._items.type_number.numpy()[np.maximum(history, 0)], types)
+        vectors = self._index.vectors(np.maximum(history, 0))
+        scores = np.einsum("bd,bhd->bh", queries, vectors)
+        return Hits(history, np.where(allowed, scores, np.float32(-np.inf))).best(k)
+
+    def _popular(self, market: int, types: Sequence[int], k: int) -> Ranking:
+        """Return the most popular items of a market; of all markets where there is no such one."""
+        popularity = self.bundle.popularity
+        market = market if market in popularity else 0
+        counts = popularity[market]
+        best: list[NDArray[np.int64]] = []
+        for number in types:
+            if (market, number) not in self._favourites:
+                rows = np.flatnonzero(self.bundle.features.type_number.numpy() == number)
+                # Ties, and items without events in the market, are settled by all markets.
+                order = np.lexsort((-popularity[0][rows], -counts[rows]))
+                self._favourites[market, number] = rows[order]
+            rows = self._favourites[market, number]
+            rows = rows[: k + self._index.removed]
+            best.append(rows[~self._index.is_removed(rows)][:k])
+        rows = np.concatenate([np.zeros(0, np.int64), *best])
+        rows = rows[np.argsort(-counts[rows], kind="stable")][:k]
+        return self._ranking(rows, np.log1p(counts[rows]))
+
+    def _ranking(self, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Ranking:
+        kept = rows >= 0
+        chosen = rows[kept].tolist()
+        return Ranking(
+            item_ids=[self._ids[row] for row in chosen],
+            item_types=[self._types[row] for row in chosen],
+            scores=np.asarray(scores[kept], np.float32),
+        )

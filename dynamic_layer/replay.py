@@ -1,0 +1,181 @@
+"""Bounded memory of examples: which were seen, and the newest of them for replay."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_layer.examples import ExampleBatch
+from dynamic_layer.features import COUNTRIES, bucket_of
+
+_SECOND_MS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaddedExamples:
+    """`b` examples with histories of at most `h` entries, newest first.
+
+    target:         u64 [b], item keys.
+    timestamp:      i64 [b], ms UTC.
+    strong, repeat: bool [b].
+    country:        i64 [b], bucket of the country's name; 0 when unknown.
+    birth_year:     i64 [b], 0 when unknown.
+    length:         i64 [b], entries in each history.
+    history_item:   u64 [b, h], item keys; only the first `length` of a row count.
+    history_age:    f32 [b, h], seconds from the entry to the example.
+    history_strong: bool [b, h].
+    """
+
+    target: NDArray[np.uint64]
+    timestamp: NDArray[np.int64]
+    strong: NDArray[np.bool_]
+    repeat: NDArray[np.bool_]
+    country: NDArray[np.int64]
+    birth_year: NDArray[np.int64]
+    length: NDArray[np.int64]
+    history_item: NDArray[np.uint64]
+    history_age: NDArray[np.float32]
+    history_strong: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.target)
+
+    def take(self, rows: NDArray[Any]) -> "PaddedExamples":
+        """Return the examples at some rows (row numbers or a mask)."""
+        return PaddedExamples(**{name: column[rows] for name, column in vars(self).items()})
+
+    def newest(self, n: int) -> "PaddedExamples":
+        """Return the `n` examples with the greatest timestamps, oldest first."""
+        return self.take(np.argsort(self.timestamp, kind="stable")[-n:])
+
+
+def pad(batch: ExampleBatch, history_cap: int) -> PaddedExamples:
+    """Return a batch as rectangles; histories keep their newest `history_cap` entries."""
+    n, sizes = len(batch), np.diff(batch.indptr)
+    row = np.repeat(np.arange(n), sizes)
+    place = np.arange(len(batch.history_item)) - np.repeat(batch.indptr[:-1], sizes)
+    kept = place < history_cap
+    row, place = row[kept], place[kept]
+    items = np.zeros((n, history_cap), np.uint64)
+    ages = np.zeros((n, history_cap), np.float32)
+    strong = np.zeros((n, history_cap), np.bool_)
+    items[row, place] = batch.history_item[kept]
+    ages[row, place] = (batch.timestamp[row] - batch.history_time[kept]) / _SECOND_MS
+    strong[row, place] = batch.history_strong[kept]
+    return PaddedExamples(
+        target=batch.target.astype(np.uint64),
+        timestamp=batch.timestamp.astype(np.int64),
+        strong=batch.strong.astype(np.bool_),
+        repeat=batch.repeat.astype(np.bool_),
+        country=bucket_of(batch.country, COUNTRIES),
+        birth_year=batch.birth_year.astype(np.int64),
+        length=np.minimum(sizes, history_cap).astype(np.int64),
+        history_item=items,
+        history_age=np.maximum(ages, 0.0),
+        history_strong=strong,
+    )
+
+
+class SeenOffsets:
+    """Remembers which offsets of a partition were seen, in bounded memory.
+
+    A window of `span` offsets slides with the greatest one. Offsets that have fallen out of the
+    window count as seen, so that nothing is ever accepted twice.
+    """
+
+    def __init__(self, span: int = 1 << 20) -> None:
+        """span: offsets remembered, one byte each."""
+        self._span = span
+        self._floor: dict[tuple[str, int], int] = {}
+        self._seen: dict[tuple[str, int], NDArray[np.bool_]] = {}
+
+    def mark(self, topic: str, partition: int, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return a mask of the offsets met for the first time, and remember them.
+
+        A repetition inside `offsets` is new only once.
+        """
+        fresh = np.zeros(len(offsets), np.bool_)
+        if not len(offsets):
+            return fresh
+        name = (topic, partition)
+        seen = self._seen.setdefault(name, np.zeros(self._span, np.bool_))
+        floor = self._floor.setdefault(name, max(0, int(offsets.min()) - self._span // 2))
+        top = int(offsets.max()) + 1
+        if top > floor + self._span:
+            moved = top - self._span
+            gone = np.arange(floor, min(moved, floor + self._span)) % self._span
+            seen[gone] = False
+            self._floor[name] = floor = moved
+        inside = offsets >= floor
+        _, first = np.unique(offsets, return_index=True)
+        fresh[first] = True
+        fresh &= inside
+        fresh[inside] &= ~seen[offsets[inside] % self._span]
+        seen[offsets[fresh] % self._span] = True
+        return fresh
+
+
+class Replay:
+    """A ring of the newest examples.
+
+    Guarantees: memory is fixed by `capacity` and `history_cap`; an example is replaced only by
+    `capacity` newer arrivals.
+    """
+
+    def __init__(self, *, capacity: int, history_cap: int) -> None:
+        """capacity: examples held; history_cap: history entries held per example."""
+        self.capacity = capacity
+        self._written = 0
+        self._ring = PaddedExamples(
+            target=np.zeros(capacity, np.uint64),
+            timestamp=np.zeros(capacity, np.int64),
+            strong=np.zeros(capacity, np.bool_),
+            repeat=np.zeros(capacity, np.bool_),
+            country=np.zeros(capacity, np.int64),
+            birth_year=np.zeros(capacity, np.int64),
+            length=np.zeros(capacity, np.int64),
+            history_item=np.zeros((capacity, history_cap), np.uint64),
+            history_age=np.zeros((capacity, history_cap), np.float32),
+            history_strong=np.zeros((capacity, history_cap), np.bool_),
+        )
+
+    def __len__(self) -> int:
+        """Examples held."""
+        return min(self._written, self.capacity)
+
+    @property
+    def written(self) -> int:
+        """Examples ever appended; the newest held has number `written - 1`."""
+        return self._written
+
+    def append(self, examples: PaddedExamples) -> None:
+        """Add examples, oldest first; of more than `capacity` only the last are kept."""
+        keep = slice(max(0, len(examples) - self.capacity), None)
+        numbers = np.arange(self._written, self._written + len(examples))[keep] % self.capacity
+        for name, column in vars(self._ring).items():
+            column[numbers] = getattr(examples, name)[keep]
+        self._written += len(examples)
+
+    def clear(self) -> None:
+        """Forget every example."""
+        self._written = 0
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the numbers of the examples held, i64 [len], in order of arrival."""
+        return np.arange(self._written - len(self), self._written)
+
+    def timestamps(self) -> NDArray[np.int64]:
+        """Return the timestamps of the examples held, i64 [len], in order of arrival, ms UTC."""
+        return self._ring.timestamp[self.numbers() % self.capacity]
+
+    def take(self, numbers: NDArray[np.int64]) -> PaddedExamples:
+        """Return the examples of the given numbers, which must be held."""
+        rows = numbers % self.capacity
+        widest = max(1, int(self._ring.length[rows].max(initial=1)))
+        columns = {
+            name: column[rows, :widest] if column.ndim == 2 else column[rows]
+            for name, column in vars(self._ring).items()
+        }
+        return PaddedExamples(**columns)

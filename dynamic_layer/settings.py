@@ -1,0 +1,152 @@
+"""Settings of the dynamic layer: towers, loss, replay, popularity, index and gate."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerSettings:
+    """Shape of the two towers.
+
+    layers:          widths of each tower's layers, the last of the shared space (paper B: these).
+    history_width:   width to which pooled histories are projected before the user tower;
+                     0 passes them on as they are (paper B).
+    half_lives_days: half-lives of the recency-weighted history pools, beside the undecayed ones;
+                     empty pools without recency (paper B).
+    dropout:         share of user inputs dropped while training.
+    temperature:     divisor of the cosine of user and item; smaller is sharper.
+    """
+
+    layers: tuple[int, ...] = (512, 256, 128)
+    history_width: int = 64
+    half_lives_days: tuple[float, ...] = (1.0, 14.0)
+    dropout: float = 0.1
+    temperature: float = 0.08
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """Which items compete with the target, and whether their frequency is corrected for.
+
+    uniform_negatives: items drawn uniformly from the catalogue per batch, beside the batch's own.
+    log_q:             subtract the log-probability that an item was in the batch (paper B); the
+                       score then holds popularity, which goes stale overnight.
+    weak_weight:       weight of examples whose event was a weak signal; 0 leaves them out.
+    repeat_weight:     weight of examples whose item the user had before; 0 leaves them out.
+    """
+
+    uniform_negatives: int = 1024
+    log_q: bool = False
+    weak_weight: float = 0.3
+    repeat_weight: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """The bounded memory of examples.
+
+    capacity:      examples kept for replay, newest win (about 700 bytes each at history_cap 50).
+    history_cap:   entries of a history that the user tower reads, newest first.
+    window_days:   examples older than this, against the newest, are not replayed.
+    epochs:        times that an example is trained on before training rests: once when it is
+                   new, then by replay.
+    holdout_share: share of examples never trained on, kept to fit and to judge bundles.
+    holdout_size:  held-out examples kept, newest win.
+    """
+
+    capacity: int = 262_144
+    history_cap: int = 50
+    window_days: float = 90.0
+    epochs: float = 2.0
+    holdout_share: float = 0.02
+    holdout_size: int = 4_096
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopularitySettings:
+    """Recent demand, added to affinity when serving.
+
+    bucket_hours:    length of a count's bucket.
+    half_lives_days: candidates for the half-life of recent demand; fitted on held-out examples.
+    weights:         candidates for the weight of its logarithm; fitted on held-out examples.
+                     One weight and one half-life fix them; weight 0 turns it off.
+    smoothing:       count added to every item before the logarithm.
+    markets:         countries with the most events that get a popularity of their own.
+    fit_examples:    held-out examples used for fitting.
+    fit_items:       items ranked per held-out example when fitting (a uniform sample above that).
+    """
+
+    bucket_hours: float = 6.0
+    half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0)
+    weights: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+    smoothing: float = 0.3
+    markets: int = 16
+    fit_examples: int = 2_048
+    fit_items: int = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSettings:
+    """Nearest-neighbour index.
+
+    ivf_above: items of one type above which inverted lists replace the exact index.
+    probes:    share of the inverted lists that a search reads.
+    """
+
+    ivf_above: int = 200_000
+    probes: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSettings:
+    """What a bundle must show before it may serve.
+
+    min_recall:     recall@10 of its index against exact search.
+    min_coverage:   distinct items in the top tens of held-out users, per item that could be there.
+    max_similarity: mean cosine of random pairs of item vectors; above it the space has collapsed.
+    max_loss:       share of the served bundle's HR@10 on held-out examples that may be lost.
+    """
+
+    min_recall: float = 0.97
+    min_coverage: float = 0.005
+    max_similarity: float = 0.9
+    max_loss: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicSettings:
+    """Everything the two-tower's trainer can be told.
+
+    batch_size:    examples per step.
+    learning_rate: of Adam.
+    averaging:     decay per step of the averaged weights that are published; 0 publishes the last.
+    towers, loss, replay, popularity, index, gate: the parts' own settings.
+    """
+
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    averaging: float = 0.99
+    towers: TowerSettings = field(default_factory=TowerSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    popularity: PopularitySettings = field(default_factory=PopularitySettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
+
+
+def recipe(name: str) -> DynamicSettings:
+    """Return the settings of a named recipe: `default` (ours) or `paper` (paper B, section 2T).
+
+    Raises ValueError for another name.
+    """
+    if name == "default":
+        return DynamicSettings()
+    if name == "paper":
+        return DynamicSettings(
+            batch_size=128,
+            averaging=0.0,
+            towers=TowerSettings(history_width=0, half_lives_days=(), dropout=0.0),
+            loss=LossSettings(uniform_negatives=0, log_q=True, weak_weight=0.0),
+            replay=ReplaySettings(epochs=10.0),
+            popularity=PopularitySettings(weights=(0.0,)),
+        )
+    raise ValueError(f"expected recipe 'default' or 'paper', got {name!r}")

@@ -1,0 +1,362 @@
+"""The trainer: examples in, bundles out, for ever."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dynamic_layer.bundle import FORMAT, DynamicBundle, served_vectors, settings_hash
+from dynamic_layer.examples import ExampleBatch
+from dynamic_layer.features import ItemRows, StaticItems, item_features
+from dynamic_layer.index import ItemIndex
+from dynamic_layer.loss import candidates, inclusion_log_q, sampled_softmax
+from dynamic_layer.popularity import Popularity
+from dynamic_layer.popularity_fit import PopularityFit, fit_popularity
+from dynamic_layer.ranking import user_features
+from dynamic_layer.replay import PaddedExamples, Replay, SeenOffsets, pad
+from dynamic_layer.settings import DynamicSettings
+from dynamic_layer.towers import TwoTower
+
+_DAY_MS = 86_400_000
+_BLOCK = 4  # batches per block of time that a replayed batch is drawn from
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """What became of the examples of a batch.
+
+    accepted: kept for training; held_out: kept for judging only; duplicate: seen before;
+    before_snapshot: older than the static bundle, whose graph may contain them;
+    weightless: of a kind that the settings do not train on.
+    """
+
+    accepted: int
+    held_out: int
+    duplicate: int
+    before_snapshot: int
+    weightless: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStats:
+    """What a call of `train` did.
+
+    steps: optimiser steps; examples: examples in them; seconds: wall time;
+    loss: mean loss, nan without steps; pending: new examples not yet trained on.
+    """
+
+    steps: int
+    examples: int
+    seconds: float
+    loss: float
+    pending: int
+
+
+class Trainer:
+    """Learns a two-tower from examples, continually.
+
+    Guarantees: an example is accepted once, by (topic, partition, offset); none that lies before
+    the static bundle's offsets is trained on (its event would be in the HGNN's graph); memory is
+    bounded by the settings; equal seeds, batches and steps give equal weights. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        static: StaticItems,
+        settings: DynamicSettings | None = None,
+        *,
+        seed: int,
+        use_hgnn: bool = True,
+        first_generation: int = 1,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """static: items and vectors; use_hgnn: whether the towers read the HGNN's vectors.
+
+        first_generation: number of the first bundle; clock_ms: stamps bundles.
+        """
+        self.settings = settings or DynamicSettings()
+        self.use_hgnn = use_hgnn
+        self._clock_ms = clock_ms
+        self._generation = first_generation
+        self._seed = seed
+        self._rng = np.random.default_rng(seed)
+        self._torch_rng = torch.Generator().manual_seed(seed)
+        replay = self.settings.replay
+        self._replay = Replay(capacity=replay.capacity, history_cap=replay.history_cap)
+        self._holdout = Replay(capacity=replay.holdout_size, history_cap=replay.history_cap)
+        self._seen = SeenOffsets()
+        self._popularity = Popularity(
+            bucket_hours=self.settings.popularity.bucket_hours, window_days=replay.window_days
+        )
+        self._steps = 0
+        self._newest_ms = 0
+        self._read(static)
+        self._start()
+
+    def _read(self, static: StaticItems) -> None:
+        self._static = static
+        self._types = sorted(set(static.item_types))
+        self._rows = ItemRows(static.item_keys)
+        self._features = item_features(
+            types=self._types,
+            item_types=static.item_types,
+            languages=static.languages,
+            genres=static.genres,
+            text=static.text,
+            hgnn=static.hgnn if self.use_hgnn else None,
+        )
+
+    def _start(self) -> None:
+        width = self._features.content.shape[1]
+        with torch.random.fork_rng():
+            torch.manual_seed(self._seed)
+            self._model = TwoTower(width, len(self._types), self.settings.towers)
+            self._published = TwoTower(width, len(self._types), self.settings.towers)
+        self._published.load_state_dict(self._model.state_dict())
+        self._optimiser = torch.optim.Adam(self._model.parameters(), lr=self.settings.learning_rate)
+        self._trained = 0  # number of the first example not yet trained on
+        self._owed = 0.0  # replayed examples still to come for those that were new
+        self._averaged = 0  # steps in the published average
+        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._ordered = -1
+
+    def add(self, batch: ExampleBatch) -> Intake:
+        """Take in the examples of a batch that are new, trainable and of known items."""
+        fresh = self._seen.mark(batch.topic, batch.partition, batch.offset)
+        duplicate = len(batch) - int(fresh.sum())
+        batch = batch.take(fresh)
+        self._newest_ms = max(self._newest_ms, int(batch.timestamp.max(initial=0)))
+        examples = pad(batch, self.settings.replay.history_cap)
+        strong = examples.strong
+        self._popularity.add(
+            examples.target[strong], examples.timestamp[strong], examples.country[strong]
+        )
+        after = batch.offset >= self._snapshot_offset(batch.topic, batch.partition)
+        weighty = self._weights(examples) > 0
+        # A hash, not a draw: the same examples are held out in every run and after a restart.
+        mixed = (batch.offset.astype(np.uint64) * _GOLDEN) >> np.uint64(32)
+        share = self.settings.replay.holdout_share
+        held = (mixed.astype(np.float64) < share * 2**32) & strong & ~examples.repeat & after
+        kept = after & weighty & ~held
+        self._replay.append(examples.take(kept))
+        self._holdout.append(examples.take(held))
+        return Intake(
+            accepted=int(kept.sum()),
+            held_out=int(held.sum()),
+            duplicate=duplicate,
+            before_snapshot=int((~after).sum()),
+            weightless=int((after & ~weighty & ~held).sum()),
+        )
+
+    def _snapshot_offset(self, topic: str, partition: int) -> int:
+        partitions = self._static.manifest.get("offsets", {}).get(topic, {})
+        return int(partitions.get(partition, partitions.get(str(partition), 0)))
+
+    def _weights(self, examples: PaddedExamples) -> NDArray[np.float32]:
+        loss = self.settings.loss
+        weight = np.where(examples.strong, 1.0, loss.weak_weight)
+        return np.asarray(weight * np.where(examples.repeat, loss.repeat_weight, 1.0), np.float32)
+
+    def train(
+        self, max_steps: int | None = None, max_seconds: float | None = None
+    ) -> TrainingStats:
+        """Train until the limits, or until each example has had its epochs.
+
+        With `max_seconds` the number of steps depends on the machine; `max_steps` alone is
+        reproducible.
+        """
+        start, seen = time.monotonic(), 0
+        losses: list[Tensor] = []
+        self._model.train()
+        with torch.random.fork_rng():
+            torch.manual_seed(self._seed + self._steps)
+            while (max_steps is None or len(losses) < max_steps) and (
+                max_seconds is None or time.monotonic() - start < max_seconds
+            ):
+                numbers = self._next_batch()
+                if numbers is None:
+                    break
+                losses.append(self._step(self._replay.take(numbers)))
+                seen += len(numbers)
+        return TrainingStats(
+            steps=len(losses),
+            examples=seen,
+            seconds=time.monotonic() - start,
+            loss=float(torch.stack(losses).mean()) if losses else float("nan"),
+            pending=self._replay.written - max(self._trained, self._oldest()),
+        )
+
+    def _oldest(self) -> int:
+        return self._replay.written - len(self._replay)
+
+    def _next_batch(self) -> NDArray[np.int64] | None:
+        """Return the numbers of the next examples: replay while it is owed, else new ones."""
+        size = self.settings.batch_size
+        self._trained = max(self._trained, self._oldest())
+        pending = self._replay.written - self._trained
+        if self._owed >= min(size, len(self._replay)) and self._owed > 0:
+            self._owed -= size
+            return self._replayed(size)
+        if not pending:
+            return None
+        new = np.arange(self._trained, min(self._trained + size, self._replay.written))
+        self._trained += len(new)
+        self._owed += (self.settings.replay.epochs - 1) * len(new)
+        return new
+
+    def _replayed(self, size: int) -> NDArray[np.int64]:
+        """Return a random batch from one stretch of time, so that negatives are of that time."""
+        if self._ordered != self._replay.written:
+            time_ms = self._replay.timestamps()
+            order = np.argsort(time_ms, kind="stable")
+            window_ms = self.settings.replay.window_days * _DAY_MS
+            order = order[time_ms[order] >= self._newest_ms - window_ms]
+            self._order, self._ordered = self._replay.numbers()[order], self._replay.written
+        start = self._rng.integers(max(1, len(self._order) - _BLOCK * size + 1))
+        block = self._order[start : start + _BLOCK * size]
+        return self._rng.choice(block, min(size, len(block)), replace=False)
+
+    def _step(self, examples: PaddedExamples) -> Tensor:
+        settings, model, features = self.settings, self._model, self._features
+        target = torch.from_numpy(self._rows(examples.target))
+        known = target >= 0
+        weight = torch.from_numpy(self._weights(examples)) * known
+        uniform = torch.randint(
+            len(features), (settings.loss.uniform_negatives,), generator=self._torch_rng
+        )
+        items, place = candidates(target.clamp(min=0), uniform)
+        users = model.user(
+            user_features(examples, self._rows), features.content, features.type_number
+        )
+        loss = sampled_softmax(
+            users,
+            model.item(features.take(items)),
+            place,
+            weight,
+            temperature=model.temperature,
+            log_q=self._log_q(items, len(target)) if settings.loss.log_q else None,
+        )
+        self._optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        self._optimiser.step()
+        self._steps += 1
+        self._average()
+        return loss.detach()
+
+    def _log_q(self, items: Tensor, batch_size: int) -> Tensor:
+        rows = self._rows(self._replay.take(self._replay.numbers()).target)
+        counts = np.bincount(rows[rows >= 0], minlength=len(self._features))
+        frequency = torch.from_numpy(counts / max(1, counts.sum()))[items]
+        return inclusion_log_q(frequency.float(), batch_size)
+
+    def _average(self) -> None:
+        """Move the published weights towards the current ones."""
+        self._averaged += 1
+        # A young average would otherwise remember the random start.
+        decay = min(self.settings.averaging, self._averaged / (self._averaged + 10))
+        if self.settings.averaging == 0:
+            decay = 0.0
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self._published.parameters()), list(self._model.parameters()), 1 - decay
+            )
+
+    def holdout(self) -> PaddedExamples:
+        """Return the held-out examples that lie after the snapshot, oldest arrival first."""
+        return self._holdout.take(self._holdout.numbers())
+
+    def publish(self) -> DynamicBundle:
+        """Return a bundle of the current state; later training does not change it."""
+        model = TwoTower(self._features.content.shape[1], len(self._types), self.settings.towers)
+        model.load_state_dict(self._published.state_dict())
+        model.eval()
+        vectors = model.item_vectors(self._features)
+        fit = fit_popularity(
+            self.holdout(),
+            popularity=self._popularity,
+            model=model,
+            features=self._features,
+            vectors=vectors,
+            rows=self._rows,
+            settings=self.settings.popularity,
+            seed=self._seed,
+        )
+        popularity = self._recent(fit)
+        smooth = self.settings.popularity.smoothing
+        bias = (fit.weight * np.log(popularity[0] + smooth)).astype(np.float32)
+        static = self._static
+        bundle = DynamicBundle(
+            manifest=self._manifest(fit),
+            item_keys=static.item_keys,
+            item_ids=list(static.item_ids),
+            item_types=list(static.item_types),
+            titles=list(static.titles),
+            features=self._features,
+            model=model,
+            hgnn=getattr(static, "model", None) if self.use_hgnn else None,
+            vectors=vectors.numpy(),
+            bias=bias,
+            popularity=popularity,
+            index=ItemIndex(
+                served_vectors(vectors.numpy(), bias),
+                self._features.type_number.numpy(),
+                self.settings.index,
+            ),
+        )
+        self._generation += 1
+        return bundle
+
+    def _recent(self, fit: PopularityFit) -> dict[int, NDArray[np.float32]]:
+        markets = self._popularity.markets(self.settings.popularity.markets)
+        # The newest event's own bucket counts too: nothing later than it is known.
+        at_ms = self._newest_ms + int(self.settings.popularity.bucket_hours * 3_600_000)
+        return {
+            market or 0: self._popularity.read(
+                self._rows,
+                len(self._features),
+                at_ms=at_ms,
+                half_life_days=fit.half_life_days,
+                market=market,
+            )
+            for market in [None, *markets]
+        }
+
+    def _manifest(self, fit: PopularityFit) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "generation": self._generation,
+            "created_at": self._clock_ms(),
+            "static": self._static.manifest.get("name"),
+            "types": self._types,
+            "use_hgnn": self.use_hgnn,
+            "settings": asdict(self.settings),
+            "settings_hash": settings_hash(self.settings),
+            "popularity": asdict(fit),
+            "newest_event": self._newest_ms,
+            "metrics": {
+                "steps": self._steps,
+                "examples": self._replay.written,
+                "held_out_ndcg": fit.ndcg,
+                "held_out_hr_at_10": fit.hr_at_10,
+            },
+        }
+
+    def adopt(self, static: StaticItems) -> None:
+        """Go over to a new static bundle, keeping the towers' weights (warm start).
+
+        Examples from before its snapshot are no longer replayed. Where the types or the widths of
+        the vectors changed, the towers start anew.
+        """
+        before = (self._types, self._features.content.shape[1])
+        self._read(static)
+        self._replay.clear()
+        self._holdout.clear()
+        if before != (self._types, self._features.content.shape[1]):
+            self._start()
+        self._trained, self._owed, self._ordered = 0, 0.0, -1

@@ -1,0 +1,161 @@
+"""Items of the simulated world: what they are about, what their text says, when they appear."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy.special import ndtri
+
+from simulation.lexicon import GENERIC, LANGUAGES, TITLES, Topic, topics
+from simulation.settings import DAY_MS, WorldSettings
+
+LANGUAGE_OF = {"DE": "de", "AT": "de", "CH": "de", "MX": "es", "ES": "es", "AR": "es", "FR": "fr"}
+
+ITEM_SCHEMA = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("item_type", pa.string()),
+        ("title", pa.string()),
+        ("description", pa.string()),
+        ("language", pa.string()),
+        ("genres", pa.list_(pa.string())),
+        ("published_at", pa.int64()),
+    ]
+)
+
+
+def language_of(market: str) -> str:
+    """Language of a country; English where none is known.
+
+    >>> language_of("DE"), language_of("US")
+    ('de', 'en')
+    """
+    return LANGUAGE_OF.get(market, "en")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Items:
+    """The catalogue's hidden truth, one row per item, in order of publication.
+
+    type_row, language, topic, second_topic, circle: i64[n], row numbers of their vocabularies.
+    weight: f64[n], demand for the item when it is new.
+    appeal: f64[n], the same as a standard normal value within the type.
+    published_ms: i64[n], ms UTC; reserved items lie in the far future until they are launched.
+    """
+
+    type_row: npt.NDArray[np.int64]
+    language: npt.NDArray[np.int64]
+    topic: npt.NDArray[np.int64]
+    second_topic: npt.NDArray[np.int64]
+    circle: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float64]
+    appeal: npt.NDArray[np.float64]
+    published_ms: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.type_row)
+
+
+def draw_items(settings: WorldSettings, rng: np.random.Generator) -> Items:
+    """Draw the catalogue: `settings.items` published ones, then `settings.reserve` for later."""
+    n = settings.items + settings.reserve
+    behaviours = [settings.behaviour(row) for row in range(len(settings.item_types))]
+    shares = np.array([b.item_share for b in behaviours])
+    type_row = rng.choice(len(shares), size=n, p=shares / shares.sum())
+    demand = np.zeros(len(LANGUAGES))
+    for market, share in zip(settings.markets, settings.market_shares, strict=True):
+        demand[LANGUAGES.index(language_of(market))] += share
+    spread = np.array([b.popularity_spread for b in behaviours])[type_row]
+    appeal = even_normal(type_row, rng)
+    topic = rng.integers(len(topics()), size=n)
+    # The other topic is in another genre half of the time, so that genres do not give it away.
+    second_topic = (topic + rng.integers(1, len(topics()), size=n)) % len(topics())
+    return Items(
+        type_row=type_row,
+        language=rng.choice(len(LANGUAGES), size=n, p=demand / demand.sum()),
+        topic=topic,
+        second_topic=second_topic,
+        circle=rng.integers(settings.circles, size=n),
+        weight=np.exp(appeal * spread),
+        appeal=appeal,
+        published_ms=_draw_publication(settings, rng),
+    )
+
+
+def even_normal(
+    groups: npt.NDArray[np.int64], rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Standard normal values in random order, evenly spaced by quantile within each group.
+
+    Plain draws of a few thousand heavy-tailed weights would move the marks by several points
+    from seed to seed.
+    """
+    values = np.zeros(len(groups))
+    for group in np.unique(groups):
+        mine = np.flatnonzero(groups == group)
+        values[rng.permutation(mine)] = ndtri((np.arange(len(mine)) + 0.5) / len(mine))
+    return values
+
+
+def _draw_publication(settings: WorldSettings, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    launched = int(settings.items * settings.launched)
+    old = settings.items - launched
+    age = rng.exponential(700 * DAY_MS, size=old)
+    before = settings.start_ms - age.astype(np.int64)
+    during = settings.start_ms + rng.integers(settings.days * DAY_MS, size=launched)
+    later = np.full(settings.reserve, np.iinfo(np.int64).max // 4, dtype=np.int64)
+    return np.concatenate([np.sort(np.concatenate([before, during])), later])
+
+
+def describe(items: Items, settings: WorldSettings, rng: np.random.Generator) -> pa.Table:
+    """Write the catalogue as people see it. Columns of `ITEM_SCHEMA`, one row per item.
+
+    The text tells the main topic with noise (`settings.text_truth`), the second topic seldom and
+    the circle never.
+    """
+    known = topics()
+    numbers = _number_within_type(items.type_row)
+    types = [settings.item_types[row] for row in items.type_row]
+    titles, descriptions = [], []
+    for row in range(len(items)):
+        title, description = _text(items, row, known, settings.text_truth, rng)
+        titles.append(title)
+        descriptions.append(description)
+    columns = [
+        [f"{name}-{number:05d}" for name, number in zip(types, numbers, strict=True)],
+        types,
+        titles,
+        descriptions,
+        [LANGUAGES[row] for row in items.language],
+        [[known[row].genre] for row in items.topic],
+        items.published_ms,
+    ]
+    return pa.table(columns, schema=ITEM_SCHEMA)
+
+
+def _number_within_type(type_row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    numbers = np.zeros(len(type_row), dtype=np.int64)
+    for row in np.unique(type_row):
+        of_type = type_row == row
+        numbers[of_type] = np.arange(of_type.sum())
+    return numbers
+
+
+def _text(
+    items: Items, row: int, known: tuple[Topic, ...], truth: float, rng: np.random.Generator
+) -> tuple[str, str]:
+    language = LANGUAGES[items.language[row]]
+    words = []
+    for place in range(9):
+        if rng.random() < truth:
+            topic = known[items.topic[row]]
+        elif rng.random() < 0.2:
+            topic = known[items.second_topic[row]]
+        else:
+            topic = known[rng.integers(len(known))]
+        vocabulary = topic.words[language] if place < 3 or rng.random() < 0.6 else GENERIC[language]
+        words.append(vocabulary[rng.integers(len(vocabulary))])
+    pattern = TITLES[language][rng.integers(len(TITLES[language]))]
+    title = pattern.format(*(word[0].upper() + word[1:] for word in words[:3]))
+    return title, ", ".join(dict.fromkeys(words[3:])) + "."

@@ -1,0 +1,201 @@
+"""The heterogeneous item-item graph: items as nodes, co-interactions as edges."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Pair = tuple[str, str]
+
+
+class CoInteractionCounts(Protocol):
+    """What the graph reads of the merged state (see state.CoInteractions)."""
+
+    @property
+    def item_keys(self) -> NDArray[np.uint64]: ...  # noqa: D102
+    @property
+    def left(self) -> NDArray[np.int32]: ...  # noqa: D102
+    @property
+    def right(self) -> NDArray[np.int32]: ...  # noqa: D102
+    @property
+    def count(self) -> NDArray[np.int32]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphSettings:
+    """Which co-interactions become edges. The papers keep all; the rest is ours.
+
+    min_count:  users that two items must share.
+    max_degree: an edge stays when it is among the `max_degree` heaviest of either end, per
+                relation, by weight count / (sqrt(users_i * users_j) + shrinkage);
+                0 keeps every edge.
+    shrinkage:  users added to the weight's denominator, so that two items with one common
+                user are not thought inseparable.
+    """
+
+    min_count: int = 1
+    max_degree: int = 64
+    shrinkage: float = 10.0
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The undirected edges of one relation, each once.
+
+    left, right: i32[m], row numbers of the ends; `left` has the relation's first type.
+    count:       i32[m], users who interacted with both inside the window.
+    """
+
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    count: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """Return the number of edges."""
+        return len(self.left)
+
+
+@dataclass(frozen=True)
+class Adjacency:
+    """Neighbours of one item type, as compressed sparse rows over all nodes.
+
+    indptr: i64[n + 1]; indices: i32[...], ascending within a row.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class HeteroGraph:
+    """Catalogue items and who of them met, by relation (unordered pair of item types).
+
+    item_keys:  u64[n], ascending: the row number of an item is its place here.
+    type_names: the item types, ascending.
+    node_types: i64[n], place of the item's type in `type_names`.
+    users:      i64[n], users with the item in the window (0 for an item without events).
+    relations:  edges by pair of type names, the pair in ascending order.
+    """
+
+    item_keys: NDArray[np.uint64]
+    type_names: tuple[str, ...]
+    node_types: NDArray[np.int64]
+    users: NDArray[np.int64]
+    relations: dict[Pair, Edges]
+
+    @property
+    def nodes(self) -> int:
+        """Number of items."""
+        return len(self.item_keys)
+
+    @property
+    def edge_counts(self) -> dict[str, int]:
+        """Number of edges by relation, named `type-type`."""
+        return {"-".join(pair): len(edges) for pair, edges in self.relations.items()}
+
+    @cached_property
+    def adjacency(self) -> tuple[Adjacency, ...]:
+        """Neighbours of each item type, in the order of `type_names`; symmetric."""
+        ends: list[list[NDArray[np.int64]]] = [[] for _ in self.type_names]
+        place = {name: number for number, name in enumerate(self.type_names)}
+        for (left_type, right_type), edges in self.relations.items():
+            left, right = edges.left.astype(np.int64), edges.right.astype(np.int64)
+            ends[place[right_type]].append(left * self.nodes + right)
+            ends[place[left_type]].append(right * self.nodes + left)
+        return tuple(_adjacency(directed, self.nodes) for directed in ends)
+
+    def without(self, left_out: dict[Pair, NDArray[np.int64]]) -> "HeteroGraph":
+        """Return the graph without the named edges (places in the relation's arrays)."""
+        relations = dict(self.relations)
+        for pair, places in left_out.items():
+            keep = np.ones(len(relations[pair]), dtype=np.bool_)
+            keep[places] = False
+            edges = relations[pair]
+            relations[pair] = Edges(edges.left[keep], edges.right[keep], edges.count[keep])
+        return HeteroGraph(self.item_keys, self.type_names, self.node_types, self.users, relations)
+
+
+def build_graph(
+    co_interactions: CoInteractionCounts, catalogue: pl.DataFrame, settings: GraphSettings
+) -> HeteroGraph:
+    """Join co-interaction counts with the live catalogue.
+
+    Nodes are all rows of the catalogue (columns `item_key` u64, distinct, and `item_type`);
+    edges to items that are not in it are dropped. Raises ValueError for a catalogue that has
+    an item twice.
+    """
+    entries = catalogue.select("item_key", "item_type").sort("item_key")
+    item_keys = entries["item_key"].to_numpy().astype(np.uint64)
+    if len(item_keys) > 1 and bool(np.any(item_keys[1:] == item_keys[:-1])):
+        raise ValueError("the catalogue has an item key twice; expected one live entry per item")
+    item_types = entries["item_type"].to_list()
+    type_names = tuple(sorted(set(item_types)))
+    place = {name: number for number, name in enumerate(type_names)}
+    node_types = np.array([place[name] for name in item_types], dtype=np.int64)
+
+    row = _rows(co_interactions.item_keys, item_keys)
+    left, right = row[co_interactions.left], row[co_interactions.right]
+    count = co_interactions.count
+    own = (left == right) & (left >= 0)
+    users = np.zeros(len(item_keys), dtype=np.int64)
+    users[left[own]] = count[own]
+
+    edge = (left >= 0) & (right >= 0) & (left != right) & (count >= max(settings.min_count, 1))
+    left, right, count = left[edge], right[edge], count[edge]
+    swap = node_types[left] > node_types[right]
+    left, right = np.where(swap, right, left), np.where(swap, left, right)
+    weight = count / (np.sqrt(users[left] * users[right]) + settings.shrinkage)
+    relations: dict[Pair, Edges] = {}
+    for first, second in combinations_with_replacement(range(len(type_names)), 2):
+        mine = np.flatnonzero((node_types[left] == first) & (node_types[right] == second))
+        if settings.max_degree:
+            mine = mine[_heaviest(left[mine], right[mine], weight[mine], settings.max_degree)]
+        if len(mine):
+            relations[type_names[first], type_names[second]] = Edges(
+                left[mine].astype(np.int32),
+                right[mine].astype(np.int32),
+                count[mine].astype(np.int32),
+            )
+    return HeteroGraph(item_keys, type_names, node_types, users, relations)
+
+
+def _rows(keys: NDArray[np.uint64], sorted_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the row of each key in `sorted_keys`, -1 for a key that is not there."""
+    if len(sorted_keys) == 0:
+        return np.full(len(keys), -1, dtype=np.int64)
+    place = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    return np.where(sorted_keys[place] == keys, place, -1).astype(np.int64)
+
+
+def _heaviest(
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    max_degree: int,
+) -> NDArray[np.bool_]:
+    """Return which edges are among the `max_degree` heaviest of at least one end.
+
+    Ties go to the edge that comes first, so that equal input gives an equal graph.
+    """
+    edge = np.argsort(-weight, kind="stable")
+    # Both ends of every edge, heaviest first; a stable sort by node keeps that order per node.
+    node = np.stack([left[edge], right[edge]], axis=1).ravel()
+    order = np.argsort(node, kind="stable")
+    ordered = node[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered, side="left")
+    keep = np.zeros(len(left), dtype=np.bool_)
+    keep[edge[order[rank < max_degree] // 2]] = True
+    return keep
+
+
+def _adjacency(directed: list[NDArray[np.int64]], nodes: int) -> Adjacency:
+    """Return compressed rows of directed edges, each given as target * nodes + source."""
+    edges = np.sort(np.concatenate(directed)) if directed else np.zeros(0, dtype=np.int64)
+    target, source = np.divmod(edges, max(nodes, 1))
+    indptr = np.zeros(nodes + 1, dtype=np.int64)
+    np.cumsum(np.bincount(target, minlength=nodes), out=indptr[1:])
+    return Adjacency(indptr, source.astype(np.int32))

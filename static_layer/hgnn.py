@@ -1,0 +1,85 @@
+"""HGNN: one vector space for items of every type (paper B, section on the HGNN)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from static_layer.blocks import Block, edgeless
+from static_layer.gather_max import gather_max
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu, "leaky_relu": functional.leaky_relu, "tanh": torch.tanh}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HGNNSettings:
+    """Shape of the model. The papers state two layers; widths and activation are ours.
+
+    layers:     rounds of message passing.
+    hidden:     width of the inner layers.
+    output:     width of the item vectors.
+    activation: sigma, of messages and updates.
+    """
+
+    layers: int = 2
+    hidden: int = 128
+    output: int = 128
+    activation: Literal["relu", "leaky_relu", "tanh"] = "leaky_relu"
+
+
+class RelationMax(nn.Module):
+    """One round: sigma(W_c h_c + sum over relations r of max over neighbours of sigma(W_r h + b)).
+
+    W_c is shared by all item types, so that items of a type that was never seen have a vector
+    too. A relation has one W_r for each direction.
+    """
+
+    def __init__(self, width: int, output: int, types: int, activation: str) -> None:
+        """Draw the weights from torch's generator."""
+        super().__init__()
+        self.types, self.sigma = types, ACTIVATIONS[activation]
+        self.own = nn.Linear(width, output)
+        self.relations = nn.ModuleList(nn.Linear(width, output) for _ in range(types * types))
+
+    def forward(self, h: Tensor, block: Block) -> Tensor:
+        """Return f32[n_targets, output] from the sources' f32[n, width]."""
+        total: Tensor = self.own(h[: block.n_targets])
+        for relation in block.relations:
+            W_r = self.relations[relation.target_type * self.types + relation.source_type]
+            message = gather_max(W_r(h[relation.sources]), relation.indptr, relation.indices)
+            # sigma is monotone, so it may follow the maximum: fewer values to compute.
+            total = total.index_add(0, relation.targets, self.sigma(message))
+        return self.sigma(total)
+
+
+class HGNN(nn.Module):
+    """Rounds of RelationMax on the items' text vectors; unit vectors out, so dot = cosine."""
+
+    def __init__(self, text_width: int, types: int, settings: HGNNSettings) -> None:
+        """Draw the weights from torch's generator."""
+        super().__init__()
+        self.text_width, self.types, self.settings = text_width, types, settings
+        widths = [text_width, *[settings.hidden] * (settings.layers - 1), settings.output]
+        self.layers = nn.ModuleList(
+            RelationMax(width, output, types, settings.activation)
+            for width, output in pairwise(widths)
+        )
+
+    def forward(self, text: Tensor, blocks: Sequence[Block]) -> Tensor:
+        """Return the unit vectors f32[t, output] of the last block's targets.
+
+        text: f32[s, text_width], of the first block's sources; blocks: one for each layer.
+        """
+        h = text
+        for layer, block in zip(self.layers, blocks, strict=True):
+            h = layer(h, block)
+        return functional.normalize(h, dim=1)
+
+    def cold(self, text: Tensor) -> Tensor:
+        """Return the unit vectors f32[n, output] of items without edges, from text f32[n, t]."""
+        return self(text, [edgeless(len(text), text.device)] * len(self.layers))

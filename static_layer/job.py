@@ -1,0 +1,126 @@
+"""The static job: merged state in, static bundle out."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from state import MergedState
+from static_layer.bundle import FORMAT, StaticBundle, item_frame
+from static_layer.graph import GraphSettings, build_graph
+from static_layer.hgnn import HGNNSettings
+from static_layer.infer import item_vectors
+from static_layer.item_text import catalogue_texts
+from static_layer.progress import Progress, silent
+from static_layer.text import TextEncoder, TextSettings
+from static_layer.train import TrainSettings, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticSettings:
+    """Settings of the static layer.
+
+    text:            how texts become vectors.
+    graph:           which co-interactions become edges.
+    hgnn:            shape of the model.
+    train:           how the model learns.
+    inference_chunk: nodes whose vectors are computed at once.
+    """
+
+    text: TextSettings = field(default_factory=TextSettings)
+    graph: GraphSettings = field(default_factory=GraphSettings)
+    hgnn: HGNNSettings = field(default_factory=HGNNSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    inference_chunk: int = 65_536
+
+
+def build(
+    merged: MergedState,
+    settings: StaticSettings,
+    *,
+    seed: int,
+    encoder: TextEncoder | None = None,
+    progress: Progress = silent,
+    clock: Callable[[], float] = time.time,
+) -> StaticBundle:
+    """Build a bundle: text vectors, graph, HGNN, item vectors.
+
+    encoder: used instead of one made from `settings.text` (it is not closed).
+    clock:   seconds since the epoch; names the bundle and measures the stages.
+    Raises ValueError for a catalogue without items.
+    """
+    catalogue = merged.catalogue.sort("item_key")
+    if not catalogue.height:
+        raise ValueError("the catalogue is empty: the static job needs at least one item")
+    created_at = int(clock() * 1000)
+    seconds: dict[str, float] = {}
+
+    started = clock()
+    own_encoder = encoder is None
+    encoder = encoder or TextEncoder(settings.text)
+    texts, has_text = catalogue_texts(catalogue)
+    text = encoder.encode(texts, progress)
+    if own_encoder:
+        encoder.close()
+    seconds["text"] = clock() - started
+
+    started = clock()
+    progress("graph", 0, 1)
+    graph = build_graph(merged.co_interactions, catalogue, settings.graph)
+    progress("graph", 1, 1, {"nodes": graph.nodes, **graph.edge_counts})
+    seconds["graph"] = clock() - started
+
+    training = train(graph, text, settings.hgnn, settings.train, seed=seed, progress=progress)
+    seconds["train"] = training.seconds
+
+    started = clock()
+    hgnn = item_vectors(
+        training.model, graph, text, chunk=settings.inference_chunk, progress=progress
+    )
+    seconds["infer"] = clock() - started
+
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "name": f"{created_at:015d}",
+        "generation": created_at,
+        "created_at": created_at,
+        "offsets": {
+            topic: {str(partition): offset for partition, offset in partitions.items()}
+            for topic, partitions in merged.offsets.items()
+        },
+        "watermark": merged.watermark,
+        "window": asdict(merged.settings.window),
+        "seed": seed,
+        "settings": asdict(settings),
+        "settings_hash": settings_hash(settings),
+        "text_model": encoder.fingerprint,
+        "metrics": {
+            "nodes": graph.nodes,
+            "edges": graph.edge_counts,
+            "epochs": training.epochs,
+            "best_epoch": training.best_epoch,
+            "loss": _finite(training.loss),
+            "validation_mrr": _finite(training.validation_mrr),
+            "edges_seen": training.edges_seen,
+            "stopped_by": training.stopped_by,
+            "seconds": seconds,
+        },
+    }
+    items = item_frame(catalogue, graph.users, has_text)
+    model = training.model.cpu()
+    return StaticBundle(items, text.astype(np.float16), hgnn, model, manifest)
+
+
+def settings_hash(settings: StaticSettings) -> str:
+    """Return 16 hexadecimal digits that change with any setting."""
+    canonical = json.dumps(asdict(settings), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _finite(value: float) -> float | None:
+    """Return the value, None for nan: JSON has no nan."""
+    return None if np.isnan(value) else value

@@ -1,0 +1,291 @@
+"""From bytes to columns and back, many records at a time.
+
+Reading never raises: each record is decoded by itself, so a bad one becomes a dead letter with
+its reason and its neighbours are untouched. One core reads about a million events a second; the
+hot path is list comprehensions and whole-column tests, and looks at single rows only when a
+column fails its test.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Generic, Literal, TypeVar, cast
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.dead_letters import dead_letter
+from streams.faults import UNREADABLE, Fault, id_fault, key_fault, too_large, unreadable
+from streams.records import (
+    MAX_ID_BYTES,
+    DeadLetter,
+    Event,
+    Item,
+    LogRecord,
+    Reason,
+    Request,
+    User,
+    WireRecord,
+)
+
+T = TypeVar("T")
+Keyed = TypeVar("Keyed", Item, User, Request)
+
+ITEM_MAX_BYTES = 1_048_576
+USER_MAX_BYTES = 65_536
+REQUEST_MAX_BYTES = 65_536
+
+_ESCAPED_NUL = b"\\u0000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRules:
+    """Which events are accepted.
+
+    kinds:     the kinds of event that mean something here; others are dead letters.
+    future_ms: how far after the record's own log timestamp an event may lie, in milliseconds
+               (clocks of devices run ahead); judged against the log, so a replay decides alike.
+    max_bytes: greatest length of an event's value in bytes.
+    """
+
+    kinds: tuple[str, ...] = ("stream", "follow", "preview", "intent")
+    future_ms: int = 3_600_000
+    max_bytes: int = 65_536
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EventBatch:
+    """Good events as columns of equal length n, in the order of the records.
+
+    user_id, item_type, item_id, kind: lists of n strings; timestamp: int64[n], ms UTC;
+    offset: int64[n], the place in the partition of each event.
+    """
+
+    user_id: list[str]
+    item_type: list[str]
+    item_id: list[str]
+    kind: list[str]
+    timestamp: NDArray[np.int64]
+    offset: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.user_id)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordBatch(Generic[T]):
+    """Good records in the order of the log: records, a list of n; offset, int64[n].
+
+    An item or user that was deleted, by a null value or by its own field, has deleted set.
+    """
+
+    records: list[T]
+    offset: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.records)
+
+
+def encode(record: WireRecord) -> bytes:
+    """Return the JSON of a record; its key is record.key."""
+    return _ENCODER.encode(record)
+
+
+def encode_events(
+    user_id: Iterable[str],
+    item_type: Iterable[str],
+    item_id: Iterable[str],
+    kind: Iterable[str],
+    timestamp: Iterable[int],
+) -> list[tuple[bytes, bytes]]:
+    """Return the keys and values of many events given as columns (timestamps as Python ints)."""
+    encode_event = _ENCODER.encode
+    return [
+        (
+            user.encode(),
+            encode_event(
+                Event(user_id=user, item_type=of_type, item_id=item, kind=what, timestamp=when)
+            ),
+        )
+        for user, of_type, item, what, when in zip(
+            user_id, item_type, item_id, kind, timestamp, strict=True
+        )
+    ]
+
+
+def decode(record_type: type[T], value: bytes) -> T:
+    """Return one record that we wrote ourselves. Raises msgspec.DecodeError for anything else."""
+    return msgspec.json.decode(value, type=record_type)
+
+
+def decode_events(
+    records: Sequence[LogRecord], rules: EventRules
+) -> tuple[EventBatch, list[DeadLetter]]:
+    """Return the good events of one partition's records, and a dead letter for each other record.
+
+    Every record is in exactly one of the two, both ordered as the records are. Never raises.
+    """
+    read = _event_decoder(rules.kinds).decode
+    events, kept, letters = _read_each(records, read, rules.max_bytes)
+    faults = _faults(events, kept, rules)
+    if faults:
+        letters += [dead_letter(kept[row], *fault) for row, fault in faults.items()]
+        letters.sort(key=_offset)
+        events = [event for row, event in enumerate(events) if row not in faults]
+        kept = [record for row, record in enumerate(kept) if row not in faults]
+    batch = EventBatch(
+        user_id=[event.user_id for event in events],
+        item_type=[event.item_type for event in events],
+        item_id=[event.item_id for event in events],
+        kind=[event.kind for event in events],
+        timestamp=np.array([event.timestamp for event in events], np.int64),
+        offset=np.array([record.offset for record in kept], np.int64),
+    )
+    return batch, letters
+
+
+def decode_items(
+    records: Sequence[LogRecord], *, max_bytes: int = ITEM_MAX_BYTES
+) -> tuple[RecordBatch[Item], list[DeadLetter]]:
+    """Return the good items of one partition's records, and dead letters for the others."""
+    return _decode_keyed(records, Item, max_bytes, _deleted_item)
+
+
+def decode_users(
+    records: Sequence[LogRecord], *, max_bytes: int = USER_MAX_BYTES
+) -> tuple[RecordBatch[User], list[DeadLetter]]:
+    """Return the good users of one partition's records, and dead letters for the others."""
+    return _decode_keyed(records, User, max_bytes, _deleted_user)
+
+
+def decode_requests(
+    records: Sequence[LogRecord], *, max_bytes: int = REQUEST_MAX_BYTES
+) -> tuple[RecordBatch[Request], list[DeadLetter]]:
+    """Return the good requests of one partition's records, and dead letters for the others."""
+    return _decode_keyed(records, Request, max_bytes, None)
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+@lru_cache(maxsize=16)
+def _event_decoder(kinds: tuple[str, ...]) -> msgspec.json.Decoder[Event]:
+    """Return a decoder that also checks the kind, in C, and yields one string object for each."""
+    one_of: Any = Literal[kinds]
+    # Without garbage collector tracking: rows hold only strings and numbers, no cycles.
+    row = msgspec.defstruct(
+        "EventRow", [("kind", one_of)], bases=(Event,), frozen=True, kw_only=True, gc=False
+    )
+    return cast("msgspec.json.Decoder[Event]", msgspec.json.Decoder(row))
+
+
+def _read_each(
+    records: Sequence[LogRecord], read: Callable[[bytes], T], max_bytes: int
+) -> tuple[list[T], list[LogRecord], list[DeadLetter]]:
+    """Return rows and their records, and the letters of those that could not be read."""
+    rows: list[T] = []
+    kept: list[LogRecord] = []
+    letters: list[DeadLetter] = []
+    for record in records:
+        value = record.value
+        try:
+            if len(value) > max_bytes:  # type: ignore[arg-type]  # no value: a TypeError
+                letters.append(too_large(record, max_bytes))
+                continue
+            rows.append(read(value))  # type: ignore[arg-type]
+        except UNREADABLE as error:
+            letters.append(dead_letter(record, *unreadable(value, error)))
+        else:
+            kept.append(record)
+    return rows, kept, letters
+
+
+def _faults(
+    events: Sequence[Event], records: Sequence[LogRecord], rules: EventRules
+) -> dict[int, Fault]:
+    """Return the row number and fault of each event that is readable but not acceptable."""
+    suspects: set[int] = set()
+    keys = [record.key for record in records]
+    users = [event.user_id.encode() for event in events]
+    if keys != users:
+        suspects.update(row for row, key in enumerate(keys) if key != users[row])
+    timestamp = np.array([event.timestamp for event in events], np.int64)
+    logged = np.array([record.timestamp for record in records], np.int64)
+    # A difference, not a sum: timestamps up to the end of int64 must not overflow.
+    suspects.update(np.flatnonzero(timestamp - logged > rules.future_ms).tolist())
+    values = [record.value or b"" for record in records]
+    # JSON escapes only lengthen, so an id can be too long only within a value that is longer.
+    if max(map(len, values), default=0) > MAX_ID_BYTES:
+        suspects.update(row for row, value in enumerate(values) if len(value) > MAX_ID_BYTES)
+    if _ESCAPED_NUL in b"".join(values):
+        suspects.update(row for row, value in enumerate(values) if _ESCAPED_NUL in value)
+    found: dict[int, Fault] = {}
+    for row in suspects:
+        fault = _event_fault(events[row], records[row], rules)
+        if fault:
+            found[row] = fault
+    return found
+
+
+def _event_fault(event: Event, record: LogRecord, rules: EventRules) -> Fault | None:
+    fault = id_fault(event.user_id, event.item_type, event.item_id) or key_fault(event, record)
+    if fault:
+        return fault
+    ahead = event.timestamp - record.timestamp
+    if ahead > rules.future_ms:
+        return Reason.FUTURE, (
+            f"timestamp {event.timestamp} is {ahead} ms after the log's own {record.timestamp}; "
+            f"at most {rules.future_ms} ms are accepted"
+        )
+    return None
+
+
+def _decode_keyed(
+    records: Sequence[LogRecord],
+    record_type: type[Keyed],
+    max_bytes: int,
+    deleted: Callable[[bytes], Keyed] | None,
+) -> tuple[RecordBatch[Keyed], list[DeadLetter]]:
+    read = msgspec.json.Decoder(record_type).decode
+    good: list[Keyed] = []
+    offsets: list[int] = []
+    letters: list[DeadLetter] = []
+    for record in records:
+        value = record.value
+        try:
+            if value is None and record.key is not None and deleted is not None:
+                row = deleted(record.key)
+            elif value is not None and len(value) > max_bytes:
+                letters.append(too_large(record, max_bytes))
+                continue
+            else:
+                row = read(value)  # type: ignore[arg-type]  # no value: a TypeError
+        except UNREADABLE as error:
+            letters.append(dead_letter(record, *unreadable(value, error)))
+            continue
+        ids = (row.item_type, row.item_id) if isinstance(row, Item) else (row.user_id,)
+        fault = id_fault(*ids) or key_fault(row, record)
+        if fault:
+            letters.append(dead_letter(record, *fault))
+            continue
+        good.append(row)
+        offsets.append(record.offset)
+    return RecordBatch(records=good, offset=np.array(offsets, np.int64)), letters
+
+
+def _deleted_item(key: bytes) -> Item:
+    item_type, separator, item_id = key.decode().partition("\0")
+    if not separator:
+        raise ValueError(f"key of a deleted item: expected item_type, NUL, item_id; got {key!r}")
+    return Item(item_type=item_type, item_id=item_id, deleted=True)
+
+
+def _deleted_user(key: bytes) -> User:
+    return User(user_id=key.decode(), deleted=True)
+
+
+def _offset(letter: DeadLetter) -> int:
+    return letter.source.offset

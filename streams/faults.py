@@ -1,0 +1,73 @@
+"""What can be wrong with one record, told as a reason and a sentence."""
+
+import re
+
+import msgspec
+
+from streams.dead_letters import dead_letter
+from streams.records import (
+    MAX_ID_BYTES,
+    DeadLetter,
+    Event,
+    Item,
+    LogRecord,
+    Reason,
+    Request,
+    User,
+)
+
+Fault = tuple[Reason, str]
+
+# Everything a JSON decoder may raise for bytes from outside: bad JSON, bad UTF-8, a null value,
+# arrays nested deeper than the stack.
+UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
+
+_VALIDATION_REASONS = (
+    (re.compile(r"missing required field"), Reason.MISSING_FIELD),
+    (re.compile(r"^Invalid enum value .* at `\$\.kind`$", re.DOTALL), Reason.UNKNOWN_KIND),
+    (re.compile(r"of length [<>]= \d+ - at `\$\.\w+(_id|_type)`$"), Reason.BAD_ID),
+    (re.compile(r"`int` >= 0 - at `\$\.timestamp`$"), Reason.BEFORE_EPOCH),
+    (re.compile(r"`int` <= \d+ - at `\$\.timestamp`$"), Reason.FUTURE),
+)
+
+
+def id_fault(*ids: str) -> Fault | None:
+    """Return what is wrong with the first unusable id, or None."""
+    for name in ids:
+        length = len(name.encode())
+        if not 0 < length <= MAX_ID_BYTES:
+            return Reason.BAD_ID, f"expected an id of 1 to {MAX_ID_BYTES} bytes, got {length}"
+        if "\0" in name:
+            return Reason.BAD_ID, f"expected an id without NUL, got {name!r}"
+    return None
+
+
+def key_fault(row: Event | Item | User | Request, record: LogRecord) -> Fault | None:
+    """Return what is wrong with the key a record came under, or None."""
+    if record.key is None:
+        return Reason.MISSING_KEY, f"expected the key {row.key!r}, got none"
+    if record.key != row.key:
+        # It may lie in the wrong partition, where its user's other records are not.
+        return Reason.KEY_MISMATCH, f"expected the key {row.key!r}, got {record.key[:300]!r}"
+    return None
+
+
+def too_large(record: LogRecord, max_bytes: int) -> DeadLetter:
+    """Return the letter of a record whose value is longer than max_bytes."""
+    length = len(record.value or b"")
+    return dead_letter(
+        record, Reason.TOO_LARGE, f"expected at most {max_bytes} bytes, got {length}"
+    )
+
+
+def unreadable(value: bytes | None, error: Exception) -> Fault:
+    """Return the reason for what a decoder raised; msgspec tells it by message only."""
+    detail = str(error)
+    if value is None:
+        return Reason.EMPTY, "expected a value, got none"
+    if not isinstance(error, msgspec.ValidationError):
+        return Reason.MALFORMED, detail
+    for pattern, reason in _VALIDATION_REASONS:
+        if pattern.search(detail):
+            return reason, detail
+    return Reason.WRONG_TYPE, detail

@@ -1,0 +1,226 @@
+"""The records on the wire: one struct for each, JSON in UTF-8, times in ms UTC.
+
+Readers ignore fields that they do not know, so that writers may add some. Each record says by
+`key` which key it travels under: the key decides the partition, and on compacted topics it is
+what a newer record replaces.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+from msgspec import Meta, Struct
+
+MAX_ID_BYTES = 256
+INT64_MAX = 2**63 - 1
+
+Id = Annotated[
+    str, Meta(min_length=1, max_length=MAX_ID_BYTES, description="At most 256 bytes, no NUL.")
+]
+Timestamp = Annotated[int, Meta(ge=0, le=INT64_MAX, description="Milliseconds since 1970, UTC.")]
+Offset = Annotated[int, Meta(ge=0, le=INT64_MAX)]
+ItemTypeName = Id
+
+
+class LogRecord(Protocol):
+    """A record as a log hands it out; aiokafka's ConsumerRecord and our Record are both one.
+
+    timestamp is the log's own (ms UTC); key and value are None when absent.
+    """
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+
+
+class Record(NamedTuple):
+    """A record of the embedded log, with the fields of LogRecord."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """A user did something with an item. Key: user_id."""
+
+    user_id: Id
+    item_id: Id
+    item_type: ItemTypeName
+    kind: Id
+    timestamp: Timestamp
+
+    @property
+    def key(self) -> bytes:
+        """The user, so that one partition sees all of a user's events in order."""
+        return self.user_id.encode()
+
+
+class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry of the catalogue. Key: item_type, NUL, item_id. A null value or deleted removes it.
+
+    published_at is in ms UTC and negative before 1970; genres and language are plain names.
+    """
+
+    item_id: Id
+    item_type: ItemTypeName
+    title: str | None = None
+    description: str | None = None
+    language: str | None = None
+    genres: list[str] | None = None
+    published_at: Annotated[int, Meta(ge=-INT64_MAX, le=INT64_MAX)] | None = None
+    deleted: bool = False
+
+    @property
+    def key(self) -> bytes:
+        """Type and id, for ids are unique within a type only."""
+        return f"{self.item_type}\0{self.item_id}".encode()
+
+
+class User(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known about a user besides events. Key: user_id. A null value or deleted removes it.
+
+    attributes are categories by name, for example {"plan": "premium"}.
+    """
+
+    user_id: Id
+    country: Annotated[str, Meta(max_length=64)] | None = None
+    birth_year: Annotated[int, Meta(ge=1, le=9999)] | None = None
+    attributes: dict[str, str] | None = None
+    deleted: bool = False
+
+    @property
+    def key(self) -> bytes:
+        """The user, so that it lies in the same partition number as the user's events."""
+        return self.user_id.encode()
+
+
+class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Asks for a user's recommendations now. Key: user_id. No lists means all configured ones."""
+
+    user_id: Id
+    lists: list[str] | None = None
+    request_id: str | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The user, so that it reaches the worker that holds the user's history."""
+        return self.user_id.encode()
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """The place of a record in the log."""
+
+    topic: str
+    partition: Offset
+    offset: Offset
+
+
+class RecommendedItem(Struct, frozen=True, kw_only=True):
+    """One place in a list; a greater score is better, scores of one list are comparable."""
+
+    item_id: Id
+    item_type: ItemTypeName
+    score: float
+
+
+class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user's list, best item first. Key: user_id.
+
+    Delivered at least once: (source, generation, list) is the key for de-duplication. source and
+    event_timestamp are those of the record that caused it and absent where none did.
+    """
+
+    user_id: Id
+    list: str
+    items: Sequence[RecommendedItem]
+    generation: int
+    created_at: Timestamp
+    source: Source | None = None
+    event_timestamp: Timestamp | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The user, so that a user's lists stay in order."""
+        return self.user_id.encode()
+
+
+class ModelAnnouncement(Struct, frozen=True, kw_only=True):
+    """A bundle is ready to be served. Key: kind, so that compaction keeps the one in use.
+
+    url is the artifact store and name the artefact in it; generations of one kind only grow.
+    """
+
+    kind: Literal["static", "dynamic"]
+    name: str
+    url: str
+    generation: Offset
+    created_at: Timestamp
+    metrics: dict[str, float]
+
+    @property
+    def key(self) -> bytes:
+        """The kind of bundle."""
+        return self.kind.encode()
+
+
+class Reason(StrEnum):
+    """Why a record could not be applied."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    MALFORMED = "malformed"
+    WRONG_TYPE = "wrong_type"
+    MISSING_FIELD = "missing_field"
+    UNKNOWN_KIND = "unknown_kind"
+    BAD_ID = "bad_id"
+    MISSING_KEY = "missing_key"
+    KEY_MISMATCH = "key_mismatch"
+    FUTURE = "future"
+    BEFORE_EPOCH = "before_epoch"
+    TOO_OLD = "too_old"
+    FAILED = "failed"
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """A record that could not be applied, and why. Key: its place, topic/partition/offset.
+
+    payload is the start of the value: text, or base64 where encoding says so; payload_bytes is
+    the full length of the value before it was cut.
+    """
+
+    reason: Reason
+    detail: str
+    source: Source
+    payload: str
+    encoding: Literal["utf-8", "base64"]
+    payload_bytes: Offset
+
+    @property
+    def key(self) -> bytes:
+        """The place of the refused record: the same letter written twice has the same key."""
+        return f"{self.source.topic}/{self.source.partition}/{self.source.offset}".encode()
+
+
+WireRecord = Event | Item | User | Request | Recommendation | ModelAnnouncement | DeadLetter
+WIRE_RECORDS: tuple[type[Any], ...] = (
+    Event,
+    Item,
+    User,
+    Request,
+    Recommendation,
+    ModelAnnouncement,
+    DeadLetter,
+)

@@ -1,0 +1,235 @@
+"""Batches through Faust: in order, complete, from the store's positions."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from kafka import KafkaAdminClient
+
+from streams.app import WorkerApp, create_app, serve
+from streams.outbox import DeliveryError
+from streams.security import KafkaSettings
+from streams.transport import Batch, PositionError
+from tests.integration.conftest import fill
+
+pytestmark = pytest.mark.integration
+
+NewTopic = Callable[..., str]
+
+
+@asynccontextmanager
+async def running(app: WorkerApp) -> AsyncIterator[WorkerApp]:
+    await asyncio.wait_for(app.start(), 30)
+    try:
+        yield app
+    finally:
+        await asyncio.wait_for(app.stop(), 30)
+
+
+def new_app(broker: str, topic: str, group: str | None = None, **options: Any) -> WorkerApp:
+    options.setdefault("batched", {topic: 1000})
+    name = group or f"group-{uuid.uuid4().hex[:8]}"
+    return create_app(name, KafkaSettings(bootstrap_servers=broker), **options)
+
+
+class Reader:
+    """Collects batches and tells when each partition was read up to an end."""
+
+    def __init__(self, app: WorkerApp, topic: str, ends: dict[int, int]) -> None:
+        self.batches: list[Batch] = []
+        self.done = asyncio.Event()
+        reached: dict[int, int] = {}
+
+        @app.batches(topic)
+        async def collect(batch: Batch) -> None:
+            self.batches.append(batch)
+            reached[batch.partition] = batch.next_offset
+            if reached == ends:
+                self.done.set()
+
+    def offsets(self, partition: int) -> list[int]:
+        return [r.offset for batch in self.batches for r in batch if r.partition == partition]
+
+    async def finished(self, seconds: float = 60) -> None:
+        await asyncio.wait_for(self.done.wait(), seconds)
+
+
+async def test_batches_arrive_in_order_with_nothing_lost_or_doubled(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic("many", partitions=4)
+    for partition in range(4):
+        await fill(broker, topic, partition, (b"%d" % n for n in range(50_000)))
+
+    app = new_app(broker, topic)
+    reader = Reader(app, topic, dict.fromkeys(range(4), 50_000))
+    async with running(app):
+        await reader.finished()
+
+    assert all(0 < len(batch) <= 1000 for batch in reader.batches)
+    assert all(len({record.partition for record in batch}) == 1 for batch in reader.batches)
+    for partition in range(4):
+        assert reader.offsets(partition) == list(range(50_000))
+    record = reader.batches[0][0]
+    assert (record.key, record.value, record.topic) == (b"0", b"0", topic)
+    assert record.timestamp > 1_600_000_000_000
+
+
+async def test_reading_starts_at_the_stores_positions_whatever_the_group_committed(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic("restart", partitions=3)
+    for partition in range(3):
+        await fill(broker, topic, partition, (b"%d" % n for n in range(500)))
+    group = f"group-{uuid.uuid4().hex[:8]}"
+
+    first = new_app(broker, topic, group)
+    reader = Reader(first, topic, dict.fromkeys(range(3), 500))
+    async with running(first):
+        await reader.finished()
+        assert await first.commit_positions({(topic, 0): 500, (topic, 1): 250, (topic, 2): 100})
+
+    positions = {0: 17, 1: None, 2: 499}
+    second = new_app(broker, topic, group, positions=lambda _, partition: positions[partition])
+    reader = Reader(second, topic, dict.fromkeys(range(3), 500))
+    async with running(second):
+        await reader.finished()
+
+    assert reader.offsets(0) == list(range(17, 500))
+    assert reader.offsets(1) == list(range(500))
+    assert reader.offsets(2) == [499]
+
+
+async def test_committed_offsets_follow_the_store_for_lag_monitoring(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic("lag", partitions=2)
+    for partition in range(2):
+        await fill(broker, topic, partition, (b"%d" % n for n in range(300)))
+    app = new_app(broker, topic)
+    reader = Reader(app, topic, {0: 300, 1: 300})
+    admin = KafkaAdminClient(bootstrap_servers=broker)
+
+    def committed() -> dict[int, int]:
+        offsets = admin.list_group_offsets(app.conf.id)[app.conf.id]
+        return {tp.partition: entry.offset for tp, entry in offsets.items()}
+
+    async with running(app):
+        await reader.finished()
+        assert await app.commit_positions({(topic, 0): 120, (topic, 1): 130})
+        assert committed() == {0: 120, 1: 130}
+        assert await app.commit_positions({(topic, 0): 300, (topic, 1): 300})
+        assert not await app.commit_positions({("not-ours", 0): 1})
+    # Stopping commits nothing of its own, neither less nor more.
+    assert committed() == {0: 300, 1: 300}
+    assert not await app.commit_positions({(topic, 0): 1})
+    admin.close()
+
+
+async def test_a_record_of_five_megabytes_passes_among_small_ones(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic("large", max_message_bytes="8388608")
+    large = b"x" * 5_000_000
+    await fill(broker, topic, 0, [b"before", large, b"after"])
+
+    app = new_app(broker, topic)
+    reader = Reader(app, topic, {0: 3})
+    async with running(app):
+        await reader.finished()
+
+    values = [record.value for batch in reader.batches for record in batch]
+    assert values == [b"before", large, b"after"]
+
+
+async def test_ordinary_agents_and_written_records_live_beside_batches(
+    broker: str, new_topic: NewTopic
+) -> None:
+    events, requests, answers = new_topic("events"), new_topic("requests"), new_topic("answers")
+    app = new_app(broker, events)
+    reader = Reader(app, events, {0: 2000})
+    asked = asyncio.Event()
+
+    @app.agent(app.topic(requests))
+    async def answer(stream: Any) -> None:
+        async for event in stream.events():
+            outbox = app.outbox()
+            for number in range(3000):
+                await outbox.send(answers, event.key, event.value + b" %d" % number)
+            await outbox.flush()
+            asked.set()
+
+    async with running(app):
+        await fill(broker, events, 0, (b"%d" % n for n in range(2000)))
+        await app.send(requests, key=b"user", value=b"answer")
+        await reader.finished()
+        await asyncio.wait_for(asked.wait(), 30)
+
+    async with AIOKafkaConsumer(
+        answers, bootstrap_servers=broker, auto_offset_reset="earliest"
+    ) as consumer:
+        written = [await asyncio.wait_for(anext(consumer), 10) for _ in range(3000)]
+    assert [r.value for r in written] == [b"answer %d" % n for n in range(3000)]
+    assert {record.key for record in written} == {b"user"}
+
+
+async def test_a_flush_tells_that_a_record_was_refused(broker: str, new_topic: NewTopic) -> None:
+    events, small = new_topic("events"), new_topic("small", max_message_bytes="1000")
+    app = new_app(broker, events)
+    Reader(app, events, {})
+    async with running(app):
+        outbox = app.outbox()
+        await outbox.send(small, b"key", b"fits")
+        await outbox.flush()
+        # Random bytes: the limit is for the batch as it was compressed.
+        await outbox.send(small, b"key", uuid.uuid4().bytes * 1 + bytes(range(256)) * 8)
+        await outbox.send(small, b"key", b"".join(uuid.uuid4().bytes for _ in range(200)))
+        with pytest.raises(DeliveryError, match="TooLarge"):
+            await outbox.flush()
+
+
+async def test_a_handler_that_raises_stops_the_app_and_is_given_the_batch_again(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic("fails", partitions=1)
+    await fill(broker, topic, 0, (b"%d" % n for n in range(3000)))
+    group = f"group-{uuid.uuid4().hex[:8]}"
+    seen: list[int] = []
+    closed: list[set[tuple[str, int]]] = []
+
+    async def on_revoked(partitions: set[tuple[str, int]]) -> None:
+        closed.append(partitions)
+
+    first = new_app(broker, topic, group, on_revoked=on_revoked)
+
+    @first.batches(topic)
+    async def fail(batch: Batch) -> None:
+        if batch[0].offset >= 1000:
+            raise ValueError("disk full")
+        seen.append(batch.next_offset)
+
+    assert await asyncio.wait_for(serve(first), 30) == 1
+    assert isinstance(first.crash_reason, ValueError)
+    assert seen == [1000]
+    assert closed == []
+
+    second = new_app(broker, topic, group, positions=lambda *_: seen[-1])
+    reader = Reader(second, topic, {0: 3000})
+    async with running(second):
+        await reader.finished()
+    assert reader.offsets(0) == list(range(1000, 3000))
+
+
+async def test_a_store_ahead_of_its_log_is_refused(broker: str, new_topic: NewTopic) -> None:
+    topic = new_topic("anew")
+    await fill(broker, topic, 0, [b"1", b"2"])
+    app = new_app(broker, topic, positions=lambda *_: 500)
+    Reader(app, topic, {})
+
+    assert await asyncio.wait_for(serve(app), 30) == 1
+    assert isinstance(app.crash_reason, PositionError)
+    assert "500" in str(app.crash_reason)

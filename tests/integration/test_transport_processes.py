@@ -1,0 +1,120 @@
+"""Worker processes that share partitions: added, stopped, killed; nothing lost, nothing doubled."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration import counting_worker
+from tests.integration.conftest import fill, wait_until
+from tests.integration.counting_worker import PartitionFiles
+
+pytestmark = pytest.mark.integration
+
+PARTITIONS = 6
+RECORDS = 4000
+"""By partition and topic, in each of three helpings."""
+
+
+class Workers:
+    """Starts worker processes of one group on one folder and reads what they wrote."""
+
+    def __init__(self, broker: str, folder: Path, topics: list[str]) -> None:
+        self.folder = folder
+        self.topics = topics
+        self._broker = broker
+        self._group = f"group-{uuid.uuid4().hex[:8]}"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        options = ["--broker", self._broker, "--group", self._group, "--folder", str(self.folder)]
+        with (self.folder / f"{name}.output").open("wb") as output:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, counting_worker.__file__, name, *options, *self.topics],
+                stdout=output,
+                stderr=output,
+            )
+
+    def signal(self, name: str, number: signal.Signals) -> int:
+        """Send a signal and return the exit status."""
+        process = self._processes.pop(name)
+        process.send_signal(number)
+        return process.wait(30)
+
+    def output(self, name: str) -> str:
+        return (self.folder / f"{name}.output").read_text()
+
+    def held(self, name: str) -> set[tuple[str, int]]:
+        """Partitions that a worker said to hold last."""
+        log = self.folder / f"{name}.log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return {(t, p) for t, p in json.loads(lines[-1])["held"]} if lines else set()
+
+    def share(self, *names: str) -> bool:
+        """Tell whether these workers hold all partitions, none twice, all of them some."""
+        shares = [self.held(name) for name in names]
+        total = len(self.topics) * PARTITIONS
+        return all(shares) and sum(map(len, shares)) == len(set().union(*shares)) == total
+
+    def stop_all(self) -> None:
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def workers(broker: str, new_topic: Callable[..., str], tmp_path: Path) -> Iterator[Workers]:
+    topics = [new_topic(name, PARTITIONS) for name in ("events", "catalogue", "users")]
+    workers = Workers(broker, tmp_path, topics)
+    yield workers
+    workers.stop_all()
+
+
+def test_partitions_move_between_workers_without_loss_or_doubles(
+    broker: str, workers: Workers
+) -> None:
+    store = PartitionFiles(workers.folder)
+    partitions = [(topic, number) for topic in workers.topics for number in range(PARTITIONS)]
+
+    async def feed() -> None:
+        for topic, number in partitions:
+            await fill(broker, topic, number, (b"%d" % n for n in range(RECORDS)))
+
+    def applied(helpings: int) -> Callable[[], bool]:
+        return lambda: all(store.read(*tp)["next"] == RECORDS * helpings for tp in partitions)
+
+    workers.start("one")
+    workers.start("two")
+    wait_until(lambda: workers.share("one", "two"), "two workers with a share each")
+    for name in ("one", "two"):
+        numbers = [{p for t, p in workers.held(name) if t == topic} for topic in workers.topics]
+        assert numbers[0] == numbers[1] == numbers[2], "equal numbers go to the same worker"
+
+    asyncio.run(feed())
+    workers.start("three")
+    wait_until(applied(1), "the first helping")
+    wait_until(lambda: workers.share("one", "two", "three"), "three workers with a share each")
+    for name in ("one", "two", "three"):
+        numbers = [{p for t, p in workers.held(name) if t == topic} for topic in workers.topics]
+        assert numbers[0] == numbers[1] == numbers[2]
+
+    asyncio.run(feed())
+    assert workers.signal("one", signal.SIGTERM) == 0, workers.output("one")
+    assert workers.held("one") == set(), "a stopped worker has closed what it held"
+    wait_until(applied(2), "the second helping")
+
+    assert workers.signal("two", signal.SIGKILL) == -signal.SIGKILL
+    asyncio.run(feed())
+    wait_until(applied(3), "the third helping")
+    wait_until(lambda: workers.share("three"), "the last worker with everything")
+
+    expected = {"next": 3 * RECORDS, "count": 3 * RECORDS, "sum": 3 * sum(range(RECORDS))}
+    assert [store.read(*tp) for tp in partitions] == [expected] * len(partitions)
+    assert workers.signal("three", signal.SIGINT) == 0, workers.output("three")
+    assert workers.output("one") == workers.output("three") == ""

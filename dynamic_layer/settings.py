@@ -122,7 +122,7 @@ class DynamicSettings:
     towers, loss, replay, popularity, index, gate: the parts' own settings.
     """
 
-    batch_size: int = 512
+    batch_size: int = 1024
     learning_rate: float = 1e-3
     averaging: float = 0.99
     towers: TowerSettings = field(default_factory=TowerSettings)

@@ -30,14 +30,20 @@ class WrongState(Exception):
 
 
 class EventColumns(Protocol):
-    """Events of one batch as columns, one row an event, offsets ascending."""
+    """Events of one batch as columns, one row an event, offsets ascending; timestamps in ms UTC."""
 
-    user_id: Sequence[str]
-    item_type: Sequence[str]
-    item_id: Sequence[str]
-    kind: Sequence[str]
-    timestamp: I64
-    offset: I64
+    @property
+    def user_id(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def item_type(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def item_id(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def kind(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def timestamp(self) -> I64: ...  # noqa: D102
+    @property
+    def offset(self) -> I64: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,10 @@ from static_layer.blocks import Block, edgeless
 from static_layer.gather_max import gather_max
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu, "leaky_relu": functional.leaky_relu, "tanh": torch.tanh}
+    "relu": functional.relu,
+    "leaky_relu": functional.leaky_relu,
+    "tanh": torch.tanh,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,4 +85,4 @@ class HGNN(nn.Module):
 
     def cold(self, text: Tensor) -> Tensor:
         """Return the unit vectors f32[n, output] of items without edges, from text f32[n, t]."""
-        return self(text, [edgeless(len(text), text.device)] * len(self.layers))
+        return self.forward(text, [edgeless(len(text), text.device)] * len(self.layers))

@@ -100,7 +100,8 @@ class Strangers:
         if count * 4 >= self._nodes:
             return torch.randperm(self._nodes, generator=generator, device=device)[:count]
         rows = torch.randint(self._nodes, (count,), generator=generator, device=device)
-        return torch.unique(rows)
+        distinct: Tensor = torch.unique(rows)
+        return distinct
 
     def excluded(self, anchors: Tensor, negatives: Tensor) -> Tensor:
         """Return bool[b, m]: where a negative is the anchor itself or its neighbour."""

@@ -133,7 +133,7 @@ class TextEncoder:
             from sentence_transformers import SentenceTransformer  # noqa: PLC0415
             from transformers.utils import logging  # noqa: PLC0415
 
-            logging.disable_progress_bar()
+            logging.disable_progress_bar()  # type: ignore[no-untyped-call]
             device = _device(self.settings)
             try:
                 model = SentenceTransformer(
@@ -167,7 +167,7 @@ def _quantised(model: "SentenceTransformer") -> "SentenceTransformer":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", UserWarning)
-        quantised: SentenceTransformer = quantization.quantize_dynamic(
+        quantised: SentenceTransformer = quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
             model,
             {torch.nn.Linear: quantization.per_channel_dynamic_qconfig},
             dtype=torch.qint8,

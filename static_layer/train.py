@@ -188,7 +188,7 @@ class _Learner:
         negatives = self.strangers.draw(settings.negatives, self.generator)
         self.model.train()
         z = self._vectors(torch.cat([anchors, positives, negatives]), self.generator)
-        z_a, z_p, z_n = z.split([len(anchors), len(positives), len(negatives)])
+        z_a, z_p, z_n = torch.split(z, [len(anchors), len(positives), len(negatives)])
         if settings.cold_share:
             drawn = torch.rand(len(anchors), generator=self.generator, device=device)
             cold = (drawn < settings.cold_share).nonzero().squeeze(1)
@@ -216,7 +216,7 @@ class _Learner:
             anchors = batch.anchors.to(self.text.device)
             positives = batch.positives.to(self.text.device)
             z = self._vectors(torch.cat([anchors, positives, negatives]), generator)
-            z_a, z_p, z_n = z.split([len(anchors), len(positives), len(negatives)])
+            z_a, z_p, z_n = torch.split(z, [len(anchors), len(positives), len(negatives)])
             above = z_a @ z_n.T > (z_a * z_p).sum(dim=1, keepdim=True)
             above &= ~self.strangers.excluded(anchors, negatives)
             reciprocal.append(1.0 / (1.0 + above.sum(dim=1)))

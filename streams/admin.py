@@ -13,8 +13,10 @@ from typing import Any
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import (
+    CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     KafkaError,
+    NotCoordinatorError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -26,6 +28,14 @@ from streams.topics import TopicDefinition
 
 Log = KafkaSettings | EmbeddedLog
 PartitionOffsets = dict[str, dict[int, int]]
+
+# Kafka answers some requests before all of it knows; we ask again after this long.
+POLL_SECONDS = 0.1
+_COORDINATOR_NOT_READY = (
+    CoordinatorNotAvailableError,
+    CoordinatorLoadInProgressError,
+    NotCoordinatorError,
+)
 
 
 class AdminError(RuntimeError):
@@ -75,15 +85,24 @@ def create_topics(log: Log, definitions: Iterable[TopicDefinition]) -> TopicRepo
 
 
 def delete_topics(log: Log, names: Iterable[str]) -> None:
-    """Delete topics and their records; names that do not exist are passed over."""
+    """Delete topics and their records; names that do not exist are passed over.
+
+    Returns when they are gone, so that they can be created anew. Raises AdminError.
+    """
+    names = set(names)
     if isinstance(log, EmbeddedLog):
-        for name in set(names) & log.topics().keys():
+        for name in names & log.topics().keys():
             log.delete_topic(name)
         return
     with _client(log) as client:
-        existing = sorted(set(names) & set(client.list_topics()))
+        existing = sorted(names & set(client.list_topics()))
         if existing:
             client.delete_topics(existing)
+        deadline = time.monotonic() + log.request_timeout_ms / 1000
+        while left := names & set(client.list_topics()):
+            if time.monotonic() > deadline:
+                raise AdminError(f"topics are still there after deletion: {sorted(left)}")
+            time.sleep(POLL_SECONDS)
 
 
 def describe_topics(log: Log, names: Iterable[str]) -> dict[str, TopicDefinition]:
@@ -231,11 +250,11 @@ def _committed(client: Any, group: str, timeout_ms: int) -> dict[Any, Any]:
         try:
             found: dict[Any, Any] = client.list_group_offsets(group).get(group, {})
             return found
-        except CoordinatorNotAvailableError:
+        except _COORDINATOR_NOT_READY:
             # A new cluster makes its topic of committed offsets when it is first asked for one.
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
 
 
 def _offsets(client: Any, names: Iterable[str], spec: Any) -> PartitionOffsets:

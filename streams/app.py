@@ -59,6 +59,7 @@ class WorkerApp(faust.App):
         on_revoked: OnPartitions,
         **settings: Any,
     ) -> None:
+        """Set up Faust's app; see `create_app` for the arguments."""
         self.batched = dict(batched)
         self.positions = positions
         self.open_partitions: set[TP] = set()

@@ -6,7 +6,6 @@ For development, tests and the demo. Never for production: one node, no replicat
 import base64
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -73,6 +72,7 @@ class AlreadyRunningError(BrokerError):
     """A broker of this data directory runs already; `address` says where."""
 
     def __init__(self, address: str) -> None:
+        """Say where it runs."""
         super().__init__(f"the broker of this data directory runs already at {address}")
         self.address = address
 
@@ -120,6 +120,7 @@ class DevelopmentBroker:
     """
 
     def __init__(self, data_dir: Path, pom: Path, *, libs: Path | None = None, heap_mb: int = 512):
+        """Describe it; nothing is started or written yet."""
         self.data_dir = data_dir.resolve()
         self.distribution = KafkaDistribution(pom=pom, libs=libs or self.data_dir / "libs")
         self.log = self.data_dir / "broker.log"
@@ -139,7 +140,8 @@ class DevelopmentBroker:
             raise AlreadyRunningError(running.address)
         if port is not None and not _is_free(port):
             raise PortTakenError(
-                f"port {port} on {HOST} is taken by another process: stop it, or choose another port"
+                f"port {port} on {HOST} is taken by another process: "
+                "stop it, or choose another port"
             )
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.distribution.resolve()
@@ -215,9 +217,7 @@ class DevelopmentBroker:
         meta = self._storage / "meta.properties"
         if not meta.is_file():
             return
-        entries = dict(
-            line.split("=", 1) for line in meta.read_text().splitlines() if "=" in line
-        )
+        entries = dict(line.split("=", 1) for line in meta.read_text().splitlines() if "=" in line)
         if entries.get("cluster.id") != CLUSTER_ID:
             raise ForeignStorageError(
                 f"{self._storage} belongs to the Kafka cluster {entries.get('cluster.id')!r}, "

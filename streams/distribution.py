@@ -63,7 +63,7 @@ class KafkaDistribution:
         maven = shutil.which("mvn")
         if maven is None:
             raise MavenMissingError(
-                f"Maven (mvn) is not on the PATH and the jars of {self.pom} are not in {self.libs}: "
+                f"Maven (mvn) is not on the PATH, and {self.libs} lacks the jars of {self.pom}: "
                 "install Maven, or set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already"
             )
         self.libs.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ class KafkaDistribution:
         return hashlib.sha256(self.pom.read_bytes()).hexdigest()
 
 
-# The tools share the brokers' logging library; without a level they print their whole configuration.
+# The tools use the broker's logging library; without a level they print all of their settings.
 _TOOL_OPTIONS = ("-Xmx256m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN")
 
 
@@ -136,5 +136,7 @@ def java() -> str:
     said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603
     version = re.search(r'version "(\d+)', said)
     if version is None or int(version[1]) < JAVA_MINIMUM:
-        raise JavaMissingError(f"{path} is not Java {JAVA_MINIMUM} or newer, it says: {said.strip()}")
+        raise JavaMissingError(
+            f"{path} is not Java {JAVA_MINIMUM} or newer, it says: {said.strip()}"
+        )
     return path

@@ -35,6 +35,7 @@ class Outbox:
     """
 
     def __init__(self, producer: Sends) -> None:
+        """Write through a producer that is started, or will be."""
         self._producer = producer
         self._unacknowledged: list[asyncio.Future[Any]] = []
         self._failure: BaseException | None = None
@@ -68,7 +69,9 @@ class Outbox:
         failure = self._failure or next(iter(failures), None)
         self._failure = None
         if failure is not None:
-            raise DeliveryError(f"records were not acknowledged, the first: {failure!r}") from failure
+            raise DeliveryError(
+                f"records were not acknowledged, the first: {failure!r}"
+            ) from failure
 
     def _forget_settled(self) -> None:
         """Keep the list short between flushes, but not the fact that something failed."""

@@ -107,6 +107,9 @@ class Segment:
                     if crc32(view[start + _CHECKED_FROM : stop]) != crc:
                         return
                     middle = start + header_bytes + max(key_bytes, 0)
+                    # Zeros have the CRC of nothing: only the lengths tell that they are no frame.
+                    if middle + max(value_bytes, 0) != stop:
+                        return
                     key = None if key_bytes == _ABSENT else data[start + header_bytes : middle]
                     value = None if value_bytes == _ABSENT else data[middle:stop]
                     position = origin + stop

@@ -41,7 +41,7 @@ Positions = Callable[[str, int], int | None]
 
 
 class PositionError(RuntimeError):
-    """A store's position lies beyond the end of its partition: this is not the log it was made of."""
+    """A store's position lies beyond the end of its partition: it was made of another log."""
 
 
 class Batch(list[ConsumerRecord]):
@@ -54,6 +54,7 @@ class Batch(list[ConsumerRecord]):
     __slots__ = ("epoch", "partition", "topic")
 
     def __init__(self, records: list[ConsumerRecord], epoch: int) -> None:
+        """Take over the records of one partition, at least one."""
         super().__init__(records)
         self.topic: str = records[0].topic
         self.partition: int = records[0].partition
@@ -84,6 +85,7 @@ class BatchScheduler(DefaultSchedulingStrategy):
     """
 
     def __init__(self, max_batch: Mapping[str, int]) -> None:
+        """Cut batches of the topics named; leave other topics alone."""
         self._max_batch = max_batch
 
     def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
@@ -135,6 +137,7 @@ class Consumer(FaustConsumer):
     """Reads batched topics as batches, from the positions of the app's store."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Read the app's `batched` and `positions`."""
         super().__init__(*args, **kwargs)
         self._max_batch: Mapping[str, int] = self.app.batched
         self._positions: Positions = self.app.positions
@@ -188,8 +191,8 @@ class Consumer(FaustConsumer):
             if position > end[tp]:
                 raise PositionError(
                     f"the store of {tp.topic}/{tp.partition} is at offset {position}, but the "
-                    f"partition ends at {end[tp]}: the topic was made anew, or the store belongs to "
-                    "another cluster. Restore the topic, or remove the store"
+                    f"partition ends at {end[tp]}: the topic was made anew, or the store "
+                    "belongs to another cluster. Restore the topic, or remove the store"
                 )
             if position < earliest[tp]:
                 log.warning(

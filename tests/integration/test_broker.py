@@ -102,9 +102,7 @@ def test_missing_java_and_missing_maven_are_told(
         DevelopmentBroker(tmp_path, POM, libs=LIBS).start()
 
 
-def test_kafkas_own_console_clients_talk_to_it(
-    broker: str, new_topic: Callable[..., str]
-) -> None:
+def test_kafkas_own_console_clients_talk_to_it(broker: str, new_topic: Callable[..., str]) -> None:
     topic = new_topic("console")
     kafka = KafkaDistribution(pom=POM, libs=LIBS)
 

@@ -8,6 +8,7 @@ from streams import KafkaSettings, SecurityError
 from streams.security import PROTOCOLS
 
 LOGIN = {"sasl_username": "segue", "sasl_password": "hunter2"}
+KEY_LOGIN = {"ssl_password": "s3cret"}
 
 
 def settings_of(protocol: str) -> KafkaSettings:
@@ -24,7 +25,7 @@ def test_plain_settings_carry_no_credentials():
 
 
 def test_secrets_are_never_shown():
-    settings = KafkaSettings(security_protocol="SASL_SSL", ssl_password="s3cret", **LOGIN)
+    settings = KafkaSettings(security_protocol="SASL_SSL", **LOGIN, **KEY_LOGIN)
     assert "hunter2" not in repr(settings)
     assert "s3cret" not in repr(settings)
     assert "hunter2" not in repr(settings.for_faust())
@@ -36,7 +37,7 @@ def test_sasl_over_tls_reaches_every_client():
         assert arguments["security_protocol"] == "SASL_SSL"
         assert arguments["sasl_mechanism"] == "SCRAM-SHA-512"
         assert arguments["sasl_plain_username"] == "segue"
-        assert arguments["sasl_plain_password"] == "hunter2"
+        assert arguments["sasl_plain_password"] == LOGIN["sasl_password"]
         assert isinstance(arguments["ssl_context"], ssl.SSLContext)
     credentials = settings.for_faust()["broker_credentials"]
     assert isinstance(credentials, SASLCredentials)

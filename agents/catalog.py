@@ -1,0 +1,56 @@
+"""Catalogue entries and users into state, so that every checkpoint holds what the job needs."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from agents.outputs import Outputs
+from agents.partitions import Partitions
+from agents.tally import Tally
+from streams import DeadLetter, LogRecord, TopicSettings, decode_items, decode_users, encode
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """Applies batches of the catalogue and users topics to the partitions' states."""
+
+    def __init__(
+        self, topics: TopicSettings, partitions: Partitions, outputs: Outputs, tally: Tally
+    ) -> None:
+        """Read and write through the objects given."""
+        self._topics = topics
+        self._partitions = partitions
+        self._outputs = outputs
+        self._tally = tally
+
+    async def items(self, records: Sequence[LogRecord]) -> None:
+        """Apply records of one partition of the catalogue."""
+        batch, letters = decode_items(records)
+        self._partitions[records[0].partition].apply_items(
+            records[0].topic,
+            [
+                (offset, item.key, None if item.deleted else msgspec.json.encode(item))
+                for offset, item in zip(batch.offset.tolist(), batch.records, strict=True)
+            ],
+            records[-1].offset + 1,
+        )
+        await self._refuse(letters)
+
+    async def users(self, records: Sequence[LogRecord]) -> None:
+        """Apply records of one partition of the users."""
+        batch, letters = decode_users(records)
+        self._partitions[records[0].partition].apply_users(
+            records[0].topic,
+            [
+                (offset, user.user_id, None if user.deleted else msgspec.json.encode(user))
+                for offset, user in zip(batch.offset.tolist(), batch.records, strict=True)
+            ],
+            records[-1].offset + 1,
+        )
+        await self._refuse(letters)
+
+    async def _refuse(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
+        self._tally.refused(letters)

@@ -1,0 +1,100 @@
+"""All roles in one process around the embedded log: the same objects, without Kafka."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from agents.settings import WorkerSettings
+from agents.train import Train
+from agents.worker import Worker
+from streams import EmbeddedLog, LogRecord, TopicSettings
+
+__all__ = ["EmbeddedRoles"]
+
+IDLE_S = 0.02
+
+Take = Callable[[Sequence[LogRecord]], Awaitable[None]]
+
+
+class EmbeddedRoles:
+    """Reads every topic for a worker and a trainer until it is stopped.
+
+    Use as an async context manager: leaving it commits, checkpoints and closes the worker.
+    """
+
+    def __init__(
+        self,
+        log: EmbeddedLog,
+        topics: TopicSettings,
+        worker: Worker,
+        train: Train,
+        settings: WorkerSettings,
+    ) -> None:
+        """Drive `worker` and `train` from `log`."""
+        self._log = log
+        self._topics = topics
+        self._worker = worker
+        self._train = train
+        self._batch = settings.batch
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._assigned = [
+            (topic, number)
+            for topic in (topics.users, topics.catalogue, topics.events)
+            for number in range(topics.partitions)
+        ]
+
+    async def __aenter__(self) -> "EmbeddedRoles":
+        await self._worker.assigned(self._assigned)
+        reads: list[tuple[str, Take, bool]] = [
+            (self._topics.models, self._worker.models.announced, False),
+            (self._topics.models, self._train.announced, False),
+            (self._topics.catalogue, self._worker.models.catalogue, False),
+            (self._topics.examples, self._train.examples_came, False),
+            (self._topics.requests, self._worker.handle_requests, True),
+        ]
+        jobs = [self._keyed(), self._worker.run(self._stopping), self._train.run(self._stopping)]
+        jobs += [self._pump(topic, take, from_end) for topic, take, from_end in reads]
+        self._tasks = [asyncio.ensure_future(job) for job in jobs]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopping.set()
+        failed = await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._worker.revoked(self._assigned)
+        finally:
+            self._worker.close()
+        for error in failed:
+            if isinstance(error, BaseException):
+                raise error
+
+    def check(self) -> None:
+        """Raise what a task died of, if one did."""
+        for task in self._tasks:
+            if task.done() and (error := task.exception()):
+                raise error
+
+    async def _keyed(self) -> None:
+        """Read what belongs to the partitions' states from the positions they give."""
+        while not self._stopping.is_set():
+            moved = False
+            for topic, number in self._assigned:
+                position = self._worker.partitions.position(topic, number) or 0
+                records = self._log.read(topic, number, position, self._batch)
+                if records:
+                    await self._worker.handle(records)
+                    moved = True
+            await asyncio.sleep(0 if moved else IDLE_S)
+
+    async def _pump(self, topic: str, take: Take, from_end: bool) -> None:
+        numbers = range(self._log.partitions(topic))
+        at = {n: self._log.end_offset(topic, n) if from_end else 0 for n in numbers}
+        while not self._stopping.is_set():
+            moved = False
+            for number in numbers:
+                records = self._log.read(topic, number, at[number], self._batch)
+                if records:
+                    await take(records)
+                    at[number] = records[-1].offset + 1
+                    moved = True
+            await asyncio.sleep(0 if moved else IDLE_S)

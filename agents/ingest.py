@@ -1,0 +1,152 @@
+"""Events into state; examples, dead letters and users to answer out of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents.outputs import Outputs
+from agents.partitions import Partitions
+from agents.settings import WorkerSettings
+from agents.tally import Tally
+from dynamic_layer import ExampleBatch
+from state import Observations, PartitionState
+from state.kernel import I64
+from streams import (
+    DeadLetter,
+    EventBatch,
+    EventRules,
+    LogRecord,
+    Reason,
+    TopicSettings,
+    dead_letter,
+    decode_events,
+    encode,
+)
+
+__all__ = ["Ingest", "Touched"]
+
+#: Examples of one record on the examples topic: about a megabyte with full histories.
+EXAMPLES_PER_RECORD = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Touched:
+    """A user whose history changed, and the event that changed it last."""
+
+    user_id: str
+    topic: str
+    partition: int
+    offset: int
+    event_timestamp: int
+
+
+class Ingest:
+    """Applies batches of events to the partitions' states.
+
+    learning: whether examples are written. They are worth nothing before the first static bundle:
+    an example is trained on only with a graph that ends before it.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        topics: TopicSettings,
+        rules: EventRules,
+        partitions: Partitions,
+        outputs: Outputs,
+        tally: Tally,
+    ) -> None:
+        """Read and write through the objects given."""
+        self._settings = settings
+        self._topics = topics
+        self._rules = rules
+        self._partitions = partitions
+        self._outputs = outputs
+        self._tally = tally
+        self.learning = False
+
+    async def __call__(self, records: Sequence[LogRecord]) -> list[Touched]:
+        """Apply records of one partition, in offset order; returns the users to answer."""
+        topic, partition = records[0].topic, records[0].partition
+        state = self._partitions[partition]
+        events, letters = decode_events(records, self._rules)
+        applied = state.apply_events(
+            topic,
+            events,
+            records[-1].offset + 1,
+            wanted=self._sampled if self.learning else None,
+            observe=self._settings.example_history,
+        )
+        letters += self._too_old(records, events, applied.too_old)
+        for letter in letters:
+            await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
+        examples = _examples(topic, state, events, applied.observations)
+        for start in range(0, len(examples), EXAMPLES_PER_RECORD):
+            rows = np.arange(start, min(start + EXAMPLES_PER_RECORD, len(examples)))
+            await self._outputs.send(
+                self._topics.examples, f"{topic}/{partition}".encode(), examples.take(rows).pack()
+            )
+        self._tally.events(partition, records, applied, letters, len(examples))
+        latest = {user: row for row, user in enumerate(events.user_id)}
+        return [
+            Touched(
+                user_id=user,
+                topic=topic,
+                partition=partition,
+                offset=int(events.offset[latest[user]]),
+                event_timestamp=int(events.timestamp[latest[user]]),
+            )
+            for user in applied.users
+        ]
+
+    def _sampled(self, offsets: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Choose offsets by a hash, so that a replay chooses the same."""
+        mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        threshold = np.uint64(min(int(self._settings.example_share * 2**64), 2**64 - 1))
+        chosen: np.ndarray[tuple[int], np.dtype[np.bool_]] = mixed <= threshold
+        return chosen
+
+    def _too_old(
+        self, records: Sequence[LogRecord], events: EventBatch, rows: I64
+    ) -> list[DeadLetter]:
+        if not len(rows):
+            return []
+        by_offset = {record.offset: record for record in records}
+        return [
+            dead_letter(
+                by_offset[int(events.offset[row])],
+                Reason.TOO_OLD,
+                f"timestamp {events.timestamp[row]} lies behind the window of the partition",
+            )
+            for row in rows
+        ]
+
+
+def _examples(
+    topic: str, state: PartitionState, events: EventBatch, seen: Observations
+) -> ExampleBatch:
+    """Join observed histories with their events and with what is known of the users."""
+    rows = seen.row
+    users = [state.user(events.user_id[row]) for row in rows.tolist()]
+    graph = state.settings.graph_kinds
+    return ExampleBatch(
+        topic=topic,
+        partition=state.partition,
+        offset=events.offset[rows],
+        target=state.items.keys[
+            state.items.numbers(
+                [events.item_type[row] for row in rows.tolist()],
+                [events.item_id[row] for row in rows.tolist()],
+            )
+        ],
+        timestamp=events.timestamp[rows],
+        strong=np.array([events.kind[row] in graph for row in rows.tolist()], bool),
+        repeat=seen.repeat,
+        country=[str(user.get("country") or "") for user in users],
+        birth_year=np.array([user.get("birth_year") or 0 for user in users], np.int16),
+        indptr=seen.indptr,
+        history_item=seen.item_keys,
+        history_time=seen.time,
+        history_strong=seen.strong,
+    )

@@ -1,0 +1,164 @@
+"""The bundle that a worker serves: fetched aside, warmed up, swapped by one reference."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from dynamic_layer import CorruptBundle, DynamicBundle, Recommender, UserState, default_lists
+from state import ArtifactStore, CorruptArtifact, item_key
+from static_layer import TextEncoder, catalogue_texts
+from streams import Item, LogRecord, ModelAnnouncement, decode, decode_items
+
+__all__ = ["Models"]
+
+logger = logging.getLogger(__name__)
+
+#: New items that are embedded at once.
+FRESH_BATCH = 256
+
+
+class Models:
+    """Follows the models topic and the catalogue; holds the recommender in use.
+
+    A bundle that is torn or corrupt is reported and not loaded; the one before stays. Items whose
+    catalogue entry is newer than the bundle are embedded here (HGNN without edges, item tower)
+    and can be recommended within seconds; deleted ones stop at once.
+    """
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        scratch: Path,
+        encoder: Callable[[], TextEncoder],
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """Fetch bundles into `scratch`; `encoder` is made when the first new item comes."""
+        self._store = store
+        self._scratch = scratch
+        self._make_encoder = encoder
+        self._encoder: TextEncoder | None = None
+        self._clock_ms = clock_ms
+        self._swap = asyncio.Lock()
+        self._waiting: dict[int, Item] = {}
+        self._deleted: set[int] = set()
+        self.static_generation: int | None = None
+        self.recommender: Recommender | None = None
+        self.changed = asyncio.Event()
+
+    @property
+    def generation(self) -> int | None:
+        """Generation of the bundle in use."""
+        return self.recommender.bundle.generation if self.recommender else None
+
+    async def announced(self, records: Sequence[LogRecord]) -> None:
+        """Take the newest announcement of each kind among records of the models topic."""
+        for record in records:
+            if record.value is None:
+                continue
+            announcement = decode(ModelAnnouncement, record.value)
+            if announcement.kind == "static":
+                self.static_generation = announcement.generation
+        dynamic = [
+            a
+            for r in records
+            if r.value is not None and (a := decode(ModelAnnouncement, r.value)).kind == "dynamic"
+        ]
+        if dynamic:
+            await self.load(dynamic[-1].name)
+
+    async def load(self, name: str) -> bool:
+        """Load and serve a dynamic bundle of the artifact store; returns whether it is served."""
+        try:
+            recommender = await asyncio.to_thread(self._fetch, name)
+        except (CorruptArtifact, CorruptBundle) as error:
+            logger.error("bundle %s is not served: %s", name, error)
+            return False
+        async with self._swap:
+            self._waiting = {
+                key: item
+                for key, item in self._waiting.items()
+                if not recommender.knows(np.array([key], np.uint64))[0]
+            }
+            await asyncio.to_thread(self._refresh, recommender, self._waiting, self._deleted)
+            self.recommender = recommender
+        logger.info("serving generation %d", recommender.bundle.generation)
+        self.changed.set()
+        return True
+
+    async def catalogue(self, records: Sequence[LogRecord]) -> None:
+        """Take catalogue entries of any partition: new items come, deleted ones go."""
+        items = {item_key(i.item_type, i.item_id): i for i in decode_items(records)[0].records}
+        async with self._swap:
+            current = self.recommender
+            gone = {key for key, item in items.items() if item.deleted}
+            live = {key: item for key, item in items.items() if not item.deleted}
+            self._deleted = (self._deleted | gone) - live.keys()
+            for key in gone:
+                self._waiting.pop(key, None)
+            if current is None:
+                self._waiting.update(live)
+                return
+            known = dict(
+                zip(live, current.knows(np.array(list(live), np.uint64)).tolist(), strict=True)
+            )
+            new = {key: item for key, item in live.items() if not known[key]}
+            self._waiting.update(new)
+            if new or gone:
+                await asyncio.to_thread(self._refresh, current, new, gone)
+
+    def _fetch(self, name: str) -> Recommender:
+        folder = self._scratch / name
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            bundle = DynamicBundle.load(self._store.fetch("dynamic", name, folder))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        recommender = Recommender(bundle)
+        nobody = np.zeros(0, np.int64)
+        user = UserState(
+            user_id="",
+            history_item=bundle.item_keys[:1],
+            history_time=nobody[:0] if not len(bundle.item_keys) else np.zeros(1, np.int64),
+            history_strong=np.ones(min(1, len(bundle.item_keys)), bool),
+        )
+        recommender.recommend([user], default_lists(bundle.types), self._clock_ms())
+        return recommender
+
+    def _refresh(self, recommender: Recommender, new: dict[int, Item], gone: set[int]) -> None:
+        """Add and remove items of a recommender."""
+        if gone:
+            recommender.remove_items(np.array(sorted(gone), np.uint64))
+        keys = list(new)
+        for start in range(0, len(keys), FRESH_BATCH):
+            self._embed(recommender, [(k, new[k]) for k in keys[start : start + FRESH_BATCH]])
+
+    def _embed(self, recommender: Recommender, items: Sequence[tuple[int, Item]]) -> None:
+        if self._encoder is None:
+            self._encoder = self._make_encoder()
+        frame = pl.DataFrame(
+            {
+                "item_type": [item.item_type for _, item in items],
+                "title": [item.title for _, item in items],
+                "description": [item.description for _, item in items],
+                "genres": [item.genres for _, item in items],
+            },
+            schema_overrides={
+                "title": pl.String(),
+                "description": pl.String(),
+                "genres": pl.List(pl.String()),
+            },
+        )
+        texts, _ = catalogue_texts(frame)
+        recommender.add_items(
+            item_keys=np.array([key for key, _ in items], np.uint64),
+            item_ids=[item.item_id for _, item in items],
+            item_types=[item.item_type for _, item in items],
+            languages=[item.language for _, item in items],
+            genres=[item.genres for _, item in items],
+            text=self._encoder.encode(texts),
+        )

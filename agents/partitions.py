@@ -1,0 +1,101 @@
+"""The open partitions of a worker: one state for each partition number of the keyed topics."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from state import Checkpoints, PartitionState, StateSettings
+from streams import TopicSettings
+
+__all__ = ["Partitions"]
+
+logger = logging.getLogger(__name__)
+
+
+class Partitions:
+    """Opens states when partitions are assigned and closes them when they are revoked.
+
+    Events, catalogue and users of one partition number share a state; it is open while any of
+    them is assigned.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: StateSettings,
+        topics: TopicSettings,
+        checkpoints: Checkpoints,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """Keep states below `folder`."""
+        self._folder = folder
+        self._settings = settings
+        self._keyed = {topics.events, topics.catalogue, topics.users}
+        self._checkpoints = checkpoints
+        self._clock_ms = clock_ms
+        self._assigned: dict[int, set[str]] = {}
+        self.states: dict[int, PartitionState] = {}
+
+    def __getitem__(self, partition: int) -> PartitionState:
+        return self.states[partition]
+
+    def position(self, topic: str, partition: int) -> int | None:
+        """Next offset to read, from the state; None where nothing was applied yet."""
+        state = self.states.get(partition)
+        return state.position(topic) if state else None
+
+    def open(self, assigned: Iterable[tuple[str, int]]) -> list[int]:
+        """Open the states of assigned partitions; returns the numbers that are new here."""
+        opened = []
+        for topic, partition in assigned:
+            if topic not in self._keyed:
+                continue
+            self._assigned.setdefault(partition, set()).add(topic)
+            if partition not in self.states:
+                self.states[partition] = self._checkpoints.open_or_restore(
+                    self._folder / f"{partition:05d}", partition, self._settings
+                )
+                opened.append(partition)
+        if opened:
+            logger.info("opened partitions %s", sorted(opened))
+        return opened
+
+    def close(self, revoked: Iterable[tuple[str, int]]) -> list[int]:
+        """Close the states of which nothing is assigned any more; uncommitted work is dropped."""
+        closed = []
+        for topic, partition in revoked:
+            remaining = self._assigned.get(partition)
+            if remaining is None or topic not in self._keyed:
+                continue
+            remaining.discard(topic)
+            if not remaining:
+                del self._assigned[partition]
+                self.states.pop(partition).close()
+                closed.append(partition)
+        return closed
+
+    def checkpoint(self, partition: int) -> str:
+        """Merge runs, then snapshot and upload a state; returns the checkpoint's name."""
+        state = self.states[partition]
+        state.commit()
+        state.merge_runs()
+        scratch = self._folder / f"{partition:05d}.checkpoint"
+        uploaded = self._checkpoints.create(state, scratch, self._clock_ms())
+        logger.info(
+            "checkpoint %s of partition %d: %d bytes, %d new",
+            uploaded.name, partition, uploaded.manifest.bytes, uploaded.new_bytes,
+        )  # fmt: skip
+        return uploaded.name
+
+    def close_all(self) -> None:
+        """Close every state; uncommitted work is dropped."""
+        for state in self.states.values():
+            state.close()
+        self.states.clear()
+        self._assigned.clear()
+
+    def forget_local(self) -> None:
+        """Remove the local copies; for tests and for moving to another artifact store."""
+        self.close_all()
+        shutil.rmtree(self._folder, ignore_errors=True)

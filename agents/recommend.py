@@ -1,0 +1,188 @@
+"""Users with news get new lists: at most one answer per user and interval, newest news first."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+
+from agents.ingest import Touched
+from agents.models import Models
+from agents.outputs import Outputs
+from agents.partitions import Partitions
+from agents.settings import WorkerSettings
+from agents.tally import Tally
+from dynamic_layer import ListSettings, Ranking, UserState, default_lists
+from streams import (
+    LogRecord,
+    Recommendation,
+    RecommendedItem,
+    Source,
+    TopicSettings,
+    decode_requests,
+    encode,
+)
+
+__all__ = ["Recommend"]
+
+
+class Recommend:
+    """Answers users whose history changed, and requests.
+
+    Users wait in the order of their news; the newest is answered first, so that a backlog (a
+    restart, a history read at full speed) never delays those who are listening now.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        topics: TopicSettings,
+        partitions: Partitions,
+        models: Models,
+        outputs: Outputs,
+        tally: Tally,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """Read and write through the objects given."""
+        self._settings = settings
+        self._topics = topics
+        self._partitions = partitions
+        self._models = models
+        self._outputs = outputs
+        self._tally = tally
+        self._clock_ms = clock_ms
+        self._waiting: OrderedDict[str, Touched] = OrderedDict()
+        self._answered_at: OrderedDict[str, int] = OrderedDict()
+        self.news = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Drop the users of partitions that are answered elsewhere from now on."""
+        gone = set(partitions)
+        for user in [u for u, t in self._waiting.items() if t.partition in gone]:
+            del self._waiting[user]
+
+    def touch(self, users: Iterable[Touched]) -> None:
+        """Note users whose history changed."""
+        for user in users:
+            self._waiting[user.user_id] = user
+            self._waiting.move_to_end(user.user_id)
+        while len(self._waiting) > self._settings.waiting_users:
+            self._waiting.popitem(last=False)
+        if self._waiting:
+            self.news.set()
+
+    async def answer(self) -> int:
+        """Answer the users that are due, at most `answer_users`; returns how many."""
+        if self._models.recommender is None:
+            return 0
+        due = self._due(self._clock_ms())
+        if due:
+            await self._answer([self._state(t) for t in due], due)
+        return len(due)
+
+    def wait_ms(self) -> int | None:
+        """Time until the next waiting user is due; None if nobody waits."""
+        if not self._waiting or self._models.recommender is None:
+            return None
+        now = self._clock_ms()
+        newest = next(reversed(self._waiting))
+        since = now - self._answered_at.get(newest, 0)
+        return max(0, min(self._settings.answer_every_ms - since, self._settings.answer_every_ms))
+
+    async def requests(self, records: Sequence[LogRecord]) -> None:
+        """Answer requests at once; a user without history gets the popularity of the market."""
+        batch, letters = decode_requests(records)
+        for letter in letters:
+            await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
+        self._tally.refused(letters)
+        if self._models.recommender is None:
+            return
+        for start in range(0, len(batch), self._settings.answer_users):
+            part = slice(start, start + self._settings.answer_users)
+            touched = [
+                Touched(
+                    user_id=request.user_id,
+                    topic=records[0].topic,
+                    partition=records[0].partition,
+                    offset=int(offset),
+                    event_timestamp=self._clock_ms(),
+                )
+                for request, offset in zip(batch.records[part], batch.offset[part], strict=True)
+            ]
+            wanted = {r.user_id: set(r.lists or ()) for r in batch.records[part]}
+            await self._answer([self._state(t) for t in touched], touched, wanted)
+
+    def _due(self, now: int) -> list[Touched]:
+        """Take the users that may be answered now out of those that wait, newest news first."""
+        interval = self._settings.answer_every_ms
+        while self._answered_at and next(iter(self._answered_at.values())) <= now - interval:
+            self._answered_at.popitem(last=False)
+        due = []
+        for user in reversed(self._waiting):
+            if user not in self._answered_at:
+                due.append(user)
+            if len(due) == self._settings.answer_users:
+                break
+        for user in due:
+            self._answered_at[user] = now
+        return [self._waiting.pop(user) for user in due]
+
+    def _state(self, touched: Touched) -> UserState:
+        # Requests are keyed by user too, so that they come to the partition of the history.
+        state = self._partitions[touched.partition]
+        history, user = state.history(touched.user_id), state.user(touched.user_id)
+        return UserState(
+            user_id=touched.user_id,
+            history_item=history.item_keys,
+            history_time=history.time,
+            history_strong=history.strong,
+            country=str(user.get("country") or ""),
+            birth_year=int(user.get("birth_year") or 0),
+        )
+
+    async def _answer(
+        self,
+        users: Sequence[UserState],
+        touched: Sequence[Touched],
+        wanted: dict[str, set[str]] | None = None,
+    ) -> None:
+        recommender = self._models.recommender
+        if recommender is None:
+            return
+        now = self._clock_ms()
+        rankings = await asyncio.to_thread(
+            recommender.recommend, users, self.lists(recommender.bundle.types), now
+        )
+        sent = 0
+        for because, lists in zip(touched, rankings, strict=True):
+            names = (wanted or {}).get(because.user_id)
+            for name, ranking in lists.items():
+                if names and name not in names:
+                    continue
+                record = self._record(because, name, ranking, recommender.bundle.generation)
+                await self._outputs.send(self._topics.recommendations, record.key, encode(record))
+                sent += 1
+        self._tally.answered(sent)
+
+    def lists(self, types: Sequence[str]) -> Sequence[ListSettings]:
+        """Return the lists that are made."""
+        return self._settings.lists or default_lists(types, self._settings.list_length)
+
+    def _record(
+        self, because: Touched, name: str, ranking: Ranking, generation: int
+    ) -> Recommendation:
+        return Recommendation(
+            user_id=because.user_id,
+            list=name,
+            items=[
+                RecommendedItem(item_id=i, item_type=t, score=round(float(s), 6))
+                for i, t, s in zip(
+                    ranking.item_ids, ranking.item_types, ranking.scores, strict=True
+                )
+            ],
+            generation=generation,
+            source=Source(topic=because.topic, partition=because.partition, offset=because.offset),
+            event_timestamp=because.event_timestamp,
+            created_at=self._clock_ms(),
+        )

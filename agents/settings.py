@@ -1,0 +1,71 @@
+"""How agents behave: batch sizes, rhythms, what they answer."""
+
+from dataclasses import dataclass, field
+
+from dynamic_layer import ListSettings
+
+__all__ = ["TrainerSettings", "WorkerSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """Settings of `segue worker`.
+
+    group:              consumer group of the workers.
+    batch:              records of one partition that are applied at once, at most.
+    commit_every_ms:    longest time between two commits of a partition's state.
+    commit_deltas:      co-interaction deltas that wait for a commit, at most.
+    checkpoint_every_s: time between two checkpoints of a partition, in seconds.
+    keep_checkpoints:   checkpoints of a partition that stay in the artifact store.
+    answer_every_ms:    a user gets at most one answer in this time, however many events come.
+    answer_users:       users that are answered at once, at most.
+    waiting_users:      users that wait for an answer, at most; beyond it the longest-waiting go.
+    example_share:      share of the events that become training examples, chosen by their offset.
+    example_history:    history entries of an example, newest first.
+    lists:              the named lists; empty means one mixed list and one per item type.
+    list_length:        items of the default lists.
+    """
+
+    group: str = "segue-workers"
+    batch: int = 4096
+    commit_every_ms: int = 1_000
+    commit_deltas: int = 400_000
+    checkpoint_every_s: float = 300.0
+    keep_checkpoints: int = 3
+    answer_every_ms: int = 500
+    answer_users: int = 64
+    waiting_users: int = 200_000
+    example_share: float = 1.0
+    example_history: int = 50
+    lists: tuple[ListSettings, ...] = ()
+    list_length: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """Settings of `segue trainer`.
+
+    group:           consumer group of the trainer.
+    slice_s:         seconds of training between two looks at the log.
+    publish_every_s: least time between two bundles.
+    min_examples:    new examples without which no bundle is made.
+    keep_bundles:    bundles of a kind that stay in the artifact store.
+    seed:            of the towers and of the choice of batches.
+    threads:         threads of torch; 0 leaves torch's own choice.
+    """
+
+    group: str = "segue-trainer"
+    slice_s: float = 0.5
+    publish_every_s: float = 60.0
+    min_examples: int = 200
+    keep_bundles: int = 5
+    seed: int = 1
+    threads: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """Settings of the roles."""
+
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)

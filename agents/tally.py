@@ -1,0 +1,81 @@
+"""What a worker counts, for people and for Prometheus."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import Counter as Metric
+
+from state import Applied
+from streams import DeadLetter, LogRecord
+
+__all__ = ["Tally"]
+
+_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 120)
+
+
+class Tally:
+    """Counts of one worker since it started; every record is either applied or a dead letter.
+
+    records:      records of the events topic that were handled.
+    applied:      of these, events that are in the state.
+    dead_letters: of these, refused ones, by reason.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Count from zero; metrics go to `registry` (default a fresh one)."""
+        registry = registry or CollectorRegistry()
+        self.registry = registry
+        self.records = 0
+        self.applied = 0
+        self.dead_letters: Counter[str] = Counter()
+        self.examples = 0
+        self.recommendations = 0
+        self._applied = Metric("segue_events_applied", "Events applied.", registry=registry)
+        self._refused = Metric(
+            "segue_events_refused", "Events refused.", ["reason"], registry=registry
+        )
+        self._written = Metric("segue_examples", "Training examples written.", registry=registry)
+        self._answers = Metric(
+            "segue_recommendations", "Recommendation records written.", registry=registry
+        )
+        self._latency = Histogram(
+            "segue_recommendation_latency_seconds",
+            "From the log's time of the event to its recommendation.",
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._age = Gauge(
+            "segue_last_applied_timestamp_seconds",
+            "Log time of the last applied record.",
+            ["partition"],
+            registry=registry,
+        )
+
+    def events(
+        self,
+        partition: int,
+        records: Sequence[LogRecord],
+        applied: Applied,
+        letters: Sequence[DeadLetter],
+        examples: int,
+    ) -> None:
+        """Count a batch of the events topic."""
+        self.records += len(records)
+        self.applied += applied.applied + applied.skipped
+        self._applied.inc(applied.applied)
+        self.refused(letters)
+        self.examples += examples
+        self._written.inc(examples)
+        self._age.labels(partition).set(records[-1].timestamp / 1000)
+
+    def refused(self, letters: Sequence[DeadLetter]) -> None:
+        """Count dead letters of any topic."""
+        for letter in letters:
+            self.dead_letters[letter.reason.value] += 1
+            self._refused.labels(letter.reason.value).inc()
+
+    def answered(self, records: int) -> None:
+        """Count recommendation records."""
+        self.recommendations += records
+        self._answers.inc(records)

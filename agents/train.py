@@ -1,0 +1,213 @@
+"""The trainer's agent: examples in, bundles published and announced, for ever."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from agents.outputs import Outputs
+from agents.settings import TrainerSettings
+from dynamic_layer import (
+    CorruptExamples,
+    DynamicBundle,
+    DynamicSettings,
+    ExampleBatch,
+    Trainer,
+    accept,
+    hit_rate,
+)
+from state import ArtifactStore, CorruptArtifact
+from static_layer import BundleError, StaticBundle
+from streams import LogRecord, ModelAnnouncement, Reason, TopicSettings, dead_letter, decode, encode
+
+__all__ = ["Train", "announce"]
+
+logger = logging.getLogger(__name__)
+
+
+class Train:
+    """Holds the trainer; waits for the first static bundle, then learns from every example.
+
+    Examples that come before the first static bundle wait with it, up to `held`. A bundle that
+    the gate refuses is logged with its reasons and not published.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: TrainerSettings,
+        dynamic: DynamicSettings,
+        topics: TopicSettings,
+        store: ArtifactStore,
+        folder: Path,
+        outputs: Outputs,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """Keep scratch files below `folder`."""
+        self._settings = settings
+        self._dynamic = dynamic
+        self._topics = topics
+        self._store = store
+        self._folder = folder
+        self._outputs = outputs
+        self._clock_ms = clock_ms
+        self._turn = asyncio.Lock()
+        self._trainer: Trainer | None = None
+        self._static: str | None = None
+        self._early: list[ExampleBatch] = []
+        self._served: DynamicBundle | None = None
+        self._published_at = 0
+        self._news = 0
+        self._steps_since = 0
+        self.examples = 0
+        self.resting = True
+
+    async def examples_came(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the examples topic."""
+        for record in records:
+            try:
+                batch = ExampleBatch.unpack(record.value or b"")
+            except CorruptExamples as error:
+                letter = dead_letter(record, Reason.MALFORMED, str(error))
+                await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
+                continue
+            async with self._turn:
+                if self._trainer is None:
+                    self._early.append(batch)
+                else:
+                    self._take(self._trainer, batch)
+
+    async def announced(self, records: Sequence[LogRecord]) -> None:
+        """Adopt the newest static bundle among records of the models topic."""
+        names = [
+            a.name
+            for r in records
+            if r.value is not None and (a := decode(ModelAnnouncement, r.value)).kind == "static"
+        ]
+        if names and names[-1] != self._static:
+            await self._adopt(names[-1])
+
+    async def step(self) -> bool:
+        """Train for one slice, publish if it is time; returns whether anything was done."""
+        async with self._turn:
+            if self._trainer is None:
+                return False
+            stats = await asyncio.to_thread(self._trainer.train, max_seconds=self._settings.slice_s)
+            self._steps_since += stats.steps
+            self.resting = stats.steps == 0
+            if self._due():
+                await self._publish(self._trainer)
+                return True
+            return stats.steps > 0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Train until `stopping` is set."""
+        while not stopping.is_set():
+            if not await self.step():
+                await asyncio.sleep(0.1)
+
+    def _due(self) -> bool:
+        """Whether there is enough that is new, and the last bundle is old enough or all is learnt.
+
+        The first bundle waits until what is there has been learnt: it has nothing to replace.
+        """
+        if self._news < self._settings.min_examples or not self._steps_since:
+            return False
+        waited = self._clock_ms() - self._published_at >= self._settings.publish_every_s * 1000
+        return self.resting if self._published_at == 0 else waited
+
+    async def _adopt(self, name: str) -> None:
+        folder = self._folder / "static" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            static = StaticBundle.load(
+                await asyncio.to_thread(self._store.fetch, "static", name, folder)
+            )
+        except (CorruptArtifact, BundleError) as error:
+            logger.error("static bundle %s is not adopted: %s", name, error)
+            return
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        async with self._turn:
+            self._static = name
+            if self._trainer is None:
+                self._trainer = Trainer(
+                    static,
+                    self._dynamic,
+                    seed=self._settings.seed,
+                    first_generation=self._next_generation(),
+                    clock_ms=self._clock_ms,
+                )
+            else:
+                self._trainer.adopt(static)
+                self._served = None
+            for batch in self._early:
+                self._take(self._trainer, batch)
+            self._early.clear()
+        logger.info("learning on static bundle %s", name)
+
+    def _next_generation(self) -> int:
+        names = self._store.names("dynamic")
+        return int(names[-1].lstrip("g")) + 1 if names else 1
+
+    def _take(self, trainer: Trainer, batch: ExampleBatch) -> None:
+        intake = trainer.add(batch)
+        self.examples += intake.accepted
+        self._news += intake.accepted
+
+    async def _publish(self, trainer: Trainer) -> None:
+        candidate = await asyncio.to_thread(trainer.publish)
+        held_out = trainer.holdout()
+        reasons = await asyncio.to_thread(
+            accept, candidate, self._served, held_out, self._dynamic.gate
+        )
+        name = f"g{candidate.generation:09d}"
+        self._published_at, self._news, self._steps_since = self._clock_ms(), 0, 0
+        if reasons:
+            logger.error("bundle %s is refused: %s", name, "; ".join(reasons))
+            return
+        metrics = {
+            "held_out_hr_at_10": await asyncio.to_thread(hit_rate, candidate, held_out),
+            "examples": float(self.examples),
+        }
+        await announce(
+            candidate, name, metrics,
+            store=self._store, scratch=self._folder / "publish", outputs=self._outputs,
+            topics=self._topics, now_ms=self._clock_ms(), keep=self._settings.keep_bundles,
+        )  # fmt: skip
+        self._served = candidate
+        logger.info("published %s: %s", name, metrics)
+
+
+async def announce(
+    bundle: DynamicBundle | StaticBundle,
+    name: str,
+    metrics: dict[str, float],
+    *,
+    store: ArtifactStore,
+    scratch: Path,
+    outputs: Outputs,
+    topics: TopicSettings,
+    now_ms: int,
+    keep: int,
+) -> None:
+    """Publish a bundle in the artifact store, say so on the models topic, prune old ones."""
+    kind: Literal["static", "dynamic"] = "static" if isinstance(bundle, StaticBundle) else "dynamic"
+    folder = scratch / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        await asyncio.to_thread(bundle.save, folder)
+        await asyncio.to_thread(store.publish, kind, name, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    record = ModelAnnouncement(
+        kind=kind, name=name, url=store.url, generation=bundle.generation,
+        created_at=now_ms, metrics=metrics,
+    )  # fmt: skip
+    await outputs.send(topics.models, record.key, encode(record))
+    await outputs.flush()
+    for old in store.names(kind)[:-keep]:
+        store.delete(kind, old)

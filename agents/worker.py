@@ -1,0 +1,191 @@
+"""The worker: a room's worth of agents around the partitions it was given."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from agents.catalog import Catalog
+from agents.ingest import Ingest
+from agents.models import Models
+from agents.outputs import Outputs
+from agents.partitions import Partitions
+from agents.recommend import Recommend
+from agents.settings import WorkerSettings
+from agents.tally import Tally
+from state import ArtifactStore, Checkpoints, StateSettings
+from static_layer import TextEncoder
+from streams import EventRules, LogRecord, TopicSettings
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """What `segue worker` does, without Kafka: driven by Faust, by the embedded log, by tests.
+
+    Guaranteed: outputs of a batch are acknowledged before the state that produced them is
+    committed, so that a crash repeats outputs and never loses them. One batch, commit or answer
+    runs at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: WorkerSettings,
+        state: StateSettings,
+        topics: TopicSettings,
+        rules: EventRules,
+        store: ArtifactStore,
+        folder: Path,
+        encoder: Callable[[], TextEncoder],
+        outputs: Outputs,
+        clock_ms: Callable[[], int],
+        tally: Tally | None = None,
+    ) -> None:
+        """Keep state and scratch files below `folder`."""
+        self.tally = tally or Tally()
+        self._settings = settings
+        self._topics = topics
+        self._outputs = outputs
+        self._clock_ms = clock_ms
+        self.partitions = Partitions(
+            folder / "state", state, topics,
+            Checkpoints(store, keep=settings.keep_checkpoints), clock_ms,
+        )  # fmt: skip
+        self.models = Models(store, folder / "bundles", encoder, clock_ms)
+        self._ingest = Ingest(settings, topics, rules, self.partitions, outputs, self.tally)
+        self._catalog = Catalog(topics, self.partitions, outputs, self.tally)
+        self._recommend = Recommend(
+            settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms
+        )
+        self._turn = asyncio.Lock()
+        self._committed_at: dict[int, int] = {}
+        self._checkpointed_at: dict[int, int] = {}
+        self._dirty: set[int] = set()
+
+    # Partitions come and go
+
+    async def assigned(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Open the state of partitions."""
+        async with self._turn:
+            now = self._clock_ms()
+            for partition in await asyncio.to_thread(self.partitions.open, list(partitions)):
+                self._committed_at[partition] = now
+                self._checkpointed_at[partition] = now
+
+    async def revoked(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Commit, checkpoint and close the state of partitions."""
+        async with self._turn:
+            partitions = list(partitions)
+            leaving = {number for _, number in partitions} & self.partitions.states.keys()
+            await self._commit(leaving)
+            for partition in leaving & self._dirty:
+                await asyncio.to_thread(self.partitions.checkpoint, partition)
+            self._recommend.forget(self.partitions.close(partitions))
+            self._dirty &= self.partitions.states.keys()
+
+    # Records
+
+    async def handle(self, records: Sequence[LogRecord]) -> None:
+        """Apply records of one partition of the events, catalogue or users topic."""
+        topic, partition = records[0].topic, records[0].partition
+        async with self._turn:
+            if topic == self._topics.events:
+                self._ingest.learning = self.models.static_generation is not None
+                self._recommend.touch(await self._ingest(records))
+            elif topic == self._topics.catalogue:
+                await self._catalog.items(records)
+            elif topic == self._topics.users:
+                await self._catalog.users(records)
+            else:
+                raise ValueError(f"a worker does not read topic {topic}")
+            self._dirty.add(partition)
+            if self.partitions[partition].pending > self._settings.commit_deltas:
+                await self._commit({partition})
+
+    async def handle_requests(self, records: Sequence[LogRecord]) -> None:
+        """Answer requests of one partition."""
+        async with self._turn:
+            await self._recommend.requests(records)
+
+    # Rhythm
+
+    async def tick(self) -> bool:
+        """Do what is due: answers, commits, checkpoints. Returns whether more is due at once."""
+        async with self._turn:
+            answered = await self._recommend.answer()
+        now = self._clock_ms()
+        due = {
+            number
+            for number, at in self._committed_at.items()
+            if now - at >= self._settings.commit_every_ms
+        }
+        if due & self.partitions.states.keys():
+            async with self._turn:
+                await self._commit(due & self.partitions.states.keys())
+        await self._checkpoint_due(now)
+        return answered > 0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Keep the rhythm until `stopping` is set."""
+        while not stopping.is_set():
+            if await self.tick():
+                await asyncio.sleep(0)
+                continue
+            wait = self._recommend.wait_ms()
+            timeout = min(50.0 if wait is None else float(wait), 50.0) / 1000
+            self._recommend.news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._recommend.news.wait(), max(timeout, 0.001))
+
+    async def commit(self) -> dict[tuple[str, int], int]:
+        """Flush outputs and commit every open partition; returns the next offsets."""
+        async with self._turn:
+            await self._commit(set(self.partitions.states))
+        return self.positions()
+
+    async def checkpoint(self) -> list[str]:
+        """Checkpoint every open partition that changed."""
+        async with self._turn:
+            await self._commit(set(self.partitions.states))
+            names = []
+            for partition in sorted(self._dirty):
+                names.append(await asyncio.to_thread(self.partitions.checkpoint, partition))
+                self._checkpointed_at[partition] = self._clock_ms()
+            self._dirty.clear()
+            return names
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Committed next offsets by (topic, partition), for lag monitoring."""
+        return {
+            (topic, number): offset
+            for number, state in self.partitions.states.items()
+            for topic, offset in state.committed.items()
+        }
+
+    def close(self) -> None:
+        """Close every state; uncommitted work is dropped and will be read again."""
+        self.partitions.close_all()
+
+    async def _commit(self, numbers: set[int]) -> None:
+        if numbers:
+            await self._outputs.flush()
+        for number in numbers:
+            state = self.partitions.states[number]
+            if state.positions != state.committed:
+                state.commit()
+            self._committed_at[number] = self._clock_ms()
+
+    async def _checkpoint_due(self, now: int) -> None:
+        for partition in sorted(self._dirty & self.partitions.states.keys()):
+            age = now - self._checkpointed_at.get(partition, now)
+            if age >= self._settings.checkpoint_every_s * 1000:
+                async with self._turn:
+                    if partition in self.partitions.states:
+                        await self._commit({partition})
+                        await asyncio.to_thread(self.partitions.checkpoint, partition)
+                        self._checkpointed_at[partition] = self._clock_ms()
+                        self._dirty.discard(partition)

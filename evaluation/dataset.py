@@ -1,0 +1,126 @@
+"""Data sets in the canonical form, as arrays.
+
+Events: user_id, item_id, item_type, timestamp (ms UTC), and optionally kind. Items: item_id,
+item_type and any of title, description, language, genres, published_at. Ids may be strings or
+integers; further columns are ignored.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+STREAM = "stream"
+
+
+class DatasetError(ValueError):
+    """A table does not have the canonical form."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interactions:
+    """Events in order of time, as rows of users and items.
+
+    user, item: i64[n], rows of `Dataset.users` and `Dataset.items`.
+    timestamp: i64[n], ms UTC. strong: bool[n], a stream rather than a weak signal.
+    """
+
+    user: npt.NDArray[np.int64]
+    item: npt.NDArray[np.int64]
+    timestamp: npt.NDArray[np.int64]
+    strong: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def where(self, rows: npt.NDArray[np.bool_]) -> "Interactions":
+        """The events of the named rows, bool[n]."""
+        return Interactions(
+            user=self.user[rows],
+            item=self.item[rows],
+            timestamp=self.timestamp[rows],
+            strong=self.strong[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Events on a catalogue.
+
+    users: user ids, str[n_users], sorted.
+    items: frame, one row per item: item_id and item_type as strings, and what else is known.
+    events: the interactions, in order of time.
+    """
+
+    users: npt.NDArray[np.str_]
+    items: pl.DataFrame
+    events: Interactions
+
+    @property
+    def item_types(self) -> list[str]:
+        """Names of the item types, in the order of the catalogue."""
+        return list(dict.fromkeys(self.items["item_type"].to_list()))
+
+    def rows_of_type(self, item_type: str) -> npt.NDArray[np.int64]:
+        """Rows of the items of one type, ascending, i64[m]."""
+        return np.flatnonzero((self.items["item_type"] == item_type).to_numpy())
+
+
+def read_dataset(
+    events: Path, items: Path, *, strong_kinds: tuple[str, ...] = (STREAM,)
+) -> Dataset:
+    """Read two Parquet files (or folders of them). Raises `DatasetError` on a missing column."""
+    return dataset_of(_read(events), _read(items), strong_kinds=strong_kinds)
+
+
+def dataset_of(
+    events: pl.DataFrame, items: pl.DataFrame, *, strong_kinds: tuple[str, ...] = (STREAM,)
+) -> Dataset:
+    """Build a data set from two frames in the canonical form.
+
+    Events without a kind are strong. Events on items that the catalogue lacks make catalogue rows
+    without text: they were listened to, so a full ranking has to hold them.
+    """
+    _require(events, ("user_id", "item_id", "item_type", "timestamp"), "events")
+    _require(items, ("item_id", "item_type"), "items")
+    text = [pl.col(name).cast(pl.String) for name in ("item_id", "item_type")]
+    known = items.with_columns(text).unique(["item_type", "item_id"], keep="last", maintain_order=True)
+    events = events.with_columns(*text, pl.col("user_id").cast(pl.String)).sort(
+        "timestamp", maintain_order=True
+    )
+    pairs = events.select("item_id", "item_type").unique(maintain_order=True)
+    missing = pairs.join(known, on=["item_id", "item_type"], how="anti")
+    catalogue = pl.concat([known, missing], how="diagonal_relaxed")
+    rows = catalogue.select("item_id", "item_type").with_row_index("row")
+    joined = events.join(
+        rows, on=["item_id", "item_type"], how="left", maintain_order="left"
+    )
+    users, user_rows = np.unique(events["user_id"].to_numpy().astype(np.str_), return_inverse=True)
+    strong = np.ones(len(events), dtype=bool)
+    if "kind" in events.columns:
+        strong = events["kind"].is_in(list(strong_kinds)).fill_null(value=False).to_numpy()
+    return Dataset(
+        users=users,
+        items=catalogue,
+        events=Interactions(
+            user=user_rows.astype(np.int64),
+            item=joined["row"].to_numpy().astype(np.int64),
+            timestamp=events["timestamp"].cast(pl.Int64).to_numpy(),
+            strong=strong,
+        ),
+    )
+
+
+def _read(path: Path) -> pl.DataFrame:
+    return pl.read_parquet(path / "*.parquet" if path.is_dir() else path)
+
+
+def _require(frame: pl.DataFrame, columns: tuple[str, ...], name: str) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DatasetError(
+            f"{name} must have the columns {', '.join(columns)}; "
+            f"missing: {', '.join(missing)}; found: {', '.join(frame.columns)}"
+        )

@@ -1,0 +1,95 @@
+"""The split in time: what a model may see, and what it is tested on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.dataset import Interactions
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeSplit:
+    """Events before and from one global point in time.
+
+    train: events before `at_ms`. test: events in [at_ms, end].
+    at_ms: the split point, ms UTC.
+    """
+
+    train: Interactions
+    test: Interactions
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Held-out items per user for one set of items, as a compressed row list.
+
+    users: i64[n], rows of the users with at least one held-out item, ascending.
+    indptr: i64[n + 1]; item: i64[m], rows of the held-out items, ascending within a user.
+    """
+
+    users: npt.NDArray[np.int64]
+    indptr: npt.NDArray[np.int64]
+    item: npt.NDArray[np.int64]
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Number of held-out items per user, i64[n], at least 1."""
+        return np.diff(self.indptr)
+
+
+def time_split(
+    events: Interactions, *, test_days: float = 14, train_days: float | None = None,
+    end_ms: int | None = None,
+) -> TimeSplit:
+    """Hold out the last `test_days` before `end_ms` (default: just after the last event).
+
+    train_days: length of the training span; default: everything before the split.
+    Raises ValueError when either side is empty.
+    """
+    if not len(events):
+        raise ValueError("cannot split an empty set of events")
+    end = int(events.timestamp.max()) + 1 if end_ms is None else end_ms
+    at = end - round(test_days * DAY_MS)
+    begin = at - round(train_days * DAY_MS) if train_days is not None else None
+    before = events.timestamp < at
+    if begin is not None:
+        before &= events.timestamp >= begin
+    split = TimeSplit(
+        train=events.where(before),
+        test=events.where((events.timestamp >= at) & (events.timestamp < end)),
+        at_ms=at,
+    )
+    if not len(split.train) or not len(split.test):
+        raise ValueError(
+            f"test_days={test_days}, train_days={train_days} leave {len(split.train)} events to "
+            f"train and {len(split.test)} to test: choose a split inside the data"
+        )
+    return split
+
+
+def held_out(
+    split: TimeSplit, rows: npt.NDArray[np.int64], *, repeats: bool = False
+) -> HeldOut:
+    """Test streams on the items in `rows`; without `repeats`, only of items new to the user.
+
+    New means: no stream of the item by the user before the split. A weak signal does not make an
+    item known: turning interest into a stream is what a recommendation is for.
+    """
+    width = 1 + max(int(part.max()) for part in (rows, split.train.item, split.test.item))
+    inside = np.zeros(width, dtype=bool)
+    inside[rows] = True
+    chosen = split.test.strong & inside[split.test.item]
+    pairs = np.unique(_codes(split.test.where(chosen), len(inside)))
+    if not repeats:
+        seen = _codes(split.train.where(split.train.strong), len(inside))
+        pairs = pairs[~np.isin(pairs, seen)]
+    user, item = np.divmod(pairs, len(inside))
+    users, counts = np.unique(user, return_counts=True)
+    return HeldOut(users=users, indptr=np.concatenate([[0], np.cumsum(counts)]), item=item)
+
+
+def _codes(events: Interactions, width: int) -> npt.NDArray[np.int64]:
+    return np.asarray(events.user * width + events.item)

@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from streams import (
+    DeadLetter,
+    Event,
+    Item,
+    ModelAnnouncement,
+    Reason,
+    Recommendation,
+    RecommendedItem,
+    Request,
+    Source,
+    User,
+    decode,
+    encode,
+)
+from streams.records import WIRE_RECORDS
+from streams.schemas import schemas, write_schemas
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+SOURCE = Source(topic="segue.events", partition=1, offset=2)
+EXAMPLES = {
+    "event": Event(user_id="ann", item_id="p", item_type="podcast", kind="stream", timestamp=5),
+    "item": Item(item_id="p", item_type="podcast", title="Mist", genres=["crime"]),
+    "user": User(user_id="ann", attributes={"plan": "free"}),
+    "request": Request(user_id="ann"),
+    "recommendation": Recommendation(
+        user_id="ann",
+        list="mix",
+        items=[RecommendedItem(item_id="p", item_type="podcast", score=0.5)],
+        generation=7,
+        source=SOURCE,
+        event_timestamp=5,
+        created_at=6,
+    ),
+    "model-announcement": ModelAnnouncement(
+        kind="static",
+        name="s-1",
+        url="file:///a",
+        generation=1,
+        created_at=6,
+        metrics={"loss": 0.1},
+    ),
+    "dead-letter": DeadLetter(
+        reason=Reason.FUTURE,
+        detail="2200",
+        source=SOURCE,
+        payload="{}",
+        encoding="utf-8",
+        payload_bytes=2,
+    ),
+}
+
+
+def test_the_published_schemas_are_those_of_the_records():
+    """After a change of records: python -m streams.schemas."""
+    published = {path.name: path.read_text(encoding="utf-8") for path in SCHEMAS.glob("*.json")}
+    assert published == schemas()
+    assert len(published) == len(WIRE_RECORDS) == len(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_we_write_is_valid_by_its_schema_and_read_again(name):
+    record = EXAMPLES[name]
+    schema = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(encode(record)), schema)
+    assert decode(type(record), encode(record)) == record
+
+
+def test_a_wrong_record_is_not_valid_by_its_schema():
+    schema = json.loads((SCHEMAS / "event.json").read_text(encoding="utf-8"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"user_id": "ann"}, schema)
+
+
+def test_schemas_are_written_to_a_folder(tmp_path):
+    paths = write_schemas(tmp_path / "new")
+    assert sorted(path.name for path in paths) == sorted(schemas())
+
+
+def test_keys_decide_the_partition_and_what_compaction_replaces():
+    keys = {name: record.key for name, record in EXAMPLES.items()}
+    assert keys == {
+        "event": b"ann",
+        "item": b"podcast\0p",
+        "user": b"ann",
+        "request": b"ann",
+        "recommendation": b"ann",
+        "model-announcement": b"static",
+        "dead-letter": b"segue.events/1/2",
+    }

@@ -1,1 +1,8 @@
-"""agents"""
+"""Agents: the objects that join the rooms, and the Faust apps around them."""
+
+from agents.settings import TrainerSettings, WorkerSettings
+from agents.tally import Tally
+from agents.train import Train, announce
+from agents.worker import Worker
+
+__all__ = ["Tally", "Train", "TrainerSettings", "Worker", "WorkerSettings", "announce"]

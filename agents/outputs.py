@@ -2,9 +2,11 @@
 
 from typing import Protocol
 
-from streams import EmbeddedLog
+from aiokafka import AIOKafkaProducer
 
-__all__ = ["EmbeddedOutputs", "Outputs"]
+from streams import EmbeddedLog, KafkaSettings
+
+__all__ = ["EmbeddedOutputs", "Outputs", "ProducerOutputs"]
 
 
 class Outputs(Protocol):
@@ -31,3 +33,32 @@ class EmbeddedOutputs:
     async def flush(self) -> None:
         """Make what was sent survive a power cut."""
         self._log.sync()
+
+
+class ProducerOutputs:
+    """Outputs of a command that writes a few records and ends. An async context manager."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        """Connect when entered."""
+        self._kafka = kafka
+        self._producer: AIOKafkaProducer | None = None
+
+    async def __aenter__(self) -> "ProducerOutputs":
+        self._producer = AIOKafkaProducer(**self._kafka.for_aiokafka(), acks="all")
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Queue a record."""
+        if self._producer is None:
+            raise RuntimeError("outputs are used inside of `async with`")
+        await self._producer.send(topic, value=value, key=key)
+
+    async def flush(self) -> None:
+        """Wait for the acknowledgement of everything sent."""
+        if self._producer is not None:
+            await self._producer.flush()

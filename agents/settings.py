@@ -1,6 +1,6 @@
 """How agents behave: batch sizes, rhythms, what they answer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dynamic_layer import ListSettings
 
@@ -61,11 +61,3 @@ class TrainerSettings:
     keep_bundles: int = 5
     seed: int = 1
     threads: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgentSettings:
-    """Settings of the roles."""
-
-    worker: WorkerSettings = field(default_factory=WorkerSettings)
-    trainer: TrainerSettings = field(default_factory=TrainerSettings)

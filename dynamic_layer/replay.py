@@ -16,6 +16,8 @@ _SECOND_MS = 1_000
 class PaddedExamples:
     """`b` examples with histories of at most `h` entries, newest first.
 
+    source:         i64 [b], number of the topic and partition that the example came from.
+    offset:         i64 [b], of the event in it.
     target:         u64 [b], item keys.
     timestamp:      i64 [b], ms UTC.
     strong, repeat: bool [b].
@@ -27,6 +29,8 @@ class PaddedExamples:
     history_strong: bool [b, h].
     """
 
+    source: NDArray[np.int64]
+    offset: NDArray[np.int64]
     target: NDArray[np.uint64]
     timestamp: NDArray[np.int64]
     strong: NDArray[np.bool_]
@@ -51,8 +55,11 @@ class PaddedExamples:
         return self.take(np.argsort(self.timestamp, kind="stable")[-n:])
 
 
-def pad(batch: ExampleBatch, history_cap: int) -> PaddedExamples:
-    """Return a batch as rectangles; histories keep their newest `history_cap` entries."""
+def pad(batch: ExampleBatch, history_cap: int, source: int) -> PaddedExamples:
+    """Return a batch as rectangles; histories keep their newest `history_cap` entries.
+
+    source: number by which the reader knows the batch's topic and partition.
+    """
     n, sizes = len(batch), np.diff(batch.indptr)
     row = np.repeat(np.arange(n), sizes)
     place = np.arange(len(batch.history_item)) - np.repeat(batch.indptr[:-1], sizes)
@@ -65,6 +72,8 @@ def pad(batch: ExampleBatch, history_cap: int) -> PaddedExamples:
     ages[row, place] = (batch.timestamp[row] - batch.history_time[kept]) / _SECOND_MS
     strong[row, place] = batch.history_strong[kept]
     return PaddedExamples(
+        source=np.full(n, source, np.int64),
+        offset=batch.offset.astype(np.int64),
         target=batch.target.astype(np.uint64),
         timestamp=batch.timestamp.astype(np.int64),
         strong=batch.strong.astype(np.bool_),
@@ -129,6 +138,8 @@ class Replay:
         self.capacity = capacity
         self._written = 0
         self._ring = PaddedExamples(
+            source=np.zeros(capacity, np.int64),
+            offset=np.zeros(capacity, np.int64),
             target=np.zeros(capacity, np.uint64),
             timestamp=np.zeros(capacity, np.int64),
             strong=np.zeros(capacity, np.bool_),
@@ -155,12 +166,21 @@ class Replay:
         keep = slice(max(0, len(examples) - self.capacity), None)
         numbers = np.arange(self._written, self._written + len(examples))[keep] % self.capacity
         for name, column in vars(self._ring).items():
-            column[numbers] = getattr(examples, name)[keep]
+            values = getattr(examples, name)[keep]
+            if column.ndim == 2:
+                column[numbers, : values.shape[1]] = values
+            else:
+                column[numbers] = values
         self._written += len(examples)
 
-    def clear(self) -> None:
-        """Forget every example."""
+    def keep(self, wanted: NDArray[np.bool_]) -> None:
+        """Forget all but some examples; wanted: bool [len], in order of arrival.
+
+        Those that stay are numbered anew, from 0.
+        """
+        kept = self.take(self.numbers()[wanted])
         self._written = 0
+        self.append(kept)
 
     def numbers(self) -> NDArray[np.int64]:
         """Return the numbers of the examples held, i64 [len], in order of arrival."""

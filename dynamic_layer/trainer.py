@@ -91,6 +91,7 @@ class Trainer:
         self._replay = Replay(capacity=replay.capacity, history_cap=replay.history_cap)
         self._holdout = Replay(capacity=replay.holdout_size, history_cap=replay.history_cap)
         self._seen = SeenOffsets()
+        self._sources: dict[tuple[str, int], int] = {}
         self._popularity = Popularity(
             bucket_hours=self.settings.popularity.bucket_hours, window_days=replay.window_days
         )
@@ -132,12 +133,13 @@ class Trainer:
         duplicate = len(batch) - int(fresh.sum())
         batch = batch.take(fresh)
         self._newest_ms = max(self._newest_ms, int(batch.timestamp.max(initial=0)))
-        examples = pad(batch, self.settings.replay.history_cap)
+        source = self._sources.setdefault((batch.topic, batch.partition), len(self._sources))
+        examples = pad(batch, self.settings.replay.history_cap, source)
         strong = examples.strong
         self._popularity.add(
             examples.target[strong], examples.timestamp[strong], examples.country[strong]
         )
-        after = batch.offset >= self._snapshot_offset(batch.topic, batch.partition)
+        after = self._after_snapshot(examples)
         weighty = self._weights(examples) > 0
         # A hash, not a draw: the same examples are held out in every run and after a restart.
         mixed = (batch.offset.astype(np.uint64) * _GOLDEN) >> np.uint64(32)
@@ -154,9 +156,14 @@ class Trainer:
             weightless=int((after & ~weighty & ~held).sum()),
         )
 
-    def _snapshot_offset(self, topic: str, partition: int) -> int:
-        partitions = self._static.manifest.get("offsets", {}).get(topic, {})
-        return int(partitions.get(partition, partitions.get(str(partition), 0)))
+    def _after_snapshot(self, examples: PaddedExamples) -> NDArray[np.bool_]:
+        """Return which examples the static bundle's graph cannot contain, bool [b]."""
+        first = np.zeros(max(1, len(self._sources)), np.int64)
+        for (topic, partition), source in self._sources.items():
+            # The manifest is JSON: its partitions are strings.
+            offsets = self._static.manifest.get("offsets", {}).get(topic, {})
+            first[source] = offsets.get(str(partition), offsets.get(partition, 0))
+        return examples.offset >= first[examples.source]
 
     def _weights(self, examples: PaddedExamples) -> NDArray[np.float32]:
         loss = self.settings.loss
@@ -350,13 +357,14 @@ class Trainer:
     def adopt(self, static: StaticItems) -> None:
         """Go over to a new static bundle, keeping the towers' weights (warm start).
 
-        Examples from before its snapshot are no longer replayed. Where the types or the widths of
-        the vectors changed, the towers start anew.
+        Of the examples at hand, those that came after its snapshot are trained on (again), with
+        the new vectors; the others are forgotten. Where the types or the widths of the vectors
+        changed, the towers start anew.
         """
         before = (self._types, self._features.content.shape[1])
         self._read(static)
-        self._replay.clear()
-        self._holdout.clear()
+        for memory in (self._replay, self._holdout):
+            memory.keep(self._after_snapshot(memory.take(memory.numbers())))
         if before != (self._types, self._features.content.shape[1]):
             self._start()
         self._trained, self._owed, self._ordered = 0, 0.0, -1

@@ -86,7 +86,9 @@ def dataset_of(
     _require(events, ("user_id", "item_id", "item_type", "timestamp"), "events")
     _require(items, ("item_id", "item_type"), "items")
     text = [pl.col(name).cast(pl.String) for name in ("item_id", "item_type")]
-    known = items.with_columns(text).unique(["item_type", "item_id"], keep="last", maintain_order=True)
+    known = items.with_columns(text).unique(
+        ["item_type", "item_id"], keep="last", maintain_order=True
+    )
     events = events.with_columns(*text, pl.col("user_id").cast(pl.String)).sort(
         "timestamp", maintain_order=True
     )
@@ -94,18 +96,18 @@ def dataset_of(
     missing = pairs.join(known, on=["item_id", "item_type"], how="anti")
     catalogue = pl.concat([known, missing], how="diagonal_relaxed")
     rows = catalogue.select("item_id", "item_type").with_row_index("row")
-    joined = events.join(
-        rows, on=["item_id", "item_type"], how="left", maintain_order="left"
+    users = events.select("user_id").unique().sort("user_id").with_row_index("user")
+    joined = events.join(rows, on=["item_id", "item_type"], how="left", maintain_order="left").join(
+        users, on="user_id", how="left", maintain_order="left"
     )
-    users, user_rows = np.unique(events["user_id"].to_numpy().astype(np.str_), return_inverse=True)
     strong = np.ones(len(events), dtype=bool)
     if "kind" in events.columns:
         strong = events["kind"].is_in(list(strong_kinds)).fill_null(value=False).to_numpy()
     return Dataset(
-        users=users,
+        users=users["user_id"].to_numpy().astype(np.str_),
         items=catalogue,
         events=Interactions(
-            user=user_rows.astype(np.int64),
+            user=joined["user"].to_numpy().astype(np.int64),
             item=joined["row"].to_numpy().astype(np.int64),
             timestamp=events["timestamp"].cast(pl.Int64).to_numpy(),
             strong=strong,

@@ -22,14 +22,16 @@ def hit_rate(ranks: Ranks, k: int = 10) -> npt.NDArray[np.float64]:
     return np.array([float((row < k).any()) for row in ranks])
 
 
-def recall(ranks: Ranks, held_out: npt.NDArray[np.integer], k: int = 100) -> npt.NDArray[np.float64]:
+def recall(
+    ranks: Ranks, held_out: npt.NDArray[np.integer], k: int = 100
+) -> npt.NDArray[np.float64]:
     """Recall@k of each user: held-out items in the top k / held-out items, f64[users].
 
     >>> recall([np.array([0, 12]), np.array([3])], np.array([4, 1]), k=10)
     array([0.25, 1.  ])
     """
     found = np.array([float((row < k).sum()) for row in ranks])
-    return found / np.maximum(held_out, 1)
+    return np.asarray(found / np.maximum(held_out, 1))
 
 
 def ndcg(ranks: Ranks, held_out: npt.NDArray[np.integer], k: int = 10) -> npt.NDArray[np.float64]:
@@ -64,7 +66,10 @@ def coverage(recommended: npt.NDArray[np.integer], catalogue: int) -> float:
 
 
 def bootstrap_interval(
-    values: npt.NDArray[np.float64], rng: np.random.Generator, *, level: float = 0.95,
+    values: npt.NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    level: float = 0.95,
     draws: int = 1_000,
 ) -> tuple[float, float]:
     """Interval of the mean over users, by resampling users with replacement.

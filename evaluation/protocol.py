@@ -101,7 +101,9 @@ def evaluate(
             for segment, chosen in (("all", warm | True), ("warm", warm), ("cold", ~warm)):
                 if chosen.any():
                     results.append(
-                        _result(name, item_type, segment, lists, truth, chosen, rows, rules, seconds)
+                        _result(
+                            name, item_type, segment, lists, truth, chosen, rows, rules, seconds
+                        )
                     )
     return results
 

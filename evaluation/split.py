@@ -41,7 +41,10 @@ class HeldOut:
 
 
 def time_split(
-    events: Interactions, *, test_days: float = 14, train_days: float | None = None,
+    events: Interactions,
+    *,
+    test_days: float = 14,
+    train_days: float | None = None,
     end_ms: int | None = None,
 ) -> TimeSplit:
     """Hold out the last `test_days` before `end_ms` (default: just after the last event).
@@ -70,9 +73,7 @@ def time_split(
     return split
 
 
-def held_out(
-    split: TimeSplit, rows: npt.NDArray[np.int64], *, repeats: bool = False
-) -> HeldOut:
+def held_out(split: TimeSplit, rows: npt.NDArray[np.int64], *, repeats: bool = False) -> HeldOut:
     """Test streams on the items in `rows`; without `repeats`, only of items new to the user.
 
     New means: no stream of the item by the user before the split. A weak signal does not make an

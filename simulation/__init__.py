@@ -1,19 +1,23 @@
 """The simulated world: catalogue, users, history and live traffic, drawn from a seed."""
 
 from simulation.catalogue import ITEM_SCHEMA
+from simulation.faults import FATES, Fault, faults
 from simulation.marks import Marks, TypeMarks, marks
 from simulation.settings import KINDS, Behaviour, WorldSettings
 from simulation.world import EVENT_SCHEMA, LiveStep, World
 
 __all__ = [
     "EVENT_SCHEMA",
+    "FATES",
     "ITEM_SCHEMA",
     "KINDS",
     "Behaviour",
+    "Fault",
     "LiveStep",
     "Marks",
     "TypeMarks",
     "World",
     "WorldSettings",
+    "faults",
     "marks",
 ]

@@ -54,7 +54,10 @@ class Audience:
         return pa.table([self.user_ids(), countries, self.birth_year], schema=USER_SCHEMA)
 
     def interests_at(
-        self, users: npt.NDArray[np.int64], types: npt.NDArray[np.int64], slot: npt.NDArray[np.int64],
+        self,
+        users: npt.NDArray[np.int64],
+        types: npt.NDArray[np.int64],
+        slot: npt.NDArray[np.int64],
         time_ms: npt.NDArray[np.int64],
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Topic and circle of the named interests at the given times, each i64[m]."""
@@ -72,9 +75,7 @@ def draw_audience(settings: WorldSettings, rng: np.random.Generator) -> Audience
     circle = rng.integers(settings.circles, size=n)
     topic, topic_circle = _draw_interests(settings, circle, rng)
     drifts = rng.random((n, settings.interests)) < settings.drift
-    moment = settings.start_ms + rng.integers(
-        settings.days * DAY_MS, size=(n, settings.interests)
-    )
+    moment = settings.start_ms + rng.integers(settings.days * DAY_MS, size=(n, settings.interests))
     activity, since_ms, devotion = _draw_activity(settings, rng)
     # Generations differ in their circles, so that age says something about a new user.
     generation = 1_955 + circle * (50 / max(settings.circles - 1, 1))

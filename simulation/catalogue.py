@@ -83,9 +83,7 @@ def draw_items(settings: WorldSettings, rng: np.random.Generator) -> Items:
     )
 
 
-def even_normal(
-    groups: npt.NDArray[np.int64], rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def even_normal(groups: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Standard normal values in random order, evenly spaced by quantile within each group.
 
     Plain draws of a few thousand heavy-tailed weights would move the marks by several points
@@ -155,7 +153,10 @@ def _text(
         else:
             topic = known[rng.integers(len(known))]
         vocabulary = topic.words[language] if place < 3 or rng.random() < 0.6 else GENERIC[language]
-        words.append(vocabulary[rng.integers(len(vocabulary))])
+        word = vocabulary[rng.integers(len(vocabulary))]
+        while place < 3 and word in words:
+            word = vocabulary[rng.integers(len(vocabulary))]
+        words.append(word)
     pattern = TITLES[language][rng.integers(len(TITLES[language]))]
     title = pattern.format(*(word[0].upper() + word[1:] for word in words[:3]))
     return title, ", ".join(dict.fromkeys(words[3:])) + "."

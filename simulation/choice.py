@@ -27,6 +27,7 @@ class Shelves:
         weight: npt.NDArray[np.float64],
         shelves: int,
     ) -> None:
+        """Put item[row] with weight[row] > 0 onto shelf[row], one of `shelves`."""
         order = np.argsort(shelf, kind="stable")
         self.item = item[order]
         self._upto = np.concatenate([[0.0], np.cumsum(weight[order])])
@@ -49,6 +50,7 @@ class Chooser:
     """
 
     def __init__(self, settings: WorldSettings, items: Items, audience: Audience) -> None:
+        """Sort the items onto shelves. `items.published_ms` is read at every choice."""
         self._settings, self._items, self._audience = settings, items, audience
         behaviours = [settings.behaviour(row) for row in range(len(settings.item_types))]
         self._freshness = np.array([b.freshness_days for b in behaviours]) * DAY_MS
@@ -95,9 +97,7 @@ class Chooser:
         """Draw an item for each contact, i64[m]; -1 where nothing suitable exists."""
         settings, audience = self._settings, self._audience
         reach = rng.random(len(users))
-        level = np.digitize(
-            reach, [settings.in_circle, settings.in_circle + settings.in_topic]
-        )
+        level = np.digitize(reach, [settings.in_circle, settings.in_circle + settings.in_topic])
         slot = _draw_slot(audience.interest_weight[users], rng)
         topic, circle = audience.interests_at(users, types, slot, time_ms)
         own = rng.random(len(users)) < OWN_LANGUAGE
@@ -144,9 +144,7 @@ class Chooser:
             charts = 1 - settings.in_circle - settings.in_topic
             scores += share * charts * _normalised(market)
             for slot in range(settings.interests):
-                topic, circle = audience.interests_at(
-                    users, types, np.full(len(users), slot), now
-                )
+                topic, circle = audience.interests_at(users, types, np.full(len(users), slot), now)
                 shelf = market * (
                     (items.topic == topic[:, None])
                     + SECOND_TOPIC * (items.second_topic == topic[:, None])
@@ -158,14 +156,13 @@ class Chooser:
         return scores
 
 
-def _draw_slot(
-    weights: npt.NDArray[np.float64], rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    return np.minimum(
+def _draw_slot(weights: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    slot = np.minimum(
         (np.cumsum(weights, axis=1) < rng.random(len(weights))[:, None]).sum(axis=1),
         weights.shape[1] - 1,
     )
+    return np.asarray(slot)
 
 
 def _normalised(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
+    return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300))

@@ -36,7 +36,10 @@ class Contacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
-    """Events in order of time: user, item i64[n] (rows), kind i8[n] (in `KINDS`), time_ms i64[n]."""
+    """Events in order of time.
+
+    user, item: i64[n], rows. kind: i8[n], place in `KINDS`. time_ms: i64[n], ms UTC.
+    """
 
     user: npt.NDArray[np.int64]
     item: npt.NDArray[np.int64]
@@ -137,7 +140,7 @@ def _return_times(
     summed = np.cumsum(rng.exponential(days) / settings.days)
     before = np.concatenate([[0.0], summed[:-1]])[opens]
     run = np.cumsum(opens) - 1
-    return contacts.activity[owner] + summed - before[run]
+    return np.asarray(contacts.activity[owner] + summed - before[run])
 
 
 def _draw_contacts(

@@ -181,11 +181,12 @@ cyclisme vélos pédales course étape
 """
 
 GENERIC = {
-    "en": "story voices journey season secrets notes hours letters people years house road".split(),
-    "de": "Geschichte Stimmen Reise Geheimnisse Briefe Stunden Menschen Jahre Haus Weg".split(),
-    "es": "historia voces viaje secretos cartas horas gente años casa camino".split(),
-    "fr": "histoire voix voyage secrets lettres heures gens années maison chemin".split(),
+    "en": ("story", "voices", "journey", "season", "secrets", "notes", "letters", "people"),
+    "de": ("Geschichte", "Stimmen", "Reise", "Geheimnisse", "Briefe", "Stunden", "Menschen"),
+    "es": ("historia", "voces", "viaje", "secretos", "cartas", "horas", "gente"),
+    "fr": ("histoire", "voix", "voyage", "secrets", "lettres", "heures", "gens"),
 }
+"""Words that tell nothing about a topic, by language."""
 
 TITLES = {
     "en": (

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from simulation.returns import HEAD_ITEMS, HEAVY_USERS, head_share
 from simulation.settings import DAY_MS, STREAM
 
 HORIZON_MS = 14 * DAY_MS
@@ -76,8 +77,8 @@ def marks(events: pa.Table, items: pa.Table, *, first_type: str | None = None) -
         part = _Columns(*(column[rows] for column in vars(everything).values()))
         streams = part.kind == STREAM
         by_type[name] = TypeMarks(
-            heavy_users=_head_share(np.bincount(part.user[streams]), 0.25, None),
-            head_items=_head_share(np.bincount(part.item[streams]), 0.20, sizes[name]),
+            heavy_users=_heavy_users(np.bincount(part.user[streams])),
+            head_items=head_share(np.bincount(part.item[streams]), HEAD_ITEMS, sizes[name]),
             had_used_first_type=_had_used(first_use[name], first_use[first_type])
             if name != first_type
             else float("nan"),
@@ -91,11 +92,8 @@ def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return np.asarray(encoded.indices.to_numpy(), dtype=np.int64)
 
 
-def _head_share(counts: npt.NDArray[np.int64], share: float, size: int | None) -> float:
-    """Share of the total that the largest `share` of the rows hold; rows: size, or all above 0."""
-    used = np.sort(counts[counts > 0])[::-1]
-    head = round(share * (len(used) if size is None else size))
-    return float(used[:head].sum() / max(used.sum(), 1))
+def _heavy_users(streams: npt.NDArray[np.int64]) -> float:
+    return head_share(streams, HEAVY_USERS, int((streams > 0).sum()))
 
 
 def _first_times(
@@ -106,9 +104,7 @@ def _first_times(
     return first
 
 
-def _had_used(
-    this: npt.NDArray[np.float64], first_type: npt.NDArray[np.float64]
-) -> float:
+def _had_used(this: npt.NDArray[np.float64], first_type: npt.NDArray[np.float64]) -> float:
     users = np.isfinite(this)
     return float((first_type[users] < this[users]).mean()) if users.any() else float("nan")
 

@@ -21,6 +21,7 @@ class Rhythm:
     """Maps a span of clock time to activity in [0, 1] and back, hour by hour."""
 
     def __init__(self, start_ms: int, end_ms: int) -> None:
+        """Lay the rhythm over [start_ms, end_ms), ms UTC."""
         hours = np.arange(start_ms // HOUR_MS, -(-end_ms // HOUR_MS))
         demand = HOURLY[hours % 24] * DAILY[(hours // 24 + _EPOCH_WEEKDAY) % 7]
         edges = np.append(hours, hours[-1] + 1) * HOUR_MS
@@ -31,8 +32,8 @@ class Rhythm:
 
     def activity(self, time_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Share of the span's activity before each time, f64 in [0, 1]."""
-        return np.interp(time_ms, self._time, self._activity)
+        return np.asarray(np.interp(time_ms, self._time, self._activity))
 
     def time_ms(self, activity: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Inverse of `activity`, ms UTC; activity in [0, 1]."""
-        return np.interp(activity, self._activity, self._time).astype(np.int64)
+        return np.asarray(np.interp(activity, self._activity, self._time)).astype(np.int64)

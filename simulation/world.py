@@ -48,11 +48,12 @@ class LiveStep:
 class World:
     """A world drawn from a seed: the same settings and seed give the same bytes.
 
-    Everything is drawn on first use and kept; `live` can be called any number of times and
+    What is drawn is kept; `live` can be called any number of times and
     always starts from the end of the same past.
     """
 
     def __init__(self, settings: WorldSettings, seed: int = 0) -> None:
+        """Draw catalogue and audience; texts and history are drawn when first asked for."""
         self.settings, self.seed = settings, seed
         self._items: Items = draw_items(settings, self._rng("items"))
         self._audience: Audience = draw_audience(settings, self._rng("audience"))

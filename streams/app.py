@@ -174,7 +174,7 @@ def create_app(
     on_assigned: OnPartitions = _nothing,
     on_revoked: OnPartitions = _nothing,
     session_timeout_s: float = 6.0,
-    rebalance_timeout_s: float = 300.0,
+    rebalance_timeout_s: float = 60.0,
     max_fetch_bytes: int = 4 * 1024 * 1024,
     compression: str | None = "lz4",
 ) -> WorkerApp:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from streams.broadcast import TopicMissingError, read_all
+from streams.admin import AdminError
+from streams.broadcast import read_all
 from streams.security import KafkaSettings
 from tests.integration.conftest import fill
 
@@ -81,6 +82,6 @@ async def test_an_empty_topic_is_caught_up_at_once(broker: str, new_topic: NewTo
 
 
 async def test_a_missing_topic_is_named(broker: str) -> None:
-    with pytest.raises(TopicMissingError, match="no-such-topic"):
+    with pytest.raises(AdminError, match="no-such-topic"):
         async for _ in read_all(KafkaSettings(bootstrap_servers=broker), "no-such-topic"):
             pass

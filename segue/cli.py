@@ -1,0 +1,45 @@
+"""The command line. Commands import what they need when they run, so that --help is quick."""
+
+from typing import Annotated
+
+import typer
+
+from segue.commands import feed, kafka, people, roles, simulate, static, topics
+from segue.commands.demo import demo
+from segue.screen import log_to_screen
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="segue",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help=(
+        "Segue: a streaming recommender for catalogues of several item types.\n\n"
+        "Try [bold]segue demo[/]. On your own topics: [bold]segue topics create[/], then "
+        "[bold]segue worker[/], [bold]segue static build[/] and [bold]segue trainer[/]."
+    ),
+)
+app.add_typer(kafka.app, name="kafka")
+app.add_typer(topics.app, name="topics")
+app.add_typer(static.app, name="static")
+app.add_typer(simulate.app, name="simulate")
+app.command()(roles.worker)
+app.command()(roles.trainer)
+app.command()(feed.feed)
+app.command()(people.status)
+app.command()(people.recommend)
+app.command()(demo)
+
+
+@app.callback()
+def _all_commands(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    log_to_screen(verbose=verbose)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,4 @@
+"""segue demo."""
+
+
+def demo() -> None: ...

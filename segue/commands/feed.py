@@ -1,0 +1,70 @@
+"""segue feed: an existing data set into the topics."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segue.options import ConfigOption, SetOption, explained, settings_of
+from segue.screen import console
+
+
+def feed(
+    events: Annotated[
+        Path, typer.Argument(help="Parquet: user_id, item_id, item_type, timestamp.")
+    ],
+    items: Annotated[Path, typer.Argument(help="Parquet: item_id, item_type, title, ...")],
+    to: Annotated[str, typer.Option(help="kafka or embedded.")] = "kafka",
+    speed: Annotated[
+        float, typer.Option(help="Multiple of real time, e.g. 3600; 0 is full speed.")
+    ] = 0.0,
+    kind: Annotated[str, typer.Option(help="Kind of events without a kind column.")] = "stream",
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """Write a catalogue and its events to the topics, at full speed or as they happened.
+
+    Example: segue feed events.parquet items.parquet --speed 86400
+    """
+    import pyarrow.parquet as pq
+
+    from segue.feeding import bulk_write_with_bar, catalogue_records, event_records, open_log
+    from streams import AdminError, BulkWriteError
+
+    settings = settings_of(config, flags)
+    if kind not in settings.events.kinds:
+        raise typer.BadParameter(
+            f"kind {kind!r} is not one of events.kinds {settings.events.kinds}"
+        )
+    with explained(OSError, AdminError, BulkWriteError):
+        catalogue, log_of_events = pq.read_table(items), pq.ParquetFile(events)
+        batches: Iterator[Any] = log_of_events.iter_batches(batch_size=65_536)
+        if speed > 0:
+            batches = _paced(log_of_events.iter_batches(batch_size=1_024), speed)
+        with open_log(to, settings) as log:
+
+            async def write() -> None:
+                await bulk_write_with_bar(
+                    log, settings.topics.catalogue, settings,
+                    catalogue_records(catalogue), catalogue.num_rows,
+                )  # fmt: skip
+                written = await bulk_write_with_bar(
+                    log, settings.topics.events, settings,
+                    event_records(batches, kind), log_of_events.metadata.num_rows,
+                )  # fmt: skip
+                console.print(f"{written:,} events written")
+
+            asyncio.run(write())
+
+
+def _paced(batches: Iterator[Any], speed: float) -> Iterator[Any]:
+    """Yield batches no sooner than their first event happens at `speed` times real time."""
+    first_ms, started = None, time.monotonic()
+    for batch in batches:
+        at_ms = batch.column("timestamp")[0].as_py()
+        first_ms = at_ms if first_ms is None else first_ms
+        time.sleep(max(0.0, (at_ms - first_ms) / 1000 / speed - (time.monotonic() - started)))
+        yield batch

@@ -1,0 +1,63 @@
+"""segue kafka: one Kafka broker for development."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
+from segue.screen import console
+from streams.broker import DevelopmentBroker
+from streams.distribution import BrokerError
+
+if TYPE_CHECKING:
+    from segue.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Start and stop a single Apache Kafka broker for development (needs Java 17 and Maven).",
+)
+
+Port = Annotated[int | None, typer.Option(help="Port to listen on; default any free one.")]
+
+
+def pom_file() -> Path:
+    """The Maven project that pins Kafka's version."""
+    return Path(__file__).parents[2] / "deploy" / "kafka" / "pom.xml"
+
+
+def broker_of(settings: "Settings") -> DevelopmentBroker:
+    """Return the development broker of a data folder."""
+    return DevelopmentBroker(settings.folder / "kafka", pom_file())
+
+
+@app.command(epilog="Example: segue kafka start --port 9092")
+def start(port: Port = None, config: ConfigOption = None, flags: SetOption = None) -> None:
+    """Resolve the jars, format the storage, start the broker and wait until it answers."""
+    broker = broker_of(settings_of(config, flags))
+    with explained(BrokerError), console.status("starting Apache Kafka"):
+        address = broker.start(port)
+    console.print(f"Kafka answers at [bold]{address}[/]; stop it with: segue kafka stop")
+    console.print(f"export KAFKA_BOOTSTRAP_SERVERS={address}", highlight=False)
+
+
+@app.command(epilog="Example: segue kafka stop")
+def stop(config: ConfigOption = None, flags: SetOption = None) -> None:
+    """Stop the broker and wait for its end."""
+    with explained(BrokerError):
+        stopped = broker_of(settings_of(config, flags)).stop()
+    console.print("Kafka has stopped" if stopped else "Kafka was not running")
+
+
+@app.command(epilog="Example: segue kafka status --json")
+def status(
+    as_json: JsonOption = False, config: ConfigOption = None, flags: SetOption = None
+) -> None:
+    """Tell whether the broker runs, and where; status 3 if it does not."""
+    found = broker_of(settings_of(config, flags)).status()
+    if as_json:
+        typer.echo(json.dumps({"running": found.running, "address": found.address}))
+    else:
+        console.print(f"running at {found.address}" if found.running else "not running")
+    raise typer.Exit(0 if found.running else 3)

@@ -1,0 +1,85 @@
+"""segue worker, segue trainer: the two roles that run for ever."""
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+
+from segue.options import ConfigOption, SetOption, explained, settings_of
+
+Name = Annotated[
+    str, typer.Option("--name", help="Name of this process; its local state is kept under it.")
+]
+MetricsPort = Annotated[
+    int | None, typer.Option(help="Serve Prometheus metrics on this port of 127.0.0.1.")
+]
+
+
+def worker(
+    name: Name = "worker-1",
+    metrics_port: MetricsPort = None,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """Ingest events, keep state, answer users; as many of these as there are partitions at most.
+
+    SIGTERM commits, checkpoints and leaves; SIGUSR1 checkpoints every partition now.
+
+    Example: segue worker --name worker-2 --metrics-port 9101
+    """
+    from agents.kafka import KafkaOutputs, worker_app
+    from segue.roles import make_worker
+    from state import WrongState
+    from streams.app import serve
+
+    settings = settings_of(config, flags)
+
+    async def run() -> int:
+        outputs = KafkaOutputs()
+        agents = make_worker(settings, name, outputs)
+        if metrics_port is not None:
+            from prometheus_client import start_http_server
+
+            start_http_server(metrics_port, "127.0.0.1", agents.tally.registry)
+        app = worker_app(agents, outputs, settings.kafka, settings.topics, settings.worker)
+        asked: set[asyncio.Task[list[str]]] = set()
+
+        def checkpoint() -> None:
+            task = asyncio.ensure_future(agents.checkpoint())
+            asked.add(task)
+            task.add_done_callback(asked.discard)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, checkpoint)
+        try:
+            return await serve(app)
+        finally:
+            agents.close()
+
+    with explained(WrongState):
+        raise typer.Exit(asyncio.run(run()))
+
+
+def trainer(name: Name = "trainer-1", config: ConfigOption = None, flags: SetOption = None) -> None:
+    """Learn from every example, publish bundles; one of these.
+
+    Example: segue trainer --set trainer.publish_every_s=30
+    """
+    from agents.kafka import KafkaOutputs, trainer_app
+    from segue.roles import make_train
+    from streams.app import serve
+
+    settings = settings_of(config, flags)
+
+    async def run() -> int:
+        if settings.trainer.threads:
+            import torch
+
+            torch.set_num_threads(settings.trainer.threads)
+        outputs = KafkaOutputs()
+        train = make_train(settings, name, outputs)
+        return await serve(
+            trainer_app(train, outputs, settings.kafka, settings.topics, settings.trainer)
+        )
+
+    raise typer.Exit(asyncio.run(run()))

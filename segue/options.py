@@ -1,0 +1,50 @@
+"""Options that many commands share, and how a command ends."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segue.screen import errors
+
+if TYPE_CHECKING:
+    from segue.settings import Settings
+
+__all__ = ["ConfigOption", "JsonOption", "SetOption", "explained", "settings_of"]
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Settings as TOML.", envvar="SEGUE_CONFIG_FILE"),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="PATH=VALUE", help="One setting, e.g. topics.partitions=8"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+_NOT_SETTINGS = {"SEGUE_CONFIG_FILE"}
+
+
+def settings_of(config: Path | None, flags: list[str] | None) -> "Settings":
+    """Compose the settings of a command; a mistake ends it with status 2 and says what is wrong."""
+    from segue.settings import SettingsError, load_settings
+
+    environment = {k: v for k, v in os.environ.items() if k not in _NOT_SETTINGS}
+    try:
+        return load_settings(config, environment, flags or ())
+    except SettingsError as error:
+        errors.print(f"[red]settings:[/] {error}", highlight=False)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def explained(*kinds: type[Exception]) -> Iterator[None]:
+    """End the command with status 1 and the message alone when an expected error comes."""
+    try:
+        yield
+    except kinds as error:
+        errors.print(f"[red]error:[/] {error}", highlight=False)
+        raise typer.Exit(1) from error

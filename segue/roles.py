@@ -1,0 +1,65 @@
+"""The roles made from settings: one place where objects of all rooms meet."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from agents import Train, Worker
+from agents.outputs import Outputs
+from segue.settings import Settings
+from static_layer import TextEncoder
+
+__all__ = ["make_encoder", "make_train", "make_worker", "now_ms"]
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def make_encoder(settings: Settings) -> TextEncoder:
+    """Make the text encoder, with its cache in the data folder unless the settings name one."""
+    text = settings.static.text
+    if not text.cache:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        text = replace(text, cache=str(settings.folder / "text-vectors.db"))
+    return TextEncoder(text)
+
+
+def make_worker(
+    settings: Settings, name: str, outputs: Outputs, clock_ms: Callable[[], int] = now_ms
+) -> Worker:
+    """Make the objects of a worker; its files lie in `<data>/workers/<name>`."""
+    return Worker(
+        settings=settings.worker,
+        state=settings.state,
+        topics=settings.topics,
+        rules=settings.events,
+        store=settings.store(),
+        folder=_folder(settings, "workers", name),
+        encoder=lambda: make_encoder(settings),
+        outputs=outputs,
+        clock_ms=clock_ms,
+    )
+
+
+def make_train(
+    settings: Settings, name: str, outputs: Outputs, clock_ms: Callable[[], int] = now_ms
+) -> Train:
+    """Make the objects of a trainer; its files lie in `<data>/trainers/<name>`."""
+    return Train(
+        settings=settings.trainer,
+        dynamic=settings.dynamic,
+        topics=settings.topics,
+        store=settings.store(),
+        folder=_folder(settings, "trainers", name),
+        outputs=outputs,
+        clock_ms=clock_ms,
+    )
+
+
+def _folder(settings: Settings, role: str, name: str) -> Path:
+    folder = settings.folder / role / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

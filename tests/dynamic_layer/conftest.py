@@ -1,0 +1,24 @@
+"""One trained trainer and its bundle, shared by the tests that only read them."""
+
+import pytest
+from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
+
+from dynamic_layer import DynamicBundle, Trainer
+
+
+@pytest.fixture(scope="session")
+def items() -> Items:
+    return make_items()
+
+
+@pytest.fixture(scope="session")
+def trainer(items: Items) -> Trainer:
+    trainer = Trainer(items, SMALL, seed=7, clock_ms=lambda: 1_000)
+    trainer.add(make_examples(items, 6_000))
+    trainer.train()
+    return trainer
+
+
+@pytest.fixture(scope="session")
+def bundle(trainer: Trainer) -> DynamicBundle:
+    return trainer.publish()

@@ -1,0 +1,62 @@
+"""The gate refuses broken bundles and says why."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from tests.dynamic_layer.worlds import SMALL, Items
+
+from dynamic_layer import DynamicBundle, GateSettings, IndexSettings, ItemIndex, Trainer, accept
+from dynamic_layer.bundle import served_vectors
+
+GATE = GateSettings()
+
+
+def reasons(candidate: DynamicBundle, served: DynamicBundle, trainer: Trainer) -> str:
+    return "; ".join(accept(candidate, served, trainer.holdout(), GATE))
+
+
+def test_a_good_bundle_passes_with_and_without_one_in_use(
+    trainer: Trainer, bundle: DynamicBundle
+) -> None:
+    assert accept(bundle, bundle, trainer.holdout(), GATE) == []
+    assert accept(bundle, None, trainer.holdout(), GATE) == []
+
+
+def test_weights_that_are_not_numbers_are_refused(trainer: Trainer, bundle: DynamicBundle) -> None:
+    broken = trainer.publish()
+    with torch.no_grad():
+        next(broken.model.parameters()).fill_(torch.nan)
+    assert "NaN" in reasons(broken, bundle, trainer)
+
+
+def test_shuffled_vectors_are_refused(trainer: Trainer, bundle: DynamicBundle) -> None:
+    shuffled = bundle.vectors[np.random.default_rng(0).permutation(len(bundle.vectors))]
+    assert "item tower" in reasons(replace(bundle, vectors=shuffled), bundle, trainer)
+
+
+def test_shuffled_item_keys_are_refused(trainer: Trainer, bundle: DynamicBundle) -> None:
+    keys = np.random.default_rng(0).permutation(bundle.item_keys)
+    assert "HR@10" in reasons(replace(bundle, item_keys=keys), bundle, trainer)
+
+
+def test_collapsed_vectors_are_refused(trainer: Trainer, bundle: DynamicBundle) -> None:
+    same = np.repeat(bundle.vectors[:1], len(bundle.vectors), axis=0)
+    assert "cosine" in reasons(replace(bundle, vectors=same), bundle, trainer)
+
+
+def test_an_index_that_misses_items_is_refused(trainer: Trainer, bundle: DynamicBundle) -> None:
+    index = ItemIndex(
+        served_vectors(bundle.vectors, bundle.bias),
+        bundle.features.type_number.numpy(),
+        IndexSettings(),
+    )
+    index.remove(np.arange(0, len(bundle.vectors), 20))
+    assert "recall" in reasons(replace(bundle, index=index), bundle, trainer)
+
+
+def test_a_bundle_that_ranks_worse_is_refused(
+    items: Items, trainer: Trainer, bundle: DynamicBundle
+) -> None:
+    untrained = Trainer(items, SMALL, seed=1).publish()
+    assert "HR@10" in reasons(untrained, bundle, trainer)

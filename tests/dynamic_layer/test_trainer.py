@@ -1,0 +1,141 @@
+"""The trainer: what it accepts, what it learns, what it publishes."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
+
+from dynamic_layer import DynamicBundle, Trainer, hit_rate
+
+
+def test_an_example_is_accepted_once(items: Items) -> None:
+    trainer, batch = Trainer(items, SMALL, seed=0), make_examples(items, 200)
+    first, second = trainer.add(batch), trainer.add(batch)
+    assert first.accepted + first.held_out + first.weightless == 200
+    assert second.duplicate == 200
+    assert second.accepted == second.held_out == 0
+
+
+def test_examples_that_the_graph_may_contain_are_not_trained_on(items: Items) -> None:
+    static = replace(items, manifest={"name": "s", "offsets": {TOPIC: {"0": 150}}})
+    trainer = Trainer(static, SMALL, seed=0)
+    intake = trainer.add(make_examples(items, 200))
+    assert intake.before_snapshot == 150
+    assert intake.accepted + intake.held_out + intake.weightless == 50
+    other = trainer.add(make_examples(items, 20, partition=1))
+    assert other.before_snapshot == 0
+
+
+def test_training_ends_when_each_example_had_its_epochs_and_goes_on_with_new_ones(
+    items: Items,
+) -> None:
+    trainer = Trainer(items, SMALL, seed=0)
+    assert trainer.train().steps == 0
+    accepted = trainer.add(make_examples(items, 1_000)).accepted
+    stats = trainer.train()
+    assert abs(stats.examples - 3 * accepted) <= 2 * SMALL.batch_size
+    assert stats.pending == 0
+    assert trainer.train().steps == 0
+    trainer.add(make_examples(items, 500, first_offset=1_000))
+    assert trainer.train(max_steps=2).steps == 2
+
+
+def test_equal_seeds_and_batches_give_equal_bundles(items: Items) -> None:
+    def vectors(seed: int) -> torch.Tensor:
+        trainer = Trainer(items, SMALL, seed=seed)
+        for part in range(3):
+            trainer.add(make_examples(items, 300, first_offset=300 * part, seed=part))
+            trainer.train(max_steps=4)
+        return torch.from_numpy(trainer.publish().vectors)
+
+    torch.testing.assert_close(vectors(5), vectors(5), rtol=0, atol=0)
+    assert not torch.equal(vectors(5), vectors(6))
+
+
+def test_training_leaves_published_bundles_and_the_global_generator_alone(items: Items) -> None:
+    trainer = Trainer(items, SMALL, seed=0)
+    trainer.add(make_examples(items, 500))
+    trainer.train(max_steps=3)
+    bundle = trainer.publish()
+    before = {name: value.clone() for name, value in bundle.model.state_dict().items()}
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    trainer.train(max_steps=3)
+    assert torch.equal(torch.rand(1), expected)
+    for name, value in bundle.model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert trainer.publish().generation == bundle.generation + 1
+
+
+def test_it_learns_taste_and_learns_more_of_it_with_the_hgnn(
+    items: Items, trainer: Trainer, bundle: DynamicBundle
+) -> None:
+    blind = Trainer(items, SMALL, seed=7, use_hgnn=False)
+    blind.add(make_examples(items, 6_000))
+    blind.train()
+    held_out = trainer.holdout()
+    random = 10 / 60
+    with_hgnn, without = hit_rate(bundle, held_out), hit_rate(blind.publish(), held_out)
+    assert with_hgnn > 3 * random
+    assert with_hgnn > without > random
+
+
+def test_held_out_examples_are_never_trained_on(trainer: Trainer) -> None:
+    held_out = set(trainer.holdout().offset.tolist())
+    memory = trainer._replay  # noqa: SLF001
+    assert held_out
+    assert not held_out & set(memory.take(memory.numbers()).offset.tolist())
+
+
+def test_adopting_a_static_bundle_keeps_the_weights_and_the_examples_after_its_snapshot(
+    items: Items,
+) -> None:
+    trainer = Trainer(items, SMALL, seed=0)
+    trainer.add(make_examples(items, 3_000))
+    trainer.train()
+    held_out = trainer.holdout()
+    before = hit_rate(trainer.publish(), held_out)
+    grown = make_items(132)
+    grown.manifest = {"name": "static-2", "offsets": {TOPIC: {"0": 2_000}}}
+    grown.hgnn[: len(items.hgnn)] = items.hgnn
+    grown.text[: len(items.text)] = items.text
+    trainer.adopt(grown)
+    assert trainer.holdout().offset.min() >= 2_000
+    stats = trainer.train()
+    assert 2_000 < stats.examples < 3_300
+    bundle = trainer.publish()
+    assert bundle.manifest["static"] == "static-2"
+    assert len(bundle.item_keys) == 132
+    assert hit_rate(bundle, held_out) > 0.8 * before
+
+
+def test_adopting_another_set_of_types_starts_the_towers_anew(items: Items) -> None:
+    trainer = Trainer(items, SMALL, seed=0)
+    trainer.add(make_examples(items, 300))
+    trainer.train()
+    other = make_items()
+    other.item_types = ["track"] * len(other.item_ids)
+    trainer.adopt(other)
+    trainer.train(max_steps=1)
+    assert trainer.publish().types == ["track"]
+
+
+def test_examples_of_unknown_items_do_no_harm(items: Items) -> None:
+    trainer, batch = Trainer(items, SMALL, seed=0), make_examples(items, 400)
+    strange = replace(
+        batch, target=batch.target + np.uint64(1), history_item=batch.history_item + np.uint64(1)
+    )
+    trainer.add(strange)
+    trainer.train()
+    assert np.isfinite(trainer.publish().vectors).all()
+
+
+def test_memory_is_bounded_by_the_settings(items: Items) -> None:
+    settings = replace(SMALL, replay=replace(SMALL.replay, capacity=500, holdout_size=50))
+    trainer = Trainer(items, settings, seed=0)
+    for part in range(5):
+        trainer.add(make_examples(items, 400, first_offset=400 * part, seed=part))
+    assert trainer.train(max_steps=1).pending <= 500
+    assert len(trainer.holdout()) <= 50

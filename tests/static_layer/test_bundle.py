@@ -1,0 +1,114 @@
+"""The job makes a bundle that says where it comes from and survives the disk."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from static_layer import BundleError, StaticBundle, StaticSettings, build
+from static_layer.hgnn import HGNNSettings
+from static_layer.train import TrainSettings
+
+from .conftest import Community, TableEncoder
+
+SETTINGS = StaticSettings(
+    hgnn=HGNNSettings(hidden=16, output=8),
+    train=TrainSettings(epochs=2, batch_size=512, negatives=32, fan_outs=(3, 3)),
+)
+
+
+@pytest.fixture
+def bundle(community: Community, encoder: TableEncoder) -> StaticBundle:
+    return build(
+        community.merged,
+        SETTINGS,
+        seed=1,
+        encoder=encoder,
+        clock=lambda: 1_700_000_000.0,  # type: ignore[arg-type]
+    )
+
+
+def test_a_bundle_has_one_vector_per_live_item(bundle: StaticBundle, community: Community) -> None:
+    catalogue = community.merged.catalogue
+    assert bundle.item_ids == catalogue["item_id"].to_list()
+    assert bundle.hgnn.shape == (catalogue.height, 8)
+    assert np.allclose(np.linalg.norm(bundle.hgnn, axis=1), 1, atol=1e-5)
+    assert np.allclose(bundle.text, community.text, atol=1e-3)
+    users = dict(
+        zip(
+            community.merged.co_interactions.item_keys.tolist(),
+            community.merged.co_interactions.users.tolist(),
+            strict=True,
+        )
+    )
+    assert bundle.users.tolist() == [users.get(key, 0) for key in bundle.item_keys.tolist()]
+
+
+def test_the_manifest_says_what_the_graph_knows(bundle: StaticBundle) -> None:
+    assert bundle.offsets == {"segue.events": {0: 17, 1: 4}}
+    assert bundle.generation == 1_700_000_000_000
+    assert bundle.manifest["watermark"] == 20_000
+    assert bundle.manifest["window"] == {"bucket_ms": 86_400_000, "buckets": 90}
+    assert bundle.manifest["metrics"]["nodes"] == 240
+    assert set(bundle.manifest["metrics"]["edges"]) == {
+        "audiobook-audiobook",
+        "audiobook-podcast",
+        "podcast-podcast",
+    }
+    json.dumps(bundle.manifest, allow_nan=False)
+
+
+def test_a_bundle_survives_the_disk(bundle: StaticBundle, tmp_path: Path) -> None:
+    bundle.save(tmp_path / "bundle")
+    loaded = StaticBundle.load(tmp_path / "bundle")
+    assert loaded.items.equals(bundle.items)
+    assert np.array_equal(loaded.hgnn, bundle.hgnn)
+    assert np.array_equal(loaded.text, bundle.text)
+    assert loaded.offsets == bundle.offsets
+    assert np.array_equal(loaded.cold(bundle.text[:3]), bundle.cold(bundle.text[:3]))
+    assert {path.suffix for path in (tmp_path / "bundle").iterdir()} == {
+        ".json",
+        ".parquet",
+        ".safetensors",
+    }
+
+
+def test_rows_are_found_by_item_key(bundle: StaticBundle) -> None:
+    keys = bundle.item_keys[[5, 0, 200]]
+    assert bundle.rows([*keys.tolist(), 1]).tolist() == [5, 0, 200, -1]
+
+
+def test_equal_seeds_build_equal_vectors(
+    bundle: StaticBundle, community: Community, encoder: TableEncoder
+) -> None:
+    again = build(community.merged, SETTINGS, seed=1, encoder=encoder)  # type: ignore[arg-type]
+    assert np.array_equal(again.hgnn, bundle.hgnn)
+    assert again.manifest["settings_hash"] == bundle.manifest["settings_hash"]
+
+
+def test_progress_tells_every_stage(community: Community, encoder: TableEncoder) -> None:
+    stages: list[str] = []
+    build(
+        community.merged,
+        SETTINGS,
+        seed=1,
+        encoder=encoder,  # type: ignore[arg-type]
+        progress=lambda stage, _done, _total, _figures=None: stages.append(stage),
+    )
+    assert list(dict.fromkeys(stages)) == ["text", "graph", "hgnn", "vectors"]
+
+
+def test_another_format_is_refused(bundle: StaticBundle, tmp_path: Path) -> None:
+    replace(bundle, manifest={**bundle.manifest, "format": 99}).save(tmp_path)
+    with pytest.raises(BundleError, match="format 99"):
+        StaticBundle.load(tmp_path)
+    with pytest.raises(BundleError, match="no readable manifest"):
+        StaticBundle.load(tmp_path / "nothing")
+
+
+def test_an_empty_catalogue_is_refused(community: Community) -> None:
+    empty = replace(community.merged, catalogue=community.merged.catalogue[:0])
+    with pytest.raises(ValueError, match="catalogue is empty"):
+        build(empty, SETTINGS, seed=0)

@@ -1,0 +1,123 @@
+"""The model computes the paper's formula; its parts agree with naive versions."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from static_layer.gather_max import gather_max
+from static_layer.graph import GraphSettings, HeteroGraph, build_graph
+from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.infer import item_vectors
+from static_layer.loss import contrastive_loss, hinge_loss
+from static_layer.sampler import CsrSampler
+
+from .conftest import Community
+
+
+@pytest.fixture(scope="module")
+def graph(community: Community) -> HeteroGraph:
+    merged = community.merged
+    return build_graph(merged.co_interactions, merged.catalogue, GraphSettings(max_degree=4))
+
+
+def model_for(graph: HeteroGraph, width: int) -> HGNN:
+    torch.manual_seed(0)
+    return HGNN(width, len(graph.type_names), HGNNSettings(hidden=12, output=8))
+
+
+@given(
+    degrees=st.lists(st.integers(1, 6), min_size=1, max_size=8),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=40, deadline=None)
+def test_gather_max_and_its_gradient_equal_torch(degrees: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    messages = torch.randn(5, 3, generator=generator, requires_grad=True)
+    twin = messages.detach().clone().requires_grad_()
+    indptr = torch.tensor([0, *np.cumsum(degrees)])
+    indices = torch.randint(5, (int(indptr[-1]),), generator=generator, dtype=torch.int32)
+    weights = torch.randn(len(degrees), 3, generator=generator)
+    result = gather_max(messages, indptr, indices)
+    expected = torch.stack(
+        [
+            twin[indices[a:b].long().unique()].amax(0)
+            for a, b in zip(indptr, indptr[1:], strict=False)
+        ]
+    )
+    (result * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert torch.equal(result, expected)
+    assert torch.allclose(messages.grad, twin.grad)  # type: ignore[arg-type]
+
+
+def naive(model: HGNN, graph: HeteroGraph, text: torch.Tensor) -> torch.Tensor:
+    """The paper's formula, node by node."""
+    h = text
+    for layer in model.layers:
+        rows = []
+        for node in range(graph.nodes):
+            total = layer.own(h[node])
+            for source_type, adjacency in enumerate(graph.adjacency):
+                mine = adjacency.indices[adjacency.indptr[node] : adjacency.indptr[node + 1]]
+                if len(mine):
+                    relation = int(graph.node_types[node]) * model.types + source_type
+                    messages = layer.sigma(layer.relations[relation](h[mine.astype(int)]))
+                    total = total + messages.amax(dim=0)
+            rows.append(layer.sigma(total))
+        h = torch.stack(rows)
+    return functional.normalize(h, dim=1)
+
+
+@torch.no_grad()
+def test_the_model_is_the_papers_formula(graph: HeteroGraph, community: Community) -> None:
+    model, text = model_for(graph, 16), torch.from_numpy(community.text)
+    expected = naive(model, graph, text)
+    rows = torch.tensor([5, 17, 2])
+    blocks = CsrSampler(graph, (0, 0)).blocks(rows, torch.Generator())
+    got = model(text[blocks[0].sources], blocks)
+    assert torch.allclose(got, expected[rows], atol=1e-6)
+    assert torch.allclose(got.norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize("chunk", [7, 240, 1000])
+def test_layer_wise_inference_is_exact_whatever_the_chunk(
+    graph: HeteroGraph, community: Community, chunk: int
+) -> None:
+    model = model_for(graph, 16)
+    with torch.no_grad():
+        expected = naive(model, graph, torch.from_numpy(community.text)).numpy()
+    got = item_vectors(model, graph, community.text, chunk=chunk)
+    assert np.allclose(got, expected, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_cold_item_has_the_vector_of_a_node_without_edges(
+    graph: HeteroGraph, community: Community
+) -> None:
+    alone = graph.without({pair: np.arange(len(edges)) for pair, edges in graph.relations.items()})
+    model = model_for(graph, 16)
+    expected = item_vectors(model, alone, community.text)
+    got = model.cold(torch.from_numpy(community.text)).numpy()
+    assert np.allclose(got, expected, atol=1e-6)
+
+
+def test_hinge_loss_is_the_mean_over_allowed_negatives() -> None:
+    a, p = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.8, 0.6]])
+    n = torch.tensor([[0.6, 0.8], [-1.0, 0.0], [1.0, 0.0]])
+    excluded = torch.tensor([[False, False, True]])
+    # Margins broken by 0.6 - 0.8 + 0.5 = 0.3 and by none; the third does not count.
+    assert float(hinge_loss(a, p, n, excluded, 0.5)) == pytest.approx(0.15)
+    assert float(hinge_loss(a, p, n, torch.ones(1, 3, dtype=torch.bool), 0.5)) == 0.0
+
+
+def test_contrastive_loss_is_cross_entropy_with_the_positive_first() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, p, n = (torch.randn(size, 4, generator=generator) for size in (3, 3, 6))
+    excluded = torch.rand(3, 6, generator=generator) < 0.3
+    logits = torch.cat([(a * p).sum(1, keepdim=True), a @ n.T], dim=1) / 0.2
+    logits[:, 1:][excluded] = -torch.inf
+    expected = functional.cross_entropy(logits, torch.zeros(3, dtype=torch.long))
+    assert float(contrastive_loss(a, p, n, excluded, 0.2)) == pytest.approx(float(expected))

@@ -1,0 +1,124 @@
+"""Texts become vectors once; the packaged model works without a network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from static_layer import text as text_module
+from static_layer.item_text import catalogue_texts
+from static_layer.text import TextEncoder, TextSettings
+from static_layer.text_cache import VectorCache
+from static_layer.text_model import TextModelError, resolve_model
+
+from .conftest import catalogue_of
+
+TEXTS = [
+    "A history podcast about the Roman republic.",
+    "Rome: the lives of consuls and generals, told weekly.",
+    "Easy recipes for bread and sourdough.",
+]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    return TextEncoder()
+
+
+def test_similar_texts_are_near_each_other_and_vectors_have_length_one(
+    encoder: TextEncoder,
+) -> None:
+    vectors = encoder.encode(TEXTS)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (3, encoder.dimension)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+
+
+def test_a_vector_does_not_depend_on_its_neighbours(encoder: TextEncoder) -> None:
+    together = encoder.encode([*TEXTS, TEXTS[0], ""])
+    assert np.allclose(together[1], encoder.encode(TEXTS[1:2])[0], atol=2e-3)
+    assert np.array_equal(together[0], together[3])
+
+
+def test_no_texts_give_no_vectors(encoder: TextEncoder) -> None:
+    assert encoder.encode([]).shape == (0, encoder.dimension)
+
+
+def test_int8_vectors_stay_close_to_exact_ones(encoder: TextEncoder) -> None:
+    quick = TextEncoder(TextSettings(precision="int8", device="cpu"))
+    assert quick.fingerprint != encoder.fingerprint
+    assert ((quick.encode(TEXTS) * encoder.encode(TEXTS)).sum(axis=1) > 0.9).all()
+
+
+def test_known_texts_never_reach_the_model(
+    tmp_path: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TextSettings(cache=str(tmp_path / "cache" / "vectors.db"))
+    first = TextEncoder(settings)
+    monkeypatch.setattr(first, "_encode_now", encoder._encode_now)
+    cold = first.encode(TEXTS)
+    first.close()
+
+    second = TextEncoder(settings)
+    asked: list[str] = []
+
+    def counting(texts: list[str]) -> np.ndarray:  # type: ignore[type-arg]
+        asked.extend(texts)
+        return encoder._encode_now(texts)
+
+    monkeypatch.setattr(second, "_encode_now", counting)
+    warm = second.encode([*TEXTS, "Something new."])
+    second.close()
+    assert asked == ["Something new."]
+    assert np.array_equal(warm[:3], cold)
+
+
+def test_progress_counts_texts(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_module, "_CHUNK", 2)
+    seen: list[tuple[int, int]] = []
+    encoder.encode(TEXTS, lambda _stage, done, total, _figures=None: seen.append((done, total)))
+    assert seen == [(0, 3), (2, 3), (3, 3)]
+
+
+def test_the_cache_keeps_what_it_has(tmp_path: Path) -> None:
+    with VectorCache(tmp_path / "vectors.db") as cache:
+        cache.add({b"a": np.ones(4, np.float32)})
+        cache.add({b"a": np.zeros(4, np.float32), b"b": np.full(4, 0.5, np.float32)})
+        found = cache.find([b"a", b"b", b"c"])
+        assert {key: vector.tolist() for key, vector in found.items()} == {
+            b"a": [1, 1, 1, 1],
+            b"b": [0.5, 0.5, 0.5, 0.5],
+        }
+        assert len(cache) == 2
+
+
+def test_the_packaged_model_is_found_under_its_names() -> None:
+    names = ("auto", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
+    sources = [resolve_model(name) for name in names]
+    assert len(set(sources)) == 1
+    assert not sources[0].on_hub
+
+
+def test_altered_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("static_layer.text_model._PACKAGED_WEIGHTS_SHA256", "0" * 64)
+    with pytest.raises(TextModelError, match="expected 0000"):
+        resolve_model("auto")
+
+
+def test_other_names_are_the_hubs_and_wrong_folders_are_refused(tmp_path: Path) -> None:
+    assert resolve_model("someone/multilingual", "abc").on_hub
+    with pytest.raises(TextModelError, match="does not exist"):
+        resolve_model("/no/such/folder")
+    with pytest.raises(TextModelError, match="safetensors"):
+        resolve_model(str(tmp_path))
+
+
+def test_items_without_text_are_marked() -> None:
+    catalogue = catalogue_of([("podcast", "a"), ("podcast", "b")])
+    bare = catalogue.with_columns(title=None)
+    texts, own = catalogue_texts(catalogue)
+    assert sorted(texts) == ["item 0", "item 1"]
+    assert own.all()
+    assert catalogue_texts(bare)[0] == ["podcast", "podcast"]
+    assert not catalogue_texts(bare)[1].any()

@@ -1,0 +1,171 @@
+"""Outbox, batch cutting, log levels and assignment, without a broker."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
+from faust.types import TP
+
+from streams import KafkaSettings
+from streams.app import create_app
+from streams.log_levels import demote_ordinary_warnings
+from streams.outbox import DeliveryError, Outbox
+from streams.transport import Batch, BatchScheduler
+
+
+def record(offset: int, topic: str = "events", partition: int = 0) -> ConsumerRecord[Any, Any]:
+    return ConsumerRecord(topic, partition, offset, 0, 0, None, b"v", None, 0, 1, ())
+
+
+class SlowProducer:
+    """Acknowledges when told to."""
+
+    def __init__(self) -> None:
+        self.acknowledgements: list[asyncio.Future[None]] = []
+        self.timestamps: list[float | None] = []
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: Any,
+    ) -> asyncio.Future[None]:
+        self.timestamps.append(timestamp)
+        self.acknowledgements.append(asyncio.get_running_loop().create_future())
+        return self.acknowledgements[-1]
+
+
+async def test_a_flush_returns_only_after_the_last_acknowledgement() -> None:
+    producer = SlowProducer()
+    outbox = Outbox(producer)
+    for number in range(3):
+        await outbox.send("t", b"k", b"%d" % number, timestamp_ms=1500)
+    flushing = asyncio.ensure_future(outbox.flush())
+
+    for acknowledgement in producer.acknowledgements[:2]:
+        acknowledgement.set_result(None)
+        await asyncio.wait({flushing}, timeout=0.01)
+        assert not flushing.done()
+    producer.acknowledgements[2].set_result(None)
+
+    await asyncio.wait_for(flushing, 1)
+    assert producer.timestamps == [1.5] * 3
+
+
+async def test_a_failure_is_told_by_the_next_flush_and_by_that_one_only() -> None:
+    producer = SlowProducer()
+    outbox = Outbox(producer)
+    await outbox.send("t", b"k", b"lost")
+    producer.acknowledgements[0].set_exception(TimeoutError("no broker"))
+    # Many later records: the failed one is settled and forgotten, its failure is not.
+    for _ in range(2000):
+        await outbox.send("t", b"k", b"v")
+        producer.acknowledgements[-1].set_result(None)
+
+    with pytest.raises(DeliveryError, match="no broker"):
+        await outbox.flush()
+    await outbox.flush()
+
+
+def test_batches_are_cut_at_their_greatest_length_and_single_records_are_left_alone() -> None:
+    scheduler = BatchScheduler({"events": 4})
+    events, requests = TP("events", 0), TP("requests", 0)
+    fetched = {
+        events: [record(n) for n in range(10)],
+        requests: [record(n, "requests") for n in range(2)],
+    }
+
+    pairs = list(scheduler.iterate(fetched))
+
+    batches = [[r.offset for r in item] for tp, item in pairs if tp == events]
+    assert batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [item.offset for tp, item in pairs if tp == requests] == [0, 1]
+
+
+def test_a_batch_knows_its_partition_and_the_position_after_it() -> None:
+    batch = Batch([record(7, "events", 3), record(9, "events", 3)], epoch=1)
+
+    assert (batch.topic, batch.partition, batch.next_offset, len(batch)) == ("events", 3, 10, 2)
+
+
+def test_a_handler_of_a_topic_that_is_not_batched_is_refused() -> None:
+    app = create_app("group", KafkaSettings(), batched={"events": 10})
+
+    with pytest.raises(ValueError, match="requests"):
+        app.batches("requests")
+
+
+def test_the_security_settings_reach_fausts_clients() -> None:
+    kafka = KafkaSettings(
+        bootstrap_servers="one:9093,two:9094",
+        security_protocol="SASL_SSL",
+        sasl_mechanism="SCRAM-SHA-256",
+        sasl_username="segue",
+        sasl_password="not-shown",  # noqa: S106
+    )
+    app = create_app("group", kafka, batched={"events": 10})
+
+    settings = credentials_to_aiokafka_auth(app.conf.broker_credentials, None)
+
+    assert server_list(app.conf.broker, 9092) == ["one:9093", "two:9094"]
+    assert settings["security_protocol"] == "SASL_SSL"
+    assert settings["sasl_mechanism"] == "SCRAM-SHA-256"
+    assert settings["sasl_plain_username"] == "segue"
+    assert settings["sasl_plain_password"] == "not-shown"
+    assert settings["ssl_context"].check_hostname
+
+
+class Cluster:
+    """A cluster's metadata: how many partitions each topic has."""
+
+    def __init__(self, **partitions: int) -> None:
+        self._partitions = partitions
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return set(range(self._partitions[topic]))
+
+
+def test_equal_partition_numbers_stay_together_however_members_come_and_go() -> None:
+    cluster = Cluster(events=8, catalogue=8, users=8, requests=5)
+    topics = ["events", "catalogue", "users", "requests"]
+    apps: dict[str, Any] = {}
+
+    def metadata(app: Any) -> ConsumerProtocolMemberMetadata:
+        return app.assignor.metadata(topics)
+
+    for members in ("a", "ab", "abc", "abcde", "acde", "ce", "abcdefgh", "h"):
+        for name in members:
+            fresh = create_app("group", KafkaSettings(), batched={"events": 10})
+            apps.setdefault(name, fresh)
+        leader = apps[members[0]].assignor
+        assigned = leader.assign(cluster, {name: metadata(apps[name]) for name in members})
+        shares = []
+        for name in members:
+            apps[name].assignor.on_assignment(assigned[name])
+            share = dict(assigned[name].assignment)
+            assert share.get("events") == share.get("catalogue") == share.get("users")
+            shares.append(share)
+        numbers = sorted(n for share in shares for n in share.get("events", []))
+        assert numbers == list(range(8)), "each partition has one reader"
+        sizes = [len(share.get("events", [])) for share in shares]
+        assert max(sizes) - min(sizes) <= 1, "shares are even"
+
+
+def test_what_every_rebalance_logs_is_not_shown_as_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    demote_ordinary_warnings()
+    logger = logging.getLogger("aiokafka.consumer.group_coordinator")
+
+    with caplog.at_level(logging.INFO):
+        logger.warning("Heartbeat failed for group %s because it is rebalancing", "g")
+        logger.warning("Heartbeat failed: %s", "the coordinator is gone")
+
+    assert [entry.levelname for entry in caplog.records] == ["INFO", "WARNING"]

@@ -1,20 +1,27 @@
 """The roles as Faust apps: which topic goes to which agent, and nothing more."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
+
+from aiokafka.errors import KafkaError
 
 from agents.settings import TrainerSettings, WorkerSettings
 from agents.train import Train
 from agents.worker import Worker
 from streams import KafkaSettings, LogRecord, Record, TopicSettings
-from streams.app import WorkerApp, create_app
+from streams.app import WorkerApp, create_app, serve
 from streams.broadcast import read_all
 from streams.outbox import Outbox
 
-__all__ = ["KafkaOutputs", "trainer_app", "worker_app"]
+__all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
 
-COMMIT_GROUP_S = 1.0
+logger = logging.getLogger(__name__)
+
+COMMIT_GROUP_S = 0.5
+RETRY_S = 1.0
+EXAMPLE_RECORDS = 32
 
 
 class KafkaOutputs:
@@ -41,14 +48,14 @@ class KafkaOutputs:
         return self._outbox
 
 
-def worker_app(
+async def serve_worker(
     worker: Worker,
     outputs: KafkaOutputs,
     kafka: KafkaSettings,
     topics: TopicSettings,
     settings: WorkerSettings,
-) -> WorkerApp:
-    """Make the Faust app of `segue worker`."""
+) -> int:
+    """Run `segue worker` until it is told to stop or fails; returns the exit status."""
     keyed = (topics.events, topics.catalogue, topics.users)
     app = create_app(
         settings.group,
@@ -59,8 +66,6 @@ def worker_app(
         on_revoked=worker.revoked,
     )
     outputs.app = app
-    stopping = asyncio.Event()
-
     app.batches(*keyed)(worker.handle)
 
     @app.agent(app.topic(topics.requests), name="requests")
@@ -68,36 +73,25 @@ def worker_app(
         async for event in stream.events():
             await worker.handle_requests([_record(event.message)])
 
-    @app.task
-    async def rhythm() -> None:
-        await worker.run(stopping)
-
-    @app.task
-    async def models() -> None:
-        await _follow(kafka, topics.models, worker.models.announced)
-
-    @app.task
-    async def catalogue() -> None:
-        await _follow(kafka, topics.catalogue, worker.models.catalogue)
-
-    @app.timer(COMMIT_GROUP_S)
-    async def show_positions() -> None:
-        await app.commit_positions(worker.positions())
-
-    return app
+    return await _serve(
+        app,
+        worker.run(asyncio.Event()),
+        _follow(kafka, topics.models, worker.models.announced),
+        _follow(kafka, topics.catalogue, worker.models.catalogue),
+        _show_positions(app, worker.positions),
+    )
 
 
-def trainer_app(
+async def serve_trainer(
     train: Train,
     outputs: KafkaOutputs,
     kafka: KafkaSettings,
     topics: TopicSettings,
     settings: TrainerSettings,
-) -> WorkerApp:
-    """Make the Faust app of `segue trainer`."""
-    app = create_app(settings.group, kafka, batched={topics.examples: 32})
+) -> int:
+    """Run `segue trainer` until it is told to stop or fails; returns the exit status."""
+    app = create_app(settings.group, kafka, batched={topics.examples: EXAMPLE_RECORDS})
     outputs.app = app
-    stopping = asyncio.Event()
     read: dict[tuple[str, int], int] = {}
 
     @app.batches(topics.examples)
@@ -105,26 +99,65 @@ def trainer_app(
         await train.examples_came(records)
         read[records[0].topic, records[0].partition] = records[-1].offset + 1
 
-    @app.task
-    async def rhythm() -> None:
-        await train.run(stopping)
+    return await _serve(
+        app,
+        train.run(asyncio.Event()),
+        _follow(kafka, topics.models, train.announced),
+        _show_positions(app, lambda: read),
+    )
 
-    @app.task
-    async def models() -> None:
-        await _follow(kafka, topics.models, train.announced)
 
-    @app.timer(COMMIT_GROUP_S)
-    async def show_positions() -> None:
-        await app.commit_positions(read)
+async def _serve(app: WorkerApp, *jobs: Coroutine[Any, Any, None]) -> int:
+    """Run an app with jobs beside it; a job that fails stops the app."""
+    beside = [asyncio.ensure_future(_crash_with(app, job)) for job in jobs]
+    try:
+        return await serve(app)
+    finally:
+        for job in beside:
+            job.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
-    return app
+
+async def _crash_with(app: WorkerApp, job: Coroutine[Any, Any, None]) -> None:
+    try:
+        await job
+    except Exception as error:
+        logger.exception("a job beside the app failed")
+        await app.crash(error)
 
 
 async def _follow(
     kafka: KafkaSettings, topic: str, take: Callable[[Sequence[LogRecord]], Awaitable[None]]
 ) -> None:
-    async for records in read_all(kafka, topic):
-        await take(records)
+    """Read a whole topic for ever; after a lost connection from the beginning, which is harmless.
+
+    What is read this way is compacted or tells the latest state, so that repeats change nothing.
+    """
+    while True:
+        try:
+            async for records in read_all(kafka, topic):
+                await take(records)
+        except KafkaError as error:
+            logger.warning("following %s is interrupted: %r", topic, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not ours: aiokafka cancels its own futures when a connection goes away.
+            logger.warning("following %s is interrupted by its client", topic)
+        await asyncio.sleep(RETRY_S)
+
+
+async def _show_positions(
+    app: WorkerApp, positions: Callable[[], Mapping[tuple[str, int], int]]
+) -> None:
+    """Commit the group's offsets for whoever watches its lag; nothing is read back from them."""
+    shown: Mapping[tuple[str, int], int] = {}
+    while True:
+        await asyncio.sleep(COMMIT_GROUP_S)
+        now = dict(positions())
+        if now != shown and await app.commit_positions(now):
+            shown = now
 
 
 def _record(message: Any) -> Record:

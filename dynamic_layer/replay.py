@@ -110,8 +110,8 @@ class SeenOffsets:
             return fresh
         name = (topic, partition)
         seen = self._seen.setdefault(name, np.zeros(self._span, np.bool_))
-        floor = self._floor.setdefault(name, max(0, int(offsets.min()) - self._span // 2))
         top = int(offsets.max()) + 1
+        floor = self._floor.setdefault(name, max(0, top - self._span))
         if top > floor + self._span:
             moved = top - self._span
             gone = np.arange(floor, min(moved, floor + self._span)) % self._span

@@ -126,34 +126,47 @@ class Chooser:
     def affinity(
         self, users: npt.NDArray[np.int64], type_row: int, time_ms: int
     ) -> npt.NDArray[np.float64]:
-        """True probability that a user's next first contact is an item, f64[users, items].
+        """Probability that a user's next first contact is an item, f64[users, items].
 
-        What a perfect recommender would know: the oracle of evaluations. Columns are all items
-        of the catalogue; 0 for those of other types and for those not published.
+        What a perfect recommender would know: the oracle of evaluations. Rows sum to 1. Columns
+        are all items of the catalogue; 0 for other types and for what is not published yet.
         """
-        items, audience, settings = self._items, self._audience, self._settings
-        times = np.full(len(items), time_ms)
-        base = items.weight * self.demand(np.arange(len(items)), times)
+        items, audience = self._items, self._audience
+        rows = np.arange(len(items))
+        base = items.weight * self.demand(rows, np.full(len(items), time_ms))
         base[items.type_row != type_row] = 0.0
         scores = np.zeros((len(users), len(items)))
-        types = np.full(len(users), type_row)
-        now = np.full(len(users), time_ms)
-        for share, language in ((OWN_LANGUAGE, audience.language[users]), (1 - OWN_LANGUAGE, None)):
-            spoken = np.zeros(len(users), dtype=np.int64) if language is None else language
-            market = np.where(items.language == spoken[:, None], base, 0.0)
-            charts = 1 - settings.in_circle - settings.in_topic
-            scores += share * charts * _normalised(market)
-            for slot in range(settings.interests):
-                topic, circle = audience.interests_at(users, types, np.full(len(users), slot), now)
-                shelf = market * (
-                    (items.topic == topic[:, None])
-                    + SECOND_TOPIC * (items.second_topic == topic[:, None])
-                )
-                weight = share * audience.interest_weight[users, slot][:, None]
-                scores += weight * settings.in_topic * _normalised(shelf)
-                shelf *= items.circle == circle[:, None]
-                scores += weight * settings.in_circle * _normalised(shelf)
+        english = np.zeros(len(users), dtype=np.int64)
+        types, now = np.full(len(users), type_row), np.full(len(users), time_ms)
+        for share, language in (
+            (OWN_LANGUAGE, audience.language[users]),
+            (1 - OWN_LANGUAGE, english),
+        ):
+            chart = np.where(items.language == language[:, None], base, 0.0)
+            for slot in range(audience.interest_weight.shape[1]):
+                slots = np.full(len(users), slot)
+                topic, circle = audience.interests_at(users, types, slots, now)
+                weight = share * audience.interest_weight[users, slot]
+                scores += weight[:, None] * self._by_taste(chart, topic, circle)
         return scores
+
+    def _by_taste(
+        self,
+        chart: npt.NDArray[np.float64],
+        topic: npt.NDArray[np.int64],
+        circle: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.float64]:
+        """Probability of each item for one interest per user; empty shelves lead to wider ones."""
+        items, settings = self._items, self._settings
+        first, second = items.topic == topic[:, None], items.second_topic == topic[:, None]
+        on_topic = chart * (first + SECOND_TOPIC * second)
+        charts = _normalised(chart)
+        topic_shelf = _normalised(on_topic, otherwise=charts)
+        circle_shelf = _normalised(
+            on_topic * (items.circle == circle[:, None]), otherwise=topic_shelf
+        )
+        inside, near = settings.in_circle, settings.in_topic
+        return np.asarray(inside * circle_shelf + near * topic_shelf + (1 - inside - near) * charts)
 
 
 def _draw_slot(weights: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -164,5 +177,10 @@ def _draw_slot(weights: npt.NDArray[np.float64], rng: np.random.Generator) -> np
     return np.asarray(slot)
 
 
-def _normalised(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300))
+def _normalised(
+    weights: npt.NDArray[np.float64], otherwise: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.float64]:
+    """Rows that sum to 1; rows of nothing but zeros are taken from `otherwise`."""
+    total = weights.sum(axis=1, keepdims=True)
+    scaled = weights / np.where(total > 0, total, 1.0)
+    return np.asarray(scaled if otherwise is None else np.where(total > 0, scaled, otherwise))

@@ -1,12 +1,12 @@
 """Measured marks of listening data, to hold the simulated world against the real one."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from simulation.returns import HEAD_ITEMS, HEAVY_USERS, head_share
 from simulation.settings import DAY_MS, STREAM
@@ -42,14 +42,6 @@ class Marks:
     odds: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class _Columns:
-    user: npt.NDArray[np.int64]
-    item: npt.NDArray[np.int64]
-    kind: npt.NDArray[np.str_]
-    time_ms: npt.NDArray[np.int64]
-
-
 def marks(events: pa.Table, items: pa.Table, *, first_type: str | None = None) -> Marks:
     """Measure events (`EVENT_SCHEMA`, in order of time) on a catalogue (`ITEM_SCHEMA`).
 
@@ -58,73 +50,73 @@ def marks(events: pa.Table, items: pa.Table, *, first_type: str | None = None) -
     """
     if not len(events):
         raise ValueError("marks need at least one event")
-    users = _codes(events["user_id"])
-    pairs = _codes(pc.binary_join_element_wise(events["item_type"], events["item_id"], "\0"))
-    kinds = np.asarray(events["kind"].to_numpy(zero_copy_only=False), dtype=np.str_)
-    of_type = events["item_type"].to_numpy(zero_copy_only=False)
-    everything = _Columns(users, pairs, kinds, events["timestamp"].to_numpy())
-    names = list(dict.fromkeys(items["item_type"].to_pylist()))
-    sizes = {name: items["item_type"].to_pylist().count(name) for name in names}
-    first_use = {
-        name: _first_times(users, everything.time_ms, (of_type == name) & (kinds == STREAM))
-        for name in names
-    }
+    user, users = _codes(events["user_id"])
+    kind, kinds = _codes(events["kind"])
+    item_type, types = _codes(events["item_type"])
+    item, ids = _codes(events["item_id"])
+    item += item_type * len(ids)  # ids are unique within their type only
+    time_ms = events["timestamp"].to_numpy()
+    streams = kind == (kinds.index(STREAM) if STREAM in kinds else -1)
+    first_use = np.full((len(types), len(users)), np.iinfo(np.int64).max)
+    np.minimum.at(first_use, (item_type[streams], user[streams]), time_ms[streams])
+    listens = first_use < np.iinfo(np.int64).max
     if first_type is None:
-        first_type = max(names, key=lambda name: int(np.isfinite(first_use[name]).sum()))
+        first_type = types[int(listens.sum(axis=1).argmax())]
+    contacts = _contacts(user * len(ids) * len(types) + item, kind, streams, time_ms)
+    sizes = Counter(items["item_type"].to_pylist())
     by_type = {}
-    for name in names:
-        rows = of_type == name
-        part = _Columns(*(column[rows] for column in vars(everything).values()))
-        streams = part.kind == STREAM
+    for row, name in sorted(enumerate(types), key=lambda pair: pair[1] != first_type):
+        of_type = streams & (item_type == row)
+        earlier = first_use[types.index(first_type)] < first_use[row]
         by_type[name] = TypeMarks(
-            heavy_users=_heavy_users(np.bincount(part.user[streams])),
-            head_items=head_share(np.bincount(part.item[streams]), HEAD_ITEMS, sizes[name]),
-            had_used_first_type=_had_used(first_use[name], first_use[first_type])
-            if name != first_type
+            heavy_users=head_share(
+                np.bincount(user[of_type]), HEAVY_USERS, int(listens[row].sum())
+            ),
+            head_items=head_share(np.bincount(item[of_type]), HEAD_ITEMS, sizes[name]),
+            had_used_first_type=float(earlier[listens[row]].mean())
+            if name != first_type and listens[row].any()
             else float("nan"),
-            odds=_odds(part),
+            odds=_odds(contacts, kinds, item_type[contacts.event] == row),
         )
-    return Marks(by_type=by_type, odds=_odds(everything))
+    return Marks(by_type=by_type, odds=_odds(contacts, kinds, np.array(True)))
 
 
-def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
     encoded = column.combine_chunks().dictionary_encode()
-    return np.asarray(encoded.indices.to_numpy(), dtype=np.int64)
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _heavy_users(streams: npt.NDArray[np.int64]) -> float:
-    return head_share(streams, HEAVY_USERS, int((streams > 0).sum()))
+@dataclass(frozen=True)
+class _Contacts:
+    """First events of user and item: row of the event, its kind, whether a stream came later."""
+
+    event: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int64]
+    later: npt.NDArray[np.bool_]
 
 
-def _first_times(
-    users: npt.NDArray[np.int64], time_ms: npt.NDArray[np.int64], rows: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
-    first = np.full(users.max() + 1, np.inf)
-    np.minimum.at(first, users[rows], time_ms[rows].astype(np.float64))
-    return first
-
-
-def _had_used(this: npt.NDArray[np.float64], first_type: npt.NDArray[np.float64]) -> float:
-    users = np.isfinite(this)
-    return float((first_type[users] < this[users]).mean()) if users.any() else float("nan")
-
-
-def _odds(events: _Columns) -> dict[str, float]:
-    """Odds of a later stream by the kind of the first contact, relative to a stream's."""
-    order = np.lexsort((events.time_ms, events.item, events.user))
-    user, item = events.user[order], events.item[order]
+def _contacts(
+    pair: npt.NDArray[np.int64],
+    kind: npt.NDArray[np.int64],
+    streams: npt.NDArray[np.bool_],
+    time_ms: npt.NDArray[np.int64],
+) -> _Contacts:
+    order = np.argsort(pair, kind="stable")
     opens = np.ones(len(order), dtype=bool)
-    opens[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
-    pair = np.cumsum(opens) - 1
-    kind = events.kind[order]
-    later = np.bincount(pair[~opens & (kind == STREAM)], minlength=pair[-1] + 1) > 0
-    settled = events.time_ms[order][opens] < events.time_ms.max() - HORIZON_MS
-    opened = kind[opens]
+    opens[1:] = pair[order[1:]] != pair[order[:-1]]
+    run = np.cumsum(opens) - 1
+    later = np.bincount(run[~opens & streams[order]], minlength=run[-1] + 1) > 0
+    first = order[opens]
+    settled = time_ms[first] < time_ms.max() - HORIZON_MS
+    return _Contacts(first[settled], kind[first][settled], later[settled])
 
-    def odds(name: str) -> float:
-        chance = float(later[settled & (opened == name)].mean())
-        return chance / (1 - chance) if chance < 1 else float("inf")
 
-    base = odds(STREAM)
-    weak = [str(name) for name in np.unique(opened[settled]) if name != STREAM]
-    return {name: odds(name) / base if base else float("nan") for name in weak}
+def _odds(contacts: _Contacts, kinds: list[str], chosen: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Odds of a later stream by the kind of the first contact, relative to a stream's."""
+    odds = {}
+    for row, name in enumerate(kinds):
+        later = contacts.later[chosen & (contacts.kind == row)]
+        if len(later):
+            odds[name] = float(later.sum() / (~later).sum()) if not later.all() else float("inf")
+    base = odds.pop(STREAM, 0.0)
+    return {name: value / base if base else float("nan") for name, value in odds.items()}

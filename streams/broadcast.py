@@ -35,7 +35,7 @@ class Broadcast:
         }
         settings = self.kafka.for_aiokafka()
         async with AIOKafkaConsumer(enable_auto_commit=False, **settings) as consumer:
-            consumer.assign(ends)
+            consumer.assign(list(ends))
             await consumer.seek_to_beginning(*ends)
             while True:
                 if not self.caught_up.is_set() and await _reached(consumer, ends):

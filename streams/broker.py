@@ -3,7 +3,6 @@
 For development, tests and the demo. Never for production: one node, no replication, no security.
 """
 
-import base64
 import contextlib
 import json
 import signal
@@ -18,54 +17,13 @@ import psutil
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from streams.broker_configuration import (
+    CLUSTER_ID,
+    HOST,
+    LOG4J_PROPERTIES,
+    SERVER_PROPERTIES,
+)
 from streams.distribution import BrokerError, KafkaDistribution
-
-HOST = "127.0.0.1"
-CLUSTER_ID = base64.urlsafe_b64encode(b"segue-dev-broker").decode().rstrip("=")
-"""Every development broker has this cluster id, so that foreign storage is told apart."""
-
-_SERVER_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-controller.quorum.voters=1@{host}:{controller_port}
-log.dirs={storage}
-
-# A misspelt topic must fail, not appear.
-auto.create.topics.enable=false
-# Room for a record of 8 MiB and its batch's frame: it must arrive to be refused by name.
-message.max.bytes=9437184
-
-# One node: nothing to replicate to, no reason to wait for more members.
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-
-# Sized for a heap of 512 MiB.
-log.cleaner.dedupe.buffer.size=16777216
-num.network.threads=2
-num.io.threads=4
-background.threads=2
-"""
-
-_LOG4J_PROPERTIES = """\
-status=warn
-rootLogger.level=INFO
-rootLogger.appenderRef.stdout.ref=STDOUT
-appender.stdout.type=Console
-appender.stdout.name=STDOUT
-appender.stdout.layout.type=PatternLayout
-appender.stdout.layout.pattern=%d{ISO8601} %-5p %m (%c{1})%n
-"""
 
 
 class AlreadyRunningError(BrokerError):
@@ -228,11 +186,11 @@ class DevelopmentBroker:
         taken = _free_ports(2)
         port = port or taken[0]
         self._properties.write_text(
-            _SERVER_PROPERTIES.format(
+            SERVER_PROPERTIES.format(
                 host=HOST, port=port, controller_port=taken[1], storage=self._storage
             )
         )
-        (self.data_dir / "log4j2.properties").write_text(_LOG4J_PROPERTIES)
+        (self.data_dir / "log4j2.properties").write_text(LOG4J_PROPERTIES)
         return f"{HOST}:{port}"
 
     def _format(self) -> None:

@@ -28,10 +28,9 @@ def worker(
 
     Example: segue worker --name worker-2 --metrics-port 9101
     """
-    from agents.kafka import KafkaOutputs, worker_app
+    from agents.kafka import KafkaOutputs, serve_worker
     from segue.roles import make_worker
     from state import WrongState
-    from streams.app import serve
 
     settings = settings_of(config, flags)
 
@@ -42,7 +41,6 @@ def worker(
             from prometheus_client import start_http_server
 
             start_http_server(metrics_port, "127.0.0.1", agents.tally.registry)
-        app = worker_app(agents, outputs, settings.kafka, settings.topics, settings.worker)
         asked: set[asyncio.Task[list[str]]] = set()
 
         def checkpoint() -> None:
@@ -52,7 +50,9 @@ def worker(
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, checkpoint)
         try:
-            return await serve(app)
+            return await serve_worker(
+                agents, outputs, settings.kafka, settings.topics, settings.worker
+            )
         finally:
             agents.close()
 
@@ -65,9 +65,8 @@ def trainer(name: Name = "trainer-1", config: ConfigOption = None, flags: SetOpt
 
     Example: segue trainer --set trainer.publish_every_s=30
     """
-    from agents.kafka import KafkaOutputs, trainer_app
+    from agents.kafka import KafkaOutputs, serve_trainer
     from segue.roles import make_train
-    from streams.app import serve
 
     settings = settings_of(config, flags)
 
@@ -78,8 +77,8 @@ def trainer(name: Name = "trainer-1", config: ConfigOption = None, flags: SetOpt
             torch.set_num_threads(settings.trainer.threads)
         outputs = KafkaOutputs()
         train = make_train(settings, name, outputs)
-        return await serve(
-            trainer_app(train, outputs, settings.kafka, settings.topics, settings.trainer)
+        return await serve_trainer(
+            train, outputs, settings.kafka, settings.topics, settings.trainer
         )
 
     raise typer.Exit(asyncio.run(run()))

@@ -1,9 +1,16 @@
 """One trained trainer and its bundle, shared by the tests that only read them."""
 
 import pytest
-from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
+import torch
 
 from dynamic_layer import DynamicBundle, Trainer
+from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small tensors: a second thread would only wait for the first."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

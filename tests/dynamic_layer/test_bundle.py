@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.dynamic_layer.worlds import SMALL, START_MS, Items, make_examples, make_user
 
 from dynamic_layer import (
     CorruptBundle,
@@ -14,6 +13,7 @@ from dynamic_layer import (
     Trainer,
     default_lists,
 )
+from tests.dynamic_layer.worlds import SMALL, START_MS, Items, make_examples, make_user
 
 FILES = (
     "manifest.json",

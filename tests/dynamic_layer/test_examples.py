@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.dynamic_layer.worlds import make_examples, make_items
 
 from dynamic_layer import CorruptExamples, ExampleBatch
+from tests.dynamic_layer.worlds import make_examples, make_items
 
 ITEMS = make_items()
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tests.dynamic_layer.worlds import make_items
 
 from dynamic_layer.features import (
     ItemRows,
@@ -13,6 +12,7 @@ from dynamic_layer.features import (
     item_features,
     pool_history,
 )
+from tests.dynamic_layer.worlds import make_items
 
 DAY_S = 86_400.0
 CONTENT = torch.tensor([[1.0, 0.0], [0.0, 1.0], [4.0, 4.0]])

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from tests.dynamic_layer.worlds import SMALL, Items
 
 from dynamic_layer import DynamicBundle, GateSettings, IndexSettings, ItemIndex, Trainer, accept
 from dynamic_layer.bundle import served_vectors
+from tests.dynamic_layer.worlds import SMALL, Items
 
 GATE = GateSettings()
 

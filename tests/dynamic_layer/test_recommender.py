@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import pytest
-from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
 
 from dynamic_layer import DynamicBundle, ListSettings, Recommender, default_lists
 from state.keys import item_key
+from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
 
 NOW_MS = START_MS + 30 * DAY_MS
 MIX = ListSettings(name="mix")

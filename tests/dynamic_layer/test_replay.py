@@ -3,9 +3,9 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.dynamic_layer.worlds import make_examples, make_items
 
 from dynamic_layer.replay import Replay, SeenOffsets, pad
+from tests.dynamic_layer.worlds import make_examples, make_items
 
 ITEMS = make_items()
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.dynamic_layer.worlds import SMALL, make_items
 
 from dynamic_layer.features import item_features
 from dynamic_layer.loss import candidates, inclusion_log_q, sampled_softmax
 from dynamic_layer.settings import recipe
 from dynamic_layer.towers import TwoTower
+from tests.dynamic_layer.worlds import SMALL, make_items
 
 
 def test_item_vectors_have_length_one_and_do_not_depend_on_chunks() -> None:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
 
 from dynamic_layer import DynamicBundle, Trainer, hit_rate
+from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
 
 
 def test_an_example_is_accepted_once(items: Items) -> None:
@@ -84,7 +84,7 @@ def test_it_learns_taste_and_learns_more_of_it_with_the_hgnn(
 
 def test_held_out_examples_are_never_trained_on(trainer: Trainer) -> None:
     held_out = set(trainer.holdout().offset.tolist())
-    memory = trainer._replay  # noqa: SLF001
+    memory = trainer._replay
     assert held_out
     assert not held_out & set(memory.take(memory.numbers()).offset.tolist())
 

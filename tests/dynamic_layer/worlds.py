@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dynamic_layer import (
     DynamicSettings,
     ExampleBatch,
+    LossSettings,
     PopularitySettings,
     ReplaySettings,
     TowerSettings,
@@ -25,6 +26,7 @@ TEXT, WIDTH = 24, 16
 SMALL = DynamicSettings(
     batch_size=128,
     towers=TowerSettings(layers=(32, 16), history_width=8, dropout=0.0),
+    loss=LossSettings(uniform_negatives=64),
     replay=ReplaySettings(capacity=20_000, history_cap=10, epochs=3.0, holdout_share=0.1),
     popularity=PopularitySettings(weights=(0.0, 0.5), half_lives_days=(7.0,)),
 )
@@ -88,7 +90,7 @@ def make_examples(
         if rng.random() < 0.1:
             chosen[0] = rng.integers(len(items.topic))
         rows.append(chosen)
-    drawn = np.array(rows)
+    drawn = np.array(rows, np.int64).reshape(n, 6)
     length = rng.integers(0, 6, size=n)
     entry = np.arange(5) < length[:, None]
     timestamp = START_MS + np.sort(rng.integers(30 * DAY_MS, size=n))

@@ -16,6 +16,7 @@ from streams.broker import (
     NoAnswerError,
     PortTakenError,
 )
+from streams.broker_configuration import CLUSTER_ID
 from streams.distribution import JavaMissingError, KafkaDistribution, MavenMissingError
 from tests.integration.conftest import LIBS, POM
 
@@ -68,11 +69,10 @@ def test_storage_of_another_cluster_is_refused(node: DevelopmentBroker) -> None:
 
 
 def test_a_broker_that_ends_early_shows_its_log(node: DevelopmentBroker) -> None:
-    (node.data_dir / "storage").mkdir()
-    node.start()
-    node.stop()
-    meta = node.data_dir / "storage" / "meta.properties"
-    meta.write_text(meta.read_text().replace("node.id=1", "node.id=7"))
+    storage = node.data_dir / "storage"
+    storage.mkdir()
+    meta = f"version=1\ncluster.id={CLUSTER_ID}\nnode.id=7\n"
+    (storage / "meta.properties").write_text(meta)
 
     with pytest.raises(NoAnswerError, match="node"):
         node.start()

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from state import CATALOGUE_SCHEMA, CoInteractions, MergedState, StateSettings, item_key
 from static_layer.progress import Progress, silent
 
 COMMUNITIES = 6
+
+# The tensors here are tiny: a second thread only waits for a core.
+torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The model computes the paper's formula; its parts agree with naive versions."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,7 @@ def test_gather_max_and_its_gradient_equal_torch(degrees: list[int], seed: int) 
     expected = torch.stack(
         [
             twin[indices[a:b].long().unique()].amax(0)
-            for a, b in zip(indptr, indptr[1:], strict=False)
+            for a, b in pairwise(indptr)
         ]
     )
     (result * weights).sum().backward()

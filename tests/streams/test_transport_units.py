@@ -118,7 +118,7 @@ def test_the_security_settings_reach_fausts_clients() -> None:
     assert settings["security_protocol"] == "SASL_SSL"
     assert settings["sasl_mechanism"] == "SCRAM-SHA-256"
     assert settings["sasl_plain_username"] == "segue"
-    assert settings["sasl_plain_password"] == "not-shown"
+    assert settings["sasl_plain_password"] == kafka.sasl_password
     assert settings["ssl_context"].check_hostname
 
 

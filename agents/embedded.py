@@ -37,6 +37,7 @@ class EmbeddedRoles:
         self._batch = settings.batch
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._examples_at: dict[int, int] = {}
         self._assigned = [
             (topic, number)
             for topic in (topics.users, topics.catalogue, topics.events)
@@ -68,6 +69,11 @@ class EmbeddedRoles:
             if isinstance(error, BaseException):
                 raise error
 
+    def unread(self, topic: str) -> int:
+        """Records of the examples topic that the trainer has still to take."""
+        numbers = range(self._log.partitions(topic))
+        return sum(self._log.end_offset(topic, n) - self._examples_at.get(n, 0) for n in numbers)
+
     def check(self) -> None:
         """Raise what a task died of, if one did."""
         for task in self._tasks:
@@ -89,12 +95,15 @@ class EmbeddedRoles:
     async def _pump(self, topic: str, take: Take, from_end: bool) -> None:
         numbers = range(self._log.partitions(topic))
         at = {n: self._log.end_offset(topic, n) if from_end else 0 for n in numbers}
+        limit = 32 if topic == self._topics.examples else self._batch
         while not self._stopping.is_set():
             moved = False
             for number in numbers:
-                records = self._log.read(topic, number, at[number], self._batch)
+                records = self._log.read(topic, number, at[number], limit)
                 if records:
                     await take(records)
                     at[number] = records[-1].offset + 1
                     moved = True
+            if topic == self._topics.examples:
+                self._examples_at = at
             await asyncio.sleep(0 if moved else IDLE_S)

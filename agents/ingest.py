@@ -75,6 +75,7 @@ class Ingest:
             topic,
             events,
             records[-1].offset + 1,
+            refused=len(letters),
             wanted=self._sampled if self.learning else None,
             observe=self._settings.example_history,
         )

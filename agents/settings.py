@@ -48,7 +48,7 @@ class TrainerSettings:
     group:           consumer group of the trainer.
     slice_s:         seconds of training between two looks at the log.
     publish_every_s: least time between two bundles.
-    min_examples:    new examples without which no bundle is made.
+    min_examples:    new examples without which no bundle is made while there is more to learn.
     keep_bundles:    bundles of a kind that stay in the artifact store.
     seed:            of the towers and of the choice of batches.
     threads:         threads of torch; 0 leaves torch's own choice.

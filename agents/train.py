@@ -109,14 +109,16 @@ class Train:
                 await asyncio.sleep(0.1)
 
     def _due(self) -> bool:
-        """Whether there is enough that is new, and the last bundle is old enough or all is learnt.
+        """Whether something was learnt since the last bundle, and that one is old enough.
 
-        The first bundle waits until what is there has been learnt: it has nothing to replace.
+        The first bundle waits until all that is there has been learnt: it has nothing to replace.
         """
-        if self._news < self._settings.min_examples or not self._steps_since:
+        if not self._steps_since:
             return False
+        if self._published_at == 0:
+            return self.resting
         waited = self._clock_ms() - self._published_at >= self._settings.publish_every_s * 1000
-        return self.resting if self._published_at == 0 else waited
+        return waited and (self.resting or self._news >= self._settings.min_examples)
 
     async def _adopt(self, name: str) -> None:
         folder = self._folder / "static" / name
@@ -171,6 +173,7 @@ class Train:
         metrics = {
             "held_out_hr_at_10": await asyncio.to_thread(hit_rate, candidate, held_out),
             "examples": float(self.examples),
+            "resting": float(self.resting),
         }
         await announce(
             candidate, name, metrics,

@@ -36,6 +36,7 @@ class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
     watermark:   greatest bucket seen.
     format:      format of the database.
     fingerprint: hash of the settings that decide what the state is.
+    counts:      records of the events topics that were applied, and refused.
     files:       name in the database folder -> {"bytes", "sha256"}.
     created_at:  ms UTC.
     """
@@ -47,6 +48,7 @@ class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     files: dict[str, dict[str, Any]]
     created_at: int
+    counts: dict[str, int] = {}
 
     @property
     def bytes(self) -> int:
@@ -97,6 +99,7 @@ class Checkpoints:
             fingerprint=state.settings.fingerprint(),
             files={},
             created_at=now_ms,
+            counts=state.counts,
         )
 
     def upload(self, manifest: CheckpointManifest, scratch: Path) -> Uploaded:

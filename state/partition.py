@@ -94,6 +94,8 @@ class _Meta(msgspec.Struct, frozen=True):
     items: int = 0
     run: int = 0
     runs: dict[int, int] = {}
+    applied: int = 0
+    refused: int = 0
 
 
 class PartitionState:
@@ -122,6 +124,7 @@ class PartitionState:
             raise
         self._positions = dict(self._meta.positions)
         self._watermark = np.array([self._meta.watermark], np.int64)
+        self._applied, self._refused = self._meta.applied, self._meta.refused
         self._items = ItemNumbers.read(self._database)
         self._histories: dict[str, bytes] = {}
         self._records: dict[bytes, bytes | None] = {}
@@ -149,6 +152,11 @@ class PartitionState:
         return int(self._watermark[0])
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Records of the events topics so far: applied, and refused; they sum to all records."""
+        return {"applied": self._applied, "refused": self._refused}
+
+    @property
     def pending(self) -> int:
         """Distinct co-interaction deltas that wait for the next commit."""
         return int(self._fold[3][0])
@@ -161,12 +169,14 @@ class PartitionState:
         events: EventColumns,
         next_offset: int,
         *,
+        refused: int = 0,
         wanted: Callable[[I64], Bools] | None = None,
         observe: int = 0,
     ) -> Applied:
         """Apply a batch of events of one topic, in offset order.
 
         next_offset: offset behind the last record of the batch, bad records included.
+        refused:     records of the batch that were no good events; they are counted only.
         wanted:      chooses, from the offsets of the rows, those to observe (default none).
         observe:     history entries that an observation holds at most.
         """
@@ -197,6 +207,9 @@ class PartitionState:
             if begin < n:
                 self._grow_fold()
         self._keep(list(numbers), rows, starts, lengths)
+        if next_offset > position:
+            self._applied += n - int(too_old.sum())
+            self._refused += refused + int(too_old.sum())
         self._positions[topic] = max(position, next_offset)
         seen = int(seen_starts[-1])
         row = np.flatnonzero(chosen & ~too_old)
@@ -266,6 +279,8 @@ class PartitionState:
             items=len(self._items),
             run=run,
             runs=runs,
+            applied=self._applied,
+            refused=self._refused,
         )
         self._write(batch, meta)
         self._histories.clear()
@@ -310,6 +325,11 @@ class PartitionState:
         return History.of_rows(
             np.frombuffer(stored, np.int64), self._items.keys, self.settings, self.watermark
         )
+
+    def histories(self) -> int:
+        """How many users have a stored history; reads all of their keys. Committed state only."""
+        rows = database.scan(self._database, database.HISTORY, database.after(database.HISTORY))
+        return sum(1 for _ in rows)
 
     def user(self, user_id: str) -> Mapping[str, Any]:
         """Attributes of a user as they were sent; empty if there are none."""

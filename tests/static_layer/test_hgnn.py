@@ -44,10 +44,7 @@ def test_gather_max_and_its_gradient_equal_torch(degrees: list[int], seed: int) 
     weights = torch.randn(len(degrees), 3, generator=generator)
     result = gather_max(messages, indptr, indices)
     expected = torch.stack(
-        [
-            twin[indices[a:b].long().unique()].amax(0)
-            for a, b in pairwise(indptr)
-        ]
+        [twin[indices[a:b].long().unique()].amax(0) for a, b in pairwise(indptr)]
     )
     (result * weights).sum().backward()
     (expected * weights).sum().backward()

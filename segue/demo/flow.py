@@ -1,0 +1,343 @@
+"""The demo from beginning to end."""
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psutil
+import pyarrow as pa
+from rich.progress import Progress
+
+from dynamic_layer import DynamicBundle
+from segue.demo.judge import Histories, Verdict, judge, train_without_hgnn
+from segue.demo.live import LiveResult, live_traffic, titles_of
+from segue.demo.material import Material
+from segue.demo.runtime import DemoError, Runtime
+from segue.feeding import catalogue_records, event_records, user_records
+from segue.screen import StageBars
+from segue.settings import Settings
+from segue.static_job import run_static_job
+from state import Window
+from static_layer import StaticBundle
+from streams import ModelAnnouncement, decode
+
+__all__ = ["DemoOptions", "demo_settings", "run_demo"]
+
+POLL_S = 0.2
+#: Longest wait for a step that should take seconds, before the demo gives up.
+PATIENCE_S = 600.0
+PEOPLE = 3
+SHOWN_TITLES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """What the demo is told beside the settings of the rooms.
+
+    test_days: days held out to judge the models. bad: bad records in live traffic.
+    hgnn_seconds: longest training of the HGNN.
+    """
+
+    test_days: float = 14.0
+    live_seconds: float = 60.0
+    bad: int = 24
+    seed: int = 1
+    hgnn_seconds: float = 75.0
+
+
+def demo_settings(base: Settings, material: Material, options: DemoOptions) -> Settings:
+    """Settings for a demo on this material: its window, and rhythms for a short visit."""
+    bucket_ms, buckets = material.window
+    span_days = bucket_ms * buckets / 86_400_000
+    return replace(
+        base,
+        state=replace(base.state, window=Window(bucket_ms=bucket_ms, buckets=buckets)),
+        static=replace(
+            base.static, train=replace(base.static.train, max_seconds=options.hgnn_seconds)
+        ),
+        dynamic=replace(base.dynamic, replay=replace(base.dynamic.replay, window_days=span_days)),
+        # Roles share two cores here, and people wait: little threads, short rhythms.
+        trainer=replace(base.trainer, publish_every_s=15.0, threads=1, seed=options.seed),
+        worker=replace(base.worker, checkpoint_every_s=3_600.0),
+    )
+
+
+async def run_demo(
+    runtime: Runtime, material: Material, options: DemoOptions, bars: Progress
+) -> dict[str, Any]:
+    """Run every step; returns the figures of the report. Raises DemoError."""
+    started = time.monotonic()
+    memory = _PeakMemory(runtime)
+    names = runtime.settings.topics
+    stages = StageBars(bars)
+    scratch = runtime.settings.folder / "demo"
+    with memory:
+        await _write(runtime, bars, "catalogue", names.catalogue,
+                     catalogue_records(material.catalogue), material.catalogue.num_rows)  # fmt: skip
+        if material.users is not None:
+            await _write(runtime, bars, "users", names.users,
+                         user_records(material.users), material.users.num_rows)  # fmt: skip
+        await _applied(runtime, bars, "apply catalogue and users")
+
+        speed = _Speed()
+        await _ingest(runtime, bars, material, "graph", speed)
+        await runtime.checkpoint()
+        static = await _static(runtime, options.seed, stages)
+        await _ingest(runtime, bars, material, "learn", speed)
+        await runtime.checkpoint()
+        histories = await asyncio.to_thread(Histories, runtime.settings, scratch / "split")
+        two_tower, two_tower_hgnn = await _train(runtime, static, options.seed, bars, stages)
+        with _Spinner(bars, "judge on the test days"):
+            verdict = await asyncio.to_thread(judge, material, histories, two_tower_hgnn, two_tower)
+        histories.close()
+
+        await _ingest(runtime, bars, material, "test", speed)
+        task = bars.add_task("live traffic", total=len(material.live), note="")
+        live = await live_traffic(
+            runtime, material.live, stamped=material.stamped,
+            bad=options.bad if material.live else 0, item_type=material.item_types[0],
+            advance=lambda n: bars.advance(task, n),
+        )  # fmt: skip
+        bars.update(task, completed=len(material.live))
+        await _applied(runtime, bars, "apply what is left")
+        await runtime.checkpoint()
+        final = await asyncio.to_thread(Histories, runtime.settings, scratch / "end")
+        records_in = sum((await runtime.ends(names.events)).values())
+        titles = titles_of(await runtime.read(names.catalogue, {}))
+        report = _report(material, options, static, verdict, live, speed, final)
+        report["people"] = _people(live, final, titles)
+        final.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+        report["runs_on"] = runtime.name
+        report["records_in"] = records_in
+        runtime.check()
+    report["seconds"] = round(time.monotonic() - started, 1)
+    report["peak_rss_bytes"] = memory.peak
+    return report
+
+
+class _Speed:
+    """Events ingested at full speed, from the first written to the last applied."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.seconds = 0.0
+
+
+async def _write(
+    runtime: Runtime,
+    bars: Progress,
+    what: str,
+    topic: str,
+    records: Iterable[tuple[bytes, bytes]],
+    total: int,
+) -> int:
+    task = bars.add_task(f"write {what}", total=total, note="")
+    written = await runtime.write(topic, records, lambda n: bars.update(task, completed=n))
+    bars.update(task, completed=written, total=written)
+    return written
+
+
+async def _applied(runtime: Runtime, bars: Progress, what: str) -> None:
+    """Wait until the worker has applied everything that is in the log."""
+    first = await runtime.waiting()
+    task = bars.add_task(what, total=max(first, 1), note="")
+    deadline = time.monotonic() + PATIENCE_S
+    while left := await runtime.waiting():
+        if time.monotonic() > deadline:
+            raise DemoError(f"the worker has still {left:,} records to apply")
+        first = max(first, left)
+        bars.update(task, completed=first - left, total=first)
+        await asyncio.sleep(POLL_S)
+    bars.update(task, completed=max(first, 1), total=max(first, 1))
+
+
+async def _ingest(
+    runtime: Runtime, bars: Progress, material: Material, part: str, speed: _Speed
+) -> None:
+    """Write a part of the history and wait until it is applied."""
+    events = material.part(part)
+    batches = events.to_arrow().to_batches(max_chunksize=65_536)
+    started = time.monotonic()
+    topic = runtime.settings.topics.events
+    await _write(runtime, bars, f"events to {part}", topic, _records(batches), events.height)
+    await _applied(runtime, bars, f"apply events to {part}")
+    speed.events += events.height
+    speed.seconds += time.monotonic() - started
+
+
+def _records(batches: list[pa.RecordBatch]) -> Iterable[tuple[bytes, bytes]]:
+    return event_records(batches)
+
+
+async def _static(runtime: Runtime, seed: int, stages: StageBars) -> StaticBundle:
+    async with runtime.outputs() as outputs:
+        return await run_static_job(runtime.settings, outputs, seed=seed, progress=stages)
+
+
+async def _train(
+    runtime: Runtime, static: StaticBundle, seed: int, bars: Progress, stages: StageBars
+) -> tuple[DynamicBundle, DynamicBundle]:
+    """Train without the HGNN here while the trainer trains with it; returns both bundles."""
+    names = runtime.settings.topics
+    task = bars.add_task("trainer: first bundle", total=1, note="")
+    records = await runtime.read(names.examples, {})
+    without = asyncio.ensure_future(
+        asyncio.to_thread(
+            train_without_hgnn, static, records, runtime.settings.dynamic, seed, stages
+        )
+    )
+    try:
+        with_hgnn = await _rested_bundle(runtime)
+        bars.update(task, completed=1, note=f"generation {with_hgnn.generation}")
+        return await without, with_hgnn
+    finally:
+        without.cancel()
+        with suppress(asyncio.CancelledError):
+            await without
+
+
+async def _rested_bundle(runtime: Runtime) -> DynamicBundle:
+    """Wait for a bundle that was made when the trainer had learnt all examples there are."""
+    deadline = time.monotonic() + PATIENCE_S
+    while await runtime.examples_waiting():
+        await asyncio.sleep(POLL_S)
+    seen = len(await runtime.read(runtime.settings.topics.models, {}))
+    rested: ModelAnnouncement | None = None
+    while rested is None:
+        runtime.check()
+        if time.monotonic() > deadline:
+            raise DemoError(f"the trainer has published no bundle for {PATIENCE_S:.0f} s")
+        await asyncio.sleep(POLL_S)
+        records = await runtime.read(runtime.settings.topics.models, {})
+        for record in records[max(0, seen - 1) :]:
+            found = decode(ModelAnnouncement, record.value or b"")
+            if found.kind == "dynamic" and found.metrics.get("resting"):
+                rested = found
+    folder = runtime.settings.folder / "demo" / "bundle"
+    store = runtime.settings.store()
+    name = rested.name
+    return await asyncio.to_thread(lambda: DynamicBundle.load(store.fetch("dynamic", name, folder)))
+
+
+def _report(
+    material: Material,
+    options: DemoOptions,
+    static: StaticBundle,
+    verdict: Verdict,
+    live: LiveResult,
+    speed: _Speed,
+    final: Histories,
+) -> dict[str, Any]:
+    metrics = static.manifest["metrics"]
+    return {
+        "data": material.title,
+        "test_days": options.test_days,
+        "seed": options.seed,
+        "events": speed.events,
+        "events_per_second": round(speed.events / max(speed.seconds, 1e-9)),
+        "applied": final.counts["applied"],
+        "dead_lettered": final.counts["refused"],
+        "state": {
+            "histories": final.users(), "pairs": final.pairs(), "bytes": final.bytes,
+        },
+        "graph": {"nodes": metrics["nodes"], "edges": metrics["edges"]},
+        "hgnn": {
+            "epochs": metrics["epochs"],
+            "loss": metrics["loss"],
+            "validation": metrics["validation_mrr"],
+            "seconds": metrics["seconds"]["train"],
+        },
+        "hr_at_10": verdict.figures("hr_at_10"),
+        "coverage": verdict.figures("coverage"),
+        "test_users": {
+            row.item_type: row.users for row in verdict.results if row.segment == "all"
+        },
+        "recommendations": live.recommendations,
+        "latency_ms": live.latency_ms,
+        "dead_letters": live.reasons,
+        "live": {
+            "events": live.events,
+            "faults": live.faults,
+            "launches": live.launches,
+            "launched_recommended": live.launched_recommended,
+            "unanswered": live.unanswered,
+            "served": live.served,
+            "active_users": live.active_users,
+        },
+    }  # fmt: skip
+
+
+def _people(
+    live: LiveResult, histories: Histories, titles: dict[tuple[str, str], str]
+) -> list[dict[str, Any]]:
+    """Users with the longest answers, their last items and what they are recommended."""
+    by_key = histories.titles(titles)
+    people = []
+    for user, lists in sorted(live.lists.items()):
+        state = histories(user)
+        known = [by_key[int(k)] for k in state.history_item if int(k) in by_key]
+        name = next(iter(lists))
+        if len(known) < SHOWN_TITLES or not lists[name].items:
+            continue
+        people.append(
+            {
+                "user_id": user,
+                "list": name,
+                "history": known[:SHOWN_TITLES],
+                "recommended": [
+                    f"{titles.get((i.item_type, i.item_id), i.item_id)} [{i.item_type}]"
+                    for i in lists[name].items[:SHOWN_TITLES]
+                ],
+            }
+        )
+        if len(people) == PEOPLE:
+            break
+    return people
+
+
+class _PeakMemory:
+    """Samples the resident memory of this process and the demo's others, once a second."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.peak = 0
+
+    def __enter__(self) -> "_PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while True:
+            total = 0
+            for process in [psutil.Process(), *self._runtime.processes()]:
+                with suppress(psutil.NoSuchProcess):
+                    total += process.memory_info().rss
+            self.peak = max(self.peak, total)
+            if self._stop.wait(1.0):
+                return
+
+
+class _Spinner:
+    """A bar without an end for a step that cannot say how far it is."""
+
+    def __init__(self, bars: Progress, what: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task(what, total=None, note="")
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.update(self._task, total=1, completed=1)

@@ -1,0 +1,211 @@
+"""HR@10 and coverage on the test days: popularity, two-tower, two-tower with HGNN.
+
+What a user touched before the split, by any kind of event, is excluded for every model alike, and
+only streams of items that the user had not touched count as hits.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dynamic_layer import (
+    DynamicBundle,
+    DynamicSettings,
+    ExampleBatch,
+    ListSettings,
+    Recommender,
+    Trainer,
+    UserState,
+)
+from evaluation import (
+    Dataset,
+    Protocol,
+    Ranker,
+    Result,
+    dataset_of,
+    evaluate,
+    popularity,
+    ranker_of,
+    time_split,
+)
+from segue.demo.material import Material
+from segue.settings import Settings
+from state import Checkpoints, CoInteractions, PartitionState, item_key
+from static_layer import Progress, StaticBundle
+from streams import LogRecord, murmur2_partition
+
+__all__ = ["Histories", "judge", "train_without_hgnn"]
+
+#: Test users of one item type; more would only narrow the intervals.
+TEST_USERS = 4_000
+SLICE_S = 0.5
+Rows = npt.NDArray[np.int64]
+
+
+class Histories:
+    """Histories as of the furthest checkpoints, for judging and for showing."""
+
+    def __init__(self, settings: Settings, scratch: Path) -> None:
+        """Restore the checkpoints below `scratch`."""
+        checkpoints = Checkpoints(settings.store())
+        self._partitions = settings.topics.partitions
+        self._states: dict[int, PartitionState] = {}
+        self.counts = {"applied": 0, "refused": 0}
+        self.bytes = 0
+        for partition in checkpoints.partitions():
+            folder = scratch / str(partition)
+            manifest = checkpoints.restore(partition, folder)
+            if manifest is not None:
+                self._states[partition] = PartitionState(folder, partition, settings.state)
+                self.bytes += manifest.bytes
+                for name, count in manifest.counts.items():
+                    self.counts[name] += count
+
+    def __call__(self, user_id: str) -> UserState:
+        """Return what the system knows of a user."""
+        partition = murmur2_partition(user_id.encode(), self._partitions)
+        state = self._states.get(partition)
+        if state is None:
+            nothing = np.zeros(0, np.int64)
+            return UserState(
+                user_id=user_id,
+                history_item=nothing.astype(np.uint64),
+                history_time=nothing,
+                history_strong=nothing.astype(bool),
+            )
+        history, user = state.history(user_id), state.user(user_id)
+        return UserState(
+            user_id=user_id,
+            history_item=history.item_keys,
+            history_time=history.time,
+            history_strong=history.strong,
+            country=str(user.get("country") or ""),
+            birth_year=int(user.get("birth_year") or 0),
+        )
+
+    def users(self) -> int:
+        """Histories that are kept."""
+        return sum(state.histories() for state in self._states.values())
+
+    def pairs(self) -> int:
+        """Pairs of different items that some user had together."""
+        counts = CoInteractions.sum([s.co_interactions() for s in self._states.values()])
+        return counts.pairs
+
+    def titles(self, names: Mapping[tuple[str, str], str]) -> dict[int, str]:
+        """Item key -> title with its type."""
+        return {item_key(*name): f"{title} [{name[0]}]" for name, title in names.items()}
+
+    def close(self) -> None:
+        """Close the states."""
+        for state in self._states.values():
+            state.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Results by item type and model, and how many users they rest on."""
+
+    results: list[Result]
+
+    def figures(self, name: str) -> dict[str, dict[str, float]]:
+        """{type: {model: value}} of one figure of all test users."""
+        table: dict[str, dict[str, float]] = {}
+        for row in self.results:
+            if row.segment == "all":
+                table.setdefault(row.item_type, {})[row.model] = round(getattr(row, name), 4)
+        return table
+
+
+def judge(
+    material: Material,
+    histories: Histories,
+    two_tower_hgnn: DynamicBundle,
+    two_tower: DynamicBundle,
+) -> Verdict:
+    """Test the models on the events after the split."""
+    catalogue = pl.from_arrow(material.catalogue)
+    if not isinstance(catalogue, pl.DataFrame):
+        raise TypeError("the catalogue is not a table")
+    live = [event.row for event in material.live if not event.launch]
+    events = material.events
+    if live and not material.stamped:
+        # Real data: the last test days are played live later, and are test days all the same.
+        events = pl.concat([events, pl.DataFrame(live, schema=events.schema)])
+    dataset = dataset_of(events, catalogue)
+    # An item that was followed or previewed is known to the user: no model is asked for it.
+    touched = dataset.events.strong | (dataset.events.timestamp < material.split_ms)
+    dataset = replace(dataset, events=replace(dataset.events, strong=touched))
+    end_ms = int(dataset.events.timestamp.max()) + 1
+    days = (end_ms - material.split_ms) / 86_400_000
+    split = time_split(dataset.events, test_days=days, end_ms=end_ms)
+    items = len(dataset.items)
+    recent = popularity(split.train, items, last_days=days)
+    models: dict[str, Ranker] = {
+        "popularity": ranker_of(popularity(split.train, items), dataset, split),
+        "popularity_recent": ranker_of(recent, dataset, split),
+        "two_tower": _ranker(two_tower, dataset, histories, material.split_ms),
+        "two_tower_hgnn": _ranker(two_tower_hgnn, dataset, histories, material.split_ms),
+    }
+    return Verdict(
+        results=evaluate(models, dataset, split, protocol=Protocol(max_users=TEST_USERS))
+    )
+
+
+def train_without_hgnn(
+    static: StaticBundle,
+    records: Iterable[LogRecord],
+    settings: DynamicSettings,
+    seed: int,
+    progress: Progress,
+) -> DynamicBundle:
+    """Train the same towers on the same examples, without the HGNN's vectors."""
+    trainer = Trainer(static, settings, seed=seed, use_hgnn=False)
+    examples = 0
+    for record in records:
+        examples += trainer.add(ExampleBatch.unpack(record.value or b"")).accepted
+    total, done = max(1, round(examples * settings.replay.epochs)), 0
+    while True:
+        stats = trainer.train(max_seconds=SLICE_S)
+        done += stats.examples
+        progress("two-tower without HGNN", min(done, total), total)
+        if not stats.steps:
+            progress("two-tower without HGNN", total, total)
+            return trainer.publish()
+
+
+def _ranker(bundle: DynamicBundle, dataset: Dataset, histories: Histories, now_ms: int) -> Ranker:
+    """Rank as a worker would."""
+    recommender = Recommender(bundle)
+    names = zip(
+        dataset.items["item_type"].to_list(), dataset.items["item_id"].to_list(), strict=True
+    )
+    row_of = {name: row for row, name in enumerate(names)}
+    known: dict[int, UserState] = {}
+
+    def state(user: int) -> UserState:
+        if user not in known:
+            known[user] = histories(str(dataset.users[user]))
+        return known[user]
+
+    def rank(users: Rows, item_type: str, k: int) -> Rows:
+        asked = [ListSettings(name="test", item_types=(item_type,), k=k)]
+        answers = recommender.recommend([state(int(u)) for u in users], asked, now_ms)
+        lists = np.full((len(users), k), -1, np.int64)
+        for place, answer in enumerate(answers):
+            ranking = answer["test"]
+            rows = _rows(ranking.item_types, ranking.item_ids, row_of)
+            lists[place, : len(rows)] = rows
+        return lists
+
+    return rank
+
+
+def _rows(
+    types: Sequence[str], ids: Sequence[str], row_of: dict[tuple[str, str], int]
+) -> list[int]:
+    return [row_of.get(name, -1) for name in zip(types, ids, strict=True)]

@@ -1,0 +1,174 @@
+"""What the demo runs on: a generated world, or somebody's own events, cut in time.
+
+    graph | learn | test | live
+          ^ static bundle   ^ the last moment of what existed before the demo
+                  ^ split: models are tested on what comes after
+
+The graph ends before the first example that the two-tower learns from, and both end before the
+test. Live traffic follows at the demo's own pace.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from simulation import World, WorldSettings
+
+__all__ = ["LiveEvent", "Material", "from_parquet", "simulated"]
+
+DAY_MS = 86_400_000
+#: Share of the events before the split that the graph is made of; the rest are examples.
+GRAPH_SHARE = 0.75
+WINDOW_BUCKETS = 120
+EVENT_COLUMNS = ["user_id", "item_id", "item_type", "kind", "timestamp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveEvent:
+    """One live record: an event, or a catalogue entry that appears (`launch`).
+
+    due_s: seconds after the start of live traffic.
+    """
+
+    due_s: float
+    row: dict[str, Any]
+    launch: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Tables and cuts of one demo.
+
+    events:   frame of `EVENT_COLUMNS` in order of time: graph, learn and test.
+    graph_ms, split_ms: where learning and where the test begin, ms UTC.
+    window:   (bucket_ms, buckets) of the state.
+    live:     the records of live traffic, in order of `due_s`; stamped makes live events carry the
+              moment they are sent as their timestamp.
+    """
+
+    title: str
+    catalogue: pa.Table
+    users: pa.Table | None
+    events: pl.DataFrame
+    graph_ms: int
+    split_ms: int
+    window: tuple[int, int]
+    live: list[LiveEvent]
+    stamped: bool
+
+    @property
+    def item_types(self) -> list[str]:
+        """Types in the catalogue, in order of first appearance."""
+        return list(dict.fromkeys(self.catalogue["item_type"].cast(pa.string()).to_pylist()))
+
+    def part(self, name: str) -> pl.DataFrame:
+        """Events of `graph`, `learn` or `test`."""
+        at = pl.col("timestamp")
+        chosen = {
+            "graph": at < self.graph_ms,
+            "learn": (at >= self.graph_ms) & (at < self.split_ms),
+            "test": at >= self.split_ms,
+        }[name]
+        return self.events.filter(chosen)
+
+
+def simulated(
+    settings: WorldSettings, *, seed: int, test_days: float, live_rate: float, live_seconds: float
+) -> Material:
+    """Generate a world whose history ends at `settings.end_ms`."""
+    world = World(settings, seed)
+    events = _frame(pa.Table.from_batches(list(world.history())), "stream")
+    steps = world.live(live_rate, settings.end_ms, live_seconds, launches=min(settings.reserve, 10))
+    live = list(_live_of(steps, settings.end_ms)) if live_seconds > 0 else []
+    split_ms = settings.end_ms - round(test_days * DAY_MS)
+    return Material(
+        title=f"a generated world (seed {seed})",
+        catalogue=world.catalogue(),
+        users=world.users(),
+        events=events,
+        graph_ms=_graph_end(events, split_ms),
+        split_ms=split_ms,
+        window=(DAY_MS, 90),
+        live=live,
+        stamped=True,
+    )
+
+
+def from_parquet(
+    events: Path,
+    items: Path,
+    *,
+    test_days: float,
+    until_ms: int | None,
+    live_rate: float,
+    live_seconds: float,
+) -> Material:
+    """Read a data set in the canonical form; its last events become the live traffic.
+
+    until_ms: events from here on are left out. Raises ValueError if a split leaves a part empty.
+    """
+    frame = _frame(pq.read_table(events), "stream")
+    if until_ms is not None:
+        frame = frame.filter(pl.col("timestamp") < until_ms)
+    if frame.is_empty():
+        raise ValueError(f"{events} holds no events before the end that was asked for")
+    first, last = int(frame["timestamp"][0]), int(frame["timestamp"][-1])
+    split_ms = (last + 1 if until_ms is None else until_ms) - round(test_days * DAY_MS)
+    after = frame.filter(pl.col("timestamp") >= split_ms).height
+    # Live traffic takes from the test days, but never more than a fifth of them.
+    held = min(round(live_rate * live_seconds), after // 5)
+    past, tail = frame.head(frame.height - held), frame.tail(held)
+    bucket_days = max(1, math.ceil((last - first + DAY_MS) / DAY_MS / (WINDOW_BUCKETS - 1)))
+    material = Material(
+        title=f"{events.name}, {frame.height:,} events",
+        catalogue=pq.read_table(items),
+        users=None,
+        events=past,
+        graph_ms=_graph_end(past, split_ms),
+        split_ms=split_ms,
+        window=(bucket_days * DAY_MS, WINDOW_BUCKETS),
+        live=[
+            LiveEvent(due_s=number / live_rate, row=row)
+            for number, row in enumerate(tail.iter_rows(named=True))
+        ],
+        stamped=False,
+    )
+    for name in ("graph", "learn", "test"):
+        if material.part(name).is_empty():
+            raise ValueError(f"test_days={test_days} leaves no events to {name}")
+    return material
+
+
+def _frame(table: pa.Table, kind: str) -> pl.DataFrame:
+    frame: Any = pl.from_arrow(table)
+    if "kind" not in frame.columns:
+        frame = frame.with_columns(pl.lit(kind).alias("kind"))
+    text = [pl.col(n).cast(pl.String) for n in ("user_id", "item_id", "item_type", "kind")]
+    chosen: pl.DataFrame = (
+        frame.with_columns(*text, pl.col("timestamp").cast(pl.Int64))
+        .select(EVENT_COLUMNS)
+        .sort("timestamp", maintain_order=True)
+    )
+    return chosen
+
+
+def _graph_end(events: pl.DataFrame, split_ms: int) -> int:
+    """Moment before which `GRAPH_SHARE` of the events before the split lie."""
+    before = events.filter(pl.col("timestamp") < split_ms)["timestamp"]
+    if before.is_empty():
+        raise ValueError("there are no events before the split: ask for fewer test days")
+    return int(before[min(int(len(before) * GRAPH_SHARE), len(before) - 1)])
+
+
+def _live_of(steps: Any, start_ms: int) -> Iterator[LiveEvent]:
+    for step in steps:
+        for row in step.launches.to_pylist():
+            yield LiveEvent(due_s=(step.time_ms - start_ms) / 1000, row=row, launch=True)
+        for row in step.events.to_pylist():
+            yield LiveEvent(due_s=(row["timestamp"] - start_ms) / 1000, row=row)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dynamic_layer import CorruptBundle, DynamicBundle, Recommender, UserState, default_lists
@@ -42,6 +43,7 @@ class Models:
         self._scratch = scratch
         self._make_encoder = encoder
         self._encoder: TextEncoder | None = None
+        self._warm = False
         self._clock_ms = clock_ms
         self._swap = asyncio.Lock()
         self._waiting: dict[int, Item] = {}
@@ -75,6 +77,10 @@ class Models:
         """Load and serve a dynamic bundle of the artifact store; returns whether it is served."""
         try:
             recommender = await asyncio.to_thread(self._fetch, name)
+            if not self._warm:
+                # Loading the encoder takes seconds in which nobody should be waiting for answers.
+                await asyncio.to_thread(lambda: self._texts(["warm up"]))
+                self._warm = True
         except (CorruptArtifact, CorruptBundle) as error:
             logger.error("bundle %s is not served: %s", name, error)
             return False
@@ -138,8 +144,6 @@ class Models:
             self._embed(recommender, [(k, new[k]) for k in keys[start : start + FRESH_BATCH]])
 
     def _embed(self, recommender: Recommender, items: Sequence[tuple[int, Item]]) -> None:
-        if self._encoder is None:
-            self._encoder = self._make_encoder()
         frame = pl.DataFrame(
             {
                 "item_type": [item.item_type for _, item in items],
@@ -160,5 +164,10 @@ class Models:
             item_types=[item.item_type for _, item in items],
             languages=[item.language for _, item in items],
             genres=[item.genres for _, item in items],
-            text=self._encoder.encode(texts),
+            text=self._texts(texts),
         )
+
+    def _texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        if self._encoder is None:
+            self._encoder = self._make_encoder()
+        return self._encoder.encode(texts)

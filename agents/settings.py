@@ -12,6 +12,7 @@ class WorkerSettings:
     """Settings of `segue worker`.
 
     group:              consumer group of the workers.
+    threads:            threads of torch and FAISS; a batch of users is too small to gain by more.
     batch:              records of one partition that are applied at once, at most.
     commit_every_ms:    longest time between two commits of a partition's state.
     commit_deltas:      co-interaction deltas that wait for a commit, at most.
@@ -27,6 +28,7 @@ class WorkerSettings:
     """
 
     group: str = "segue-workers"
+    threads: int = 1
     batch: int = 4096
     commit_every_ms: int = 1_000
     commit_deltas: int = 400_000

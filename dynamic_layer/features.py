@@ -27,15 +27,24 @@ SIGNALS_PER_TYPE = 3
 class StaticItems(Protocol):
     """The part of a static bundle that the dynamic layer reads; `n` items."""
 
-    item_keys: NDArray[np.uint64]
-    item_ids: list[str]
-    item_types: list[str]
-    languages: Sequence[str | None]
-    genres: Sequence[Sequence[str] | None]
-    titles: Sequence[str | None]
-    text: NDArray[Any]
-    hgnn: NDArray[np.float32]
-    manifest: Mapping[str, Any]
+    @property
+    def item_keys(self) -> NDArray[np.uint64]: ...  # noqa: D102
+    @property
+    def item_ids(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def item_types(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def languages(self) -> Sequence[str | None]: ...  # noqa: D102
+    @property
+    def genres(self) -> Sequence[Sequence[str] | None]: ...  # noqa: D102
+    @property
+    def titles(self) -> Sequence[str | None]: ...  # noqa: D102
+    @property
+    def text(self) -> NDArray[Any]: ...  # noqa: D102
+    @property
+    def hgnn(self) -> NDArray[np.float32]: ...  # noqa: D102
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
 def bucket_of(names: Sequence[str | None], buckets: int) -> NDArray[np.int64]:

@@ -18,7 +18,8 @@ from rich.progress import (
 
 __all__ = ["StageBars", "console", "errors", "log_to_screen", "progress_bars"]
 
-console = Console()
+# A log file has no width of its own; tables need some.
+console = Console() if sys.stdout.isatty() else Console(width=110)
 errors = Console(stderr=True)
 
 
@@ -26,8 +27,8 @@ def progress_bars() -> Progress:
     """Progress bars in the form used everywhere."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=30),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[note]}"),
@@ -62,5 +63,8 @@ def log_to_screen(*, verbose: bool = False) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # Says that a topic made a moment ago has no leader yet, and tries again.
+    logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
+    logging.getLogger("kafka").setLevel(logging.ERROR)
     for room in ("streams", "state", "static_layer", "dynamic_layer", "agents", "segue"):
         logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -59,7 +59,7 @@ def demo(
     from simulation import WorldSettings
     from state import CorruptArtifact, WrongState
     from streams import AdminError, BulkWriteError
-    from streams.broker import BrokerError
+    from streams.distribution import BrokerError
 
     base = settings_of(config, flags)
     reports = base.folder

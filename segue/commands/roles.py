@@ -34,6 +34,12 @@ def worker(
 
     settings = settings_of(config, flags)
 
+    import faiss
+    import torch
+
+    torch.set_num_threads(settings.worker.threads)
+    faiss.omp_set_num_threads(settings.worker.threads)
+
     async def run() -> int:
         outputs = KafkaOutputs()
         agents = make_worker(settings, name, outputs)

@@ -77,11 +77,13 @@ async def run_demo(
     stages = StageBars(bars)
     scratch = runtime.settings.folder / "demo"
     with memory:
-        await _write(runtime, bars, "catalogue", names.catalogue,
-                     catalogue_records(material.catalogue), material.catalogue.num_rows)  # fmt: skip
+        items = material.catalogue
+        await _write(
+            runtime, bars, "catalogue", names.catalogue, catalogue_records(items), items.num_rows
+        )
         if material.users is not None:
-            await _write(runtime, bars, "users", names.users,
-                         user_records(material.users), material.users.num_rows)  # fmt: skip
+            users = material.users
+            await _write(runtime, bars, "users", names.users, user_records(users), users.num_rows)
         await _applied(runtime, bars, "apply catalogue and users")
 
         speed = _Speed()

@@ -1,0 +1,227 @@
+"""What people ask of a running system, read from Kafka and the artifact store."""
+
+import asyncio
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from segue.roles import now_ms
+from segue.settings import Settings
+from state import Checkpoints, PartitionState
+from streams import (
+    LogRecord,
+    ModelAnnouncement,
+    Recommendation,
+    Request,
+    decode,
+    decode_events,
+    encode,
+    end_offsets,
+    group_lag,
+    murmur2_partition,
+)
+
+__all__ = ["system_status", "user_view"]
+
+SHOWN_HISTORY = 20
+
+
+async def system_status(settings: Settings) -> dict[str, Any]:
+    """Lag, ages, checkpoints and generations, as JSON values. Raises AdminError."""
+    topics, now = settings.topics, now_ms()
+    ends = (await asyncio.to_thread(end_offsets, settings.kafka, [topics.events]))[topics.events]
+    lag = (
+        await asyncio.to_thread(group_lag, settings.kafka, settings.worker.group, [topics.events])
+    )[topics.events]
+    checkpoints = Checkpoints(settings.store())
+    partitions = []
+    records = {"applied": 0, "refused": 0}
+    applied = {p: ends[p] - lag.get(p, ends[p]) for p in ends}
+    ages = await _ages(settings, topics.events, applied, now)
+    for partition in sorted(ends):
+        names = checkpoints.names(partition)
+        manifest = checkpoints.manifest(partition, names[-1]) if names else None
+        if manifest:
+            for name, count in manifest.counts.items():
+                records[name] += count
+        partitions.append(
+            {
+                "partition": partition,
+                "end_offset": ends[partition],
+                "lag": lag.get(partition, 0),
+                "last_applied_age_s": ages.get(partition),
+                "checkpoint_age_s": (now - manifest.created_at) / 1000 if manifest else None,
+                "checkpoint_bytes": manifest.bytes if manifest else 0,
+                "checkpoint_positions": manifest.positions if manifest else {},
+            }
+        )
+    models = {}
+    for record in await read_from(settings, topics.models, {}):
+        if record.value is not None:
+            found = decode(ModelAnnouncement, record.value)
+            models[found.kind] = {
+                "generation": found.generation,
+                "name": found.name,
+                "age_s": (now - found.created_at) / 1000,
+                "metrics": found.metrics,
+            }
+    return {
+        "kafka": settings.kafka.bootstrap_servers,
+        "partitions": partitions,
+        "records": records,
+        "models": models,
+    }
+
+
+async def user_view(settings: Settings, user: str, timeout: float) -> dict[str, Any]:
+    """A user's history and current lists with titles, as JSON values."""
+    titles, history = await _history(settings, user)
+    lists, generation = await _ask(settings, user, timeout)
+    return {
+        "user_id": user,
+        "history": history,
+        "generation": generation,
+        "lists": {
+            name: [
+                {
+                    "item_type": item.item_type,
+                    "item_id": item.item_id,
+                    "title": titles.get((item.item_type, item.item_id), item.item_id),
+                    "score": item.score,
+                }
+                for item in found.items
+            ]
+            for name, found in lists.items()
+        },
+    }
+
+
+async def read_from(settings: Settings, topic: str, first: dict[int, int]) -> list[LogRecord]:
+    """Records of a topic from given offsets (default the earliest) to the present end."""
+    ends = (await asyncio.to_thread(end_offsets, settings.kafka, [topic]))[topic]
+    found: list[LogRecord] = []
+    async with AIOKafkaConsumer(
+        enable_auto_commit=False, auto_offset_reset="earliest", **settings.kafka.for_aiokafka()
+    ) as consumer:
+        wanted = {TopicPartition(topic, p): end for p, end in ends.items() if first.get(p, 0) < end}
+        if not wanted:
+            return found
+        consumer.assign(list(wanted))
+        for tp in wanted:
+            if tp.partition in first:
+                consumer.seek(tp, first[tp.partition])
+            else:
+                await consumer.seek_to_beginning(tp)
+        while True:
+            positions = [await consumer.position(tp) for tp in wanted]
+            if all(at >= end for at, end in zip(positions, wanted.values(), strict=True)):
+                return found
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found.extend(records)
+
+
+async def _ages(
+    settings: Settings, topic: str, applied: dict[int, int], now: int
+) -> dict[int, float]:
+    """Seconds since the log took the last applied record of each partition."""
+    ages: dict[int, float] = {}
+    wanted = {TopicPartition(topic, p): offset - 1 for p, offset in applied.items() if offset > 0}
+    if not wanted:
+        return ages
+    async with AIOKafkaConsumer(
+        enable_auto_commit=False, **settings.kafka.for_aiokafka()
+    ) as consumer:
+        for tp, offset in wanted.items():
+            consumer.assign([tp])
+            consumer.seek(tp, offset)
+            batches = await consumer.getmany(tp, timeout_ms=5_000, max_records=1)
+            for record in batches.get(tp, []):
+                ages[tp.partition] = max(0.0, (now - record.timestamp) / 1000)
+    return ages
+
+
+async def _history(
+    settings: Settings, user: str
+) -> tuple[dict[tuple[str, str], str], list[dict[str, Any]]]:
+    """Titles of the catalogue, and the user's entries: checkpoint first, then the log's tail."""
+    from segue.demo.live import titles_of
+
+    topics = settings.topics
+    titles = titles_of(await read_from(settings, topics.catalogue, {}))
+    partition = murmur2_partition(user.encode(), topics.partitions)
+    with tempfile.TemporaryDirectory(prefix="segue-look-") as scratch:
+        folder = Path(scratch) / "state"
+        state = await asyncio.to_thread(
+            Checkpoints(settings.store()).open_or_restore, folder, partition, settings.state
+        )
+        try:
+            await _catch_up(settings, state, partition, user)
+            names = {
+                int(key): state.items.name(number)
+                for number, key in enumerate(state.items.keys[: len(state.items)])
+            }
+            found = state.history(user)
+            entries = [
+                {
+                    "time": datetime.fromtimestamp(int(at) / 1000, UTC).isoformat(" ", "seconds"),
+                    "item_type": names[int(key)][0],
+                    "item_id": names[int(key)][1],
+                    "title": titles.get(names[int(key)], names[int(key)][1]),
+                    "strong": bool(strong),
+                }
+                for key, at, strong in zip(
+                    found.item_keys[:SHOWN_HISTORY],
+                    found.time[:SHOWN_HISTORY],
+                    found.strong[:SHOWN_HISTORY],
+                    strict=True,
+                )
+            ]
+        finally:
+            state.close()
+    return titles, entries
+
+
+async def _catch_up(settings: Settings, state: PartitionState, partition: int, user: str) -> None:
+    """Apply the log's tail of one user to a restored state, by the worker's own code."""
+    topic = settings.topics.events
+    ends = (await asyncio.to_thread(end_offsets, settings.kafka, [topic]))[topic]
+    position = state.position(topic) or 0
+    first = {p: (position if p == partition else end) for p, end in ends.items()}
+    records = await read_from(settings, topic, first)
+    mine = [r for r in records if r.partition == partition and r.key == user.encode()]
+    if mine:
+        events, _ = decode_events(mine, settings.events)
+        state.apply_events(topic, events, mine[-1].offset + 1)
+
+
+async def _ask(
+    settings: Settings, user: str, timeout: float
+) -> tuple[dict[str, Recommendation], int | None]:
+    """Send a request and collect its lists; nothing if no worker answers in time."""
+    topics = settings.topics
+    answers = (await asyncio.to_thread(end_offsets, settings.kafka, [topics.recommendations]))[
+        topics.recommendations
+    ]
+    request = Request(user_id=user)
+    async with AIOKafkaProducer(**settings.kafka.for_aiokafka()) as producer:
+        placed = await producer.send_and_wait(
+            topics.requests, key=request.key, value=encode(request)
+        )
+    lists: dict[str, Recommendation] = {}
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline and not lists:
+        for record in await read_from(settings, topics.recommendations, answers):
+            found = decode(Recommendation, record.value or b"")
+            source = found.source
+            if source and (source.topic, source.partition, source.offset) == (
+                topics.requests,
+                placed.partition,
+                placed.offset,
+            ):
+                lists[found.list] = found
+    generation = next((found.generation for found in lists.values()), None)
+    return lists, generation

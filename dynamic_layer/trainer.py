@@ -33,14 +33,14 @@ class Intake:
 
     accepted: kept for training; held_out: kept for judging only; duplicate: seen before;
     before_snapshot: older than the static bundle, whose graph may contain them;
-    weightless: of a kind that the settings do not train on.
+    unwanted: repeats and weak signals that the settings do not train on.
     """
 
     accepted: int
     held_out: int
     duplicate: int
     before_snapshot: int
-    weightless: int
+    unwanted: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +140,13 @@ class Trainer:
             examples.target[strong], examples.timestamp[strong], examples.country[strong]
         )
         after = self._after_snapshot(examples)
-        weighty = self._weights(examples) > 0
         # A hash, not a draw: the same examples are held out in every run and after a restart.
         mixed = (batch.offset.astype(np.uint64) * _GOLDEN) >> np.uint64(32)
-        share = self.settings.replay.holdout_share
-        held = (mixed.astype(np.float64) < share * 2**32) & strong & ~examples.repeat & after
-        kept = after & weighty & ~held
+        place = mixed.astype(np.float64) / 2**32
+        held = (place < self.settings.replay.holdout_share) & strong & ~examples.repeat & after
+        wanted = ~examples.repeat | (place < self.settings.loss.repeat_share)
+        wanted &= self._weights(examples) > 0
+        kept = after & wanted & ~held
         self._replay.append(examples.take(kept))
         self._holdout.append(examples.take(held))
         return Intake(
@@ -153,7 +154,7 @@ class Trainer:
             held_out=int(held.sum()),
             duplicate=duplicate,
             before_snapshot=int((~after).sum()),
-            weightless=int((after & ~weighty & ~held).sum()),
+            unwanted=int((after & ~wanted & ~held).sum()),
         )
 
     def _after_snapshot(self, examples: PaddedExamples) -> NDArray[np.bool_]:
@@ -167,8 +168,7 @@ class Trainer:
 
     def _weights(self, examples: PaddedExamples) -> NDArray[np.float32]:
         loss = self.settings.loss
-        weight = np.where(examples.strong, 1.0, loss.weak_weight)
-        return np.asarray(weight * np.where(examples.repeat, loss.repeat_weight, 1.0), np.float32)
+        return np.where(examples.strong, 1.0, loss.weak_weight).astype(np.float32)
 
     def train(
         self, max_steps: int | None = None, max_seconds: float | None = None

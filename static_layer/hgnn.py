@@ -21,18 +21,25 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class HGNNSettings:
-    """Shape of the model. The papers state two layers; widths and activation are ours.
+    """Shape of the model. The papers state two layers and text features; the rest is ours.
 
-    layers:     rounds of message passing.
-    hidden:     width of the inner layers.
-    output:     width of the item vectors.
-    activation: sigma, of messages and updates.
+    layers:         rounds of message passing.
+    hidden:         width of the inner layers.
+    output:         width of the item vectors.
+    activation:     sigma, of messages and updates.
+    structure:      width of the structural node features (see static_layer.structure); 0 for
+                    the papers' form, text alone.
+    text_gain:      factor on the unit text vectors, and
+    structure_gain: on the unit structural features, so that neither drowns in the biases.
     """
 
     layers: int = 2
     hidden: int = 128
     output: int = 128
     activation: Literal["relu", "leaky_relu", "tanh"] = "leaky_relu"
+    structure: int = 64
+    text_gain: float = 8.0
+    structure_gain: float = 16.0
 
 
 class RelationMax(nn.Module):
@@ -61,28 +68,40 @@ class RelationMax(nn.Module):
 
 
 class HGNN(nn.Module):
-    """Rounds of RelationMax on the items' text vectors; unit vectors out, so dot = cosine."""
+    """Rounds of RelationMax on the items' features; unit vectors out, so dot = cosine."""
 
     def __init__(self, text_width: int, types: int, settings: HGNNSettings) -> None:
         """Draw the weights from torch's generator."""
         super().__init__()
         self.text_width, self.types, self.settings = text_width, types, settings
-        widths = [text_width, *[settings.hidden] * (settings.layers - 1), settings.output]
+        widths = [
+            text_width + settings.structure,
+            *[settings.hidden] * (settings.layers - 1),
+            settings.output,
+        ]
         self.layers = nn.ModuleList(
             RelationMax(width, output, types, settings.activation)
             for width, output in pairwise(widths)
         )
 
-    def forward(self, text: Tensor, blocks: Sequence[Block]) -> Tensor:
+    def features(self, text: Tensor, structure: Tensor | None = None) -> Tensor:
+        """Return the input f32[n, text_width + structure] from unit text and structure vectors."""
+        if structure is None:
+            structure = text.new_zeros(len(text), self.settings.structure)
+        gains = (self.settings.text_gain, self.settings.structure_gain)
+        return torch.cat([text * gains[0], structure * gains[1]], dim=1)
+
+    def forward(self, features: Tensor, blocks: Sequence[Block]) -> Tensor:
         """Return the unit vectors f32[t, output] of the last block's targets.
 
-        text: f32[s, text_width], of the first block's sources; blocks: one for each layer.
+        features: those of the first block's sources; blocks: one for each layer.
         """
-        h = text
+        h = features
         for layer, block in zip(self.layers, blocks, strict=True):
             h = layer(h, block)
         return functional.normalize(h, dim=1)
 
     def cold(self, text: Tensor) -> Tensor:
         """Return the unit vectors f32[n, output] of items without edges, from text f32[n, t]."""
-        return self.forward(text, [edgeless(len(text), text.device)] * len(self.layers))
+        blocks = [edgeless(len(text), text.device)] * len(self.layers)
+        return self.forward(self.features(text), blocks)

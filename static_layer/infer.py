@@ -15,14 +15,14 @@ from static_layer.sampler import CsrSampler
 def item_vectors(
     model: HGNN,
     graph: HeteroGraph,
-    text: NDArray[np.float32],
+    features: NDArray[np.float32],
     *,
     chunk: int = 65_536,
     progress: Progress = silent,
 ) -> NDArray[np.float32]:
     """Return the unit vectors f32[n, output] of all items.
 
-    text is f32[n, d] in the order of the graph's rows. A layer is finished for all nodes
+    features is f32[n, ...], the model's input in the order of the graph's rows. A layer is finished for all nodes
     before the next one starts, so nothing is computed twice; only `chunk` targets and their
     neighbours are on the model's device at a time, the rest stays in main memory.
     """
@@ -30,7 +30,7 @@ def item_vectors(
     model.eval()
     sampler = CsrSampler(graph, fan_outs=(0,))
     generator = torch.Generator()
-    h = torch.from_numpy(text)
+    h = torch.from_numpy(features)
     for number, layer in enumerate(model.layers):
         done = torch.empty(graph.nodes, layer.own.out_features)  # type: ignore[union-attr,arg-type]
         for start in range(0, graph.nodes, chunk):

@@ -79,7 +79,7 @@ def build(
 
     started = clock()
     hgnn = item_vectors(
-        training.model, graph, text, chunk=settings.inference_chunk, progress=progress
+        training.model, graph, training.features, chunk=settings.inference_chunk, progress=progress
     )
     seconds["infer"] = clock() - started
 

@@ -17,6 +17,7 @@ from static_layer.links import Links, Strangers, balanced_links, hold_back
 from static_layer.loss import contrastive_loss, hinge_loss
 from static_layer.progress import Progress, silent
 from static_layer.sampler import CsrSampler, Sampler
+from static_layer.structure import structural_features
 
 SamplerFactory = Callable[[HeteroGraph, tuple[int, ...], torch.device], Sampler]
 
@@ -81,10 +82,12 @@ class Training:
     epochs:         epochs finished; `best_epoch` counts from 1 (0: the untrained model).
     loss:           mean training loss of the last epoch, nan without an edge.
     validation_mrr: mean reciprocal rank of a held-back neighbour among 1,000 strangers, best.
+    features:       f32[n, ...], the model's input for every item of the graph.
     stopped_by:     `patience`, `epochs`, `clock` or `no edges`.
     """
 
     model: HGNN
+    features: NDArray[np.float32]
     epochs: int
     best_epoch: int
     loss: float
@@ -106,8 +109,9 @@ def train(
 ) -> Training:
     """Fit an HGNN to the graph; text is f32[n, d], in the order of the graph's rows.
 
-    The held-back edges carry no messages during training. A graph without edges gives the
-    untrained model, which still maps equal texts to equal vectors.
+    The held-back edges carry no messages during training and do not shape the structural
+    features. A graph without edges gives the untrained model, which still maps equal texts to
+    equal vectors. Raises FloatingPointError if the loss is not finite.
     """
     started = clock()
     device = settings.torch_device()
@@ -118,10 +122,14 @@ def train(
     train_graph, held_back = hold_back(
         graph, settings.validation_share, settings.max_validation_edges, rng
     )
-    if not train_graph.relations:
-        return Training(model, 0, 0, float("nan"), float("nan"), 0.0, 0, "no edges")
+    structure = structural_features(train_graph, model_settings.structure, seed=seed)
+    texts = torch.from_numpy(text).to(device)
+    features = model.features(texts, torch.from_numpy(structure).to(device))
+    known = features.cpu().numpy()
+    if not any(train_graph.edge_counts.values()):
+        return Training(model, known, 0, 0, float("nan"), float("nan"), 0.0, 0, "no edges")
     sampler = sampler_factory(settings.sampler)(train_graph, settings.fan_outs, device)
-    learner = _Learner(model, torch.from_numpy(text).to(device), sampler, graph, settings, seed)
+    learner = _Learner(model, texts, features, sampler, graph, settings, seed)
     best, best_mrr, best_epoch = copy.deepcopy(model.state_dict()), -1.0, 0
     edges_seen, loss, epoch, stopped_by = 0, float("nan"), 0, "epochs"
     for epoch in range(1, settings.epochs + 1):
@@ -148,7 +156,9 @@ def train(
     model.load_state_dict(best)
     model.eval()
     seconds = clock() - started
-    return Training(model, epoch, best_epoch, loss, best_mrr, seconds, edges_seen, stopped_by)
+    return Training(
+        model, known, epoch, best_epoch, loss, best_mrr, seconds, edges_seen, stopped_by
+    )
 
 
 def sampler_factory(name: str) -> SamplerFactory:
@@ -170,12 +180,14 @@ class _Learner:
         self,
         model: HGNN,
         text: Tensor,
+        features: Tensor,
         sampler: Sampler,
         graph: HeteroGraph,
         settings: TrainSettings,
         seed: int,
     ) -> None:
-        self.model, self.text, self.sampler, self.settings = model, text, sampler, settings
+        self.model, self.text, self.features = model, text, features
+        self.sampler, self.settings = sampler, settings
         self.strangers = Strangers(graph, text.device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
         self.generator = torch.Generator(device=text.device).manual_seed(seed)
@@ -198,6 +210,11 @@ class _Learner:
             loss = hinge_loss(z_a, z_p, z_n, excluded, settings.margin)
         else:
             loss = contrastive_loss(z_a, z_p, z_n, excluded, settings.temperature)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the HGNN's loss became {float(loss.detach())}: lower train.learning_rate"
+                f" (now {settings.learning_rate}), and look for text vectors that are not finite"
+            )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -217,7 +234,8 @@ class _Learner:
             positives = batch.positives.to(self.text.device)
             z = self._vectors(torch.cat([anchors, positives, negatives]), generator)
             z_a, z_p, z_n = torch.split(z, [len(anchors), len(positives), len(negatives)])
-            above = z_a @ z_n.T > (z_a * z_p).sum(dim=1, keepdim=True)
+            # Ties count against the model: a collapsed one must not look perfect.
+            above = z_a @ z_n.T >= (z_a * z_p).sum(dim=1, keepdim=True)
             above &= ~self.strangers.excluded(anchors, negatives)
             reciprocal.append(1.0 / (1.0 + above.sum(dim=1)))
         return float(torch.cat(reciprocal).mean())
@@ -226,5 +244,5 @@ class _Learner:
         """Return the vectors of rows that may repeat, each row computed once."""
         distinct, place = torch.unique(rows, return_inverse=True)
         blocks = self.sampler.blocks(distinct, generator)
-        z: Tensor = self.model(self.text[blocks[0].sources], blocks)
+        z: Tensor = self.model(self.features[blocks[0].sources], blocks)
         return z[place]

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,22 +98,22 @@ def demo(
                     live_rate=live_rate, live_seconds=live_seconds,
                 )  # fmt: skip
         settings = demo_settings(base, material, options)
-        with console.status("starting Kafka, a worker and a trainer"):
-            opening = open_runtime(settings, log, keep=keep)
-            runtime = await opening.__aenter__()
-        try:
+        async with open_runtime(settings, log, keep=keep) as runtime:
             console.print(f"Segue on {runtime.name}: {material.title}")
             with progress_bars() as bars:
-                report = await run_demo(runtime, material, options, bars)
-        except BaseException as error:
-            if not await opening.__aexit__(type(error), error, error.__traceback__):
-                raise
-        else:
-            await opening.__aexit__(None, None, None)
-        return report
+                return await run_demo(runtime, material, options, bars)
+
+    async def stoppable(job: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        """End like Ctrl-C on SIGTERM, so that nothing is left running."""
+        task = asyncio.ensure_future(job)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError as error:
+            raise DemoError("stopped by a signal; nothing is left running") from error
 
     with explained(*expected):
-        report = asyncio.run(run())
+        report = asyncio.run(stoppable(run()))
     write_report(report, reports / "demo-report.json")
     if as_json:
         typer.echo(json.dumps(report))

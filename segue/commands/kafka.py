@@ -42,6 +42,14 @@ def start(port: Port = None, config: ConfigOption = None, flags: SetOption = Non
     console.print(f"export KAFKA_BOOTSTRAP_SERVERS={address}", highlight=False)
 
 
+@app.command(epilog="Example: segue kafka jars")
+def jars(config: ConfigOption = None, flags: SetOption = None) -> None:
+    """Resolve Kafka's jars with Maven, once; `start` does it too."""
+    distribution = broker_of(settings_of(config, flags)).distribution
+    with explained(BrokerError), console.status("resolving Apache Kafka with Maven"):
+        console.print(f"Apache Kafka lies in {distribution.resolve()}")
+
+
 @app.command(epilog="Example: segue kafka stop")
 def stop(config: ConfigOption = None, flags: SetOption = None) -> None:
     """Stop the broker and wait for its end."""

@@ -12,7 +12,7 @@ from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_
 def test_an_example_is_accepted_once(items: Items) -> None:
     trainer, batch = Trainer(items, SMALL, seed=0), make_examples(items, 200)
     first, second = trainer.add(batch), trainer.add(batch)
-    assert first.accepted + first.held_out + first.weightless == 200
+    assert first.accepted + first.held_out + first.unwanted == 200
     assert second.duplicate == 200
     assert second.accepted == second.held_out == 0
 
@@ -22,7 +22,7 @@ def test_examples_that_the_graph_may_contain_are_not_trained_on(items: Items) ->
     trainer = Trainer(static, SMALL, seed=0)
     intake = trainer.add(make_examples(items, 200))
     assert intake.before_snapshot == 150
-    assert intake.accepted + intake.held_out + intake.weightless == 50
+    assert intake.accepted + intake.held_out + intake.unwanted == 50
     other = trainer.add(make_examples(items, 20, partition=1))
     assert other.before_snapshot == 0
 

@@ -41,7 +41,7 @@ def test_the_graph_tells_communities_apart_better_than_text(
 ) -> None:
     settings = replace(QUICK, loss=loss)
     training = train(graph, community.text, MODEL, settings, seed=0)
-    vectors = item_vectors(training.model, graph, community.text)
+    vectors = item_vectors(training.model, graph, training.features)
     assert purity(vectors, community.label) > 1.5 * purity(community.text, community.label)
     with torch.no_grad():
         cold = training.model.cold(torch.from_numpy(community.text)).numpy()
@@ -54,7 +54,7 @@ def test_dgl_teaches_as_well_as_torch(graph: HeteroGraph, community: Community) 
     scores = []
     for name in ("torch", "dgl"):
         training = train(graph, community.text, MODEL, replace(QUICK, sampler=name), seed=0)
-        vectors = item_vectors(training.model, graph, community.text)
+        vectors = item_vectors(training.model, graph, training.features)
         scores.append(purity(vectors, community.label))
     assert scores[0] == pytest.approx(scores[1], rel=0.15)
 

@@ -1,0 +1,54 @@
+# Two commands: `make demo` runs the system, `make test` tests it. Both set up what is missing.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+JAVA_AND_MAVEN := $(and $(shell command -v java),$(shell command -v mvn))
+
+.PHONY: setup demo test check bench lock schemas clean
+
+setup: .venv/.installed var/kafka/.resolved
+
+# The lock is installed as it is, hashes checked; then this project without its dependencies.
+.venv/.installed: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# Without Java and Maven the demo runs on the embedded log, and tests that need Kafka are skipped.
+var/kafka/.resolved: deploy/kafka/pom.xml .venv/.installed
+	mkdir -p var/kafka
+ifneq ($(JAVA_AND_MAVEN),)
+	$(BIN)/segue kafka jars
+endif
+	touch $@
+
+demo: setup
+	$(BIN)/segue demo
+
+test: setup
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/pytest -q tests/test_documentation.py tests/streams/test_schemas.py
+
+bench: setup
+	$(BIN)/python benchmarks/transport.py
+
+lock:
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --extra dev --extra dgl --extra bench pyproject.toml -o requirements.lock
+	printf 'uv\nsetuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
+
+schemas: setup
+	$(BIN)/python -m streams.schemas
+
+clean:
+	rm -rf .venv var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

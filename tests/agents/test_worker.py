@@ -1,0 +1,166 @@
+"""What a worker promises, on the embedded log."""
+
+import numpy as np
+import pytest
+
+from agents import WorkerSettings
+from dynamic_layer import ExampleBatch
+from simulation import faults
+from state import item_key
+from state.dump import dump
+from streams import Item, User, encode
+from tests.agents.worlds import NOW, TOPICS, bench
+
+
+async def test_every_record_is_applied_or_a_dead_letter(tmp_path):
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a", "b")
+        bad = list(faults(16, NOW, item_type="podcast", huge_bytes=100_000))
+        for fault in bad:
+            b.log.append(TOPICS.events, fault.key, fault.value)
+        b.listen("bob", "c")
+        await b.drain()
+        assert sorted(letter.reason for letter in b.letters()) == sorted(
+            fault.reason for fault in bad if fault.reason
+        )
+        counts = [state.counts for state in b.worker.partitions.states.values()]
+        total = sum(c["applied"] + c["refused"] for c in counts)
+        assert total == len(bad) + 3
+        assert sum(c["refused"] for c in counts) == len(b.letters())
+
+
+async def test_an_event_behind_the_window_is_a_dead_letter(tmp_path):
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a")
+        b.clock.ms -= 91 * 86_400_000
+        b.listen("ann", "b")
+        b.clock.ms = NOW
+        await b.drain()
+        assert [letter.reason for letter in b.letters()] == ["too_old"]
+
+
+async def test_a_worker_goes_on_where_its_commit_was(tmp_path):
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a", "b")
+        b.listen("bob", "a", "b", "c")
+        await b.drain()
+        committed = await b.worker.commit()
+        b.listen("ann", "c")
+        await b.drain()
+        b.worker.close()  # like a crash: what came after the commit is gone
+
+        b.worker = b.new_worker("w")
+        await b.worker.assigned(b.keyed)
+        assert b.worker.positions() == committed
+        await b.drain()
+        expected = [item_key("podcast", item) for item in "abc"]
+        for user in ("ann", "bob"):
+            state = next(s for s in b.worker.partitions.states.values() if len(s.history(user)))
+            assert sorted(state.history(user).item_keys.tolist()) == sorted(expected)
+
+
+async def test_an_empty_disk_is_restored_from_the_artifact_store(tmp_path):
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a", "b")
+        await b.drain()
+        await b.worker.checkpoint()
+        b.listen("ann", "c")
+        await b.drain()
+        before = {n: dump(s) for n, s in b.worker.partitions.states.items()}
+        other = b.new_worker("another disk")
+        await other.assigned(b.keyed)
+        assert any(other.positions().values()), "the checkpoint was not restored"
+        await b.drain(other)
+        after = {n: dump(s) for n, s in other.partitions.states.items()}
+        assert all(before[n].differences(after[n]) == [] for n in before)
+        other.close()
+
+
+async def test_revoked_partitions_are_committed_checkpointed_and_closed(tmp_path):
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a", "b")
+        await b.drain()
+        await b.worker.revoked(b.keyed)
+        assert b.worker.partitions.states == {}
+        other = b.new_worker("another disk")
+        await other.assigned(b.keyed)
+        assert sum(other.positions().values()) == 2
+        other.close()
+
+
+async def test_examples_hold_the_history_before_the_event(tmp_path):
+    with bench(tmp_path) as b:
+        b.worker.models.static_generation = 1  # examples are made once there is a graph
+        await b.worker.assigned(b.keyed)
+        user = User(user_id="ann", country="SE", birth_year=1990)
+        b.log.append(TOPICS.users, user.key, encode(user))
+        await b.drain()
+        for item in "abca":
+            b.listen("ann", item)
+            b.clock.ms += 1_000
+        await b.drain()
+        [batch] = [ExampleBatch.unpack(value) for value in b.records(TOPICS.examples)]
+        key = {item: item_key("podcast", item) for item in "abc"}
+        assert batch.target.tolist() == [key[item] for item in "abca"]
+        histories = [
+            batch.history_item[start:end].tolist()
+            for start, end in zip(batch.indptr, batch.indptr[1:], strict=False)
+        ]
+        assert histories == [[], [key["a"]], [key["b"], key["a"]], [key["c"], key["b"], key["a"]]]
+        assert batch.repeat.tolist() == [False, False, False, True]
+        assert batch.country == ["SE"] * 4
+        assert batch.birth_year.tolist() == [1990] * 4
+
+
+async def test_no_examples_are_written_before_the_first_static_bundle(tmp_path):
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a", "b")
+        await b.drain()
+        assert b.records(TOPICS.examples) == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+async def test_examples_are_sampled_by_offset_alike_in_every_replay(tmp_path, share):
+    with bench(tmp_path, WorkerSettings(example_share=share)) as b:
+        b.worker.models.static_generation = 1
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", *(f"i{n}" for n in range(400)))
+        await b.drain()
+        batches = [ExampleBatch.unpack(value) for value in b.records(TOPICS.examples)]
+        offsets = np.concatenate([x.offset for x in batches]) if batches else np.zeros(0)
+        assert abs(len(offsets) / 400 - share) < 0.08
+        other = b.new_worker("replay")
+        other.models.static_generation = 1
+        await other.assigned(b.keyed)
+        await b.drain(other, batch=7)
+        again = [ExampleBatch.unpack(v) for v in b.records(TOPICS.examples)][len(batches) :]
+        replayed = np.concatenate([x.offset for x in again]) if again else np.zeros(0)
+        assert replayed.tolist() == offsets.tolist()
+        other.close()
+
+
+async def test_catalogue_entries_reach_the_checkpoint_and_deletions_too(tmp_path):
+    from state import Checkpoints, StateSettings, merge_checkpoints
+
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        for name in ("kept", "gone"):
+            item = Item(item_id=name, item_type="podcast", title=name)
+            b.log.append(TOPICS.catalogue, item.key, encode(item))
+        b.log.append(TOPICS.catalogue, b"podcast\0gone", None)
+        b.log.append(TOPICS.catalogue, b"podcast\0broken", b"{")
+        b.listen("ann", "kept", "gone")
+        await b.drain()
+        await b.worker.checkpoint()
+        merged = merge_checkpoints(
+            Checkpoints(b.worker.partitions._checkpoints.store), StateSettings(fold_slots=1 << 12)
+        )
+        assert merged.catalogue["item_id"].to_list() == ["kept"]
+        assert merged.co_interactions.pairs == 1
+        assert [letter.reason for letter in b.letters()] == ["malformed"]

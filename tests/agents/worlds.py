@@ -1,0 +1,108 @@
+"""A worker on the embedded log, with a clock that tests move."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agents import Worker, WorkerSettings
+from agents.outputs import EmbeddedOutputs
+from state import ArtifactStore, StateSettings
+from static_layer import TextEncoder
+from streams import (
+    DeadLetter,
+    EmbeddedLog,
+    Event,
+    EventRules,
+    TopicSettings,
+    create_topics,
+    decode,
+    encode,
+    topics,
+)
+
+NOW = 1_800_000_000_000
+TOPICS = TopicSettings(partitions=2)
+
+
+class Clock:
+    """Milliseconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.ms = NOW
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+class Bench:
+    """One worker, its log and its clock."""
+
+    def __init__(self, folder: Path, settings: WorkerSettings | None = None) -> None:
+        self.clock = Clock()
+        self.folder = folder
+        self.settings = settings or WorkerSettings()
+        self.log = EmbeddedLog(folder / "log", clock=self.clock)
+        create_topics(self.log, topics(TOPICS))
+        self.worker = self.new_worker("w")
+
+    def new_worker(self, name: str) -> Worker:
+        return Worker(
+            settings=self.settings,
+            state=StateSettings(fold_slots=1 << 12),
+            topics=TOPICS,
+            rules=EventRules(),
+            store=ArtifactStore(str(self.folder / "artifacts")),
+            folder=self.folder / name,
+            encoder=TextEncoder,
+            outputs=EmbeddedOutputs(self.log),
+            clock_ms=self.clock,
+        )
+
+    @property
+    def keyed(self) -> list[tuple[str, int]]:
+        names = (TOPICS.events, TOPICS.catalogue, TOPICS.users)
+        return [(name, number) for name in names for number in range(TOPICS.partitions)]
+
+    def listen(self, user: str, *items: str, kind: str = "stream") -> None:
+        for item in items:
+            event = Event(
+                user_id=user, item_id=item, item_type="podcast", kind=kind, timestamp=self.clock.ms
+            )
+            self.log.append(TOPICS.events, event.key, encode(event))
+
+    async def drain(self, worker: Worker | None = None, batch: int = 100) -> None:
+        """Have a worker apply everything that is in the log."""
+        worker = worker or self.worker
+        moved = True
+        while moved:
+            moved = False
+            for topic, number in self.keyed:
+                at = worker.partitions.position(topic, number) or 0
+                records = self.log.read(topic, number, at, batch)
+                if records:
+                    await worker.handle(records)
+                    moved = True
+
+    def letters(self) -> list[DeadLetter]:
+        return [
+            decode(DeadLetter, record.value or b"")
+            for number in range(TOPICS.partitions)
+            for record in self.log.read(TOPICS.dead_letters, number, 0)
+        ]
+
+    def records(self, topic: str) -> list[bytes]:
+        return [
+            record.value or b""
+            for number in range(self.log.partitions(topic))
+            for record in self.log.read(topic, number, 0)
+        ]
+
+
+@contextmanager
+def bench(folder: Path, settings: WorkerSettings | None = None) -> Iterator[Bench]:
+    found = Bench(folder, settings)
+    try:
+        yield found
+    finally:
+        found.worker.close()
+        found.log.close()

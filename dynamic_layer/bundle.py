@@ -121,7 +121,7 @@ class DynamicBundle:
         if self.hgnn is not None:
             states |= {f"hgnn.{name}": value for name, value in self.hgnn.state_dict().items()}
         save_file(
-            {name: value.contiguous() for name, value in states.items()},
+            {name: value.clone() for name, value in states.items()},
             folder / "towers.safetensors",
         )
         columns: dict[str, Tensor] = {

@@ -8,8 +8,9 @@ class TowerSettings:
     """Shape of the two towers.
 
     layers:          widths of each tower's layers, the last of the shared space (paper B: these).
-    history_width:   width to which pooled histories are projected before the user tower;
-                     0 passes them on as they are (paper B).
+    short_cut:       add one linear map of the content, shared by both towers, to the layers'
+                     outputs, and let the user tower read the history through it; the towers then
+                     start as a nearest-neighbour model. The papers have none.
     half_lives_days: half-lives of the recency-weighted history pools, beside the undecayed ones;
                      empty pools without recency (paper B).
     dropout:         share of user inputs dropped while training.
@@ -17,7 +18,7 @@ class TowerSettings:
     """
 
     layers: tuple[int, ...] = (512, 256, 128)
-    history_width: int = 64
+    short_cut: bool = True
     half_lives_days: tuple[float, ...] = (1.0, 14.0)
     dropout: float = 0.1
     temperature: float = 0.08
@@ -145,7 +146,7 @@ def recipe(name: str) -> DynamicSettings:
         return DynamicSettings(
             batch_size=128,
             averaging=0.0,
-            towers=TowerSettings(history_width=0, half_lives_days=(), dropout=0.0),
+            towers=TowerSettings(short_cut=False, half_lives_days=(), dropout=0.0),
             loss=LossSettings(uniform_negatives=0, log_q=True, weak_weight=0.0),
             replay=ReplaySettings(epochs=10.0),
             popularity=PopularitySettings(weights=(0.0,)),

@@ -28,18 +28,25 @@ def _tower(width: int, layers: Sequence[int]) -> nn.Sequential:
 
 
 class UserTower(nn.Module):
-    """Country, age, and the history pooled per item type, to a unit vector."""
+    """Country, age, and the history pooled per item type, to a unit vector.
 
-    def __init__(self, content: int, types: int, settings: TowerSettings) -> None:
+    The short cut (ours) adds the weighted mean of the projected pools to what the layers give:
+    with the item tower's short cut it makes a nearest-neighbour model of the start, which the
+    layers then correct. The papers' form has none, and its layers read the pools as they are.
+    """
+
+    def __init__(
+        self, content: int, types: int, settings: TowerSettings, short_cut: nn.Module | None
+    ) -> None:
         """content: width of an item's content; types: number of item types."""
         super().__init__()
-        self.types, self.half_lives = types, settings.half_lives_days
-        width = settings.history_width or content
-        self.project = nn.Linear(content, width, bias=False) if settings.history_width else None
+        self.types, self.half_lives, self.short_cut = types, settings.half_lives_days, short_cut
+        pools = types * (2 + len(self.half_lives))
         self.country, self.user_age = nn.Embedding(COUNTRIES, 16), nn.Embedding(AGES, 8)
-        pooled = types * ((2 + len(self.half_lives)) * width + SIGNALS_PER_TYPE)
         self.dropout = nn.Dropout(settings.dropout)
-        self.tower = _tower(pooled + 24, settings.layers)
+        width = settings.layers[-1] if short_cut else content
+        self.tower = _tower(pools * width + types * SIGNALS_PER_TYPE + 24, settings.layers)
+        self.share = nn.Parameter(torch.full((pools,), 1 / pools))
 
     def forward(self, users: UserFeatures, content: Tensor, type_number: Tensor) -> Tensor:
         """Return user vectors, f32 [b, d], of length one.
@@ -49,30 +56,34 @@ class UserTower(nn.Module):
         pools, signals = pool_history(
             users, content, type_number, types=self.types, half_lives_days=self.half_lives
         )
-        if self.project is not None:
-            pools = self.project(pools)
-        inputs = [pools.flatten(1), signals.flatten(1), self.country(users.country)]
-        return normalize(
-            self.tower(self.dropout(torch.cat([*inputs, self.user_age(users.age)], 1)))
-        )
+        if self.short_cut:
+            pools = self.short_cut(pools)
+        inputs = [pools.flatten(1), signals.flatten(1)]
+        inputs += [self.country(users.country), self.user_age(users.age)]
+        vector = self.tower(self.dropout(torch.cat(inputs, dim=1)))
+        if self.short_cut:
+            vector = vector + torch.einsum("bpd,p->bd", pools.flatten(1, 2), self.share)
+        return normalize(vector)
 
 
 class ItemTower(nn.Module):
     """Type, language, genres, text and HGNN vector, to a unit vector."""
 
-    def __init__(self, content: int, types: int, settings: TowerSettings) -> None:
+    def __init__(
+        self, content: int, types: int, settings: TowerSettings, short_cut: nn.Module | None
+    ) -> None:
         """content: width of an item's content; types: number of item types."""
         super().__init__()
         self.item_type, self.language = nn.Embedding(types, 8), nn.Embedding(LANGUAGES, 8)
         self.genre = nn.EmbeddingBag(GENRES, 16, mode="mean", padding_idx=0)
         self.tower = _tower(content + 32, settings.layers)
+        self.short_cut = short_cut
 
     def forward(self, items: ItemFeatures) -> Tensor:
         """Return item vectors, f32 [m, d], of length one."""
         names = [self.item_type(items.type_number), self.language(items.language)]
-        return normalize(
-            self.tower(torch.cat([items.content, *names, self.genre(items.genres)], 1))
-        )
+        vector = self.tower(torch.cat([items.content, *names, self.genre(items.genres)], dim=1))
+        return normalize(vector + self.short_cut(items.content) if self.short_cut else vector)
 
 
 class TwoTower(nn.Module):
@@ -82,8 +93,10 @@ class TwoTower(nn.Module):
         """content: width of an item's content; types: number of item types."""
         super().__init__()
         self.temperature = settings.temperature
-        self.user = UserTower(content, types, settings)
-        self.item = ItemTower(content, types, settings)
+        width = settings.layers[-1]
+        short_cut = nn.Linear(content, width, bias=False) if settings.short_cut else None
+        self.user = UserTower(content, types, settings, short_cut)
+        self.item = ItemTower(content, types, settings, short_cut)
 
     def item_vectors(self, items: ItemFeatures, chunk: int = 16_384) -> Tensor:
         """Return the vectors of all items, f32 [n, d], computed in chunks without gradients."""

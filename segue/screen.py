@@ -2,7 +2,10 @@
 
 import logging
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -16,15 +19,92 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-__all__ = ["StageBars", "console", "errors", "log_to_screen", "progress_bars"]
+__all__ = ["Bars", "LineBars", "StageBars", "console", "errors", "log_to_screen", "progress_bars"]
 
 # A log file has no width of its own; tables need some.
 console = Console() if sys.stdout.isatty() else Console(width=110)
 errors = Console(stderr=True)
 
 
-def progress_bars() -> Progress:
-    """Progress bars in the form used everywhere."""
+class Bars(Protocol):
+    """What steps need of progress bars; rich's Progress has it."""
+
+    def add_task(self, description: str, *, total: float | None, note: str) -> TaskID:
+        """Begin a bar."""
+
+    def update(
+        self,
+        task_id: TaskID,
+        *,
+        total: float | None = None,
+        completed: float | None = None,
+        note: str = "",
+    ) -> None:
+        """Set a bar."""
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Move a bar."""
+
+
+class LineBars:
+    """Bars for a log file: one line when a step is complete."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Measure with `clock`, in seconds."""
+        self._clock = clock
+        self._tasks: list[_Line] = []
+
+    def __enter__(self) -> "LineBars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def add_task(self, description: str, *, total: float | None, note: str) -> TaskID:
+        """Begin a step."""
+        self._tasks.append(_Line(description, total, note, self._clock()))
+        return TaskID(len(self._tasks) - 1)
+
+    def update(
+        self,
+        task_id: TaskID,
+        *,
+        total: float | None = None,
+        completed: float | None = None,
+        note: str = "",
+    ) -> None:
+        """Set a step; the line is printed when it is complete."""
+        line = self._tasks[task_id]
+        line.total = line.total if total is None else total
+        line.completed = line.completed if completed is None else completed
+        line.note = note or line.note
+        if line.total is not None and line.completed >= line.total and not line.printed:
+            line.printed = True
+            seconds = self._clock() - line.started
+            console.print(
+                f"{line.description}: {line.total:,.0f} in {seconds:.1f} s  {line.note}",
+                highlight=False,
+            )
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Move a step."""
+        self.update(task_id, completed=self._tasks[task_id].completed + advance)
+
+
+@dataclass
+class _Line:
+    description: str
+    total: float | None
+    note: str
+    started: float
+    completed: float = 0.0
+    printed: bool = False
+
+
+def progress_bars() -> Progress | LineBars:
+    """Progress bars in the form used everywhere; lines where there is no terminal."""
+    if not console.is_terminal:
+        return LineBars()
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -39,7 +119,7 @@ def progress_bars() -> Progress:
 class StageBars:
     """One bar for each stage of a job that reports (stage, done, total, figures)."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: Bars) -> None:
         """Draw into `bars`."""
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}

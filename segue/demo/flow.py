@@ -11,7 +11,6 @@ from typing import Any
 
 import psutil
 import pyarrow as pa
-from rich.progress import Progress
 
 from dynamic_layer import DynamicBundle
 from segue.demo.judge import Histories, Verdict, judge, train_without_hgnn
@@ -19,7 +18,7 @@ from segue.demo.live import LiveResult, live_traffic, titles_of
 from segue.demo.material import Material
 from segue.demo.runtime import DemoError, Runtime
 from segue.feeding import catalogue_records, event_records, user_records
-from segue.screen import StageBars
+from segue.screen import Bars, StageBars
 from segue.settings import Settings
 from segue.static_job import run_static_job
 from state import Window
@@ -68,7 +67,7 @@ def demo_settings(base: Settings, material: Material, options: DemoOptions) -> S
 
 
 async def run_demo(
-    runtime: Runtime, material: Material, options: DemoOptions, bars: Progress
+    runtime: Runtime, material: Material, options: DemoOptions, bars: Bars
 ) -> dict[str, Any]:
     """Run every step; returns the figures of the report. Raises DemoError."""
     started = time.monotonic()
@@ -133,7 +132,7 @@ class _Speed:
 
 async def _write(
     runtime: Runtime,
-    bars: Progress,
+    bars: Bars,
     what: str,
     topic: str,
     records: Iterable[tuple[bytes, bytes]],
@@ -145,7 +144,7 @@ async def _write(
     return written
 
 
-async def _applied(runtime: Runtime, bars: Progress, what: str) -> None:
+async def _applied(runtime: Runtime, bars: Bars, what: str) -> None:
     """Wait until the worker has applied everything that is in the log."""
     first = await runtime.waiting()
     task = bars.add_task(what, total=max(first, 1), note="")
@@ -160,7 +159,7 @@ async def _applied(runtime: Runtime, bars: Progress, what: str) -> None:
 
 
 async def _ingest(
-    runtime: Runtime, bars: Progress, material: Material, part: str, speed: _Speed
+    runtime: Runtime, bars: Bars, material: Material, part: str, speed: _Speed
 ) -> None:
     """Write a part of the history and wait until it is applied."""
     events = material.part(part)
@@ -183,7 +182,7 @@ async def _static(runtime: Runtime, seed: int, stages: StageBars) -> StaticBundl
 
 
 async def _train(
-    runtime: Runtime, static: StaticBundle, seed: int, bars: Progress, stages: StageBars
+    runtime: Runtime, static: StaticBundle, seed: int, bars: Bars, stages: StageBars
 ) -> tuple[DynamicBundle, DynamicBundle]:
     """Train without the HGNN here while the trainer trains with it; returns both bundles."""
     names = runtime.settings.topics
@@ -334,7 +333,7 @@ class _PeakMemory:
 class _Spinner:
     """A bar without an end for a step that cannot say how far it is."""
 
-    def __init__(self, bars: Progress, what: str) -> None:
+    def __init__(self, bars: Bars, what: str) -> None:
         self._bars = bars
         self._task = bars.add_task(what, total=None, note="")
 

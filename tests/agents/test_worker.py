@@ -6,7 +6,7 @@ import pytest
 from agents import WorkerSettings
 from dynamic_layer import ExampleBatch
 from simulation import faults
-from state import item_key
+from state import Checkpoints, StateSettings, item_key, merge_checkpoints
 from state.dump import dump
 from streams import Item, User, encode
 from tests.agents.worlds import NOW, TOPICS, bench
@@ -146,8 +146,6 @@ async def test_examples_are_sampled_by_offset_alike_in_every_replay(tmp_path, sh
 
 
 async def test_catalogue_entries_reach_the_checkpoint_and_deletions_too(tmp_path):
-    from state import Checkpoints, StateSettings, merge_checkpoints
-
     with bench(tmp_path) as b:
         await b.worker.assigned(b.keyed)
         for name in ("kept", "gone"):

@@ -25,7 +25,7 @@ TEXT, WIDTH = 24, 16
 
 SMALL = DynamicSettings(
     batch_size=128,
-    towers=TowerSettings(layers=(32, 16), history_width=8, dropout=0.0),
+    towers=TowerSettings(layers=(32, 16), dropout=0.0),
     loss=LossSettings(uniform_negatives=64),
     replay=ReplaySettings(capacity=20_000, history_cap=10, epochs=3.0, holdout_share=0.1),
     popularity=PopularitySettings(weights=(0.0, 0.5), half_lives_days=(7.0,)),

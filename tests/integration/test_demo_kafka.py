@@ -1,0 +1,166 @@
+"""The demo on a real broker, kept running, and looked at with Kafka's own tools."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from streams.broker import DevelopmentBroker
+from tests.integration.conftest import LIBS, POM, wait_until
+
+SMALL = [
+    "--world-items", "300", "--world-users", "600", "--world-events", "20000",
+    "--live-seconds", "6", "--live-rate", "50", "--hgnn-seconds", "6", "--log", "kafka",
+]  # fmt: skip
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "docs" / "schemas" / "recommendation.json").read_text()
+)
+
+
+@pytest.fixture(scope="module")
+def kept(broker, tmp_path_factory):
+    """A demo that was left running: its data folder and its broker."""
+    data = tmp_path_factory.mktemp("demo")
+    jars = data / "kafka" / "libs"
+    jars.parent.mkdir()
+    jars.symlink_to(LIBS)
+    environment = {k: v for k, v in os.environ.items() if k != "KAFKA_BOOTSTRAP_SERVERS"}
+
+    def segue(*arguments, timeout=400):
+        return subprocess.run(
+            [sys.executable, "-m", "segue", *arguments],
+            capture_output=True, text=True, check=False, env=environment, timeout=timeout,
+        )  # fmt: skip
+
+    done = segue("demo", *SMALL, "--keep", "--set", f"data={data}")
+    try:
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        yield data, DevelopmentBroker(data / "demo" / "kafka", POM, libs=LIBS), segue
+    finally:
+        stopped = segue("demo", "--stop", "--set", f"data={data}")
+        assert "stopped" in stopped.stdout
+
+
+def consume(broker, topic, *options):
+    """Values of a topic as Kafka's console consumer prints them."""
+    command = broker.console_consumer(topic, "--from-beginning", "--timeout-ms", "4000", *options)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(500)
+def test_a_stock_consumer_reads_valid_recommendations_of_new_items(kept):
+    data, broker, _ = kept
+    report = json.loads((data / "demo-report.json").read_text())
+    assert report["records_in"] == report["applied"] + report["dead_lettered"]
+    assert report["live"]["served"] >= 0.95
+    answers = consume(broker, "segue.recommendations")
+    assert answers
+    for answer in answers:
+        jsonschema.validate(answer, SCHEMA)
+    types = {item["item_type"] for answer in answers for item in answer["items"]}
+    assert types == {"podcast", "audiobook"}
+
+    events = [e for e in consume_events(broker) if isinstance(e, dict)]
+    had = {}
+    for place, event in events:
+        had.setdefault(event.get("user_id"), []).append((place, event.get("item_id")))
+    for answer in answers:
+        source = (answer["source"]["partition"], answer["source"]["offset"])
+        if answer["source"]["topic"] != "segue.events":
+            continue
+        before = {
+            item
+            for (partition, offset), item in had[answer["user_id"]]
+            if partition == source[0] and offset <= source[1]
+        }
+        assert not before & {item["item_id"] for item in answer["items"]}
+
+
+def consume_events(broker):
+    """((partition, offset), event) of every readable event."""
+    command = broker.console_consumer(
+        "segue.events", "--from-beginning", "--timeout-ms", "4000",
+        "--property", "print.partition=true", "--property", "print.offset=true",
+    )  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    found = []
+    for line in done.stdout.splitlines():
+        parts = line.split("\t", 2)
+        if len(parts) != 3 or not parts[0].startswith("Partition:"):
+            continue
+        try:
+            event = json.loads(parts[2])
+        except ValueError:
+            continue
+        place = int(parts[0].partition(":")[2]), int(parts[1].partition(":")[2])
+        found.append((place, event))
+    return found
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+def test_a_foreign_producer_gets_an_answer_for_a_newcomer(kept):
+    data, broker, segue = kept
+    catalogue = consume(broker, "segue.catalogue")
+    item = next(i for i in catalogue if i["item_type"] == "podcast")
+    alike = [
+        i
+        for i in catalogue
+        if i["item_type"] == "podcast"
+        and i.get("language") == item.get("language")
+        and set(i.get("genres") or ()) & set(item.get("genres") or ())
+    ][:3]
+    settings = ["--config", str(data / "demo" / "segue.toml")]
+    lines = "".join(
+        "newcomer\t"
+        + json.dumps(
+            {
+                "user_id": "newcomer",
+                "item_id": i["item_id"],
+                "item_type": i["item_type"],
+                "kind": "stream",
+                "timestamp": now_ms(),
+            }
+        )
+        + "\n"
+        for i in alike
+    )
+    subprocess.run(
+        broker.console_producer("segue.events"), input=lines, text=True, check=True,
+        capture_output=True, timeout=60,
+    )  # fmt: skip
+    answers = []
+
+    def answered():
+        answers[:] = [
+            a for a in consume(broker, "segue.recommendations") if a["user_id"] == "newcomer"
+        ]
+        return len(answers) >= 3
+
+    wait_until(answered, "an answer for the newcomer", seconds=60)
+    mine = {i["item_id"] for i in alike}
+    assert all(not mine & {i["item_id"] for i in a["items"]} for a in answers[-3:])
+
+    view = segue("recommend", "newcomer", "--json", *settings)
+    assert view.returncode == 0, view.stderr
+    found = json.loads(view.stdout)
+    assert {entry["item_id"] for entry in found["history"]} == mine
+    assert set(found["lists"]) == {"mix", "discover-podcast", "discover-audiobook"}
+
+    looked = segue("status", "--json", *settings)
+    assert looked.returncode == 0, looked.stderr
+    status = json.loads(looked.stdout)
+    assert sum(row["lag"] for row in status["partitions"]) == 0
+    assert set(status["models"]) == {"static", "dynamic"}
+
+
+def now_ms():
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

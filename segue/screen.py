@@ -129,7 +129,7 @@ class StageBars:
     ) -> None:
         """Move a stage's bar."""
         if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, note="")
+            self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
         note = "  ".join(f"{name} {value:.4g}" for name, value in (figures or {}).items())
         self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
 

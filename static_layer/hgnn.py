@@ -74,11 +74,8 @@ class HGNN(nn.Module):
         """Draw the weights from torch's generator."""
         super().__init__()
         self.text_width, self.types, self.settings = text_width, types, settings
-        widths = [
-            text_width + settings.structure,
-            *[settings.hidden] * (settings.layers - 1),
-            settings.output,
-        ]
+        inner = [settings.hidden] * (settings.layers - 1)
+        widths = [text_width + settings.structure, *inner, settings.output]
         self.layers = nn.ModuleList(
             RelationMax(width, output, types, settings.activation)
             for width, output in pairwise(widths)

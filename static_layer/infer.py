@@ -22,8 +22,8 @@ def item_vectors(
 ) -> NDArray[np.float32]:
     """Return the unit vectors f32[n, output] of all items.
 
-    features is f32[n, ...], the model's input in the order of the graph's rows. A layer is finished for all nodes
-    before the next one starts, so nothing is computed twice; only `chunk` targets and their
+    features is f32[n, ...], the model's input in the order of the graph's rows. A layer is
+    finished for all nodes before the next one starts; only `chunk` targets and their
     neighbours are on the model's device at a time, the rest stays in main memory.
     """
     device = next(model.parameters()).device

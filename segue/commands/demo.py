@@ -55,8 +55,9 @@ def demo(
     """
     from segue.demo.flow import DemoOptions, demo_settings, run_demo
     from segue.demo.material import from_parquet, simulated
+    from segue.demo.opening import open_runtime, stop_kept
     from segue.demo.report import show, write_report
-    from segue.demo.runtime import DemoError, open_runtime, stop_kept
+    from segue.demo.runtime import DemoError
     from segue.roles import now_ms
     from simulation import WorldSettings
     from state import CorruptArtifact, WrongState

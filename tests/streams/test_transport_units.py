@@ -108,7 +108,7 @@ def test_the_security_settings_reach_fausts_clients() -> None:
         security_protocol="SASL_SSL",
         sasl_mechanism="SCRAM-SHA-256",
         sasl_username="segue",
-        sasl_password="not-shown",  # noqa: S106
+        sasl_password="not-shown",
     )
     app = create_app("group", kafka, batched={"events": 10})
 

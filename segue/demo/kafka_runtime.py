@@ -1,0 +1,195 @@
+"""The demo around a real Kafka: a worker and a trainer as processes of their own."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+
+import psutil
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from agents.outputs import ProducerOutputs
+from segue.commands.kafka import pom_file
+from segue.demo.runtime import POLL_S, Appended, DemoError, Progress
+from segue.settings import Settings, write_settings
+from state import Checkpoints
+from streams import (
+    KafkaSettings,
+    LogRecord,
+    bulk_write,
+    create_topics,
+    end_offsets,
+    group_lag,
+    topics,
+)
+from streams.broker import DevelopmentBroker
+
+__all__ = ["KafkaRuntime", "end_process"]
+
+
+class KafkaRuntime:
+    """A worker and a trainer as processes of their own, around Kafka."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        """Describe it; `start` starts it."""
+        self.settings = settings
+        self.name = name
+        self._kafka: KafkaSettings = settings.kafka
+        self._config = settings.folder / "segue.toml"
+        self._roles: dict[str, subprocess.Popen[bytes]] = {}
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Create the topics and start the roles."""
+        write_settings(self.settings, self._config)
+        await asyncio.to_thread(create_topics, self._kafka, topics(self.settings.topics))
+        for role in ("worker", "trainer"):
+            log = (self.settings.folder / f"{role}.log").open("wb")
+            command = [sys.executable, "-m", "segue", role, "--config", str(self._config)]
+            with log:
+                self._roles[role] = subprocess.Popen(  # noqa: S603
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        started = [
+            {"pid": p.pid, "started": psutil.Process(p.pid).create_time()}
+            for p in self._roles.values()
+        ]
+        (self.settings.folder / "processes.json").write_text(json.dumps(started))
+        self._producer = AIOKafkaProducer(**self._kafka.for_aiokafka(), acks="all", linger_ms=2,
+                                          max_request_size=9_000_000)  # fmt: skip
+        await self._producer.start()
+
+    async def close(self) -> None:
+        """Close this process's own connections."""
+        if self._producer:
+            await self._producer.stop()
+
+    def stop(self) -> None:
+        """Stop the roles and wait for their end."""
+        for role in self._roles.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end_process(psutil.Process(role.pid))
+            role.wait()
+        (self.settings.folder / "processes.json").unlink(missing_ok=True)
+
+    async def write(
+        self, topic: str, records: Iterable[tuple[bytes, bytes]], progress: Progress
+    ) -> int:
+        """Write records in bulk."""
+        return await bulk_write(
+            self._kafka, topic, self.settings.topics.partitions, records, progress
+        )
+
+    async def append(self, topic: str, key: bytes | None, value: bytes) -> Appended:
+        """Write one record now."""
+        if self._producer is None:
+            raise DemoError("the runtime has not been started")
+        sent = await self._producer.send(topic, value=value, key=key)
+
+        async def place() -> tuple[int, int, int]:
+            metadata = await sent
+            return metadata.partition, metadata.offset, metadata.timestamp
+
+        return place
+
+    async def waiting(self) -> int:
+        """Records that the worker has still to apply, by the group's commits."""
+        names = self.settings.topics
+        keyed = [names.events, names.catalogue, names.users]
+        return await self._lag(self.settings.worker.group, keyed)
+
+    async def examples_waiting(self) -> int:
+        """Records that the trainer has still to read."""
+        return await self._lag(self.settings.trainer.group, [self.settings.topics.examples])
+
+    async def checkpoint(self) -> None:
+        """Ask the worker by signal, and wait until the artifact store has it."""
+        names = self.settings.topics
+        ends = await asyncio.to_thread(end_offsets, self._kafka, [names.events])
+        self._roles["worker"].send_signal(signal.SIGUSR1)
+        checkpoints = Checkpoints(self.settings.store())
+        while not _covered(checkpoints, names.events, ends[names.events]):
+            self.check()
+            await asyncio.sleep(POLL_S)
+
+    async def read(self, topic: str, first: dict[int, int]) -> list[LogRecord]:
+        """Return the records of a topic from given offsets to the present end."""
+        ends = await self.ends(topic)
+        wanted = {p: end for p, end in ends.items() if first.get(p, 0) < end}
+        found: list[LogRecord] = []
+        if not wanted:
+            return found
+        async with AIOKafkaConsumer(
+            enable_auto_commit=False, auto_offset_reset="earliest", **self._kafka.for_aiokafka()
+        ) as consumer:
+            partitions = {TopicPartition(topic, p): end for p, end in wanted.items()}
+            consumer.assign(list(partitions))
+            for tp in partitions:
+                consumer.seek(tp, first.get(tp.partition, 0))
+            while True:
+                positions = [await consumer.position(tp) for tp in partitions]
+                if all(at >= end for at, end in zip(positions, partitions.values(), strict=True)):
+                    return found
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    found.extend(records)
+
+    async def ends(self, topic: str) -> dict[int, int]:
+        """Return the end offset of each partition of a topic."""
+        return (await asyncio.to_thread(end_offsets, self._kafka, [topic]))[topic]
+
+    def outputs(self) -> ProducerOutputs:
+        """Outputs for announcements."""
+        return ProducerOutputs(self._kafka)
+
+    def check(self) -> None:
+        """Raise DemoError if a role has died."""
+        for role, process in self._roles.items():
+            if process.poll() is not None:
+                log = self.settings.folder / f"{role}.log"
+                tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+                status = process.returncode
+                raise DemoError(f"the {role} ended with status {status}; {log} ends with\n{tail}")
+
+    def processes(self) -> list[psutil.Process]:
+        """The roles and the local broker."""
+        found = []
+        broker = DevelopmentBroker(self.settings.folder / "kafka", pom_file()).status()
+        for pid in [*(p.pid for p in self._roles.values()), *([broker.pid] if broker.pid else [])]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+        return found
+
+    async def _lag(self, group: str, names: list[str]) -> int:
+        self.check()
+        lag = await asyncio.to_thread(group_lag, self._kafka, group, names)
+        return sum(sum(partitions.values()) for partitions in lag.values())
+
+
+def _covered(checkpoints: Checkpoints, topic: str, ends: dict[int, int]) -> bool:
+    """Whether each partition's furthest checkpoint holds the topic up to its end."""
+    for partition, end in ends.items():
+        if not end:
+            continue
+        names = checkpoints.names(partition)
+        if not names:
+            return False
+        if checkpoints.manifest(partition, names[-1]).positions.get(topic, 0) < end:
+            return False
+    return True
+
+
+def end_process(process: psutil.Process) -> None:
+    """Ask a process to end, wait, and kill it if it does not."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dynamic_layer import CorruptBundle, DynamicBundle, Recommender, UserState, default_lists
+from dynamic_layer import (
+    CorruptBundle,
+    DynamicBundle,
+    ListSettings,
+    Ranking,
+    Recommender,
+    UserState,
+    default_lists,
+)
 from state import ArtifactStore, CorruptArtifact, item_key
 from static_layer import TextEncoder, catalogue_texts
 from streams import Item, LogRecord, ModelAnnouncement, decode, decode_items
@@ -46,16 +54,37 @@ class Models:
         self._warm = False
         self._clock_ms = clock_ms
         self._swap = asyncio.Lock()
+        # A recommender is not made for two threads: whoever uses or changes it holds this.
+        self._using = asyncio.Lock()
         self._waiting: dict[int, Item] = {}
         self._deleted: set[int] = set()
         self.static_generation: int | None = None
         self.recommender: Recommender | None = None
-        self.changed = asyncio.Event()
 
     @property
     def generation(self) -> int | None:
         """Generation of the bundle in use."""
         return self.recommender.bundle.generation if self.recommender else None
+
+    async def recommend(
+        self,
+        users: Sequence[UserState],
+        lists: Callable[[Sequence[str]], Sequence[ListSettings]],
+        now_ms: int,
+    ) -> tuple[int, list[dict[str, Ranking]]] | None:
+        """Return the generation and each user's rankings; None while no bundle is loaded.
+
+        lists: item types -> lists to make.
+        """
+        async with self._using:
+            recommender = self.recommender
+            if recommender is None:
+                return None
+            bundle = recommender.bundle
+            rankings = await asyncio.to_thread(
+                recommender.recommend, users, lists(bundle.types), now_ms
+            )
+            return bundle.generation, rankings
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
         """Take the newest announcement of each kind among records of the models topic."""
@@ -90,10 +119,11 @@ class Models:
                 for key, item in self._waiting.items()
                 if not recommender.knows(np.array([key], np.uint64))[0]
             }
-            await asyncio.to_thread(self._refresh, recommender, self._waiting, self._deleted)
-            self.recommender = recommender
+            await self._remove(recommender, self._deleted)
+            await self._add(recommender, self._waiting)
+            async with self._using:
+                self.recommender = recommender
         logger.info("serving generation %d", recommender.bundle.generation)
-        self.changed.set()
         return True
 
     async def catalogue(self, records: Sequence[LogRecord]) -> None:
@@ -114,8 +144,8 @@ class Models:
             )
             new = {key: item for key, item in live.items() if not known[key]}
             self._waiting.update(new)
-            if new or gone:
-                await asyncio.to_thread(self._refresh, current, new, gone)
+            await self._remove(current, gone)
+            await self._add(current, new)
 
     def _fetch(self, name: str) -> Recommender:
         folder = self._scratch / name
@@ -135,21 +165,36 @@ class Models:
         recommender.recommend([user], default_lists(bundle.types), self._clock_ms())
         return recommender
 
-    def _refresh(self, recommender: Recommender, new: dict[int, Item], gone: set[int]) -> None:
-        """Add and remove items of a recommender."""
-        if gone:
-            recommender.remove_items(np.array(sorted(gone), np.uint64))
-        keys = list(new)
-        for start in range(0, len(keys), FRESH_BATCH):
-            self._embed(recommender, [(k, new[k]) for k in keys[start : start + FRESH_BATCH]])
+    async def _remove(self, recommender: Recommender, keys: set[int]) -> None:
+        if keys:
+            async with self._using:
+                recommender.remove_items(np.array(sorted(keys), np.uint64))
 
-    def _embed(self, recommender: Recommender, items: Sequence[tuple[int, Item]]) -> None:
+    async def _add(self, recommender: Recommender, items: dict[int, Item]) -> None:
+        """Embed items and add them; only the adding keeps users waiting."""
+        keys = list(items)
+        for start in range(0, len(keys), FRESH_BATCH):
+            chosen = keys[start : start + FRESH_BATCH]
+            part = [items[key] for key in chosen]
+            text = await asyncio.to_thread(self._vectors, part)
+            async with self._using:
+                await asyncio.to_thread(
+                    recommender.add_items,
+                    item_keys=np.array(chosen, np.uint64),
+                    item_ids=[item.item_id for item in part],
+                    item_types=[item.item_type for item in part],
+                    languages=[item.language for item in part],
+                    genres=[item.genres for item in part],
+                    text=text,
+                )
+
+    def _vectors(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
         frame = pl.DataFrame(
             {
-                "item_type": [item.item_type for _, item in items],
-                "title": [item.title for _, item in items],
-                "description": [item.description for _, item in items],
-                "genres": [item.genres for _, item in items],
+                "item_type": [item.item_type for item in items],
+                "title": [item.title for item in items],
+                "description": [item.description for item in items],
+                "genres": [item.genres for item in items],
             },
             schema_overrides={
                 "title": pl.String(),
@@ -157,15 +202,7 @@ class Models:
                 "genres": pl.List(pl.String()),
             },
         )
-        texts, _ = catalogue_texts(frame)
-        recommender.add_items(
-            item_keys=np.array([key for key, _ in items], np.uint64),
-            item_ids=[item.item_id for _, item in items],
-            item_types=[item.item_type for _, item in items],
-            languages=[item.language for _, item in items],
-            genres=[item.genres for _, item in items],
-            text=self._texts(texts),
-        )
+        return self._texts(catalogue_texts(frame)[0])
 
     def _texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         if self._encoder is None:

@@ -1,11 +1,10 @@
 """The open partitions of a worker: one state for each partition number of the keyed topics."""
 
 import logging
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from state import Checkpoints, PartitionState, StateSettings
+from state import CheckpointManifest, Checkpoints, PartitionState, StateSettings
 from streams import TopicSettings
 
 __all__ = ["Partitions"]
@@ -75,18 +74,27 @@ class Partitions:
                 closed.append(partition)
         return closed
 
-    def checkpoint(self, partition: int) -> str:
-        """Merge runs, then snapshot and upload a state; returns the checkpoint's name."""
+    def snapshot(self, partition: int) -> CheckpointManifest:
+        """Commit a state, merge its runs and hard-link it aside; quick, unlike the upload."""
         state = self.states[partition]
         state.commit()
         state.merge_runs()
-        scratch = self._folder / f"{partition:05d}.checkpoint"
-        uploaded = self._checkpoints.create(state, scratch, self._clock_ms())
+        return self._checkpoints.snapshot(state, self._scratch(partition), self._clock_ms())
+
+    def upload(self, manifest: CheckpointManifest) -> str:
+        """Upload what `snapshot` put aside; returns the checkpoint's name.
+
+        The state may go on, be revoked or be closed meanwhile.
+        """
+        uploaded = self._checkpoints.upload(manifest, self._scratch(manifest.partition))
         logger.info(
             "checkpoint %s of partition %d: %d bytes, %d new",
-            uploaded.name, partition, uploaded.manifest.bytes, uploaded.new_bytes,
+            uploaded.name, manifest.partition, uploaded.manifest.bytes, uploaded.new_bytes,
         )  # fmt: skip
         return uploaded.name
+
+    def _scratch(self, partition: int) -> Path:
+        return self._folder / f"{partition:05d}.checkpoint"
 
     def close_all(self) -> None:
         """Close every state; uncommitted work is dropped."""
@@ -94,8 +102,3 @@ class Partitions:
             state.close()
         self.states.clear()
         self._assigned.clear()
-
-    def forget_local(self) -> None:
-        """Remove the local copies; for tests and for moving to another artifact store."""
-        self.close_all()
-        shutil.rmtree(self._folder, ignore_errors=True)

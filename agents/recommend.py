@@ -1,6 +1,5 @@
 """Users with news get new lists: at most one answer per user and interval, newest news first."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -51,7 +50,6 @@ class Recommend:
         self._clock_ms = clock_ms
         self._waiting: OrderedDict[str, Touched] = OrderedDict()
         self._answered_at: OrderedDict[str, int] = OrderedDict()
-        self.news = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -69,49 +67,50 @@ class Recommend:
             self._waiting.move_to_end(user.user_id)
         while len(self._waiting) > self._settings.waiting_users:
             self._waiting.popitem(last=False)
-        if self._waiting:
-            self.news.set()
 
-    async def answer(self) -> int:
-        """Answer the users that are due, at most `answer_users`; returns how many."""
+    def take(self) -> list[tuple[Touched, UserState]]:
+        """Take the users that are due, at most `answer_users`, with what is known of them now."""
         if self._models.recommender is None:
-            return 0
-        due = self._due(self._clock_ms())
-        if due:
-            await self._answer([self._state(t) for t in due], due)
-        return len(due)
+            return []
+        return [(t, self._state(t)) for t in self._due(self._clock_ms())]
 
-    def wait_ms(self) -> int | None:
-        """Time until the next waiting user is due; None if nobody waits."""
-        if not self._waiting or self._models.recommender is None:
-            return None
-        now = self._clock_ms()
-        newest = next(reversed(self._waiting))
-        since = now - self._answered_at.get(newest, 0)
-        return max(0, min(self._settings.answer_every_ms - since, self._settings.answer_every_ms))
+    async def answer(self, taken: Sequence[tuple[Touched, UserState]]) -> None:
+        """Write the lists of users that were taken."""
+        if taken:
+            await self._answer([state for _, state in taken], [t for t, _ in taken])
 
-    async def requests(self, records: Sequence[LogRecord]) -> None:
-        """Answer requests at once; a user without history gets the popularity of the market."""
+    async def requests(
+        self, records: Sequence[LogRecord]
+    ) -> list[tuple[Touched, UserState, frozenset[str]]]:
+        """Read requests; returns who asks for which lists (none named: all).
+
+        A user without history gets the popularity of the market.
+        """
         batch, letters = decode_requests(records)
         for letter in letters:
             await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
         self._tally.refused(letters)
-        if self._models.recommender is None:
-            return
-        for start in range(0, len(batch), self._settings.answer_users):
-            part = slice(start, start + self._settings.answer_users)
-            touched = [
-                Touched(
-                    user_id=request.user_id,
-                    topic=records[0].topic,
-                    partition=records[0].partition,
-                    offset=int(offset),
-                    event_timestamp=self._clock_ms(),
-                )
-                for request, offset in zip(batch.records[part], batch.offset[part], strict=True)
-            ]
-            wanted = {r.user_id: set(r.lists or ()) for r in batch.records[part]}
-            await self._answer([self._state(t) for t in touched], touched, wanted)
+        asked = []
+        for request, offset in zip(batch.records, batch.offset.tolist(), strict=True):
+            touched = Touched(
+                user_id=request.user_id,
+                topic=records[0].topic,
+                partition=records[0].partition,
+                offset=offset,
+                event_timestamp=self._clock_ms(),
+            )
+            asked.append((touched, self._state(touched), frozenset(request.lists or ())))
+        return asked
+
+    async def answer_requests(
+        self, asked: Sequence[tuple[Touched, UserState, frozenset[str]]]
+    ) -> None:
+        """Write the lists that were asked for."""
+        for start in range(0, len(asked), self._settings.answer_users):
+            part = asked[start : start + self._settings.answer_users]
+            await self._answer(
+                [state for _, state, _ in part], [t for t, _, _ in part], [w for *_, w in part]
+            )
 
     def _due(self, now: int) -> list[Touched]:
         """Take the users that may be answered now out of those that wait, newest news first."""
@@ -145,22 +144,20 @@ class Recommend:
         self,
         users: Sequence[UserState],
         touched: Sequence[Touched],
-        wanted: dict[str, set[str]] | None = None,
+        wanted: Sequence[frozenset[str]] | None = None,
     ) -> None:
-        recommender = self._models.recommender
-        if recommender is None:
-            return
         now = self._clock_ms()
-        rankings = await asyncio.to_thread(
-            recommender.recommend, users, self.lists(recommender.bundle.types), now
-        )
+        found = await self._models.recommend(users, self.lists, now)
+        if found is None:
+            return
+        generation, rankings = found
         sent = 0
-        for because, lists in zip(touched, rankings, strict=True):
-            names = (wanted or {}).get(because.user_id)
+        for place, (because, lists) in enumerate(zip(touched, rankings, strict=True)):
+            names = wanted[place] if wanted else None
             for name, ranking in lists.items():
                 if names and name not in names:
                     continue
-                record = self._record(because, name, ranking, recommender.bundle.generation)
+                record = self._record(because, name, ranking, generation)
                 await self._outputs.send(self._topics.recommendations, record.key, encode(record))
                 sent += 1
         self._tally.answered(sent)

@@ -19,6 +19,7 @@ class WorkerSettings:
     checkpoint_every_s: time between two checkpoints of a partition, in seconds.
     keep_checkpoints:   checkpoints of a partition that stay in the artifact store.
     answer_every_ms:    a user gets at most one answer in this time, however many events come.
+    answer_pause_ms:    pause between two rounds of answers; users of one round share their cost.
     answer_users:       users that are answered at once, at most.
     waiting_users:      users that wait for an answer, at most; beyond it the longest-waiting go.
     example_share:      share of the events that become training examples, chosen by their offset.
@@ -35,6 +36,7 @@ class WorkerSettings:
     checkpoint_every_s: float = 300.0
     keep_checkpoints: int = 3
     answer_every_ms: int = 500
+    answer_pause_ms: int = 20
     answer_users: int = 64
     waiting_users: int = 200_000
     example_share: float = 1.0

@@ -1,7 +1,6 @@
 """The worker: a room's worth of agents around the partitions it was given."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -62,6 +61,9 @@ class Worker:
             settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms
         )
         self._turn = asyncio.Lock()
+        # One upload at a time, since snapshots share a scratch folder. Taken before the turn.
+        self._uploading = asyncio.Lock()
+        self._checkpointing: asyncio.Future[None] | None = None
         self._committed_at: dict[int, int] = {}
         self._checkpointed_at: dict[int, int] = {}
         self._dirty: set[int] = set()
@@ -78,12 +80,13 @@ class Worker:
 
     async def revoked(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Commit, checkpoint and close the state of partitions."""
-        async with self._turn:
+        async with self._uploading, self._turn:
             partitions = list(partitions)
             leaving = {number for _, number in partitions} & self.partitions.states.keys()
             await self._commit(leaving)
             for partition in leaving & self._dirty:
-                await asyncio.to_thread(self.partitions.checkpoint, partition)
+                manifest = self.partitions.snapshot(partition)
+                await asyncio.to_thread(self.partitions.upload, manifest)
             self._recommend.forget(self.partitions.close(partitions))
             self._dirty &= self.partitions.states.keys()
 
@@ -109,14 +112,17 @@ class Worker:
     async def handle_requests(self, records: Sequence[LogRecord]) -> None:
         """Answer requests of one partition."""
         async with self._turn:
-            await self._recommend.requests(records)
+            asked = await self._recommend.requests(records)
+        await self._recommend.answer_requests(asked)
 
     # Rhythm
 
     async def tick(self) -> bool:
         """Do what is due: answers, commits, checkpoints. Returns whether more is due at once."""
+        # Reading histories takes a moment; ingestion goes on while the lists are made.
         async with self._turn:
-            answered = await self._recommend.answer()
+            taken = self._recommend.take()
+        await self._recommend.answer(taken)
         now = self._clock_ms()
         due = {
             number
@@ -126,20 +132,22 @@ class Worker:
         if due & self.partitions.states.keys():
             async with self._turn:
                 await self._commit(due & self.partitions.states.keys())
-        await self._checkpoint_due(now)
-        return answered > 0
+        if self._checkpointing is None:
+            self._checkpointing = asyncio.ensure_future(self._checkpoint_due(now))
+        elif self._checkpointing.done():
+            self._checkpointing.result()
+            self._checkpointing = None
+        return len(taken) == self._settings.answer_users
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Keep the rhythm until `stopping` is set."""
+        """Keep the rhythm until `stopping` is set.
+
+        Between two rounds of answers lies a pause, so that users who come together are answered
+        together, unless a full round left others waiting.
+        """
         while not stopping.is_set():
-            if await self.tick():
-                await asyncio.sleep(0)
-                continue
-            wait = self._recommend.wait_ms()
-            timeout = min(50.0 if wait is None else float(wait), 50.0) / 1000
-            self._recommend.news.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._recommend.news.wait(), max(timeout, 0.001))
+            if not await self.tick():
+                await asyncio.sleep(self._settings.answer_pause_ms / 1000)
 
     async def commit(self) -> dict[tuple[str, int], int]:
         """Flush outputs and commit every open partition; returns the next offsets."""
@@ -148,15 +156,12 @@ class Worker:
         return self.positions()
 
     async def checkpoint(self) -> list[str]:
-        """Checkpoint every open partition that changed."""
-        async with self._turn:
-            await self._commit(set(self.partitions.states))
-            names = []
-            for partition in sorted(self._dirty):
-                names.append(await asyncio.to_thread(self.partitions.checkpoint, partition))
-                self._checkpointed_at[partition] = self._clock_ms()
-            self._dirty.clear()
-            return names
+        """Checkpoint every open partition that changed; ingestion goes on during the uploads."""
+        return [
+            name
+            for partition in sorted(self._dirty)
+            if (name := await self._checkpoint(partition)) is not None
+        ]
 
     def positions(self) -> dict[tuple[str, int], int]:
         """Committed next offsets by (topic, partition), for lag monitoring."""
@@ -180,12 +185,19 @@ class Worker:
             self._committed_at[number] = self._clock_ms()
 
     async def _checkpoint_due(self, now: int) -> None:
-        for partition in sorted(self._dirty & self.partitions.states.keys()):
+        for partition in sorted(self._dirty):
             age = now - self._checkpointed_at.get(partition, now)
             if age >= self._settings.checkpoint_every_s * 1000:
-                async with self._turn:
-                    if partition in self.partitions.states:
-                        await self._commit({partition})
-                        await asyncio.to_thread(self.partitions.checkpoint, partition)
-                        self._checkpointed_at[partition] = self._clock_ms()
-                        self._dirty.discard(partition)
+                await self._checkpoint(partition)
+
+    async def _checkpoint(self, partition: int) -> str | None:
+        """Checkpoint a partition; None if it was revoked meanwhile."""
+        async with self._uploading:
+            async with self._turn:
+                if partition not in self.partitions.states:
+                    return None
+                await self._commit({partition})
+                manifest = await asyncio.to_thread(self.partitions.snapshot, partition)
+                self._checkpointed_at[partition] = self._clock_ms()
+                self._dirty.discard(partition)
+            return await asyncio.to_thread(self.partitions.upload, manifest)

@@ -190,6 +190,10 @@ class Replay:
         """Return the timestamps of the examples held, i64 [len], in order of arrival, ms UTC."""
         return self._ring.timestamp[self.numbers() % self.capacity]
 
+    def targets(self) -> NDArray[np.uint64]:
+        """Return the item keys of the targets held, u64 [len], in order of arrival."""
+        return self._ring.target[self.numbers() % self.capacity]
+
     def take(self, numbers: NDArray[np.int64]) -> PaddedExamples:
         """Return the examples of the given numbers, which must be held."""
         rows = numbers % self.capacity

@@ -36,9 +36,9 @@ class LossSettings:
                        simulated world seven of ten events are such, and teach discovery nothing.
     """
 
-    uniform_negatives: int = 1024
+    uniform_negatives: int = 256
     log_q: bool = False
-    weak_weight: float = 0.3
+    weak_weight: float = 1.0
     repeat_share: float = 0.05
 
 
@@ -105,12 +105,14 @@ class GateSettings:
     min_recall:     recall@10 of its index against exact search.
     min_coverage:   distinct items in the top tens of held-out users, per item that could be there.
     max_similarity: mean cosine of random pairs of item vectors; above it the space has collapsed.
+                    A direction that all items share ranks nothing and does no harm; the limit is
+                    where what is left is small against the temperature (ours, not measured).
     max_loss:       share of the served bundle's HR@10 on held-out examples that may be lost.
     """
 
     min_recall: float = 0.97
     min_coverage: float = 0.005
-    max_similarity: float = 0.9
+    max_similarity: float = 0.98
     max_loss: float = 0.1
 
 
@@ -124,7 +126,7 @@ class DynamicSettings:
     towers, loss, replay, popularity, index, gate: the parts' own settings.
     """
 
-    batch_size: int = 1024
+    batch_size: int = 256
     learning_rate: float = 1e-3
     averaging: float = 0.99
     towers: TowerSettings = field(default_factory=TowerSettings)

@@ -2,28 +2,25 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynamic_layer.bundle import FORMAT, DynamicBundle, served_vectors, settings_hash
+from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.features import ItemRows, StaticItems, item_features
-from dynamic_layer.index import ItemIndex
 from dynamic_layer.loss import candidates, inclusion_log_q, sampled_softmax
 from dynamic_layer.popularity import Popularity
-from dynamic_layer.popularity_fit import PopularityFit, fit_popularity
+from dynamic_layer.publish import make_bundle
 from dynamic_layer.ranking import user_features
 from dynamic_layer.replay import PaddedExamples, Replay, SeenOffsets, pad
+from dynamic_layer.schedule import Schedule
 from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.towers import TwoTower
 
-_DAY_MS = 86_400_000
-_BLOCK = 4  # batches per block of time that a replayed batch is drawn from
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -85,11 +82,16 @@ class Trainer:
         self._clock_ms = clock_ms
         self._generation = first_generation
         self._seed = seed
-        self._rng = np.random.default_rng(seed)
         self._torch_rng = torch.Generator().manual_seed(seed)
         replay = self.settings.replay
         self._replay = Replay(capacity=replay.capacity, history_cap=replay.history_cap)
         self._holdout = Replay(capacity=replay.holdout_size, history_cap=replay.history_cap)
+        self._schedule = Schedule(
+            self._replay,
+            replay,
+            batch_size=self.settings.batch_size,
+            rng=np.random.default_rng(seed),
+        )
         self._seen = SeenOffsets()
         self._sources: dict[tuple[str, int], int] = {}
         self._popularity = Popularity(
@@ -121,11 +123,10 @@ class Trainer:
             self._published = TwoTower(width, len(self._types), self.settings.towers)
         self._published.load_state_dict(self._model.state_dict())
         self._optimiser = torch.optim.Adam(self._model.parameters(), lr=self.settings.learning_rate)
-        self._trained = 0  # number of the first example not yet trained on
-        self._owed = 0.0  # replayed examples still to come for those that were new
+        self._schedule.restart()
+        self._counted = -1  # examples in the replay when frequencies were counted
+        self._frequency = torch.zeros(0)
         self._averaged = 0  # steps in the published average
-        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._ordered = -1
 
     def add(self, batch: ExampleBatch) -> Intake:
         """Take in the examples of a batch that are new, trainable and of known items."""
@@ -186,7 +187,7 @@ class Trainer:
             while (max_steps is None or len(losses) < max_steps) and (
                 max_seconds is None or time.monotonic() - start < max_seconds
             ):
-                numbers = self._next_batch()
+                numbers = self._schedule.next_batch()
                 if numbers is None:
                     break
                 losses.append(self._step(self._replay.take(numbers)))
@@ -196,38 +197,8 @@ class Trainer:
             examples=seen,
             seconds=time.monotonic() - start,
             loss=float(torch.stack(losses).mean()) if losses else float("nan"),
-            pending=self._replay.written - max(self._trained, self._oldest()),
+            pending=self._schedule.pending,
         )
-
-    def _oldest(self) -> int:
-        return self._replay.written - len(self._replay)
-
-    def _next_batch(self) -> NDArray[np.int64] | None:
-        """Return the numbers of the next examples: replay while it is owed, else new ones."""
-        size = self.settings.batch_size
-        self._trained = max(self._trained, self._oldest())
-        pending = self._replay.written - self._trained
-        if self._owed >= min(size, len(self._replay)) and self._owed > 0:
-            self._owed -= size
-            return self._replayed(size)
-        if not pending:
-            return None
-        new = np.arange(self._trained, min(self._trained + size, self._replay.written))
-        self._trained += len(new)
-        self._owed += (self.settings.replay.epochs - 1) * len(new)
-        return new
-
-    def _replayed(self, size: int) -> NDArray[np.int64]:
-        """Return a random batch from one stretch of time, so that negatives are of that time."""
-        if self._ordered != self._replay.written:
-            time_ms = self._replay.timestamps()
-            order = np.argsort(time_ms, kind="stable")
-            window_ms = self.settings.replay.window_days * _DAY_MS
-            order = order[time_ms[order] >= self._newest_ms - window_ms]
-            self._order, self._ordered = self._replay.numbers()[order], self._replay.written
-        start = self._rng.integers(max(1, len(self._order) - _BLOCK * size + 1))
-        block = self._order[start : start + _BLOCK * size]
-        return self._rng.choice(block, min(size, len(block)), replace=False)
 
     def _step(self, examples: PaddedExamples) -> Tensor:
         settings, model, features = self.settings, self._model, self._features
@@ -257,10 +228,12 @@ class Trainer:
         return loss.detach()
 
     def _log_q(self, items: Tensor, batch_size: int) -> Tensor:
-        rows = self._rows(self._replay.take(self._replay.numbers()).target)
-        counts = np.bincount(rows[rows >= 0], minlength=len(self._features))
-        frequency = torch.from_numpy(counts / max(1, counts.sum()))[items]
-        return inclusion_log_q(frequency.float(), batch_size)
+        if self._counted != self._replay.written:
+            rows = self._rows(self._replay.targets())
+            counts = np.bincount(rows[rows >= 0], minlength=len(self._features))
+            self._frequency = torch.from_numpy(counts / max(1, counts.sum())).float()
+            self._counted = self._replay.written
+        return inclusion_log_q(self._frequency[items], batch_size)
 
     def _average(self) -> None:
         """Move the published weights towards the current ones."""
@@ -282,77 +255,25 @@ class Trainer:
         """Return a bundle of the current state; later training does not change it."""
         model = TwoTower(self._features.content.shape[1], len(self._types), self.settings.towers)
         model.load_state_dict(self._published.state_dict())
-        model.eval()
-        vectors = model.item_vectors(self._features)
-        fit = fit_popularity(
+        bundle = make_bundle(
+            self._static,
+            self._features,
+            model.eval(),
+            self._popularity,
             self.holdout(),
-            popularity=self._popularity,
-            model=model,
-            features=self._features,
-            vectors=vectors,
-            rows=self._rows,
-            settings=self.settings.popularity,
+            self.settings,
+            use_hgnn=self.use_hgnn,
+            newest_ms=self._newest_ms,
             seed=self._seed,
-        )
-        popularity = self._recent(fit)
-        smooth = self.settings.popularity.smoothing
-        bias = (fit.weight * np.log(popularity[0] + smooth)).astype(np.float32)
-        static = self._static
-        bundle = DynamicBundle(
-            manifest=self._manifest(fit),
-            item_keys=static.item_keys,
-            item_ids=list(static.item_ids),
-            item_types=list(static.item_types),
-            titles=list(static.titles),
-            features=self._features,
-            model=model,
-            hgnn=getattr(static, "model", None) if self.use_hgnn else None,
-            vectors=vectors.numpy(),
-            bias=bias,
-            popularity=popularity,
-            index=ItemIndex(
-                served_vectors(vectors.numpy(), bias),
-                self._features.type_number.numpy(),
-                self.settings.index,
-            ),
+            manifest={
+                "generation": self._generation,
+                "created_at": self._clock_ms(),
+                "types": self._types,
+                "metrics": {"steps": self._steps, "examples": self._replay.written},
+            },
         )
         self._generation += 1
         return bundle
-
-    def _recent(self, fit: PopularityFit) -> dict[int, NDArray[np.float32]]:
-        markets = self._popularity.markets(self.settings.popularity.markets)
-        # The newest event's own bucket counts too: nothing later than it is known.
-        at_ms = self._newest_ms + int(self.settings.popularity.bucket_hours * 3_600_000)
-        return {
-            market or 0: self._popularity.read(
-                self._rows,
-                len(self._features),
-                at_ms=at_ms,
-                half_life_days=fit.half_life_days,
-                market=market,
-            )
-            for market in [None, *markets]
-        }
-
-    def _manifest(self, fit: PopularityFit) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "generation": self._generation,
-            "created_at": self._clock_ms(),
-            "static": self._static.manifest.get("name"),
-            "types": self._types,
-            "use_hgnn": self.use_hgnn,
-            "settings": asdict(self.settings),
-            "settings_hash": settings_hash(self.settings),
-            "popularity": asdict(fit),
-            "newest_event": self._newest_ms,
-            "metrics": {
-                "steps": self._steps,
-                "examples": self._replay.written,
-                "held_out_ndcg": fit.ndcg,
-                "held_out_hr_at_10": fit.hr_at_10,
-            },
-        }
 
     def adopt(self, static: StaticItems) -> None:
         """Go over to a new static bundle, keeping the towers' weights (warm start).
@@ -367,4 +288,5 @@ class Trainer:
             memory.keep(self._after_snapshot(memory.take(memory.numbers())))
         if before != (self._types, self._features.content.shape[1]):
             self._start()
-        self._trained, self._owed, self._ordered = 0, 0.0, -1
+        self._schedule.restart()
+        self._counted = -1

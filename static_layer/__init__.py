@@ -8,7 +8,7 @@ from static_layer.job import StaticSettings, build
 from static_layer.progress import Progress
 from static_layer.text import TextEncoder, TextSettings
 from static_layer.text_model import TextModelError
-from static_layer.train import TrainSettings
+from static_layer.train_settings import TrainSettings
 
 __all__ = [
     "HGNN",

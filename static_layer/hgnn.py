@@ -39,7 +39,7 @@ class HGNNSettings:
     activation: Literal["relu", "leaky_relu", "tanh"] = "leaky_relu"
     structure: int = 64
     text_gain: float = 8.0
-    structure_gain: float = 16.0
+    structure_gain: float = 32.0
 
 
 class RelationMax(nn.Module):

@@ -17,7 +17,8 @@ from static_layer.infer import item_vectors
 from static_layer.item_text import catalogue_texts
 from static_layer.progress import Progress, silent
 from static_layer.text import TextEncoder, TextSettings
-from static_layer.train import TrainSettings, train
+from static_layer.train import train
+from static_layer.train_settings import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,10 @@
 
 import hashlib
 import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,8 +30,6 @@ class TextSettings:
     revision:   commit of a model on the hub; empty takes its main branch.
     batch_size: texts encoded at once.
     max_tokens: longer texts are cut; the cost of a text grows with its tokens.
-    precision:  `float32`, or `int8` (CPU only: linear layers quantised per channel, 2 to 3
-                times as fast; its vectors have cosine 0.97 with the exact ones).
     device:     `auto` (an accelerator where there is one), `cpu`, `cuda`, ...
     cache:      file of known vectors; empty keeps none.
     """
@@ -41,7 +38,6 @@ class TextSettings:
     revision: str = ""
     batch_size: int = 64
     max_tokens: int = 128
-    precision: Literal["float32", "int8"] = "float32"
     device: str = "auto"
     cache: str = ""
 
@@ -64,7 +60,7 @@ class TextEncoder:
         self._model: SentenceTransformer | None = None
         self._dimension: int | None = None
         self._lock = threading.Lock()
-        recipe = f"{self._source.fingerprint}|{self.settings.max_tokens}|{self.settings.precision}"
+        recipe = f"{self._source.fingerprint}|{self.settings.max_tokens}"
         self.fingerprint = hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
 
     @property
@@ -147,29 +143,11 @@ class TextEncoder:
                     f"text model {self._source.location} could not be loaded: {error}"
                 ) from error
             model.max_seq_length = self.settings.max_tokens
-            self._model = _quantised(model) if self.settings.precision == "int8" else model
+            self._model = model
         return self._model
 
 
 def _device(settings: TextSettings) -> str:
-    if settings.precision == "int8" and settings.device in ("auto", "cpu"):
-        return "cpu"
-    if settings.precision == "int8":
-        raise TextModelError(f"precision int8 needs device cpu, not {settings.device}")
     if settings.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return settings.device
-
-
-def _quantised(model: "SentenceTransformer") -> "SentenceTransformer":
-    from torch.ao import quantization  # noqa: PLC0415
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", UserWarning)
-        quantised: SentenceTransformer = quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
-            model,
-            {torch.nn.Linear: quantization.per_channel_dynamic_qconfig},
-            dtype=torch.qint8,
-        )
-    return quantised

@@ -31,7 +31,7 @@ def demo(
     world_events: Annotated[int, typer.Option(help="Events in the world's past.")] = 1_000_000,
     live_seconds: Annotated[float, typer.Option(help="Seconds of live traffic.")] = 60.0,
     live_rate: Annotated[float, typer.Option(help="Live events per second.")] = 100.0,
-    hgnn_seconds: Annotated[float, typer.Option(help="Longest training of the HGNN.")] = 75.0,
+    hgnn_seconds: Annotated[float, typer.Option(help="Longest training of the HGNN.")] = 90.0,
     seed: Annotated[int, typer.Option(help="Seed of the world and of the models.")] = 1,
     log: Annotated[
         str, typer.Option(help="auto, kafka, or embedded (one process, no Java).")

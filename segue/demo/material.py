@@ -24,7 +24,7 @@ __all__ = ["LiveEvent", "Material", "from_parquet", "simulated"]
 
 DAY_MS = 86_400_000
 #: Share of the events before the split that the graph is made of; the rest are examples.
-GRAPH_SHARE = 0.75
+GRAPH_SHARE = 0.8
 WINDOW_BUCKETS = 120
 EVENT_COLUMNS = ["user_id", "item_id", "item_type", "kind", "timestamp"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from static_layer import BundleError, StaticBundle, StaticSettings, build
 from static_layer.hgnn import HGNNSettings
-from static_layer.train import TrainSettings
+from static_layer.train_settings import TrainSettings
 
 from .conftest import Community, TableEncoder
 

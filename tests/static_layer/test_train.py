@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from static_layer.graph import GraphSettings, HeteroGraph, build_graph
 from static_layer.hgnn import HGNNSettings
 from static_layer.infer import item_vectors
-from static_layer.train import TrainSettings, sampler_factory, train
+from static_layer.train import sampler_factory, train
+from static_layer.train_settings import TrainSettings
 
 from .conftest import Community
 
@@ -94,7 +95,7 @@ def test_the_clock_ends_training(graph: HeteroGraph, community: Community) -> No
         graph, community.text, MODEL, settings, seed=0, clock=lambda: float(next(ticks))
     )
     assert training.stopped_by == "clock"
-    assert training.edges_seen == 6 * QUICK.batch_size
+    assert 5 * QUICK.batch_size < training.edges_seen <= 6 * QUICK.batch_size
 
 
 def test_a_graph_without_edges_gives_the_untrained_model(
@@ -103,6 +104,22 @@ def test_a_graph_without_edges_gives_the_untrained_model(
     alone = graph.without({pair: np.arange(len(edges)) for pair, edges in graph.relations.items()})
     training = train(alone, community.text, MODEL, QUICK, seed=0)
     assert (training.stopped_by, training.epochs) == ("no edges", 0)
+
+
+def test_a_graph_too_small_to_hold_edges_back_still_learns(
+    graph: HeteroGraph, community: Community
+) -> None:
+    few = graph.without({pair: np.arange(5, len(edges)) for pair, edges in graph.relations.items()})
+    training = train(few, community.text, MODEL, QUICK, seed=0)
+    assert np.isnan(training.validation_mrr)
+    assert training.best_epoch > 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_job(graph: HeteroGraph, community: Community) -> None:
+    broken = community.text.copy()
+    broken[3] = np.nan
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        train(graph, broken, MODEL, QUICK, seed=0)
 
 
 def test_progress_names_epochs_loss_and_validation(

@@ -1,0 +1,89 @@
+"""Makes a bundle of trained towers: item vectors, fitted popularity, index, manifest."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from dynamic_layer.bundle import FORMAT, DynamicBundle, served_vectors, settings_hash
+from dynamic_layer.features import ItemFeatures, ItemRows, StaticItems
+from dynamic_layer.index import ItemIndex
+from dynamic_layer.popularity import Popularity
+from dynamic_layer.popularity_fit import fit_popularity
+from dynamic_layer.replay import PaddedExamples
+from dynamic_layer.settings import DynamicSettings
+from dynamic_layer.towers import TwoTower
+
+_HOUR_MS = 3_600_000
+EVERYWHERE = 0
+"""Market number of all markets together."""
+
+
+def make_bundle(
+    static: StaticItems,
+    features: ItemFeatures,
+    model: TwoTower,
+    popularity: Popularity,
+    held_out: PaddedExamples,
+    settings: DynamicSettings,
+    *,
+    use_hgnn: bool,
+    newest_ms: int,
+    seed: int,
+    manifest: dict[str, Any],
+) -> DynamicBundle:
+    """Return the bundle of a model that nothing will change any more.
+
+    features: of the static bundle's items; held_out: fits the weight of popularity;
+    newest_ms: time of the newest event, to which popularity is decayed;
+    manifest: generation, created_at, types and metrics, completed here.
+    """
+    rows, items = ItemRows(static.item_keys), len(features)
+    vectors = model.item_vectors(features)
+    fit = fit_popularity(
+        held_out,
+        popularity=popularity,
+        model=model,
+        features=features,
+        vectors=vectors,
+        rows=rows,
+        settings=settings.popularity,
+        seed=seed,
+    )
+    # The newest event's own bucket counts too: nothing later than it is known.
+    at_ms = newest_ms + int(settings.popularity.bucket_hours * _HOUR_MS)
+    recent = {
+        market or EVERYWHERE: popularity.read(
+            rows, items, at_ms=at_ms, half_life_days=fit.half_life_days, market=market
+        )
+        for market in [None, *popularity.markets(settings.popularity.markets)]
+    }
+    bias = fit.weight * np.log(recent[EVERYWHERE] + settings.popularity.smoothing)
+    bias = bias.astype(np.float32)
+    metrics = {"held_out_ndcg": fit.ndcg, "held_out_hr_at_10": fit.hr_at_10}
+    return DynamicBundle(
+        manifest={
+            **manifest,
+            "format": FORMAT,
+            "static": static.manifest.get("name"),
+            "use_hgnn": use_hgnn,
+            "settings": asdict(settings),
+            "settings_hash": settings_hash(settings),
+            "popularity": asdict(fit),
+            "newest_event": newest_ms,
+            "metrics": {**manifest["metrics"], **metrics},
+        },
+        item_keys=static.item_keys,
+        item_ids=list(static.item_ids),
+        item_types=list(static.item_types),
+        titles=list(static.titles),
+        features=features,
+        model=model,
+        hgnn=getattr(static, "model", None) if use_hgnn else None,
+        vectors=vectors.numpy(),
+        bias=bias,
+        popularity=recent,
+        index=ItemIndex(
+            served_vectors(vectors.numpy(), bias), features.type_number.numpy(), settings.index
+        ),
+    )

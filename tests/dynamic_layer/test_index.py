@@ -17,7 +17,8 @@ QUERIES = RNG.normal(size=(20, D)).astype(np.float32)
 
 def exact(vectors: NDArray[np.float32], allowed: NDArray[np.bool_], k: int) -> list[list[int]]:
     scores = np.where(allowed, QUERIES @ vectors.T, -np.inf)
-    return np.argsort(-scores, axis=1)[:, :k].tolist()
+    best: list[list[int]] = np.argsort(-scores, axis=1)[:, :k].tolist()
+    return best
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
-	$(BIN)/pytest -q tests/test_documentation.py tests/streams/test_schemas.py
+	$(BIN)/pytest -q tests/test_documentation.py tests/streams/test_records.py
 
 bench: setup
 	$(BIN)/python benchmarks/transport.py

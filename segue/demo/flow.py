@@ -48,7 +48,7 @@ class DemoOptions:
     bad: int = 24
     seed: int = 1
     hgnn_seconds: float = 90.0
-    hgnn_epochs: int = 5
+    hgnn_epochs: int = 10
 
 
 def demo_settings(base: Settings, material: Material, options: DemoOptions) -> Settings:

@@ -51,7 +51,9 @@ class ReplaySettings:
     window_days:   examples older than this, against the newest, are not replayed.
     epochs:        times that an example is trained on before training rests: once when it is
                    new, then by replay.
-    holdout_share: share of examples never trained on, kept to fit and to judge bundles.
+    holdout_share: share of examples never trained on, kept to fit and to judge bundles. With 2 %
+                   of the demo's examples the weight of popularity came out at random, and HR@10
+                   on audiobooks with it (.363 against .385 with 6 %).
     holdout_size:  held-out examples kept, newest win.
     """
 
@@ -59,7 +61,7 @@ class ReplaySettings:
     history_cap: int = 50
     window_days: float = 90.0
     epochs: float = 2.0
-    holdout_share: float = 0.02
+    holdout_share: float = 0.06
     holdout_size: int = 4_096
 
 

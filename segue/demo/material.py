@@ -26,6 +26,8 @@ DAY_MS = 86_400_000
 #: Share of the events before the split that the graph is made of; the rest are examples.
 GRAPH_SHARE = 0.8
 WINDOW_BUCKETS = 120
+#: The first and the last of ninety days are both cut by midnight, and live traffic may cross it.
+WORLD_BUCKETS = 92
 EVENT_COLUMNS = ["user_id", "item_id", "item_type", "kind", "timestamp"]
 
 
@@ -94,7 +96,7 @@ def simulated(
         events=events,
         graph_ms=_graph_end(events, split_ms),
         split_ms=split_ms,
-        window=(DAY_MS, 90),
+        window=(DAY_MS, WORLD_BUCKETS),
         live=live,
         stamped=True,
     )

@@ -94,6 +94,7 @@ class Models:
             announcement = decode(ModelAnnouncement, record.value)
             if announcement.kind == "static":
                 self.static_generation = announcement.generation
+                logger.info("examples are made since static generation %d", announcement.generation)
         dynamic = [
             a
             for r in records

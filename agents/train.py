@@ -61,6 +61,7 @@ class Train:
         self._published_at = 0
         self._news = 0
         self._steps_since = 0
+        self._said_resting = True
         self.examples = 0
         self.resting = True
 
@@ -109,16 +110,18 @@ class Train:
                 await asyncio.sleep(0.1)
 
     def _due(self) -> bool:
-        """Whether something was learnt since the last bundle, and that one is old enough.
+        """Whether there is something to publish, and the last bundle is old enough.
 
         The first bundle waits until all that is there has been learnt: it has nothing to replace.
+        When the trainer comes to rest, the last bundle says so: others wait for that.
         """
-        if not self._steps_since:
-            return False
         if self._published_at == 0:
-            return self.resting
-        waited = self._clock_ms() - self._published_at >= self._settings.publish_every_s * 1000
-        return waited and (self.resting or self._news >= self._settings.min_examples)
+            return self.resting and self._steps_since > 0
+        if self._clock_ms() - self._published_at < self._settings.publish_every_s * 1000:
+            return False
+        if self.resting:
+            return self._steps_since > 0 or not self._said_resting
+        return self._steps_since > 0 and self._news >= self._settings.min_examples
 
     async def _adopt(self, name: str) -> None:
         folder = self._folder / "static" / name
@@ -167,6 +170,7 @@ class Train:
         )
         name = f"g{candidate.generation:09d}"
         self._published_at, self._news, self._steps_since = self._clock_ms(), 0, 0
+        self._said_resting = self.resting
         if reasons:
             logger.error("bundle %s is refused: %s", name, "; ".join(reasons))
             return

@@ -58,6 +58,10 @@ class EmbeddedRuntime:
             for partition, end in partitions.items()
         )
 
+    def makes_examples(self, generation: int) -> bool:
+        """Tell whether the worker knows of a static bundle, and so makes examples."""
+        return self.worker.models.static_generation == generation
+
     async def examples_waiting(self) -> int:
         """Records that the trainer has still to read."""
         return self.roles.unread(self.settings.topics.examples)

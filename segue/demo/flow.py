@@ -183,7 +183,14 @@ def _records(batches: list[pa.RecordBatch]) -> Iterable[tuple[bytes, bytes]]:
 
 async def _static(runtime: Runtime, seed: int, stages: StageBars) -> StaticBundle:
     async with runtime.outputs() as outputs:
-        return await run_static_job(runtime.settings, outputs, seed=seed, progress=stages)
+        bundle = await run_static_job(runtime.settings, outputs, seed=seed, progress=stages)
+    deadline = time.monotonic() + PATIENCE_S
+    while not runtime.makes_examples(bundle.generation):
+        runtime.check()
+        if time.monotonic() > deadline:
+            raise DemoError("the worker has not heard of the static bundle")
+        await asyncio.sleep(POLL_S)
+    return bundle
 
 
 async def _train(
@@ -193,6 +200,8 @@ async def _train(
     names = runtime.settings.topics
     task = bars.add_task("trainer: first bundle", total=1, note="")
     records = await runtime.read(names.examples, {})
+    if not records:
+        raise DemoError("the worker made no examples: are there events between graph and test?")
     without = asyncio.ensure_future(
         asyncio.to_thread(
             train_without_hgnn, static, records, runtime.settings.dynamic, seed, stages

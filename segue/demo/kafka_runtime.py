@@ -105,6 +105,11 @@ class KafkaRuntime:
         keyed = [names.events, names.catalogue, names.users]
         return await self._lag(self.settings.worker.group, keyed)
 
+    def makes_examples(self, generation: int) -> bool:
+        """Tell whether the worker knows of a static bundle, by its log."""
+        log = (self.settings.folder / "worker.log").read_text(errors="replace")
+        return f"since static generation {generation}" in log
+
     async def examples_waiting(self) -> int:
         """Records that the trainer has still to read."""
         return await self._lag(self.settings.trainer.group, [self.settings.topics.examples])

@@ -39,6 +39,9 @@ class Runtime(Protocol):
     async def waiting(self) -> int:
         """Records of the keyed topics that the worker has still to apply."""
 
+    def makes_examples(self, generation: int) -> bool:
+        """Tell whether the worker knows of a static bundle, and so makes examples."""
+
     async def examples_waiting(self) -> int:
         """Records of the examples topic that the trainer has still to read."""
 

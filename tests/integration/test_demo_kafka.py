@@ -67,9 +67,8 @@ def test_a_stock_consumer_reads_valid_recommendations_of_new_items(kept):
     types = {item["item_type"] for answer in answers for item in answer["items"]}
     assert types == {"podcast", "audiobook"}
 
-    events = [e for e in consume_events(broker) if isinstance(e, dict)]
     had = {}
-    for place, event in events:
+    for place, event in consume_events(broker, report["records_in"]):
         had.setdefault(event.get("user_id"), []).append((place, event.get("item_id")))
     for answer in answers:
         source = (answer["source"]["partition"], answer["source"]["offset"])
@@ -83,10 +82,11 @@ def test_a_stock_consumer_reads_valid_recommendations_of_new_items(kept):
         assert not before & {item["item_id"] for item in answer["items"]}
 
 
-def consume_events(broker):
+def consume_events(broker, records):
     """((partition, offset), event) of every readable event."""
     command = broker.console_consumer(
-        "segue.events", "--from-beginning", "--timeout-ms", "4000",
+        "segue.events", "--from-beginning", "--timeout-ms", "30000",
+        "--max-messages", str(records),
         "--property", "print.partition=true", "--property", "print.offset=true",
     )  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

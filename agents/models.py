@@ -88,20 +88,13 @@ class Models:
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
         """Take the newest announcement of each kind among records of the models topic."""
-        for record in records:
-            if record.value is None:
-                continue
-            announcement = decode(ModelAnnouncement, record.value)
-            if announcement.kind == "static":
-                self.static_generation = announcement.generation
-                logger.info("examples are made since static generation %d", announcement.generation)
-        dynamic = [
-            a
-            for r in records
-            if r.value is not None and (a := decode(ModelAnnouncement, r.value)).kind == "dynamic"
-        ]
-        if dynamic:
-            await self.load(dynamic[-1].name)
+        found = [decode(ModelAnnouncement, r.value) for r in records if r.value is not None]
+        newest = {announcement.kind: announcement for announcement in found}
+        if static := newest.get("static"):
+            self.static_generation = static.generation
+            logger.info("examples are made since static generation %d", static.generation)
+        if dynamic := newest.get("dynamic"):
+            await self.load(dynamic.name)
 
     async def load(self, name: str) -> bool:
         """Load and serve a dynamic bundle of the artifact store; returns whether it is served."""

@@ -4,12 +4,26 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from dynamic_layer import UserState
 from state import CheckpointManifest, Checkpoints, PartitionState, StateSettings
 from streams import TopicSettings
 
-__all__ = ["Partitions"]
+__all__ = ["Partitions", "user_state"]
 
 logger = logging.getLogger(__name__)
+
+
+def user_state(state: PartitionState, user_id: str) -> UserState:
+    """Return what a partition's state knows of one of its users, as a recommender reads it."""
+    history, user = state.history(user_id), state.user(user_id)
+    return UserState(
+        user_id=user_id,
+        history_item=history.item_keys,
+        history_time=history.time,
+        history_strong=history.strong,
+        country=str(user.get("country") or ""),
+        birth_year=int(user.get("birth_year") or 0),
+    )
 
 
 class Partitions:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from agents.ingest import Touched
 from agents.models import Models
 from agents.outputs import Outputs
-from agents.partitions import Partitions
+from agents.partitions import Partitions, user_state
 from agents.settings import WorkerSettings
 from agents.tally import Tally
 from dynamic_layer import ListSettings, Ranking, UserState, default_lists
@@ -129,16 +129,7 @@ class Recommend:
 
     def _state(self, touched: Touched) -> UserState:
         # Requests are keyed by user too, so that they come to the partition of the history.
-        state = self._partitions[touched.partition]
-        history, user = state.history(touched.user_id), state.user(touched.user_id)
-        return UserState(
-            user_id=touched.user_id,
-            history_item=history.item_keys,
-            history_time=history.time,
-            history_strong=history.strong,
-            country=str(user.get("country") or ""),
-            birth_year=int(user.get("birth_year") or 0),
-        )
+        return user_state(self._partitions[touched.partition], touched.user_id)
 
     async def _answer(
         self,

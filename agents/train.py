@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 class Train:
     """Holds the trainer; waits for the first static bundle, then learns from every example.
 
-    Examples that come before the first static bundle wait with it, up to `held`. A bundle that
-    the gate refuses is logged with its reasons and not published.
+    Examples that come before the first static bundle wait in memory for it. A bundle that the gate
+    refuses is logged with its reasons and not published.
     """
 
     def __init__(

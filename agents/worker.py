@@ -25,9 +25,10 @@ logger = logging.getLogger(__name__)
 class Worker:
     """What `segue worker` does, without Kafka: driven by Faust, by the embedded log, by tests.
 
-    Guaranteed: outputs of a batch are acknowledged before the state that produced them is
-    committed, so that a crash repeats outputs and never loses them. One batch, commit or answer
-    runs at a time.
+    Guaranteed: the examples and dead letters of a batch are acknowledged before the state that
+    produced them is committed, so that a crash repeats them and never loses them. Users who wait
+    for an answer are not part of the commit: a crash can lose an answer, never state. One batch
+    or commit runs at a time; lists are made and checkpoints uploaded beside them.
     """
 
     def __init__(

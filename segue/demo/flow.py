@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
-import pyarrow as pa
 
 from dynamic_layer import DynamicBundle
 from segue.demo.judge import Histories, Verdict, judge, train_without_hgnn
@@ -171,14 +170,10 @@ async def _ingest(
     batches = events.to_arrow().to_batches(max_chunksize=65_536)
     started = time.monotonic()
     topic = runtime.settings.topics.events
-    await _write(runtime, bars, f"events to {part}", topic, _records(batches), events.height)
+    await _write(runtime, bars, f"events to {part}", topic, event_records(batches), events.height)
     await _applied(runtime, bars, f"apply events to {part}")
     speed.events += events.height
     speed.seconds += time.monotonic() - started
-
-
-def _records(batches: list[pa.RecordBatch]) -> Iterable[tuple[bytes, bytes]]:
-    return event_records(batches)
 
 
 async def _static(runtime: Runtime, seed: int, stages: StageBars) -> StaticBundle:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from agents.partitions import user_state
 from dynamic_layer import (
     DynamicBundle,
     DynamicSettings,
@@ -77,15 +78,7 @@ class Histories:
                 history_time=nothing,
                 history_strong=nothing.astype(bool),
             )
-        history, user = state.history(user_id), state.user(user_id)
-        return UserState(
-            user_id=user_id,
-            history_item=history.item_keys,
-            history_time=history.time,
-            history_strong=history.strong,
-            country=str(user.get("country") or ""),
-            birth_year=int(user.get("birth_year") or 0),
-        )
+        return user_state(state, user_id)
 
     def users(self) -> int:
         """Histories that are kept."""

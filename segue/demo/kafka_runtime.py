@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterable
 
 import psutil
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from agents.outputs import ProducerOutputs
 from segue.commands.kafka import pom_file
 from segue.demo.runtime import POLL_S, Appended, DemoError, Progress
+from segue.looking import read_from
 from segue.settings import Settings, write_settings
 from state import Checkpoints
 from streams import (
@@ -126,24 +127,7 @@ class KafkaRuntime:
 
     async def read(self, topic: str, first: dict[int, int]) -> list[LogRecord]:
         """Return the records of a topic from given offsets to the present end."""
-        ends = await self.ends(topic)
-        wanted = {p: end for p, end in ends.items() if first.get(p, 0) < end}
-        found: list[LogRecord] = []
-        if not wanted:
-            return found
-        async with AIOKafkaConsumer(
-            enable_auto_commit=False, auto_offset_reset="earliest", **self._kafka.for_aiokafka()
-        ) as consumer:
-            partitions = {TopicPartition(topic, p): end for p, end in wanted.items()}
-            consumer.assign(list(partitions))
-            for tp in partitions:
-                consumer.seek(tp, first.get(tp.partition, 0))
-            while True:
-                positions = [await consumer.position(tp) for tp in partitions]
-                if all(at >= end for at, end in zip(positions, partitions.values(), strict=True)):
-                    return found
-                for records in (await consumer.getmany(timeout_ms=500)).values():
-                    found.extend(records)
+        return await read_from(self.settings, topic, first)
 
     async def ends(self, topic: str) -> dict[int, int]:
         """Return the end offset of each partition of a topic."""

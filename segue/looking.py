@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from segue.roles import now_ms
 from segue.settings import Settings
 from state import Checkpoints, PartitionState
 from streams import (
+    Item,
     LogRecord,
     ModelAnnouncement,
     Recommendation,
@@ -25,7 +27,7 @@ from streams import (
     murmur2_partition,
 )
 
-__all__ = ["system_status", "user_view"]
+__all__ = ["read_from", "system_status", "titles_of", "user_view"]
 
 SHOWN_HISTORY = 20
 
@@ -103,13 +105,15 @@ async def user_view(settings: Settings, user: str, timeout: float) -> dict[str, 
 async def read_from(settings: Settings, topic: str, first: dict[int, int]) -> list[LogRecord]:
     """Records of a topic from given offsets (default the earliest) to the present end."""
     ends = (await asyncio.to_thread(end_offsets, settings.kafka, [topic]))[topic]
+    wanted = {TopicPartition(topic, p): end for p, end in ends.items() if first.get(p, 0) < end}
     found: list[LogRecord] = []
+    if not wanted:
+        # Not in the block below: aiokafka 0.14 raises CancelledError out of `stop` when a consumer
+        # is stopped before its first task has run.
+        return found
     async with AIOKafkaConsumer(
         enable_auto_commit=False, auto_offset_reset="earliest", **settings.kafka.for_aiokafka()
     ) as consumer:
-        wanted = {TopicPartition(topic, p): end for p, end in ends.items() if first.get(p, 0) < end}
-        if not wanted:
-            return found
         consumer.assign(list(wanted))
         for tp in wanted:
             if tp.partition in first:
@@ -122,6 +126,16 @@ async def read_from(settings: Settings, topic: str, first: dict[int, int]) -> li
                 return found
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 found.extend(records)
+
+
+def titles_of(records: Sequence[LogRecord]) -> dict[tuple[str, str], str]:
+    """(type, id) -> title of the live entries of a catalogue topic."""
+    titles = {}
+    for record in records:
+        if record.value is not None:
+            item = decode(Item, record.value)
+            titles[item.item_type, item.item_id] = item.title or item.item_id
+    return titles
 
 
 async def _ages(
@@ -148,8 +162,6 @@ async def _history(
     settings: Settings, user: str
 ) -> tuple[dict[tuple[str, str], str], list[dict[str, Any]]]:
     """Titles of the catalogue, and the user's entries: checkpoint first, then the log's tail."""
-    from segue.demo.live import titles_of
-
     topics = settings.topics
     titles = titles_of(await read_from(settings, topics.catalogue, {}))
     partition = murmur2_partition(user.encode(), topics.partitions)

@@ -107,10 +107,18 @@ def demo(
     async def stoppable(job: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         """End like Ctrl-C on SIGTERM, so that nothing is left running."""
         task = asyncio.ensure_future(job)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        asked = asyncio.Event()
+
+        def end() -> None:
+            asked.set()
+            task.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
         try:
             return await task
         except asyncio.CancelledError as error:
+            if not asked.is_set():
+                raise
             raise DemoError("stopped by a signal; nothing is left running") from error
 
     with explained(*expected):

@@ -13,10 +13,11 @@ import psutil
 
 from dynamic_layer import DynamicBundle
 from segue.demo.judge import Histories, Verdict, judge, train_without_hgnn
-from segue.demo.live import LiveResult, live_traffic, titles_of
+from segue.demo.live import LiveResult, live_traffic
 from segue.demo.material import Material
 from segue.demo.runtime import DemoError, Runtime
 from segue.feeding import catalogue_records, event_records, user_records
+from segue.looking import titles_of
 from segue.screen import Bars, StageBars
 from segue.settings import Settings
 from segue.static_job import run_static_job

@@ -17,7 +17,6 @@ from streams import (
     DeadLetter,
     Event,
     Item,
-    LogRecord,
     Recommendation,
     decode,
     encode,
@@ -159,16 +158,6 @@ def _measure(
     active = {user for user, *_ in sent}
     result.active_users = len(active)
     result.served = len(active & by_user.keys()) / max(1, len(active))
-
-
-def titles_of(records: Sequence[LogRecord]) -> dict[tuple[str, str], str]:
-    """(type, id) -> title of the live entries of a catalogue topic."""
-    titles = {}
-    for record in records:
-        if record.value is not None:
-            item = decode(Item, record.value)
-            titles[item.item_type, item.item_id] = item.title or item.item_id
-    return titles
 
 
 def _item(row: dict[str, Any]) -> Item:

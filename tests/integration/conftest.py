@@ -13,6 +13,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from streams.broker import DevelopmentBroker
+from streams.distribution import KafkaDistribution
 
 ROOT = Path(__file__).parents[2]
 POM = ROOT / "deploy" / "kafka" / "pom.xml"
@@ -20,12 +21,18 @@ LIBS = ROOT / "var" / "kafka" / "libs"
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a fresh broker. Skipped only where Java or Maven is missing."""
+def jars() -> Path:
+    """Folder of Kafka's jars. Skipped only where Java or Maven is missing."""
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed: no broker to test against")
-    node = DevelopmentBroker(tmp_path_factory.mktemp("kafka"), POM, libs=LIBS)
+    return KafkaDistribution(pom=POM, libs=LIBS).resolve()
+
+
+@pytest.fixture(scope="session")
+def broker(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a fresh broker."""
+    node = DevelopmentBroker(tmp_path_factory.mktemp("kafka"), POM, libs=jars)
     address = node.start(timeout=120)
     yield address
     node.stop()

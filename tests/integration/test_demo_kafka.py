@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from streams.broker import DevelopmentBroker
-from tests.integration.conftest import LIBS, POM, wait_until
+from tests.integration.conftest import POM, wait_until
 
 SMALL = [
     "--world-items", "300", "--world-users", "600", "--world-events", "20000",
@@ -23,12 +23,11 @@ SCHEMA = json.loads(
 
 
 @pytest.fixture(scope="module")
-def kept(broker, tmp_path_factory):
+def kept(jars, tmp_path_factory):
     """A demo that was left running: its data folder and its broker."""
     data = tmp_path_factory.mktemp("demo")
-    jars = data / "kafka" / "libs"
-    jars.parent.mkdir()
-    jars.symlink_to(LIBS)
+    (data / "kafka").mkdir()
+    (data / "kafka" / "libs").symlink_to(jars)
     environment = {k: v for k, v in os.environ.items() if k != "KAFKA_BOOTSTRAP_SERVERS"}
 
     def segue(*arguments, timeout=400):
@@ -38,12 +37,9 @@ def kept(broker, tmp_path_factory):
         )  # fmt: skip
 
     done = segue("demo", *SMALL, "--keep", "--set", f"data={data}")
-    try:
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        yield data, DevelopmentBroker(data / "demo" / "kafka", POM, libs=LIBS), segue
-    finally:
-        stopped = segue("demo", "--stop", "--set", f"data={data}")
-        assert "stopped" in stopped.stdout
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    yield data, DevelopmentBroker(data / "demo" / "kafka", POM, libs=jars), segue
+    assert "stopped" in segue("demo", "--stop", "--set", f"data={data}").stdout
 
 
 def consume(broker, topic, *options):

@@ -1,8 +1,8 @@
 """Events into state; examples, dead letters and users to answer out of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from agents.outputs import Outputs
@@ -30,8 +30,7 @@ __all__ = ["Ingest", "Touched"]
 EXAMPLES_PER_RECORD = 1_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Touched:
+class Touched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A user whose history changed, and the event that changed it last."""
 
     user_id: str

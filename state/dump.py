@@ -63,9 +63,9 @@ def dump(state: PartitionState) -> Dump:
     first = max(state.settings.window.first_live(state.watermark), 0)
     runs = database.scan(source, adjacency.bucket_prefix(first), database.after(adjacency.PREFIX))
     for run_key, value in runs:
-        bucket = adjacency.bucket_of(run_key)
+        bucket, block = adjacency.place_of(run_key)
         for item, neighbour, delta in zip(
-            *(a.tolist() for a in adjacency.unpack_run(value)), strict=True
+            *(a.tolist() for a in adjacency.unpack_run(block, value)), strict=True
         ):
             a, b = int(keys[item]), int(keys[neighbour])
             if item == neighbour or a < b:

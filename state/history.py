@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from state.kernel import COLUMNS, I64, ITEM, NONE, STRONG, TIME, U64, VISITS, live_rows
+from state.kernel import I64, ITEM, NONE, STRONG, TIME, U64, VISITS, live_rows
 from state.settings import StateSettings
 
 __all__ = ["History"]
@@ -32,7 +32,7 @@ class History:
         """Read stored rows as of a watermark; `keys` maps dense item numbers to item keys."""
         window = settings.window
         live = live_rows(
-            rows.reshape(-1, COLUMNS),
+            rows,
             window.bucket_ms,
             window.first_live(watermark),
             settings.history_cap,
@@ -42,17 +42,6 @@ class History:
             time=live[:, TIME],
             strong_time=live[:, STRONG],
             visits=live[:, VISITS:].astype(np.uint64),
-        )
-
-    @classmethod
-    def empty(cls) -> "History":
-        """History of a user without events."""
-        none = np.zeros(0, np.int64)
-        return cls(
-            item_keys=none.astype(np.uint64),
-            time=none,
-            strong_time=none,
-            visits=np.zeros((0, 2), np.uint64),
         )
 
     @property

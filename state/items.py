@@ -1,6 +1,6 @@
 """Dense numbers for the items that a partition has seen."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -26,7 +26,8 @@ class ItemNumbers:
     def __init__(self, names: list[tuple[str, str]]) -> None:
         """Items in the order of their numbers, as (type, id)."""
         self._names = names
-        self._numbers = {name: number for number, name in enumerate(names)}
+        self._numbers = _Numbers(self._add)
+        self._numbers.update({name: number for number, name in enumerate(names)})
         self._keys = np.zeros(max(1024, 2 * len(names)), np.uint64)
         for number, name in enumerate(names):
             self._keys[number] = item_key(*name)
@@ -48,12 +49,8 @@ class ItemNumbers:
 
     def numbers(self, types: Sequence[str], ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Numbers of items, given to new ones on the way: int64 [n]."""
-        found = self._numbers
-        numbers = np.empty(len(ids), np.int64)
-        for at, name in enumerate(zip(types, ids, strict=True)):
-            number = found.get(name)
-            numbers[at] = self._add(name) if number is None else number
-        return numbers
+        names = zip(types, ids, strict=True)
+        return np.fromiter(map(self._numbers.__getitem__, names), np.int64, len(ids))
 
     def find(self, item_type: str, item_id: str) -> int | None:
         """Number of an item; None if this partition has not seen it."""
@@ -74,6 +71,17 @@ class ItemNumbers:
         if number == len(self._keys):
             self._keys = np.concatenate([self._keys, np.zeros_like(self._keys)])
         self._names.append(name)
-        self._numbers[name] = number
         self._keys[number] = item_key(*name)
+        return number
+
+
+class _Numbers(dict[tuple[str, str], int]):
+    """Numbers by name; asks for a new one where a name is missing."""
+
+    def __init__(self, add: Callable[[tuple[str, str]], int]) -> None:
+        super().__init__()
+        self._add = add
+
+    def __missing__(self, name: tuple[str, str]) -> int:
+        self[name] = number = self._add(name)
         return number

@@ -11,16 +11,16 @@ import numpy.typing as npt
 from rocksdict import Rdict, WriteBatch
 
 from state import adjacency, database
-from state.adjacency import Deltas
 from state.co_interactions import CoInteractions
+from state.histories import Histories
 from state.history import History
 from state.items import ItemNumbers
-from state.kernel import COLUMNS, I64, apply_events, fold_rehash
+from state.kernel import I64, apply_events, fold_rehash
 from state.settings import StateSettings
 
 __all__ = ["Applied", "EventColumns", "Observations", "PartitionState", "WrongState"]
 
-FORMAT = 1
+FORMAT = 2
 
 Bools = npt.NDArray[np.bool_]
 
@@ -126,7 +126,7 @@ class PartitionState:
         self._watermark = np.array([self._meta.watermark], np.int64)
         self._applied, self._refused = self._meta.applied, self._meta.refused
         self._items = ItemNumbers.read(self._database)
-        self._histories: dict[str, bytes] = {}
+        self._histories = Histories(self._database, settings.history_cache_bytes)
         self._records: dict[bytes, bytes | None] = {}
         self._fold = adjacency.empty_fold(settings.fold_slots)
 
@@ -184,12 +184,15 @@ class PartitionState:
         first = int(np.searchsorted(events.offset, position))
         n = len(events.offset) - first
         chosen = np.zeros(n, bool) if wanted is None else wanted(events.offset[first:])
-        numbers = {user: at for at, user in enumerate(dict.fromkeys(events.user_id[first:]))}
+        users = list(dict.fromkeys(events.user_id[first:]))
+        numbers = dict(zip(users, range(len(users)), strict=True))
         user = np.fromiter(map(numbers.__getitem__, events.user_id[first:]), np.int64, n)
         item = self._items.numbers(events.item_type[first:], events.item_id[first:])
         graph = frozenset(self.settings.graph_kinds)
-        strong = np.fromiter((k in graph for k in events.kind[first:]), bool, n)
-        rows, starts, lengths = self._workspace(list(numbers), np.bincount(user, minlength=0))
+        strong = np.fromiter(map(graph.__contains__, events.kind[first:]), bool, n)
+        rows, starts, lengths = self._histories.workspace(
+            users, np.bincount(user, minlength=len(users)), self.settings.history_cap
+        )
 
         too_old, repeat = np.zeros(n, bool), np.zeros(n, bool)
         seen_starts = np.zeros(n + 1, np.int64)
@@ -206,7 +209,7 @@ class PartitionState:
             )  # fmt: skip
             if begin < n:
                 self._grow_fold()
-        self._keep(list(numbers), rows, starts, lengths)
+        self._histories.keep(users, rows, starts, lengths)
         if next_offset > position:
             self._applied += n - int(too_old.sum())
             self._refused += refused + int(too_old.sum())
@@ -217,7 +220,7 @@ class PartitionState:
             applied=n - int(too_old.sum()),
             too_old=np.flatnonzero(too_old) + first,
             skipped=first,
-            users=list(numbers),
+            users=users,
             observations=Observations(
                 row=row + first,
                 repeat=repeat[row],
@@ -256,13 +259,12 @@ class PartitionState:
         runs = {b: n for b, n in self._meta.runs.items() if b >= first_live}
         run = self._meta.run + 1
         touched = set()
-        for bucket, block, value in Deltas.of_fold(self._fold, first_live).runs():
+        for bucket, block, value in adjacency.runs_of_fold(self._fold, first_live):
             batch.put(adjacency.run_key(bucket, block, run), value)
             touched.add(bucket)
         for bucket in touched:
             runs[bucket] = runs.get(bucket, 0) + 1
-        for user, rows in self._histories.items():
-            batch.put(database.HISTORY + user.encode(), rows)
+        self._histories.write(batch)
         for key, record in self._records.items():
             if record is None:
                 batch.delete(key)
@@ -283,7 +285,7 @@ class PartitionState:
             refused=self._refused,
         )
         self._write(batch, meta)
-        self._histories.clear()
+        self._histories.written()
         self._records.clear()
         self._fold = adjacency.cleared(self._fold, self.settings.fold_slots)
         return self.committed
@@ -293,19 +295,18 @@ class PartitionState:
         crowded = [b for b, n in self._meta.runs.items() if n >= self.settings.merge_after_runs]
         for bucket in crowded:
             batch = WriteBatch(raw_mode=True)
-            blocks: dict[bytes, list[bytes]] = {}
+            blocks: dict[int, list[bytes]] = {}
             first = adjacency.bucket_prefix(bucket)
-            block_prefix = len(adjacency.block_prefix(0, 0))
             for key, value in database.scan(
                 self._database, first, adjacency.bucket_prefix(bucket + 1)
             ):
-                blocks.setdefault(key[:block_prefix], []).append(value)
+                blocks.setdefault(adjacency.place_of(key)[1], []).append(value)
                 batch.delete(key)
             run = self._meta.run + 1
-            for prefix, values in blocks.items():
-                merged = adjacency.merge_runs(values)
+            for block, values in blocks.items():
+                merged = adjacency.merge_runs(block, values)
                 if merged:
-                    batch.put(prefix + run.to_bytes(8, "big"), merged)
+                    batch.put(adjacency.run_key(bucket, block, run), merged)
             self._write(batch, msgspec.structs.replace(
                 self._meta, run=run, runs={**self._meta.runs, bucket: 1}
             ))  # fmt: skip
@@ -319,11 +320,8 @@ class PartitionState:
 
     def history(self, user_id: str) -> History:
         """History of a user as of now, events that wait for a commit included."""
-        stored = self._rows(user_id)
-        if not stored:
-            return History.empty()
         return History.of_rows(
-            np.frombuffer(stored, np.int64), self._items.keys, self.settings, self.watermark
+            self._histories.rows(user_id), self._items.keys, self.settings, self.watermark
         )
 
     def histories(self) -> int:
@@ -353,7 +351,7 @@ class PartitionState:
                 adjacency.block_prefix(bucket, block),
                 adjacency.block_prefix(bucket, block + 1),
             ):
-                item, neighbour, delta = adjacency.unpack_run(value)
+                item, neighbour, delta = adjacency.unpack_run(block, value)
                 mine = item == number
                 for other, change in zip(neighbour[mine], delta[mine], strict=True):
                     totals[int(other)] = totals.get(int(other), 0) + int(change)
@@ -374,34 +372,6 @@ class PartitionState:
     def items(self) -> ItemNumbers:
         """Items this partition has seen."""
         return self._items
-
-    def _rows(self, user_id: str) -> bytes:
-        pending = self._histories.get(user_id)
-        if pending is not None:
-            return pending
-        stored: bytes | None = self._database.get(database.HISTORY + user_id.encode())
-        return stored or b""
-
-    def _workspace(self, users: list[str], events: I64) -> tuple[I64, I64, I64]:
-        """Histories of users in one array, each with room for the rows its events may add."""
-        stored = [self._rows(user) for user in users]
-        row_bytes = 8 * COLUMNS
-        lengths = np.fromiter((len(s) // row_bytes for s in stored), np.int64, len(stored))
-        room = np.minimum(lengths + events, self.settings.history_cap + 1)
-        starts = np.zeros(len(stored) + 1, np.int64)
-        np.cumsum(room, out=starts[1:])
-        rows = np.zeros((int(starts[-1]), COLUMNS), np.int64)
-        packed = np.frombuffer(b"".join(stored), np.int64).reshape(-1, COLUMNS)
-        if len(packed):
-            shift = np.repeat(starts[:-1] - (np.cumsum(lengths) - lengths), lengths)
-            rows[np.arange(len(packed)) + shift] = packed
-        return rows, starts[:-1], lengths
-
-    def _keep(self, users: list[str], rows: I64, starts: I64, lengths: I64) -> None:
-        packed, row_bytes = rows.tobytes(), 8 * COLUMNS
-        begins, ends = starts * row_bytes, (starts + lengths) * row_bytes
-        for user, begin, end in zip(users, begins.tolist(), ends.tolist(), strict=True):
-            self._histories[user] = packed[begin:end]
 
     def _apply_records(
         self, topic: str, records: Iterable[tuple[int, bytes, bytes | None]], next_offset: int
@@ -448,8 +418,8 @@ def read_co_interactions(
     """Sum the adjacency runs of a database over the window that ends at `watermark`."""
     first = max(settings.window.first_live(watermark), 0)
     parts = [
-        adjacency.unpack_run(value)
-        for _, value in database.scan(
+        adjacency.unpack_run(adjacency.place_of(key)[1], value)
+        for key, value in database.scan(
             source, adjacency.bucket_prefix(first), database.after(adjacency.PREFIX)
         )
     ]

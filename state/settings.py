@@ -54,6 +54,7 @@ class StateSettings:
     Settings that only decide how it is kept:
     write_buffer_bytes: RocksDB memtable size of one partition.
     block_cache_bytes:  RocksDB block cache of one partition.
+    history_cache_bytes: packed histories of one partition that are kept in memory, about.
     fold_slots:         slots of the table that folds a commit's deltas, 16 bytes each, a power of
                         two; it grows when one commit needs more.
     merge_after_runs:   adjacency runs of a bucket that are merged into one at a checkpoint.
@@ -64,6 +65,7 @@ class StateSettings:
     history_cap: int = 512
     write_buffer_bytes: int = 32 << 20
     block_cache_bytes: int = 32 << 20
+    history_cache_bytes: int = 32 << 20
     fold_slots: int = 1 << 18
     merge_after_runs: int = 8
 

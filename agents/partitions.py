@@ -89,10 +89,9 @@ class Partitions:
         return closed
 
     def snapshot(self, partition: int) -> CheckpointManifest:
-        """Commit a state, merge its runs and hard-link it aside; quick, unlike the upload."""
+        """Commit a state and hard-link it aside; quick, unlike the upload."""
         state = self.states[partition]
         state.commit()
-        state.merge_runs()
         return self._checkpoints.snapshot(state, self._scratch(partition), self._clock_ms())
 
     def upload(self, manifest: CheckpointManifest) -> str:

@@ -1,15 +1,15 @@
-"""Adjacency runs: how co-interaction deltas lie in RocksDB.
+"""Adjacency runs: how co-interaction deltas are packed, folded and merged, over plain arrays.
 
-Key    b"p" + bucket (u32) + block (u32) + run (u64), big-endian, so that a bucket is one range.
-Value  one byte of widths, then packed little-endian arrays of equal length: neighbour (u16 or u32),
-       delta (i8, i16 or i32), item within the block (u8). Both directions of a pair are written,
-       the diagonal once. No order: reading sums.
+A run holds what one commit, or the merge of several, adds to one bucket. It is cut into blocks of
+2**bits neighbouring item numbers, each a value of its own in RocksDB: sparse runs have long blocks,
+so that what a commit costs depends on its deltas and not on the size of the catalogue
+(`docs/adr/0003-adjacency-blocks.md`).
 
-A block holds 64 neighbouring item numbers: one value an item would cost one RocksDB write for
-every item that a commit touches (`docs/adr/0003-adjacency-blocks.md`).
+Value  two bytes of widths, then packed little-endian arrays of equal length: neighbour (u16 or
+       u32), delta (i8, i16 or i32), item within the block (u8, u16 or u32). Both directions of a
+       pair are there, the diagonal once. In no order: whoever reads, sums.
 """
 
-import struct
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,68 +18,29 @@ from numba import njit
 
 from state.kernel import I64, NONE, Fold
 
-__all__ = ["BLOCK_BITS", "PREFIX", "empty_fold", "pack_run", "run_key", "runs_of_fold",
-           "unpack_run"]  # fmt: skip
-
-BLOCK_BITS = 6
-PREFIX = b"p"
+__all__ = ["block_bits", "empty_fold", "merged_blocks", "pack_block", "packed_blocks",
+           "unpack_block"]  # fmt: skip
 
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 I32 = npt.NDArray[np.int32]
 
-_KEY = struct.Struct(">cIIQ")
-_LOCAL = (1 << BLOCK_BITS) - 1
+MIN_BITS, MAX_BITS = 6, 24
+#: Entries of a block that are worth a value of their own in RocksDB.
+BLOCK_ENTRIES = 64
+HEADER = 2
 #: Greatest numbers that fit the narrow forms.
 _U16, _I8, _I16 = 65_535, 127, 32_767
 
 
-def run_key(bucket: int, block: int, run: int) -> bytes:
-    """Key of a run."""
-    return _KEY.pack(PREFIX, bucket, block, run)
+def block_bits(entries: int, items: int) -> int:
+    """Bits of an item number within a block, so that blocks have about `BLOCK_ENTRIES` entries.
 
-
-def place_of(key: bytes) -> tuple[int, int]:
-    """Bucket and block that a run's key names."""
-    _, bucket, block, _ = _KEY.unpack(key)
-    return bucket, block
-
-
-def bucket_prefix(bucket: int) -> bytes:
-    """First key of a bucket; the range [prefix(b), prefix(b + 1)) is the bucket."""
-    return PREFIX + struct.pack(">I", bucket)
-
-
-def block_prefix(bucket: int, block: int) -> bytes:
-    """First key of the runs of a block of items in a bucket."""
-    return PREFIX + struct.pack(">II", bucket, block)
-
-
-def pack_run(item: U32, neighbour: U32, delta: I32) -> bytes:
-    """Value of a run of items of one block."""
-    wide = 4 if neighbour.max() > _U16 else 2
-    greatest = np.abs(delta).max()
-    size = 1 if greatest <= _I8 else 2 if greatest <= _I16 else 4
-    return b"".join(
-        (
-            bytes([wide << 4 | size]),
-            neighbour.astype(f"<u{wide}").tobytes(),
-            delta.astype(f"<i{size}").tobytes(),
-            (item & np.uint32(_LOCAL)).astype(np.uint8).tobytes(),
-        )
-    )
-
-
-def unpack_run(block: int, value: bytes) -> tuple[U32, U32, I32]:
-    """Arrays (item, neighbour, delta) of a run's value."""
-    wide, size = value[0] >> 4, value[0] & 15
-    n = (len(value) - 1) // (wide + size + 1)
-    local = np.frombuffer(value, np.uint8, n, 1 + (wide + size) * n)
-    return (
-        local.astype(np.uint32) + np.uint32(block << BLOCK_BITS),
-        np.frombuffer(value, f"<u{wide}", n, 1).astype(np.uint32),
-        np.frombuffer(value, f"<i{size}", n, 1 + wide * n).astype(np.int32),
-    )
+    >>> block_bits(1_000_000, 20_000), block_bits(1_000, 1_000_000)
+    (6, 16)
+    """
+    wanted = items * BLOCK_ENTRIES / max(entries, 1)
+    return min(max(int(np.ceil(np.log2(max(wanted, 1)))), MIN_BITS), MAX_BITS)
 
 
 def empty_fold(slots: int) -> Fold:
@@ -103,124 +64,234 @@ def cleared(fold: Fold, slots: int) -> Fold:
     return fold
 
 
-def runs_of_fold(fold: Fold, first_live: int) -> Iterator[tuple[int, int, bytes]]:
-    """(bucket, block, value) of the runs that store a fold table, in order of their keys.
-
-    Zeros and buckets before `first_live` are left out.
-    """
-    least, buckets, blocks = _extent(fold, first_live)
-    count, wide, size = _cells(fold, first_live, least, buckets, blocks)
-    cells = np.flatnonzero(count)
-    ends = np.cumsum(1 + count[cells] * (wide[cells] + size[cells] + 1))
-    begins = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-    out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
-    place = np.zeros(len(count), np.int64)
-    place[cells] = begins
-    _scatter(fold, first_live, least, blocks, count, wide, size, place, out)
-    packed = out.tobytes()
-    for cell, begin, end in zip(cells.tolist(), begins.tolist(), ends.tolist(), strict=True):
-        yield least + cell // blocks, cell % blocks, packed[begin:end]
-
-
-def merge_runs(block: int, values: Sequence[bytes]) -> bytes:
-    """One run with the sum of several runs of the same bucket and block; empty if all is zero."""
-    parts = [unpack_run(block, value) for value in values]
-    item, neighbour = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
-    delta = np.concatenate([p[2] for p in parts])
-    pair = (item.astype(np.uint64) << np.uint64(32)) | neighbour
-    unique, where = np.unique(pair, return_inverse=True)
-    total = np.bincount(where, delta, len(unique)).astype(np.int32)
-    kept = total != 0
-    unique = unique[kept]
-    if not len(unique):
-        return b""
-    return pack_run(
-        (unique >> np.uint64(32)).astype(np.uint32),
-        (unique & np.uint64(0xFFFFFFFF)).astype(np.uint32),
-        total[kept],
+def unpack_block(block: int, bits: int, value: bytes) -> tuple[U32, U32, I32]:
+    """Arrays (item, neighbour, delta) of a block."""
+    wide, size, narrow = value[0] >> 4, value[0] & 15, value[1]
+    n = (len(value) - HEADER) // (wide + size + narrow)
+    at = HEADER
+    neighbour = np.frombuffer(value, f"<u{wide}", n, at)
+    delta = np.frombuffer(value, f"<i{size}", n, at + wide * n)
+    local = np.frombuffer(value, f"<u{narrow}", n, at + (wide + size) * n)
+    return (
+        local.astype(np.uint32) + np.uint32(block << bits),
+        neighbour.astype(np.uint32),
+        delta.astype(np.int32),
     )
 
 
+def packed_blocks(
+    fold: Fold, first_live: int, items: int
+) -> Iterator[tuple[int, int, list[tuple[int, int, bytes]]]]:
+    """What a commit's fold table adds: for each bucket (bucket, bits, [(block, entries, value)]).
+
+    items: item numbers in use. Zeros and buckets before `first_live` are left out.
+    """
+    first_live = max(first_live, 0)
+    buckets = np.flatnonzero(np.bincount(fold[1][(fold[1] >= first_live) & (fold[2] != 0)]))
+    if not len(buckets):
+        return
+    place = np.full(int(buckets[-1] - buckets[0]) + 1, NONE)
+    place[buckets - buckets[0]] = np.arange(len(buckets))
+    rows = _rows_of_fold(fold, int(buckets[0]), place, first_live)
+    entries = np.bincount(rows[0], minlength=len(buckets))
+    bits = np.array([block_bits(n, items) for n in entries.tolist()])
+    yield from _blocks(rows, buckets, bits, items)
+
+
+def merged_blocks(
+    values: Sequence[tuple[int, int, bytes]], bits: int, first_item: int, end_item: int
+) -> list[tuple[int, int, bytes]]:
+    """Sum blocks (block, bits, value) of several runs: [(block, entries, value)] of 2**bits items.
+
+    Only items in [first_item, end_item) are taken, both multiples of 2**bits; zeros are left out.
+    """
+    data = np.frombuffer(b"".join(value for *_, value in values), np.uint8)
+    ends = np.cumsum([len(value) for *_, value in values])
+    begins = np.concatenate([[0], ends[:-1]])
+    offsets = np.array([block << theirs for block, theirs, _ in values], np.int64)
+    table = empty_fold(_slots(int(_count(data, begins, ends))))
+    _sum(data, begins, ends, offsets, first_item, end_item, table)
+    kept = np.flatnonzero((table[1] != NONE) & (table[2] != 0))
+    rows = (
+        np.zeros(len(kept), np.int64),
+        (table[0][kept] >> np.uint64(32)).astype(np.uint32),
+        (table[0][kept] & np.uint64(0xFFFFFFFF)).astype(np.uint32),
+        table[2][kept],
+    )
+    return next(_blocks(rows, np.zeros(1, np.int64), np.array([bits]), end_item))[2]
+
+
+def _slots(entries: int) -> int:
+    """Slots of a table that is at most three quarters full with so many entries."""
+    return 1 << max(entries * 4 // 3, 15).bit_length()
+
+
+Rows = tuple[I64, U32, U32, I32]
+
+
+def _blocks(
+    rows: Rows, buckets: I64, bits: I64, items: int
+) -> Iterator[tuple[int, int, list[tuple[int, int, bytes]]]]:
+    """Sort entries (bucket's place, item, neighbour, delta) into blocks and pack these."""
+    blocks = (max(items, 1) - 1 >> bits) + 1
+    first = np.cumsum(blocks) - blocks
+    count, wide, size = _widths(rows, bits, first, int(blocks.sum()))
+    narrow = np.repeat(np.where(bits <= 8, 1, np.where(bits <= 16, 2, 4)), blocks)
+    cells = np.flatnonzero(count)
+    ends = np.cumsum(HEADER + count[cells] * (wide + size + narrow)[cells])
+    begins = np.zeros(len(count), np.int64)
+    begins[cells] = np.concatenate([[0], ends[:-1]])
+    out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    _scatter(rows, bits, first, count, wide, size, narrow, begins, out)
+    packed = out.tobytes()
+    for place, bucket in enumerate(buckets.tolist()):
+        mine = cells[(cells >= first[place]) & (cells < first[place] + blocks[place])]
+        low = np.searchsorted(cells, first[place])
+        bounds = zip(
+            (mine - first[place]).tolist(),
+            count[mine].tolist(),
+            begins[mine].tolist(),
+            ends[low : low + len(mine)].tolist(),
+            strict=True,
+        )
+        yield bucket, int(bits[place]), [(b, n, packed[i:j]) for b, n, i, j in bounds]
+
+
+def pack_block(bits: int, item: U32, neighbour: U32, delta: I32) -> bytes:
+    """Value of a block, for tests: what `_scatter` writes."""
+    rows = (np.zeros(len(item), np.int64), item, neighbour, delta)
+    items = (int(item.max()) >> bits) + 1 << bits
+    ((_, _, blocks),) = _blocks(rows, np.array([0]), np.array([bits]), items)
+    ((_, _, value),) = blocks
+    return value
+
+
 @njit(cache=True)
-def _extent(fold: Fold, first_live: int) -> tuple[np.int64, np.int64, np.int64]:
-    """Least bucket, number of buckets and number of blocks of what is live in a fold table."""
+def _rows_of_fold(fold: Fold, least: int, place: I64, first_live: int) -> Rows:
+    """Entries of a fold table in both directions, the diagonal once."""
     pairs, buckets, deltas, _ = fold
-    least, greatest, high = np.int64(1 << 62), np.int64(-1), np.int64(-1)
+    n = 0
     for slot in range(len(pairs)):
-        if buckets[slot] >= first_live and buckets[slot] != NONE and deltas[slot] != 0:
-            least = min(least, np.int64(buckets[slot]))
-            greatest = max(greatest, np.int64(buckets[slot]))
-            high = max(high, np.int64(pairs[slot] & np.uint64(0xFFFFFFFF)))
-    if greatest < 0:
-        return np.int64(0), np.int64(0), np.int64(0)
-    return least, greatest - least + 1, (high >> BLOCK_BITS) + 1
+        if buckets[slot] >= first_live and deltas[slot] != 0:
+            low, high = pairs[slot] >> np.uint64(32), pairs[slot] & np.uint64(0xFFFFFFFF)
+            n += 1 if low == high else 2
+    where = np.empty(n, np.int64)
+    item, neighbour = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    delta = np.empty(n, np.int32)
+    at = 0
+    for slot in range(len(pairs)):
+        if buckets[slot] >= first_live and deltas[slot] != 0:
+            low, high = pairs[slot] >> np.uint64(32), pairs[slot] & np.uint64(0xFFFFFFFF)
+            for turn in range(1 if low == high else 2):
+                where[at] = place[buckets[slot] - least]
+                item[at] = low if turn == 0 else high
+                neighbour[at] = high if turn == 0 else low
+                delta[at] = deltas[slot]
+                at += 1
+    return where, item, neighbour, delta
 
 
 @njit(cache=True)
-def _cells(
-    fold: Fold, first_live: int, least: int, buckets: int, blocks: int
-) -> tuple[I64, I64, I64]:
-    """Entries of each (bucket, block) cell, bytes of a neighbour and of a delta: [cells] each."""
-    pairs, bucket, deltas, _ = fold
-    count = np.zeros(buckets * blocks, np.int64)
-    wide = np.full(buckets * blocks, 2)
-    size = np.full(buckets * blocks, 1)
-    for slot in range(len(pairs)):
-        delta = deltas[slot]
-        if bucket[slot] < first_live or bucket[slot] == NONE or delta == 0:
-            continue
-        low = np.int64(pairs[slot] >> np.uint64(32))
-        high = np.int64(pairs[slot] & np.uint64(0xFFFFFFFF))
-        needs = 1 if abs(delta) <= _I8 else 2 if abs(delta) <= _I16 else 4
-        first = (bucket[slot] - least) * blocks
-        for turn in range(1 if low == high else 2):
-            item, neighbour = (low, high) if turn == 0 else (high, low)
-            cell = first + (item >> BLOCK_BITS)
-            count[cell] += 1
-            wide[cell] = max(wide[cell], 4 if neighbour > _U16 else 2)
-            size[cell] = max(size[cell], needs)
+def _widths(rows: Rows, bits: I64, first: I64, cells: int) -> tuple[I64, I64, I64]:
+    """Entries, bytes of a neighbour and bytes of a delta of each block."""
+    where, item, neighbour, delta = rows
+    count = np.zeros(cells, np.int64)
+    wide = np.full(cells, 2)
+    size = np.full(cells, 1)
+    for row in range(len(item)):
+        cell = first[where[row]] + (np.int64(item[row]) >> bits[where[row]])
+        count[cell] += 1
+        if neighbour[row] > _U16:
+            wide[cell] = 4
+        magnitude = abs(np.int64(delta[row]))
+        if magnitude > _I8:
+            size[cell] = max(size[cell], 2 if magnitude <= _I16 else 4)
     return count, wide, size
 
 
 @njit(cache=True)
 def _scatter(
-    fold: Fold,
-    first_live: int,
-    least: int,
-    blocks: int,
+    rows: Rows,
+    bits: I64,
+    first: I64,
     count: I64,
     wide: I64,
     size: I64,
-    place: I64,
+    narrow: I64,
+    begins: I64,
     out: U8,
 ) -> None:
-    """Write the entries of each cell at its place; `place` is used up."""
-    pairs, bucket, deltas, _ = fold
-    begin = place.copy()
+    """Write each entry to its place in its block."""
+    where, item, neighbour, delta = rows
     for cell in range(len(count)):
         if count[cell]:
-            out[begin[cell]] = wide[cell] << 4 | size[cell]
-    place[:] = 0
-    for slot in range(len(pairs)):
-        delta = np.int64(deltas[slot])
-        if bucket[slot] < first_live or bucket[slot] == NONE or delta == 0:
-            continue
-        low = np.int64(pairs[slot] >> np.uint64(32))
-        high = np.int64(pairs[slot] & np.uint64(0xFFFFFFFF))
-        first = (bucket[slot] - least) * blocks
-        for turn in range(1 if low == high else 2):
-            item, neighbour = (low, high) if turn == 0 else (high, low)
-            cell = first + (item >> BLOCK_BITS)
-            n, k = count[cell], place[cell]
-            place[cell] += 1
-            at = begin[cell] + 1
-            _put(out, at + wide[cell] * k, neighbour, wide[cell])
-            at += wide[cell] * n
-            _put(out, at + size[cell] * k, delta, size[cell])
-            out[at + size[cell] * n + k] = item & _LOCAL
+            out[begins[cell]] = wide[cell] << 4 | size[cell]
+            out[begins[cell] + 1] = narrow[cell]
+    filled = np.zeros(len(count), np.int64)
+    for row in range(len(item)):
+        mine = bits[where[row]]
+        cell = first[where[row]] + (np.int64(item[row]) >> mine)
+        k = filled[cell]
+        filled[cell] += 1
+        at = begins[cell] + HEADER
+        _put(out, at + wide[cell] * k, np.int64(neighbour[row]), wide[cell])
+        at += wide[cell] * count[cell]
+        _put(out, at + size[cell] * k, np.int64(delta[row]), size[cell])
+        at += size[cell] * count[cell]
+        local = np.int64(item[row]) & ((np.int64(1) << mine) - 1)
+        _put(out, at + narrow[cell] * k, local, narrow[cell])
 
 
 @njit(cache=True, inline="always")
 def _put(out: U8, at: int, value: int, size: int) -> None:
     for byte in range(size):
         out[at + byte] = (value >> (8 * byte)) & 255
+
+
+@njit(cache=True, inline="always")
+def _get(data: U8, at: int, size: int) -> np.int64:
+    value = np.int64(0)
+    for byte in range(size):
+        value |= np.int64(data[at + byte]) << (8 * byte)
+    return value
+
+
+@njit(cache=True)
+def _count(data: U8, begins: I64, ends: I64) -> int:
+    """Entries of all blocks."""
+    n = 0
+    for at in range(len(begins)):
+        head = data[begins[at]]
+        each = np.int64(head >> 4) + np.int64(head & 15) + np.int64(data[begins[at] + 1])
+        n += (ends[at] - begins[at] - HEADER) // each
+    return n
+
+
+@njit(cache=True)
+def _sum(
+    data: U8, begins: I64, ends: I64, offsets: I64, first_item: int, end_item: int, table: Fold
+) -> None:
+    """Add the entries of blocks to a table by (item, neighbour), each direction by itself."""
+    keys, used, totals, _ = table
+    mask = np.uint64(len(keys) - 1)
+    for block in range(len(begins)):
+        head, at = data[begins[block]], begins[block] + HEADER
+        wide, size = np.int64(head >> 4), np.int64(head & 15)
+        narrow = np.int64(data[begins[block] + 1])
+        n = (ends[block] - at) // (wide + size + narrow)
+        for k in range(n):
+            local = _get(data, at + (wide + size) * n + narrow * k, narrow)
+            item = offsets[block] + local
+            if item < first_item or item >= end_item:
+                continue
+            delta = _get(data, at + wide * n + size * k, size)
+            delta -= (delta >> (8 * size - 1)) << (8 * size)
+            neighbour = _get(data, at + wide * k, wide)
+            key = (np.uint64(item) << np.uint64(32)) | np.uint64(neighbour)
+            mixed = key * np.uint64(0xBF58476D1CE4E5B9)
+            slot = (mixed ^ (mixed >> np.uint64(29))) & mask
+            while used[slot] != NONE and keys[slot] != key:
+                slot = (slot + np.uint64(1)) & mask
+            keys[slot] = key
+            used[slot] = 0
+            totals[slot] += delta

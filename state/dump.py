@@ -7,9 +7,10 @@ into batches. The dump does not: it holds what the definition in DESIGN.md defin
 from dataclasses import dataclass
 from typing import Any
 
-from state import adjacency, database
+from state import database
 from state.history import History
 from state.partition import PartitionState
+from state.runs import read_runs
 
 __all__ = ["Dump", "dump"]
 
@@ -60,15 +61,12 @@ def dump(state: PartitionState) -> Dump:
         if entries:
             histories[user] = entries
     pairs: dict[tuple[int, int, int], int] = {}
-    first = max(state.settings.window.first_live(state.watermark), 0)
-    runs = database.scan(source, adjacency.bucket_prefix(first), database.after(adjacency.PREFIX))
-    for run_key, value in runs:
-        bucket, block = adjacency.place_of(run_key)
-        for item, neighbour, delta in zip(
-            *(a.tolist() for a in adjacency.unpack_run(block, value)), strict=True
+    first = state.settings.window.first_live(state.watermark)
+    for bucket, (items, neighbours, deltas) in read_runs(source, state.runs, first):
+        for a, b, delta in zip(
+            keys[items].tolist(), keys[neighbours].tolist(), deltas.tolist(), strict=True
         ):
-            a, b = int(keys[item]), int(keys[neighbour])
-            if item == neighbour or a < b:
+            if a <= b:
                 pairs[bucket, a, b] = pairs.get((bucket, a, b), 0) + delta
     return Dump(
         watermark=state.watermark,

@@ -1,8 +1,10 @@
-"""The histories of a partition: what waits for a commit, what is hot, and what RocksDB has."""
+"""The histories of a partition: unpacked in an arena while they are hot, packed in RocksDB."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
+from numba import njit
 from rocksdict import Rdict, WriteBatch
 
 from state import database
@@ -11,78 +13,150 @@ from state.packing import pack, packed_bytes, rows_of, unpack, unpacked_lengths
 
 __all__ = ["Histories"]
 
+LEAST_ROOM = 4
+
 
 class Histories:
-    """Stored histories by user, read through a cache; written by the partition's commit.
+    """Histories by user. A user that has events gets a slot: a place in one table of rows.
 
-    The cache has two generations: what was written lately, and what was before that and has not
-    been dropped yet. It holds at most about `cache_bytes` of packed histories.
+    rows [r, COLUMNS], starts [s], lengths [s]: the arena, see `state.kernel`; slot s has its rows
+    at `starts[s]`, newest first. A slot that outgrows its place moves to the end; after a commit
+    that leaves the arena greater than `cache_bytes` all slots are given up, since everything is in
+    RocksDB then.
     """
 
-    def __init__(self, source: Rdict, cache_bytes: int) -> None:
-        """Read from an open database."""
+    def __init__(self, source: Rdict, cache_bytes: int, cap: int) -> None:
+        """Read from an open database; cap: entries of a history at most."""
         self._database = source
-        self._generation_bytes = cache_bytes // 2
-        self._pending: dict[str, bytes] = {}
-        self._young: dict[str, bytes] = {}
-        self._young_bytes = 0
-        self._old: dict[str, bytes] = {}
+        self._most_rows = cache_bytes // (8 * COLUMNS)
+        self._cap = cap
+        self._give_up()
 
-    def rows(self, user: str) -> I64:
-        """Rows of a user as they were kept last: int64 [n, COLUMNS], see `state.kernel`."""
-        stored = self._stored([user])[0]
+    def slots(self, users: Sequence[str]) -> tuple[I64, list[str]]:
+        """Slots for the users of a batch of events, with room for one more row for each event.
+
+        Returns int64 [n], one for each event, and the users, each once.
+        """
+        distinct = list(dict.fromkeys(users))
+        self._load([user for user in distinct if user not in self._slot])
+        slots = np.fromiter(map(self._slot.__getitem__, users), np.int64, len(users))
+        self._touched[slots] = True
+        counts = np.zeros(len(self._users), np.int64)
+        more = _rows_needed(slots, counts, self.lengths, self._room, self._cap)
+        self._grow(more)
+        self._used = _make_room(
+            slots, counts, self.rows, self.starts, self.lengths, self._room, self._cap, self._used
+        )
+        return slots, distinct
+
+    def of(self, user: str) -> I64:
+        """Rows of a user as of now: int64 [n, COLUMNS]."""
+        slot = self._slot.get(user)
+        if slot is not None:
+            start = int(self.starts[slot])
+            return self.rows[start : start + int(self.lengths[slot])].copy()
+        stored = self._database.get(database.HISTORY + user.encode())
         return rows_of(stored) if stored else np.zeros((0, COLUMNS), np.int64)
 
-    def workspace(self, users: Sequence[str], room: I64, cap: int) -> tuple[I64, I64, I64]:
-        """Histories in one array, each with room for more rows.
-
-        room: int64 [users], rows that each may grow by; none grows beyond cap + 1.
-        Returns rows [r, COLUMNS], and where each history starts and how long it is, int64 [users].
-        """
-        stored = self._stored(users)
-        data = np.frombuffer(b"".join(stored), np.uint8)
-        ends = np.cumsum(np.fromiter(map(len, stored), np.int64, len(stored)))
-        begins = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-        lengths = unpacked_lengths(data, begins, ends)
-        capacity = np.maximum(np.minimum(lengths + room, cap + 1), lengths)
-        starts = np.cumsum(capacity) - capacity
-        rows = np.empty((int(capacity.sum()), COLUMNS), np.int64)
-        unpack(data, begins, lengths, rows, starts)
-        return rows, starts, lengths
-
-    def keep(self, users: Sequence[str], rows: I64, starts: I64, lengths: I64) -> None:
-        """Keep histories until the next commit; arrays as `workspace` returned them."""
-        out = np.empty(packed_bytes(lengths), np.uint8)
-        ends = pack(rows, starts, lengths, out).tolist()
-        packed = out[: ends[-1] if ends else 0].tobytes()
-        begins = [0, *ends[:-1]]
-        self._pending.update(
-            zip(users, [packed[b:e] for b, e in zip(begins, ends, strict=True)], strict=True)
-        )
-
     def write(self, batch: WriteBatch) -> None:
-        """Put what was kept since the last commit into a batch."""
-        prefix = database.HISTORY
-        put = batch.put
-        for user, packed in self._pending.items():
-            put(prefix + user.encode(), packed)
+        """Put the histories that events have touched since the last commit into a batch."""
+        touched = np.flatnonzero(self._touched[: len(self._users)])
+        lengths = self.lengths[touched]
+        out = np.empty(packed_bytes(lengths), np.uint8)
+        ends = pack(self.rows, self.starts[touched], lengths, out)
+        packed = out[: ends[-1] if len(ends) else 0].tobytes()
+        prefix, users, begin = database.HISTORY, self._users, 0
+        for slot, length, end in zip(
+            touched.tolist(), lengths.tolist(), ends.tolist(), strict=True
+        ):
+            key = prefix + users[slot].encode()
+            if length:
+                batch.put(key, packed[begin:end])
+            else:
+                batch.delete(key)
+            begin = end
 
     def written(self) -> None:
-        """Note that the batch was written: what waited is in the database now."""
-        self._young.update(self._pending)
-        self._young_bytes += sum(map(len, self._pending.values()))
-        self._pending = {}
-        if self._young_bytes > self._generation_bytes:
-            self._old, self._young, self._young_bytes = self._young, {}, 0
+        """Note that the batch was written."""
+        if self._used > self._most_rows:
+            self._give_up()
+        else:
+            self._touched[: len(self._users)] = False
 
-    def _stored(self, users: Sequence[str]) -> list[bytes]:
-        """Packed histories, empty for users without one."""
-        pending, young, old = self._pending, self._young, self._old
-        found = [pending.get(u) or young.get(u) or old.get(u) or b"" for u in users]
-        missing = [at for at, packed in enumerate(found) if not packed]
-        if missing:
-            prefix = database.HISTORY
-            stored = self._database.get([prefix + users[at].encode() for at in missing])
-            for at, packed in zip(missing, stored, strict=True):
-                found[at] = packed or b""
-        return found
+    def _give_up(self) -> None:
+        self._slot: dict[str, int] = {}
+        self._users: list[str] = []
+        self._used = 0
+        self.rows: I64 = np.empty((1024, COLUMNS), np.int64)
+        self.starts: I64 = np.zeros(1024, np.int64)
+        self.lengths: I64 = np.zeros(1024, np.int64)
+        self._room: I64 = np.zeros(1024, np.int64)
+        self._touched: npt.NDArray[np.bool_] = np.zeros(1024, bool)
+
+    def _load(self, users: list[str]) -> None:
+        """Give slots to users, with what RocksDB has of them."""
+        if not users:
+            return
+        first, end = len(self._users), len(self._users) + len(users)
+        while end > len(self.starts):
+            self.starts, self.lengths, self._room = (
+                np.concatenate([a, np.zeros_like(a)])
+                for a in (self.starts, self.lengths, self._room)
+            )
+            self._touched = np.concatenate([self._touched, np.zeros_like(self._touched)])
+        self._slot.update(zip(users, range(first, end), strict=True))
+        self._users.extend(users)
+        prefix = database.HISTORY
+        found = self._database.get([prefix + user.encode() for user in users])
+        stored = [packed or b"" for packed in found]
+        data = np.frombuffer(b"".join(stored), np.uint8)
+        ends = np.cumsum(np.fromiter(map(len, stored), np.int64, len(stored)))
+        begins = np.concatenate([[0], ends[:-1]])
+        lengths = unpacked_lengths(data, begins, ends)
+        room = np.minimum(lengths + LEAST_ROOM, max(self._cap + 1, LEAST_ROOM))
+        room = np.maximum(room, lengths)
+        self._grow(int(room.sum()))
+        starts = self._used + np.cumsum(room) - room
+        unpack(data, begins, lengths, self.rows, starts)
+        self.starts[first:end], self.lengths[first:end] = starts, lengths
+        self._room[first:end] = room
+        self._used += int(room.sum())
+
+    def _grow(self, more: int) -> None:
+        """Make sure that so many rows are free behind those in use."""
+        if self._used + more > len(self.rows):
+            rows = np.empty((2 * len(self.rows) + more, COLUMNS), np.int64)
+            rows[: self._used] = self.rows[: self._used]
+            self.rows = rows
+
+
+@njit(cache=True)
+def _rows_needed(slots: I64, counts: I64, lengths: I64, room: I64, cap: int) -> int:
+    """Count the events of each slot; returns the rows that moving the crowded slots takes."""
+    for event in range(len(slots)):
+        counts[slots[event]] += 1
+    more = 0
+    for event in range(len(slots)):
+        slot = slots[event]
+        if counts[slot] > 0 and min(lengths[slot] + counts[slot], cap + 1) > room[slot]:
+            more += min(2 * (lengths[slot] + counts[slot]), cap + 1)
+            # Once for each slot: the sign says that it was counted, and is what moves it.
+            counts[slot] = -counts[slot]
+    return more
+
+
+@njit(cache=True)
+def _make_room(
+    slots: I64, counts: I64, rows: I64, starts: I64, lengths: I64, room: I64, cap: int, used: int
+) -> int:
+    """Move crowded slots behind the rows in use; returns the rows in use then."""
+    for event in range(len(slots)):
+        slot = slots[event]
+        if counts[slot] < 0:
+            wanted = min(2 * (lengths[slot] - counts[slot]), cap + 1)
+            for row in range(lengths[slot]):
+                rows[used + row] = rows[starts[slot] + row]
+            starts[slot], room[slot] = used, wanted
+            used += wanted
+            counts[slot] = 0
+    return used

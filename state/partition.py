@@ -11,16 +11,20 @@ import numpy.typing as npt
 from rocksdict import Rdict, WriteBatch
 
 from state import adjacency, database
+from state import runs as adjacency_runs
 from state.co_interactions import CoInteractions
 from state.histories import Histories
 from state.history import History
 from state.items import ItemNumbers
 from state.kernel import I64, apply_events, fold_rehash
+from state.runs import Runs
 from state.settings import StateSettings
 
 __all__ = ["Applied", "EventColumns", "Observations", "PartitionState", "WrongState"]
 
 FORMAT = 2
+#: Entries that a commit merges at most for each that it writes.
+MERGE_SHARE = 4
 
 Bools = npt.NDArray[np.bool_]
 
@@ -93,7 +97,7 @@ class _Meta(msgspec.Struct, frozen=True):
     watermark: int = -1
     items: int = 0
     run: int = 0
-    runs: dict[int, int] = {}
+    runs: Runs = {}
     applied: int = 0
     refused: int = 0
 
@@ -126,7 +130,9 @@ class PartitionState:
         self._watermark = np.array([self._meta.watermark], np.int64)
         self._applied, self._refused = self._meta.applied, self._meta.refused
         self._items = ItemNumbers.read(self._database)
-        self._histories = Histories(self._database, settings.history_cache_bytes)
+        self._histories = Histories(
+            self._database, settings.history_cache_bytes, settings.history_cap
+        )
         self._records: dict[bytes, bytes | None] = {}
         self._fold = adjacency.empty_fold(settings.fold_slots)
 
@@ -184,16 +190,11 @@ class PartitionState:
         first = int(np.searchsorted(events.offset, position))
         n = len(events.offset) - first
         chosen = np.zeros(n, bool) if wanted is None else wanted(events.offset[first:])
-        users = list(dict.fromkeys(events.user_id[first:]))
-        numbers = dict(zip(users, range(len(users)), strict=True))
-        user = np.fromiter(map(numbers.__getitem__, events.user_id[first:]), np.int64, n)
+        slot, users = self._histories.slots(events.user_id[first:])
         item = self._items.numbers(events.item_type[first:], events.item_id[first:])
         graph = frozenset(self.settings.graph_kinds)
         strong = np.fromiter(map(graph.__contains__, events.kind[first:]), bool, n)
-        rows, starts, lengths = self._histories.workspace(
-            users, np.bincount(user, minlength=len(users)), self.settings.history_cap
-        )
-
+        histories = self._histories
         too_old, repeat = np.zeros(n, bool), np.zeros(n, bool)
         seen_starts = np.zeros(n + 1, np.int64)
         room = int(chosen.sum()) * observe
@@ -202,14 +203,13 @@ class PartitionState:
         window, begin = self.settings.window, 0
         while begin < n:
             begin = apply_events(
-                begin, rows, starts, lengths, user, item,
+                begin, histories.rows, histories.starts, histories.lengths, slot, item,
                 events.timestamp[first:], strong, self._items.keys, window.bucket_ms,
                 window.buckets, self.settings.history_cap, self._watermark, self._fold,
                 too_old, chosen, seen_starts, seen_item, seen_time, seen_strong, observe, repeat,
             )  # fmt: skip
             if begin < n:
                 self._grow_fold()
-        self._histories.keep(users, rows, starts, lengths)
         if next_offset > position:
             self._applied += n - int(too_old.sum())
             self._refused += refused + int(too_old.sum())
@@ -250,20 +250,10 @@ class PartitionState:
     def commit(self) -> dict[str, int]:
         """Write everything applied so far, with its positions, in one batch; returns these."""
         batch = WriteBatch(raw_mode=True)
-        first_live = max(self.settings.window.first_live(self.watermark), 0)
-        expired = {b for b in self._meta.runs if b < first_live}
-        if expired:
-            batch.delete_range(
-                adjacency.bucket_prefix(min(expired)), adjacency.bucket_prefix(first_live)
-            )
-        runs = {b: n for b, n in self._meta.runs.items() if b >= first_live}
+        first_live = self.settings.window.first_live(self.watermark)
         run = self._meta.run + 1
-        touched = set()
-        for bucket, block, value in adjacency.runs_of_fold(self._fold, first_live):
-            batch.put(adjacency.run_key(bucket, block, run), value)
-            touched.add(bucket)
-        for bucket in touched:
-            runs[bucket] = runs.get(bucket, 0) + 1
+        runs = adjacency_runs.expire(batch, self._meta.runs, first_live)
+        runs = adjacency_runs.write_fold(batch, runs, run, self._fold, first_live, len(self._items))
         self._histories.write(batch)
         for key, record in self._records.items():
             if record is None:
@@ -285,32 +275,30 @@ class PartitionState:
             refused=self._refused,
         )
         self._write(batch, meta)
+        written = sum(r.entries for mine in runs.values() for r in mine if r.number == run)
+        self.merge_runs(MERGE_SHARE * written)
         self._histories.written()
         self._records.clear()
         self._fold = adjacency.cleared(self._fold, self.settings.fold_slots)
         return self.committed
 
-    def merge_runs(self) -> int:
-        """Merge the runs of buckets that have many; returns how many buckets were merged."""
-        crowded = [b for b, n in self._meta.runs.items() if n >= self.settings.merge_after_runs]
-        for bucket in crowded:
+    def merge_runs(self, most: int | None = None) -> int:
+        """Merge runs that are due, the smallest first; returns the entries that were merged.
+
+        most: entries that are merged at most, unless a single merge is greater (default all).
+        """
+        done = 0
+        while due := adjacency_runs.crowded(self._meta.runs, self.settings.merge_runs):
+            if most is not None and done and done + due[0].entries > most:
+                break
             batch = WriteBatch(raw_mode=True)
-            blocks: dict[int, list[bytes]] = {}
-            first = adjacency.bucket_prefix(bucket)
-            for key, value in database.scan(
-                self._database, first, adjacency.bucket_prefix(bucket + 1)
-            ):
-                blocks.setdefault(adjacency.place_of(key)[1], []).append(value)
-                batch.delete(key)
             run = self._meta.run + 1
-            for block, values in blocks.items():
-                merged = adjacency.merge_runs(block, values)
-                if merged:
-                    batch.put(adjacency.run_key(bucket, block, run), merged)
-            self._write(batch, msgspec.structs.replace(
-                self._meta, run=run, runs={**self._meta.runs, bucket: 1}
-            ))  # fmt: skip
-        return len(crowded)
+            runs = adjacency_runs.merge(
+                batch, self._database, self._meta.runs, due[0], run, len(self._items)
+            )
+            self._write(batch, msgspec.structs.replace(self._meta, run=run, runs=runs))
+            done += due[0].entries
+        return done
 
     def close(self) -> None:
         """Close the database; what was not committed is gone and will be read again."""
@@ -321,7 +309,7 @@ class PartitionState:
     def history(self, user_id: str) -> History:
         """History of a user as of now, events that wait for a commit included."""
         return History.of_rows(
-            self._histories.rows(user_id), self._items.keys, self.settings, self.watermark
+            self._histories.of(user_id), self._items.keys, self.settings, self.watermark
         )
 
     def histories(self) -> int:
@@ -343,19 +331,9 @@ class PartitionState:
         number = self._items.find(item_type, item_id)
         if number is None:
             return iter(())
-        totals: dict[int, int] = {}
-        block = number >> adjacency.BLOCK_BITS
-        for bucket in self._meta.runs:
-            for _, value in database.scan(
-                self._database,
-                adjacency.block_prefix(bucket, block),
-                adjacency.block_prefix(bucket, block + 1),
-            ):
-                item, neighbour, delta = adjacency.unpack_run(block, value)
-                mine = item == number
-                for other, change in zip(neighbour[mine], delta[mine], strict=True):
-                    totals[int(other)] = totals.get(int(other), 0) + int(change)
-        return ((int(self._items.keys[o]), c) for o, c in totals.items() if c)
+        first_live = self.settings.window.first_live(self.watermark)
+        found = adjacency_runs.neighbours(self._database, self._meta.runs, first_live, number)
+        return ((int(self._items.keys[other]), users) for other, users in found.items())
 
     def co_interactions(self) -> CoInteractions:
         """Counts over this partition's users; committed state only."""
@@ -367,6 +345,11 @@ class PartitionState:
     def database(self) -> Rdict:
         """The open database, for checkpoints."""
         return self._database
+
+    @property
+    def runs(self) -> Runs:
+        """Adjacency runs of the last commit, by bucket."""
+        return self._meta.runs
 
     @property
     def items(self) -> ItemNumbers:
@@ -416,13 +399,10 @@ def read_co_interactions(
     source: Rdict, items: ItemNumbers, settings: StateSettings, watermark: int
 ) -> CoInteractions:
     """Sum the adjacency runs of a database over the window that ends at `watermark`."""
-    first = max(settings.window.first_live(watermark), 0)
-    parts = [
-        adjacency.unpack_run(adjacency.place_of(key)[1], value)
-        for key, value in database.scan(
-            source, adjacency.bucket_prefix(first), database.after(adjacency.PREFIX)
-        )
-    ]
+    meta = read_meta(source)
+    first = settings.window.first_live(watermark)
+    runs = adjacency_runs.read_runs(source, meta.runs if meta else {}, first)
+    parts = [part for _, part in runs]
     if not parts:
         return CoInteractions.sum([])
     item, neighbour = (np.concatenate([p[i] for p in parts]) for i in (0, 1))

@@ -54,10 +54,11 @@ class StateSettings:
     Settings that only decide how it is kept:
     write_buffer_bytes: RocksDB memtable size of one partition.
     block_cache_bytes:  RocksDB block cache of one partition.
-    history_cache_bytes: packed histories of one partition that are kept in memory, about.
+    history_cache_bytes: unpacked histories of one partition that are kept in memory between two
+                        commits, about.
     fold_slots:         slots of the table that folds a commit's deltas, 16 bytes each, a power of
                         two; it grows when one commit needs more.
-    merge_after_runs:   adjacency runs of a bucket that are merged into one at a checkpoint.
+    merge_runs:         adjacency runs of a bucket and level that are merged into one of the next.
     """
 
     window: Window = field(default_factory=Window)
@@ -65,14 +66,16 @@ class StateSettings:
     history_cap: int = 512
     write_buffer_bytes: int = 32 << 20
     block_cache_bytes: int = 32 << 20
-    history_cache_bytes: int = 32 << 20
+    history_cache_bytes: int = 64 << 20
     fold_slots: int = 1 << 18
-    merge_after_runs: int = 8
+    merge_runs: int = 6
 
     def __post_init__(self) -> None:
         """Refuse settings without meaning; raises ValueError."""
         if self.history_cap < 1:
             raise ValueError(f"history_cap must be at least 1, not {self.history_cap}")
+        if self.merge_runs < 2:
+            raise ValueError(f"merge_runs must be at least 2, not {self.merge_runs}")
         if not self.graph_kinds:
             raise ValueError("graph_kinds is empty: no event would make a co-interaction")
 

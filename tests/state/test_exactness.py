@@ -120,7 +120,7 @@ def test_two_topics_in_any_interleaving_give_one_state(fresh_state, first, secon
 @settings(max_examples=100, deadline=None)
 @given(streams, settings_of_state, cuts)
 def test_merging_runs_changes_nothing(fresh_state, stream, setting, at):
-    merged = replace(setting, merge_after_runs=1)
+    merged = replace(setting, merge_runs=2)
     with fresh_state(setting) as state, fresh_state(merged) as other:
         feed(state, stream, at)
         for event_at in range(len(stream)):

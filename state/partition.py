@@ -25,6 +25,8 @@ __all__ = ["Applied", "EventColumns", "Observations", "PartitionState", "WrongSt
 FORMAT = 2
 #: Entries that a commit merges at most for each that it writes.
 MERGE_SHARE = 4
+#: Users whose decoded attributes are kept at hand.
+KNOWN_USERS = 65_536
 
 Bools = npt.NDArray[np.bool_]
 
@@ -134,6 +136,7 @@ class PartitionState:
             self._database, settings.history_cache_bytes, settings.history_cap
         )
         self._records: dict[bytes, bytes | None] = {}
+        self._attributes: dict[str, Mapping[str, Any]] = {}
         self._fold = adjacency.empty_fold(settings.fold_slots)
 
     # Positions
@@ -235,6 +238,7 @@ class PartitionState:
         self, topic: str, records: Iterable[tuple[int, str, bytes | None]], next_offset: int
     ) -> None:
         """Keep the latest attributes of users: (offset, user_id, JSON object or None)."""
+        self._attributes.clear()
         self._apply_records(
             topic, ((o, database.USERS + u.encode(), v) for o, u, v in records), next_offset
         )
@@ -319,9 +323,15 @@ class PartitionState:
 
     def user(self, user_id: str) -> Mapping[str, Any]:
         """Attributes of a user as they were sent; empty if there are none."""
-        key = database.USERS + user_id.encode()
-        stored = self._records[key] if key in self._records else self._database.get(key)
-        return msgspec.json.decode(stored, type=dict[str, Any]) if stored else {}
+        known = self._attributes.get(user_id)
+        if known is None:
+            key = database.USERS + user_id.encode()
+            stored = self._records[key] if key in self._records else self._database.get(key)
+            known = msgspec.json.decode(stored, type=dict[str, Any]) if stored else {}
+            if len(self._attributes) >= KNOWN_USERS:
+                self._attributes.clear()
+            self._attributes[user_id] = known
+        return known
 
     def neighbours(self, item_type: str, item_id: str) -> Iterator[tuple[int, int]]:
         """(item key, users) of the items that this partition's users had together with one.

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
 from agents.outputs import Outputs
 from agents.partitions import Partitions
 from agents.settings import WorkerSettings
 from agents.tally import Tally
+from agents.waiting import TouchedUsers
 from dynamic_layer import ExampleBatch
 from state import Observations, PartitionState
 from state.kernel import I64
@@ -24,20 +24,10 @@ from streams import (
     encode,
 )
 
-__all__ = ["Ingest", "Touched"]
+__all__ = ["Ingest"]
 
 #: Examples of one record on the examples topic: about a megabyte with full histories.
 EXAMPLES_PER_RECORD = 1_000
-
-
-class Touched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A user whose history changed, and the event that changed it last."""
-
-    user_id: str
-    topic: str
-    partition: int
-    offset: int
-    event_timestamp: int
 
 
 class Ingest:
@@ -65,7 +55,7 @@ class Ingest:
         self._tally = tally
         self.learning = False
 
-    async def __call__(self, records: Sequence[LogRecord]) -> list[Touched]:
+    async def __call__(self, records: Sequence[LogRecord]) -> TouchedUsers:
         """Apply records of one partition, in offset order; returns the users to answer."""
         topic, partition = records[0].topic, records[0].partition
         state = self._partitions[partition]
@@ -88,17 +78,15 @@ class Ingest:
                 self._topics.examples, f"{topic}/{partition}".encode(), examples.take(rows).pack()
             )
         self._tally.events(partition, records, applied, letters, len(examples))
-        latest = {user: row for row, user in enumerate(events.user_id)}
-        return [
-            Touched(
-                user_id=user,
-                topic=topic,
-                partition=partition,
-                offset=int(events.offset[latest[user]]),
-                event_timestamp=int(events.timestamp[latest[user]]),
-            )
-            for user in applied.users
-        ]
+        latest = dict(zip(events.user_id, range(len(events)), strict=True))
+        rows = np.fromiter(latest.values(), np.int64, len(latest))
+        return TouchedUsers(
+            topic=topic,
+            partition=partition,
+            user_id=list(latest),
+            offset=events.offset[rows].tolist(),
+            event_timestamp=events.timestamp[rows].tolist(),
+        )
 
     def _sampled(self, offsets: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Choose offsets by a hash, so that a replay chooses the same."""

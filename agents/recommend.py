@@ -1,14 +1,13 @@
 """Users with news get new lists: at most one answer per user and interval, newest news first."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
-from agents.ingest import Touched
 from agents.models import Models
 from agents.outputs import Outputs
 from agents.partitions import Partitions, user_state
 from agents.settings import WorkerSettings
 from agents.tally import Tally
+from agents.waiting import Touched, TouchedUsers, Waiting
 from dynamic_layer import ListSettings, Ranking, UserState, default_lists
 from streams import (
     LogRecord,
@@ -24,11 +23,7 @@ __all__ = ["Recommend"]
 
 
 class Recommend:
-    """Answers users whose history changed, and requests.
-
-    Users wait in the order of their news; the newest is answered first, so that a backlog (a
-    restart, a history read at full speed) never delays those who are listening now.
-    """
+    """Answers users whose history changed, and requests."""
 
     def __init__(
         self,
@@ -48,31 +43,25 @@ class Recommend:
         self._outputs = outputs
         self._tally = tally
         self._clock_ms = clock_ms
-        self._waiting: OrderedDict[str, Touched] = OrderedDict()
-        self._answered_at: OrderedDict[str, int] = OrderedDict()
+        self._waiting = Waiting(settings.waiting_users, settings.answer_every_ms)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop the users of partitions that are answered elsewhere from now on."""
-        gone = set(partitions)
-        for user in [u for u, t in self._waiting.items() if t.partition in gone]:
-            del self._waiting[user]
+        self._waiting.forget(partitions)
 
-    def touch(self, users: Iterable[Touched]) -> None:
+    def touch(self, users: TouchedUsers) -> None:
         """Note users whose history changed."""
-        for user in users:
-            self._waiting[user.user_id] = user
-            self._waiting.move_to_end(user.user_id)
-        while len(self._waiting) > self._settings.waiting_users:
-            self._waiting.popitem(last=False)
+        self._waiting.add(users)
 
     def take(self) -> list[tuple[Touched, UserState]]:
         """Take the users that are due, at most `answer_users`, with what is known of them now."""
         if self._models.recommender is None:
             return []
-        return [(t, self._state(t)) for t in self._due(self._clock_ms())]
+        due = self._waiting.due(self._clock_ms(), self._settings.answer_users)
+        return [(touched, self._state(touched)) for touched in due]
 
     async def answer(self, taken: Sequence[tuple[Touched, UserState]]) -> None:
         """Write the lists of users that were taken."""
@@ -111,21 +100,6 @@ class Recommend:
             await self._answer(
                 [state for _, state, _ in part], [t for t, _, _ in part], [w for *_, w in part]
             )
-
-    def _due(self, now: int) -> list[Touched]:
-        """Take the users that may be answered now out of those that wait, newest news first."""
-        interval = self._settings.answer_every_ms
-        while self._answered_at and next(iter(self._answered_at.values())) <= now - interval:
-            self._answered_at.popitem(last=False)
-        due = []
-        for user in reversed(self._waiting):
-            if user not in self._answered_at:
-                due.append(user)
-            if len(due) == self._settings.answer_users:
-                break
-        for user in due:
-            self._answered_at[user] = now
-        return [self._waiting.pop(user) for user in due]
 
     def _state(self, touched: Touched) -> UserState:
         # Requests are keyed by user too, so that they come to the partition of the history.

@@ -1,0 +1,114 @@
+"""Who waits for an answer: the newest news first, each user at most once in an interval."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+
+import msgspec
+
+__all__ = ["Touched", "TouchedUsers", "Waiting"]
+
+
+class Touched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A user who waits for an answer, and the record that is the reason.
+
+    event_timestamp: ms UTC of the event; of a request, when it was read.
+    """
+
+    user_id: str
+    topic: str
+    partition: int
+    offset: int
+    event_timestamp: int
+
+
+class TouchedUsers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Users of one batch whose histories changed, each once, as columns of equal length.
+
+    offset, event_timestamp: of the last event of each user in the batch.
+    """
+
+    topic: str
+    partition: int
+    user_id: Sequence[str]
+    offset: Sequence[int]
+    event_timestamp: Sequence[int]
+
+
+class Waiting:
+    """Users that wait. Taking in a batch costs a few column operations, whether it is big or small.
+
+    The newest news are answered first, so that a backlog (a restart, a history read at full speed)
+    never delays those who are listening now.
+    """
+
+    def __init__(self, most: int, every_ms: int) -> None:
+        """most: users that wait at most, beyond it the longest-waiting go; every_ms: interval."""
+        self._most = most
+        self._every_ms = every_ms
+        self._reason: dict[str, tuple[int, int, str, int]] = {}
+        # In the order of their news. A user stands here once for each batch with news; the last
+        # place counts, and who is not in `_reason` any more waits no longer.
+        self._order: list[str] = []
+        self._answered_at: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._reason)
+
+    def add(self, touched: TouchedUsers) -> None:
+        """Note users whose history changed."""
+        reasons = zip(
+            touched.offset,
+            touched.event_timestamp,
+            repeat(touched.topic),
+            repeat(touched.partition),
+            strict=False,
+        )
+        self._reason.update(zip(touched.user_id, reasons, strict=False))
+        self._order.extend(touched.user_id)
+        if len(self._order) > 2 * self._most:
+            self._shorten()
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Drop the users of partitions that are answered elsewhere from now on."""
+        gone = set(partitions)
+        self._reason = {
+            user: reason for user, reason in self._reason.items() if reason[3] not in gone
+        }
+
+    def due(self, now: int, most: int) -> list[Touched]:
+        """Take users who may be answered at `now` (ms), the newest news first."""
+        answered = self._answered_at
+        while answered and next(iter(answered.values())) <= now - self._every_ms:
+            answered.popitem(last=False)
+        due: list[Touched] = []
+        early: list[str] = []
+        while self._order and len(due) < most:
+            user = self._order.pop()
+            if user in answered:
+                early.append(user)
+                continue
+            reason = self._reason.pop(user, None)
+            if reason is not None:
+                offset, timestamp, topic, partition = reason
+                answered[user] = now
+                due.append(
+                    Touched(
+                        user_id=user,
+                        topic=topic,
+                        partition=partition,
+                        offset=offset,
+                        event_timestamp=timestamp,
+                    )
+                )
+        # Answered in this interval, perhaps just now: whoever has newer news keeps the place.
+        self._order.extend(user for user in reversed(early) if user in self._reason)
+        return due
+
+    def _shorten(self) -> None:
+        """Keep the last place of each user, and drop those who have waited longest."""
+        last_places = dict.fromkeys(reversed(self._order))
+        waiting = [user for user in last_places if user in self._reason]
+        for user in waiting[self._most :]:
+            del self._reason[user]
+        self._order = waiting[: self._most][::-1]

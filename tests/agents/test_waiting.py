@@ -1,0 +1,69 @@
+"""Users wait in the order of their news, each once in an interval."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.waiting import TouchedUsers, Waiting
+
+
+def touched(users, offset=0, partition=0):
+    return TouchedUsers(
+        topic="events",
+        partition=partition,
+        user_id=users,
+        offset=list(range(offset, offset + len(users))),
+        event_timestamp=[0] * len(users),
+    )
+
+
+def names(due):
+    return [t.user_id for t in due]
+
+
+def test_the_newest_news_come_first_and_each_user_once():
+    waiting = Waiting(100, 500)
+    waiting.add(touched(["a", "b", "c"]))
+    waiting.add(touched(["a"], offset=3))
+    assert len(waiting) == 3
+    due = waiting.due(0, 10)
+    assert names(due) == ["a", "c", "b"]
+    assert [t.offset for t in due] == [3, 2, 1]
+    assert waiting.due(10_000, 10) == []
+
+
+def test_a_user_with_more_news_waits_for_the_interval():
+    waiting = Waiting(100, 500)
+    waiting.add(touched(["a", "b"]))
+    assert names(waiting.due(0, 1)) == ["b"]
+    waiting.add(touched(["b", "c"], offset=2))
+    assert names(waiting.due(100, 10)) == ["c", "a"]
+    assert names(waiting.due(499, 10)) == []
+    assert names(waiting.due(500, 10)) == ["b"]
+
+
+def test_users_of_revoked_partitions_are_forgotten():
+    waiting = Waiting(100, 500)
+    waiting.add(touched(["a"], partition=0))
+    waiting.add(touched(["b"], partition=1))
+    waiting.forget([0])
+    assert names(waiting.due(0, 10)) == ["b"]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=5), max_size=12),
+    st.integers(1, 6),
+)
+def test_of_too_many_the_longest_waiting_go(batches, most):
+    waiting = Waiting(most, 0)
+    order = []
+    for at, users in enumerate(batches):
+        waiting.add(touched(users, offset=10 * at))
+        order = [user for user in order if user not in users] + users
+    found = waiting.due(0, 100)
+    # Between two clean-ups more may wait, never fewer, and always those with the newest news.
+    assert names(found) == order[::-1][: len(found)]
+    assert len(found) >= min(most, len(order))
+    latest = {}
+    for at, users in enumerate(batches):
+        latest |= {user: 10 * at + place for place, user in enumerate(users)}
+    assert all(t.offset == latest[t.user_id] for t in found)

@@ -27,7 +27,7 @@ I32 = npt.NDArray[np.int32]
 
 MIN_BITS, MAX_BITS = 6, 24
 #: Entries of a block that are worth a value of their own in RocksDB.
-BLOCK_ENTRIES = 64
+BLOCK_ENTRIES = 256
 HEADER = 2
 #: Greatest numbers that fit the narrow forms.
 _U16, _I8, _I16 = 65_535, 127, 32_767
@@ -37,7 +37,7 @@ def block_bits(entries: int, items: int) -> int:
     """Bits of an item number within a block, so that blocks have about `BLOCK_ENTRIES` entries.
 
     >>> block_bits(1_000_000, 20_000), block_bits(1_000, 1_000_000)
-    (6, 16)
+    (6, 18)
     """
     wanted = items * BLOCK_ENTRIES / max(entries, 1)
     return min(max(int(np.ceil(np.log2(max(wanted, 1)))), MIN_BITS), MAX_BITS)
@@ -105,20 +105,28 @@ def merged_blocks(
 
     Only items in [first_item, end_item) are taken, both multiples of 2**bits; zeros are left out.
     """
-    data = np.frombuffer(b"".join(value for *_, value in values), np.uint8)
-    ends = np.cumsum([len(value) for *_, value in values])
-    begins = np.concatenate([[0], ends[:-1]])
-    offsets = np.array([block << theirs for block, theirs, _ in values], np.int64)
-    table = empty_fold(_slots(int(_count(data, begins, ends))))
+    item, neighbour, total = summed(values, first_item, end_item)
+    rows = (np.zeros(len(item), np.int64), item, neighbour, total)
+    return next(_blocks(rows, np.zeros(1, np.int64), np.array([bits]), end_item))[2]
+
+
+def summed(
+    values: Sequence[tuple[int, int, bytes]], first_item: int, end_item: int
+) -> tuple[U32, U32, I32]:
+    """Sum blocks (block, bits, value): item, neighbour, delta, each pair once, without zeros."""
+    data = np.frombuffer(b"".join([value for *_, value in values]), np.uint8)
+    ends = np.cumsum(np.array([len(value) for *_, value in values], np.int64))
+    begins = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    offsets = np.array([block << bits for block, bits, _ in values], np.int64)
+    entries = int(_count(data, begins, ends, offsets, first_item, end_item))
+    table = empty_fold(_slots(entries))
     _sum(data, begins, ends, offsets, first_item, end_item, table)
     kept = np.flatnonzero((table[1] != NONE) & (table[2] != 0))
-    rows = (
-        np.zeros(len(kept), np.int64),
+    return (
         (table[0][kept] >> np.uint64(32)).astype(np.uint32),
         (table[0][kept] & np.uint64(0xFFFFFFFF)).astype(np.uint32),
         table[2][kept],
     )
-    return next(_blocks(rows, np.zeros(1, np.int64), np.array([bits]), end_item))[2]
 
 
 def _slots(entries: int) -> int:
@@ -257,14 +265,18 @@ def _get(data: U8, at: int, size: int) -> np.int64:
 
 
 @njit(cache=True)
-def _count(data: U8, begins: I64, ends: I64) -> int:
-    """Entries of all blocks."""
-    n = 0
-    for at in range(len(begins)):
-        head = data[begins[at]]
-        each = np.int64(head >> 4) + np.int64(head & 15) + np.int64(data[begins[at] + 1])
-        n += (ends[at] - begins[at] - HEADER) // each
-    return n
+def _count(data: U8, begins: I64, ends: I64, offsets: I64, first_item: int, end_item: int) -> int:
+    """Entries of all blocks for items in [first_item, end_item)."""
+    found = 0
+    for block in range(len(begins)):
+        head, at = data[begins[block]], begins[block] + HEADER
+        wide, size = np.int64(head >> 4), np.int64(head & 15)
+        narrow = np.int64(data[begins[block] + 1])
+        n = (ends[block] - at) // (wide + size + narrow)
+        for k in range(n):
+            item = offsets[block] + _get(data, at + (wide + size) * n + narrow * k, narrow)
+            found += first_item <= item < end_item
+    return found
 
 
 @njit(cache=True)

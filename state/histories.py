@@ -30,6 +30,7 @@ class Histories:
         self._database = source
         self._most_rows = cache_bytes // (8 * COLUMNS)
         self._cap = cap
+        self._used = 0
         self._give_up()
 
     def slots(self, users: Sequence[str]) -> tuple[I64, list[str]]:
@@ -86,7 +87,7 @@ class Histories:
     def _give_up(self) -> None:
         self._slot: dict[str, int] = {}
         self._users: list[str] = []
-        self._used: int = 0
+        self._used = 0
         self.rows: I64 = np.empty((1024, COLUMNS), np.int64)
         self.starts: I64 = np.zeros(1024, np.int64)
         self.lengths: I64 = np.zeros(1024, np.int64)

@@ -16,7 +16,7 @@ import msgspec
 from rocksdict import Rdict, WriteBatch
 
 from state import database
-from state.adjacency import I32, U32, block_bits, merged_blocks, packed_blocks, unpack_block
+from state.adjacency import I32, U32, block_bits, merged_blocks, packed_blocks, summed, unpack_block
 from state.kernel import Fold
 
 __all__ = ["Merge", "Run", "Runs", "crowded", "expire", "merge", "neighbours",
@@ -174,13 +174,11 @@ def neighbours(source: Rdict, runs: Runs, first_live: int, number: int) -> dict[
         if bucket >= first_live
         for run in mine
     ]
-    totals: dict[int, int] = {}
-    values: Sequence[bytes | None] = source.get([key for _, key in places])
-    for (bits, _), value in zip(places, values, strict=True):
-        if value is None:
-            continue
-        item, neighbour, delta = unpack_block(number >> bits, bits, value)
-        mine = item == number
-        for other, change in zip(neighbour[mine].tolist(), delta[mine].tolist(), strict=True):
-            totals[other] = totals.get(other, 0) + change
-    return {other: users for other, users in totals.items() if users}
+    found: Sequence[bytes | None] = source.get([key for _, key in places])
+    values = [
+        (number >> bits, bits, value)
+        for (bits, _), value in zip(places, found, strict=True)
+        if value is not None
+    ]
+    _, other, users = summed(values, number, number + 1)
+    return dict(zip(other.tolist(), users.tolist(), strict=True))

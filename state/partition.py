@@ -342,8 +342,10 @@ class PartitionState:
         if number is None:
             return iter(())
         first_live = self.settings.window.first_live(self.watermark)
-        found = adjacency_runs.neighbours(self._database, self._meta.runs, first_live, number)
-        return ((int(self._items.keys[other]), users) for other, users in found.items())
+        other, users = adjacency_runs.neighbours(
+            self._database, self._meta.runs, first_live, number
+        )
+        return zip(self._items.keys[other].tolist(), users.tolist(), strict=True)
 
     def co_interactions(self) -> CoInteractions:
         """Counts over this partition's users; committed state only."""

@@ -166,8 +166,8 @@ def read_runs(
                 yield bucket, unpack_block(block, run.bits, value)
 
 
-def neighbours(source: Rdict, runs: Runs, first_live: int, number: int) -> dict[int, int]:
-    """Users by item number, of the items that were had together with item `number`."""
+def neighbours(source: Rdict, runs: Runs, first_live: int, number: int) -> tuple[U32, I32]:
+    """Item numbers that were had together with item `number`, and the users of each pair."""
     places = [
         (run.bits, run_key(bucket, run.number, number >> run.bits))
         for bucket, mine in runs.items()
@@ -181,4 +181,4 @@ def neighbours(source: Rdict, runs: Runs, first_live: int, number: int) -> dict[
         if value is not None
     ]
     _, other, users = summed(values, number, number + 1)
-    return dict(zip(other.tolist(), users.tolist(), strict=True))
+    return other, users

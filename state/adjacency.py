@@ -1,9 +1,11 @@
 """Adjacency runs: how co-interaction deltas are packed, folded and merged, over plain arrays.
 
 A run holds what one commit, or the merge of several, adds to one bucket. It is cut into blocks of
-2**bits neighbouring item numbers, each a value of its own in RocksDB: sparse runs have long blocks,
-so that what a commit costs depends on its deltas and not on the size of the catalogue
-(`docs/adr/0003-adjacency-blocks.md`).
+neighbouring item numbers, each a value of its own in RocksDB. Blocks grow with the item number, as
+the gaps between floating-point numbers do: items are numbered by first sight, so that popular ones
+come early and have blocks of their own, and the long tail shares a few. A sparse run has a shorter
+mantissa and so fewer, longer blocks: what a commit costs depends on its deltas and not on the size
+of the catalogue (`docs/adr/0003-adjacency-blocks.md`).
 
 Value  two bytes of widths, then packed little-endian arrays of equal length: neighbour (u16 or
        u32), delta (i8, i16 or i32), item within the block (u8, u16 or u32). Both directions of a
@@ -18,29 +20,71 @@ from numba import njit
 
 from state.kernel import I64, NONE, Fold
 
-__all__ = ["block_bits", "empty_fold", "merged_blocks", "pack_block", "packed_blocks",
-           "unpack_block"]  # fmt: skip
+__all__ = [
+    "block_of",
+    "cleared",
+    "empty_fold",
+    "first_of",
+    "mantissa_for",
+    "merged_blocks",
+    "packed_blocks",
+    "summed",
+    "unpack_block",
+]
 
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 I32 = npt.NDArray[np.int32]
 
-MIN_BITS, MAX_BITS = 6, 24
 #: Entries of a block that are worth a value of their own in RocksDB.
 BLOCK_ENTRIES = 256
+#: Mantissa of a run that is one block.
+WHOLE = -1
 HEADER = 2
 #: Greatest numbers that fit the narrow forms.
-_U16, _I8, _I16 = 65_535, 127, 32_767
+_U8, _U16, _I8, _I16 = 255, 65_535, 127, 32_767
 
 
-def block_bits(entries: int, items: int) -> int:
-    """Bits of an item number within a block, so that blocks have about `BLOCK_ENTRIES` entries.
+@njit(cache=True)
+def block_of(item: int, mantissa: int) -> int:
+    """Block that holds an item number: the number as a float with so many bits behind the first.
 
-    >>> block_bits(1_000_000, 20_000), block_bits(1_000, 1_000_000)
-    (6, 18)
+    >>> [block_of(item, 1) for item in range(12)]
+    [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6]
     """
-    wanted = items * BLOCK_ENTRIES / max(entries, 1)
-    return min(max(int(np.ceil(np.log2(max(wanted, 1)))), MIN_BITS), MAX_BITS)
+    if mantissa == WHOLE:
+        return 0
+    exponent = 0
+    while item >> exponent >= 2 << mantissa:
+        exponent += 1
+    return (exponent << mantissa) + (item >> exponent)
+
+
+@njit(cache=True)
+def first_of(block: int, mantissa: int) -> int:
+    """First item number of a block.
+
+    >>> [first_of(block, 1) for block in range(7)]
+    [0, 1, 2, 3, 4, 6, 8]
+    """
+    if mantissa == WHOLE:
+        return 0
+    exponent = max((block >> mantissa) - 1, 0)
+    return (block - (exponent << mantissa)) << exponent
+
+
+def mantissa_for(entries: int, items: int) -> int:
+    """Longest mantissa with which blocks have `BLOCK_ENTRIES` entries on average, or more.
+
+    >>> mantissa_for(1_000_000, 20_000), mantissa_for(10_000, 1_000_000), mantissa_for(10, 100)
+    (9, 0, -1)
+    """
+    mantissa = WHOLE
+    while (
+        mantissa < 31 and (block_of(max(items, 1) - 1, mantissa + 1) + 1) * BLOCK_ENTRIES <= entries
+    ):
+        mantissa += 1
+    return mantissa
 
 
 def empty_fold(slots: int) -> Fold:
@@ -64,8 +108,8 @@ def cleared(fold: Fold, slots: int) -> Fold:
     return fold
 
 
-def unpack_block(block: int, bits: int, value: bytes) -> tuple[U32, U32, I32]:
-    """Arrays (item, neighbour, delta) of a block."""
+def unpack_block(first_item: int, value: bytes) -> tuple[U32, U32, I32]:
+    """Arrays (item, neighbour, delta) of a block that begins with `first_item`."""
     wide, size, narrow = value[0] >> 4, value[0] & 15, value[1]
     n = (len(value) - HEADER) // (wide + size + narrow)
     at = HEADER
@@ -73,7 +117,7 @@ def unpack_block(block: int, bits: int, value: bytes) -> tuple[U32, U32, I32]:
     delta = np.frombuffer(value, f"<i{size}", n, at + wide * n)
     local = np.frombuffer(value, f"<u{narrow}", n, at + (wide + size) * n)
     return (
-        local.astype(np.uint32) + np.uint32(block << bits),
+        local.astype(np.uint32) + np.uint32(first_item),
         neighbour.astype(np.uint32),
         delta.astype(np.int32),
     )
@@ -82,7 +126,7 @@ def unpack_block(block: int, bits: int, value: bytes) -> tuple[U32, U32, I32]:
 def packed_blocks(
     fold: Fold, first_live: int, items: int
 ) -> Iterator[tuple[int, int, list[tuple[int, int, bytes]]]]:
-    """What a commit's fold table adds: for each bucket (bucket, bits, [(block, entries, value)]).
+    """What a commit adds: for each bucket (bucket, mantissa, [(block, entries, value)]).
 
     items: item numbers in use. Zeros and buckets before `first_live` are left out.
     """
@@ -94,30 +138,30 @@ def packed_blocks(
     place[buckets - buckets[0]] = np.arange(len(buckets))
     rows = _rows_of_fold(fold, int(buckets[0]), place, first_live)
     entries = np.bincount(rows[0], minlength=len(buckets))
-    bits = np.array([block_bits(n, items) for n in entries.tolist()])
-    yield from _blocks(rows, buckets, bits, items)
+    mantissas = np.array([mantissa_for(n, items) for n in entries.tolist()])
+    yield from _blocks(rows, buckets, mantissas, items)
 
 
 def merged_blocks(
-    values: Sequence[tuple[int, int, bytes]], bits: int, first_item: int, end_item: int
+    values: Sequence[tuple[int, bytes]], mantissa: int, first_item: int, end_item: int
 ) -> list[tuple[int, int, bytes]]:
-    """Sum blocks (block, bits, value) of several runs: [(block, entries, value)] of 2**bits items.
+    """Sum blocks (first item, value) of several runs into new ones: [(block, entries, value)].
 
-    Only items in [first_item, end_item) are taken, both multiples of 2**bits; zeros are left out.
+    Only items in [first_item, end_item) are taken, whole new blocks; zeros are left out.
     """
     item, neighbour, total = summed(values, first_item, end_item)
     rows = (np.zeros(len(item), np.int64), item, neighbour, total)
-    return next(_blocks(rows, np.zeros(1, np.int64), np.array([bits]), end_item))[2]
+    return next(_blocks(rows, np.zeros(1, np.int64), np.array([mantissa]), end_item))[2]
 
 
 def summed(
-    values: Sequence[tuple[int, int, bytes]], first_item: int, end_item: int
+    values: Sequence[tuple[int, bytes]], first_item: int, end_item: int
 ) -> tuple[U32, U32, I32]:
-    """Sum blocks (block, bits, value): item, neighbour, delta, each pair once, without zeros."""
-    data = np.frombuffer(b"".join([value for *_, value in values]), np.uint8)
-    ends = np.cumsum(np.array([len(value) for *_, value in values], np.int64))
+    """Sum blocks (first item, value): item, neighbour, delta, each pair once, without zeros."""
+    data = np.frombuffer(b"".join([value for _, value in values]), np.uint8)
+    ends = np.cumsum(np.array([len(value) for _, value in values], np.int64))
     begins = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-    offsets = np.array([block << bits for block, bits, _ in values], np.int64)
+    offsets = np.array([first for first, _ in values], np.int64)
     entries = int(_count(data, begins, ends, offsets, first_item, end_item))
     table = empty_fold(_slots(entries))
     _sum(data, begins, ends, offsets, first_item, end_item, table)
@@ -138,40 +182,33 @@ Rows = tuple[I64, U32, U32, I32]
 
 
 def _blocks(
-    rows: Rows, buckets: I64, bits: I64, items: int
+    rows: Rows, buckets: I64, mantissas: I64, items: int
 ) -> Iterator[tuple[int, int, list[tuple[int, int, bytes]]]]:
     """Sort entries (bucket's place, item, neighbour, delta) into blocks and pack these."""
-    blocks = (max(items, 1) - 1 >> bits) + 1
+    last = max(items, 1) - 1
+    blocks = np.array([block_of(last, mantissa) + 1 for mantissa in mantissas.tolist()])
     first = np.cumsum(blocks) - blocks
-    count, wide, size = _widths(rows, bits, first, int(blocks.sum()))
-    narrow = np.repeat(np.where(bits <= 8, 1, np.where(bits <= 16, 2, 4)), blocks)
+    count, wide, size, narrow = _widths(rows, mantissas, first, int(blocks.sum()))
     cells = np.flatnonzero(count)
     ends = np.cumsum(HEADER + count[cells] * (wide + size + narrow)[cells])
     begins = np.zeros(len(count), np.int64)
     begins[cells] = np.concatenate([[0], ends[:-1]])
     out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
-    _scatter(rows, bits, first, count, wide, size, narrow, begins, out)
+    _scatter(rows, mantissas, first, count, wide, size, narrow, begins, out)
     packed = out.tobytes()
-    for place, bucket in enumerate(buckets.tolist()):
-        mine = cells[(cells >= first[place]) & (cells < first[place] + blocks[place])]
-        low = np.searchsorted(cells, first[place])
-        bounds = zip(
+    bounds = np.searchsorted(cells, np.append(first, first[-1] + blocks[-1])).tolist()
+    for place, (bucket, mantissa) in enumerate(
+        zip(buckets.tolist(), mantissas.tolist(), strict=True)
+    ):
+        mine = cells[bounds[place] : bounds[place + 1]]
+        spans = zip(
             (mine - first[place]).tolist(),
             count[mine].tolist(),
             begins[mine].tolist(),
-            ends[low : low + len(mine)].tolist(),
+            ends[bounds[place] : bounds[place + 1]].tolist(),
             strict=True,
         )
-        yield bucket, int(bits[place]), [(b, n, packed[i:j]) for b, n, i, j in bounds]
-
-
-def pack_block(bits: int, item: U32, neighbour: U32, delta: I32) -> bytes:
-    """Value of a block, for tests: what `_scatter` writes."""
-    rows = (np.zeros(len(item), np.int64), item, neighbour, delta)
-    items = (int(item.max()) >> bits) + 1 << bits
-    ((_, _, blocks),) = _blocks(rows, np.array([0]), np.array([bits]), items)
-    ((_, _, value),) = blocks
-    return value
+        yield bucket, mantissa, [(b, n, packed[i:j]) for b, n, i, j in spans]
 
 
 @njit(cache=True)
@@ -200,27 +237,31 @@ def _rows_of_fold(fold: Fold, least: int, place: I64, first_live: int) -> Rows:
 
 
 @njit(cache=True)
-def _widths(rows: Rows, bits: I64, first: I64, cells: int) -> tuple[I64, I64, I64]:
-    """Entries, bytes of a neighbour and bytes of a delta of each block."""
+def _widths(rows: Rows, mantissas: I64, first: I64, cells: int) -> tuple[I64, I64, I64, I64]:
+    """Entries of each block, and the bytes of a neighbour, a delta and an item within it."""
     where, item, neighbour, delta = rows
     count = np.zeros(cells, np.int64)
-    wide = np.full(cells, 2)
-    size = np.full(cells, 1)
+    wide, size, narrow = np.full(cells, 2), np.full(cells, 1), np.full(cells, 1)
     for row in range(len(item)):
-        cell = first[where[row]] + (np.int64(item[row]) >> bits[where[row]])
+        mantissa = mantissas[where[row]]
+        block = block_of(np.int64(item[row]), mantissa)
+        cell = first[where[row]] + block
         count[cell] += 1
         if neighbour[row] > _U16:
             wide[cell] = 4
         magnitude = abs(np.int64(delta[row]))
         if magnitude > _I8:
             size[cell] = max(size[cell], 2 if magnitude <= _I16 else 4)
-    return count, wide, size
+        local = np.int64(item[row]) - first_of(block, mantissa)
+        if local > _U8:
+            narrow[cell] = max(narrow[cell], 2 if local <= _U16 else 4)
+    return count, wide, size, narrow
 
 
 @njit(cache=True)
 def _scatter(
     rows: Rows,
-    bits: I64,
+    mantissas: I64,
     first: I64,
     count: I64,
     wide: I64,
@@ -237,8 +278,9 @@ def _scatter(
             out[begins[cell] + 1] = narrow[cell]
     filled = np.zeros(len(count), np.int64)
     for row in range(len(item)):
-        mine = bits[where[row]]
-        cell = first[where[row]] + (np.int64(item[row]) >> mine)
+        mantissa = mantissas[where[row]]
+        block = block_of(np.int64(item[row]), mantissa)
+        cell = first[where[row]] + block
         k = filled[cell]
         filled[cell] += 1
         at = begins[cell] + HEADER
@@ -246,7 +288,7 @@ def _scatter(
         at += wide[cell] * count[cell]
         _put(out, at + size[cell] * k, np.int64(delta[row]), size[cell])
         at += size[cell] * count[cell]
-        local = np.int64(item[row]) & ((np.int64(1) << mine) - 1)
+        local = np.int64(item[row]) - first_of(block, mantissa)
         _put(out, at + narrow[cell] * k, local, narrow[cell])
 
 

@@ -16,7 +16,17 @@ import msgspec
 from rocksdict import Rdict, WriteBatch
 
 from state import database
-from state.adjacency import I32, U32, block_bits, merged_blocks, packed_blocks, summed, unpack_block
+from state.adjacency import (
+    I32,
+    U32,
+    block_of,
+    first_of,
+    mantissa_for,
+    merged_blocks,
+    packed_blocks,
+    summed,
+    unpack_block,
+)
 from state.kernel import Fold
 
 __all__ = ["Merge", "Run", "Runs", "crowded", "expire", "merge", "neighbours",
@@ -34,13 +44,13 @@ class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     number: unique within the partition.
     level:  how often its entries have been merged.
-    bits:   its blocks hold 2**bits item numbers.
+    mantissa: how its items are cut into blocks, see `state.adjacency`.
     entries: directed entries, as written.
     """
 
     number: int
     level: int
-    bits: int
+    mantissa: int
     entries: int
 
 
@@ -71,12 +81,12 @@ def write_fold(
 ) -> Runs:
     """Write what a commit adds as run `number` of each bucket it touches; returns all runs."""
     runs = dict(runs)
-    for bucket, bits, blocks in packed_blocks(fold, first_live, items):
+    for bucket, mantissa, blocks in packed_blocks(fold, first_live, items):
         entries = 0
         for block, n, value in blocks:
             batch.put(_KEY.pack(PREFIX, bucket, number, block), value)
             entries += n
-        runs[bucket] = (*runs.get(bucket, ()), Run(number, 0, bits, entries))
+        runs[bucket] = (*runs.get(bucket, ()), Run(number, 0, mantissa, entries))
     return runs
 
 
@@ -111,15 +121,13 @@ def merge(
     batch: WriteBatch, source: Rdict, runs: Runs, due: Merge, number: int, items: int
 ) -> Runs:
     """Write one run in place of several; returns all runs."""
-    bits = block_bits(due.entries, items)
+    mantissa = mantissa_for(due.entries, items)
     entries = 0
-    for first, end in _parts(items, bits, -(-due.entries // MERGE_ENTRIES)):
+    for first, end in _parts(items, mantissa, -(-due.entries // MERGE_ENTRIES)):
         values = [
-            (block, run.bits, value)
-            for run in due.runs
-            for block, value in _scan_run(source, due.bucket, run, first, end)
+            block for run in due.runs for block in _scan_run(source, due.bucket, run, first, end)
         ]
-        for block, n, value in merged_blocks(values, bits, first, end) if values else ():
+        for block, n, value in merged_blocks(values, mantissa, first, end) if values else ():
             batch.put(_KEY.pack(PREFIX, due.bucket, number, block), value)
             entries += n
     for run in due.runs:
@@ -129,29 +137,29 @@ def merge(
     gone = set(due.runs)
     mine = tuple(run for run in runs[due.bucket] if run not in gone)
     if entries:
-        mine = (*mine, Run(number, due.level + 1, bits, entries))
+        mine = (*mine, Run(number, due.level + 1, mantissa, entries))
     others = {bucket: theirs for bucket, theirs in runs.items() if bucket != due.bucket}
     return {**others, due.bucket: mine} if mine else others
 
 
-def _parts(items: int, bits: int, parts: int) -> Iterator[tuple[int, int]]:
+def _parts(items: int, mantissa: int, parts: int) -> Iterator[tuple[int, int]]:
     """Cut the item numbers into ranges of whole blocks."""
-    blocks = (max(items, 1) - 1 >> bits) + 1
-    bounds = [blocks * part // parts << bits for part in range(parts + 1)] if parts else []
-    yield from itertools.pairwise(bounds)
+    blocks = block_of(max(items, 1) - 1, mantissa) + 1
+    cuts = sorted({blocks * part // max(parts, 1) for part in range(parts)})
+    yield from itertools.pairwise([*(first_of(cut, mantissa) for cut in cuts), items])
 
 
 def _scan_run(
     source: Rdict, bucket: int, run: Run, first_item: int, end_item: int
 ) -> Iterator[tuple[int, bytes]]:
-    """(block, value) of a run's blocks that may hold items in [first_item, end_item)."""
+    """(first item, value) of a run's blocks that may hold items in [first_item, end_item)."""
     rows = database.scan(
         source,
-        run_key(bucket, run.number, first_item >> run.bits),
-        run_key(bucket, run.number, (max(end_item, 1) - 1 >> run.bits) + 1),
+        run_key(bucket, run.number, block_of(first_item, run.mantissa)),
+        run_key(bucket, run.number, block_of(max(end_item, 1) - 1, run.mantissa) + 1),
     )
     for key, value in rows:
-        yield _KEY.unpack(key)[3], value
+        yield first_of(_KEY.unpack(key)[3], run.mantissa), value
 
 
 def read_runs(
@@ -162,22 +170,24 @@ def read_runs(
         if bucket < first_live:
             continue
         for run in mine:
-            for block, value in _scan_run(source, bucket, run, 0, 1 << 32):
-                yield bucket, unpack_block(block, run.bits, value)
+            for first_item, value in _scan_run(source, bucket, run, 0, 1 << 32):
+                yield bucket, unpack_block(first_item, value)
 
 
 def neighbours(source: Rdict, runs: Runs, first_live: int, number: int) -> tuple[U32, I32]:
     """Item numbers that were had together with item `number`, and the users of each pair."""
     places = [
-        (run.bits, run_key(bucket, run.number, number >> run.bits))
+        (bucket, run, block_of(number, run.mantissa))
         for bucket, mine in runs.items()
         if bucket >= first_live
         for run in mine
     ]
-    found: Sequence[bytes | None] = source.get([key for _, key in places])
+    found: Sequence[bytes | None] = source.get(
+        [run_key(bucket, run.number, block) for bucket, run, block in places]
+    )
     values = [
-        (number >> bits, bits, value)
-        for (bits, _), value in zip(places, found, strict=True)
+        (first_of(block, run.mantissa), value)
+        for (_, run, block), value in zip(places, found, strict=True)
         if value is not None
     ]
     _, other, users = summed(values, number, number + 1)

@@ -62,6 +62,11 @@ class EmbeddedRuntime:
         """Tell whether the worker knows of a static bundle, and so makes examples."""
         return self.worker.models.static_generation == generation
 
+    def serves(self, generation: int) -> bool:
+        """Tell whether the worker answers with a dynamic bundle or a newer one."""
+        serving = self.worker.models.recommender
+        return serving is not None and serving.bundle.generation >= generation
+
     async def examples_waiting(self) -> int:
         """Records that the trainer has still to read."""
         return self.roles.unread(self.settings.topics.examples)

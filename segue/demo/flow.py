@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,6 +103,11 @@ async def run_demo(
         histories.close()
 
         await _ingest(runtime, bars, material, "test", speed)
+        await _until(
+            runtime,
+            lambda: runtime.serves(two_tower_hgnn.generation),
+            "the worker does not serve the trainer's bundle",
+        )
         task = bars.add_task("live traffic", total=len(material.live), note="")
         live = await live_traffic(
             runtime, material.live, stamped=material.stamped,
@@ -180,13 +185,22 @@ async def _ingest(
 async def _static(runtime: Runtime, seed: int, stages: StageBars) -> StaticBundle:
     async with runtime.outputs() as outputs:
         bundle = await run_static_job(runtime.settings, outputs, seed=seed, progress=stages)
+    await _until(
+        runtime,
+        lambda: runtime.makes_examples(bundle.generation),
+        "the worker has not heard of the static bundle",
+    )
+    return bundle
+
+
+async def _until(runtime: Runtime, condition: Callable[[], bool], otherwise: str) -> None:
+    """Wait for a condition; raises DemoError with `otherwise` when patience ends."""
     deadline = time.monotonic() + PATIENCE_S
-    while not runtime.makes_examples(bundle.generation):
+    while not condition():
         runtime.check()
         if time.monotonic() > deadline:
-            raise DemoError("the worker has not heard of the static bundle")
+            raise DemoError(otherwise)
         await asyncio.sleep(POLL_S)
-    return bundle
 
 
 async def _train(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -108,8 +109,12 @@ class KafkaRuntime:
 
     def makes_examples(self, generation: int) -> bool:
         """Tell whether the worker knows of a static bundle, by its log."""
-        log = (self.settings.folder / "worker.log").read_text(errors="replace")
-        return f"since static generation {generation}" in log
+        return f"since static generation {generation}" in self._worker_log()
+
+    def serves(self, generation: int) -> bool:
+        """Tell whether the worker answers with a dynamic bundle or a newer one, by its log."""
+        served = re.findall(r"serving generation (\d+)", self._worker_log())
+        return bool(served) and int(served[-1]) >= generation
 
     async def examples_waiting(self) -> int:
         """Records that the trainer has still to read."""
@@ -154,6 +159,9 @@ class KafkaRuntime:
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.append(psutil.Process(pid))
         return found
+
+    def _worker_log(self) -> str:
+        return (self.settings.folder / "worker.log").read_text(errors="replace")
 
     async def _lag(self, group: str, names: list[str]) -> int:
         self.check()

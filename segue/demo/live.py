@@ -22,7 +22,7 @@ from streams import (
     encode,
 )
 
-__all__ = ["LiveResult", "live_traffic"]
+__all__ = ["LiveResult", "live_traffic", "measure"]
 
 #: How long stragglers may take after the last event, in seconds.
 PATIENCE_S = 20.0
@@ -92,7 +92,7 @@ async def live_traffic(
         advance(1)
     sent = [(user, *await place()) for user, place in placed]
     answers = await _answers(runtime, before, sent)
-    _measure(result, sent, answers)
+    measure(result, sent, answers)
     result.launched_recommended = len(
         launched & {i.item_id for lists in result.lists.values() for r in lists.values()
                     for i in r.items}
@@ -130,11 +130,12 @@ async def _answers(
         await asyncio.sleep(0.2)
 
 
-def _measure(
+def measure(
     result: LiveResult,
     sent: Sequence[tuple[str, int, int, int]],
     answers: Sequence[tuple[Recommendation, int]],
 ) -> None:
+    """Fill in a result: sent are (user, partition, offset, log time), answers with log time."""
     by_user: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for answer, written in answers:
         result.lists.setdefault(answer.user_id, {})[answer.list] = answer
@@ -143,7 +144,7 @@ def _measure(
     result.recommendations = len(answers)
     delays = []
     for user, _, offset, logged in sent:
-        known = [written for covered, written in by_user[user] if covered >= offset]
+        known = [written for covered, written in by_user.get(user, ()) if covered >= offset]
         if known:
             delays.append(min(known) - logged)
         else:

@@ -42,6 +42,9 @@ class Runtime(Protocol):
     def makes_examples(self, generation: int) -> bool:
         """Tell whether the worker knows of a static bundle, and so makes examples."""
 
+    def serves(self, generation: int) -> bool:
+        """Tell whether the worker answers with a dynamic bundle or a newer one."""
+
     async def examples_waiting(self) -> int:
         """Records of the examples topic that the trainer has still to read."""
 

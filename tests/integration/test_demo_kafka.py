@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from streams import KafkaSettings, end_offsets
 from streams.broker import DevelopmentBroker
 from tests.integration.conftest import POM, wait_until
 
@@ -43,10 +44,18 @@ def kept(jars, tmp_path_factory):
 
 
 def consume(broker, topic, *options):
-    """Values of a topic as Kafka's console consumer prints them."""
-    command = broker.console_consumer(topic, "--from-beginning", "--timeout-ms", "4000", *options)
+    """Lines of all records of a topic as Kafka's console consumer prints them."""
+    ends = end_offsets(KafkaSettings(bootstrap_servers=broker.status().address), [topic])
+    # With a number to reach there is no need to wait and see whether more comes.
+    enough = ["--max-messages", str(sum(ends[topic].values())), "--timeout-ms", "60000"]
+    command = broker.console_consumer(topic, "--from-beginning", *enough, *options)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return done.stdout.splitlines()
+
+
+def consume_json(broker, topic):
+    """Values of all records of a topic."""
+    return [json.loads(line) for line in consume(broker, topic) if line.startswith("{")]
 
 
 @pytest.mark.integration
@@ -56,7 +65,7 @@ def test_a_stock_consumer_reads_valid_recommendations_of_new_items(kept):
     report = json.loads((data / "demo-report.json").read_text())
     assert report["records_in"] == report["applied"] + report["dead_lettered"]
     assert report["live"]["served"] >= 0.95
-    answers = consume(broker, "segue.recommendations")
+    answers = consume_json(broker, "segue.recommendations")
     assert answers
     for answer in answers:
         jsonschema.validate(answer, SCHEMA)
@@ -64,7 +73,7 @@ def test_a_stock_consumer_reads_valid_recommendations_of_new_items(kept):
     assert types == {"podcast", "audiobook"}
 
     had = {}
-    for place, event in consume_events(broker, report["records_in"]):
+    for place, event in consume_events(broker):
         had.setdefault(event.get("user_id"), []).append((place, event.get("item_id")))
     for answer in answers:
         source = (answer["source"]["partition"], answer["source"]["offset"])
@@ -78,16 +87,11 @@ def test_a_stock_consumer_reads_valid_recommendations_of_new_items(kept):
         assert not before & {item["item_id"] for item in answer["items"]}
 
 
-def consume_events(broker, records):
+def consume_events(broker):
     """((partition, offset), event) of every readable event."""
-    command = broker.console_consumer(
-        "segue.events", "--from-beginning", "--timeout-ms", "30000",
-        "--max-messages", str(records),
-        "--property", "print.partition=true", "--property", "print.offset=true",
-    )  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    printed = ["--property", "print.partition=true", "--property", "print.offset=true"]
     found = []
-    for line in done.stdout.splitlines():
+    for line in consume(broker, "segue.events", *printed):
         parts = line.split("\t", 2)
         if len(parts) != 3 or not parts[0].startswith("Partition:"):
             continue
@@ -104,7 +108,7 @@ def consume_events(broker, records):
 @pytest.mark.timeout(300)
 def test_a_foreign_producer_gets_an_answer_for_a_newcomer(kept):
     data, broker, segue = kept
-    catalogue = consume(broker, "segue.catalogue")
+    catalogue = consume_json(broker, "segue.catalogue")
     item = next(i for i in catalogue if i["item_type"] == "podcast")
     alike = [
         i
@@ -136,13 +140,19 @@ def test_a_foreign_producer_gets_an_answer_for_a_newcomer(kept):
 
     def answered():
         answers[:] = [
-            a for a in consume(broker, "segue.recommendations") if a["user_id"] == "newcomer"
+            a for a in consume_json(broker, "segue.recommendations") if a["user_id"] == "newcomer"
         ]
         return len(answers) >= 3
 
     wait_until(answered, "an answer for the newcomer", seconds=60)
     mine = {i["item_id"] for i in alike}
     assert all(not mine & {i["item_id"] for i in a["items"]} for a in answers[-3:])
+    # The lists are about what the newcomer listened to, more than the catalogue is.
+    podcasts = {i["item_id"]: i for i in catalogue if i["item_type"] == "podcast"}
+    listed = next(a for a in reversed(answers) if a["list"] == "discover-podcast")
+    assert share_about(item, [podcasts[i["item_id"]] for i in listed["items"]]) > 1.5 * share_about(
+        item, podcasts.values()
+    )
 
     view = segue("recommend", "newcomer", "--json", *settings)
     assert view.returncode == 0, view.stderr
@@ -155,6 +165,18 @@ def test_a_foreign_producer_gets_an_answer_for_a_newcomer(kept):
     status = json.loads(looked.stdout)
     assert sum(row["lag"] for row in status["partitions"]) == 0
     assert set(status["models"]) == {"static", "dynamic"}
+
+
+def share_about(item, others):
+    """Share of items in the language of `item` and with a genre of it."""
+    others = list(others)
+    about = [
+        o
+        for o in others
+        if o.get("language") == item.get("language")
+        and set(o.get("genres") or ()) & set(item.get("genres") or ())
+    ]
+    return len(about) / len(others)
 
 
 def now_ms():

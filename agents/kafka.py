@@ -64,6 +64,8 @@ async def serve_worker(
         positions=worker.partitions.position,
         on_assigned=worker.assigned,
         on_revoked=worker.revoked,
+        session_timeout_s=settings.session_timeout_s,
+        rebalance_timeout_s=settings.rebalance_timeout_s,
     )
     outputs.app = app
     app.batches(*keyed)(worker.handle)

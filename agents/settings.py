@@ -12,6 +12,9 @@ class WorkerSettings:
     """Settings of `segue worker`.
 
     group:              consumer group of the workers.
+    session_timeout_s:  a worker that is silent for so long loses its partitions to the others.
+    rebalance_timeout_s: how long the others wait for a worker to finish its batch, commit and
+                        checkpoint before they go on without it.
     threads:            threads of torch and FAISS; a batch of users is too small to gain by more.
     batch:              records of one partition that are applied at once, at most.
     commit_every_ms:    longest time between two commits of a partition's state.
@@ -29,6 +32,8 @@ class WorkerSettings:
     """
 
     group: str = "segue-workers"
+    session_timeout_s: float = 6.0
+    rebalance_timeout_s: float = 60.0
     threads: int = 1
     batch: int = 4096
     commit_every_ms: int = 1_000

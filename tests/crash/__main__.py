@@ -1,0 +1,51 @@
+"""`python -m tests.crash --seed 7 --faults 50`: faults on a real broker, then the verdict."""
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from tests.crash.run import Options, Report, ending, run
+
+FOLDER = Path("var") / "crash"
+
+
+def main() -> int:
+    """Run, print the history of faults and the verdict; 0 if all is equal, 1 if not."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="chooses faults and records")
+    parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--keep", action="store_true", help="keep the folder with logs and states")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    asked = parser.parse_args()
+    folder = FOLDER / f"seed-{asked.seed}"
+    ending()
+    report = asyncio.run(
+        run(Options(seed=asked.seed, faults=asked.faults, workers=asked.workers, folder=folder))
+    )
+    equal = not report.differences
+    if asked.json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(report) | {"equal": equal}, indent=1) + "\n")
+    else:
+        sys.stdout.write(_text(report))
+    if equal and not asked.keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        sys.stderr.write(f"logs and states are kept in {folder}\n")
+    return 0 if equal else 1
+
+
+def _text(report: Report) -> str:
+    lines = [f"seed {report.seed}", *report.faults]
+    lines += [f"note: {line}" for line in report.exits]
+    lines += [f"{name.replace('_', ' ')}: {value}" for name, value in report.figures.items()]
+    lines += report.differences or ["equal"]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

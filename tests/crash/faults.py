@@ -1,0 +1,209 @@
+"""The faults: each a coroutine that does harm and says what it did. A new one is a new entry."""
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.crash.supervisor import Cluster, Stuck, WorkerProcess, until
+from tests.crash.world import Writer
+
+__all__ = ["FAULTS", "Fault", "Scene", "draw_faults"]
+
+EXTRA = "worker-extra"
+BLOCK = bytes(1 << 16)
+
+
+@dataclass
+class Scene:
+    """What a fault can reach.
+
+    small_disk: the worker whose disk is a small file system of its own; None where none could be
+                mounted.
+    broken:     what was broken in the artifact store, by path: nothing else may be broken there.
+    """
+
+    cluster: Cluster
+    writer: Writer
+    small_disk: str | None
+    broken: set[str]
+
+    def victim(self, draw: random.Random) -> WorkerProcess:
+        """Return one of the running workers. Raises Stuck if there is none."""
+        if not self.cluster.running:
+            raise Stuck("no worker is running")
+        return draw.choice(self.cluster.running)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A kind of fault, and how often it is drawn beside the others."""
+
+    name: str
+    weight: int
+    inject: Callable[[Scene, random.Random], Awaitable[str]]
+
+
+def draw_faults(seed: int, count: int, kinds: Sequence[Fault]) -> list[Fault]:
+    """Return `count` faults: every kind once in an order by chance, then any by weight."""
+    draw = random.Random(f"{seed}/faults")
+    once = sorted(kinds, key=lambda kind: draw.random() ** (1 / kind.weight), reverse=True)
+    weights = [kind.weight for kind in kinds]
+    more = draw.choices(kinds, weights, k=max(0, count - len(once)))
+    return (once + more)[:count]
+
+
+async def _kill(scene: Scene, draw: random.Random) -> str:
+    await asyncio.sleep(draw.uniform(0, 1))
+    victim = scene.victim(draw)
+    scene.cluster.kill(victim)
+    return f"SIGKILL of {victim.name}"
+
+
+async def _kill_in_checkpoint(scene: Scene, draw: random.Random) -> str:
+    victim, pause = scene.victim(draw), draw.uniform(0, 0.25)
+    victim.send(signal.SIGUSR1)
+    await asyncio.sleep(pause)
+    scene.cluster.kill(victim)
+    return f"SIGKILL of {victim.name} {1000 * pause:.0f} ms after it was asked for checkpoints"
+
+
+async def _kill_all(scene: Scene, _: random.Random) -> str:
+    victims = scene.cluster.running
+    for victim in victims:
+        victim.send(signal.SIGKILL)
+    for victim in victims:
+        scene.cluster.kill(victim)
+    return f"SIGKILL of all {len(victims)} workers"
+
+
+async def _zombie(scene: Scene, draw: random.Random) -> str:
+    victim = scene.victim(draw)
+    away = scene.cluster.settings.worker.session_timeout_s + draw.uniform(0.5, 4)
+    victim.send(signal.SIGSTOP)
+    await asyncio.sleep(away)
+    victim.send(signal.SIGCONT)
+    return f"{victim.name} stopped for {away:.1f} s and went on as a zombie"
+
+
+async def _scale(scene: Scene, _: random.Random) -> str:
+    extra = scene.cluster.workers.get(EXTRA)
+    if extra and extra.wanted:
+        await scene.cluster.stop(extra)
+        return f"{EXTRA} left"
+    since = extra.log_size if extra else 0
+    joined = scene.cluster.add(EXTRA)
+    await until(lambda: "opened partitions" in joined.told(since), f"{EXTRA} to get partitions", 90)
+    return f"{EXTRA} joined"
+
+
+async def _restart(scene: Scene, draw: random.Random) -> str:
+    victim = scene.victim(draw)
+    await scene.cluster.stop(victim)
+    scene.cluster.add(victim.name)
+    return f"{victim.name} restarted by SIGTERM"
+
+
+async def _broker(scene: Scene, draw: random.Random) -> str:
+    broker, hard, pause = scene.cluster.broker, draw.random() < 0.5, draw.uniform(0, 3)
+    address = broker.status().address or ""
+    await asyncio.to_thread(broker.stop, timeout=0 if hard else 30)
+    await asyncio.sleep(pause)
+    await asyncio.to_thread(broker.start, int(address.rpartition(":")[2]), timeout=120)
+    return f"broker {'killed' if hard else 'stopped'}, started again {pause:.1f} s later"
+
+
+async def _full_disk(scene: Scene, draw: random.Random) -> str:
+    worker = scene.cluster.workers[str(scene.small_disk)]
+    worker.wanted = False  # not started again before there is space
+    ballast = worker.disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(BLOCK)
+    with contextlib.suppress(Stuck):
+        await until(lambda: not worker.alive, "an end", draw.uniform(4, 8))
+    ended = not worker.alive
+    ballast.unlink()
+    scene.cluster.workers[worker.name].wanted = True
+    return f"disk of {worker.name} full: it {'ended' if ended else 'went on'}"
+
+
+async def _wipe(scene: Scene, draw: random.Random) -> str:
+    victim = scene.victim(draw)
+    victim.wanted = False
+    scene.cluster.kill(victim)
+    scene.cluster.wipe(victim)
+    victim.wanted = True
+    return f"SIGKILL of {victim.name}, its disk wiped"
+
+
+async def _broken_checkpoint(scene: Scene, draw: random.Random) -> str:
+    """Break the newest checkpoint of a partition where nobody has its state, and demand a report.
+
+    All workers are killed and their disks wiped first, so that somebody must restore it.
+    """
+    cluster = scene.cluster
+    workers = [w for w in cluster.workers.values() if w.wanted]
+    for worker in workers:
+        worker.wanted = False
+        cluster.kill(worker)
+    store = Path(cluster.settings.artifacts) / "checkpoints"
+    manifests = {
+        folder.name: sorted(folder.glob("*.json"))
+        for folder in sorted(store.iterdir())
+        if any(folder.glob("*.json"))
+    }
+    partition = draw.choice(sorted(manifests))
+    newest = manifests[partition][-1]
+    target = newest
+    if draw.random() < 0.75:
+        with contextlib.suppress(ValueError):  # a manifest that was broken before
+            files = json.loads(newest.read_bytes())["files"].values()
+            target = store / partition / "files" / draw.choice(sorted(f["sha256"] for f in files))
+    how = _break(target, draw)
+    scene.broken.add(str(target))
+    since = {worker.name: worker.log_size for worker in workers}
+    for worker in workers:
+        cluster.wipe(worker)
+        worker.wanted = True
+    await until(
+        lambda: any(newest.stem in w.told(since[w.name]) for w in workers),
+        f"somebody to report that checkpoint {newest.stem} of {partition} is broken ({how})",
+        90,
+    )
+    return f"all disks wiped, newest checkpoint of partition {int(partition)}: {how}"
+
+
+def _break(target: Path, draw: random.Random) -> str:
+    content = bytearray(target.read_bytes())
+    what = "manifest" if target.suffix == ".json" else "file"
+    if draw.random() < 0.5 or not content:
+        target.write_bytes(content[: len(content) // 2])
+        return f"{what} truncated to {len(content) // 2} of {len(content)} bytes"
+    place, bit = draw.randrange(len(content)), draw.randrange(8)
+    content[place] ^= 1 << bit
+    target.write_bytes(content)
+    return f"{what} with bit {bit} of byte {place} flipped"
+
+
+async def _duplicates(scene: Scene, draw: random.Random) -> str:
+    return f"the last {scene.writer.repeat(draw.randint(200, 1_000))} records written again"
+
+
+FAULTS = (
+    Fault("kill", 4, _kill),
+    Fault("kill in checkpoint", 4, _kill_in_checkpoint),
+    Fault("kill all", 2, _kill_all),
+    Fault("zombie", 4, _zombie),
+    Fault("scale", 3, _scale),
+    Fault("restart", 1, _restart),
+    Fault("broker", 2, _broker),
+    Fault("full disk", 2, _full_disk),
+    Fault("wiped disk", 2, _wipe),
+    Fault("broken checkpoint", 2, _broken_checkpoint),
+    Fault("duplicates", 1, _duplicates),
+)

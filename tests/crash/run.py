@@ -1,0 +1,242 @@
+"""One crash run from an empty folder to its verdict."""
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segue.commands.kafka import pom_file
+from segue.looking import read_from
+from segue.settings import Settings, write_settings
+from streams import DeadLetter, LogRecord, Recommendation, create_topics, decode, topics
+from streams.broker import DevelopmentBroker
+from tests.crash import checker
+from tests.crash.faults import FAULTS, Scene, draw_faults
+from tests.crash.replay import copies, replay
+from tests.crash.supervisor import Cluster, Stuck
+from tests.crash.world import Writer, crash_settings, make_world, publish_models
+
+__all__ = ["Options", "Report", "run"]
+
+SMALL_DISK, SMALL_DISK_BYTES = "worker-2", 96 << 20
+#: Share of the faults after which nobody waits for the workers to recover.
+HASTE = 0.25
+CALM_S = 4.0
+ANSWERED_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is asked for; the folder is emptied first."""
+
+    seed: int
+    faults: int = 50
+    workers: int = 3
+    folder: Path
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What happened and whether all was well: `differences` is empty if it was."""
+
+    seed: int
+    faults: list[str] = field(default_factory=list)
+    exits: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+async def run(options: Options) -> Report:
+    """Do everything; what went wrong is in the report, never raised."""
+    report, started = Report(seed=options.seed), time.monotonic()
+    shutil.rmtree(options.folder, ignore_errors=True)
+    options.folder.mkdir(parents=True)
+    broker = DevelopmentBroker(
+        options.folder / "kafka", pom_file(), libs=options.folder.parent.parent / "kafka" / "libs"
+    )
+    address = await asyncio.to_thread(broker.start, timeout=120)
+    settings = crash_settings(options.folder.resolve(), address)
+    cluster = Cluster(settings, broker)
+    try:
+        with _small_disk(settings) as small_disk:
+            await asyncio.to_thread(create_topics, settings.kafka, topics(settings.topics))
+            write_settings(settings, cluster.config)
+            world = make_world(options.seed)
+            tell("training a small two-tower")
+            await publish_models(settings, world, options.seed)
+            writer = Writer(settings, world, options.seed)
+            scene = Scene(cluster, writer, small_disk, set())
+            try:
+                async with _traffic(cluster, writer, options.workers):
+                    since = await _harm(scene, options, report)
+                    await _drain(cluster, writer, since)
+                for worker in cluster.running:
+                    await cluster.stop(worker)
+            except Stuck as error:
+                report.differences.append(f"stuck: {error}")
+            else:
+                tell("comparing every copy of the state with a replay of the log")
+                await _judge(settings, scene, since, report)
+            finally:
+                for worker in cluster.workers.values():
+                    worker.wanted = False
+                    cluster.kill(worker)
+    finally:
+        await asyncio.to_thread(broker.stop)
+        report.exits = cluster.exits
+        report.figures["seconds"] = round(time.monotonic() - started, 1)
+    return report
+
+
+def tell(line: str) -> None:
+    """Say on stderr how far it is."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+@asynccontextmanager
+async def _traffic(cluster: Cluster, writer: Writer, workers: int) -> AsyncIterator[None]:
+    """Run the workers, their supervisor and the writer; the writer ends its work at the end."""
+    for number in range(1, workers + 1):
+        cluster.add(f"worker-{number}")
+    watching = asyncio.ensure_future(cluster.watch())
+    writing = asyncio.ensure_future(writer.run())
+    try:
+        yield
+    finally:
+        writer.stopping.set()
+        watching.cancel()
+        await asyncio.gather(watching, writing, return_exceptions=True)
+    writing.result()
+
+
+async def _harm(scene: Scene, options: Options, report: Report) -> dict[int, int]:
+    """Inject the faults; returns the end offsets of the events topic after the last one."""
+    started = time.monotonic()
+    tell(f"workers are ready after {await scene.cluster.moving('the start'):.1f} s")
+    await asyncio.sleep(2 * scene.cluster.settings.worker.checkpoint_every_s)
+    ends = await asyncio.to_thread(scene.cluster.ends)
+    kinds = [kind for kind in FAULTS if scene.small_disk or kind.name != "full disk"]
+    if not scene.small_disk:
+        tell("full disk: left out, no file system can be mounted here")
+    for number, fault in enumerate(draw_faults(options.seed, options.faults, kinds), 1):
+        draw = random.Random(f"{options.seed}/{number}")
+        hasty = draw.random() < HASTE
+        at = time.monotonic() - started
+        what = await fault.inject(scene, draw)
+        ends = await asyncio.to_thread(scene.cluster.ends)
+        after = "not waited for"
+        if not hasty or number == options.faults:
+            seconds = await scene.cluster.moving(f"fault {number} ({fault.name})")
+            after = f"recovered in {seconds:.1f} s"
+        line = f"{number:3d}  seed {options.seed}/{number}  {at:6.1f} s  {fault.name}: {what}"
+        report.faults.append(f"{line}; {after}")
+        tell(report.faults[-1])
+    events = scene.cluster.settings.topics.events
+    return {partition: end for (topic, partition), end in ends.items() if topic == events}
+
+
+async def _drain(cluster: Cluster, writer: Writer, since: dict[int, int]) -> None:
+    """Write on for a while without faults, then wait until all is applied and answered."""
+    await asyncio.sleep(CALM_S)
+    writer.stopping.set()
+    await asyncio.sleep(0.5)
+    await cluster.moving("the end of the log")
+    deadline = time.monotonic() + ANSWERED_WITHIN_S
+    settings = cluster.settings
+    heard = checker.listening(await _read(settings, settings.topics.events), settings.events, ())
+    while time.monotonic() < deadline:
+        if not checker.unanswered(heard, await _answers(settings), since):
+            break
+        await asyncio.sleep(1)
+
+
+async def _judge(settings: Settings, scene: Scene, since: dict[int, int], report: Report) -> None:
+    names, scratch = settings.topics, settings.folder / "scratch"
+    records = [
+        record
+        for topic in (names.catalogue, names.users, names.events)
+        for record in await _read(settings, topic)
+    ]
+    again = await replay(settings, records, scratch)
+    disks = [worker.disk for worker in scene.cluster.workers.values()]
+    states, counts, broken = await copies(settings, disks, records, scratch)
+    differences = report.differences
+    differences += checker.state_differences(states, again.dumps)
+    differences += [
+        f"{name}: {counts[name]} and {again.counts[number]}"
+        for name, (number, _) in states.items()
+        if counts[name] != again.counts[number]
+    ]
+    harmed = {Path(path).name for path in scene.broken}
+    differences += [line for line in broken if not any(name in line for name in harmed)]
+    letters = await _read(settings, names.dead_letters)
+    differences += checker.dead_letter_differences(letters, again.letters)
+    refused = [decode(DeadLetter, letter.value or b"").source for letter in letters]
+    heard = checker.listening(
+        [r for r in records if r.topic == names.events],
+        settings.events,
+        [(source.topic, source.partition, source.offset) for source in refused],
+    )
+    answers = await _answers(settings)
+    differences += checker.unanswered(heard, answers, since)[:10]
+    differences += checker.consumed_items(heard, answers, names)
+    dropped = checker.repeats(answers)
+    differences += dropped.differing_at_once[:10]
+    report.figures |= {
+        "records": len(records),
+        "dead_letters": len(again.letters),
+        "histories": sum(len(d.histories) for d in again.dumps.values()),
+        "pairs": sum(len(d.pairs) for d in again.dumps.values()),
+        "copies_compared": len(states),
+        "checkpoints_broken": len(broken),
+        "recommendations": dropped.answers,
+        "repeated": dropped.repeated,
+        "repeated_otherwise_ranked": dropped.differing,
+        "users_answered_after_the_last_fault": sum(
+            offset >= since[partition] for _, partition, offset in heard.latest.values()
+        ),
+        "users_with_an_older_answer_before_it": len(checker.unanswered(heard, answers, {})),
+    }
+
+
+async def _read(settings: Settings, topic: str) -> list[LogRecord]:
+    return await read_from(settings, topic, {})
+
+
+async def _answers(settings: Settings) -> Sequence[Recommendation]:
+    records = await _read(settings, settings.topics.recommendations)
+    return [decode(Recommendation, record.value or b"") for record in records]
+
+
+@contextlib.contextmanager
+def _small_disk(settings: Settings) -> Any:
+    """Mount a small file system as one worker's disk; yields its name, None if it cannot be."""
+    disk = settings.folder / "disks" / SMALL_DISK
+    disk.mkdir(parents=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(disk)],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        yield None
+        return
+    try:
+        yield SMALL_DISK
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+def ending() -> None:
+    """Turn SIGTERM into an orderly end, so that nothing is left running."""
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))

@@ -1,0 +1,186 @@
+"""What a crash run is about: its settings, its models, and a writer that does not rest."""
+
+import asyncio
+import random
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from agents import WorkerSettings, announce
+from agents.outputs import ProducerOutputs
+from dynamic_layer import Trainer
+from segue.roles import make_encoder, now_ms
+from segue.settings import Settings
+from simulation import faults
+from state import StateSettings
+from static_layer import StaticSettings, TextSettings
+from static_layer.text_cache import VectorCache
+from streams import Event, Item, KafkaSettings, ModelAnnouncement, TopicSettings, User, encode
+from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
+
+__all__ = ["Writer", "crash_settings", "make_world", "publish_models"]
+
+DAY_MS = 86_400_000
+ITEMS, USERS = 400, 400
+EXAMPLES = 2_000
+#: Records per second, and how long the writer rests between two helpings.
+RATE, PAUSE_S = 80, 0.1
+REMEMBERED = 2_000
+#: Share of records that are written again, are bad, are about a user, about an item.
+AGAIN, BAD, ABOUT_USER, ABOUT_ITEM = 0.06, 0.02, 0.02, 0.01
+
+
+def crash_settings(folder: Path, address: str) -> Settings:
+    """Settings that put many commits, checkpoints and rebalances into a short run."""
+    return Settings(
+        data=str(folder),
+        artifacts=str(folder / "artifacts"),
+        kafka=KafkaSettings(bootstrap_servers=address),
+        topics=TopicSettings(partitions=4),
+        # Small buffers: write-ahead logs and table files change hands often.
+        state=StateSettings(
+            write_buffer_bytes=1 << 20, block_cache_bytes=4 << 20, fold_slots=1 << 14
+        ),
+        static=StaticSettings(text=TextSettings(cache=str(folder / "text-vectors.db"))),
+        worker=WorkerSettings(
+            batch=64,
+            commit_every_ms=50,
+            checkpoint_every_s=2.0,
+            session_timeout_s=2.0,
+            rebalance_timeout_s=20.0,
+        ),
+    )
+
+
+def make_world(seed: int) -> Items:
+    """Return the items of the run."""
+    return make_items(ITEMS, seed=seed)
+
+
+async def publish_models(settings: Settings, items: Items, seed: int) -> None:
+    """Train a two-tower on made-up examples for some seconds, publish and announce it.
+
+    Workers answer with it; how good its answers are is no concern of this run. The static bundle
+    is only announced: workers note its generation, and from then on make examples.
+    """
+    trainer = Trainer(items, SMALL, seed=seed, clock_ms=now_ms)
+    trainer.add(make_examples(items, EXAMPLES, seed=seed))
+    await asyncio.to_thread(trainer.train)
+    bundle = trainer.publish()
+    encoder = make_encoder(settings)
+    # The text with which workers warm up: with it known, none of them loads the text model.
+    cache = VectorCache(Path(settings.static.text.cache))
+    cache.add({encoder._key("warm up"): np.zeros(1, np.float32)})
+    cache.close()
+    encoder.close()
+    topics = settings.topics
+    async with ProducerOutputs(settings.kafka) as outputs:
+        static = ModelAnnouncement(
+            kind="static", name="static-1", url="", generation=1, created_at=now_ms(), metrics={}
+        )
+        await outputs.send(topics.models, static.key, encode(static))
+        await announce(
+            bundle, "dynamic-1", {}, store=settings.store(), scratch=settings.folder / "scratch",
+            outputs=outputs, topics=topics, now_ms=now_ms(), keep=1,
+        )  # fmt: skip
+
+
+class Writer:
+    """Writes events, users and catalogue entries until told to stop: some twice, some bad.
+
+    What is written follows from the seed, when it is written does not. It may write a record twice
+    where a broker goes away; the log says what was written, nobody else.
+    """
+
+    def __init__(self, settings: Settings, items: Items, seed: int) -> None:
+        """Write to the topics of `settings`."""
+        self._settings = settings
+        self._items = items
+        self._draw = random.Random(f"{seed}/writer")
+        self._recent: deque[tuple[str, bytes | None, bytes]] = deque(maxlen=REMEMBERED)
+        self._repeat = 0
+        self.stopping = asyncio.Event()
+
+    def repeat(self, records: int) -> int:
+        """Have the newest records written again, in their order; returns how many."""
+        self._repeat = min(records, len(self._recent))
+        return self._repeat
+
+    async def run(self) -> None:
+        """Write until `stopping` is set, and wait for what is on its way."""
+        kafka = self._settings.kafka.for_aiokafka()
+        async with AIOKafkaProducer(**kafka, acks="all", linger_ms=5) as producer:
+            topics = self._settings.topics
+            for row in range(len(self._items.item_ids)):
+                await self._send(producer, topics.catalogue, *self._item(row))
+            while not self.stopping.is_set():
+                if self._repeat:
+                    again, self._repeat = list(self._recent)[-self._repeat :], 0
+                    for record in again:
+                        await self._send(producer, *record)
+                for _ in range(int(RATE * PAUSE_S)):
+                    record = self._next()
+                    self._recent.append(record)
+                    await self._send(producer, *record)
+                await asyncio.sleep(PAUSE_S)
+            await producer.flush()
+
+    async def _send(
+        self, producer: AIOKafkaProducer, topic: str, key: bytes | None, value: bytes
+    ) -> None:
+        try:
+            placed = await producer.send(topic, value=value, key=key)
+        except KafkaError:
+            return  # the broker is away, and the record is not in the log: nobody will miss it
+        placed.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+
+    def _next(self) -> tuple[str, bytes | None, bytes]:
+        topics, dice = self._settings.topics, self._draw.random()
+        if dice < AGAIN and self._recent:
+            return self._draw.choice(self._recent)
+        dice -= AGAIN
+        if dice < BAD:
+            number = self._draw.randrange(8)
+            *_, bad = faults(
+                number + 1, now_ms(), item_type="podcast",
+                seed=self._draw.randrange(1 << 30), huge_bytes=100_000,
+            )  # fmt: skip
+            return topics.events, bad.key, bad.value
+        dice -= BAD
+        if dice < ABOUT_USER:
+            user = User(user_id=self._user(), country=self._draw.choice(("SE", "DE", "US")))
+            return topics.users, user.key, encode(user)
+        dice -= ABOUT_USER
+        if dice < ABOUT_ITEM:
+            return topics.catalogue, *self._item(self._draw.randrange(len(self._items.item_ids)))
+        row = int(len(self._items.item_ids) * self._draw.random() ** 2)
+        event = Event(
+            user_id=self._user(),
+            item_id=self._items.item_ids[row],
+            item_type=self._items.item_types[row],
+            kind=self._draw.choices(("stream", "follow", "preview"), (8, 1, 1))[0],
+            timestamp=now_ms() - self._lateness(),
+        )
+        return topics.events, event.key, encode(event)
+
+    def _user(self) -> str:
+        return f"user-{int(USERS * self._draw.random() ** 2):04d}"
+
+    def _lateness(self) -> int:
+        """Most events come at once, some days late, a few behind the window."""
+        dice = self._draw.random()
+        if dice < 0.8:
+            return 0
+        days = self._draw.uniform(0, 20) if dice < 0.98 else self._draw.uniform(60, 120)
+        return int(days * DAY_MS)
+
+    def _item(self, row: int) -> tuple[bytes, bytes]:
+        item = Item(
+            item_id=self._items.item_ids[row],
+            item_type=self._items.item_types[row],
+            title=f"Title {row}, edition {self._draw.randrange(1_000)}",
+        )
+        return item.key, encode(item)

@@ -125,7 +125,7 @@ async def _full_disk(scene: Scene, draw: random.Random) -> str:
         while True:
             file.write(BLOCK)
     with contextlib.suppress(Stuck):
-        await until(lambda: not worker.alive, "an end", draw.uniform(4, 8))
+        await until(lambda: not worker.alive, "an end", draw.uniform(5, 15))
     ended = not worker.alive
     ballast.unlink()
     scene.cluster.workers[worker.name].wanted = True

@@ -80,8 +80,7 @@ async def run(options: Options) -> Report:
                 async with _traffic(cluster, writer, options.workers):
                     since = await _harm(scene, options, report)
                     await _drain(cluster, writer, since)
-                for worker in cluster.running:
-                    await cluster.stop(worker)
+                await asyncio.gather(*map(cluster.stop, cluster.running))
             except Stuck as error:
                 report.differences.append(f"stuck: {error}")
             else:

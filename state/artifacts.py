@@ -7,6 +7,7 @@ file with its size and sha256. Readers never see a half-written artifact.
 import hashlib
 import json
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import fsspec
 __all__ = ["ArtifactStore", "CorruptArtifact", "file_digest"]
 
 MANIFEST = "manifest.json"
+#: How the names of files end that are still being written.
+PART = ".part"
 
 
 class CorruptArtifact(Exception):
@@ -102,15 +105,21 @@ class ArtifactStore:
         """Upload one file; a reader never sees a part of it under its final name."""
         target = f"{self.root}/{path}"
         self.files.makedirs(target.rpartition("/")[0], exist_ok=True)
-        self.files.put_file(str(source), f"{target}.part")
-        self.files.mv(f"{target}.part", target)
+        part = _part(target)
+        self.files.put_file(str(source), part)
+        self.files.mv(part, target)
 
     def put_bytes(self, content: bytes, path: str) -> None:
         """Write a small file, whole or not at all."""
         target = f"{self.root}/{path}"
         self.files.makedirs(target.rpartition("/")[0], exist_ok=True)
-        self.files.pipe_file(f"{target}.part", content)
-        self.files.mv(f"{target}.part", target)
+        part = _part(target)
+        self.files.pipe_file(part, content)
+        self.files.mv(part, target)
+
+    def move(self, path: str, target: str) -> None:
+        """Give a file another name; raises FileNotFoundError."""
+        self.files.mv(f"{self.root}/{path}", f"{self.root}/{target}")
 
     def read_bytes(self, path: str) -> bytes:
         """Content of a small file; raises FileNotFoundError."""
@@ -130,6 +139,11 @@ class ArtifactStore:
                 f"{path} should have {expected['bytes']} bytes with sha256 {expected['sha256']}, "
                 f"but has {found['bytes']} with {found['sha256']}"
             )
+
+
+def _part(target: str) -> str:
+    """Where a file is written before it gets its name; two writers never share it."""
+    return f"{target}.{uuid.uuid4().hex}{PART}"
 
 
 def _inside(folder: Path, name: str) -> Path:

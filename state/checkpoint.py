@@ -3,13 +3,16 @@
 Layout below `checkpoints/`, for partition 3:
 
     00003/files/<sha256>             content of a database file, shared by checkpoints
-    00003/<positions>-<serial>.json  manifest: written last, names the files by their content
+    00003/<positions>-<time>-<serial>-<seal>.json
+                                     manifest: written last, names the files by their content
 
 A manifest's name begins with the sum of its positions, zero-padded, so the greatest name is the
-furthest state. Two workers that hold a partition for a while write checkpoints of the same state
-function; the greater one wins.
+furthest state, and ends with its seal, the beginning of its own sha256. Two workers that hold a
+partition for a while write checkpoints of the same state function; the greater one wins.
 """
 
+import contextlib
+import hashlib
 import logging
 import shutil
 from collections.abc import Iterator
@@ -20,13 +23,16 @@ from typing import Any
 import msgspec
 from rocksdict import Checkpoint as DatabaseCheckpoint
 
-from state.artifacts import ArtifactStore, CorruptArtifact, file_digest
+from state.artifacts import PART, ArtifactStore, CorruptArtifact, file_digest
 from state.partition import FORMAT, PartitionState, WrongState
 from state.settings import StateSettings
 
 __all__ = ["CheckpointManifest", "Checkpoints"]
 
 logger = logging.getLogger(__name__)
+
+#: An upload that has not ended after a day died with its worker (chosen: no upload takes a day).
+ABANDONED_MS = 86_400_000
 
 
 class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +109,10 @@ class Checkpoints:
         )
 
     def upload(self, manifest: CheckpointManifest, scratch: Path) -> Uploaded:
-        """Upload a snapshot, new files only, then its manifest; prune; remove `scratch`."""
+        """Upload a snapshot, new files only, then its manifest; prune; remove `scratch`.
+
+        Another worker that still holds the partition may upload and prune at the same time.
+        """
         folder = self._folder(manifest.partition)
         files = {
             str(path.relative_to(scratch)): file_digest(path)
@@ -113,15 +122,25 @@ class Checkpoints:
         new_bytes = 0
         for name, digest in files.items():
             target = f"{folder}/files/{digest['sha256']}"
-            if not self.store.files.exists(f"{self.store.root}/{target}"):
+            if self._size(target) != digest["bytes"]:
                 self.store.put_file(scratch / name, target)
                 new_bytes += digest["bytes"]
         complete = msgspec.structs.replace(manifest, files=files)
         serial = len(self.names(manifest.partition))
-        name = f"{sum(manifest.positions.values()):020d}-{manifest.created_at:014d}-{serial:04d}"
-        self.store.put_bytes(msgspec.json.encode(complete), f"{folder}/{name}.json")
+        content = msgspec.json.encode(complete)
+        name = (
+            f"{sum(manifest.positions.values()):020d}-{manifest.created_at:014d}-{serial:04d}"
+            f"-{_seal(content)}"
+        )
+        self.store.put_bytes(content, f"{folder}/{name}.json")
+        # Until now nothing named the files, and another worker may have pruned them. From now on
+        # it sees the manifest.
+        for file, digest in files.items():
+            target = f"{folder}/files/{digest['sha256']}"
+            if self._size(target) is None:
+                self.store.put_file(scratch / file, target)
         shutil.rmtree(scratch, ignore_errors=True)
-        self._prune(manifest.partition)
+        self._prune(manifest.partition, manifest.created_at)
         return Uploaded(name=name, manifest=complete, new_bytes=new_bytes)
 
     def partitions(self) -> list[int]:
@@ -144,17 +163,23 @@ class Checkpoints:
         """Manifest of a checkpoint; raises CorruptArtifact."""
         path = f"{self._folder(partition)}/{name}.json"
         try:
-            return msgspec.json.decode(self.store.read_bytes(path), type=CheckpointManifest)
+            content = self.store.read_bytes(path)
+            if not name.endswith(f"-{_seal(content)}"):
+                raise CorruptArtifact(f"{path} was written with another content: it is damaged")
+            return msgspec.json.decode(content, type=CheckpointManifest)
         except (FileNotFoundError, msgspec.DecodeError) as error:
             raise CorruptArtifact(f"{path} is not a checkpoint's manifest: {error}") from error
 
-    def restore(self, partition: int, into: Path) -> CheckpointManifest | None:
+    def restore(self, partition: int, into: Path, *, beyond: int = -1) -> CheckpointManifest | None:
         """Fetch the furthest checkpoint that is whole; None if there is none.
 
         A broken one is reported and the one before is tried. `into` must not exist.
+        beyond: sum of the positions of a state at hand; checkpoints that are no further are left.
         """
         for name in reversed(self.names(partition)):
             try:
+                if sum(self.manifest(partition, name).positions.values()) <= beyond:
+                    return None
                 return self.fetch(partition, name, into)
             except CorruptArtifact as error:
                 logger.error(
@@ -171,9 +196,15 @@ class Checkpoints:
             target = (into / file).resolve()
             if not target.is_relative_to(into.resolve()):
                 raise CorruptArtifact(f"checkpoint {name} names {file!r} outside of its folder")
-            self.store.get_file(
-                f"{self._folder(partition)}/files/{digest['sha256']}", target, digest
-            )
+            path = f"{self._folder(partition)}/files/{digest['sha256']}"
+            try:
+                self.store.get_file(path, target, digest)
+            except CorruptArtifact:
+                # Out of the way: who has the file whole would take it for uploaded, and every
+                # further checkpoint that names it would be broken too.
+                with contextlib.suppress(FileNotFoundError):
+                    self.store.move(path, f"{path}.broken")
+                raise
         return manifest
 
     def open_or_restore(
@@ -185,44 +216,67 @@ class Checkpoints:
         meantime), that one is taken. Raises WrongState if the state was made with other settings.
         """
         local = PartitionState(folder, partition, settings) if folder.exists() else None
-        latest = self._furthest(partition)
-        if latest is None or (local and sum(local.committed.values()) >= sum(latest.values())):
+        incoming, discarded = (folder.with_name(f"{folder.name}.{n}") for n in ("in", "out"))
+        for left in (incoming, discarded):
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            at = sum(local.committed.values()) if local else -1
+            manifest = self.restore(partition, incoming, beyond=at)
+            if manifest and manifest.fingerprint != settings.fingerprint():
+                shutil.rmtree(incoming)
+                raise WrongState(
+                    f"the checkpoints of partition {partition} were made with other settings: "
+                    f"{manifest.fingerprint}, not {settings.fingerprint()}"
+                )
+        except BaseException:
+            if local:
+                local.close()
+            raise
+        if manifest is None:
             return local or PartitionState(folder, partition, settings)
         if local:
             local.close()
-        incoming = folder.with_name(f"{folder.name}.incoming")
-        shutil.rmtree(incoming, ignore_errors=True)
-        manifest = self.restore(partition, incoming)
-        if manifest is None:
-            return PartitionState(folder, partition, settings)
-        if manifest.fingerprint != settings.fingerprint():
-            shutil.rmtree(incoming)
-            raise WrongState(
-                f"the checkpoints of partition {partition} were made with other settings: "
-                f"{manifest.fingerprint}, not {settings.fingerprint()}"
-            )
-        shutil.rmtree(folder, ignore_errors=True)
+            # Renamed, not removed: a process that dies here leaves a whole state or none.
+            folder.rename(discarded)
         incoming.rename(folder)
+        shutil.rmtree(discarded, ignore_errors=True)
         return PartitionState(folder, partition, settings)
 
-    def _furthest(self, partition: int) -> dict[str, int] | None:
-        for name in reversed(self.names(partition)):
-            try:
-                return self.manifest(partition, name).positions
-            except CorruptArtifact as error:
-                logger.error("checkpoint %s of partition %d: %s", name, partition, error)
-        return None
+    def _size(self, path: str) -> int | None:
+        """Bytes of a stored file; None if it is not there."""
+        try:
+            size: int = self.store.files.size(f"{self.store.root}/{path}")
+        except FileNotFoundError:
+            return None
+        return size
 
-    def _prune(self, partition: int) -> None:
-        """Remove manifests beyond `keep`, then files that no manifest names."""
+    def _prune(self, partition: int, now_ms: int) -> None:
+        """Remove manifests beyond `keep`, files that no manifest names, and unfinished uploads.
+
+        Another worker may do the same: what is gone already is no mistake.
+        """
         names = self.names(partition)
         folder = f"{self.store.root}/{self._folder(partition)}"
         for name in names[: -self.keep]:
-            self.store.files.rm_file(f"{folder}/{name}.json")
+            self._remove(f"{folder}/{name}.json")
         named = set(self._named_files(partition, names[-self.keep :]))
         for path in self.store.files.ls(f"{folder}/files", detail=False, refresh=True):
-            if Path(path).name not in named and not path.endswith(".part"):
-                self.store.files.rm_file(path)
+            if Path(path).name not in named and not path.endswith(PART):
+                self._remove(path)
+        for place in (folder, f"{folder}/files"):
+            for path in self.store.files.ls(place, detail=False, refresh=True):
+                if path.endswith(PART) and self._age_ms(path, now_ms) > ABANDONED_MS:
+                    self._remove(path)
+
+    def _age_ms(self, path: str, now_ms: int) -> float:
+        try:
+            return now_ms - 1000 * float(self.store.files.modified(path).timestamp())
+        except FileNotFoundError:
+            return 0.0
+
+    def _remove(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.store.files.rm_file(path)
 
     def _named_files(self, partition: int, names: list[str]) -> Iterator[str]:
         for name in names:
@@ -235,3 +289,8 @@ class Checkpoints:
     @staticmethod
     def _folder(partition: int) -> str:
         return f"checkpoints/{partition:05d}"
+
+
+def _seal(manifest: bytes) -> str:
+    """First 16 hex digits of a manifest's sha256."""
+    return hashlib.sha256(manifest).hexdigest()[:16]

@@ -31,7 +31,7 @@ def main() -> int:
     if asked.json:
         sys.stdout.write(json.dumps(dataclasses.asdict(report) | {"equal": equal}, indent=1) + "\n")
     else:
-        sys.stdout.write(_text(report))
+        sys.stdout.write(text_of(report))
     if equal and not asked.keep:
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -39,7 +39,8 @@ def main() -> int:
     return 0 if equal else 1
 
 
-def _text(report: Report) -> str:
+def text_of(report: Report) -> str:
+    """Return the history of faults, notes, figures and the verdict, a line each."""
     lines = [f"seed {report.seed}", *report.faults]
     lines += [f"note: {line}" for line in report.exits]
     lines += [f"{name.replace('_', ' ')}: {value}" for name, value in report.figures.items()]

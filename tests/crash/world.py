@@ -122,7 +122,7 @@ class Writer:
                     for record in again:
                         await self._send(producer, *record)
                 for _ in range(int(RATE * PAUSE_S)):
-                    record = self._next()
+                    record = self.next_record()
                     self._recent.append(record)
                     await self._send(producer, *record)
                 await asyncio.sleep(PAUSE_S)
@@ -137,7 +137,8 @@ class Writer:
             return  # the broker is away, and the record is not in the log: nobody will miss it
         placed.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
 
-    def _next(self) -> tuple[str, bytes | None, bytes]:
+    def next_record(self) -> tuple[str, bytes | None, bytes]:
+        """Draw a record: topic, key, value."""
         topics, dice = self._settings.topics, self._draw.random()
         if dice < AGAIN and self._recent:
             return self._draw.choice(self._recent)

@@ -4,7 +4,10 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 JAVA_AND_MAVEN := $(and $(shell command -v java),$(shell command -v mvn))
 
-.PHONY: setup demo test check bench lock schemas clean
+SEED ?= 1
+FAULTS ?= 50
+
+.PHONY: setup demo test check crash bench lock schemas clean
 
 setup: .venv/.installed var/kafka/.resolved
 
@@ -37,6 +40,10 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/pytest -q tests/test_documentation.py tests/streams/test_records.py
+
+# Faults drawn by a seed on a real broker; ends with the word `equal`.
+crash: setup
+	$(BIN)/python -m tests.crash --seed $(SEED) --faults $(FAULTS)
 
 bench: setup
 	$(BIN)/python benchmarks/transport.py

@@ -187,6 +187,8 @@ class Checkpoints:
                     name, partition, error,
                 )  # fmt: skip
                 shutil.rmtree(into, ignore_errors=True)
+                # It must not take the place of a whole one among those that are kept.
+                self._put_aside(f"{self._folder(partition)}/{name}.json")
         return None
 
     def fetch(self, partition: int, name: str, into: Path) -> CheckpointManifest:
@@ -200,10 +202,9 @@ class Checkpoints:
             try:
                 self.store.get_file(path, target, digest)
             except CorruptArtifact:
-                # Out of the way: who has the file whole would take it for uploaded, and every
-                # further checkpoint that names it would be broken too.
-                with contextlib.suppress(FileNotFoundError):
-                    self.store.move(path, f"{path}.broken")
+                # Who has the file whole would take it for uploaded, and every further checkpoint
+                # that names it would be broken too.
+                self._put_aside(path)
                 raise
         return manifest
 
@@ -273,6 +274,11 @@ class Checkpoints:
             return now_ms - 1000 * float(self.store.files.modified(path).timestamp())
         except FileNotFoundError:
             return 0.0
+
+    def _put_aside(self, path: str) -> None:
+        """Give a broken file a name under which nobody looks for it but people."""
+        with contextlib.suppress(FileNotFoundError):
+            self.store.move(path, f"{path}.broken")
 
     def _remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):

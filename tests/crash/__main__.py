@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ def main() -> int:
     asked = parser.parse_args()
     folder = FOLDER / f"seed-{asked.seed}"
     ending()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it is we who stop the broker
     report = asyncio.run(
         run(Options(seed=asked.seed, faults=asked.faults, workers=asked.workers, folder=folder))
     )

@@ -116,6 +116,23 @@ def test_a_file_found_broken_is_uploaded_again(fresh_state, checkpoints, tmp_pat
         assert checkpoints.restore(0, tmp_path / "whole") is not None
 
 
+def test_broken_checkpoints_do_not_push_out_whole_ones(fresh_state, checkpoints, tmp_path):
+    with fresh_state() as state:
+        for upto in (5, 6):
+            advance(state, upto)
+            checkpoints.create(state, tmp_path / "scratch", upto)
+    for file in _files(tmp_path).iterdir():
+        file.write_bytes(b"")
+    fresh = checkpoints.open_or_restore(tmp_path / "mine", 0, StateSettings())
+    assert fresh.positions == {}
+    advance(fresh, 2)  # behind the broken ones, and kept all the same
+    checkpoints.create(fresh, tmp_path / "scratch", 7)
+    fresh.close()
+    manifest = checkpoints.restore(0, tmp_path / "copy")
+    assert manifest is not None
+    assert manifest.positions == {"events": 2}
+
+
 def test_a_broken_checkpoint_does_not_replace_a_further_local_state(
     fresh_state, checkpoints, tmp_path
 ):

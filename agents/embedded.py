@@ -82,13 +82,18 @@ class EmbeddedRoles:
 
     async def _keyed(self) -> None:
         """Read what belongs to the partitions' states from the positions they give."""
+        states = self._worker.partitions
+        at = {
+            place: (states.position(*place) or 0) - states.rewind(*place)
+            for place in self._assigned
+        }
         while not self._stopping.is_set():
             moved = False
             for topic, number in self._assigned:
-                position = self._worker.partitions.position(topic, number) or 0
-                records = self._log.read(topic, number, position, self._batch)
+                records = self._log.read(topic, number, at[topic, number], self._batch)
                 if records:
                     await self._worker.handle(records)
+                    at[topic, number] = records[-1].offset + 1
                     moved = True
             await asyncio.sleep(0 if moved else IDLE_S)
 

@@ -56,10 +56,16 @@ class Ingest:
         self.learning = False
 
     async def __call__(self, records: Sequence[LogRecord]) -> TouchedUsers:
-        """Apply records of one partition, in offset order; returns the users to answer."""
+        """Apply records of one partition, in offset order; returns the users to answer.
+
+        Records that are in the state already change nothing, but their users are returned: they
+        are read again because some of these were not answered.
+        """
         topic, partition = records[0].topic, records[0].partition
         state = self._partitions[partition]
+        position = state.position(topic) or 0
         events, letters = decode_events(records, self._rules)
+        letters = [letter for letter in letters if letter.source.offset >= position]
         applied = state.apply_events(
             topic,
             events,
@@ -86,6 +92,7 @@ class Ingest:
             user_id=list(latest),
             offset=events.offset[rows].tolist(),
             event_timestamp=events.timestamp[rows].tolist(),
+            first=records[0].offset,
         )
 
     def _sampled(self, offsets: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

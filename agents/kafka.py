@@ -62,6 +62,7 @@ async def serve_worker(
         kafka,
         batched=dict.fromkeys(keyed, settings.batch),
         positions=worker.partitions.position,
+        rewind=worker.partitions.rewind,
         on_assigned=worker.assigned,
         on_revoked=worker.revoked,
         session_timeout_s=settings.session_timeout_s,

@@ -58,6 +58,11 @@ class Partitions:
         state = self.states.get(partition)
         return state.position(topic) if state else None
 
+    def rewind(self, topic: str, partition: int) -> int:
+        """Records before the position to read again, since users of theirs are not answered."""
+        state = self.states.get(partition)
+        return state.behind(topic) if state else 0
+
     def open(self, assigned: Iterable[tuple[str, int]]) -> list[int]:
         """Open the states of assigned partitions; returns the numbers that are new here."""
         opened = []

@@ -43,7 +43,10 @@ class Recommend:
         self._outputs = outputs
         self._tally = tally
         self._clock_ms = clock_ms
-        self._waiting = Waiting(settings.waiting_users, settings.answer_every_ms)
+        self._waiting = Waiting(
+            settings.waiting_users, settings.answer_every_ms, settings.answer_backlog
+        )
+        self._answering: list[Touched] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -51,6 +54,12 @@ class Recommend:
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop the users of partitions that are answered elsewhere from now on."""
         self._waiting.forget(partitions)
+
+    def unanswered(self, partition: int) -> int | None:
+        """Offset from which a partition's log holds everyone who is not answered; None if none."""
+        answering = [t.offset for t in self._answering if t.partition == partition]
+        waiting = self._waiting.first(partition)
+        return min(answering + ([] if waiting is None else [waiting]), default=None)
 
     def touch(self, users: TouchedUsers) -> None:
         """Note users whose history changed."""
@@ -60,13 +69,14 @@ class Recommend:
         """Take the users that are due, at most `answer_users`, with what is known of them now."""
         if self._models.recommender is None:
             return []
-        due = self._waiting.due(self._clock_ms(), self._settings.answer_users)
-        return [(touched, self._state(touched)) for touched in due]
+        self._answering = self._waiting.due(self._clock_ms(), self._settings.answer_users)
+        return [(touched, self._state(touched)) for touched in self._answering]
 
     async def answer(self, taken: Sequence[tuple[Touched, UserState]]) -> None:
         """Write the lists of users that were taken."""
         if taken:
             await self._answer([state for _, state in taken], [t for t, _ in taken])
+        self._answering = []
 
     async def requests(
         self, records: Sequence[LogRecord]

@@ -25,6 +25,8 @@ class WorkerSettings:
     answer_pause_ms:    pause between two rounds of answers; users of one round share their cost.
     answer_users:       users that are answered at once, at most.
     waiting_users:      users that wait for an answer, at most; beyond it the longest-waiting go.
+    answer_backlog:     records of a partition that are read again after a crash or a rebalance, at
+                        most, to find users who were not answered; with more, some stay without.
     example_share:      share of the events that become training examples, chosen by their offset.
     example_history:    history entries of an example, newest first.
     lists:              the named lists; empty means one mixed list and one per item type.
@@ -44,6 +46,7 @@ class WorkerSettings:
     answer_pause_ms: int = 20
     answer_users: int = 64
     waiting_users: int = 200_000
+    answer_backlog: int = 20_000
     example_share: float = 1.0
     example_history: int = 50
     lists: tuple[ListSettings, ...] = ()

@@ -1,6 +1,6 @@
 """Who waits for an answer: the newest news first, each user at most once in an interval."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
@@ -26,6 +26,7 @@ class TouchedUsers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Users of one batch whose histories changed, each once, as columns of equal length.
 
     offset, event_timestamp: of the last event of each user in the batch.
+    first: offset of the first record of the batch: whoever reads from there meets them all again.
     """
 
     topic: str
@@ -33,6 +34,7 @@ class TouchedUsers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user_id: Sequence[str]
     offset: Sequence[int]
     event_timestamp: Sequence[int]
+    first: int = 0
 
 
 class Waiting:
@@ -42,10 +44,16 @@ class Waiting:
     never delays those who are listening now.
     """
 
-    def __init__(self, most: int, every_ms: int) -> None:
-        """most: users that wait at most, beyond it the longest-waiting go; every_ms: interval."""
+    def __init__(self, most: int, every_ms: int, backlog: int = 20_000) -> None:
+        """most: users that wait at most, beyond it the longest-waiting go; every_ms: interval.
+
+        backlog: records of a partition within which `first` looks for users.
+        """
         self._most = most
         self._every_ms = every_ms
+        self._backlog = backlog
+        # Partition -> (first offset, last offset of a user, users), the earliest batch first.
+        self._batches: dict[int, deque[tuple[int, int, list[str]]]] = {}
         self._reason: dict[str, tuple[int, int, str, int]] = {}
         # In the order of their news. A user stands here once for each batch with news; the last
         # place counts, and who is not in `_reason` any more waits no longer.
@@ -66,12 +74,35 @@ class Waiting:
         )
         self._reason.update(zip(touched.user_id, reasons, strict=False))
         self._order.extend(touched.user_id)
+        if touched.user_id:
+            batches = self._batches.setdefault(touched.partition, deque())
+            batches.append((touched.first, max(touched.offset), list(touched.user_id)))
+            while batches[0][1] < touched.first - self._backlog:
+                batches.popleft()
         if len(self._order) > 2 * self._most:
             self._shorten()
+
+    def first(self, partition: int) -> int | None:
+        """Offset from which a partition's log holds everyone who waits; None if nobody does.
+
+        Not further back than the backlog. Looks at each user of a batch once, however often called.
+        """
+        batches = self._batches.get(partition)
+        while batches:
+            first, last, users = batches[0]
+            while users:
+                reason = self._reason.get(users[-1])
+                if reason and reason[3] == partition and first <= reason[0] <= last:
+                    return first
+                users.pop()
+            batches.popleft()
+        return None
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop the users of partitions that are answered elsewhere from now on."""
         gone = set(partitions)
+        for partition in gone:
+            self._batches.pop(partition, None)
         self._reason = {
             user: reason for user, reason in self._reason.items() if reason[3] not in gone
         }

@@ -26,9 +26,11 @@ class Worker:
     """What `segue worker` does, without Kafka: driven by Faust, by the embedded log, by tests.
 
     Guaranteed: the examples and dead letters of a batch are acknowledged before the state that
-    produced them is committed, so that a crash repeats them and never loses them. Users who wait
-    for an answer are not part of the commit: a crash can lose an answer, never state. One batch
-    or commit runs at a time; lists are made and checkpoints uploaded beside them.
+    produced them is committed, so that a crash repeats them and never loses them. A commit also
+    notes how far back the users lie who still wait for an answer: after a crash or a rebalance
+    the records from there on are read again, which changes no state, and their users are
+    answered, some of them twice. One batch or commit runs at a time; lists are made and
+    checkpoints uploaded beside them.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Worker:
         self._committed_at: dict[int, int] = {}
         self._checkpointed_at: dict[int, int] = {}
         self._dirty: set[int] = set()
+        # Next offset of the events topic that this worker has to read, by partition.
+        self._read_to: dict[int, int] = {}
 
     # Partitions come and go
 
@@ -78,6 +82,9 @@ class Worker:
             for partition in await asyncio.to_thread(self.partitions.open, list(partitions)):
                 self._committed_at[partition] = now
                 self._checkpointed_at[partition] = now
+                position = self.partitions.position(self._topics.events, partition) or 0
+                rewind = self.partitions.rewind(self._topics.events, partition)
+                self._read_to[partition] = position - rewind
 
     async def revoked(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Commit, checkpoint and close the state of partitions."""
@@ -100,6 +107,7 @@ class Worker:
             if topic == self._topics.events:
                 self._ingest.learning = self.models.static_generation is not None
                 self._recommend.touch(await self._ingest(records))
+                self._read_to[partition] = records[-1].offset + 1
             elif topic == self._topics.catalogue:
                 await self._catalog.items(records)
             elif topic == self._topics.users:
@@ -177,13 +185,23 @@ class Worker:
         self.partitions.close_all()
 
     async def _commit(self, numbers: set[int]) -> None:
+        # Before the flush: an answer that is sent while it lasts may not be safe after it.
+        changed = {number for number in numbers if self._note_unanswered(number)}
         if numbers:
             await self._outputs.flush()
         for number in numbers:
             state = self.partitions.states[number]
-            if state.positions != state.committed:
+            if number in changed or state.positions != state.committed:
                 state.commit()
             self._committed_at[number] = self._clock_ms()
+
+    def _note_unanswered(self, number: int) -> bool:
+        """Tell a state how far back the users lie who wait; returns whether that is news."""
+        state, topic = self.partitions.states[number], self._topics.events
+        position = state.position(topic) or 0
+        waiting = self._recommend.unanswered(number)
+        first = self._read_to[number] if waiting is None else min(waiting, self._read_to[number])
+        return state.set_behind(topic, min(position - first, self._settings.answer_backlog))
 
     async def _checkpoint_due(self, now: int) -> None:
         for partition in sorted(self._dirty):

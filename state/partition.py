@@ -102,6 +102,7 @@ class _Meta(msgspec.Struct, frozen=True):
     runs: Runs = {}
     applied: int = 0
     refused: int = 0
+    behind: dict[str, int] = {}
 
 
 class PartitionState:
@@ -129,6 +130,7 @@ class PartitionState:
             self._database.close()
             raise
         self._positions = dict(self._meta.positions)
+        self._behind = dict(self._meta.behind)
         self._watermark = np.array([self._meta.watermark], np.int64)
         self._applied, self._refused = self._meta.applied, self._meta.refused
         self._items = ItemNumbers.read(self._database)
@@ -154,6 +156,18 @@ class PartitionState:
     def committed(self) -> dict[str, int]:
         """Next offset to read of every topic, as of the last commit."""
         return dict(self._meta.positions)
+
+    def behind(self, topic: str) -> int:
+        """Records before the position whose outputs are not written yet; 0 if all are."""
+        return self._behind.get(topic, 0)
+
+    def set_behind(self, topic: str, records: int) -> bool:
+        """Note `behind` for the next commit; returns whether it changes what is committed.
+
+        It is no part of the state proper: it says from where on a successor must read again.
+        """
+        self._behind[topic] = records
+        return records != self._meta.behind.get(topic, 0)
 
     @property
     def watermark(self) -> int:
@@ -277,6 +291,7 @@ class PartitionState:
             runs=runs,
             applied=self._applied,
             refused=self._refused,
+            behind={topic: records for topic, records in self._behind.items() if records},
         )
         self._write(batch, meta)
         written = sum(r.entries for mine in runs.values() for r in mine if r.number == run)

@@ -12,7 +12,7 @@ from faust.types import TP
 
 from streams.log_levels import demote_ordinary_warnings
 from streams.outbox import Outbox
-from streams.transport import Batch, BatchSchema, Positions, Transport
+from streams.transport import Batch, BatchSchema, Positions, Rewind, Transport
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class WorkerApp(faust.App):
         *,
         batched: Mapping[str, int],
         positions: Positions,
+        rewind: Rewind,
         on_assigned: OnPartitions,
         on_revoked: OnPartitions,
         **settings: Any,
@@ -62,6 +63,7 @@ class WorkerApp(faust.App):
         """Set up Faust's app; see `create_app` for the arguments."""
         self.batched = dict(batched)
         self.positions = positions
+        self.rewind = rewind
         self.open_partitions: set[TP] = set()
         self.failed = False
         self._on_assigned = on_assigned
@@ -171,6 +173,7 @@ def create_app(
     *,
     batched: Mapping[str, int],
     positions: Positions = lambda _topic, _partition: None,
+    rewind: Rewind = lambda _topic, _partition: 0,
     on_assigned: OnPartitions = _nothing,
     on_revoked: OnPartitions = _nothing,
     session_timeout_s: float = 6.0,
@@ -184,6 +187,8 @@ def create_app(
     batched:             topics read by batches, each with the greatest length of a batch.
     positions:           (topic, partition) -> next offset to read, None for the earliest. Asked
                          after on_assigned; the group's committed offset plays no part.
+    rewind:              (topic, partition) -> how many records before that position to hand over
+                         again, as far as they are still there.
     on_assigned:         opens the state of batched partitions ((topic, partition) pairs).
     on_revoked:          commits and closes it; must be done within rebalance_timeout_s.
     session_timeout_s:   a worker that is silent for so long loses its partitions to the others.
@@ -199,6 +204,7 @@ def create_app(
         name,
         batched=batched,
         positions=positions,
+        rewind=rewind,
         on_assigned=on_assigned,
         on_revoked=on_revoked,
         **kafka.for_faust(),

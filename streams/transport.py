@@ -39,6 +39,9 @@ records of one partition by as much when the fetch in flight was sent while it w
 Positions = Callable[[str, int], int | None]
 """(topic, partition) -> offset of the next record to read; None means the earliest there is."""
 
+Rewind = Callable[[str, int], int]
+"""(topic, partition) -> records before that position that are handed over again."""
+
 
 class PositionError(RuntimeError):
     """A store's position lies beyond the end of its partition: it was made of another log."""
@@ -141,6 +144,7 @@ class Consumer(FaustConsumer):
         super().__init__(*args, **kwargs)
         self._max_batch: Mapping[str, int] = self.app.batched
         self._positions: Positions = self.app.positions
+        self._rewind: Rewind = self.app.rewind
         self.scheduler = BatchScheduler(self._max_batch)
         self._read_offset = _ReadOffsets(self._max_batch)
         # Number of the last seek or revocation. Whatever was fetched before it is void.
@@ -200,7 +204,7 @@ class Consumer(FaustConsumer):
                     *(tp.topic, tp.partition, position, earliest[tp] - 1),
                 )
                 position = earliest[tp]
-            target[tp] = position
+            target[tp] = max(position - self._rewind(tp.topic, tp.partition), earliest[tp])
         return target
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:

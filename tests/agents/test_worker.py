@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from agents import WorkerSettings
-from dynamic_layer import ExampleBatch
+from dynamic_layer import ExampleBatch, Ranking
 from simulation import faults
 from state import Checkpoints, StateSettings, item_key, merge_checkpoints
 from state.dump import dump
-from streams import Item, User, encode
+from streams import Item, Recommendation, User, decode, encode
 from tests.agents.worlds import NOW, TOPICS, bench
 
 
@@ -60,6 +60,113 @@ async def test_a_worker_goes_on_where_its_commit_was(tmp_path):
         for user in ("ann", "bob"):
             state = next(s for s in b.worker.partitions.states.values() if len(s.history(user)))
             assert sorted(state.history(user).item_keys.tolist()) == sorted(expected)
+
+
+def answering(worker):
+    """Have a worker answer with empty lists, as if it had a model."""
+
+    async def recommend(users, lists, now_ms):
+        empty = Ranking(item_ids=[], item_types=[], scores=np.zeros(0, np.float32))
+        return 1, [{"mix": empty} for _ in users]
+
+    worker.models.recommender = object()
+    worker.models.recommend = recommend
+    return worker
+
+
+async def read_on(b, batch=100):
+    """Have the worker read on from where its states say, as its transport does."""
+    states = b.worker.partitions
+    for topic, number in b.keyed:
+        at = (states.position(topic, number) or 0) - states.rewind(topic, number)
+        while records := b.log.read(topic, number, at, batch):
+            await b.worker.handle(records)
+            at = records[-1].offset + 1
+
+
+def answered(b):
+    return sorted(
+        (decode(Recommendation, value).user_id, decode(Recommendation, value).source.offset)
+        for value in b.records(TOPICS.recommendations)
+    )
+
+
+@pytest.mark.parametrize("end", ["crash", "rebalance", "crash while they are answered"])
+async def test_users_who_wait_at_the_end_of_a_worker_are_answered_by_the_next(tmp_path, end):
+    with bench(tmp_path) as b:
+        answering(b.worker)
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a")
+        await read_on(b)
+        await b.worker.tick()
+        b.listen("bob", "a", "b")
+        b.log.append(TOPICS.events, b"ann", b"{")
+        await read_on(b)
+        if end == "crash while they are answered":
+            b.worker._recommend.take()
+        await b.worker.commit()
+        if end == "rebalance":
+            await b.worker.revoked(b.keyed)
+        counts = {n: state.counts for n, state in b.worker.partitions.states.items()}
+        b.worker.close()
+        assert {user for user, _ in answered(b)} == {"ann"}
+
+        b.worker = answering(b.new_worker("another" if end == "rebalance" else "w"))
+        await b.worker.assigned(b.keyed)
+        await read_on(b)
+        await b.worker.tick()
+        latest = dict(answered(b))
+        assert latest.keys() == {"ann", "bob"}
+        assert latest["bob"] == max(at for user, at in answered(b) if user == "bob")
+        for number, state in b.worker.partitions.states.items():
+            assert state.counts == counts.get(number, state.counts)
+        assert len(b.letters()) == 1, "what is read again is not refused again"
+
+
+async def test_who_is_answered_is_not_read_again_after_a_commit(tmp_path):
+    with bench(tmp_path) as b:
+        answering(b.worker)
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a")
+        b.listen("bob", "b")
+        await read_on(b)
+        await b.worker.commit()
+        waiting = [b.worker.partitions.rewind(*place) for place in b.keyed]
+        assert sum(waiting) == 2
+        await b.worker.tick()
+        await b.worker.commit()
+        b.worker.close()
+        b.worker = answering(b.new_worker("w"))
+        await b.worker.assigned(b.keyed)
+        assert [b.worker.partitions.rewind(*place) for place in b.keyed] == [0] * len(b.keyed)
+
+
+async def test_a_second_crash_before_all_is_read_again_loses_nobody(tmp_path):
+    with bench(tmp_path) as b:
+        answering(b.worker)
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a")
+        b.listen("bob", "b")
+        await read_on(b, batch=1)
+        await b.worker.commit()
+        for _ in range(2):
+            b.worker.close()
+            b.worker = answering(b.new_worker("w"))
+            await b.worker.assigned(b.keyed)
+            await b.worker.commit()
+        await read_on(b)
+        await b.worker.tick()
+        assert {user for user, _ in answered(b)} == {"ann", "bob"}
+
+
+async def test_no_more_is_read_again_than_the_settings_allow(tmp_path):
+    with bench(tmp_path, WorkerSettings(answer_backlog=3)) as b:
+        await b.worker.assigned(b.keyed)
+        for number in range(10):
+            b.listen("ann", f"i{number}")
+        await read_on(b, batch=1)
+        await b.worker.commit()
+        assert max(b.worker.partitions.rewind(*place) for place in b.keyed) <= 3
 
 
 async def test_an_empty_disk_is_restored_from_the_artifact_store(tmp_path):

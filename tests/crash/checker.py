@@ -139,8 +139,9 @@ class Repeats:
     repeated:  records dropped since their key was seen before.
     differing: of these, records that name other items than the one kept, or name them otherwise
                ranked. They are answers to the same event at another time: the age of a history's
-               entries is measured against the moment of the answer. All of them are good answers;
-               a consumer keeps whichever came first.
+               entries is measured against the moment of the answer, and what is read again
+               after a fault is answered with what is known by then. All of them leave out what
+               the user had at the event; a consumer keeps either.
     """
 
     answers: int = 0

@@ -59,6 +59,9 @@ class Report:
 async def run(options: Options) -> Report:
     """Do everything; what went wrong is in the report, never raised."""
     report, started = Report(seed=options.seed), time.monotonic()
+    disk = options.folder / "disks" / SMALL_DISK
+    if disk.is_mount():  # left by a run that was killed
+        subprocess.run(["umount", str(disk)], check=False)
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
     broker = DevelopmentBroker(
@@ -202,10 +205,10 @@ async def _judge(settings: Settings, scene: Scene, since: dict[int, int], report
         "recommendations": dropped.answers,
         "repeated": dropped.repeated,
         "repeated_otherwise_ranked": dropped.differing,
-        "users_answered_after_the_last_fault": sum(
+        "users_with_events_after_the_last_fault": sum(
             offset >= since[partition] for _, partition, offset in heard.latest.values()
         ),
-        "users_with_an_older_answer_before_it": len(checker.unanswered(heard, answers, {})),
+        "users_whose_latest_event_is_not_answered": len(checker.unanswered(heard, answers, {})),
     }
 
 

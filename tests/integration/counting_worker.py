@@ -4,6 +4,7 @@ What it stores is not idempotent on purpose: a record applied twice, or left out
 """
 
 import argparse
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -47,6 +48,8 @@ def main() -> int:
     parser.add_argument("--group", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--max-batch", type=int, default=100)
+    parser.add_argument("--rebalance-timeout", type=float, default=60.0)
+    parser.add_argument("--restore", type=float, default=0.0, help="seconds a first open takes")
     parser.add_argument("topics", nargs="+")
     options = parser.parse_args()
     store = PartitionFiles(options.folder)
@@ -57,7 +60,13 @@ def main() -> int:
         with (options.folder / f"{options.name}.log").open("a") as log:
             log.write(line + "\n")
 
+    opened: set[tuple[str, int]] = set()
+
     async def on_assigned(partitions: set[tuple[str, int]]) -> None:
+        if options.restore and partitions - opened:
+            tell("restoring")
+            await asyncio.sleep(options.restore)
+            opened.update(partitions)
         held.update(partitions)
         tell("assigned")
 
@@ -73,6 +82,7 @@ def main() -> int:
         on_assigned=on_assigned,
         on_revoked=on_revoked,
         session_timeout_s=2.0,
+        rebalance_timeout_s=options.rebalance_timeout,
     )
 
     @app.batches(*options.topics)

@@ -32,11 +32,11 @@ class Workers:
         self._group = f"group-{uuid.uuid4().hex[:8]}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *more: str) -> None:
         options = ["--broker", self._broker, "--group", self._group, "--folder", str(self.folder)]
         with (self.folder / f"{name}.output").open("wb") as output:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, counting_worker.__file__, name, *options, *self.topics],
+                [sys.executable, counting_worker.__file__, name, *options, *more, *self.topics],
                 stdout=output,
                 stderr=output,
             )
@@ -118,3 +118,26 @@ def test_partitions_move_between_workers_without_loss_or_doubles(
     assert [store.read(*tp) for tp in partitions] == [expected] * len(partitions)
     assert workers.signal("three", signal.SIGINT) == 0, workers.output("three")
     assert workers.output("one") == workers.output("three") == ""
+
+
+def test_a_restore_that_outlasts_the_rebalance_timeout_ends_in_a_share_for_each(
+    broker: str, workers: Workers
+) -> None:
+    """The group goes on without the worker that restores; it comes back and gets its share."""
+    store = PartitionFiles(workers.folder)
+    partitions = [(topic, number) for topic in workers.topics for number in range(PARTITIONS)]
+    slow = ("--restore", "1.5", "--rebalance-timeout", "1")
+    restoring = workers.folder / "one.log"
+    workers.start("one", *slow)
+    wait_until(lambda: restoring.exists() and "restoring" in restoring.read_text(), "a restore")
+    workers.start("two", *slow)
+    wait_until(lambda: workers.share("one", "two"), "two workers with a share each", seconds=100)
+
+    async def feed() -> None:
+        for topic, number in partitions:
+            await fill(broker, topic, number, (b"%d" % n for n in range(RECORDS)))
+
+    asyncio.run(feed())
+    wait_until(lambda: all(store.read(*tp)["next"] == RECORDS for tp in partitions), "all records")
+    expected = {"next": RECORDS, "count": RECORDS, "sum": sum(range(RECORDS))}
+    assert [store.read(*tp) for tp in partitions] == [expected] * len(partitions)

@@ -163,7 +163,8 @@ async def _broken_checkpoint(scene: Scene, draw: random.Random) -> str:
     if draw.random() < 0.75:
         with contextlib.suppress(ValueError):  # a manifest that was broken before
             files = json.loads(newest.read_bytes())["files"].values()
-            target = store / partition / "files" / draw.choice(sorted(f["sha256"] for f in files))
+            names = sorted(file["sha256"] for file in files if file["bytes"])
+            target = store / partition / "files" / draw.choice(names)
     how = _break(target, draw)
     scene.broken.add(str(target))
     since = {worker.name: worker.log_size for worker in workers}
@@ -181,7 +182,7 @@ async def _broken_checkpoint(scene: Scene, draw: random.Random) -> str:
 def _break(target: Path, draw: random.Random) -> str:
     content = bytearray(target.read_bytes())
     what = "manifest" if target.suffix == ".json" else "file"
-    if draw.random() < 0.5 or not content:
+    if draw.random() < 0.5:
         target.write_bytes(content[: len(content) // 2])
         return f"{what} truncated to {len(content) // 2} of {len(content)} bytes"
     place, bit = draw.randrange(len(content)), draw.randrange(8)

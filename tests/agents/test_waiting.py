@@ -67,3 +67,32 @@ def test_of_too_many_the_longest_waiting_go(batches, most):
     for at, users in enumerate(batches):
         latest |= {user: 10 * at + place for place, user in enumerate(users)}
     assert all(t.offset == latest[t.user_id] for t in found)
+
+
+def batch_of(first: int, *users: str, partition: int = 0) -> TouchedUsers:
+    return TouchedUsers(
+        topic="events", partition=partition, user_id=users,
+        offset=range(first, first + len(users)), event_timestamp=[0] * len(users), first=first,
+    )  # fmt: skip
+
+
+def test_the_first_batch_with_somebody_who_waits_is_where_reading_must_go_on():
+    waiting = Waiting(100, 0)
+    assert waiting.first(0) is None
+    waiting.add(batch_of(0, "ann", "bob"))
+    waiting.add(batch_of(2, "ann"))
+    waiting.add(batch_of(0, "cid", partition=1))
+    assert (waiting.first(0), waiting.first(1)) == (0, 0)
+    assert [t.user_id for t in waiting.due(1, 2)] == ["cid", "ann"]
+    assert (waiting.first(0), waiting.first(1)) == (0, None), "bob waits since the first batch"
+    waiting.add(batch_of(3, "bob"))
+    assert waiting.first(0) == 3, "the newer batch has him too"
+    waiting.forget([0])
+    assert waiting.first(0) is None
+
+
+def test_who_has_waited_for_more_records_than_the_backlog_is_not_read_again():
+    waiting = Waiting(100, 0, backlog=10)
+    for first in range(40):
+        waiting.add(batch_of(first, f"user-{first}"))
+    assert waiting.first(0) == 29

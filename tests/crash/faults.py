@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from tests.crash.supervisor import Cluster, Stuck, WorkerProcess, until
 from tests.crash.world import Writer
 
@@ -118,18 +120,40 @@ async def _broker(scene: Scene, draw: random.Random) -> str:
 
 
 async def _full_disk(scene: Scene, draw: random.Random) -> str:
-    worker = scene.cluster.workers[str(scene.small_disk)]
+    if scene.small_disk is None:
+        return await _no_longer_files(scene, draw)
+    worker = scene.cluster.workers[scene.small_disk]
     worker.wanted = False  # not started again before there is space
     ballast = worker.disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(BLOCK)
-    with contextlib.suppress(Stuck):
-        await until(lambda: not worker.alive, "an end", draw.uniform(5, 15))
-    ended = not worker.alive
+    ended = await _ends(worker, draw)
     ballast.unlink()
-    scene.cluster.workers[worker.name].wanted = True
-    return f"disk of {worker.name} full: it {'ended' if ended else 'went on'}"
+    worker.wanted = True
+    return f"disk of {worker.name} full: it {ended}"
+
+
+async def _no_longer_files(scene: Scene, draw: random.Random) -> str:
+    """Refuse a worker every byte beyond a length: what is left where nothing can be mounted."""
+    victim = scene.victim(draw)
+    victim.wanted = False
+    process = psutil.Process(victim.pid)
+    _, most = process.rlimit(psutil.RLIMIT_FSIZE)
+    process.rlimit(psutil.RLIMIT_FSIZE, (len(BLOCK) // 4, most))
+    ended = await _ends(victim, draw)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.rlimit(psutil.RLIMIT_FSIZE, (most, most))
+    victim.wanted = True
+    return f"no room for files of {victim.name}: it {ended}"
+
+
+async def _ends(worker: WorkerProcess, draw: random.Random) -> str:
+    try:
+        await until(lambda: not worker.alive, "an end", draw.uniform(5, 15))
+    except Stuck:
+        return "went on"
+    return "ended"
 
 
 async def _wipe(scene: Scene, draw: random.Random) -> str:

@@ -128,10 +128,9 @@ async def _harm(scene: Scene, options: Options, report: Report) -> dict[int, int
     tell(f"workers are ready after {await scene.cluster.moving('the start'):.1f} s")
     await asyncio.sleep(2 * scene.cluster.settings.worker.checkpoint_every_s)
     ends = await asyncio.to_thread(scene.cluster.ends)
-    kinds = [kind for kind in FAULTS if scene.small_disk or kind.name != "full disk"]
     if not scene.small_disk:
-        tell("full disk: left out, no file system can be mounted here")
-    for number, fault in enumerate(draw_faults(options.seed, options.faults, kinds), 1):
+        tell("no file system can be mounted here: disks are not full, only files too long")
+    for number, fault in enumerate(draw_faults(options.seed, options.faults, FAULTS), 1):
         draw = random.Random(f"{options.seed}/{number}")
         hasty = draw.random() < HASTE
         at = time.monotonic() - started

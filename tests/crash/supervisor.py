@@ -51,10 +51,17 @@ class WorkerProcess:
         """Whether the process runs, or is stopped by a signal."""
         return self.process is not None and self.process.is_alive()
 
+    @property
+    def pid(self) -> int:
+        """Number of the process; raises Stuck if there is none."""
+        if self.process is None or self.process.pid is None:
+            raise Stuck(f"{self.name} does not run")
+        return self.process.pid
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
-        if self.alive and self.process and self.process.pid:
-            os.kill(self.process.pid, number)
+        if self.alive:
+            os.kill(self.pid, number)
 
     def told(self, since: int = 0) -> str:
         """What its log says from a byte on."""

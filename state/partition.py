@@ -20,7 +20,7 @@ from state.kernel import I64, apply_events, fold_rehash
 from state.runs import Runs
 from state.settings import StateSettings
 
-__all__ = ["Applied", "EventColumns", "Observations", "PartitionState", "WrongState"]
+__all__ = ["Applied", "EventColumns", "Missing", "Observations", "PartitionState", "WrongState"]
 
 FORMAT = 2
 #: Entries that a commit merges at most for each that it writes.
@@ -89,6 +89,17 @@ class Applied:
     observations: Observations
 
 
+class Missing(msgspec.Struct, frozen=True):
+    """Records of a topic that a state was made without: offsets `first` to `end - 1`.
+
+    The log had deleted them, or a replay began behind them.
+    """
+
+    topic: str
+    first: int
+    end: int
+
+
 class _Meta(msgspec.Struct, frozen=True):
     """The record that makes a commit: written in the same batch as the state it belongs to."""
 
@@ -102,6 +113,7 @@ class _Meta(msgspec.Struct, frozen=True):
     runs: Runs = {}
     applied: int = 0
     refused: int = 0
+    missing: tuple[Missing, ...] = ()
 
 
 class PartitionState:
@@ -131,6 +143,7 @@ class PartitionState:
         self._positions = dict(self._meta.positions)
         self._watermark = np.array([self._meta.watermark], np.int64)
         self._applied, self._refused = self._meta.applied, self._meta.refused
+        self._missing = self._meta.missing
         self._items = ItemNumbers.read(self._database)
         self._histories = Histories(
             self._database, settings.history_cache_bytes, settings.history_cap
@@ -154,6 +167,11 @@ class PartitionState:
     def committed(self) -> dict[str, int]:
         """Next offset to read of every topic, as of the last commit."""
         return dict(self._meta.positions)
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """Records that the state was made without, in the order in which they were passed over."""
+        return self._missing
 
     @property
     def watermark(self) -> int:
@@ -251,6 +269,13 @@ class PartitionState:
             topic, ((o, database.CATALOGUE + k, v) for o, k, v in records), next_offset
         )
 
+    def pass_over(self, topic: str, offset: int) -> None:
+        """Go on at `offset` without the records before it; the state says so for good."""
+        position = self._positions.get(topic, 0)
+        if offset > position:
+            self._missing = (*self._missing, Missing(topic, position, offset))
+            self._positions[topic] = offset
+
     def commit(self) -> dict[str, int]:
         """Write everything applied so far, with its positions, in one batch; returns these."""
         batch = WriteBatch(raw_mode=True)
@@ -277,6 +302,7 @@ class PartitionState:
             runs=runs,
             applied=self._applied,
             refused=self._refused,
+            missing=self._missing,
         )
         self._write(batch, meta)
         written = sum(r.entries for mine in runs.values() for r in mine if r.number == run)

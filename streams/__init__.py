@@ -40,6 +40,7 @@ from streams.embedded import (
 )
 from streams.partition_log import CorruptLogError
 from streams.partitioner import murmur2_partition
+from streams.positions import Held, PositionError
 from streams.records import (
     DeadLetter,
     Event,
@@ -68,6 +69,7 @@ __all__ = [
     "Event",
     "EventBatch",
     "EventRules",
+    "Held",
     "Item",
     "KafkaSettings",
     "Log",
@@ -76,6 +78,7 @@ __all__ = [
     "ModelAnnouncement",
     "PartitionOffsets",
     "Partitioner",
+    "PositionError",
     "Reason",
     "Recommendation",
     "RecommendedItem",

@@ -10,6 +10,7 @@ furthest state. Two workers that hold a partition for a while write checkpoints 
 function; the greater one wins.
 """
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import msgspec
 from rocksdict import Checkpoint as DatabaseCheckpoint
 
 from state.artifacts import ArtifactStore, CorruptArtifact, file_digest
-from state.partition import FORMAT, PartitionState, WrongState
+from state.partition import FORMAT, Missing, PartitionState, WrongState, check_meta
 from state.settings import StateSettings
 
 __all__ = ["CheckpointManifest", "Checkpoints"]
@@ -35,10 +36,12 @@ class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
     positions:   topic -> next offset; records below are in the state.
     watermark:   greatest bucket seen.
     format:      format of the database.
-    fingerprint: hash of the settings that decide what the state is.
+    fingerprint: hash of the settings that decide what the state is; `settings` are their values.
     counts:      records of the events topics that were applied, and refused.
     files:       name in the database folder -> {"bytes", "sha256"}.
     created_at:  ms UTC.
+    missing:     records that the state was made without.
+    digest:      sha256 of this manifest as JSON without the digest.
     """
 
     partition: int
@@ -49,6 +52,9 @@ class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, dict[str, Any]]
     created_at: int
     counts: dict[str, int] = {}
+    missing: tuple[Missing, ...] = ()
+    settings: dict[str, Any] = {}
+    digest: str = ""
 
     @property
     def bytes(self) -> int:
@@ -100,6 +106,8 @@ class Checkpoints:
             files={},
             created_at=now_ms,
             counts=state.counts,
+            missing=state.missing,
+            settings=state.settings.meaning(),
         )
 
     def upload(self, manifest: CheckpointManifest, scratch: Path) -> Uploaded:
@@ -117,6 +125,8 @@ class Checkpoints:
                 self.store.put_file(scratch / name, target)
                 new_bytes += digest["bytes"]
         complete = msgspec.structs.replace(manifest, files=files)
+        digest = _digest(msgspec.json.encode(complete))
+        complete = msgspec.structs.replace(complete, digest=digest)
         serial = len(self.names(manifest.partition))
         name = f"{sum(manifest.positions.values()):020d}-{manifest.created_at:014d}-{serial:04d}"
         self.store.put_bytes(msgspec.json.encode(complete), f"{folder}/{name}.json")
@@ -144,24 +154,42 @@ class Checkpoints:
         """Manifest of a checkpoint; raises CorruptArtifact."""
         path = f"{self._folder(partition)}/{name}.json"
         try:
-            return msgspec.json.decode(self.store.read_bytes(path), type=CheckpointManifest)
-        except (FileNotFoundError, msgspec.DecodeError) as error:
+            content = self.store.read_bytes(path)
+            manifest = msgspec.json.decode(content, type=CheckpointManifest)
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CorruptArtifact(f"{path} is not a checkpoint's manifest: {error}") from error
+        if manifest.digest != _digest(content):
+            raise CorruptArtifact(f"{path} has changed since it was written")
+        return manifest
 
-    def restore(self, partition: int, into: Path) -> CheckpointManifest | None:
+    def restore(self, partition: int, into: Path, *, beyond: int = -1) -> CheckpointManifest | None:
         """Fetch the furthest checkpoint that is whole; None if there is none.
 
         A broken one is reported and the one before is tried. `into` must not exist.
+        beyond: leave out checkpoints whose positions sum up to this or less.
         """
+        broken = 0
         for name in reversed(self.names(partition)):
+            if _sum_of_positions(name) <= beyond:
+                break
             try:
-                return self.fetch(partition, name, into)
+                manifest = self.fetch(partition, name, into)
             except CorruptArtifact as error:
+                broken += 1
                 logger.error(
                     "checkpoint %s of partition %d is broken, trying the one before: %s",
                     name, partition, error,
                 )  # fmt: skip
                 shutil.rmtree(into, ignore_errors=True)
+                continue
+            if broken:
+                logger.error("partition %d: restored the older checkpoint %s", partition, name)
+            return manifest
+        if broken:
+            logger.error(
+                "partition %d: none of %d checkpoints is whole; what they held is read again from "
+                "the local state's position, or from the beginning of the log", partition, broken,
+            )  # fmt: skip
         return None
 
     def fetch(self, partition: int, name: str, into: Path) -> CheckpointManifest:
@@ -182,36 +210,26 @@ class Checkpoints:
         """Open the local state of a partition; on an empty disk restore it from the store first.
 
         If the store holds a further state than the disk (another worker had the partition in the
-        meantime), that one is taken. Raises WrongState if the state was made with other settings.
+        meantime), that one is taken. Raises WrongState if the state was made with other settings,
+        and leaves the local state as it is.
         """
         local = PartitionState(folder, partition, settings) if folder.exists() else None
-        latest = self._furthest(partition)
-        if latest is None or (local and sum(local.committed.values()) >= sum(latest.values())):
+        incoming = folder.with_name(f"{folder.name}.incoming")
+        shutil.rmtree(incoming, ignore_errors=True)
+        at = sum(local.committed.values()) if local else -1
+        manifest = self.restore(partition, incoming, beyond=at)
+        if manifest is None:
             return local or PartitionState(folder, partition, settings)
         if local:
             local.close()
-        incoming = folder.with_name(f"{folder.name}.incoming")
-        shutil.rmtree(incoming, ignore_errors=True)
-        manifest = self.restore(partition, incoming)
-        if manifest is None:
-            return PartitionState(folder, partition, settings)
-        if manifest.fingerprint != settings.fingerprint():
+        try:
+            check_meta(manifest, partition, settings, f"the checkpoint of partition {partition}")
+        except WrongState:
             shutil.rmtree(incoming)
-            raise WrongState(
-                f"the checkpoints of partition {partition} were made with other settings: "
-                f"{manifest.fingerprint}, not {settings.fingerprint()}"
-            )
+            raise
         shutil.rmtree(folder, ignore_errors=True)
         incoming.rename(folder)
         return PartitionState(folder, partition, settings)
-
-    def _furthest(self, partition: int) -> dict[str, int] | None:
-        for name in reversed(self.names(partition)):
-            try:
-                return self.manifest(partition, name).positions
-            except CorruptArtifact as error:
-                logger.error("checkpoint %s of partition %d: %s", name, partition, error)
-        return None
 
     def _prune(self, partition: int) -> None:
         """Remove manifests beyond `keep`, then files that no manifest names."""
@@ -235,3 +253,15 @@ class Checkpoints:
     @staticmethod
     def _folder(partition: int) -> str:
         return f"checkpoints/{partition:05d}"
+
+
+def _sum_of_positions(name: str) -> int:
+    """Sum of the positions of a checkpoint, from its name."""
+    return int(name.partition("-")[0])
+
+
+def _digest(manifest: bytes) -> str:
+    """Digest of a manifest's fields; those that a later version adds count too."""
+    fields = msgspec.json.decode(manifest, type=dict[str, Any])
+    fields.pop("digest", None)
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()

@@ -89,6 +89,19 @@ class Applied:
     observations: Observations
 
 
+class MadeWith(Protocol):
+    """What a state was made with and for, as its commit record and its checkpoints say."""
+
+    @property
+    def format(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+
 class Missing(msgspec.Struct, frozen=True):
     """Records of a topic that a state was made without: offsets `first` to `end - 1`.
 
@@ -114,6 +127,7 @@ class _Meta(msgspec.Struct, frozen=True):
     applied: int = 0
     refused: int = 0
     missing: tuple[Missing, ...] = ()
+    settings: dict[str, Any] = {}
 
 
 class PartitionState:
@@ -134,8 +148,10 @@ class PartitionState:
         self.settings = settings
         folder.mkdir(parents=True, exist_ok=True)
         self._database: Rdict = database.open_database(folder, settings)
-        self._meta = read_meta(self._database) or _Meta(FORMAT, settings.fingerprint(), partition)
         try:
+            self._meta = read_meta(self._database) or _Meta(
+                FORMAT, settings.fingerprint(), partition, settings=settings.meaning()
+            )
             check_meta(self._meta, partition, settings, folder)
         except WrongState:
             self._database.close()
@@ -303,6 +319,7 @@ class PartitionState:
             applied=self._applied,
             refused=self._refused,
             missing=self._missing,
+            settings=self.settings.meaning(),
         )
         self._write(batch, meta)
         written = sum(r.entries for mine in runs.values() for r in mine if r.number == run)
@@ -415,22 +432,41 @@ class PartitionState:
 
 
 def read_meta(source: Rdict) -> _Meta | None:
-    """The commit record of a database; None if it has none yet."""
+    """The commit record of a database; None if it has none yet. Raises WrongState."""
     stored = source.get(database.META)
-    return msgspec.json.decode(stored, type=_Meta) if stored else None
+    try:
+        return msgspec.json.decode(stored, type=_Meta) if stored else None
+    except msgspec.DecodeError as error:
+        raise WrongState(f"the state in {source.path()} has no readable format: {error}") from error
 
 
-def check_meta(meta: _Meta, partition: int, settings: StateSettings, folder: Path) -> None:
-    """Raise WrongState unless the state was made as it is about to be used."""
-    if meta.format != FORMAT:
-        raise WrongState(f"{folder} has state format {meta.format}; this version reads {FORMAT}")
-    if meta.fingerprint != settings.fingerprint():
+def check_meta(made: MadeWith, partition: int, settings: StateSettings, where: Path | str) -> None:
+    """Raise WrongState unless the state at `where` was made as it is about to be used."""
+    if made.format != FORMAT:
         raise WrongState(
-            f"{folder} was made with other settings (window, graph_kinds or history_cap): "
-            f"{meta.fingerprint}, not {settings.fingerprint()}. Use those, or another directory."
+            f"{where} has state format {made.format}; this version reads {FORMAT}. Make it anew "
+            "from the log with this version (segue replay), or go on with the version it is from."
         )
-    if meta.partition != partition:
-        raise WrongState(f"{folder} holds partition {meta.partition}, not {partition}")
+    if made.fingerprint != settings.fingerprint():
+        raise WrongState(
+            f"{where} was made with other settings: "
+            f"{_unlike(made.settings, settings.meaning()) or made.fingerprint}. Use those, or "
+            "another directory."
+        )
+    if made.partition != partition:
+        raise WrongState(f"{where} holds partition {made.partition}, not {partition}")
+
+
+def _unlike(made: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "state") -> str:
+    """Name the settings that differ, with both values."""
+    found = []
+    for name, value in made.items():
+        mine = wanted.get(name)
+        if isinstance(value, Mapping) and isinstance(mine, Mapping):
+            found.append(_unlike(value, mine, f"{path}.{name}"))
+        elif value != mine:
+            found.append(f"{path}.{name} = {value}, not {mine}")
+    return "; ".join(text for text in found if text)
 
 
 def read_co_interactions(

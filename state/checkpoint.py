@@ -125,8 +125,8 @@ class Checkpoints:
                 self.store.put_file(scratch / name, target)
                 new_bytes += digest["bytes"]
         complete = msgspec.structs.replace(manifest, files=files)
-        digest = _digest(msgspec.json.encode(complete))
-        complete = msgspec.structs.replace(complete, digest=digest)
+        own = _digest(msgspec.json.encode(complete))
+        complete = msgspec.structs.replace(complete, digest=own)
         serial = len(self.names(manifest.partition))
         name = f"{sum(manifest.positions.values()):020d}-{manifest.created_at:014d}-{serial:04d}"
         self.store.put_bytes(msgspec.json.encode(complete), f"{folder}/{name}.json")

@@ -141,13 +141,20 @@ class PartitionState:
     while it is half written. Not thread-safe: one owner.
     """
 
-    def __init__(self, folder: Path, partition: int, settings: StateSettings) -> None:
-        """Open the state in `folder`, made when missing; raises WrongState if it is another's."""
+    def __init__(
+        self, folder: Path, partition: int, settings: StateSettings, *, read_only: bool = False
+    ) -> None:
+        """Open the state in `folder`, made when missing; raises WrongState if it is another's.
+
+        read_only: leave the folder as it is, as long as nothing is applied or committed; the
+        folder must exist and no other process may be writing to it.
+        """
         self.folder = folder
         self.partition = partition
         self.settings = settings
-        folder.mkdir(parents=True, exist_ok=True)
-        self._database: Rdict = database.open_database(folder, settings)
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._database: Rdict = database.open_database(folder, settings, read_only=read_only)
         try:
             self._meta = read_meta(self._database) or _Meta(
                 FORMAT, settings.fingerprint(), partition, settings=settings.meaning()
@@ -376,15 +383,18 @@ class PartitionState:
             self._attributes[user_id] = known
         return known
 
-    def neighbours(self, item_type: str, item_id: str) -> Iterator[tuple[int, int]]:
+    def neighbours(
+        self, item_type: str, item_id: str, *, first_bucket: int = 0
+    ) -> Iterator[tuple[int, int]]:
         """(item key, users) of the items that this partition's users had together with one.
 
         Committed state only. The item itself comes along, with the number of its users.
+        first_bucket: buckets before it do not count; what is summed over partitions has one window.
         """
         number = self._items.find(item_type, item_id)
         if number is None:
             return iter(())
-        first_live = self.settings.window.first_live(self.watermark)
+        first_live = max(self.settings.window.first_live(self.watermark), first_bucket)
         other, users = adjacency_runs.neighbours(
             self._database, self._meta.runs, first_live, number
         )

@@ -15,6 +15,8 @@ from streams.admin import (
     describe_topics,
     end_offsets,
     group_lag,
+    held_offsets,
+    offsets_at,
 )
 from streams.bulk import BulkWriteError, Partitioner, bulk_write
 from streams.codec import (
@@ -109,6 +111,8 @@ __all__ = [
     "encode_events",
     "end_offsets",
     "group_lag",
+    "held_offsets",
     "murmur2_partition",
+    "offsets_at",
     "topics",
 ]

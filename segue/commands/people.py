@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import console
+from segue.screen import clock_time, console
 
 
 def status(
@@ -94,7 +94,10 @@ def _show_user(found: dict[str, Any]) -> None:
         history.add_column(head)
     for entry in found["history"]:
         history.add_row(
-            entry["time"], entry["item_type"], entry["title"], "" if entry["strong"] else "weak"
+            clock_time(entry["time"]),
+            entry["item_type"],
+            entry["title"],
+            "" if entry["strong"] else "weak",
         )
     console.print(history if found["history"] else f"{found['user_id']}: no history")
     if not found["lists"]:

@@ -167,12 +167,13 @@ def _show_user(found: dict[str, Any]) -> None:
     table = Table(
         title=f"{found['user_id']}: {found['entries']} items in partition {found['partition']}"
     )
-    for head in ("when (UTC)", "graph-making", "type", "item", "title", "visits"):
-        table.add_column(head)
+    for head in ("latest (UTC)", "latest strong", "type", "item", "title", "visits"):
+        table.add_column(head, no_wrap=head.startswith("latest"))
     for row in found["history"]:
         table.add_row(
-            clock_time(row["time"]), clock_time(row["strong_time"]), row["item_type"],
-            row["item_id"], row["title"], _visits(row["visits"]),
+            clock_time(row["time"]),
+            "same" if row["strong_time"] == row["time"] else clock_time(row["strong_time"]),
+            row["item_type"], row["item_id"], row["title"], _visits(row["visits"]),
         )  # fmt: skip
     console.print(table if found["history"] else f"{found['user_id']}: no history")
     if found["attributes"]:
@@ -195,5 +196,5 @@ def _show_item(found: dict[str, Any]) -> None:
 
 
 def _visits(back: list[int]) -> str:
-    """Summary of the buckets with a visit, counted back from the latest one."""
-    return f"{len(back)} buckets, the first {back[-1]} before" if len(back) > 1 else "1 bucket"
+    """In how many of the buckets since the first one with a visit the user came."""
+    return f"{len(back)} of {back[-1] + 1} buckets"

@@ -59,6 +59,10 @@ async def system_status(settings: Settings) -> dict[str, Any]:
                 "checkpoint_age_s": (now - manifest.created_at) / 1000 if manifest else None,
                 "checkpoint_bytes": manifest.bytes if manifest else 0,
                 "checkpoint_positions": manifest.positions if manifest else {},
+                "missing": [
+                    {"topic": gap.topic, "first": gap.first, "end": gap.end}
+                    for gap in (manifest.missing if manifest else ())
+                ],
             }
         )
     models = {}

@@ -53,35 +53,51 @@ async def open_reader(log: Log) -> AsyncIterator[SpanReader]:
     if isinstance(log, EmbeddedLog):
         yield _EmbeddedReader(log)
         return
-    consumer = AIOKafkaConsumer(
-        **log.for_aiokafka(),
-        enable_auto_commit=False,
-        # An offset that is gone is an error here, not a reason to go on elsewhere.
-        auto_offset_reset="none",
-        max_partition_fetch_bytes=FETCH_BYTES,
-    )
+    reader = _KafkaReader(log)
     try:
-        await consumer.start()
-    except KafkaError as error:
-        await consumer.stop()
-        raise AdminError(
-            f"no Kafka broker answers at {log.bootstrap_servers}: {error!r}"
-        ) from error
-    try:
-        yield _KafkaReader(log, consumer)
+        yield reader
     finally:
-        await consumer.stop()
+        await reader.close()
 
 
 class _KafkaReader:
-    def __init__(self, kafka: KafkaSettings, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._consumer = consumer
+        self._started: AIOKafkaConsumer | None = None
+
+    async def close(self) -> None:
+        if self._started is not None:
+            await self._started.stop()
+
+    async def _consumer(self) -> AIOKafkaConsumer:
+        """Start the consumer with the first span that has records.
+
+        Not sooner: aiokafka 0.14 raises CancelledError out of `stop` when a consumer is stopped
+        before its first task has run.
+        """
+        if self._started is not None:
+            return self._started
+        consumer = AIOKafkaConsumer(
+            **self._kafka.for_aiokafka(),
+            enable_auto_commit=False,
+            # An offset that is gone is an error here, not a reason to go on elsewhere.
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        try:
+            await consumer.start()
+        except KafkaError as error:
+            await consumer.stop()
+            raise AdminError(
+                f"no Kafka broker answers at {self._kafka.bootstrap_servers}: {error!r}"
+            ) from error
+        self._started = consumer
+        return consumer
 
     async def read(self, span: Span, limit: int) -> AsyncIterator[Sequence[LogRecord]]:
         if not len(span):
             return
-        place, consumer = TopicPartition(span.topic, span.partition), self._consumer
+        place, consumer = TopicPartition(span.topic, span.partition), await self._consumer()
         consumer.assign([place])
         consumer.seek(place, span.first)
         heard = time.monotonic()

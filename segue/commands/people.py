@@ -71,6 +71,12 @@ def _show_status(found: dict[str, Any]) -> None:
             f"{row['checkpoint_bytes'] / 2**20:,.1f}",
         )
     console.print(table)
+    for row in found["partitions"]:
+        for gap in row["missing"]:
+            console.print(
+                f"[yellow]partition {row['partition']} was made without offsets {gap['first']:,} "
+                f"to {gap['end'] - 1:,} of {gap['topic']}[/]"
+            )
     counts = found["records"]
     console.print(
         f"as of the checkpoints: {counts['applied']:,} events applied, "

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from segue.replaying import replay
 from segue.settings import Settings, load_settings, write_settings
 from segue.state_folders import replays
 from segue.times import log_point
-from state import Missing, PartitionState
+from state import PartitionState
 from state.compare import differences
 from streams import (
     EmbeddedLog,
@@ -29,7 +28,6 @@ from streams import (
     delete_topics,
     encode,
     end_offsets,
-    group_lag,
     held_offsets,
     offsets_at,
     topics,
@@ -202,7 +200,7 @@ def test_a_state_ahead_of_the_log_is_no_end_of_a_replay(world: World) -> None:
 
 
 def test_a_worker_says_what_is_missing_and_ends(world: World, broker: str) -> None:
-    """The process itself: its status, its words; then the gap accepted, and kept in the state."""
+    """The process itself: its status and its words."""
     world.replay(world.settings.kafka, "home", end="last=1h")  # nothing: all came since then
     state = PartitionState(replays(world.settings) / "home/00000", 0, world.settings.state)
     state.apply_users(world.events, (), 100)
@@ -222,22 +220,3 @@ def test_a_worker_says_what_is_missing_and_ends(world: World, broker: str) -> No
     for expected in (f"{world.events}/0 goes on at offset 100", "begins at offset 500"):
         assert expected in said
     assert "--accept-gap" in said
-
-    accepted = subprocess.Popen([*command, "--accept-gap"], stderr=subprocess.PIPE, text=True)
-    try:
-        ends = end_offsets(world.settings.kafka, [world.events])
-
-        def done() -> bool:
-            assert accepted.poll() is None, accepted.stderr and accepted.stderr.read()
-            lag = group_lag(world.settings.kafka, world.settings.worker.group, [world.events])
-            return not sum(lag[world.events].values())
-
-        wait_until(done, "the worker to read what there is", seconds=90)
-    finally:
-        accepted.send_signal(signal.SIGTERM)
-        accepted.communicate(timeout=60)
-    assert accepted.returncode == 0
-    state = PartitionState(home / "state/00000", 0, world.settings.state, read_only=True)
-    assert state.missing == (Missing(world.events, 100, 500),)
-    assert state.position(world.events) == ends[world.events][0]
-    state.close()

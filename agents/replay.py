@@ -18,8 +18,6 @@ __all__ = ["Replay"]
 
 #: Records between two commits, at most. Histories that wait for a commit are held in memory.
 COMMIT_RECORDS = 100_000
-#: Commits between two merges of runs; a worker that reads at this speed makes about as many.
-MERGE_COMMITS = 256
 
 
 class Replay:
@@ -48,7 +46,6 @@ class Replay:
         self._catalog = Catalog(topics, states, nowhere, self.tally)
         self._topics = topics
         self._waiting = 0
-        self._commits = 0
 
     @property
     def dead_letters(self) -> Counter[str]:
@@ -85,9 +82,6 @@ class Replay:
     def _commit(self) -> None:
         self.state.commit()
         self._waiting = 0
-        self._commits += 1
-        if self._commits % MERGE_COMMITS == 0:
-            self.state.merge_runs()
 
 
 class _Nowhere:

@@ -130,6 +130,12 @@ class _Meta(msgspec.Struct, frozen=True):
     settings: dict[str, Any] = {}
 
 
+class _Version(msgspec.Struct):
+    """What is left of a commit record of which nothing else is known."""
+
+    format: int = 0
+
+
 class PartitionState:
     """Histories, windowed co-interactions and applied offsets of one partition, in one RocksDB.
 
@@ -447,16 +453,13 @@ def read_meta(source: Rdict) -> _Meta | None:
     try:
         return msgspec.json.decode(stored, type=_Meta) if stored else None
     except msgspec.DecodeError as error:
-        raise WrongState(f"the state in {source.path()} has no readable format: {error}") from error
+        raise WrongState(_unreadable(stored, source.path(), error)) from error
 
 
 def check_meta(made: MadeWith, partition: int, settings: StateSettings, where: Path | str) -> None:
     """Raise WrongState unless the state at `where` was made as it is about to be used."""
     if made.format != FORMAT:
-        raise WrongState(
-            f"{where} has state format {made.format}; this version reads {FORMAT}. Make it anew "
-            "from the log with this version (segue replay), or go on with the version it is from."
-        )
+        raise WrongState(_other_format(where, made.format))
     if made.fingerprint != settings.fingerprint():
         raise WrongState(
             f"{where} was made with other settings: "
@@ -465,6 +468,26 @@ def check_meta(made: MadeWith, partition: int, settings: StateSettings, where: P
         )
     if made.partition != partition:
         raise WrongState(f"{where} holds partition {made.partition}, not {partition}")
+
+
+def _unreadable(stored: bytes, where: str, error: Exception) -> str:
+    """Why a commit record is not as ours are."""
+    try:
+        found = msgspec.json.decode(stored, type=_Version).format
+    except msgspec.DecodeError:
+        found = FORMAT
+    return (
+        f"the commit record in {where} is damaged: {error}"
+        if found == FORMAT
+        else _other_format(where, found)
+    )
+
+
+def _other_format(where: Path | str, found: int) -> str:
+    return (
+        f"{where} has state format {found}; this version reads {FORMAT}. Make it anew from the log "
+        "with this version (segue replay), or go on with the version it is from."
+    )
 
 
 def _unlike(made: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "state") -> str:

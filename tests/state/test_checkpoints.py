@@ -15,6 +15,7 @@ from state import (
     WrongState,
     merge_checkpoints,
 )
+from state.database import META
 from state.dump import dump
 from tests.state.streams_of_events import Columns, Event
 
@@ -183,7 +184,7 @@ def test_a_state_of_other_settings_is_refused_and_the_setting_named(
     PartitionState(tmp_path / "local", 0, StateSettings()).close()
 
 
-@pytest.mark.parametrize("found", [0, 2])
+@pytest.mark.parametrize("found", [1, 3])
 def test_a_state_of_another_format_is_refused(checkpoints, tmp_path, monkeypatch, found):
     settings = StateSettings()
     with monkeypatch.context() as version:
@@ -193,14 +194,14 @@ def test_a_state_of_another_format_is_refused(checkpoints, tmp_path, monkeypatch
         advance(state, 3)
         checkpoints.create(state, tmp_path / "scratch", 0)
         state.close()
-    with pytest.raises(WrongState, match=f"format {found}; this version reads 1"):
+    with pytest.raises(WrongState, match=f"format {found}; this version reads 2"):
         PartitionState(tmp_path / "made", 0, settings)
     local = PartitionState(tmp_path / "local", 0, settings)
     advance(local, 1)
     local.commit()
     local.close()
     for folder in ("local", "copy"):
-        with pytest.raises(WrongState, match=f"format {found}; this version reads 1"):
+        with pytest.raises(WrongState, match=f"format {found}; this version reads 2"):
             checkpoints.open_or_restore(tmp_path / folder, 0, settings)
     with pytest.raises(WrongState, match=f"format {found}"):
         merge_checkpoints(checkpoints, settings)
@@ -208,6 +209,34 @@ def test_a_state_of_another_format_is_refused(checkpoints, tmp_path, monkeypatch
     local = PartitionState(tmp_path / "local", 0, settings)
     assert local.positions == {"events": 1}
     local.close()
+
+
+def test_a_commit_record_of_another_form_is_refused_by_its_format(tmp_path):
+    """Format 1 counted the runs of a bucket where format 2 lists them."""
+    settings = StateSettings()
+    state = PartitionState(tmp_path / "old", 0, settings)
+    state.database.put(META, b'{"format":1,"fingerprint":"","partition":0,"runs":{"7":3}}')
+    state.close()
+    with pytest.raises(WrongState, match="format 1; this version reads 2"):
+        PartitionState(tmp_path / "old", 0, settings)
+
+
+def test_a_manifest_from_before_there_were_digests_is_refused_by_its_format(checkpoints, tmp_path):
+    checkpoints.store.put_bytes(
+        b'{"partition":0,"positions":{"events":9},"watermark":0,"format":1,"fingerprint":"",'
+        b'"files":{},"created_at":0}',
+        "checkpoints/00000/00000000000000000009-00000000000000-0000.json",
+    )
+    with pytest.raises(WrongState, match="format 1; this version reads 2"):
+        checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
+
+
+def test_a_damaged_commit_record_is_named(tmp_path):
+    state = PartitionState(tmp_path / "damaged", 0, StateSettings())
+    state.database.put(META, b'{"format":2,')
+    state.close()
+    with pytest.raises(WrongState, match="is damaged"):
+        PartitionState(tmp_path / "damaged", 0, StateSettings())
 
 
 def test_what_a_state_was_made_without_stays_with_it(fresh_state, checkpoints, tmp_path):

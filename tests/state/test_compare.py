@@ -70,7 +70,7 @@ def test_what_differs_is_what_differs_between_the_dumps(fresh_state, one, other,
 def test_equal_states_of_other_batches_and_numbers_are_equal(fresh_state, stream, setting, chance):
     shuffled = list(stream)
     chance.shuffle(shuffled)
-    merging = replace(setting, merge_after_runs=1)
+    merging = replace(setting, merge_runs=2)
     with fresh_state(setting) as left, fresh_state(merging) as right:
         feed(left, stream)
         for at in range(len(shuffled)):

@@ -1,9 +1,9 @@
 """A replay of a real broker's log: the same state as by the embedded log, and nothing written."""
 
 import asyncio
+import os
 import random
-import subprocess
-import sys
+import signal
 import time
 import uuid
 from pathlib import Path
@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
+from agents import Worker
+from agents.kafka import KafkaOutputs, serve_worker
 from segue.replaying import replay
-from segue.settings import Settings, load_settings, write_settings
+from segue.roles import make_worker
+from segue.settings import Settings, load_settings
 from segue.state_folders import replays
 from segue.times import log_point
-from state import PartitionState
+from state import Missing, PartitionState
 from state.compare import differences
 from streams import (
     EmbeddedLog,
@@ -199,24 +202,49 @@ def test_a_state_ahead_of_the_log_is_no_end_of_a_replay(world: World) -> None:
     assert not (replays(world.settings) / "impossible").exists()
 
 
-def test_a_worker_says_what_is_missing_and_ends(world: World, broker: str) -> None:
-    """The process itself: its status and its words."""
-    world.replay(world.settings.kafka, "home", end="last=1h")  # nothing: all came since then
-    state = PartitionState(replays(world.settings) / "home/00000", 0, world.settings.state)
+async def serve(world: World, *, accept_gap: bool) -> tuple[int, Worker]:
+    """Run `segue worker`; stop it once it has read what there is."""
+    outputs = KafkaOutputs()
+    worker = make_worker(world.settings, "worker-1", outputs)
+    ends = end_offsets(world.settings.kafka, [world.events])[world.events]
+    settings = world.settings
+    running = asyncio.ensure_future(
+        serve_worker(
+            worker, outputs, settings.kafka, settings.topics, settings.worker,
+            accept_gap=accept_gap,
+        )
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while not running.done():
+        assert time.monotonic() < deadline, "the worker neither ended nor read what there is"
+        if all(worker.positions().get((world.events, n)) == end for n, end in ends.items()):
+            os.kill(os.getpid(), signal.SIGTERM)
+            break
+        await asyncio.wait({running}, timeout=0.05)
+    return await running, worker
+
+
+def test_a_worker_says_what_is_missing_and_ends_unless_the_gap_is_accepted(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = world.settings.folder / "workers/worker-1/state/00000"
+    state = PartitionState(home, 0, world.settings.state)
     state.apply_users(world.events, (), 100)
     state.commit()
     state.close()
-    home = world.settings.folder / "workers/worker-1"
-    home.mkdir(parents=True)
-    (replays(world.settings) / "home").rename(home / "state")
     world.delete_before(500)
-    file = world.settings.folder / "segue.toml"
-    write_settings(world.settings, file)
-    command = [sys.executable, "-m", "segue", "worker", "--config", str(file)]
 
-    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert refused.returncode == 1
-    said = " ".join(refused.stderr.split())
-    for expected in (f"{world.events}/0 goes on at offset 100", "begins at offset 500"):
-        assert expected in said
-    assert "--accept-gap" in said
+    status, worker = asyncio.run(serve(world, accept_gap=False))
+    worker.close()
+    assert status == 1
+    said = f"{world.events}/0 goes on at offset 100, but the partition begins at offset 500"
+    assert said in caplog.text
+    assert "--accept-gap" in caplog.text
+
+    status, worker = asyncio.run(serve(world, accept_gap=True))
+    worker.close()
+    assert status == 0
+    assert "holds offsets 100 to 499" in caplog.text
+    state = PartitionState(home, 0, world.settings.state, read_only=True)
+    assert state.missing == (Missing(world.events, 100, 500),)
+    state.close()

@@ -17,6 +17,7 @@ from state import (
 )
 from state.database import META
 from state.dump import dump
+from state.partition import FORMAT
 from tests.state.streams_of_events import Columns, Event
 
 STREAM = [Event("ann", f"i{n}", "stream", 1_000 * n) for n in range(6)]
@@ -184,7 +185,7 @@ def test_a_state_of_other_settings_is_refused_and_the_setting_named(
     PartitionState(tmp_path / "local", 0, StateSettings()).close()
 
 
-@pytest.mark.parametrize("found", [1, 3])
+@pytest.mark.parametrize("found", [FORMAT - 1, FORMAT + 1])
 def test_a_state_of_another_format_is_refused(checkpoints, tmp_path, monkeypatch, found):
     settings = StateSettings()
     with monkeypatch.context() as version:
@@ -194,14 +195,14 @@ def test_a_state_of_another_format_is_refused(checkpoints, tmp_path, monkeypatch
         advance(state, 3)
         checkpoints.create(state, tmp_path / "scratch", 0)
         state.close()
-    with pytest.raises(WrongState, match=f"format {found}; this version reads 2"):
+    with pytest.raises(WrongState, match=f"format {found}; this version reads {FORMAT}"):
         PartitionState(tmp_path / "made", 0, settings)
     local = PartitionState(tmp_path / "local", 0, settings)
     advance(local, 1)
     local.commit()
     local.close()
     for folder in ("local", "copy"):
-        with pytest.raises(WrongState, match=f"format {found}; this version reads 2"):
+        with pytest.raises(WrongState, match=f"format {found}; this version reads {FORMAT}"):
             checkpoints.open_or_restore(tmp_path / folder, 0, settings)
     with pytest.raises(WrongState, match=f"format {found}"):
         merge_checkpoints(checkpoints, settings)
@@ -217,7 +218,7 @@ def test_a_commit_record_of_another_form_is_refused_by_its_format(tmp_path):
     state = PartitionState(tmp_path / "old", 0, settings)
     state.database.put(META, b'{"format":1,"fingerprint":"","partition":0,"runs":{"7":3}}')
     state.close()
-    with pytest.raises(WrongState, match="format 1; this version reads 2"):
+    with pytest.raises(WrongState, match=f"format 1; this version reads {FORMAT}"):
         PartitionState(tmp_path / "old", 0, settings)
 
 
@@ -227,13 +228,13 @@ def test_a_manifest_from_before_there_were_digests_is_refused_by_its_format(chec
         b'"files":{},"created_at":0}',
         "checkpoints/00000/00000000000000000009-00000000000000-0000.json",
     )
-    with pytest.raises(WrongState, match="format 1; this version reads 2"):
+    with pytest.raises(WrongState, match=f"format 1; this version reads {FORMAT}"):
         checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
 
 
 def test_a_damaged_commit_record_is_named(tmp_path):
     state = PartitionState(tmp_path / "damaged", 0, StateSettings())
-    state.database.put(META, b'{"format":2,')
+    state.database.put(META, b'{"format":')
     state.close()
     with pytest.raises(WrongState, match="is damaged"):
         PartitionState(tmp_path / "damaged", 0, StateSettings())

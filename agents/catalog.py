@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from agents.outputs import Outputs
-from agents.partitions import Partitions
+from agents.partitions import States
 from agents.tally import Tally
 from streams import DeadLetter, LogRecord, TopicSettings, decode_items, decode_users, encode
 
@@ -16,7 +16,7 @@ class Catalog:
     """Applies batches of the catalogue and users topics to the partitions' states."""
 
     def __init__(
-        self, topics: TopicSettings, partitions: Partitions, outputs: Outputs, tally: Tally
+        self, topics: TopicSettings, partitions: States, outputs: Outputs, tally: Tally
     ) -> None:
         """Read and write through the objects given."""
         self._topics = topics

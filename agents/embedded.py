@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from agents.settings import WorkerSettings
 from agents.train import Train
 from agents.worker import Worker
-from streams import EmbeddedLog, LogRecord, TopicSettings
+from streams import EmbeddedLog, Held, LogRecord, PositionError, TopicSettings
 
 __all__ = ["EmbeddedRoles"]
 
@@ -19,6 +19,7 @@ class EmbeddedRoles:
     """Reads every topic for a worker and a trainer until it is stopped.
 
     Use as an async context manager: leaving it commits, checkpoints and closes the worker.
+    Entering raises PositionError if the log does not hold what a state needs next.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class EmbeddedRoles:
 
     async def __aenter__(self) -> "EmbeddedRoles":
         await self._worker.assigned(self._assigned)
+        self._check_positions()
         reads: list[tuple[str, Take, bool]] = [
             (self._topics.models, self._worker.models.announced, False),
             (self._topics.models, self._train.announced, False),
@@ -80,11 +82,26 @@ class EmbeddedRoles:
             if task.done() and (error := task.exception()):
                 raise error
 
+    def _check_positions(self) -> None:
+        """Close the worker and raise PositionError if the log lacks what a state needs next."""
+        try:
+            for topic, number in self._assigned:
+                Held.by_embedded(self._log, topic, number).start(
+                    self._worker.partitions.position(topic, number),
+                    self._worker.partitions.pass_over,
+                )
+        except PositionError:
+            self._worker.close()
+            raise
+
     async def _keyed(self) -> None:
         """Read what belongs to the partitions' states from the positions they give."""
         states = self._worker.partitions
         at = {
-            place: (states.position(*place) or 0) - states.rewind(*place)
+            place: max(
+                (states.position(*place) or 0) - states.rewind(*place),
+                self._log.first_offset(*place),
+            )
             for place in self._assigned
         }
         while not self._stopping.is_set():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.outputs import Outputs
-from agents.partitions import Partitions
+from agents.partitions import States
 from agents.settings import WorkerSettings
 from agents.tally import Tally
 from agents.waiting import TouchedUsers
@@ -42,7 +42,7 @@ class Ingest:
         settings: WorkerSettings,
         topics: TopicSettings,
         rules: EventRules,
-        partitions: Partitions,
+        partitions: States,
         outputs: Outputs,
         tally: Tally,
     ) -> None:

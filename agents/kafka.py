@@ -54,8 +54,13 @@ async def serve_worker(
     kafka: KafkaSettings,
     topics: TopicSettings,
     settings: WorkerSettings,
+    *,
+    accept_gap: bool = False,
 ) -> int:
-    """Run `segue worker` until it is told to stop or fails; returns the exit status."""
+    """Run `segue worker` until it is told to stop or fails; returns the exit status.
+
+    accept_gap: go on where the log has deleted records that a state needs; the state records it.
+    """
     keyed = (topics.events, topics.catalogue, topics.users)
     app = create_app(
         settings.group,
@@ -63,6 +68,8 @@ async def serve_worker(
         batched=dict.fromkeys(keyed, settings.batch),
         positions=worker.partitions.position,
         rewind=worker.partitions.rewind,
+        pass_over=worker.partitions.pass_over,
+        accept_gap=accept_gap,
         on_assigned=worker.assigned,
         on_revoked=worker.revoked,
         session_timeout_s=settings.session_timeout_s,

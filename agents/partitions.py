@@ -3,14 +3,21 @@
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from dynamic_layer import UserState
 from state import CheckpointManifest, Checkpoints, PartitionState, StateSettings
 from streams import TopicSettings
 
-__all__ = ["Partitions", "user_state"]
+__all__ = ["Partitions", "States", "user_state"]
 
 logger = logging.getLogger(__name__)
+
+
+class States(Protocol):
+    """Open states by partition number."""
+
+    def __getitem__(self, partition: int, /) -> PartitionState: ...
 
 
 def user_state(state: PartitionState, user_id: str) -> UserState:
@@ -62,6 +69,17 @@ class Partitions:
         """Records before the position to read again, since users of theirs are not answered."""
         state = self.states.get(partition)
         return state.behind(topic) if state else 0
+
+    def pass_over(self, topic: str, partition: int, offset: int) -> None:
+        """Have a state go on at an offset, without the records before it, and remember that."""
+        state = self.states[partition]
+        first = state.position(topic) or 0
+        state.pass_over(topic, offset)
+        logger.warning(
+            "%s/%d: the log no longer holds offsets %d to %d; the state goes on without them, and "
+            "says so (segue state diff shows what a state is missing)",
+            topic, partition, first, offset - 1,
+        )  # fmt: skip
 
     def open(self, assigned: Iterable[tuple[str, int]]) -> list[int]:
         """Open the states of assigned partitions; returns the numbers that are new here."""

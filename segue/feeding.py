@@ -37,11 +37,12 @@ KeyValues = Iterator[tuple[bytes, bytes]]
 _ITEM_FIELDS = ("title", "description", "language", "genres", "published_at")
 
 
-def open_log(to: str, settings: Settings) -> AbstractContextManager[Log]:
-    """Open Kafka or the embedded log below the data folder, topics created."""
+def open_log(to: str, settings: Settings, *, create: bool = True) -> AbstractContextManager[Log]:
+    """Open Kafka or the embedded log below the data folder, whose topics are created if asked."""
     if to == "embedded":
         log = EmbeddedLog(settings.folder / "embedded-log")
-        create_topics(log, topics(settings.topics))
+        if create:
+            create_topics(log, topics(settings.topics))
         return log
     return contextlib.nullcontext(settings.kafka)
 

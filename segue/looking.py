@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from segue.roles import now_ms
 from segue.settings import Settings
+from segue.showing import history_rows
 from state import Checkpoints, PartitionState
 from streams import (
     Item,
@@ -59,6 +59,10 @@ async def system_status(settings: Settings) -> dict[str, Any]:
                 "checkpoint_age_s": (now - manifest.created_at) / 1000 if manifest else None,
                 "checkpoint_bytes": manifest.bytes if manifest else 0,
                 "checkpoint_positions": manifest.positions if manifest else {},
+                "missing": [
+                    {"topic": gap.topic, "first": gap.first, "end": gap.end}
+                    for gap in (manifest.missing if manifest else ())
+                ],
             }
         )
     models = {}
@@ -172,26 +176,7 @@ async def _history(
         )
         try:
             await _catch_up(settings, state, partition, user)
-            names = {
-                int(key): state.items.name(number)
-                for number, key in enumerate(state.items.keys[: len(state.items)])
-            }
-            found = state.history(user)
-            entries = [
-                {
-                    "time": datetime.fromtimestamp(int(at) / 1000, UTC).isoformat(" ", "seconds"),
-                    "item_type": names[int(key)][0],
-                    "item_id": names[int(key)][1],
-                    "title": titles.get(names[int(key)], names[int(key)][1]),
-                    "strong": bool(strong),
-                }
-                for key, at, strong in zip(
-                    found.item_keys[:SHOWN_HISTORY],
-                    found.time[:SHOWN_HISTORY],
-                    found.strong[:SHOWN_HISTORY],
-                    strict=True,
-                )
-            ]
+            entries = history_rows(state, user, lambda *name: titles.get(name), SHOWN_HISTORY)
         finally:
             state.close()
     return titles, entries

@@ -41,10 +41,10 @@ def settings_of(config: Path | None, flags: list[str] | None) -> "Settings":
 
 
 @contextmanager
-def explained(*kinds: type[Exception]) -> Iterator[None]:
-    """End the command with status 1 and the message alone when an expected error comes."""
+def explained(*kinds: type[Exception], status: int = 1) -> Iterator[None]:
+    """End the command with a status and the message alone when an expected error comes."""
     try:
         yield
     except kinds as error:
         errors.print(f"[red]error:[/] {error}", highlight=False)
-        raise typer.Exit(1) from error
+        raise typer.Exit(status) from error

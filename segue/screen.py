@@ -19,7 +19,16 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-__all__ = ["Bars", "LineBars", "StageBars", "console", "errors", "log_to_screen", "progress_bars"]
+__all__ = [
+    "Bars",
+    "LineBars",
+    "StageBars",
+    "clock_time",
+    "console",
+    "errors",
+    "log_to_screen",
+    "progress_bars",
+]
 
 # A log file has no width of its own; tables need some.
 console = Console() if sys.stdout.isatty() else Console(width=110)
@@ -132,6 +141,15 @@ class StageBars:
             self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
         note = "  ".join(f"{name} {value:.4g}" for name, value in (figures or {}).items())
         self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+
+
+def clock_time(iso: str | None) -> str:
+    """A time of ours (ISO 8601, UTC) to the second.
+
+    >>> clock_time("2026-01-01T12:00:00.250+00:00")
+    '2026-01-01 12:00:00'
+    """
+    return "-" if iso is None else iso[:19].replace("T", " ")
 
 
 def log_to_screen(*, verbose: bool = False) -> None:

@@ -6,7 +6,14 @@ from state.co_interactions import CoInteractions
 from state.history import History
 from state.keys import item_key
 from state.merge import CATALOGUE_SCHEMA, MergedState, merge_checkpoints
-from state.partition import Applied, EventColumns, Observations, PartitionState, WrongState
+from state.partition import (
+    Applied,
+    EventColumns,
+    Missing,
+    Observations,
+    PartitionState,
+    WrongState,
+)
 from state.settings import StateSettings, Window
 
 __all__ = [
@@ -20,6 +27,7 @@ __all__ = [
     "EventColumns",
     "History",
     "MergedState",
+    "Missing",
     "Observations",
     "PartitionState",
     "StateSettings",

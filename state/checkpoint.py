@@ -3,12 +3,12 @@
 Layout below `checkpoints/`, for partition 3:
 
     00003/files/<sha256>             content of a database file, shared by checkpoints
-    00003/<positions>-<time>-<serial>-<seal>.json
+    00003/<positions>-<time>-<serial>-<digest>.json
                                      manifest: written last, names the files by their content
 
 A manifest's name begins with the sum of its positions, zero-padded, so the greatest name is the
-furthest state, and ends with its seal, the beginning of its own sha256. Two workers that hold a
-partition for a while write checkpoints of the same state function; the greater one wins.
+furthest state, and ends with the beginning of its own digest. Two workers that hold a partition for
+a while write checkpoints of the same state function; the greater one wins.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ import msgspec
 from rocksdict import Checkpoint as DatabaseCheckpoint
 
 from state.artifacts import PART, ArtifactStore, CorruptArtifact, file_digest
-from state.partition import FORMAT, PartitionState, WrongState
+from state.partition import FORMAT, Missing, PartitionState, check_meta
 from state.settings import StateSettings
 
 __all__ = ["CheckpointManifest", "Checkpoints"]
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 #: An upload that has not ended after a day died with its worker (chosen: no upload takes a day).
 ABANDONED_MS = 86_400_000
+#: First format whose manifests have a digest.
+DIGESTS_SINCE = 2
 
 
 class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +43,12 @@ class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
     positions:   topic -> next offset; records below are in the state.
     watermark:   greatest bucket seen.
     format:      format of the database.
-    fingerprint: hash of the settings that decide what the state is.
+    fingerprint: hash of the settings that decide what the state is; `settings` are their values.
     counts:      records of the events topics that were applied, and refused.
     files:       name in the database folder -> {"bytes", "sha256"}.
     created_at:  ms UTC.
+    missing:     records that the state was made without.
+    digest:      sha256 of this manifest as JSON without the digest.
     """
 
     partition: int
@@ -55,6 +59,9 @@ class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, dict[str, Any]]
     created_at: int
     counts: dict[str, int] = {}
+    missing: tuple[Missing, ...] = ()
+    settings: dict[str, Any] = {}
+    digest: str = ""
 
     @property
     def bytes(self) -> int:
@@ -106,6 +113,8 @@ class Checkpoints:
             files={},
             created_at=now_ms,
             counts=state.counts,
+            missing=state.missing,
+            settings=state.settings.meaning(),
         )
 
     def upload(self, manifest: CheckpointManifest, scratch: Path) -> Uploaded:
@@ -126,13 +135,14 @@ class Checkpoints:
                 self.store.put_file(scratch / name, target)
                 new_bytes += digest["bytes"]
         complete = msgspec.structs.replace(manifest, files=files)
+        own = _digest(msgspec.json.encode(complete))
+        complete = msgspec.structs.replace(complete, digest=own)
         serial = len(self.names(manifest.partition))
-        content = msgspec.json.encode(complete)
         name = (
             f"{sum(manifest.positions.values()):020d}-{manifest.created_at:014d}-{serial:04d}"
-            f"-{_seal(content)}"
+            f"-{own[:8]}"
         )
-        self.store.put_bytes(content, f"{folder}/{name}.json")
+        self.store.put_bytes(msgspec.json.encode(complete), f"{folder}/{name}.json")
         # Until now nothing named the files, and another worker may have pruned them. From now on
         # it sees the manifest.
         for file, digest in files.items():
@@ -164,11 +174,14 @@ class Checkpoints:
         path = f"{self._folder(partition)}/{name}.json"
         try:
             content = self.store.read_bytes(path)
-            if not name.endswith(f"-{_seal(content)}"):
-                raise CorruptArtifact(f"{path} was written with another content: it is damaged")
-            return msgspec.json.decode(content, type=CheckpointManifest)
-        except (FileNotFoundError, msgspec.DecodeError) as error:
+            manifest = msgspec.json.decode(content, type=CheckpointManifest)
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CorruptArtifact(f"{path} is not a checkpoint's manifest: {error}") from error
+        # An older one is whole without a digest: its format is what keeps it from being used.
+        undigested = not manifest.digest and manifest.format < DIGESTS_SINCE
+        if manifest.digest != _digest(content) and not undigested:
+            raise CorruptArtifact(f"{path} has changed since it was written")
+        return manifest
 
     def restore(self, partition: int, into: Path, *, beyond: int = -1) -> CheckpointManifest | None:
         """Fetch the furthest checkpoint that is whole; None if there is none.
@@ -176,12 +189,14 @@ class Checkpoints:
         A broken one is reported and the one before is tried. `into` must not exist.
         beyond: sum of the positions of a state at hand; checkpoints that are no further are left.
         """
+        broken = 0
         for name in reversed(self.names(partition)):
+            if _sum_of_positions(name) <= beyond:
+                break
             try:
-                if sum(self.manifest(partition, name).positions.values()) <= beyond:
-                    return None
-                return self.fetch(partition, name, into)
+                manifest = self.fetch(partition, name, into)
             except CorruptArtifact as error:
+                broken += 1
                 logger.error(
                     "checkpoint %s of partition %d is broken, trying the one before: %s",
                     name, partition, error,
@@ -189,6 +204,15 @@ class Checkpoints:
                 shutil.rmtree(into, ignore_errors=True)
                 # It must not take the place of a whole one among those that are kept.
                 self._put_aside(f"{self._folder(partition)}/{name}.json")
+                continue
+            if broken:
+                logger.error("partition %d: restored the older checkpoint %s", partition, name)
+            return manifest
+        if broken:
+            logger.error(
+                "partition %d: none of %d checkpoints is whole; what they held is read again from "
+                "the local state's position, or from the beginning of the log", partition, broken,
+            )  # fmt: skip
         return None
 
     def fetch(self, partition: int, name: str, into: Path) -> CheckpointManifest:
@@ -214,7 +238,8 @@ class Checkpoints:
         """Open the local state of a partition; on an empty disk restore it from the store first.
 
         If the store holds a further state than the disk (another worker had the partition in the
-        meantime), that one is taken. Raises WrongState if the state was made with other settings.
+        meantime), that one is taken. Raises WrongState if the state was made with other settings,
+        and leaves the local state as it is.
         """
         local = PartitionState(folder, partition, settings) if folder.exists() else None
         incoming, discarded = (folder.with_name(f"{folder.name}.{n}") for n in ("in", "out"))
@@ -223,13 +248,11 @@ class Checkpoints:
         try:
             at = sum(local.committed.values()) if local else -1
             manifest = self.restore(partition, incoming, beyond=at)
-            if manifest and manifest.fingerprint != settings.fingerprint():
-                shutil.rmtree(incoming)
-                raise WrongState(
-                    f"the checkpoints of partition {partition} were made with other settings: "
-                    f"{manifest.fingerprint}, not {settings.fingerprint()}"
-                )
+            if manifest:
+                whose = f"the checkpoint of partition {partition}"
+                check_meta(manifest, partition, settings, whose)
         except BaseException:
+            shutil.rmtree(incoming, ignore_errors=True)
             if local:
                 local.close()
             raise
@@ -297,6 +320,13 @@ class Checkpoints:
         return f"checkpoints/{partition:05d}"
 
 
-def _seal(manifest: bytes) -> str:
-    """First 16 hex digits of a manifest's sha256."""
-    return hashlib.sha256(manifest).hexdigest()[:16]
+def _sum_of_positions(name: str) -> int:
+    """Sum of the positions of a checkpoint, from its name."""
+    return int(name.partition("-")[0])
+
+
+def _digest(manifest: bytes) -> str:
+    """Digest of a manifest's fields; those that a later version adds count too."""
+    fields = msgspec.json.decode(manifest, type=dict[str, Any])
+    fields.pop("digest", None)
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()

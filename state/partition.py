@@ -20,7 +20,7 @@ from state.kernel import I64, apply_events, fold_rehash
 from state.runs import Runs
 from state.settings import StateSettings
 
-__all__ = ["Applied", "EventColumns", "Observations", "PartitionState", "WrongState"]
+__all__ = ["Applied", "EventColumns", "Missing", "Observations", "PartitionState", "WrongState"]
 
 FORMAT = 2
 #: Entries that a commit merges at most for each that it writes.
@@ -89,6 +89,30 @@ class Applied:
     observations: Observations
 
 
+class MadeWith(Protocol):
+    """What a state was made with and for, as its commit record and its checkpoints say."""
+
+    @property
+    def format(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """Records of a topic that a state was made without: offsets `first` to `end - 1`.
+
+    The log had deleted them, or a replay began behind them.
+    """
+
+    topic: str
+    first: int
+    end: int
+
+
 class _Meta(msgspec.Struct, frozen=True):
     """The record that makes a commit: written in the same batch as the state it belongs to."""
 
@@ -103,6 +127,14 @@ class _Meta(msgspec.Struct, frozen=True):
     applied: int = 0
     refused: int = 0
     behind: dict[str, int] = {}
+    missing: tuple[Missing, ...] = ()
+    settings: dict[str, Any] = {}
+
+
+class _Version(msgspec.Struct):
+    """What is left of a commit record of which nothing else is known."""
+
+    format: int = 0
 
 
 class PartitionState:
@@ -116,15 +148,24 @@ class PartitionState:
     while it is half written. Not thread-safe: one owner.
     """
 
-    def __init__(self, folder: Path, partition: int, settings: StateSettings) -> None:
-        """Open the state in `folder`, made when missing; raises WrongState if it is another's."""
+    def __init__(
+        self, folder: Path, partition: int, settings: StateSettings, *, read_only: bool = False
+    ) -> None:
+        """Open the state in `folder`, made when missing; raises WrongState if it is another's.
+
+        read_only: leave the folder as it is, as long as nothing is applied or committed; the
+        folder must exist and no other process may be writing to it.
+        """
         self.folder = folder
         self.partition = partition
         self.settings = settings
-        folder.mkdir(parents=True, exist_ok=True)
-        self._database: Rdict = database.open_database(folder, settings)
-        self._meta = read_meta(self._database) or _Meta(FORMAT, settings.fingerprint(), partition)
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._database: Rdict = database.open_database(folder, settings, read_only=read_only)
         try:
+            self._meta = read_meta(self._database) or _Meta(
+                FORMAT, settings.fingerprint(), partition, settings=settings.meaning()
+            )
             check_meta(self._meta, partition, settings, folder)
         except WrongState:
             self._database.close()
@@ -133,6 +174,7 @@ class PartitionState:
         self._behind = dict(self._meta.behind)
         self._watermark = np.array([self._meta.watermark], np.int64)
         self._applied, self._refused = self._meta.applied, self._meta.refused
+        self._missing = self._meta.missing
         self._items = ItemNumbers.read(self._database)
         self._histories = Histories(
             self._database, settings.history_cache_bytes, settings.history_cap
@@ -168,6 +210,11 @@ class PartitionState:
         """
         self._behind[topic] = records
         return records != self._meta.behind.get(topic, 0)
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """Records that the state was made without, in the order in which they were passed over."""
+        return self._missing
 
     @property
     def watermark(self) -> int:
@@ -265,6 +312,13 @@ class PartitionState:
             topic, ((o, database.CATALOGUE + k, v) for o, k, v in records), next_offset
         )
 
+    def pass_over(self, topic: str, offset: int) -> None:
+        """Go on at `offset` without the records before it; the state says so for good."""
+        position = self._positions.get(topic, 0)
+        if offset > position:
+            self._missing = (*self._missing, Missing(topic, position, offset))
+            self._positions[topic] = offset
+
     def commit(self) -> dict[str, int]:
         """Write everything applied so far, with its positions, in one batch; returns these."""
         batch = WriteBatch(raw_mode=True)
@@ -292,6 +346,8 @@ class PartitionState:
             applied=self._applied,
             refused=self._refused,
             behind={topic: records for topic, records in self._behind.items() if records},
+            missing=self._missing,
+            settings=self.settings.meaning(),
         )
         self._write(batch, meta)
         written = sum(r.entries for mine in runs.values() for r in mine if r.number == run)
@@ -348,15 +404,18 @@ class PartitionState:
             self._attributes[user_id] = known
         return known
 
-    def neighbours(self, item_type: str, item_id: str) -> Iterator[tuple[int, int]]:
+    def neighbours(
+        self, item_type: str, item_id: str, *, first_bucket: int = 0
+    ) -> Iterator[tuple[int, int]]:
         """(item key, users) of the items that this partition's users had together with one.
 
         Committed state only. The item itself comes along, with the number of its users.
+        first_bucket: buckets before it do not count; what is summed over partitions has one window.
         """
         number = self._items.find(item_type, item_id)
         if number is None:
             return iter(())
-        first_live = self.settings.window.first_live(self.watermark)
+        first_live = max(self.settings.window.first_live(self.watermark), first_bucket)
         other, users = adjacency_runs.neighbours(
             self._database, self._meta.runs, first_live, number
         )
@@ -404,22 +463,58 @@ class PartitionState:
 
 
 def read_meta(source: Rdict) -> _Meta | None:
-    """The commit record of a database; None if it has none yet."""
+    """The commit record of a database; None if it has none yet. Raises WrongState."""
     stored = source.get(database.META)
-    return msgspec.json.decode(stored, type=_Meta) if stored else None
+    try:
+        return msgspec.json.decode(stored, type=_Meta) if stored else None
+    except msgspec.DecodeError as error:
+        raise WrongState(_unreadable(stored, source.path(), error)) from error
 
 
-def check_meta(meta: _Meta, partition: int, settings: StateSettings, folder: Path) -> None:
-    """Raise WrongState unless the state was made as it is about to be used."""
-    if meta.format != FORMAT:
-        raise WrongState(f"{folder} has state format {meta.format}; this version reads {FORMAT}")
-    if meta.fingerprint != settings.fingerprint():
+def check_meta(made: MadeWith, partition: int, settings: StateSettings, where: Path | str) -> None:
+    """Raise WrongState unless the state at `where` was made as it is about to be used."""
+    if made.format != FORMAT:
+        raise WrongState(_other_format(where, made.format))
+    if made.fingerprint != settings.fingerprint():
         raise WrongState(
-            f"{folder} was made with other settings (window, graph_kinds or history_cap): "
-            f"{meta.fingerprint}, not {settings.fingerprint()}. Use those, or another directory."
+            f"{where} was made with other settings: "
+            f"{_unlike(made.settings, settings.meaning()) or made.fingerprint}. Use those, or "
+            "another directory."
         )
-    if meta.partition != partition:
-        raise WrongState(f"{folder} holds partition {meta.partition}, not {partition}")
+    if made.partition != partition:
+        raise WrongState(f"{where} holds partition {made.partition}, not {partition}")
+
+
+def _unreadable(stored: bytes, where: str, error: Exception) -> str:
+    """Why a commit record is not as ours are."""
+    try:
+        found = msgspec.json.decode(stored, type=_Version).format
+    except msgspec.DecodeError:
+        found = FORMAT
+    return (
+        f"the commit record in {where} is damaged: {error}"
+        if found == FORMAT
+        else _other_format(where, found)
+    )
+
+
+def _other_format(where: Path | str, found: int) -> str:
+    return (
+        f"{where} has state format {found}; this version reads {FORMAT}. Make it anew from the log "
+        "with this version (segue replay), or go on with the version it is from."
+    )
+
+
+def _unlike(made: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "state") -> str:
+    """Name the settings that differ, with both values."""
+    found = []
+    for name, value in made.items():
+        mine = wanted.get(name)
+        if isinstance(value, Mapping) and isinstance(mine, Mapping):
+            found.append(_unlike(value, mine, f"{path}.{name}"))
+        elif value != mine:
+            found.append(f"{path}.{name} = {value}, not {mine}")
+    return "; ".join(text for text in found if text)
 
 
 def read_co_interactions(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 __all__ = ["StateSettings", "Window"]
 
@@ -79,11 +80,15 @@ class StateSettings:
         if not self.graph_kinds:
             raise ValueError("graph_kinds is empty: no event would make a co-interaction")
 
-    def fingerprint(self) -> str:
-        """Hash of the settings that decide what the state is, 16 hex digits."""
-        meaning = {
+    def meaning(self) -> dict[str, Any]:
+        """The settings that decide what the state is, by name, as JSON values."""
+        return {
             "window": asdict(self.window),
             "graph_kinds": sorted(self.graph_kinds),
             "history_cap": self.history_cap,
         }
-        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+    def fingerprint(self) -> str:
+        """Hash of the settings that decide what the state is, 16 hex digits."""
+        meaning = json.dumps(self.meaning(), sort_keys=True)
+        return hashlib.sha256(meaning.encode()).hexdigest()[:16]

@@ -15,6 +15,8 @@ from streams.admin import (
     describe_topics,
     end_offsets,
     group_lag,
+    held_offsets,
+    offsets_at,
 )
 from streams.bulk import BulkWriteError, Partitioner, bulk_write
 from streams.codec import (
@@ -40,6 +42,7 @@ from streams.embedded import (
 )
 from streams.partition_log import CorruptLogError
 from streams.partitioner import murmur2_partition
+from streams.positions import Held, PositionError
 from streams.records import (
     DeadLetter,
     Event,
@@ -68,6 +71,7 @@ __all__ = [
     "Event",
     "EventBatch",
     "EventRules",
+    "Held",
     "Item",
     "KafkaSettings",
     "Log",
@@ -76,6 +80,7 @@ __all__ = [
     "ModelAnnouncement",
     "PartitionOffsets",
     "Partitioner",
+    "PositionError",
     "Reason",
     "Recommendation",
     "RecommendedItem",
@@ -106,6 +111,8 @@ __all__ = [
     "encode_events",
     "end_offsets",
     "group_lag",
+    "held_offsets",
     "murmur2_partition",
+    "offsets_at",
     "topics",
 ]

@@ -23,6 +23,7 @@ from kafka.errors import (
 )
 
 from streams.embedded import EmbeddedLog
+from streams.positions import Held
 from streams.security import KafkaSettings
 from streams.topics import TopicDefinition
 
@@ -137,6 +138,48 @@ def end_offsets(log: Log, names: Iterable[str]) -> PartitionOffsets:
         }
     with _client(log) as client:
         return _offsets(client, names, OffsetSpec.LATEST)
+
+
+def held_offsets(log: Log, names: Iterable[str]) -> dict[tuple[str, int], Held]:
+    """Return by (topic, partition) which offsets the log holds; raises as `end_offsets` does."""
+    names = sorted(set(names))
+    if isinstance(log, EmbeddedLog):
+        return {
+            (name, part): Held.by_embedded(log, name, part)
+            for name in names
+            for part in range(log.partitions(name))
+        }
+    with _client(log) as client:
+        first = _offsets(client, names, OffsetSpec.EARLIEST)
+        ends = _offsets(client, names, OffsetSpec.LATEST)
+    return {
+        (name, part): Held(topic=name, partition=part, first=first[name][part], end=end)
+        for name, by_partition in ends.items()
+        for part, end in by_partition.items()
+    }
+
+
+def offsets_at(log: Log, names: Iterable[str], timestamp: int) -> PartitionOffsets:
+    """Return by topic and partition the offset of the first record at or after a log time.
+
+    timestamp: ms UTC. Where no record is that late it is the end offset.
+    """
+    names = sorted(set(names))
+    if isinstance(log, EmbeddedLog):
+        return {
+            name: {
+                part: log.offset_at(name, part, timestamp) for part in range(log.partitions(name))
+            }
+            for name in names
+        }
+    with _client(log) as client:
+        # Asked first: a record that comes in between must not fall between the two answers.
+        ends = _offsets(client, names, OffsetSpec.LATEST)
+        found = _offsets(client, names, timestamp)
+    return {
+        name: {part: at if at >= 0 else ends[name][part] for part, at in by_partition.items()}
+        for name, by_partition in found.items()
+    }
 
 
 def group_lag(kafka: KafkaSettings, group: str, names: Iterable[str]) -> PartitionOffsets:

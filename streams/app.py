@@ -12,7 +12,8 @@ from faust.types import TP
 
 from streams.log_levels import demote_ordinary_warnings
 from streams.outbox import Outbox
-from streams.transport import Batch, BatchSchema, Positions, Rewind, Transport
+from streams.positions import PassOver, PositionError, Positions
+from streams.transport import Batch, BatchSchema, Rewind, Transport
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,10 @@ async def _nothing(_partitions: Partitions) -> None:
     """Take note of partitions that come and go."""
 
 
+def _forget(_topic: str, _partition: int, _offset: int) -> None:
+    """Take no note of records that are passed over."""
+
+
 class WorkerApp(faust.App):
     """A Faust app whose batched topics are read by handlers of whole batches.
 
@@ -56,6 +61,8 @@ class WorkerApp(faust.App):
         batched: Mapping[str, int],
         positions: Positions,
         rewind: Rewind,
+        pass_over: PassOver,
+        accept_gap: bool,
         on_assigned: OnPartitions,
         on_revoked: OnPartitions,
         **settings: Any,
@@ -64,6 +71,8 @@ class WorkerApp(faust.App):
         self.batched = dict(batched)
         self.positions = positions
         self.rewind = rewind
+        self.pass_over = pass_over
+        self.accept_gap = accept_gap
         self.open_partitions: set[TP] = set()
         self.failed = False
         self._on_assigned = on_assigned
@@ -174,6 +183,8 @@ def create_app(
     batched: Mapping[str, int],
     positions: Positions = lambda _topic, _partition: None,
     rewind: Rewind = lambda _topic, _partition: 0,
+    pass_over: PassOver = _forget,
+    accept_gap: bool = False,
     on_assigned: OnPartitions = _nothing,
     on_revoked: OnPartitions = _nothing,
     session_timeout_s: float = 6.0,
@@ -186,9 +197,14 @@ def create_app(
     name:                the consumer group.
     batched:             topics read by batches, each with the greatest length of a batch.
     positions:           (topic, partition) -> next offset to read, None for the earliest. Asked
-                         after on_assigned; the group's committed offset plays no part.
+                         after on_assigned; the group's committed offset plays no part. The app
+                         fails with PositionError if the log does not hold that offset.
     rewind:              (topic, partition) -> how many records before that position to hand over
                          again, as far as they are still there.
+    pass_over:           (topic, partition, offset): told where reading begins when a store
+                         without a position finds a log whose first records are gone, or when a
+                         gap is accepted; what lies before the offset will never come.
+    accept_gap:          go on, without failing, behind records that the log has deleted.
     on_assigned:         opens the state of batched partitions ((topic, partition) pairs).
     on_revoked:          commits and closes it; must be done within rebalance_timeout_s.
     session_timeout_s:   a worker that is silent for so long loses its partitions to the others.
@@ -205,6 +221,8 @@ def create_app(
         batched=batched,
         positions=positions,
         rewind=rewind,
+        pass_over=pass_over,
+        accept_gap=accept_gap,
         on_assigned=on_assigned,
         on_revoked=on_revoked,
         **kafka.for_faust(),
@@ -271,7 +289,12 @@ async def serve(app: WorkerApp) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
     if app.crash_reason is not None:
-        log.error("%s stopped: %r", app.conf.id, app.crash_reason)
+        reason = app.crash_reason
+        # Written for people; of other errors the kind says more than their text.
+        log.error(
+            "%s stopped: %s", app.conf.id,
+            reason if isinstance(reason, PositionError) else repr(reason),
+        )  # fmt: skip
         return 1
     return 0
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -171,6 +172,24 @@ class EmbeddedLog:
         """
         with self._guard:
             return self._partition_log(topic, partition).read(offset, max_records, max_bytes)
+
+    def first_offset(self, topic: str, partition: int) -> int:
+        """Return the first offset that the partition still holds."""
+        with self._guard:
+            return self._partition_log(topic, partition).first_offset
+
+    def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
+        """Return the offset of the first record at or after a log time; the end if there is none.
+
+        timestamp: ms UTC.
+        """
+
+        def reached(offset: int) -> bool:
+            record = self.read(topic, partition, offset, 1)
+            return not record or record[0].timestamp >= timestamp
+
+        offsets = range(self.first_offset(topic, partition), self.end_offset(topic, partition))
+        return offsets.start + bisect_left(offsets, True, key=reached)
 
     def end_offset(self, topic: str, partition: int) -> int:
         """Return the offset that the partition's next record will have."""

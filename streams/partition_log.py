@@ -46,6 +46,11 @@ class PartitionLog:
             raise
 
     @property
+    def first_offset(self) -> int:
+        """The first offset that may be here; what lay before went with a segment's file."""
+        return self._segments[0].base
+
+    @property
     def end_offset(self) -> int:
         """The offset that the next record will have."""
         return self._segments[-1].next_offset

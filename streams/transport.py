@@ -30,21 +30,16 @@ from faust.transport.drivers.aiokafka import Transport as FaustTransport
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP, ConsumerMessage
 
+from streams.positions import Held, Positions
+
 log = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 200
 """How long the broker may hold a fetch without data, in milliseconds. Faust's 1,500 can delay the
 records of one partition by as much when the fetch in flight was sent while it was being read."""
 
-Positions = Callable[[str, int], int | None]
-"""(topic, partition) -> offset of the next record to read; None means the earliest there is."""
-
 Rewind = Callable[[str, int], int]
-"""(topic, partition) -> records before that position that are handed over again."""
-
-
-class PositionError(RuntimeError):
-    """A store's position lies beyond the end of its partition: it was made of another log."""
+"""(topic, partition) -> records before the store's position that are handed over again."""
 
 
 class Batch(list[ConsumerRecord]):
@@ -171,7 +166,7 @@ class Consumer(FaustConsumer):
     async def seek_to_committed(self) -> dict[TP, int | None]:
         """Seek batched partitions to the store's positions and others to the group's offsets.
 
-        Raises PositionError when the store is ahead of its log.
+        Raises PositionError when the log does not hold what a store needs next.
         """
         async with self._fetching:
             self.void()
@@ -185,32 +180,30 @@ class Consumer(FaustConsumer):
             return sought
 
     async def _targets(self, held: set[TP]) -> dict[TP, int]:
-        earliest = await self.earliest_offsets(*held)
-        end = await self.highwaters(*held)
         target: dict[TP, int] = {}
-        for tp in held:
-            position = self._positions(tp.topic, tp.partition)
-            if position is None:
-                position = earliest[tp]
-            if position > end[tp]:
-                raise PositionError(
-                    f"the store of {tp.topic}/{tp.partition} is at offset {position}, but the "
-                    f"partition ends at {end[tp]}: the topic was made anew, or the store "
-                    "belongs to another cluster. Restore the topic, or remove the store"
-                )
-            if position < earliest[tp]:
-                log.warning(
-                    "%s/%d: records %d to %d were deleted by retention before they were read",
-                    *(tp.topic, tp.partition, position, earliest[tp] - 1),
-                )
-                position = earliest[tp]
-            target[tp] = max(position - self._rewind(tp.topic, tp.partition), earliest[tp])
+        for part in await self._held(held):
+            position = part.start(
+                self._positions(part.topic, part.partition),
+                self.app.pass_over,
+                accept_gap=self.app.accept_gap,
+            )
+            again = self._rewind(part.topic, part.partition)
+            target[TP(part.topic, part.partition)] = max(position - again, part.first)
         return target
+
+    async def _held(self, partitions: set[TP]) -> list[Held]:
+        """What the log holds of partitions."""
+        first, end = await self.earliest_offsets(*partitions), await self.highwaters(*partitions)
+        return [
+            Held(topic=tp.topic, partition=tp.partition, first=first[tp], end=end[tp])
+            for tp in sorted(partitions)
+        ]
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield what one fetch brings: a message for each batch, or for each single record.
 
-        timeout: seconds to wait for a first record.
+        timeout: seconds to wait for a first record. Raises PositionError when the log has deleted
+        records before they were read, or was made anew.
         """
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
@@ -227,11 +220,26 @@ class Consumer(FaustConsumer):
             if epoch != self._epoch or not self.flow_active:
                 return
             if tp.topic in self._max_batch:
+                if record[0].offset != self._next.get(tp):
+                    await self._check_jump(tp)
+                    if epoch != self._epoch:
+                        return
                 batch = self._unseen(tp, record)
                 if batch:
                     yield tp, self._batch_message(tp, Batch(batch, epoch))
             else:
                 yield tp, self._to_message(tp, record)
+
+    async def _check_jump(self, tp: TP) -> None:
+        """Tell compaction, which is harmless, from retention that has overtaken the reading.
+
+        The client answers an offset that is out of range by the earliest one there is, silently.
+        A store without positions (the trainer has none) takes what comes.
+        """
+        position = self._next.get(tp)
+        if position is not None and self._positions(*tp) is not None:
+            for held in await self._held({tp}):
+                held.check(position)
 
     def _unseen(self, tp: TP, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
         """Cut off records below the position and advance it."""

@@ -44,6 +44,7 @@ def test_commands_of_the_readme_exist():
     commands = set(re.findall(r"segue ([a-z]+)(?: ([a-z]+))?", (ROOT / "README.md").read_text()))
     known = {
         "demo", "status", "recommend", "topics", "worker", "static", "trainer", "kafka", "feed",
+        "replay", "state",
     }  # fmt: skip
     for command, _ in commands & {(c, s) for c, s in commands if c in known}:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import console
+from segue.screen import clock_time, console
 
 
 def status(
@@ -71,6 +71,12 @@ def _show_status(found: dict[str, Any]) -> None:
             f"{row['checkpoint_bytes'] / 2**20:,.1f}",
         )
     console.print(table)
+    for row in found["partitions"]:
+        for gap in row["missing"]:
+            console.print(
+                f"[yellow]partition {row['partition']} was made without offsets {gap['first']:,} "
+                f"to {gap['end'] - 1:,} of {gap['topic']}[/]"
+            )
     counts = found["records"]
     console.print(
         f"as of the checkpoints: {counts['applied']:,} events applied, "
@@ -94,7 +100,10 @@ def _show_user(found: dict[str, Any]) -> None:
         history.add_column(head)
     for entry in found["history"]:
         history.add_row(
-            entry["time"], entry["item_type"], entry["title"], "" if entry["strong"] else "weak"
+            clock_time(entry["time"]),
+            entry["item_type"],
+            entry["title"],
+            "" if entry["strong"] else "weak",
         )
     console.print(history if found["history"] else f"{found['user_id']}: no history")
     if not found["lists"]:

@@ -16,15 +16,26 @@ MetricsPort = Annotated[
 ]
 
 
+AcceptGap = Annotated[
+    bool,
+    typer.Option(
+        "--accept-gap",
+        help="Go on where the log has deleted records that the state needs; the state records it.",
+    ),
+]
+
+
 def worker(
     name: Name = "worker-1",
     metrics_port: MetricsPort = None,
+    accept_gap: AcceptGap = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
     """Ingest events, keep state, answer users; as many of these as there are partitions at most.
 
-    SIGTERM commits, checkpoints and leaves; SIGUSR1 checkpoints every partition now.
+    SIGTERM commits, checkpoints and leaves; SIGUSR1 checkpoints every partition now. If the log
+    does not hold what a state needs next, the worker ends with status 1 and says what is missing.
 
     Example: segue worker --name worker-2 --metrics-port 9101
     """
@@ -57,8 +68,9 @@ def worker(
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, checkpoint)
         try:
             return await serve_worker(
-                agents, outputs, settings.kafka, settings.topics, settings.worker
-            )
+                agents, outputs, settings.kafka, settings.topics, settings.worker,
+                accept_gap=accept_gap,
+            )  # fmt: skip
         finally:
             agents.close()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
 from segue.screen import StageBars, console, errors, progress_bars
+from segue.times import seconds_of
 
 if TYPE_CHECKING:
     from segue.settings import Settings
@@ -20,19 +20,6 @@ app = typer.Typer(
 )
 
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def seconds_of(text: str) -> int:
-    """Seconds in a length of time such as 90s, 30m, 6h, 1d.
-
-    >>> seconds_of("6h")
-    21600
-    """
-    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
-    if not match or not int(match[1]):
-        raise typer.BadParameter(f"expected a number and s, m, h or d, such as 6h; got {text!r}")
-    return int(match[1]) * _UNITS[match[2]]
 
 
 @app.command(epilog="Example: segue static build --set static.train.max_seconds=600")

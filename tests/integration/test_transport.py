@@ -12,8 +12,9 @@ from kafka import KafkaAdminClient
 
 from streams.app import WorkerApp, create_app, serve
 from streams.outbox import DeliveryError
+from streams.positions import PositionError
 from streams.security import KafkaSettings
-from streams.transport import Batch, PositionError
+from streams.transport import Batch
 from tests.integration.conftest import fill
 
 pytestmark = pytest.mark.integration

@@ -1,5 +1,6 @@
 """Checkpoints: small uploads, verified reads, and the one before when one is broken."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,16 @@ from state import (
     ArtifactStore,
     Checkpoints,
     CorruptArtifact,
+    Missing,
+    PartitionState,
     StateSettings,
     Window,
     WrongState,
     merge_checkpoints,
 )
+from state.database import META
 from state.dump import dump
+from state.partition import FORMAT
 from tests.state.streams_of_events import Columns, Event
 
 STREAM = [Event("ann", f"i{n}", "stream", 1_000 * n) for n in range(6)]
@@ -53,30 +58,96 @@ def test_only_the_last_checkpoints_stay(fresh_state, checkpoints, tmp_path):
             advance(state, upto)
             checkpoints.create(state, tmp_path / "scratch", upto)
         names = checkpoints.names(0)
-        assert [checkpoints.manifest(0, n).positions["events"] for n in names] == [3, 4]
+        manifests = [checkpoints.manifest(0, name) for name in names]
+        assert [manifest.positions["events"] for manifest in manifests] == [3, 4]
+        # Files that no kept checkpoint names are gone, and all others are there.
+        named = {file["sha256"] for manifest in manifests for file in manifest.files.values()}
+        stored = {p.name for p in (tmp_path / "store/checkpoints/00000/files").iterdir()}
+        assert stored == named
 
 
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def remove(path):
+    path.unlink()
+
+
+def flip_a_digit(path):
+    """Damage that is still JSON of the right form."""
+    path.write_text(path.read_text().replace('"watermark":0', '"watermark":7'))
+
+
+def newest_file(partition, old):
+    """A file that only the newest checkpoint has."""
+    files = (partition / "files").iterdir()
+    return next(p for p in files if p.name not in old and p.stat().st_size)
+
+
+def newest_manifest(partition, _old):
+    return max(partition.glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("broken", "damage"),
+    [
+        *((newest_file, damage) for damage in (flip, cut, remove)),
+        *((newest_manifest, damage) for damage in (flip, cut, flip_a_digit)),
+    ],
+)
 def test_a_broken_checkpoint_falls_back_to_the_one_before(
+    fresh_state, checkpoints, tmp_path, caplog, broken, damage
+):
+    partition = tmp_path / "store/checkpoints/00000"
+    with fresh_state() as state:
+        advance(state, 2)
+        checkpoints.create(state, tmp_path / "scratch", 0)
+        old = {p.name for p in (partition / "files").iterdir()}
+        advance(state, 5)
+        checkpoints.create(state, tmp_path / "scratch", 1)
+    damage(broken(partition, old))
+    restored = checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
+    assert restored.positions == {"events": 2}
+    restored.close()
+    assert "is broken, trying the one before" in caplog.text
+    assert "restored the older checkpoint" in caplog.text
+
+
+def test_a_broken_checkpoint_never_costs_a_further_local_state(fresh_state, checkpoints, tmp_path):
+    settings = StateSettings()
+    local = PartitionState(tmp_path / "local", 0, settings)
+    advance(local, 4)
+    local.commit()
+    local.close()
+    with fresh_state() as other:
+        advance(other, 2)
+        checkpoints.create(other, tmp_path / "scratch", 0)
+        advance(other, 6)
+        checkpoints.create(other, tmp_path / "scratch", 1)
+    cut(newest_manifest(tmp_path / "store/checkpoints/00000", ()))
+    found = checkpoints.open_or_restore(tmp_path / "local", 0, settings)
+    assert found.positions == {"events": 4}
+    found.close()
+
+
+def test_without_a_whole_checkpoint_the_log_is_read_again_and_that_is_said(
     fresh_state, checkpoints, tmp_path, caplog
 ):
     with fresh_state() as state:
         advance(state, 2)
         checkpoints.create(state, tmp_path / "scratch", 0)
-        old = {p.name for p in (tmp_path / "store/checkpoints/00000/files").iterdir()}
-        advance(state, 5)
-        checkpoints.create(state, tmp_path / "scratch", 1)
-        newest = next(
-            p
-            for p in (tmp_path / "store/checkpoints/00000/files").iterdir()
-            if p.name not in old and p.stat().st_size
-        )
-        content = bytearray(newest.read_bytes())
-        content[len(content) // 2] ^= 1
-        newest.write_bytes(bytes(content))
-        manifest = checkpoints.restore(0, tmp_path / "copy")
-        assert manifest is not None
-        assert manifest.positions == {"events": 2}
-        assert "is broken" in caplog.text
+    remove(newest_file(tmp_path / "store/checkpoints/00000", ()))
+    found = checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
+    assert found.positions == {}
+    found.close()
+    assert "none of 1 checkpoints is whole" in caplog.text
 
 
 def _files(tmp_path):
@@ -131,25 +202,6 @@ def test_broken_checkpoints_do_not_push_out_whole_ones(fresh_state, checkpoints,
     manifest = checkpoints.restore(0, tmp_path / "copy")
     assert manifest is not None
     assert manifest.positions == {"events": 2}
-
-
-def test_a_broken_checkpoint_does_not_replace_a_further_local_state(
-    fresh_state, checkpoints, tmp_path
-):
-    mine = checkpoints.open_or_restore(tmp_path / "mine", 0, StateSettings())
-    with fresh_state() as theirs:
-        advance(theirs, 2)
-        checkpoints.create(theirs, tmp_path / "scratch", 0)
-        advance(mine, 4)
-        mine.commit()
-        advance(theirs, 6)
-        checkpoints.create(theirs, tmp_path / "scratch", 1)
-    mine.close()
-    newest = tmp_path / "store/checkpoints/00000" / f"{checkpoints.names(0)[-1]}.json"
-    newest.write_bytes(b"")
-    mine = checkpoints.open_or_restore(tmp_path / "mine", 0, StateSettings())
-    assert mine.positions == {"events": 4}
-    mine.close()
 
 
 def test_a_death_while_a_restored_state_moves_in_leaves_a_whole_state(
@@ -219,13 +271,140 @@ def test_uploads_that_died_are_cleared_away_after_a_day(fresh_state, checkpoints
         assert not left.exists()
 
 
-def test_a_state_of_other_settings_is_refused(fresh_state, checkpoints, tmp_path):
+OTHERS = {
+    "state.window.bucket_ms = 86400000, not 3600000": {"window": Window(bucket_ms=3_600_000)},
+    "state.window.buckets = 90, not 7": {"window": Window(buckets=7)},
+    "state.graph_kinds = ['stream'], not ['follow', 'stream']": {
+        "graph_kinds": ("stream", "follow")
+    },
+    "state.history_cap = 512, not 100": {"history_cap": 100},
+}
+
+
+@pytest.mark.parametrize("said", OTHERS)
+def test_a_state_of_other_settings_is_refused_and_the_setting_named(
+    fresh_state, checkpoints, tmp_path, said
+):
+    other = StateSettings(**OTHERS[said])
     with fresh_state() as state:
         advance(state, 3)
         checkpoints.create(state, tmp_path / "scratch", 0)
-    other = StateSettings(window=Window(buckets=7))
-    with pytest.raises(WrongState, match="other settings"):
-        checkpoints.open_or_restore(tmp_path / "copy", 0, other)
+        state.commit()
+        checkpoints.fetch(0, checkpoints.names(0)[-1], tmp_path / "local")
+
+    refusals = [
+        lambda: checkpoints.open_or_restore(tmp_path / "copy", 0, other),
+        lambda: checkpoints.open_or_restore(tmp_path / "local", 0, other),
+        lambda: PartitionState(tmp_path / "local", 0, other, read_only=True),
+        lambda: merge_checkpoints(checkpoints, other),
+    ]
+    for refused in refusals:
+        with pytest.raises(WrongState) as error:
+            refused()
+        assert said in str(error.value)
+    assert not (tmp_path / "copy").exists()
+    assert not (tmp_path / "copy.incoming").exists()
+    PartitionState(tmp_path / "local", 0, StateSettings()).close()
+
+
+@pytest.mark.parametrize("found", [FORMAT - 1, FORMAT + 1])
+def test_a_state_of_another_format_is_refused(checkpoints, tmp_path, monkeypatch, found):
+    settings = StateSettings()
+    with monkeypatch.context() as version:
+        version.setattr("state.partition.FORMAT", found)
+        version.setattr("state.checkpoint.FORMAT", found)
+        state = PartitionState(tmp_path / "made", 0, settings)
+        advance(state, 3)
+        checkpoints.create(state, tmp_path / "scratch", 0)
+        state.close()
+    with pytest.raises(WrongState, match=f"format {found}; this version reads {FORMAT}"):
+        PartitionState(tmp_path / "made", 0, settings)
+    local = PartitionState(tmp_path / "local", 0, settings)
+    advance(local, 1)
+    local.commit()
+    local.close()
+    for folder in ("local", "copy"):
+        with pytest.raises(WrongState, match=f"format {found}; this version reads {FORMAT}"):
+            checkpoints.open_or_restore(tmp_path / folder, 0, settings)
+    with pytest.raises(WrongState, match=f"format {found}"):
+        merge_checkpoints(checkpoints, settings)
+    # What could not be used has not replaced what could.
+    local = PartitionState(tmp_path / "local", 0, settings)
+    assert local.positions == {"events": 1}
+    local.close()
+
+
+def test_a_commit_record_of_another_form_is_refused_by_its_format(tmp_path):
+    """Format 1 counted the runs of a bucket where format 2 lists them."""
+    settings = StateSettings()
+    state = PartitionState(tmp_path / "old", 0, settings)
+    state.database.put(META, b'{"format":1,"fingerprint":"","partition":0,"runs":{"7":3}}')
+    state.close()
+    with pytest.raises(WrongState, match=f"format 1; this version reads {FORMAT}"):
+        PartitionState(tmp_path / "old", 0, settings)
+
+
+def test_a_manifest_from_before_there_were_digests_is_refused_by_its_format(checkpoints, tmp_path):
+    checkpoints.store.put_bytes(
+        b'{"partition":0,"positions":{"events":9},"watermark":0,"format":1,"fingerprint":"",'
+        b'"files":{},"created_at":0}',
+        "checkpoints/00000/00000000000000000009-00000000000000-0000.json",
+    )
+    with pytest.raises(WrongState, match=f"format 1; this version reads {FORMAT}"):
+        checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
+
+
+def test_a_damaged_commit_record_is_named(tmp_path):
+    state = PartitionState(tmp_path / "damaged", 0, StateSettings())
+    state.database.put(META, b'{"format":')
+    state.close()
+    with pytest.raises(WrongState, match="is damaged"):
+        PartitionState(tmp_path / "damaged", 0, StateSettings())
+
+
+def test_what_a_state_was_made_without_stays_with_it(fresh_state, checkpoints, tmp_path):
+    with fresh_state() as state:
+        state.pass_over("events", 2)
+        advance(state, 4)
+        state.pass_over("events", 5)
+        checkpoints.create(state, tmp_path / "scratch", 0)
+        advance(state, 6)
+        checkpoints.create(state, tmp_path / "scratch", 1)
+    restored = checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
+    expected = (Missing("events", 0, 2), Missing("events", 4, 5))
+    assert restored.missing == expected
+    assert restored.positions == {"events": 6}
+    assert checkpoints.manifest(0, checkpoints.names(0)[-1]).missing == expected
+    restored.close()
+
+
+def test_after_one_percent_of_change_few_bytes_are_new(fresh_state, checkpoints, tmp_path):
+    """As a worker does it: merge runs, snapshot, upload; a day of traffic of 1 % of the users."""
+    chance, day = random.Random(7), 86_400_000
+    stream = [
+        Event(
+            f"user-{n % 1_000}", f"i{chance.randrange(2_000)}", "stream", chance.randrange(90) * day
+        )
+        for n in range(30_000)
+    ]
+    stream += [
+        Event(f"user-{n % 10}", f"i{chance.randrange(2_000)}", "stream", 90 * day)
+        for n in range(300)
+    ]
+    sizes = []
+    with fresh_state() as state:
+        for upto in (30_000, 30_300):
+            start = state.position("events") or 0
+            for at in range(start, upto, 3_000):
+                end = min(at + 3_000, upto)
+                state.apply_events("events", Columns(stream[at:end], at), end)
+                state.commit()
+            state.merge_runs()
+            uploaded = checkpoints.create(state, tmp_path / "scratch", upto)
+            sizes.append((uploaded.new_bytes, uploaded.manifest.bytes))
+    (first, whole), (second, _) = sizes
+    assert first == whole
+    assert second < whole / 10
 
 
 def test_the_further_state_wins_between_disk_and_store(fresh_state, checkpoints, tmp_path):

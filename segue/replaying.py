@@ -1,0 +1,221 @@
+"""The log from one point to another into a fresh state beside the live one."""
+
+import asyncio
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.replay import Replay
+from segue.settings import Settings
+from segue.state_folders import found_state, replays
+from segue.times import LogPoint
+from state import PartitionState
+from streams import EmbeddedLog, KafkaSettings, held_offsets, offsets_at
+from streams.positions import Held
+from streams.spans import Span, SpanReader, open_reader
+
+__all__ = ["ReplayExists", "replay", "spans_of"]
+
+Log = KafkaSettings | EmbeddedLog
+Place = tuple[str, int]
+Progress = Callable[[int, int, int], None]
+"""(partition, records read, records in all its spans)"""
+
+
+class ReplayExists(Exception):
+    """A replay of this name is there already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What the replay of one partition came to.
+
+    missing: topic -> offsets that the log once had and this state was made without.
+    """
+
+    spans: dict[str, Span]
+    records: int
+    events: int
+    dead_letters: Counter[str]
+    missing: dict[str, list[tuple[int, int]]]
+
+
+async def replay(
+    settings: Settings,
+    log: Log,
+    name: str,
+    *,
+    begin: LogPoint,
+    end: LogPoint,
+    replace: bool,
+    now_ms: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Read every partition's spans into `<data>/replays/<name>`; returns what came of it.
+
+    Nothing else is written. `replay.json`, written last, is what is returned.
+    Raises ReplayExists, ValueError for a name or points without meaning, AdminError,
+    PositionError, and what finding the state of `end` raises.
+    """
+    if not name or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"a replay's name is that of a folder, without a path; got {name!r}")
+    folder = replays(settings) / name
+    if folder.exists() and not replace:
+        raise ReplayExists(f"{folder} exists; choose another name, or --replace it")
+    spans = await asyncio.to_thread(spans_of, settings, log, begin, end)
+    # The plan is good: only now may what was there before go.
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    started = time.monotonic()
+    done: dict[int, Replayed] = {}
+    async with open_reader(log) as reader:
+        for partition, theirs in spans.items():
+            done[partition] = await _replay_partition(
+                settings, reader, folder / f"{partition:05d}", partition, theirs, progress
+            )
+    summary = _summary(name, folder, begin, end, done, time.monotonic() - started, now_ms)
+    aside = folder / "replay.json.new"
+    aside.write_text(json.dumps(summary, indent=1))
+    aside.replace(folder / "replay.json")
+    return summary
+
+
+def spans_of(
+    settings: Settings, log: Log, begin: LogPoint, end: LogPoint
+) -> dict[int, dict[str, Span]]:
+    """Which offsets to read: partition -> topic -> span.
+
+    Catalogue and users are read from their beginning whatever `begin` says: they are the latest
+    values by key, not happenings. Raises AdminError, PositionError if the log does not hold the
+    positions of a state, ValueError if the end lies before the beginning everywhere.
+    """
+    names = settings.topics
+    keyed = (names.users, names.catalogue, names.events)
+    held = held_offsets(log, keyed)
+    firsts = {place: part.first for place, part in held.items()}
+    if begin.time_ms is not None:
+        at = offsets_at(log, [names.events], begin.time_ms)[names.events]
+        firsts |= {(names.events, partition): offset for partition, offset in at.items()}
+    ends = _ends(settings, log, end, held)
+    spans: dict[int, dict[str, Span]] = {}
+    for topic, partition in sorted(held, key=lambda place: (place[1], keyed.index(place[0]))):
+        first, last = firsts[topic, partition], ends[topic, partition]
+        spans.setdefault(partition, {})[topic] = Span(
+            topic=topic, partition=partition, first=min(first, last), end=last
+        )
+    events = [place for place in held if place[0] == names.events]
+    if all(firsts[place] >= ends[place] for place in events) and any(
+        firsts[place] > ends[place] for place in events
+    ):
+        raise ValueError(f"no event lies between {begin.text} and {end.text}")
+    return spans
+
+
+def _ends(
+    settings: Settings, log: Log, end: LogPoint, held: Mapping[Place, Held]
+) -> dict[Place, int]:
+    if end.time_ms is not None:
+        at = offsets_at(log, {topic for topic, _ in held}, end.time_ms)
+        return {(topic, partition): at[topic][partition] for topic, partition in held}
+    if not end.state:
+        return {place: part.end for place, part in held.items()}
+    ends = {place: part.first for place, part in held.items()}
+    with found_state(settings, end.state) as found:
+        for partition, folder in found.folders.items():
+            state = PartitionState(folder, partition, settings.state, read_only=True)
+            positions = state.committed
+            state.close()
+            for topic, position in positions.items():
+                if (topic, partition) not in held:
+                    raise ValueError(
+                        f"state {end.state} has read {topic}/{partition}, which is none of "
+                        f"{', '.join(sorted({name for name, _ in held}))}"
+                    )
+                held[topic, partition].check(position)
+                ends[topic, partition] = position
+    return ends
+
+
+async def _replay_partition(
+    settings: Settings,
+    reader: SpanReader,
+    folder: Path,
+    partition: int,
+    spans: Mapping[str, Span],
+    progress: Progress,
+) -> Replayed:
+    total, read = sum(len(span) for span in spans.values()), 0
+    progress(partition, 0, total)
+    made = Replay(
+        folder,
+        partition,
+        settings=settings.worker,
+        state=settings.state,
+        topics=settings.topics,
+        rules=settings.events,
+    )
+    records = 0
+    try:
+        for topic, span in spans.items():
+            made.state.pass_over(topic, span.first)
+            async for batch in reader.read(span, settings.worker.batch):
+                await made.handle(batch)
+                records += len(batch)
+                progress(partition, read + batch[-1].offset + 1 - span.first, total)
+            made.reached(topic, span.end)
+            read += len(span)
+        made.finish()
+        progress(partition, total, total)
+        missing: dict[str, list[tuple[int, int]]] = {}
+        for gap in made.state.missing:
+            missing.setdefault(gap.topic, []).append((gap.first, gap.end))
+        return Replayed(
+            spans=dict(spans),
+            records=records,
+            events=made.tally.records,
+            dead_letters=made.dead_letters,
+            missing=missing,
+        )
+    finally:
+        made.close()
+
+
+def _summary(
+    name: str,
+    folder: Path,
+    begin: LogPoint,
+    end: LogPoint,
+    done: Mapping[int, Replayed],
+    seconds: float,
+    now_ms: int,
+) -> dict[str, Any]:
+    events = sum(part.events for part in done.values())
+    dead_letters: Counter[str] = Counter()
+    for part in done.values():
+        dead_letters += part.dead_letters
+    return {
+        "name": name,
+        "folder": str(folder),
+        "from": begin.text,
+        "to": end.text,
+        "created_at": now_ms,
+        "records": sum(part.records for part in done.values()),
+        "events": events,
+        "dead_letters": dict(dead_letters),
+        "seconds": round(seconds, 3),
+        "events_per_second": round(events / seconds) if seconds else 0,
+        # A state of all that was ever written, or of a later part of it?
+        "whole": not any(part.missing for part in done.values()),
+        "partitions": {
+            str(partition): {
+                "offsets": {topic: [span.first, span.end] for topic, span in part.spans.items()},
+                "records": part.records,
+                "missing": part.missing,
+            }
+            for partition, part in done.items()
+        },
+    }

@@ -1,0 +1,160 @@
+"""What a state knows of a user or of an item, for people."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from segue.settings import Settings
+from segue.state_folders import FoundState, StateNotFound, found_state
+from state import PartitionState, item_key
+from state.compare import entry_view
+from state.database import CATALOGUE
+from state.dump import entries_of
+from streams import murmur2_partition
+
+__all__ = ["Titles", "history_rows", "item_view", "user_state_view"]
+
+Titles = Callable[[str, str], str | None]
+"""(type, id) -> title, None where the catalogue has none."""
+
+
+def history_rows(
+    state: PartitionState, user: str, titles: Titles, limit: int
+) -> list[dict[str, Any]]:
+    """A user's history, newest first, as JSON values: what, when, how often."""
+    entries = entries_of(state.history(user))[:limit]
+    names = _names(state, {entry[0] for entry in entries})
+    rows = []
+    for entry in entries:
+        item_type, item_id = names[entry[0]]
+        seen = entry_view(entry)
+        rows.append(
+            {
+                "item_type": item_type,
+                "item_id": item_id,
+                "title": titles(item_type, item_id) or item_id,
+                "strong": seen["strong_time"] is not None,
+                **seen,
+            }
+        )
+    return rows
+
+
+def user_state_view(settings: Settings, name: str, user: str, limit: int) -> dict[str, Any]:
+    """What a state knows of a user, as JSON values; raises what `found_state` raises."""
+    with _opened(settings, name) as (found, states):
+        partition = murmur2_partition(user.encode(), settings.topics.partitions)
+        if partition not in states:
+            raise StateNotFound(f"state {name} has no partition {partition}, that of user {user}")
+        state = states[partition]
+        return {
+            "user_id": user,
+            "state": name,
+            "notes": list(found.notes),
+            "partition": partition,
+            "positions": state.committed,
+            "attributes": dict(state.user(user)),
+            "entries": len(state.history(user)),
+            "history": history_rows(state, user, _titles(states), limit),
+        }
+
+
+def item_view(
+    settings: Settings, name: str, item_id: str, item_type: str | None, limit: int
+) -> dict[str, Any]:
+    """What a state knows of an item: its entry, its users and its neighbours, as JSON values.
+
+    item_type: may be left out where one type alone has the id. Raises StateNotFound if no
+    partition has seen the item, and what `found_state` raises.
+    """
+    with _opened(settings, name) as (found, states):
+        item_type = item_type or _type_of(states, item_id)
+        watermark = max(state.watermark for state in states.values())
+        first = settings.state.window.first_live(watermark)
+        totals: dict[int, int] = {}
+        for state in states.values():
+            for key, users in state.neighbours(item_type, item_id, first_bucket=first):
+                totals[key] = totals.get(key, 0) + users
+        users = totals.pop(item_key(item_type, item_id), 0)
+        titles = _titles(states)
+        ranked = sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))
+        names: dict[int, tuple[str, str]] = {}
+        for state in states.values():
+            names |= _names(state, {key for key, _ in ranked[:limit]})
+        return {
+            "item_type": item_type,
+            "item_id": item_id,
+            "state": name,
+            "notes": list(found.notes),
+            "catalogue": _entry(states, item_type, item_id),
+            "users": users,
+            "neighbours_in_all": len(ranked),
+            "neighbours": [
+                {
+                    "item_type": names[key][0],
+                    "item_id": names[key][1],
+                    "title": titles(*names[key]) or names[key][1],
+                    "users": count,
+                }
+                for key, count in ranked[:limit]
+            ],
+        }
+
+
+@contextmanager
+def _opened(
+    settings: Settings, name: str
+) -> Iterator[tuple[FoundState, dict[int, PartitionState]]]:
+    with found_state(settings, name) as found, ExitStack() as stack:
+        states = {}
+        for partition, folder in found.folders.items():
+            state = PartitionState(folder, partition, settings.state, read_only=True)
+            stack.callback(state.close)
+            states[partition] = state
+        yield found, states
+
+
+def _names(state: PartitionState, keys: set[int]) -> dict[int, tuple[str, str]]:
+    """Type and id of those items by key that a partition has seen."""
+    known = state.items.keys[: len(state.items)]
+    numbers = np.flatnonzero(np.isin(known, np.array(sorted(keys), np.uint64)))
+    return {int(known[number]): state.items.name(number) for number in numbers.tolist()}
+
+
+def _type_of(states: dict[int, PartitionState], item_id: str) -> str:
+    types = {
+        name[0]
+        for state in states.values()
+        for name in map(state.items.name, range(len(state.items)))
+        if name[1] == item_id
+    }
+    if len(types) != 1:
+        raise StateNotFound(
+            f"several types have an item {item_id}; add --type {' or '.join(sorted(types))}"
+            if types
+            else f"no user had an item {item_id} in this state; with --type its entry is shown"
+        )
+    return types.pop()
+
+
+def _titles(states: dict[int, PartitionState]) -> Titles:
+    def title(item_type: str, item_id: str) -> str | None:
+        entry = _entry(states, item_type, item_id)
+        return entry.get("title") if entry else None
+
+    return title
+
+
+def _entry(
+    states: dict[int, PartitionState], item_type: str, item_id: str
+) -> dict[str, Any] | None:
+    """The catalogue's entry of an item, in whichever partition it lies."""
+    key = CATALOGUE + f"{item_type}\0{item_id}".encode()
+    for state in states.values():
+        if stored := state.database.get(key):
+            entry: dict[str, Any] = msgspec.json.decode(stored, type=dict[str, Any])
+            return entry
+    return None

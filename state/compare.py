@@ -1,0 +1,217 @@
+"""Whether two states of a partition are equal, by merging sorted scans of both.
+
+Equal means: equal canonical dumps (`state/dump.py`) at equal positions. Whatever their size, what
+is held in memory is one history of each, `rows` pairs of each, and the items' numbers.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from state import database
+from state.dump import (
+    Entry,
+    grouped,
+    history_entries,
+    live_buckets,
+    pair_counts,
+    records,
+    stored_deltas,
+)
+from state.kernel import I64, NONE, U64, WORD
+from state.partition import PartitionState
+
+__all__ = ["Difference", "differences", "entry_view"]
+
+#: Pairs of a bucket that are compared at once: about 100 MB for both sides.
+ROWS = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One thing that two states of a partition do not agree on.
+
+    part:        position, watermark, history, pair, user or item.
+    key:         what it is about: a topic; a user and an item; a bucket and two items; ..
+    left, right: JSON values; None where a state has nothing.
+    """
+
+    partition: int
+    part: str
+    key: tuple[str, ...]
+    left: Any
+    right: Any
+
+    def __str__(self) -> str:
+        return (
+            f"partition {self.partition}, {self.part} {' '.join(self.key)}: "
+            f"{_text(self.left)} and {_text(self.right)}"
+        ).replace("  ", " ")
+
+
+def differences(
+    left: PartitionState, right: PartitionState, *, rows: int = ROWS
+) -> Iterator[Difference]:
+    """What two committed states of one partition differ in; nothing if they are equal.
+
+    Positions and the watermark come first: where these differ, so does much of what follows.
+    """
+    names = _Names(left, right)
+    for part, key, mine, theirs in (
+        *_positions(left, right),
+        *_watermarks(left, right),
+    ):
+        yield Difference(partition=left.partition, part=part, key=key, left=mine, right=theirs)
+    for part, found in (
+        ("history", _histories(left, right, names)),
+        ("pair", _pairs(left, right, names, rows)),
+        ("user", _records(left, right, database.USERS)),
+        ("item", _records(left, right, database.CATALOGUE)),
+    ):
+        for key, mine, theirs in found:
+            yield Difference(partition=left.partition, part=part, key=key, left=mine, right=theirs)
+
+
+def entry_view(entry: Entry) -> dict[str, Any]:
+    """A history entry as JSON values.
+
+    time, strong_time: ISO 8601, UTC; strong_time is None without a graph-making event.
+    visits:            the buckets in which the user came, counted back from that of `time`.
+    """
+    _, time, strong, low, high = entry
+    bitmap = low | high << WORD
+    return {
+        "time": _iso(time),
+        "strong_time": None if strong == NONE else _iso(strong),
+        "visits": [back for back in range(bitmap.bit_length()) if bitmap >> back & 1],
+    }
+
+
+Found = Iterator[tuple[tuple[str, ...], Any, Any]]
+Named = tuple[str, tuple[str, ...], Any, Any]
+
+
+def _positions(left: PartitionState, right: PartitionState) -> Iterator[Named]:
+    mine, theirs = left.committed, right.committed
+    for topic in sorted(mine.keys() | theirs.keys()):
+        # A topic of which nothing was applied may be named or not.
+        if mine.get(topic, 0) != theirs.get(topic, 0):
+            yield "position", (topic,), mine.get(topic, 0), theirs.get(topic, 0)
+
+
+def _watermarks(left: PartitionState, right: PartitionState) -> Iterator[Named]:
+    if left.watermark != right.watermark:
+        yield "watermark", (), left.watermark, right.watermark
+
+
+class _Names:
+    """Names of items by their keys, looked up only for what differs."""
+
+    def __init__(self, *states: PartitionState) -> None:
+        self._states = states
+        self._found: dict[int, str] | None = None
+
+    def __getitem__(self, key: int) -> str:
+        if self._found is None:
+            self._found = {}
+            for state in self._states:
+                for number, item in enumerate(state.items.keys[: len(state.items)].tolist()):
+                    self._found[item] = "/".join(state.items.name(number))
+        return self._found[key]
+
+
+def _histories(left: PartitionState, right: PartitionState, names: _Names) -> Found:
+    # Rows name items by number. Where the numbers are the same, equal bytes are equal histories.
+    comparable = left.watermark == right.watermark and np.array_equal(
+        left.items.keys[: len(left.items)], right.items.keys[: len(right.items)]
+    )
+    both = _merged(records(left, database.HISTORY), records(right, database.HISTORY))
+    for user, mine, theirs in both:
+        if comparable and mine == theirs:
+            continue
+        ours = {e[0]: e for e in history_entries(left, mine or b"")}
+        others = {e[0]: e for e in history_entries(right, theirs or b"")}
+        for key in dict.fromkeys((*ours, *others)):
+            one, other = ours.get(key), others.get(key)
+            if one != other:
+                yield (
+                    (user.decode(), names[key]),
+                    one and entry_view(one),
+                    other and entry_view(other),
+                )
+
+
+def _pairs(left: PartitionState, right: PartitionState, names: _Names, rows: int) -> Found:
+    for bucket in sorted({*live_buckets(left), *live_buckets(right)}):
+        sides = [s for s in (left, right) if bucket in live_buckets(s)]
+        slices = 1 + max(stored_deltas(state, bucket) for state in sides) // rows
+        edges = [2**64 * n // slices for n in range(slices + 1)]
+        for first, end in itertools.pairwise(edges):
+            mine, theirs = (
+                pair_counts(state, bucket, first, end - 1) if state in sides else _NOTHING
+                for state in (left, right)
+            )
+            for a, b, one, other in _unequal(mine, theirs):
+                yield (str(bucket), names[a], names[b]), one or None, other or None
+
+
+Counts = tuple[U64, U64, I64]
+_NOTHING: Counts = (np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64))
+
+
+def _unequal(left: Counts, right: Counts) -> Iterator[tuple[int, int, int, int]]:
+    """(a, b, left count, right count) of the pairs that do not have the same count."""
+    if all(np.array_equal(mine, theirs) for mine, theirs in zip(left, right, strict=True)):
+        return
+    a, b = (np.concatenate([left[i], right[i]]) for i in (0, 1))
+    order, starts = grouped(a, b)
+    counts = np.zeros((len(a), 2), np.int64)
+    counts[: len(left[2]), 0], counts[len(left[2]) :, 1] = left[2], right[2]
+    counts = np.add.reduceat(counts[order], starts)
+    at = np.flatnonzero(counts[:, 0] != counts[:, 1])
+    yield from zip(
+        a[order[starts[at]]].tolist(), b[order[starts[at]]].tolist(),
+        *counts[at].T.tolist(), strict=True,
+    )  # fmt: skip
+
+
+def _records(left: PartitionState, right: PartitionState, prefix: bytes) -> Found:
+    for key, mine, theirs in _merged(records(left, prefix), records(right, prefix)):
+        if mine != theirs:
+            yield (
+                (key.replace(b"\0", b"/").decode(),),
+                mine and mine.decode(),
+                theirs and theirs.decode(),
+            )
+
+
+Rows = Iterable[tuple[bytes, bytes]]
+
+
+def _merged(left: Rows, right: Rows) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
+    """Join two ascending scans by key."""
+    lefts, rights = iter(left), iter(right)
+    mine, theirs = next(lefts, None), next(rights, None)
+    while mine or theirs:
+        if theirs is None or (mine and mine[0] < theirs[0]):
+            assert mine  # noqa: S101 the loop's condition
+            yield mine[0], mine[1], None
+            mine = next(lefts, None)
+        elif mine is None or theirs[0] < mine[0]:
+            yield theirs[0], None, theirs[1]
+            theirs = next(rights, None)
+        else:
+            yield mine[0], mine[1], theirs[1]
+            mine, theirs = next(lefts, None), next(rights, None)
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _text(value: Any) -> str:
+    return "nothing" if value is None else str(value)

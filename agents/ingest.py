@@ -1,6 +1,6 @@
 """Events into state; examples, dead letters and users to answer out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from agents.settings import WorkerSettings
 from agents.tally import Tally
 from agents.waiting import TouchedUsers
 from dynamic_layer import ExampleBatch
-from state import Observations, PartitionState
+from state import Erased, Observations, PartitionState, apply_in_order
 from state.kernel import I64
 from streams import (
     DeadLetter,
@@ -45,14 +45,19 @@ class Ingest:
         partitions: States,
         outputs: Outputs,
         tally: Tally,
+        withdraw: Callable[[str, int, Sequence[Erased]], Awaitable[None]],
     ) -> None:
-        """Read and write through the objects given."""
+        """Read and write through the objects given.
+
+        withdraw: called with a topic, a partition and the users who were erased in it.
+        """
         self._settings = settings
         self._topics = topics
         self._rules = rules
         self._partitions = partitions
         self._outputs = outputs
         self._tally = tally
+        self._withdraw = withdraw
         self.learning = False
 
     async def __call__(self, records: Sequence[LogRecord]) -> TouchedUsers:
@@ -60,9 +65,11 @@ class Ingest:
         topic, partition = records[0].topic, records[0].partition
         state = self._partitions[partition]
         events, letters = decode_events(records, self._rules)
-        applied = state.apply_events(
+        applied = apply_in_order(
+            state,
             topic,
             events,
+            events.erasures,
             records[-1].offset + 1,
             refused=len(letters),
             wanted=self._sampled if self.learning else None,
@@ -77,8 +84,12 @@ class Ingest:
             await self._outputs.send(
                 self._topics.examples, f"{topic}/{partition}".encode(), examples.take(rows).pack()
             )
+        if applied.erased:
+            await self._withdraw(topic, partition, applied.erased)
         self._tally.events(partition, records, applied, letters, len(examples))
         latest = dict(zip(events.user_id, range(len(events)), strict=True))
+        if events.erasures:
+            latest = {user: latest[user] for user in applied.users}
         rows = np.fromiter(latest.values(), np.int64, len(latest))
         return TouchedUsers(
             topic=topic,

@@ -1,6 +1,7 @@
 """Events into state; examples, dead letters and users to answer out of it."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from agents.settings import WorkerSettings
 from agents.tally import Tally
 from agents.waiting import TouchedUsers
 from dynamic_layer import ExampleBatch
-from state import Observations, PartitionState
+from state import Erased, Observations, PartitionState, apply_in_order
 from state.kernel import I64
 from streams import (
     DeadLetter,
@@ -24,10 +25,22 @@ from streams import (
     encode,
 )
 
-__all__ = ["Ingest"]
+__all__ = ["Ingest", "Withdrawal"]
 
 #: Examples of one record on the examples topic: about a megabyte with full histories.
 EXAMPLES_PER_RECORD = 1_000
+
+
+class Withdrawal(Protocol):
+    """What follows from an erasure outside of the state."""
+
+    async def __call__(self, topic: str, partition: int, erased: Sequence[Erased]) -> None:
+        """Withdraw what was said of users who were erased in a partition; write their receipts."""
+        ...
+
+    async def again(self, users: Sequence[str]) -> None:
+        """Withdraw users whose erasure is read again: their events may have been, just before."""
+        ...
 
 
 class Ingest:
@@ -45,14 +58,19 @@ class Ingest:
         partitions: States,
         outputs: Outputs,
         tally: Tally,
+        withdraw: Withdrawal,
     ) -> None:
-        """Read and write through the objects given."""
+        """Read and write through the objects given.
+
+        withdraw: told of users who were erased.
+        """
         self._settings = settings
         self._topics = topics
         self._rules = rules
         self._partitions = partitions
         self._outputs = outputs
         self._tally = tally
+        self._withdraw = withdraw
         self.learning = False
 
     async def __call__(self, records: Sequence[LogRecord]) -> TouchedUsers:
@@ -66,9 +84,11 @@ class Ingest:
         position = state.position(topic) or 0
         events, letters = decode_events(records, self._rules)
         letters = [letter for letter in letters if letter.source.offset >= position]
-        applied = state.apply_events(
+        applied = apply_in_order(
+            state,
             topic,
             events,
+            events.erasures,
             records[-1].offset + 1,
             refused=len(letters),
             wanted=self._sampled if self.learning else None,
@@ -83,8 +103,14 @@ class Ingest:
             await self._outputs.send(
                 self._topics.examples, f"{topic}/{partition}".encode(), examples.take(rows).pack()
             )
+        if applied.erased:
+            await self._withdraw(topic, partition, applied.erased)
+        await self._withdraw.again([user for at, user, _ in events.erasures if at < position])
         self._tally.events(partition, records, applied, letters, len(examples))
         latest = dict(zip(events.user_id, range(len(events)), strict=True))
+        for offset, user, _ in events.erasures:
+            if user in latest and events.offset[latest[user]] < offset:
+                del latest[user]
         rows = np.fromiter(latest.values(), np.int64, len(latest))
         return TouchedUsers(
             topic=topic,

@@ -27,6 +27,7 @@ def test_every_topic_has_a_definition_and_a_name():
         settings.recommendations,
         settings.requests,
         settings.dead_letters,
+        settings.receipts,
     }
     assert settings.dead_letters == "x.dead-letters"
 
@@ -43,6 +44,11 @@ def test_only_topics_of_latest_values_are_compacted():
     settings = TopicSettings()
     compacted = {d.name for d in topics(settings) if d.cleanup_policy == "compact"}
     assert compacted == {settings.catalogue, settings.users, settings.models}
+
+
+def test_attributes_that_were_deleted_are_compacted_away_even_on_a_quiet_topic():
+    settings = TopicSettings(users_days=3)
+    assert by_name(settings)[settings.users].settings["max.compaction.lag.ms"] == str(3 * DAY_MS)
 
 
 def test_events_outlive_the_window_and_keep_the_time_of_the_log():

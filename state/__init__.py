@@ -3,11 +3,14 @@
 from state.artifacts import ArtifactStore, CorruptArtifact
 from state.checkpoint import CheckpointManifest, Checkpoints
 from state.co_interactions import CoInteractions
+from state.erasure import apply_in_order
 from state.history import History
 from state.keys import item_key
 from state.merge import CATALOGUE_SCHEMA, MergedState, merge_checkpoints
 from state.partition import (
+    LOGGED_AT,
     Applied,
+    Erased,
     EventColumns,
     Missing,
     Observations,
@@ -18,12 +21,14 @@ from state.settings import StateSettings, Window
 
 __all__ = [
     "CATALOGUE_SCHEMA",
+    "LOGGED_AT",
     "Applied",
     "ArtifactStore",
     "CheckpointManifest",
     "Checkpoints",
     "CoInteractions",
     "CorruptArtifact",
+    "Erased",
     "EventColumns",
     "History",
     "MergedState",
@@ -33,6 +38,7 @@ __all__ = [
     "StateSettings",
     "Window",
     "WrongState",
+    "apply_in_order",
     "item_key",
     "merge_checkpoints",
 ]

@@ -153,6 +153,20 @@ class Checkpoints:
         self._prune(manifest.partition, manifest.created_at)
         return Uploaded(name=name, manifest=complete, new_bytes=new_bytes)
 
+    def positions(self, partition: int, topic: str) -> list[tuple[str, int]]:
+        """Checkpoints of a partition and the position of a topic in each, the furthest last.
+
+        One whose manifest cannot be read is at position 0: nobody knows better.
+        """
+        found = []
+        for name in self.names(partition):
+            try:
+                found.append((name, self.manifest(partition, name).positions.get(topic, 0)))
+            except CorruptArtifact as error:
+                logger.error("checkpoint %s of partition %d: %s", name, partition, error)
+                found.append((name, 0))
+        return found
+
     def partitions(self) -> list[int]:
         """Partitions that have a checkpoint."""
         root = f"{self.store.root}/checkpoints"

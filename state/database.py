@@ -32,6 +32,9 @@ def open_database(folder: Path, settings: StateSettings, *, read_only: bool = Fa
     options.set_compression_type(DBCompressionType.lz4())
     options.set_bottommost_compression_type(DBCompressionType.zstd())
     options.set_keep_log_file_num(2)
+    # A manifest names the first and last key of every file it ever listed, so a user's id could
+    # outlive the user's erasure in it. Written anew with each change, it names those that exist.
+    options.set_max_manifest_file_size(1)
     options.set_max_total_wal_size(4 * settings.write_buffer_bytes)
     table = BlockBasedOptions()
     table.set_block_cache(Cache(settings.block_cache_bytes))

@@ -9,7 +9,7 @@ from rocksdict import Rdict, WriteBatch
 
 from state import database
 from state.kernel import COLUMNS, I64
-from state.packing import pack, packed_bytes, rows_of, unpack, unpacked_lengths
+from state.packing import HEADER, pack, packed_bytes, rows_of, unpack, unpacked_lengths
 
 __all__ = ["Histories"]
 
@@ -58,6 +58,15 @@ class Histories:
             return self.rows[start : start + int(self.lengths[slot])].copy()
         stored = self._database.get(database.HISTORY + user.encode())
         return rows_of(stored) if stored else np.zeros((0, COLUMNS), np.int64)
+
+    def forget(self, user: str) -> None:
+        """Drop the history of a user; the next commit deletes it."""
+        self._load([] if user in self._slot else [user])
+        slot = self._slot[user]
+        start = int(self.starts[slot])
+        self.rows[start : start + int(self.lengths[slot])] = 0
+        self.lengths[slot] = 0
+        self._touched[slot] = True
 
     def write(self, batch: WriteBatch) -> None:
         """Put the histories that events have touched since the last commit into a batch."""

@@ -24,6 +24,7 @@ __all__ = [
     "TIME",
     "VISITS",
     "apply_events",
+    "erase_rows",
     "fold_add",
     "fold_rehash",
     "live_rows",
@@ -307,6 +308,26 @@ def apply_events(
             fold,
         )
     return n
+
+
+@njit(cache=True)
+def erase_rows(
+    begin: int, rows: I64, length: int, bucket_ms: int, first_live: int, fold: Fold
+) -> int:
+    """Take back every live pair count of a history, the diagonal included, row by row.
+
+    Returns the row to go on with, `length` when all is taken back: it stops early when the fold
+    table could overflow in the next row. rows [>= length, COLUMNS]: graph-making times are cleared
+    in place. first_live: first bucket inside the window, not negative.
+    """
+    pairs, _, _, used = fold
+    for at in range(begin, length):
+        # A row is paired with itself and with those behind it: those before it are cleared.
+        if used[0] + length - at > len(pairs) // 4 * 3:
+            return at
+        if rows[at, STRONG] != NONE:
+            _move_strong(rows, length, at, NONE, bucket_ms, first_live, fold)
+    return length
 
 
 @njit(cache=True)

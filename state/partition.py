@@ -1,9 +1,9 @@
 """The state of one partition: what its events made of histories and co-interactions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -16,17 +16,28 @@ from state.co_interactions import CoInteractions
 from state.histories import Histories
 from state.history import History
 from state.items import ItemNumbers
-from state.kernel import I64, apply_events, fold_rehash
+from state.kernel import I64, apply_events, erase_rows, fold_rehash
 from state.runs import Runs
 from state.settings import StateSettings
 
-__all__ = ["Applied", "EventColumns", "Missing", "Observations", "PartitionState", "WrongState"]
+__all__ = [
+    "Applied",
+    "Erased",
+    "EventColumns",
+    "Missing",
+    "Observations",
+    "PartitionState",
+    "WrongState",
+]
 
 FORMAT = 2
 #: Entries that a commit merges at most for each that it writes.
 MERGE_SHARE = 4
 #: Users whose decoded attributes are kept at hand.
 KNOWN_USERS = 65_536
+
+#: Where a user's attributes say when the log took them.
+LOGGED_AT = "logged_at"
 
 Bools = npt.NDArray[np.bool_]
 
@@ -72,14 +83,25 @@ class Observations:
     strong: Bools
 
 
+class Erased(NamedTuple):
+    """An erasure that was applied; held: whether the state had a history of the user."""
+
+    offset: int
+    user_id: str
+    held: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Applied:
     """What a batch did.
 
-    applied: events that are in the state now (or were already: duplicates change nothing).
+    applied: events that are in the state now (or were already: duplicates change nothing), and
+             erasures.
     too_old: int64, rows of the batch that lie behind the window and changed nothing.
-    skipped: rows below the applied offset, seen before.
-    users:   users of the applied events, each once, in order of first event.
+    skipped: records below the applied offset, seen before.
+    users:   users of the applied events, each once, in order of first event; without those whose
+             events were all followed by their erasure.
+    erased:  erasures, in offset order.
     """
 
     applied: int
@@ -87,6 +109,7 @@ class Applied:
     skipped: int
     users: list[str]
     observations: Observations
+    erased: list[Erased] = field(default_factory=list)
 
 
 class MadeWith(Protocol):
@@ -114,7 +137,10 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class _Meta(msgspec.Struct, frozen=True):
-    """The record that makes a commit: written in the same batch as the state it belongs to."""
+    """The record that makes a commit: written in the same batch as the state it belongs to.
+
+    erased: topic -> offset of the last erasure; older checkpoints may hold who was erased.
+    """
 
     format: int
     fingerprint: str
@@ -129,6 +155,7 @@ class _Meta(msgspec.Struct, frozen=True):
     behind: dict[str, int] = {}
     missing: tuple[Missing, ...] = ()
     settings: dict[str, Any] = {}
+    erased: dict[str, int] = {}
 
 
 class _Version(msgspec.Struct):
@@ -175,6 +202,8 @@ class PartitionState:
         self._watermark = np.array([self._meta.watermark], np.int64)
         self._applied, self._refused = self._meta.applied, self._meta.refused
         self._missing = self._meta.missing
+        self._erased = dict(self._meta.erased)
+        self._erased_keys: set[bytes] = set()
         self._items = ItemNumbers.read(self._database)
         self._histories = Histories(
             self._database, settings.history_cache_bytes, settings.history_cap
@@ -225,6 +254,16 @@ class PartitionState:
     def counts(self) -> dict[str, int]:
         """Records of the events topics so far: applied, and refused; they sum to all records."""
         return {"applied": self._applied, "refused": self._refused}
+
+    @property
+    def erased(self) -> dict[str, int]:
+        """Offset of the last erasure by topic, uncommitted ones included."""
+        return dict(self._erased)
+
+    @property
+    def erasing(self) -> bool:
+        """Whether an erasure waits for the next commit."""
+        return self._erased != self._meta.erased
 
     @property
     def pending(self) -> int:
@@ -295,10 +334,45 @@ class PartitionState:
             ),
         )
 
+    def erase(self, topic: str, user_id: str, offset: int, logged_at: int) -> bool | None:
+        """Forget a user: the erasure is the record at `offset` of a topic of events.
+
+        The user's pair counts are taken back and the history dropped, committed or not; attributes
+        too, unless the log took them after `logged_at` (ms UTC), when it took the erasure: they may
+        have been read before it. The watermark stays: that time has passed names nobody.
+
+        Returns whether there was a history; None if the record was applied before.
+        """
+        if offset < self._positions.get(topic, 0):
+            return None
+        rows = self._histories.of(user_id)
+        window, done = self.settings.window, 0
+        first_live = max(window.first_live(self.watermark), 0)
+        while done < len(rows):
+            done = erase_rows(done, rows, len(rows), window.bucket_ms, first_live, self._fold)
+            if done < len(rows):
+                self._grow_fold()
+        self._histories.forget(user_id)
+        if self.user(user_id).get(LOGGED_AT, 0) <= logged_at:
+            self._records[database.USERS + user_id.encode()] = None
+            self._attributes.pop(user_id, None)
+        self._erased_keys |= {p + user_id.encode() for p in (database.HISTORY, database.USERS)}
+        self._applied += 1
+        self._erased[topic] = offset
+        self._positions[topic] = offset + 1
+        return len(rows) > 0
+
+    def count_refused(self, records: int) -> None:
+        """Count records of the topics of events that were no good events."""
+        self._refused += records
+
     def apply_users(
         self, topic: str, records: Iterable[tuple[int, str, bytes | None]], next_offset: int
     ) -> None:
-        """Keep the latest attributes of users: (offset, user_id, JSON object or None)."""
+        """Keep the latest attributes of users: (offset, user_id, JSON object or None).
+
+        The object says under `LOGGED_AT` when the log took it, ms UTC; without, it counts as old.
+        """
         self._attributes.clear()
         self._apply_records(
             topic, ((o, database.USERS + u.encode(), v) for o, u, v in records), next_offset
@@ -348,6 +422,7 @@ class PartitionState:
             behind={topic: records for topic, records in self._behind.items() if records},
             missing=self._missing,
             settings=self.settings.meaning(),
+            erased=dict(self._erased),
         )
         self._write(batch, meta)
         written = sum(r.entries for mine in runs.values() for r in mine if r.number == run)
@@ -374,6 +449,21 @@ class PartitionState:
             self._write(batch, msgspec.structs.replace(self._meta, run=run, runs=runs))
             done += due[0].entries
         return done
+
+    def compact_erased(self) -> None:
+        """Rewrite the files that still hold erased users behind their deletion.
+
+        A deletion hides a value; the value itself is in the files until these are compacted. To be
+        called behind a commit.
+        """
+        if not self._erased_keys:
+            return
+        for key in self._erased_keys:
+            self._database.compact_range(key, key + b"\0")
+        self._erased_keys.clear()
+        # The manifest begins with the files as they were before its latest change.
+        self._write(WriteBatch(raw_mode=True), self._meta)
+        self._database.flush()
 
     def close(self) -> None:
         """Close the database; what was not committed is gone and will be read again."""

@@ -1,17 +1,36 @@
 """Random streams and the definition of the state, written as plainly as possible."""
 
+import itertools
+import os
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from state import StateSettings, Window, item_key
+from state import PartitionState, StateSettings, Window, apply_in_order, item_key
 from state.dump import Dump
 
+#: Streams that a property is tried with; `make soak` sets more.
+STREAMS = int(os.environ.get("STATE_STREAMS", "300"))
 BUCKET = 1_000
 KINDS = ("stream", "follow")
+
+
+def tried(share: float = 1.0, steps: int = 50) -> settings:
+    """Try a property with a share of STREAMS; a busy machine is no failure.
+
+    steps: of a state machine, at most.
+    """
+    return settings(
+        max_examples=round(share * STREAMS),
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 
 
 @dataclass(frozen=True)
@@ -28,6 +47,11 @@ class Event:
     @property
     def item_type(self) -> str:
         return "podcast" if self.item < "i4" else "audiobook"
+
+
+@dataclass(frozen=True)
+class Erasure:
+    user: str
 
 
 class Columns:
@@ -50,6 +74,12 @@ events = st.builds(
     time=st.integers(0, 12 * BUCKET),
 )
 streams = st.lists(events, max_size=60)
+#: Events, and about every eighth an erasure.
+records_with_erasures = st.integers(0, 7).flatmap(
+    lambda n: events if n else st.builds(Erasure, st.sampled_from(["ann", "bob", "cyd"]))
+)
+streams_with_erasures = st.lists(records_with_erasures, max_size=60)
+cuts = st.lists(st.integers(0, 60), max_size=6)
 settings_of_state = st.builds(
     lambda buckets, cap: StateSettings(
         window=Window(bucket_ms=BUCKET, buckets=buckets), history_cap=cap, fold_slots=1 << 12
@@ -59,12 +89,45 @@ settings_of_state = st.builds(
 )
 
 
-def defined_state(stream: list[Event], settings: StateSettings) -> Dump:
-    """DESIGN.md's definition, computed from the set of all events at once."""
-    if not stream:
+def feed(
+    state: PartitionState, stream: Sequence[Event | Erasure], at: list[int], topic: str = "events"
+) -> None:
+    """Apply a stream in batches that end at `at`; commit behind every second one."""
+    edges = sorted({0, len(stream), *(a for a in at if a < len(stream))})
+    for number, (begin, end) in enumerate(itertools.pairwise(edges)):
+        apply_records(state, topic, stream, begin, end)
+        if number % 2:
+            state.commit()
+
+
+def apply_records(
+    state: PartitionState, topic: str, stream: Sequence[Event | Erasure], begin: int, end: int
+) -> None:
+    """Apply the records `begin`..`end` of a stream, whose offsets are their places, as a batch."""
+    records = range(begin, end)
+    batch = Columns([r for r in stream[begin:end] if isinstance(r, Event)])
+    batch.offset = np.array([o for o in records if isinstance(stream[o], Event)], np.int64)
+    erasures = [(o, stream[o].user, 0) for o in records if isinstance(stream[o], Erasure)]
+    apply_in_order(state, topic, batch, erasures, end)
+
+
+def remaining(stream: Sequence[Event | Erasure]) -> list[Event]:
+    """The events that no erasure of their user follows."""
+    last = {r.user: at for at, r in enumerate(stream) if isinstance(r, Erasure)}
+    return [r for at, r in enumerate(stream) if isinstance(r, Event) and at > last.get(r.user, -1)]
+
+
+def defined_state(records: Sequence[Event | Erasure], settings: StateSettings) -> Dump:
+    """DESIGN.md's definition, computed from the set of all events at once.
+
+    Erased events count for nothing but the time: nobody un-knows that it has passed.
+    """
+    times = [r.time for r in records if isinstance(r, Event)]
+    if not times:
         return Dump(watermark=-1, histories={}, pairs={}, users={}, catalogue={})
+    stream = remaining(records)
     window, cap = settings.window, settings.history_cap
-    watermark = max(e.time // BUCKET for e in stream)
+    watermark = max(time // BUCKET for time in times)
     first = watermark - window.buckets + 1
     histories: dict[str, tuple[tuple[int, int, int, int, int], ...]] = {}
     pairs: Counter[tuple[int, int, int]] = Counter()

@@ -1,39 +1,29 @@
 """Streaming state equals its definition, whatever the order, the cuts and the duplicates."""
 
-import itertools
 import random
 from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from state import CoInteractions, PartitionState, StateSettings, Window
+from state import CoInteractions, StateSettings, Window
 from state.dump import dump
 from state.partition import read_co_interactions
 from tests.state.streams_of_events import (
     Columns,
     Event,
+    cuts,
     defined_state,
+    feed,
     settings_of_state,
     streams,
+    tried,
 )
 
-cuts = st.lists(st.integers(0, 60), max_size=6)
-many = settings(max_examples=300, deadline=None)
 
-
-def feed(state: PartitionState, stream: list[Event], at: list[int], topic: str = "events") -> None:
-    """Apply a stream in batches that end at `at`; commit behind every second one."""
-    edges = sorted({0, len(stream), *(a for a in at if a < len(stream))})
-    for number, (begin, end) in enumerate(itertools.pairwise(edges)):
-        state.apply_events(topic, Columns(stream[begin:end], begin), end)
-        if number % 2:
-            state.commit()
-
-
-@many
+@tried()
 @given(streams, settings_of_state, cuts)
 def test_state_equals_its_definition(fresh_state, stream, setting, at):
     with fresh_state(setting) as state:
@@ -41,7 +31,7 @@ def test_state_equals_its_definition(fresh_state, stream, setting, at):
         assert dump(state).differences(defined_state(stream, setting)) == []
 
 
-@many
+@tried()
 @given(streams, settings_of_state, cuts, st.randoms(use_true_random=False))
 def test_order_and_duplicates_change_nothing(fresh_state, stream, setting, at, chance):
     repeated = stream + chance.choices(stream, k=len(stream) // 2) if stream else []
@@ -52,7 +42,7 @@ def test_order_and_duplicates_change_nothing(fresh_state, stream, setting, at, c
         assert dump(state).differences(dump(other)) == []
 
 
-@many
+@tried()
 @given(streams, settings_of_state, cuts)
 def test_counts_equal_the_matrix_product(fresh_state, stream, setting, at):
     with fresh_state(setting) as state:
@@ -74,7 +64,7 @@ def test_counts_equal_the_matrix_product(fresh_state, stream, setting, at):
     assert (found == oracle).all()
 
 
-@many
+@tried()
 @given(streams, settings_of_state)
 def test_the_sum_over_partitions_is_one_partition(fresh_state, stream, setting):
     split = [[e for e in stream if e.user == "ann"], [e for e in stream if e.user != "ann"]]
@@ -98,7 +88,7 @@ def test_the_sum_over_partitions_is_one_partition(fresh_state, stream, setting):
     assert summed.count.tolist() == expected.count.tolist()
 
 
-@many
+@tried()
 @given(streams, streams, settings_of_state, st.randoms(use_true_random=False))
 def test_two_topics_in_any_interleaving_give_one_state(fresh_state, first, second, setting, chance):
     with fresh_state(setting) as state, fresh_state(setting) as other:
@@ -117,7 +107,7 @@ def test_two_topics_in_any_interleaving_give_one_state(fresh_state, first, secon
         }
 
 
-@settings(max_examples=100, deadline=None)
+@tried(1 / 3)
 @given(streams, settings_of_state, cuts)
 def test_merging_runs_changes_nothing(fresh_state, stream, setting, at):
     merged = replace(setting, merge_runs=2)

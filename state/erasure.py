@@ -1,0 +1,105 @@
+"""Batches in which users are erased: cut at each erasure, so that its place in the order counts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from state.kernel import I64
+from state.partition import Applied, Bools, Erased, EventColumns, Observations, PartitionState
+
+__all__ = ["apply_in_order"]
+
+
+def apply_in_order(
+    state: PartitionState,
+    topic: str,
+    events: EventColumns,
+    erasures: Sequence[tuple[int, str, int]],
+    next_offset: int,
+    *,
+    refused: int = 0,
+    wanted: Callable[[I64], Bools] | None = None,
+    observe: int = 0,
+) -> Applied:
+    """Apply a batch of events and erasures of one topic, in offset order.
+
+    erasures: (offset, user id, when the log took it in ms UTC), offsets ascending, none of them an
+    event's.
+    The rest is as in `PartitionState.apply_events`, which does all the work where nobody is erased.
+    """
+    if not erasures:
+        return state.apply_events(
+            topic, events, next_offset, refused=refused, wanted=wanted, observe=observe
+        )
+    if next_offset > (state.position(topic) or 0):
+        state.count_refused(refused)
+    parts: list[tuple[int, Applied]] = []
+    erased: list[Erased] = []
+    users: dict[str, None] = {}
+    skipped = begin = 0
+    for offset, user, logged_at in erasures:
+        end = int(np.searchsorted(events.offset, offset))
+        if end > begin:
+            part = state.apply_events(
+                topic, _Rows.of(events, begin, end), offset, wanted=wanted, observe=observe
+            )
+            parts.append((begin, part))
+            users |= dict.fromkeys(part.users)
+        held = state.erase(topic, user, offset, logged_at)
+        if held is None:
+            skipped += 1
+        else:
+            erased.append(Erased(offset, user, held))
+        users.pop(user, None)
+        begin = end
+    rest = _Rows.of(events, begin, len(events.offset))
+    last = state.apply_events(topic, rest, next_offset, wanted=wanted, observe=observe)
+    parts.append((begin, last))
+    users |= dict.fromkeys(last.users)
+    return Applied(
+        applied=sum(part.applied for _, part in parts) + len(erased),
+        too_old=np.concatenate([part.too_old + first for first, part in parts]),
+        skipped=sum(part.skipped for _, part in parts) + skipped,
+        users=list(users),
+        observations=_joined([(first, part.observations) for first, part in parts]),
+        erased=erased,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """Some rows of a batch of events."""
+
+    user_id: Sequence[str]
+    item_type: Sequence[str]
+    item_id: Sequence[str]
+    kind: Sequence[str]
+    timestamp: I64
+    offset: I64
+
+    @classmethod
+    def of(cls, events: EventColumns, begin: int, end: int) -> "_Rows":
+        rows = slice(begin, end)
+        return cls(
+            user_id=events.user_id[rows],
+            item_type=events.item_type[rows],
+            item_id=events.item_id[rows],
+            kind=events.kind[rows],
+            timestamp=events.timestamp[rows],
+            offset=events.offset[rows],
+        )
+
+
+def _joined(parts: Sequence[tuple[int, Observations]]) -> Observations:
+    """Observations of consecutive parts of a batch; each comes with its first row's number."""
+    seen = [part for _, part in parts]
+    sizes = np.concatenate([np.diff(part.indptr) for part in seen])
+    return Observations(
+        row=np.concatenate([part.row + first for first, part in parts]),
+        repeat=np.concatenate([part.repeat for part in seen]),
+        indptr=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
+        item_keys=np.concatenate([part.item_keys for part in seen]),
+        time=np.concatenate([part.time for part in seen]),
+        strong=np.concatenate([part.strong for part in seen]),
+    )

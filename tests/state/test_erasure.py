@@ -1,0 +1,195 @@
+"""An erased user leaves the state as a log would that never had the user's earlier events."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state import CoInteractions, PartitionState, StateSettings, Window, apply_in_order
+from state.dump import dump
+from state.partition import read_co_interactions
+from tests.state.streams_of_events import (
+    BUCKET,
+    Columns,
+    Erasure,
+    Event,
+    apply_records,
+    cuts,
+    defined_state,
+    feed,
+    remaining,
+    settings_of_state,
+    streams_with_erasures,
+    tried,
+)
+
+SETTINGS = StateSettings(window=Window(bucket_ms=BUCKET, buckets=10), fold_slots=1 << 12)
+
+
+@tried(1 / 2)
+@given(streams_with_erasures, settings_of_state, cuts)
+def test_state_equals_its_definition_over_the_events_that_stayed(fresh_state, stream, setting, at):
+    with fresh_state(setting) as state:
+        feed(state, stream, at)
+        assert dump(state).differences(defined_state(stream, setting)) == []
+        assert state.counts["applied"] + state.counts["refused"] == len(stream)
+
+
+@tried(1 / 4)
+@given(streams_with_erasures, settings_of_state, cuts)
+def test_it_is_the_log_without_the_erased_events_but_for_the_time(fresh_state, stream, setting, at):
+    """The time that the erased events told is told by somebody else, whose events make no pair."""
+    latest = max((r.time for r in stream if isinstance(r, Event)), default=None)
+    clock = [] if latest is None else [Event("clock", "i0", "follow", latest)]
+    with fresh_state(setting) as state, fresh_state(setting) as without:
+        feed(state, [*stream, *clock, Erasure("clock")], at)
+        feed(without, [*clock, *remaining(stream), Erasure("clock")], [])
+        assert dump(state).differences(dump(without)) == []
+
+
+@tried(1 / 4)
+@given(streams_with_erasures, settings_of_state, st.randoms(use_true_random=False))
+def test_only_the_order_within_a_user_counts(fresh_state, stream, setting, chance):
+    """Erasures commute with the events of others; records read again below the offset are not."""
+    turns = [r.user for r in stream]
+    chance.shuffle(turns)
+    theirs = {user: iter([r for r in stream if r.user == user]) for user in set(turns)}
+    other_order = [next(theirs[user]) for user in turns]
+    with fresh_state(setting) as state, fresh_state(setting) as other:
+        feed(state, stream, [])
+        for end in range(1, len(other_order) + 1):
+            apply_records(other, "events", other_order, max(0, end - chance.randrange(1, 9)), end)
+        assert dump(state).differences(dump(other)) == []
+        assert other.counts["applied"] + other.counts["refused"] == len(stream)
+
+
+@tried(1 / 6)
+@given(streams_with_erasures, settings_of_state)
+def test_the_sum_over_partitions_is_one_partition(fresh_state, stream, setting):
+    split = [[r for r in stream if r.user == "ann"], [r for r in stream if r.user != "ann"]]
+    with fresh_state(setting) as one, fresh_state(setting) as ann, fresh_state(setting) as rest:
+        for state, part in zip((one, ann, rest), (stream, *split), strict=True):
+            feed(state, part, [])
+            state.commit()
+        summed = CoInteractions.sum(
+            [read_co_interactions(p.database, p.items, setting, one.watermark) for p in (ann, rest)]
+        )
+        expected = one.co_interactions()
+    assert summed.item_keys.tolist() == expected.item_keys.tolist()
+    assert summed.left.tolist() == expected.left.tolist()
+    assert summed.right.tolist() == expected.right.tolist()
+    assert summed.count.tolist() == expected.count.tolist()
+
+
+def test_what_comes_behind_the_erasure_is_a_new_history(fresh_state):
+    old, new = Event("ann", "i1", "stream", 1_000), Event("ann", "i2", "stream", 500)
+    with fresh_state(SETTINGS) as state:
+        feed(state, [old, Erasure("ann"), new, old], [])
+        # The copy of an old event that is delivered again is an event like any other.
+        assert state.history("ann").item_keys.tolist() == [old.key, new.key]
+        assert state.counts == {"applied": 4, "refused": 0}
+
+
+def test_attributes_go_too_committed_or_not(fresh_state):
+    for commits in (True, False):
+        with fresh_state(SETTINGS) as state:
+            users = [(n, user, b'{"country":"SE"}') for n, user in enumerate(("ann", "bob"))]
+            state.apply_users("users", users, 2)
+            if commits:
+                state.commit()
+            assert state.erase("events", "ann", 0, 0) is False, "there was no history"
+            assert (state.user("ann"), state.user("bob")) == ({}, {"country": "SE"})
+            state.commit()
+            assert dump(state).users.keys() == {"bob"}
+
+
+def test_attributes_that_came_after_the_erasure_stay_whichever_is_read_first(fresh_state):
+    attributes = [(0, "ann", b'{"country":"SE","logged_at":5}'), (1, "ann", None)]
+    attributes += [(2, "ann", b'{"country":"FI","logged_at":9}')]
+    with fresh_state(SETTINGS) as state, fresh_state(SETTINGS) as other:
+        state.apply_users("users", attributes, 3)
+        state.erase("events", "ann", 0, 7)
+        other.erase("events", "ann", 0, 7)
+        other.apply_users("users", attributes, 3)
+        assert state.user("ann")["country"] == "FI"
+        assert dump(state).differences(dump(other)) == []
+
+
+def test_an_erasure_says_whether_there_was_a_history(fresh_state):
+    with fresh_state(SETTINGS) as state:
+        assert state.erase("events", "nobody", 0, 0) is False
+        feed(state, [Erasure("nobody"), Event("ann", "i1", "follow", 0)], [])
+        assert state.erase("events", "ann", 2, 0) is True
+        assert state.erase("events", "ann", 3, 0) is False
+        assert state.erase("events", "ann", 3, 0) is None, "applied before"
+        assert state.erased == {"events": 3}
+        assert state.erasing
+        state.commit()
+        assert not state.erasing
+
+
+def test_a_batch_without_events_only_moves_the_position(fresh_state):
+    with fresh_state(SETTINGS) as state:
+        apply_in_order(state, "events", Columns([]), [], 3, refused=3)
+        assert state.positions == {"events": 3}
+        assert state.counts == {"applied": 0, "refused": 3}
+
+
+def test_erasing_a_long_history_grows_the_fold_table(fresh_state):
+    """130,000 pairs are taken back at once; a row alone has more than the table holds at first."""
+    stream = [Event("ann", f"i{n}", "stream", n) for n in range(512)]
+    setting = StateSettings(window=Window(bucket_ms=1, buckets=128), fold_slots=1 << 8)
+    wide = StateSettings(window=Window(bucket_ms=BUCKET, buckets=2), fold_slots=1 << 8)
+    for chosen in (setting, wide):
+        with fresh_state(chosen) as state:
+            feed(state, stream, [])
+            state.commit()
+            assert state.co_interactions().pairs > 8_000
+            state.erase("events", "ann", len(stream), 0)
+            assert dump(state).pairs == {}
+            assert state.histories() == 0
+
+
+def test_the_users_bytes_leave_the_files_of_the_database(fresh_state):
+    """A deletion only hides a value; until it is compacted it lies in every checkpoint."""
+    user = "erin-5d41402abc4b2a76"
+
+    def files_with(state: PartitionState, text: bytes) -> list[Path]:
+        # RocksDB's own log for people stays on this machine and is not part of a checkpoint.
+        found = (p for p in state.folder.iterdir() if not p.name.startswith("LOG"))
+        return [p for p in found if text in p.read_bytes()]
+
+    stream = [Event(u, f"i{n}", "stream", n) for n in range(5) for u in ("ann", user, "zoe")]
+    with fresh_state(SETTINGS) as state:
+        feed(state, stream, [])
+        state.apply_users("users", [(0, user, b'{"country":"Atlantis"}')], 1)
+        state.commit()
+        state.database.flush()
+        assert files_with(state, user.encode())
+        state.erase("events", user, len(stream), 0)
+        state.commit()
+        state.database.flush()
+        assert files_with(state, user.encode())
+        state.compact_erased()
+        assert files_with(state, user.encode()) == []
+        assert files_with(state, b"Atlantis") == []
+        assert len(state.history("ann")) == 5
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_crash_before_the_commit_erases_again(fresh_state, tmp_path, commits):
+    stream = [Event("ann", "i1", "stream", 1_000), Event("bob", "i2", "stream", 1_000)]
+    state = PartitionState(tmp_path / "s", 0, SETTINGS)
+    feed(state, stream, [])
+    state.commit()
+    state.erase("events", "ann", 2, 0)
+    if commits:
+        state.commit()
+    state.close()  # like a crash: what came after the commit is gone
+    again = PartitionState(tmp_path / "s", 0, SETTINGS)
+    assert len(again.history("ann")) == (0 if commits else 1)
+    apply_records(again, "events", [*stream, Erasure("ann")], 0, 3)
+    assert dump(again).differences(defined_state([*stream, Erasure("ann")], SETTINGS)) == []
+    assert again.counts == {"applied": 3, "refused": 0}
+    again.close()

@@ -46,16 +46,19 @@ from streams.positions import Held, PositionError
 from streams.records import (
     DeadLetter,
     Event,
+    HoldingCheckpoint,
     Item,
     LogRecord,
     ModelAnnouncement,
     Reason,
+    Receipt,
     Recommendation,
     RecommendedItem,
     Record,
     Request,
     Source,
     User,
+    user_sha256,
 )
 from streams.security import KafkaSettings, SecurityError
 from streams.topics import TopicDefinition, TopicSettings, topics
@@ -72,6 +75,7 @@ __all__ = [
     "EventBatch",
     "EventRules",
     "Held",
+    "HoldingCheckpoint",
     "Item",
     "KafkaSettings",
     "Log",
@@ -82,6 +86,7 @@ __all__ = [
     "Partitioner",
     "PositionError",
     "Reason",
+    "Receipt",
     "Recommendation",
     "RecommendedItem",
     "Record",
@@ -115,4 +120,5 @@ __all__ = [
     "murmur2_partition",
     "offsets_at",
     "topics",
+    "user_sha256",
 ]

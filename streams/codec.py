@@ -7,9 +7,9 @@ column fails its test.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -54,12 +54,21 @@ class EventRules:
     max_bytes: int = 65_536
 
 
+class Erasure(NamedTuple):
+    """A user is to be forgotten from here on; logged_at: when the log took the record, ms UTC."""
+
+    offset: int
+    user_id: str
+    logged_at: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EventBatch:
     """Good events as columns of equal length n, in the order of the records.
 
     user_id, item_type, item_id, kind: lists of n strings; timestamp: int64[n], ms UTC;
     offset: int64[n], the place in the partition of each event.
+    erasures: the records that erase a user, in order: a user's key with a null value.
     """
 
     user_id: list[str]
@@ -68,6 +77,7 @@ class EventBatch:
     kind: list[str]
     timestamp: NDArray[np.int64]
     offset: NDArray[np.int64]
+    erasures: list[Erasure] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -124,11 +134,13 @@ def decode(record_type: type[T], value: bytes) -> T:
 def decode_events(
     records: Sequence[LogRecord], rules: EventRules
 ) -> tuple[EventBatch, list[DeadLetter]]:
-    """Return the good events of one partition's records, and a dead letter for each other record.
+    """Return the good events and erasures of one partition's records, and dead letters.
 
-    Every record is in exactly one of the two, both ordered as the records are. Never raises.
+    Every record is an event, an erasure or a dead letter, each ordered as the records are. Never
+    raises.
     """
     events, kept, letters = _read_all(records, _event_decoder(rules.kinds), rules.max_bytes)
+    erasures, letters = _erasures(records, letters)
     faults = _faults(events, kept, rules)
     if faults:
         letters += [dead_letter(kept[row], *fault) for row, fault in faults.items()]
@@ -142,6 +154,7 @@ def decode_events(
         kind=[event.kind for event in events],
         timestamp=np.array([event.timestamp for event in events], np.int64),
         offset=np.array([record.offset for record in kept], np.int64),
+        erasures=erasures,
     )
     return batch, letters
 
@@ -247,6 +260,31 @@ def _read_each(
         else:
             kept.append(record)
     return rows, kept, letters
+
+
+def _erasures(
+    records: Sequence[LogRecord], letters: list[DeadLetter]
+) -> tuple[list[Erasure], list[DeadLetter]]:
+    """Return the erasures among records without value, and letters of those that are none."""
+    empty = {letter.source.offset for letter in letters if letter.reason is Reason.EMPTY}
+    if not empty:
+        return [], letters
+    found: list[Erasure] = []
+    others = [letter for letter in letters if letter.reason is not Reason.EMPTY]
+    for record in records:
+        if record.offset not in empty:
+            continue
+        try:
+            user = (record.key or b"").decode()
+            fault = id_fault(user) if record.key is not None else unreadable(None, ValueError())
+        except UnicodeDecodeError as error:
+            fault = unreadable(None, error)
+        if fault:
+            others.append(dead_letter(record, *fault))
+        else:
+            found.append(Erasure(record.offset, user, record.timestamp))
+    others.sort(key=_offset)
+    return found, others
 
 
 def _faults(

@@ -64,7 +64,7 @@ def unreadable(value: bytes | None, error: Exception) -> Fault:
     """Return the reason for what a decoder raised; msgspec tells it by message only."""
     detail = str(error)
     if value is None:
-        return Reason.EMPTY, "expected a value, got none"
+        return Reason.EMPTY, "expected a value, or the key of what is to be deleted; got neither"
     if not isinstance(error, msgspec.ValidationError):
         return Reason.MALFORMED, detail
     for pattern, reason in _VALIDATION_REASONS:

@@ -5,6 +5,7 @@ Readers ignore fields that they do not know, so that writers may add some. Each 
 what a newer record replaces.
 """
 
+import hashlib
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
@@ -54,7 +55,7 @@ class Record(NamedTuple):
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """A user did something with an item. Key: user_id."""
+    """A user did something with an item. Key: user_id. A null value erases the user."""
 
     user_id: Id
     item_id: Id
@@ -127,6 +128,11 @@ class Source(Struct, frozen=True, kw_only=True):
     partition: Offset
     offset: Offset
 
+    @property
+    def place(self) -> bytes:
+        """As a key: topic/partition/offset."""
+        return f"{self.topic}/{self.partition}/{self.offset}".encode()
+
 
 class RecommendedItem(Struct, frozen=True, kw_only=True):
     """One place in a list; a greater score is better, scores of one list are comparable."""
@@ -137,7 +143,7 @@ class RecommendedItem(Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A user's list, best item first. Key: user_id.
+    """A user's list, best item first. Key: user_id. A null value withdraws all of a user's lists.
 
     Delivered at least once: (source, generation, list) is the key for de-duplication. source and
     event_timestamp are those of the record that caused it and absent where none did.
@@ -211,10 +217,50 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> bytes:
         """The place of the refused record: the same letter written twice has the same key."""
-        return f"{self.source.topic}/{self.source.partition}/{self.source.offset}".encode()
+        return self.source.place
 
 
-WireRecord = Event | Item | User | Request | Recommendation | ModelAnnouncement | DeadLetter
+class HoldingCheckpoint(Struct, frozen=True, kw_only=True):
+    """A checkpoint made before an erasure. It is pruned by the time given if a worker runs."""
+
+    name: str
+    pruned_by: Timestamp
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """A user was erased. Key: the place of the erasure, topic/partition/offset.
+
+    source is the record that asked for it; no state whose position in that partition is `position`
+    or greater holds the user. held tells whether there was a history to erase. checkpoints are
+    older: those that may still hold the user. user_sha256 is the sha256, in hex, of the key, a NUL
+    and the user's id: only who knows the id can tell whose it is. Delivered at least once; the key
+    tells a repeat.
+    """
+
+    user_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    source: Source
+    position: Offset
+    held: bool
+    checkpoints: Sequence[HoldingCheckpoint]
+    created_at: Timestamp
+
+    @property
+    def key(self) -> bytes:
+        """The place of the erasure: the same receipt written twice has the same key."""
+        return self.source.place
+
+
+def user_sha256(source: Source, user_id: str) -> str:
+    """Return what a receipt calls its user, 64 hex digits.
+
+    The place of the erasure is in it, so two receipts of one user do not show that they are.
+    """
+    return hashlib.sha256(source.place + b"\0" + user_id.encode()).hexdigest()
+
+
+WireRecord = (
+    Event | Item | User | Request | Recommendation | ModelAnnouncement | DeadLetter | Receipt
+)
 WIRE_RECORDS: tuple[type[Any], ...] = (
     Event,
     Item,
@@ -223,4 +269,5 @@ WIRE_RECORDS: tuple[type[Any], ...] = (
     Recommendation,
     ModelAnnouncement,
     DeadLetter,
+    Receipt,
 )

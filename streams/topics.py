@@ -24,6 +24,7 @@ class TopicSettings:
     recommendations_days: days that recommendations are kept.
     requests_days:        days that requests are kept.
     dead_letters_days:    days that dead letters are kept.
+    receipts_days:        days that receipts of erasures are kept.
     """
 
     prefix: str = "segue"
@@ -33,6 +34,7 @@ class TopicSettings:
     recommendations_days: int = 7
     requests_days: int = 1
     dead_letters_days: int = 30
+    receipts_days: int = 365
 
     def __post_init__(self) -> None:
         """Refuse what Kafka would refuse later."""
@@ -79,6 +81,11 @@ class TopicSettings:
     def dead_letters(self) -> str:
         """Topic of dead letters."""
         return f"{self.prefix}.dead-letters"
+
+    @property
+    def receipts(self) -> str:
+        """Topic of receipts of erasures."""
+        return f"{self.prefix}.receipts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +144,7 @@ def topics(settings: TopicSettings) -> list[TopicDefinition]:
         kept(settings.recommendations, settings.recommendations_days),
         kept(settings.requests, settings.requests_days),
         kept(settings.dead_letters, settings.dead_letters_days),
+        kept(settings.receipts, settings.receipts_days),
     ]
 
 

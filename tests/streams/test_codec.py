@@ -75,7 +75,11 @@ def test_no_records_are_an_empty_batch():
 
 
 BAD_EVENTS = [
-    (None, b"ann", Reason.EMPTY),
+    (None, None, Reason.EMPTY),
+    (None, b"\xff", Reason.EMPTY),
+    (None, b"", Reason.BAD_ID),
+    (None, b"a\0b", Reason.BAD_ID),
+    (None, b"x" * 257, Reason.BAD_ID),
     (b"", b"ann", Reason.MALFORMED),
     (raw()[:-9], b"ann", Reason.MALFORMED),
     (raw() + raw(), b"ann", Reason.MALFORMED),
@@ -127,6 +131,21 @@ def test_a_bad_event_becomes_a_dead_letter_with_its_reason(value, key, reason):
     assert letters[0].source.partition == 3
     assert letters[0].detail
     assert letters[0].payload_bytes == len(value or b"")
+
+
+def test_a_users_key_with_a_null_value_erases_the_user():
+    records = [
+        record(raw()),
+        record(None, "é".encode()),
+        record(b"{", b"ann"),
+        record(None, b"ann"),
+        record(raw()),
+        record(None, None),
+    ]
+    batch, letters = decode_events(renumbered(records), RULES)
+    assert batch.offset.tolist() == [0, 4]
+    assert batch.erasures == [(1, "é", NOW), (3, "ann", NOW)]
+    assert [letter.source.offset for letter in letters] == [2, 5]
 
 
 GOOD_AT_THE_LIMIT = [
@@ -203,8 +222,10 @@ def test_any_bytes_are_survived_and_good_neighbours_never_lost(mixture):
     )
     batch, letters = decode_events(records, RULES)
     refused = [letter.source.offset for letter in letters]
-    assert sorted([*batch.offset.tolist(), *refused]) == list(range(len(records)))
+    erased = [erasure.offset for erasure in batch.erasures]
+    assert sorted([*batch.offset.tolist(), *erased, *refused]) == list(range(len(records)))
     assert refused == sorted(refused)
+    assert all(records[offset].key == user.encode() for offset, user, _ in batch.erasures)
     rows = dict(zip(batch.offset.tolist(), range(len(batch)), strict=True))
     for offset, one in enumerate(mixture):
         if isinstance(one, Event):

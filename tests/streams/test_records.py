@@ -7,9 +7,11 @@ import pytest
 from streams import (
     DeadLetter,
     Event,
+    HoldingCheckpoint,
     Item,
     ModelAnnouncement,
     Reason,
+    Receipt,
     Recommendation,
     RecommendedItem,
     Request,
@@ -17,6 +19,7 @@ from streams import (
     User,
     decode,
     encode,
+    user_sha256,
 )
 from streams.records import WIRE_RECORDS
 from streams.schemas import schemas, write_schemas
@@ -52,6 +55,14 @@ EXAMPLES = {
         payload="{}",
         encoding="utf-8",
         payload_bytes=2,
+    ),
+    "receipt": Receipt(
+        user_sha256=user_sha256(SOURCE, "ann"),
+        source=SOURCE,
+        position=3,
+        held=True,
+        checkpoints=[HoldingCheckpoint(name="c", pruned_by=7)],
+        created_at=6,
     ),
 }
 
@@ -93,4 +104,5 @@ def test_keys_decide_the_partition_and_what_compaction_replaces():
         "recommendation": b"ann",
         "model-announcement": b"static",
         "dead-letter": b"segue.events/1/2",
+        "receipt": b"segue.events/1/2",
     }

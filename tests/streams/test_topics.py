@@ -27,6 +27,7 @@ def test_every_topic_has_a_definition_and_a_name():
         settings.recommendations,
         settings.requests,
         settings.dead_letters,
+        settings.receipts,
     }
     assert settings.dead_letters == "x.dead-letters"
 

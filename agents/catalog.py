@@ -7,7 +7,16 @@ import msgspec
 from agents.outputs import Outputs
 from agents.partitions import States
 from agents.tally import Tally
-from streams import DeadLetter, LogRecord, TopicSettings, decode_items, decode_users, encode
+from state import LOGGED_AT
+from streams import (
+    DeadLetter,
+    LogRecord,
+    TopicSettings,
+    User,
+    decode_items,
+    decode_users,
+    encode,
+)
 
 __all__ = ["Catalog"]
 
@@ -40,10 +49,11 @@ class Catalog:
     async def users(self, records: Sequence[LogRecord]) -> None:
         """Apply records of one partition of the users."""
         batch, letters = decode_users(records)
+        logged = {record.offset: record.timestamp for record in records}
         self._partitions[records[0].partition].apply_users(
             records[0].topic,
             [
-                (offset, user.user_id, None if user.deleted else msgspec.json.encode(user))
+                (offset, user.user_id, None if user.deleted else _attributes(user, logged[offset]))
                 for offset, user in zip(batch.offset.tolist(), batch.records, strict=True)
             ],
             records[-1].offset + 1,
@@ -54,3 +64,7 @@ class Catalog:
         for letter in letters:
             await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
         self._tally.refused(letters)
+
+
+def _attributes(user: User, logged_at: int) -> bytes:
+    return msgspec.json.encode({**msgspec.to_builtins(user), LOGGED_AT: logged_at})

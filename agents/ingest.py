@@ -1,6 +1,6 @@
 """Events into state; examples, dead letters and users to answer out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from agents.settings import WorkerSettings
 from agents.tally import Tally
 from agents.waiting import TouchedUsers
 from dynamic_layer import ExampleBatch
-from state import Observations, PartitionState
+from state import Erased, Observations, PartitionState, apply_in_order
 from state.kernel import I64
 from streams import (
     DeadLetter,
@@ -45,14 +45,20 @@ class Ingest:
         partitions: States,
         outputs: Outputs,
         tally: Tally,
+        withdraw: Callable[[str, int, Iterable[str], Sequence[Erased]], Awaitable[None]],
     ) -> None:
-        """Read and write through the objects given."""
+        """Read and write through the objects given.
+
+        withdraw: called with a topic, a partition, the users of its erasures, and those erasures
+            that were not in the state already.
+        """
         self._settings = settings
         self._topics = topics
         self._rules = rules
         self._partitions = partitions
         self._outputs = outputs
         self._tally = tally
+        self._withdraw = withdraw
         self.learning = False
 
     async def __call__(self, records: Sequence[LogRecord]) -> TouchedUsers:
@@ -66,9 +72,11 @@ class Ingest:
         position = state.position(topic) or 0
         events, letters = decode_events(records, self._rules)
         letters = [letter for letter in letters if letter.source.offset >= position]
-        applied = state.apply_events(
+        applied = apply_in_order(
+            state,
             topic,
             events,
+            events.erasures,
             records[-1].offset + 1,
             refused=len(letters),
             wanted=self._sampled if self.learning else None,
@@ -83,8 +91,13 @@ class Ingest:
             await self._outputs.send(
                 self._topics.examples, f"{topic}/{partition}".encode(), examples.take(rows).pack()
             )
+        gone = {erasure.user_id: erasure.offset for erasure in events.erasures}
+        if gone:
+            await self._withdraw(topic, partition, gone, applied.erased)
         self._tally.events(partition, records, applied, letters, len(examples))
         latest = dict(zip(events.user_id, range(len(events)), strict=True))
+        if gone:
+            latest = {u: row for u, row in latest.items() if events.offset[row] > gone.get(u, -1)}
         rows = np.fromiter(latest.values(), np.int64, len(latest))
         return TouchedUsers(
             topic=topic,

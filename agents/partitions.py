@@ -112,9 +112,13 @@ class Partitions:
         return closed
 
     def snapshot(self, partition: int) -> CheckpointManifest:
-        """Commit a state and hard-link it aside; quick, unlike the upload."""
+        """Commit a state and hard-link it aside; quick, unlike the upload.
+
+        After an erasure the files that held the user are rewritten first.
+        """
         state = self.states[partition]
         state.commit()
+        state.compact_erased()
         return self._checkpoints.snapshot(state, self._scratch(partition), self._clock_ms())
 
     def upload(self, manifest: CheckpointManifest) -> str:
@@ -128,6 +132,20 @@ class Partitions:
             uploaded.name, manifest.partition, uploaded.manifest.bytes, uploaded.new_bytes,
         )  # fmt: skip
         return uploaded.name
+
+    def older_checkpoints(self, partition: int, topic: str) -> list[tuple[str, int, int]]:
+        """Checkpoints of a partition: (name, position of the topic, checkpoints until pruned)."""
+        found = self._checkpoints.positions(partition, topic)
+        spare = self._checkpoints.keep - len(found)
+        return [(name, at, spare + nth) for nth, (name, at) in enumerate(found, 1)]
+
+    def holds_erased(self, partition: int) -> bool:
+        """Whether a checkpoint of a partition is older than the last erasure in its state."""
+        return any(
+            at <= offset
+            for topic, offset in self.states[partition].erased.items()
+            for _, at in self._checkpoints.positions(partition, topic)
+        )
 
     def _scratch(self, partition: int) -> Path:
         return self._folder / f"{partition:05d}.checkpoint"

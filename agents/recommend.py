@@ -1,6 +1,7 @@
 """Users with news get new lists: at most one answer per user and interval, newest news first."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from agents.models import Models
 from agents.outputs import Outputs
@@ -20,6 +21,13 @@ from streams import (
 )
 
 __all__ = ["Recommend"]
+
+
+class _Making:
+    """Lists that are being made, and the users who were erased in the meantime."""
+
+    def __init__(self) -> None:
+        self.withdrawn: set[str] = set()
 
 
 class Recommend:
@@ -47,6 +55,7 @@ class Recommend:
             settings.waiting_users, settings.answer_every_ms, settings.answer_backlog
         )
         self._answering: list[Touched] = []
+        self._making: list[_Making] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -61,6 +70,12 @@ class Recommend:
         waiting = self._waiting.first(partition)
         return min(answering + ([] if waiting is None else [waiting]), default=None)
 
+    def withdraw(self, user: str) -> None:
+        """Drop a user who was erased: waiting, answered, or with lists that are being made."""
+        self._waiting.withdraw(user)
+        for making in self._making:
+            making.withdrawn.add(user)
+
     def touch(self, users: TouchedUsers) -> None:
         """Note users whose history changed."""
         self._waiting.add(users)
@@ -74,8 +89,8 @@ class Recommend:
 
     async def answer(self, taken: Sequence[tuple[Touched, UserState]]) -> None:
         """Write the lists of users that were taken."""
-        if taken:
-            await self._answer([state for _, state in taken], [t for t, _ in taken])
+        with self._withdrawable() as making:
+            await self._answer(making, [state for _, state in taken], [t for t, _ in taken])
         self._answering = []
 
     async def requests(
@@ -105,22 +120,39 @@ class Recommend:
         self, asked: Sequence[tuple[Touched, UserState, frozenset[str]]]
     ) -> None:
         """Write the lists that were asked for."""
-        for start in range(0, len(asked), self._settings.answer_users):
-            part = asked[start : start + self._settings.answer_users]
-            await self._answer(
-                [state for _, state, _ in part], [t for t, _, _ in part], [w for *_, w in part]
-            )
+        with self._withdrawable() as making:
+            for start in range(0, len(asked), self._settings.answer_users):
+                part = asked[start : start + self._settings.answer_users]
+                await self._answer(
+                    making, [s for _, s, _ in part], [t for t, _, _ in part], [w for *_, w in part]
+                )
 
     def _state(self, touched: Touched) -> UserState:
         # Requests are keyed by user too, so that they come to the partition of the history.
         return user_state(self._partitions[touched.partition], touched.user_id)
 
+    @contextmanager
+    def _withdrawable(self) -> "Iterator[_Making]":
+        """Learn of users who are erased while their lists are being made.
+
+        To be entered before anything is awaited after their states were read.
+        """
+        making = _Making()
+        self._making.append(making)
+        try:
+            yield making
+        finally:
+            self._making.remove(making)
+
     async def _answer(
         self,
+        making: "_Making",
         users: Sequence[UserState],
         touched: Sequence[Touched],
         wanted: Sequence[frozenset[str]] | None = None,
     ) -> None:
+        if not users:
+            return
         now = self._clock_ms()
         found = await self._models.recommend(users, self.lists, now)
         if found is None:
@@ -130,7 +162,8 @@ class Recommend:
         for place, (because, lists) in enumerate(zip(touched, rankings, strict=True)):
             names = wanted[place] if wanted else None
             for name, ranking in lists.items():
-                if names and name not in names:
+                # Asked again for each list: sending may wait, and others go on meanwhile.
+                if because.user_id in making.withdrawn or (names and name not in names):
                     continue
                 record = self._record(because, name, ranking, generation)
                 await self._outputs.send(self._topics.recommendations, record.key, encode(record))

@@ -107,6 +107,11 @@ class Waiting:
             user: reason for user, reason in self._reason.items() if reason[3] not in gone
         }
 
+    def withdraw(self, user: str) -> None:
+        """Drop one user, as if there had been neither news nor answers."""
+        self._reason.pop(user, None)
+        self._answered_at.pop(user, None)
+
     def due(self, now: int, most: int) -> list[Touched]:
         """Take users who may be answered at `now` (ms), the newest news first."""
         answered = self._answered_at

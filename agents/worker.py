@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from agents.catalog import Catalog
+from agents.erasure import Withdraw
 from agents.ingest import Ingest
 from agents.models import Models
 from agents.outputs import Outputs
@@ -58,10 +59,13 @@ class Worker:
             Checkpoints(store, keep=settings.keep_checkpoints), clock_ms,
         )  # fmt: skip
         self.models = Models(store, folder / "bundles", encoder, clock_ms)
-        self._ingest = Ingest(settings, topics, rules, self.partitions, outputs, self.tally)
         self._catalog = Catalog(topics, self.partitions, outputs, self.tally)
         self._recommend = Recommend(
             settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms
+        )
+        withdraw = Withdraw(settings, topics, self.partitions, self._recommend, outputs, clock_ms)
+        self._ingest = Ingest(
+            settings, topics, rules, self.partitions, outputs, self.tally, withdraw
         )
         self._turn = asyncio.Lock()
         # One upload at a time, since snapshots share a scratch folder. Taken before the turn.
@@ -69,6 +73,8 @@ class Worker:
         self._checkpointing: asyncio.Future[None] | None = None
         self._committed_at: dict[int, int] = {}
         self._checkpointed_at: dict[int, int] = {}
+        # Partitions to checkpoint: their state changed, or an older checkpoint holds an erased user
+        # and stays until newer ones have pushed it out.
         self._dirty: set[int] = set()
         # Next offset of the events topic that this worker has to read, by partition.
         self._read_to: dict[int, int] = {}
@@ -85,6 +91,8 @@ class Worker:
                 position = self.partitions.position(self._topics.events, partition) or 0
                 rewind = self.partitions.rewind(self._topics.events, partition)
                 self._read_to[partition] = position - rewind
+                if await asyncio.to_thread(self.partitions.holds_erased, partition):
+                    self._dirty.add(partition)
 
     async def revoked(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Commit, checkpoint and close the state of partitions."""
@@ -115,7 +123,8 @@ class Worker:
             else:
                 raise ValueError(f"a worker does not read topic {topic}")
             self._dirty.add(partition)
-            if self.partitions[partition].pending > self._settings.commit_deltas:
+            state = self.partitions[partition]
+            if state.pending > self._settings.commit_deltas or state.erasing:
                 await self._commit({partition})
 
     async def handle_requests(self, records: Sequence[LogRecord]) -> None:
@@ -219,4 +228,10 @@ class Worker:
                 manifest = await asyncio.to_thread(self.partitions.snapshot, partition)
                 self._checkpointed_at[partition] = self._clock_ms()
                 self._dirty.discard(partition)
-            return await asyncio.to_thread(self.partitions.upload, manifest)
+            name = await asyncio.to_thread(self.partitions.upload, manifest)
+            async with self._turn:
+                if partition in self.partitions.states and await asyncio.to_thread(
+                    self.partitions.holds_erased, partition
+                ):
+                    self._dirty.add(partition)
+            return name

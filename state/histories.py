@@ -9,7 +9,7 @@ from rocksdict import Rdict, WriteBatch
 
 from state import database
 from state.kernel import COLUMNS, I64
-from state.packing import HEADER, pack, packed_bytes, rows_of, unpack, unpacked_lengths
+from state.packing import pack, packed_bytes, rows_of, unpack, unpacked_lengths
 
 __all__ = ["Histories"]
 

@@ -6,6 +6,7 @@ import typer
 
 from segue.commands import feed, kafka, people, roles, simulate, state, static, topics
 from segue.commands.demo import demo
+from segue.commands.erase import erase
 from segue.commands.replay import replay
 from segue.screen import log_to_screen
 
@@ -33,6 +34,7 @@ app.command()(feed.feed)
 app.command()(replay)
 app.command()(people.status)
 app.command()(people.recommend)
+app.command()(erase)
 app.command()(demo)
 
 

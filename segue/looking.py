@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from segue.roles import now_ms
 from segue.settings import Settings
 from segue.showing import history_rows
-from state import Checkpoints, PartitionState
+from state import Checkpoints, PartitionState, apply_in_order
 from streams import (
     Item,
     LogRecord,
@@ -192,7 +192,7 @@ async def _catch_up(settings: Settings, state: PartitionState, partition: int, u
     mine = [r for r in records if r.partition == partition and r.key == user.encode()]
     if mine:
         events, _ = decode_events(mine, settings.events)
-        state.apply_events(topic, events, mine[-1].offset + 1)
+        apply_in_order(state, topic, events, events.erasures, mine[-1].offset + 1)
 
 
 async def _ask(
@@ -212,7 +212,9 @@ async def _ask(
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline and not lists:
         for record in await read_from(settings, topics.recommendations, answers):
-            found = decode(Recommendation, record.value or b"")
+            if record.value is None:
+                continue
+            found = decode(Recommendation, record.value)
             source = found.source
             if source and (source.topic, source.partition, source.offset) == (
                 topics.requests,

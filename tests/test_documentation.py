@@ -45,6 +45,7 @@ def test_commands_of_the_readme_exist():
     known = {
         "demo", "status", "recommend", "topics", "worker", "static", "trainer", "kafka", "feed",
         "replay", "state",
+        "erase",
     }  # fmt: skip
     for command, _ in commands & {(c, s) for c, s in commands if c in known}:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command

@@ -116,7 +116,8 @@ async def _answers(
         records = await runtime.read(runtime.settings.topics.recommendations, at)
         for record in records:
             at[record.partition] = max(at.get(record.partition, 0), record.offset + 1)
-            answers.append((decode(Recommendation, record.value or b""), record.timestamp))
+            if record.value is not None:
+                answers.append((decode(Recommendation, record.value), record.timestamp))
         covered: dict[str, int] = {}
         for answer, _ in answers:
             if answer.source:

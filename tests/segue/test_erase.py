@@ -73,4 +73,4 @@ def test_a_log_in_use_is_said_so(world):
     with EmbeddedLog(settings.folder / "embedded-log"):
         done = CliRunner().invoke(app, ["erase", "ann", "--to", "embedded", *flags])
     assert done.exit_code == 1
-    assert "is open elsewhere" in done.stderr.replace("\n", " ")
+    assert "is open elsewhere" in " ".join(done.stderr.split())

@@ -22,6 +22,8 @@ class TopicSettings:
     events_days:          days that events and examples are kept. More than the window of the
                           state (90), so that the state can be built again from the log.
     recommendations_days: days that recommendations are kept.
+    users_days:           days after which attributes of users that were replaced or deleted are
+                          compacted away, at the latest.
     requests_days:        days that requests are kept.
     dead_letters_days:    days that dead letters are kept.
     receipts_days:        days that receipts of erasures are kept.
@@ -32,6 +34,7 @@ class TopicSettings:
     replication: int = 1
     events_days: int = 100
     recommendations_days: int = 7
+    users_days: int = 7
     requests_days: int = 1
     dead_letters_days: int = 30
     receipts_days: int = 365
@@ -126,19 +129,24 @@ def topics(settings: TopicSettings) -> list[TopicDefinition]:
             config=dict(_CONFIG),
         )
 
-    def compacted(name: str, partitions: int) -> TopicDefinition:
+    def compacted(name: str, partitions: int, **config: str) -> TopicDefinition:
         return TopicDefinition(
             name=name,
             partitions=partitions,
             replication=settings.replication,
             cleanup_policy="compact",
-            config=dict(_CONFIG),
+            config=_CONFIG | config,
         )
 
     return [
         kept(settings.events, settings.events_days),
         compacted(settings.catalogue, settings.partitions),
-        compacted(settings.users, settings.partitions),
+        compacted(
+            settings.users,
+            settings.partitions,
+            # Without it a quiet topic is never compacted, and keeps who was erased.
+            **{"max.compaction.lag.ms": str(settings.users_days * DAY_MS)},
+        ),
         kept(settings.examples, settings.events_days),
         compacted(settings.models, 1),
         kept(settings.recommendations, settings.recommendations_days),

@@ -46,6 +46,11 @@ def test_only_topics_of_latest_values_are_compacted():
     assert compacted == {settings.catalogue, settings.users, settings.models}
 
 
+def test_attributes_that_were_deleted_are_compacted_away_even_on_a_quiet_topic():
+    settings = TopicSettings(users_days=3)
+    assert by_name(settings)[settings.users].settings["max.compaction.lag.ms"] == str(3 * DAY_MS)
+
+
 def test_events_outlive_the_window_and_keep_the_time_of_the_log():
     settings = TopicSettings()
     events = by_name(settings)[settings.events]

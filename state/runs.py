@@ -150,13 +150,18 @@ def _parts(items: int, mantissa: int, parts: int) -> Iterator[tuple[int, int]]:
 
 
 def _scan_run(
-    source: Rdict, bucket: int, run: Run, first_item: int, end_item: int
+    source: Rdict, bucket: int, run: Run, first_item: int = 0, end_item: int | None = None
 ) -> Iterator[tuple[int, bytes]]:
-    """(first item, value) of a run's blocks that may hold items in [first_item, end_item)."""
+    """(first item, value) of a run's blocks that may hold items in [first_item, end_item).
+
+    end_item: None is the end of the run.
+    """
     rows = database.scan(
         source,
         run_key(bucket, run.number, block_of(first_item, run.mantissa)),
-        run_key(bucket, run.number, block_of(max(end_item, 1) - 1, run.mantissa) + 1),
+        run_key(bucket, run.number + 1, 0)
+        if end_item is None
+        else run_key(bucket, run.number, block_of(max(end_item, 1) - 1, run.mantissa) + 1),
     )
     for key, value in rows:
         yield first_of(_KEY.unpack(key)[3], run.mantissa), value
@@ -170,7 +175,7 @@ def read_runs(
         if bucket < first_live:
             continue
         for run in mine:
-            for first_item, value in _scan_run(source, bucket, run, 0, 1 << 32):
+            for first_item, value in _scan_run(source, bucket, run):
                 yield bucket, unpack_block(first_item, value)
 
 

@@ -1,6 +1,7 @@
 """A partition's log into a fresh state, by the worker's own code and nothing else.
 
-What a worker would have written on the way (dead letters, examples, answers) goes nowhere.
+What a worker would have written on the way (dead letters, examples, answers, receipts) goes
+nowhere.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from agents.catalog import Catalog
 from agents.ingest import Ingest
 from agents.settings import WorkerSettings
 from agents.tally import Tally
-from state import PartitionState, StateSettings
+from state import Erased, PartitionState, StateSettings
 from streams import EventRules, LogRecord, TopicSettings
 
 __all__ = ["Replay"]
@@ -42,7 +43,9 @@ class Replay:
         self.tally = Tally()
         states, nowhere = {partition: self.state}, _Nowhere()
         self._settings = settings
-        self._ingest = Ingest(settings, topics, rules, states, nowhere, self.tally)
+        self._ingest = Ingest(
+            settings, topics, rules, states, nowhere, self.tally, _nothing_was_said
+        )
         self._catalog = Catalog(topics, states, nowhere, self.tally)
         self._topics = topics
         self._waiting = 0
@@ -71,9 +74,10 @@ class Replay:
         self.state.apply_users(topic, (), offset)
 
     def finish(self) -> None:
-        """Commit everything and merge runs."""
+        """Commit everything, merge runs, and rewrite the files that held erased users."""
         self._commit()
         self.state.merge_runs()
+        self.state.compact_erased()
 
     def close(self) -> None:
         """Close the state; what was not committed is gone."""
@@ -82,6 +86,10 @@ class Replay:
     def _commit(self) -> None:
         self.state.commit()
         self._waiting = 0
+
+
+async def _nothing_was_said(topic: str, partition: int, erased: Sequence[Erased]) -> None:
+    """Withdraw nothing: a replay has written nothing of the users who were erased."""
 
 
 class _Nowhere:

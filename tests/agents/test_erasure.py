@@ -5,10 +5,20 @@ import asyncio
 import numpy as np
 
 from agents import WorkerSettings
+from agents.replay import Replay
 from dynamic_layer import ExampleBatch, Ranking
 from state import item_key
 from state.dump import dump
-from streams import Receipt, Recommendation, Source, User, decode, encode, user_sha256
+from streams import (
+    EventRules,
+    Receipt,
+    Recommendation,
+    Source,
+    User,
+    decode,
+    encode,
+    user_sha256,
+)
 from tests.agents.worlds import NOW, TOPICS, bench
 
 
@@ -208,6 +218,36 @@ async def test_a_rebuilt_state_writes_the_same_receipt_again(tmp_path):
         for number, state in b.worker.partitions.states.items():
             assert dump(state).differences(dump(other.partitions[number])) == []
         other.close()
+
+
+async def test_a_replay_gives_the_state_of_the_worker_and_writes_nothing(tmp_path):
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        b.log.append(TOPICS.users, b"ann", encode(User(user_id="ann", country="SE")))
+        b.clock.ms += 1
+        b.listen("ann", "a", "b")
+        b.log.append(TOPICS.users, b"ann", None)
+        source = erase(b, "ann")
+        b.clock.ms += 1
+        b.log.append(TOPICS.users, b"ann", encode(User(user_id="ann", country="FI")))
+        b.listen("ann", "b", "c")
+        await b.drain()
+        live = b.worker.partitions[source.partition]
+        # The topics in the other order than the worker read them.
+        for number, order in enumerate(
+            [(TOPICS.users, TOPICS.events), (TOPICS.events, TOPICS.users)]
+        ):
+            replay = Replay(
+                tmp_path / f"replay-{number}", source.partition, settings=b.settings,
+                state=live.settings, topics=TOPICS, rules=EventRules(),
+            )  # fmt: skip
+            for topic in order:
+                await replay.handle(b.log.read(topic, source.partition, 0))
+            replay.finish()
+            assert replay.state.user("ann")["country"] == "FI"
+            assert dump(live).differences(dump(replay.state)) == []
+            replay.close()
+        assert len(receipts(b)) == 1
 
 
 async def test_examples_around_an_erasure_are_the_same_whatever_the_batches(tmp_path):

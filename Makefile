@@ -34,7 +34,7 @@ test: setup
 	$(BIN)/pytest
 
 # Generated streams for a property of the state; costly ones take a part of them. In all they are
-# 23,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.
+# 24,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.
 STREAMS ?= 3500
 
 soak: setup

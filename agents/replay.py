@@ -5,7 +5,7 @@ nowhere.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agents.catalog import Catalog
@@ -88,7 +88,9 @@ class Replay:
         self._waiting = 0
 
 
-async def _nothing_was_said(topic: str, partition: int, erased: Sequence[Erased]) -> None:
+async def _nothing_was_said(
+    topic: str, partition: int, users: Iterable[str], erased: Sequence[Erased]
+) -> None:
     """Withdraw nothing: a replay has written nothing of the users who were erased."""
 
 

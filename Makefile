@@ -39,7 +39,7 @@ STREAMS ?= 3500
 
 soak: setup
 	STATE_STREAMS=$(STREAMS) $(BIN)/pytest tests/state --timeout=0 --hypothesis-show-statistics \
-		$(if $(SEED),--hypothesis-seed=$(SEED))
+		$(if $(filter command line,$(origin SEED)),--hypothesis-seed=$(SEED))
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,7 +1,7 @@
 """What follows from an erasure outside of the state: lists withdrawn, a receipt written."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from agents.outputs import Outputs
 from agents.partitions import Partitions
@@ -37,13 +37,21 @@ class Withdraw:
         self._outputs = outputs
         self._clock_ms = clock_ms
 
-    async def __call__(self, topic: str, partition: int, erased: Sequence[Erased]) -> None:
-        """Withdraw the lists of users that were erased in one partition of the events topic."""
+    async def __call__(
+        self, topic: str, partition: int, users: Iterable[str], erased: Sequence[Erased]
+    ) -> None:
+        """Withdraw the lists of users; write receipts of erasures that were applied just now.
+
+        An erasure that is read again withdraws again: the events before it were read again too.
+        """
+        for user in users:
+            self._recommend.withdraw(user)
+            await self._outputs.send(self._topics.recommendations, user.encode(), None)
+        if not erased:
+            return
         now = self._clock_ms()
         older = await asyncio.to_thread(self._partitions.older_checkpoints, partition, topic)
         for offset, user, held in erased:
-            self._recommend.withdraw(user)
-            await self._outputs.send(self._topics.recommendations, user.encode(), None)
             source = Source(topic=topic, partition=partition, offset=offset)
             receipt = Receipt(
                 user_sha256=user_sha256(source, user),
@@ -60,12 +68,3 @@ class Withdraw:
                 created_at=now,
             )
             await self._outputs.send(self._topics.receipts, receipt.key, encode(receipt))
-
-    async def again(self, users: Sequence[str]) -> None:
-        """Withdraw users whose erasure is read again, as after a crash.
-
-        Their events lie before it and were read again, too: lists may have been made of them.
-        """
-        for user in users:
-            self._recommend.withdraw(user)
-            await self._outputs.send(self._topics.recommendations, user.encode(), None)

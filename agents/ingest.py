@@ -1,7 +1,6 @@
 """Events into state; examples, dead letters and users to answer out of it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -25,22 +24,10 @@ from streams import (
     encode,
 )
 
-__all__ = ["Ingest", "Withdrawal"]
+__all__ = ["Ingest"]
 
 #: Examples of one record on the examples topic: about a megabyte with full histories.
 EXAMPLES_PER_RECORD = 1_000
-
-
-class Withdrawal(Protocol):
-    """What follows from an erasure outside of the state."""
-
-    async def __call__(self, topic: str, partition: int, erased: Sequence[Erased]) -> None:
-        """Withdraw what was said of users who were erased in a partition; write their receipts."""
-        ...
-
-    async def again(self, users: Sequence[str]) -> None:
-        """Withdraw users whose erasure is read again: their events may have been, just before."""
-        ...
 
 
 class Ingest:
@@ -58,11 +45,12 @@ class Ingest:
         partitions: States,
         outputs: Outputs,
         tally: Tally,
-        withdraw: Withdrawal,
+        withdraw: Callable[[str, int, Iterable[str], Sequence[Erased]], Awaitable[None]],
     ) -> None:
         """Read and write through the objects given.
 
-        withdraw: told of users who were erased.
+        withdraw: called with a topic, a partition, the users of its erasures, and those erasures
+            that were not in the state already.
         """
         self._settings = settings
         self._topics = topics
@@ -103,14 +91,13 @@ class Ingest:
             await self._outputs.send(
                 self._topics.examples, f"{topic}/{partition}".encode(), examples.take(rows).pack()
             )
-        if applied.erased:
-            await self._withdraw(topic, partition, applied.erased)
-        await self._withdraw.again([user for at, user, _ in events.erasures if at < position])
+        gone = {erasure.user_id: erasure.offset for erasure in events.erasures}
+        if gone:
+            await self._withdraw(topic, partition, gone, applied.erased)
         self._tally.events(partition, records, applied, letters, len(examples))
         latest = dict(zip(events.user_id, range(len(events)), strict=True))
-        for offset, user, _ in events.erasures:
-            if user in latest and events.offset[latest[user]] < offset:
-                del latest[user]
+        if gone:
+            latest = {u: row for u, row in latest.items() if events.offset[row] > gone.get(u, -1)}
         rows = np.fromiter(latest.values(), np.int64, len(latest))
         return TouchedUsers(
             topic=topic,

@@ -5,7 +5,7 @@ nowhere.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agents.catalog import Catalog
@@ -44,7 +44,7 @@ class Replay:
         states, nowhere = {partition: self.state}, _Nowhere()
         self._settings = settings
         self._ingest = Ingest(
-            settings, topics, rules, states, nowhere, self.tally, _NothingWasSaid()
+            settings, topics, rules, states, nowhere, self.tally, _nothing_was_said
         )
         self._catalog = Catalog(topics, states, nowhere, self.tally)
         self._topics = topics
@@ -88,14 +88,10 @@ class Replay:
         self._waiting = 0
 
 
-class _NothingWasSaid:
-    """Nothing was said of anybody, so that there is nothing to withdraw."""
-
-    async def __call__(self, topic: str, partition: int, erased: Sequence[Erased]) -> None:
-        """Do nothing."""
-
-    async def again(self, users: Sequence[str]) -> None:
-        """Do nothing."""
+async def _nothing_was_said(
+    topic: str, partition: int, users: Iterable[str], erased: Sequence[Erased]
+) -> None:
+    """Withdraw nothing: a replay has written nothing of the users who were erased."""
 
 
 class _Nowhere:

@@ -133,6 +133,27 @@ async def test_a_user_who_waits_is_answered_only_for_what_came_after(tmp_path):
         assert lists[0].source.offset > source.offset
 
 
+async def test_records_that_are_read_again_answer_no_erased_user(tmp_path):
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        models = SlowModels()
+        models.go_on.set()
+        b.worker._recommend._models = models
+        b.listen("ann", "a")
+        b.listen("bob", "a")
+        source = erase(b, "ann")
+        await b.drain()
+        again = b.log.read(TOPICS.events, source.partition, 0)
+        for batch in (again, *([record] for record in again)):
+            await b.worker.handle(batch)
+        await b.worker.tick()
+        lists = [
+            decode(Recommendation, value) for value in b.records(TOPICS.recommendations) if value
+        ]
+        assert {answer.user_id for answer in lists} == {"bob"}
+        assert len(receipts(b)) == 1
+
+
 async def test_older_checkpoints_are_named_and_gone_when_the_receipt_says(tmp_path):
     """Even when nothing happens any more: an unchanged state is checkpointed to push them out."""
     with bench(tmp_path, WorkerSettings(keep_checkpoints=2, checkpoint_every_s=60)) as b:
@@ -286,22 +307,3 @@ async def test_examples_around_an_erasure_are_the_same_whatever_the_batches(tmp_
     assert (c, False, []) in new
     assert (a, False, [c]) in new
     assert b.clock.ms == NOW + 4_000
-
-
-async def test_an_erasure_that_is_read_again_withdraws_again(tmp_path):
-    """After a crash records are read again for the users they hold; the erased are none of them."""
-    with bench(tmp_path) as b:
-        await b.worker.assigned(b.keyed)
-        b.listen("ann", "a")
-        source = erase(b, "ann")
-        await b.drain()
-        event, erasure = b.log.read(TOPICS.events, source.partition, 0)
-        await b.worker.handle([event])
-        assert len(b.worker._recommend) == 1, "read again, so that somebody may be answered"
-        await b.worker.handle([erasure])
-        assert len(b.worker._recommend) == 0
-        await b.worker.handle([event, erasure])
-        assert len(b.worker._recommend) == 0
-        withdrawn = b.log.read(TOPICS.recommendations, source.partition, 0)
-        assert [(r.key, r.value) for r in withdrawn] == [(b"ann", None)] * 3
-        assert len(receipts(b)) == 1

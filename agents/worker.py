@@ -15,7 +15,7 @@ from agents.settings import WorkerSettings
 from agents.tally import Tally
 from state import ArtifactStore, Checkpoints, StateSettings
 from static_layer import TextEncoder
-from streams import EventRules, LogRecord, TopicSettings
+from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders
 
 __all__ = ["Worker"]
 
@@ -46,19 +46,23 @@ class Worker:
         outputs: Outputs,
         clock_ms: Callable[[], int],
         tally: Tally | None = None,
+        sources: Sequence[SourceSettings] = (),
     ) -> None:
-        """Keep state and scratch files below `folder`."""
+        """Keep state and scratch files below `folder`; read sources that are keyed by user too."""
         self.tally = tally or Tally()
         self._settings = settings
         self._topics = topics
         self._outputs = outputs
         self._clock_ms = clock_ms
+        decoders = event_decoders(topics.events, sources, rules)
+        # Catalogue and users first: whoever goes through them in order knows the items of events.
+        self.topics = (topics.users, topics.catalogue, *decoders)
         self.partitions = Partitions(
-            folder / "state", state, topics,
+            folder / "state", state, self.topics,
             Checkpoints(store, keep=settings.keep_checkpoints), clock_ms,
         )  # fmt: skip
         self.models = Models(store, folder / "bundles", encoder, clock_ms)
-        self._ingest = Ingest(settings, topics, rules, self.partitions, outputs, self.tally)
+        self._ingest = Ingest(settings, topics, decoders, self.partitions, outputs, self.tally)
         self._catalog = Catalog(topics, self.partitions, outputs, self.tally)
         self._recommend = Recommend(
             settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms
@@ -101,10 +105,10 @@ class Worker:
     # Records
 
     async def handle(self, records: Sequence[LogRecord]) -> None:
-        """Apply records of one partition of the events, catalogue or users topic."""
+        """Apply records of one partition of one of `topics`."""
         topic, partition = records[0].topic, records[0].partition
         async with self._turn:
-            if topic == self._topics.events:
+            if topic in self._ingest.decoders:
                 self._ingest.learning = self.models.static_generation is not None
                 self._recommend.touch(await self._ingest(records))
                 self._read_to[partition] = records[-1].offset + 1

@@ -16,14 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.dead_letters import dead_letter
-from streams.faults import UNREADABLE, Fault, id_fault, key_fault, too_large, unreadable
+from streams.faults import (
+    UNREADABLE,
+    Fault,
+    future_fault,
+    id_fault,
+    key_fault,
+    too_large,
+    unreadable,
+)
 from streams.records import (
     MAX_ID_BYTES,
     DeadLetter,
     Event,
     Item,
     LogRecord,
-    Reason,
     Request,
     User,
     WireRecord,
@@ -128,7 +135,7 @@ def decode_events(
 
     Every record is in exactly one of the two, both ordered as the records are. Never raises.
     """
-    events, kept, letters = _read_all(records, _event_decoder(rules.kinds), rules.max_bytes)
+    events, kept, letters = read_all(records, _event_decoder(rules.kinds), rules.max_bytes)
     faults = _faults(events, kept, rules)
     if faults:
         letters += [dead_letter(kept[row], *fault) for row, fault in faults.items()]
@@ -185,7 +192,7 @@ def _event_decoder(kinds: tuple[str, ...]) -> msgspec.json.Decoder[Event]:
 _FEW = 16
 
 
-def _read_all(
+def read_all(
     records: Sequence[LogRecord], decoder: msgspec.json.Decoder[T], max_bytes: int
 ) -> tuple[list[T], list[LogRecord], list[DeadLetter]]:
     """Return rows and their records, and the letters of those that could not be read.
@@ -193,13 +200,13 @@ def _read_all(
     All at once where that is possible, else in halves, down to the few around a bad record.
     """
     if len(records) < _FEW:
-        return _read_each(records, decoder.decode, max_bytes)
+        return read_each(records, decoder.decode, max_bytes)
     rows = _read_lines([record.value for record in records], decoder, max_bytes)
     if rows is not None:
         return rows, list(records), []
     half = len(records) // 2
-    rows, kept, letters = _read_all(records[:half], decoder, max_bytes)
-    more = _read_all(records[half:], decoder, max_bytes)
+    rows, kept, letters = read_all(records[:half], decoder, max_bytes)
+    more = read_all(records[half:], decoder, max_bytes)
     return rows + more[0], kept + more[1], letters + more[2]
 
 
@@ -228,7 +235,7 @@ def _read_lines(
     return rows if len(rows) == len(values) else None
 
 
-def _read_each(
+def read_each(
     records: Sequence[LogRecord], read: Callable[[bytes], T], max_bytes: int
 ) -> tuple[list[T], list[LogRecord], list[DeadLetter]]:
     """Return rows and their records, and the letters of those that could not be read."""
@@ -277,16 +284,11 @@ def _faults(
 
 
 def _event_fault(event: Event, record: LogRecord, rules: EventRules) -> Fault | None:
-    fault = id_fault(event.user_id, event.item_type, event.item_id) or key_fault(event, record)
-    if fault:
-        return fault
-    ahead = event.timestamp - record.timestamp
-    if ahead > rules.future_ms:
-        return Reason.FUTURE, (
-            f"timestamp {event.timestamp} is {ahead} ms after the log's own {record.timestamp}; "
-            f"at most {rules.future_ms} ms are accepted"
-        )
-    return None
+    return (
+        id_fault(event.user_id, event.item_type, event.item_id)
+        or key_fault(event, record)
+        or future_fault(event.timestamp, record.timestamp, rules.future_ms)
+    )
 
 
 def _decode_keyed(

@@ -130,7 +130,7 @@ def measure(address: str, records: int, users: int) -> dict[str, float]:
     )
     written = sum(end_offsets(kafka, [own.events])[own.events].values())
     if written < records:
-        raise SystemExit(f"expected {records} re-keyed events in the topic at least, found {written}")
+        raise SystemExit(f"expected {records} re-keyed events in the topic, found {written}")
     return dict(json.loads(done.stdout))
 
 

@@ -135,7 +135,7 @@ def decode_events(
 
     Every record is in exactly one of the two, both ordered as the records are. Never raises.
     """
-    events, kept, letters = read_all(records, _event_decoder(rules.kinds), rules.max_bytes)
+    events, kept, letters = _read_all(records, _event_decoder(rules.kinds), rules.max_bytes)
     faults = _faults(events, kept, rules)
     if faults:
         letters += [dead_letter(kept[row], *fault) for row, fault in faults.items()]
@@ -192,7 +192,7 @@ def _event_decoder(kinds: tuple[str, ...]) -> msgspec.json.Decoder[Event]:
 _FEW = 16
 
 
-def read_all(
+def _read_all(
     records: Sequence[LogRecord], decoder: msgspec.json.Decoder[T], max_bytes: int
 ) -> tuple[list[T], list[LogRecord], list[DeadLetter]]:
     """Return rows and their records, and the letters of those that could not be read.
@@ -205,8 +205,8 @@ def read_all(
     if rows is not None:
         return rows, list(records), []
     half = len(records) // 2
-    rows, kept, letters = read_all(records[:half], decoder, max_bytes)
-    more = read_all(records[half:], decoder, max_bytes)
+    rows, kept, letters = _read_all(records[:half], decoder, max_bytes)
+    more = _read_all(records[half:], decoder, max_bytes)
     return rows + more[0], kept + more[1], letters + more[2]
 
 

@@ -247,3 +247,8 @@ def test_sources_check_shows_what_maps_what_fails_and_why(
     options = [option for flag in flags for option in ("--set", flag)]
     newest = CliRunner().invoke(app, ["sources", "check", "--json", "--limit", "1", *options])
     assert len(json.loads(newest.output)[0]["records"]) == 1
+
+    flags[-1] = 'sources=[{"topic": "nowhere"}]'
+    refused = CliRunner().invoke(app, ["worker", *(o for f in flags for o in ("--set", f))])
+    assert refused.exit_code == 1
+    assert "source nowhere: there is no such topic" in refused.stderr

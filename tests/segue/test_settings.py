@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
+from segue.cli import app
 from segue.settings import Settings, SettingsError, load_settings, write_settings
 from streams import KafkaSettings
 
@@ -91,3 +93,14 @@ def test_what_is_written_is_read_again(tmp_path):
 
 def test_defaults_need_no_file():
     assert load_settings() == Settings()
+
+
+def test_sources_may_come_from_the_environment():
+    found = load_settings(None, {"SEGUE_SOURCES": '[{"topic": "clicks", "keyed_by_user": false}]'})
+    assert [(s.topic, s.keyed_by_user) for s in found.sources] == [("clicks", False)]
+
+
+def test_there_must_be_something_to_rekey():
+    done = CliRunner().invoke(app, ["rekey", "--set", 'sources=[{"topic": "clicks"}]'])
+    assert done.exit_code == 1
+    assert "nothing to re-key" in done.stderr

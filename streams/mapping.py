@@ -184,6 +184,7 @@ def _row_type(leaves: _Leaves) -> tuple[type[msgspec.Struct], dict[Path, _Steps]
         below = {path[1:]: leaf for path, leaf in leaves.items() if path[0] == name}
         optional = all(leaf[1] for leaf in below.values())
         kind: Any
+        inner: dict[Path, _Steps]
         if () in below:
             kind, inner = below[()][0], {(): ()}
         else:
@@ -231,9 +232,8 @@ def _texts(column: Iterable[Any]) -> list[Any]:
 
 
 def _table(values: Mapping[str, str], default: str) -> dict[str | None, str]:
-    table: dict[str | None, str] = {**values}
-    if default:
-        table[None] = default
+    table: dict[str | None, str] = {None: default} if default else {}
+    table.update(values)
     return table
 
 

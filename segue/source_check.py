@@ -25,7 +25,7 @@ class MappedRecord:
     """One record: the event that it is, or why it is none.
 
     reason, detail: of a dead letter; empty for an event. payload: the start of a refused value.
-    timestamp: ms UTC, with when as text.
+    timestamp: ms UTC; when: the same as text.
     """
 
     partition: int
@@ -129,6 +129,7 @@ def _mapped(
 
 def _text(timestamp_ms: int) -> str:
     try:
-        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).isoformat(" ", "milliseconds")
+        at = datetime.fromtimestamp(timestamp_ms / 1000, UTC).replace(tzinfo=None)
     except (ValueError, OverflowError, OSError):
         return f"{timestamp_ms} ms"  # beyond the calendar
+    return at.isoformat(" ", "milliseconds")

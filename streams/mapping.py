@@ -6,21 +6,18 @@ fields alone at the speed of our own decoder; what follows works on whole column
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, cast
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from streams.codec import EventBatch, EventRules, decode_events, read_each
 from streams.dead_letters import dead_letter
 from streams.faults import Fault, future_fault, id_fault, key_fault
-from streams.records import INT64_MAX, MAX_ID_BYTES, DeadLetter, Event, LogRecord, Reason
+from streams.records import MAX_ID_BYTES, DeadLetter, Event, LogRecord, Reason
 from streams.sources import (
-    SECONDS_BELOW,
     Path,
     SourceSettings,
     TimestampUnit,
@@ -28,15 +25,13 @@ from streams.sources import (
     path_of,
     read_in_place,
 )
+from streams.timestamps import Faults, milliseconds
 
 EventDecoder = Callable[[Sequence[LogRecord]], tuple[EventBatch, list[DeadLetter]]]
 """Every record is in exactly one of the two, both ordered as the records of one partition are."""
 
 Read = Callable[[bytes], Any]
 """Makes a row of a value; raises one of `streams.faults.UNREADABLE` for a bad one."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 def event_decoder(source: SourceSettings, rules: EventRules) -> EventDecoder:
@@ -73,7 +68,7 @@ class MappedDecoder:
         self._kinds = _table(values, source.kind.default)
         types = source.item_type
         self._types = _table(types.values, types.default) if types.values else None
-        self._milliseconds = _MILLISECONDS[source.timestamp.unit]
+        self._unit = source.timestamp.unit
         self._user_id = getters[path_of(source.user_id)]
         self._item_id = getters[path_of(source.item_id)]
         self._timestamp = getters[path_of(source.timestamp.field)]
@@ -83,49 +78,54 @@ class MappedDecoder:
     def __call__(self, records: Sequence[LogRecord]) -> tuple[EventBatch, list[DeadLetter]]:
         """Return the good events, and a dead letter for each other record."""
         rows, kept, letters = read_each(records, self._read, self._rules.max_bytes)
-        n, faults = len(rows), _Faults()
-        user_id = _texts(map(self._user_id, rows))
-        item_id = _texts(map(self._item_id, rows))
-        item_type = self._item_types(rows, faults)
-        kind = self._kinds_of(rows, faults)
-        timestamp = _timestamps(list(map(self._timestamp, rows)), self._milliseconds, faults)
-        suspects = _suspect_ids(user_id) | _suspect_ids(item_id)
-        if _suspect_ids(list(set(item_type))):
-            suspects |= _suspect_ids(item_type)
-        if self._keyed:
-            keys, wanted = [record.key for record in kept], [user.encode() for user in user_id]
-            if keys != wanted:
-                suspects |= {row for row in range(n) if keys[row] != wanted[row]}
-        logged = np.fromiter((record.timestamp for record in kept), np.int64, n)
-        future_ms = self._rules.future_ms
-        suspects |= set(np.flatnonzero(timestamp - logged > future_ms).tolist())
-        for row in suspects - faults.keys():
-            event = Event(
-                user_id=user_id[row], item_id=item_id[row], item_type=item_type[row],
-                kind=kind[row], timestamp=int(timestamp[row]),
-            )  # fmt: skip
-            fault = (
-                id_fault(event.user_id, event.item_type, event.item_id)
-                or (key_fault(event, kept[row]) if self._keyed else None)
-                or future_fault(event.timestamp, kept[row].timestamp, future_ms)
-            )
-            if fault:
-                faults[row] = fault
+        faults: Faults = {}
         batch = EventBatch(
-            user_id=user_id,
-            item_type=item_type,
-            item_id=item_id,
-            kind=kind,
-            timestamp=timestamp,
-            offset=np.fromiter((record.offset for record in kept), np.int64, n),
+            user_id=_texts(map(self._user_id, rows)),
+            item_type=self._item_types(rows, faults),
+            item_id=_texts(map(self._item_id, rows)),
+            kind=self._kinds_of(rows, faults),
+            timestamp=milliseconds(list(map(self._timestamp, rows)), self._unit, faults),
+            offset=np.fromiter((record.offset for record in kept), np.int64, len(kept)),
         )
+        for row in self._suspects(batch, kept) - faults.keys():
+            if fault := self._fault(batch, row, kept[row]):
+                faults[row] = fault
         if faults:
             letters += [dead_letter(kept[row], *fault) for row, fault in faults.items()]
             letters.sort(key=lambda letter: letter.source.offset)
             batch = _without(batch, faults)
         return batch, letters
 
-    def _item_types(self, rows: Sequence[Any], faults: "_Faults") -> list[str]:
+    def _suspects(self, batch: EventBatch, records: Sequence[LogRecord]) -> set[int]:
+        """Return rows that need a look each; quick when there are none."""
+        suspects = _suspect_ids(batch.user_id) | _suspect_ids(batch.item_id)
+        if _suspect_ids(list(set(batch.item_type))):
+            suspects |= _suspect_ids(batch.item_type)
+        if self._keyed:
+            keys = [record.key for record in records]
+            users = [user.encode() for user in batch.user_id]
+            if keys != users:
+                suspects |= {row for row, key in enumerate(keys) if key != users[row]}
+        logged = np.fromiter((record.timestamp for record in records), np.int64, len(batch))
+        ahead = batch.timestamp - logged
+        suspects |= set(np.flatnonzero(ahead > self._rules.future_ms).tolist())
+        return suspects
+
+    def _fault(self, batch: EventBatch, row: int, record: LogRecord) -> Fault | None:
+        event = Event(
+            user_id=batch.user_id[row],
+            item_id=batch.item_id[row],
+            item_type=batch.item_type[row],
+            kind=batch.kind[row],
+            timestamp=int(batch.timestamp[row]),
+        )
+        return (
+            id_fault(event.user_id, event.item_type, event.item_id)
+            or (key_fault(event, record) if self._keyed else None)
+            or future_fault(event.timestamp, record.timestamp, self._rules.future_ms)
+        )
+
+    def _item_types(self, rows: Sequence[Any], faults: Faults) -> list[str]:
         mapping = self._item_type
         if self._type_of is None:
             return [mapping.default] * len(rows)
@@ -134,15 +134,11 @@ class MappedDecoder:
             return _looked_up(found, self._types, Reason.UNKNOWN_TYPE, mapping, faults)
         return [mapping.default if value is None else value for value in found]
 
-    def _kinds_of(self, rows: Sequence[Any], faults: "_Faults") -> list[str]:
+    def _kinds_of(self, rows: Sequence[Any], faults: Faults) -> list[str]:
         if self._kind_of is None:
             return [self._kind.default] * len(rows)
         found = _texts(map(self._kind_of, rows))
         return _looked_up(found, self._kinds, Reason.UNKNOWN_KIND, self._kind, faults)
-
-
-class _Faults(dict[int, Fault]):
-    """The first fault found of each bad row."""
 
 
 # The type of a row
@@ -242,7 +238,7 @@ def _looked_up(
     table: Mapping[str | None, str],
     reason: Reason,
     mapping: ValueMapping,
-    faults: _Faults,
+    faults: Faults,
 ) -> list[str]:
     """Return our values of theirs; a row without one has a fault, and some text in its place."""
     values = list(map(table.get, found))
@@ -255,64 +251,6 @@ def _looked_up(
                 )  # fmt: skip
                 values[row] = ""
     return cast("list[str]", values)
-
-
-def _timestamps(
-    column: Sequence[Any], milliseconds: Callable[[Any], int], faults: _Faults
-) -> NDArray[np.int64]:
-    """Return timestamps in ms, int64 [n]; a row without a usable one has a fault, and 0."""
-    try:
-        values = list(map(milliseconds, column))
-        if min(values, default=0) >= 0 and max(values, default=0) <= INT64_MAX:
-            return np.array(values, np.int64)
-    except (ValueError, OverflowError):
-        pass  # one of them is bad: each by itself
-    good = np.zeros(len(column), np.int64)
-    for row, value in enumerate(column):
-        fault, found = _timestamp(value, milliseconds)
-        if fault is None:
-            good[row] = found
-        else:
-            faults.setdefault(row, fault)
-    return good
-
-
-def _timestamp(value: Any, milliseconds: Callable[[Any], int]) -> tuple[Fault | None, int]:
-    try:
-        found = milliseconds(value)
-    except (ValueError, OverflowError) as error:
-        return (Reason.WRONG_TYPE, f"expected a timestamp, got {value!r}: {error}"), 0
-    if found < 0:
-        return (Reason.BEFORE_EPOCH, f"expected a timestamp since 1970, got {value!r}"), 0
-    if found > INT64_MAX:
-        return (Reason.FUTURE, f"timestamp {value!r} is no time that can be stored"), 0
-    return None, found
-
-
-def _of_seconds(value: float) -> int:
-    return round(value * 1000)
-
-
-def _of_iso(value: str) -> int:
-    at = datetime.fromisoformat(value)
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return (at - _EPOCH) // _MILLISECOND
-
-
-def _of_any(value: float | str) -> int:
-    if isinstance(value, str):
-        return _of_iso(value)
-    return round(value * 1000) if value < SECONDS_BELOW else round(value)
-
-
-_MILLISECONDS: dict[TimestampUnit, Callable[[Any], int]] = {
-    "ms": round,
-    "s": _of_seconds,
-    "us": lambda value: int(value // 1000),
-    "iso": _of_iso,
-    "auto": _of_any,
-}
 
 
 def _suspect_ids(column: Sequence[str]) -> set[int]:

@@ -98,7 +98,7 @@ async def rekey(address: str, topics: TopicSettings, topic: str, records: int) -
         await asyncio.sleep(0.001)
     first, begin, used = done(), time.perf_counter(), processor_seconds()
     while done() < records:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
     os.kill(os.getpid(), signal.SIGTERM)  # its end waits for the last acknowledgement
     end, spent = time.perf_counter(), processor_seconds() - used
     if await running:

@@ -12,7 +12,7 @@ from agents.ingest import Ingest
 from agents.settings import WorkerSettings
 from agents.tally import Tally
 from state import PartitionState, StateSettings
-from streams import EventRules, LogRecord, TopicSettings
+from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders
 
 __all__ = ["Replay"]
 
@@ -35,6 +35,7 @@ class Replay:
         state: StateSettings,
         topics: TopicSettings,
         rules: EventRules,
+        sources: Sequence[SourceSettings] = (),
     ) -> None:
         """Make the state in `folder`; raises FileExistsError if that is there already."""
         folder.mkdir(parents=True, exist_ok=False)
@@ -42,7 +43,14 @@ class Replay:
         self.tally = Tally()
         states, nowhere = {partition: self.state}, _Nowhere()
         self._settings = settings
-        self._ingest = Ingest(settings, topics, rules, states, nowhere, self.tally)
+        self._ingest = Ingest(
+            settings,
+            topics,
+            event_decoders(topics.events, sources, rules),
+            states,
+            nowhere,
+            self.tally,
+        )
         self._catalog = Catalog(topics, states, nowhere, self.tally)
         self._topics = topics
         self._waiting = 0
@@ -55,7 +63,7 @@ class Replay:
     async def handle(self, records: Sequence[LogRecord]) -> None:
         """Apply records of one topic, in offset order."""
         topic = records[0].topic
-        if topic == self._topics.events:
+        if topic in self._ingest.decoders:
             await self._ingest(records)
         elif topic == self._topics.catalogue:
             await self._catalog.items(records)

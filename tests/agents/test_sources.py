@@ -9,6 +9,7 @@ import pytest
 
 from agents import Worker, WorkerSettings
 from agents.outputs import EmbeddedOutputs
+from agents.replay import Replay
 from state import ArtifactStore, StateSettings
 from state.dump import Dump, dump
 from static_layer import TextEncoder
@@ -141,6 +142,21 @@ async def test_several_sources_in_any_interleaving_give_the_state_of_one(workers
     for seed in range(3):
         found = await workers().state_after(interleaved(seed, streams))
         assert expected.differences(found) == []
+
+
+async def test_a_replay_reads_the_same_sources(workers, tmp_path):
+    streams = [in_shape_of(PLAYER, events(1, 50)), in_shape_of(SHOP, events(2, 50))]
+    expected = await workers().state_after(streams)
+    replay = Replay(
+        *(tmp_path / "replay", 0), settings=WorkerSettings(),
+        state=StateSettings(fold_slots=1 << 12), topics=TOPICS, rules=EventRules(),
+        sources=(PLAYER, SHOP),
+    )  # fmt: skip
+    for stream in reversed(streams):
+        await replay.handle(stream)
+    replay.finish()
+    assert expected.differences(dump(replay.state)) == []
+    replay.close()
 
 
 async def test_a_worker_goes_on_in_each_source_where_its_commit_was(workers):

@@ -74,8 +74,8 @@ class Worker:
         self._committed_at: dict[int, int] = {}
         self._checkpointed_at: dict[int, int] = {}
         self._dirty: set[int] = set()
-        # Next offset of the events topic that this worker has to read, by partition.
-        self._read_to: dict[int, int] = {}
+        # Next offset that this worker has to read, by (topic, partition) of events.
+        self._read_to: dict[tuple[str, int], int] = {}
 
     # Partitions come and go
 
@@ -86,9 +86,10 @@ class Worker:
             for partition in await asyncio.to_thread(self.partitions.open, list(partitions)):
                 self._committed_at[partition] = now
                 self._checkpointed_at[partition] = now
-                position = self.partitions.position(self._topics.events, partition) or 0
-                rewind = self.partitions.rewind(self._topics.events, partition)
-                self._read_to[partition] = position - rewind
+                for topic in self._ingest.decoders:
+                    position = self.partitions.position(topic, partition) or 0
+                    rewind = self.partitions.rewind(topic, partition)
+                    self._read_to[topic, partition] = position - rewind
 
     async def revoked(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Commit, checkpoint and close the state of partitions."""
@@ -111,7 +112,7 @@ class Worker:
             if topic in self._ingest.decoders:
                 self._ingest.learning = self.models.static_generation is not None
                 self._recommend.touch(await self._ingest(records))
-                self._read_to[partition] = records[-1].offset + 1
+                self._read_to[topic, partition] = records[-1].offset + 1
             elif topic == self._topics.catalogue:
                 await self._catalog.items(records)
             elif topic == self._topics.users:
@@ -201,11 +202,15 @@ class Worker:
 
     def _note_unanswered(self, number: int) -> bool:
         """Tell a state how far back the users lie who wait; returns whether that is news."""
-        state, topic = self.partitions.states[number], self._topics.events
-        position = state.position(topic) or 0
-        waiting = self._recommend.unanswered(number)
-        first = self._read_to[number] if waiting is None else min(waiting, self._read_to[number])
-        return state.set_behind(topic, min(position - first, self._settings.answer_backlog))
+        state, news = self.partitions.states[number], False
+        for topic in self._ingest.decoders:
+            position, first = state.position(topic) or 0, self._read_to[topic, number]
+            waiting = self._recommend.unanswered(topic, number)
+            if waiting is not None:
+                first = min(waiting, first)
+            behind = min(position - first, self._settings.answer_backlog)
+            news = state.set_behind(topic, behind) or news
+        return news
 
     async def _checkpoint_due(self, now: int) -> None:
         for partition in sorted(self._dirty):

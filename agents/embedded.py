@@ -40,9 +40,7 @@ class EmbeddedRoles:
         self._tasks: list[asyncio.Task[None]] = []
         self._examples_at: dict[int, int] = {}
         self._assigned = [
-            (topic, number)
-            for topic in (topics.users, topics.catalogue, topics.events)
-            for number in range(topics.partitions)
+            (topic, number) for topic in worker.topics for number in range(topics.partitions)
         ]
 
     async def __aenter__(self) -> "EmbeddedRoles":

@@ -1,6 +1,6 @@
 """Events into state; examples, dead letters and users to answer out of it."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,12 +15,11 @@ from state.kernel import I64
 from streams import (
     DeadLetter,
     EventBatch,
-    EventRules,
+    EventDecoder,
     LogRecord,
     Reason,
     TopicSettings,
     dead_letter,
-    decode_events,
     encode,
 )
 
@@ -33,6 +32,7 @@ EXAMPLES_PER_RECORD = 1_000
 class Ingest:
     """Applies batches of events to the partitions' states.
 
+    decoders: by topic, what makes events of its records.
     learning: whether examples are written. They are worth nothing before the first static bundle:
     an example is trained on only with a graph that ends before it.
     """
@@ -41,7 +41,7 @@ class Ingest:
         self,
         settings: WorkerSettings,
         topics: TopicSettings,
-        rules: EventRules,
+        decoders: Mapping[str, EventDecoder],
         partitions: States,
         outputs: Outputs,
         tally: Tally,
@@ -54,7 +54,7 @@ class Ingest:
         """
         self._settings = settings
         self._topics = topics
-        self._rules = rules
+        self.decoders = decoders
         self._partitions = partitions
         self._outputs = outputs
         self._tally = tally
@@ -70,7 +70,7 @@ class Ingest:
         topic, partition = records[0].topic, records[0].partition
         state = self._partitions[partition]
         position = state.position(topic) or 0
-        events, letters = decode_events(records, self._rules)
+        events, letters = self.decoders[topic](records)
         letters = [letter for letter in letters if letter.source.offset >= position]
         applied = apply_in_order(
             state,

@@ -61,11 +61,10 @@ async def serve_worker(
 
     accept_gap: go on where the log has deleted records that a state needs; the state records it.
     """
-    keyed = (topics.events, topics.catalogue, topics.users)
     app = create_app(
         settings.group,
         kafka,
-        batched=dict.fromkeys(keyed, settings.batch),
+        batched=dict.fromkeys(worker.topics, settings.batch),
         positions=worker.partitions.position,
         rewind=worker.partitions.rewind,
         pass_over=worker.partitions.pass_over,
@@ -76,7 +75,7 @@ async def serve_worker(
         rebalance_timeout_s=settings.rebalance_timeout_s,
     )
     outputs.app = app
-    app.batches(*keyed)(worker.handle)
+    app.batches(*worker.topics)(worker.handle)
 
     @app.agent(app.topic(topics.requests), name="requests")
     async def requests(stream: Any) -> None:

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from dynamic_layer import UserState
 from state import CheckpointManifest, Checkpoints, PartitionState, StateSettings
-from streams import TopicSettings
 
 __all__ = ["Partitions", "States", "user_state"]
 
@@ -36,7 +35,7 @@ def user_state(state: PartitionState, user_id: str) -> UserState:
 class Partitions:
     """Opens states when partitions are assigned and closes them when they are revoked.
 
-    Events, catalogue and users of one partition number share a state; it is open while any of
+    All topics' partitions of one number share a state; it is open while any of
     them is assigned.
     """
 
@@ -44,14 +43,14 @@ class Partitions:
         self,
         folder: Path,
         settings: StateSettings,
-        topics: TopicSettings,
+        topics: Iterable[str],
         checkpoints: Checkpoints,
         clock_ms: Callable[[], int],
     ) -> None:
-        """Keep states below `folder`."""
+        """Keep states below `folder`, of partitions of these topics."""
         self._folder = folder
         self._settings = settings
-        self._keyed = {topics.events, topics.catalogue, topics.users}
+        self._keyed = set(topics)
         self._checkpoints = checkpoints
         self._clock_ms = clock_ms
         self._assigned: dict[int, set[str]] = {}

@@ -64,10 +64,12 @@ class Recommend:
         """Drop the users of partitions that are answered elsewhere from now on."""
         self._waiting.forget(partitions)
 
-    def unanswered(self, partition: int) -> int | None:
-        """Offset from which a partition's log holds everyone who is not answered; None if none."""
-        answering = [t.offset for t in self._answering if t.partition == partition]
-        waiting = self._waiting.first(partition)
+    def unanswered(self, topic: str, partition: int) -> int | None:
+        """Offset from which a topic's partition holds all who are not answered, or None."""
+        answering = [
+            t.offset for t in self._answering if (t.topic, t.partition) == (topic, partition)
+        ]
+        waiting = self._waiting.first(topic, partition)
         return min(answering + ([] if waiting is None else [waiting]), default=None)
 
     def withdraw(self, user: str) -> None:

@@ -13,7 +13,7 @@ from agents.ingest import Ingest
 from agents.settings import WorkerSettings
 from agents.tally import Tally
 from state import Erased, PartitionState, StateSettings
-from streams import EventRules, LogRecord, TopicSettings
+from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders
 
 __all__ = ["Replay"]
 
@@ -36,6 +36,7 @@ class Replay:
         state: StateSettings,
         topics: TopicSettings,
         rules: EventRules,
+        sources: Sequence[SourceSettings] = (),
     ) -> None:
         """Make the state in `folder`; raises FileExistsError if that is there already."""
         folder.mkdir(parents=True, exist_ok=False)
@@ -44,7 +45,13 @@ class Replay:
         states, nowhere = {partition: self.state}, _Nowhere()
         self._settings = settings
         self._ingest = Ingest(
-            settings, topics, rules, states, nowhere, self.tally, _nothing_was_said
+            settings,
+            topics,
+            event_decoders(topics.events, sources, rules),
+            states,
+            nowhere,
+            self.tally,
+            _nothing_was_said,
         )
         self._catalog = Catalog(topics, states, nowhere, self.tally)
         self._topics = topics
@@ -58,7 +65,7 @@ class Replay:
     async def handle(self, records: Sequence[LogRecord]) -> None:
         """Apply records of one topic, in offset order."""
         topic = records[0].topic
-        if topic == self._topics.events:
+        if topic in self._ingest.decoders:
             await self._ingest(records)
         elif topic == self._topics.catalogue:
             await self._catalog.items(records)

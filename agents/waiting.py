@@ -53,7 +53,7 @@ class Waiting:
         self._every_ms = every_ms
         self._backlog = backlog
         # Partition -> (first offset, last offset of a user, users), the earliest batch first.
-        self._batches: dict[int, deque[tuple[int, int, list[str]]]] = {}
+        self._batches: dict[tuple[str, int], deque[tuple[int, int, list[str]]]] = {}
         self._reason: dict[str, tuple[int, int, str, int]] = {}
         # In the order of their news. A user stands here once for each batch with news; the last
         # place counts, and who is not in `_reason` any more waits no longer.
@@ -75,24 +75,24 @@ class Waiting:
         self._reason.update(zip(touched.user_id, reasons, strict=False))
         self._order.extend(touched.user_id)
         if touched.user_id:
-            batches = self._batches.setdefault(touched.partition, deque())
+            batches = self._batches.setdefault((touched.topic, touched.partition), deque())
             batches.append((touched.first, max(touched.offset), list(touched.user_id)))
             while batches[0][1] < touched.first - self._backlog:
                 batches.popleft()
         if len(self._order) > 2 * self._most:
             self._shorten()
 
-    def first(self, partition: int) -> int | None:
-        """Offset from which a partition's log holds everyone who waits; None if nobody does.
+    def first(self, topic: str, partition: int) -> int | None:
+        """Offset from which a topic's partition holds everyone who waits; None if nobody does.
 
         Not further back than the backlog. Looks at each user of a batch once, however often called.
         """
-        batches = self._batches.get(partition)
+        batches = self._batches.get((topic, partition))
         while batches:
             first, last, users = batches[0]
             while users:
                 reason = self._reason.get(users[-1])
-                if reason and reason[3] == partition and first <= reason[0] <= last:
+                if reason and reason[2:] == (topic, partition) and first <= reason[0] <= last:
                     return first
                 users.pop()
             batches.popleft()
@@ -101,8 +101,8 @@ class Waiting:
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop the users of partitions that are answered elsewhere from now on."""
         gone = set(partitions)
-        for partition in gone:
-            self._batches.pop(partition, None)
+        for place in [place for place in self._batches if place[1] in gone]:
+            del self._batches[place]
         self._reason = {
             user: reason for user, reason in self._reason.items() if reason[3] not in gone
         }

@@ -16,7 +16,7 @@ from agents.settings import WorkerSettings
 from agents.tally import Tally
 from state import ArtifactStore, Checkpoints, StateSettings
 from static_layer import TextEncoder
-from streams import EventRules, LogRecord, TopicSettings
+from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders
 
 __all__ = ["Worker"]
 
@@ -47,15 +47,19 @@ class Worker:
         outputs: Outputs,
         clock_ms: Callable[[], int],
         tally: Tally | None = None,
+        sources: Sequence[SourceSettings] = (),
     ) -> None:
-        """Keep state and scratch files below `folder`."""
+        """Keep state and scratch files below `folder`; read sources that are keyed by user too."""
         self.tally = tally or Tally()
         self._settings = settings
         self._topics = topics
         self._outputs = outputs
         self._clock_ms = clock_ms
+        decoders = event_decoders(topics.events, sources, rules)
+        # Catalogue and users first: whoever goes through them in order knows the items of events.
+        self.topics = (topics.users, topics.catalogue, *decoders)
         self.partitions = Partitions(
-            folder / "state", state, topics,
+            folder / "state", state, self.topics,
             Checkpoints(store, keep=settings.keep_checkpoints), clock_ms,
         )  # fmt: skip
         self.models = Models(store, folder / "bundles", encoder, clock_ms)
@@ -65,7 +69,7 @@ class Worker:
         )
         withdraw = Withdraw(settings, topics, self.partitions, self._recommend, outputs, clock_ms)
         self._ingest = Ingest(
-            settings, topics, rules, self.partitions, outputs, self.tally, withdraw
+            settings, topics, decoders, self.partitions, outputs, self.tally, withdraw
         )
         self._turn = asyncio.Lock()
         # One upload at a time, since snapshots share a scratch folder. Taken before the turn.
@@ -76,8 +80,8 @@ class Worker:
         # Partitions to checkpoint: their state changed, or an older checkpoint holds an erased user
         # and stays until newer ones have pushed it out.
         self._dirty: set[int] = set()
-        # Next offset of the events topic that this worker has to read, by partition.
-        self._read_to: dict[int, int] = {}
+        # Next offset that this worker has to read, by (topic, partition) of events.
+        self._read_to: dict[tuple[str, int], int] = {}
 
     # Partitions come and go
 
@@ -88,9 +92,10 @@ class Worker:
             for partition in await asyncio.to_thread(self.partitions.open, list(partitions)):
                 self._committed_at[partition] = now
                 self._checkpointed_at[partition] = now
-                position = self.partitions.position(self._topics.events, partition) or 0
-                rewind = self.partitions.rewind(self._topics.events, partition)
-                self._read_to[partition] = position - rewind
+                for topic in self._ingest.decoders:
+                    position = self.partitions.position(topic, partition) or 0
+                    rewind = self.partitions.rewind(topic, partition)
+                    self._read_to[topic, partition] = position - rewind
                 if await asyncio.to_thread(self.partitions.holds_erased, partition):
                     self._dirty.add(partition)
 
@@ -109,13 +114,13 @@ class Worker:
     # Records
 
     async def handle(self, records: Sequence[LogRecord]) -> None:
-        """Apply records of one partition of the events, catalogue or users topic."""
+        """Apply records of one partition of one of `topics`."""
         topic, partition = records[0].topic, records[0].partition
         async with self._turn:
-            if topic == self._topics.events:
+            if topic in self._ingest.decoders:
                 self._ingest.learning = self.models.static_generation is not None
                 self._recommend.touch(await self._ingest(records))
-                self._read_to[partition] = records[-1].offset + 1
+                self._read_to[topic, partition] = records[-1].offset + 1
             elif topic == self._topics.catalogue:
                 await self._catalog.items(records)
             elif topic == self._topics.users:
@@ -206,11 +211,15 @@ class Worker:
 
     def _note_unanswered(self, number: int) -> bool:
         """Tell a state how far back the users lie who wait; returns whether that is news."""
-        state, topic = self.partitions.states[number], self._topics.events
-        position = state.position(topic) or 0
-        waiting = self._recommend.unanswered(number)
-        first = self._read_to[number] if waiting is None else min(waiting, self._read_to[number])
-        return state.set_behind(topic, min(position - first, self._settings.answer_backlog))
+        state, news = self.partitions.states[number], False
+        for topic in self._ingest.decoders:
+            position, first = state.position(topic) or 0, self._read_to[topic, number]
+            waiting = self._recommend.unanswered(topic, number)
+            if waiting is not None:
+                first = min(waiting, first)
+            behind = min(position - first, self._settings.answer_backlog)
+            news = state.set_behind(topic, behind) or news
+        return news
 
     async def _checkpoint_due(self, now: int) -> None:
         for partition in sorted(self._dirty):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from segue.commands import feed, kafka, people, roles, simulate, state, static, topics
+from segue.commands import feed, kafka, people, roles, simulate, sources, state, static, topics
 from segue.commands.demo import demo
 from segue.commands.erase import erase
 from segue.commands.replay import replay
@@ -25,11 +25,13 @@ app = typer.Typer(
 )
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
+app.add_typer(sources.app, name="sources")
 app.add_typer(static.app, name="static")
 app.add_typer(state.app, name="state")
 app.add_typer(simulate.app, name="simulate")
 app.command()(roles.worker)
 app.command()(roles.trainer)
+app.command()(roles.rekey)
 app.command()(feed.feed)
 app.command()(replay)
 app.command()(people.status)

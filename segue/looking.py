@@ -20,11 +20,13 @@ from streams import (
     Recommendation,
     Request,
     decode,
-    decode_events,
     encode,
     end_offsets,
+    event_decoders,
     group_lag,
     murmur2_partition,
+    read_in_place,
+    rekeyed,
 )
 
 __all__ = ["read_from", "system_status", "titles_of", "user_view"]
@@ -80,7 +82,24 @@ async def system_status(settings: Settings) -> dict[str, Any]:
         "partitions": partitions,
         "records": records,
         "models": models,
+        "sources": await asyncio.to_thread(_sources, settings),
     }
+
+
+def _sources(settings: Settings) -> list[dict[str, Any]]:
+    """Records of each source that are still to be read."""
+    readers = (
+        (settings.worker.group, read_in_place(settings.sources)),
+        (settings.rekey.group, rekeyed(settings.sources)),
+    )
+    return [
+        {"topic": topic, "group": group, "lag": sum(lag.values())}
+        for group, sources in readers
+        if sources
+        for topic, lag in group_lag(
+            settings.kafka, group, [source.topic for source in sources]
+        ).items()
+    ]
 
 
 async def user_view(settings: Settings, user: str, timeout: float) -> dict[str, Any]:
@@ -183,16 +202,17 @@ async def _history(
 
 
 async def _catch_up(settings: Settings, state: PartitionState, partition: int, user: str) -> None:
-    """Apply the log's tail of one user to a restored state, by the worker's own code."""
-    topic = settings.topics.events
-    ends = (await asyncio.to_thread(end_offsets, settings.kafka, [topic]))[topic]
-    position = state.position(topic) or 0
-    first = {p: (position if p == partition else end) for p, end in ends.items()}
-    records = await read_from(settings, topic, first)
-    mine = [r for r in records if r.partition == partition and r.key == user.encode()]
-    if mine:
-        events, _ = decode_events(mine, settings.events)
-        apply_in_order(state, topic, events, events.erasures, mine[-1].offset + 1)
+    """Apply the tails of the events topics of one user to a restored state, as a worker does."""
+    decoders = event_decoders(settings.topics.events, settings.sources, settings.events)
+    ends = await asyncio.to_thread(end_offsets, settings.kafka, decoders)
+    for topic, decode_events in decoders.items():
+        position = state.position(topic) or 0
+        first = {p: (position if p == partition else end) for p, end in ends[topic].items()}
+        records = await read_from(settings, topic, first)
+        mine = [r for r in records if r.partition == partition and r.key == user.encode()]
+        if mine:
+            events, _ = decode_events(mine)
+            apply_in_order(state, topic, events, events.erasures, mine[-1].offset + 1)
 
 
 async def _ask(

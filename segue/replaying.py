@@ -15,7 +15,7 @@ from segue.settings import Settings
 from segue.state_folders import found_state, replays
 from segue.times import LogPoint
 from state import PartitionState
-from streams import EmbeddedLog, KafkaSettings, held_offsets, offsets_at
+from streams import EmbeddedLog, KafkaSettings, held_offsets, offsets_at, read_in_place
 from streams.positions import Held
 from streams.spans import Span, SpanReader, open_reader
 
@@ -94,12 +94,17 @@ def spans_of(
     positions of a state, ValueError if the end lies before the beginning everywhere.
     """
     names = settings.topics
-    keyed = (names.users, names.catalogue, names.events)
+    of_events = [names.events, *(source.topic for source in read_in_place(settings.sources))]
+    keyed = (names.users, names.catalogue, *of_events)
     held = held_offsets(log, keyed)
     firsts = {place: part.first for place, part in held.items()}
     if begin.time_ms is not None:
-        at = offsets_at(log, [names.events], begin.time_ms)[names.events]
-        firsts |= {(names.events, partition): offset for partition, offset in at.items()}
+        at = offsets_at(log, of_events, begin.time_ms)
+        firsts |= {
+            (topic, partition): offset
+            for topic in of_events
+            for partition, offset in at[topic].items()
+        }
     ends = _ends(settings, log, end, held)
     spans: dict[int, dict[str, Span]] = {}
     for topic, partition in sorted(held, key=lambda place: (place[1], keyed.index(place[0]))):
@@ -107,7 +112,7 @@ def spans_of(
         spans.setdefault(partition, {})[topic] = Span(
             topic=topic, partition=partition, first=min(first, last), end=last
         )
-    events = [place for place in held if place[0] == names.events]
+    events = [place for place in held if place[0] in of_events]
     if all(firsts[place] >= ends[place] for place in events) and any(
         firsts[place] > ends[place] for place in events
     ):
@@ -157,6 +162,7 @@ async def _replay_partition(
         state=settings.state,
         topics=settings.topics,
         rules=settings.events,
+        sources=settings.sources,
     )
     records = 0
     try:

@@ -41,6 +41,7 @@ def make_worker(
         encoder=lambda: make_encoder(settings),
         outputs=outputs,
         clock_ms=clock_ms,
+        sources=settings.sources,
     )
 
 

@@ -2,7 +2,8 @@
 
 A setting is named by its path, `state.window.buckets`. In TOML that is `[state.window]` with
 `buckets = 30`; in the environment `SEGUE_STATE__WINDOW__BUCKETS=30`; as a flag
-`--set state.window.buckets=30`.
+`--set state.window.buckets=30`. Settings that are lists of groups are arrays of tables in TOML
+(`[[sources]]`), and JSON elsewhere.
 """
 
 import dataclasses
@@ -19,7 +20,14 @@ from agents import TrainerSettings, WorkerSettings
 from dynamic_layer import DynamicSettings
 from state import ArtifactStore, StateSettings
 from static_layer import StaticSettings
-from streams import EventRules, KafkaSettings, TopicSettings
+from streams import (
+    EventRules,
+    KafkaSettings,
+    RekeySettings,
+    SourceSettings,
+    TopicSettings,
+    check_sources,
+)
 
 __all__ = ["Settings", "SettingsError", "load_settings", "write_settings"]
 
@@ -39,6 +47,7 @@ class Settings:
     data:      folder for local state, caches and the development broker.
     artifacts: URL of the artifact store (checkpoints and bundles), shared by all processes;
                empty means the folder `artifacts` below `data`.
+    sources:   event topics of other owners that are read beside our own.
     """
 
     data: str = "var"
@@ -51,6 +60,12 @@ class Settings:
     dynamic: DynamicSettings = field(default_factory=DynamicSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    sources: tuple[SourceSettings, ...] = ()
+    rekey: RekeySettings = field(default_factory=RekeySettings)
+
+    def __post_init__(self) -> None:
+        """Refuse settings of rooms that contradict each other."""
+        check_sources(self.sources, self.events.kinds, self.topics)
 
     @property
     def folder(self) -> Path:
@@ -127,7 +142,9 @@ def _toml(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = (f"{f.name} = {_toml(getattr(value, f.name))}" for f in dataclasses.fields(value))
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        parts = (f"{_toml(name)} = {_toml(part)}" for name, part in value.items())
         return "{" + ", ".join(parts) + "}"
     # JSON's strings, numbers and booleans are TOML's.
     return msgspec.json.encode(value).decode()
@@ -151,6 +168,23 @@ def _put(values: dict[str, Any], path: str, value: Any) -> None:
     for group in groups:
         values = values.setdefault(group, {})
     values[name] = _listed(value, kind)
+    _check_names(values[name], kind, path)
+
+
+def _check_names(value: Any, kind: Any, path: str) -> None:
+    """Raise SettingsError for names in a list of groups of settings that no group has."""
+    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        for number, part in enumerate(value):
+            _check_names(part, typing.get_args(kind)[0], f"{path}[{number}]")
+    elif dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        hints = typing.get_type_hints(kind)
+        for name, part in value.items():
+            if name not in hints:
+                raise SettingsError(
+                    f"there is no setting '{path}.{name}': {name!r} is not one of "
+                    f"{', '.join(sorted(hints))}"
+                )
+            _check_names(part, hints[name], f"{path}.{name}")
 
 
 def _listed(value: Any, kind: Any) -> Any:

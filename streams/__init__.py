@@ -40,6 +40,7 @@ from streams.embedded import (
     TopicExistsError,
     UnknownTopicError,
 )
+from streams.mapping import EventDecoder, event_decoder, event_decoders
 from streams.partition_log import CorruptLogError
 from streams.partitioner import murmur2_partition
 from streams.positions import Held, PositionError
@@ -60,11 +61,25 @@ from streams.records import (
     User,
     user_sha256,
 )
+from streams.rekeying import RekeySettings
 from streams.security import KafkaSettings, SecurityError
+from streams.sources import (
+    AvroSettings,
+    SourceError,
+    SourceSettings,
+    TimestampMapping,
+    ValueMapping,
+    check_sources,
+    read_in_place,
+    rekeyed,
+    require_topics,
+    topic_faults,
+)
 from streams.topics import TopicDefinition, TopicSettings, topics
 
 __all__ = [
     "AdminError",
+    "AvroSettings",
     "BulkWriteError",
     "CorruptLogError",
     "DeadLetter",
@@ -73,6 +88,7 @@ __all__ = [
     "EmbeddedLogError",
     "Event",
     "EventBatch",
+    "EventDecoder",
     "EventRules",
     "Held",
     "HoldingCheckpoint",
@@ -92,16 +108,22 @@ __all__ = [
     "Record",
     "RecordBatch",
     "RecordTooLargeError",
+    "RekeySettings",
     "Request",
     "SecurityError",
     "Source",
+    "SourceError",
+    "SourceSettings",
+    "TimestampMapping",
     "TopicDefinition",
     "TopicExistsError",
     "TopicReport",
     "TopicSettings",
     "UnknownTopicError",
     "User",
+    "ValueMapping",
     "bulk_write",
+    "check_sources",
     "count_reasons",
     "create_topics",
     "dead_letter",
@@ -115,10 +137,16 @@ __all__ = [
     "encode",
     "encode_events",
     "end_offsets",
+    "event_decoder",
+    "event_decoders",
     "group_lag",
     "held_offsets",
     "murmur2_partition",
     "offsets_at",
+    "read_in_place",
+    "rekeyed",
+    "require_topics",
+    "topic_faults",
     "topics",
     "user_sha256",
 ]

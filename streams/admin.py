@@ -203,6 +203,13 @@ def group_lag(kafka: KafkaSettings, group: str, names: Iterable[str]) -> Partiti
     }
 
 
+def group_positions(kafka: KafkaSettings, group: str) -> dict[tuple[str, int], int]:
+    """Return by (topic, partition) the next offset that a consumer group has committed."""
+    with _client(kafka) as client:
+        committed = _committed(client, group, kafka.request_timeout_ms)
+    return {(place.topic, place.partition): at.offset for place, at in committed.items()}
+
+
 @contextmanager
 def _client(kafka: KafkaSettings) -> Iterator[Any]:
     try:

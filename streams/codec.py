@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.dead_letters import dead_letter
-from streams.faults import UNREADABLE, Fault, id_fault, key_fault, too_large, unreadable
+from streams.faults import (
+    UNREADABLE,
+    Fault,
+    future_fault,
+    id_fault,
+    key_fault,
+    too_large,
+    unreadable,
+)
 from streams.records import (
     MAX_ID_BYTES,
     DeadLetter,
@@ -206,7 +214,7 @@ def _read_all(
     All at once where that is possible, else in halves, down to the few around a bad record.
     """
     if len(records) < _FEW:
-        return _read_each(records, decoder.decode, max_bytes)
+        return read_each(records, decoder.decode, max_bytes)
     rows = _read_lines([record.value for record in records], decoder, max_bytes)
     if rows is not None:
         return rows, list(records), []
@@ -241,7 +249,7 @@ def _read_lines(
     return rows if len(rows) == len(values) else None
 
 
-def _read_each(
+def read_each(
     records: Sequence[LogRecord], read: Callable[[bytes], T], max_bytes: int
 ) -> tuple[list[T], list[LogRecord], list[DeadLetter]]:
     """Return rows and their records, and the letters of those that could not be read."""
@@ -315,16 +323,11 @@ def _faults(
 
 
 def _event_fault(event: Event, record: LogRecord, rules: EventRules) -> Fault | None:
-    fault = id_fault(event.user_id, event.item_type, event.item_id) or key_fault(event, record)
-    if fault:
-        return fault
-    ahead = event.timestamp - record.timestamp
-    if ahead > rules.future_ms:
-        return Reason.FUTURE, (
-            f"timestamp {event.timestamp} is {ahead} ms after the log's own {record.timestamp}; "
-            f"at most {rules.future_ms} ms are accepted"
-        )
-    return None
+    return (
+        id_fault(event.user_id, event.item_type, event.item_id)
+        or key_fault(event, record)
+        or future_fault(event.timestamp, record.timestamp, rules.future_ms)
+    )
 
 
 def _decode_keyed(

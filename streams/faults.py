@@ -52,6 +52,20 @@ def key_fault(row: Event | Item | User | Request, record: LogRecord) -> Fault | 
     return None
 
 
+def future_fault(timestamp: int, logged: int, future_ms: int) -> Fault | None:
+    """Return what is wrong with an event that lies too far after the log's own time, or None.
+
+    All in ms.
+    """
+    ahead = timestamp - logged
+    if ahead > future_ms:
+        return Reason.FUTURE, (
+            f"timestamp {timestamp} is {ahead} ms after the log's own {logged}; "
+            f"at most {future_ms} ms are accepted"
+        )
+    return None
+
+
 def too_large(record: LogRecord, max_bytes: int) -> DeadLetter:
     """Return the letter of a record whose value is longer than max_bytes."""
     length = len(record.value or b"")

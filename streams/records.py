@@ -191,6 +191,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     MISSING_FIELD = "missing_field"
     UNKNOWN_KIND = "unknown_kind"
+    UNKNOWN_TYPE = "unknown_type"
     BAD_ID = "bad_id"
     MISSING_KEY = "missing_key"
     KEY_MISMATCH = "key_mismatch"

@@ -82,6 +82,8 @@ def _show_status(found: dict[str, Any]) -> None:
         f"as of the checkpoints: {counts['applied']:,} events applied, "
         f"{counts['refused']:,} dead letters"
     )
+    for source in found["sources"]:
+        console.print(f"source {source['topic']} ({source['group']}): lag {source['lag']:,}")
     for kind in ("static", "dynamic"):
         model = found["models"].get(kind)
         console.print(

@@ -1,4 +1,4 @@
-"""segue worker, segue trainer: the two roles that run for ever."""
+"""segue worker, segue trainer, segue rekey: the roles that run for ever."""
 
 import asyncio
 import signal
@@ -42,8 +42,12 @@ def worker(
     from agents.kafka import KafkaOutputs, serve_worker
     from segue.roles import make_worker
     from state import WrongState
+    from streams import AdminError, SourceError, read_in_place, require_topics
 
     settings = settings_of(config, flags)
+    if in_place := read_in_place(settings.sources):
+        with explained(AdminError, SourceError):
+            require_topics(settings.kafka, in_place, settings.topics.partitions)
 
     import faiss
     import torch
@@ -74,7 +78,7 @@ def worker(
         finally:
             agents.close()
 
-    with explained(WrongState):
+    with explained(WrongState, SourceError):
         raise typer.Exit(asyncio.run(run()))
 
 
@@ -100,3 +104,32 @@ def trainer(name: Name = "trainer-1", config: ConfigOption = None, flags: SetOpt
         )
 
     raise typer.Exit(asyncio.run(run()))
+
+
+def rekey(
+    metrics_port: MetricsPort = None, config: ConfigOption = None, flags: SetOption = None
+) -> None:
+    """Write the events of sources that are not keyed by user into Segue's own topic, under users.
+
+    At least once; several of these share the partitions. SIGTERM finishes what was read and leaves.
+
+    Example: segue rekey --config segue.toml
+    """
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    from streams import AdminError, SourceError, rekeyed, require_topics
+    from streams.rekey_app import serve_rekey
+
+    settings = settings_of(config, flags)
+    registry = CollectorRegistry()
+    if metrics_port is not None:
+        start_http_server(metrics_port, "127.0.0.1", registry)
+    with explained(AdminError, SourceError):
+        require_topics(settings.kafka, rekeyed(settings.sources), settings.topics.partitions)
+        status = asyncio.run(
+            serve_rekey(
+                settings.kafka, settings.topics, settings.sources, settings.events,
+                settings.rekey, registry,
+            )
+        )  # fmt: skip
+    raise typer.Exit(status)

@@ -78,21 +78,23 @@ def batch_of(first: int, *users: str, partition: int = 0) -> TouchedUsers:
 
 def test_the_first_batch_with_somebody_who_waits_is_where_reading_must_go_on():
     waiting = Waiting(100, 0)
-    assert waiting.first(0) is None
+    assert waiting.first("events", 0) is None
     waiting.add(batch_of(0, "ann", "bob"))
     waiting.add(batch_of(2, "ann"))
     waiting.add(batch_of(0, "cid", partition=1))
-    assert (waiting.first(0), waiting.first(1)) == (0, 0)
+    assert (waiting.first("events", 0), waiting.first("events", 1)) == (0, 0)
     assert [t.user_id for t in waiting.due(1, 2)] == ["cid", "ann"]
-    assert (waiting.first(0), waiting.first(1)) == (0, None), "bob waits since the first batch"
+    assert (waiting.first("events", 0), waiting.first("events", 1)) == (0, None), (
+        "bob waits since the first batch"
+    )
     waiting.add(batch_of(3, "bob"))
-    assert waiting.first(0) == 3, "the newer batch has him too"
+    assert waiting.first("events", 0) == 3, "the newer batch has him too"
     waiting.forget([0])
-    assert waiting.first(0) is None
+    assert waiting.first("events", 0) is None
 
 
 def test_who_has_waited_for_more_records_than_the_backlog_is_not_read_again():
     waiting = Waiting(100, 0, backlog=10)
     for first in range(40):
         waiting.add(batch_of(first, f"user-{first}"))
-    assert waiting.first(0) == 29
+    assert waiting.first("events", 0) == 29

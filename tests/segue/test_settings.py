@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
+from segue.cli import app
 from segue.settings import Settings, SettingsError, load_settings, write_settings
 from streams import KafkaSettings
 
@@ -36,6 +38,14 @@ def test_kafka_may_be_named_as_other_tools_name_it():
         ("worker.batch", "expected path=value"),
         ("state.window.buckets=1000", "1 to 128 buckets"),
         ("kafka.bootstrap_servers=nowhere", "host:port"),
+        ('sources=[{"topik": "t"}]', r"no setting 'sources\[0\].topik'"),
+        ('sources=[{"topic": "t", "kind": {"file": "x"}}]', r"'sources\[0\].kind.file'"),
+        ('sources=[{"topic": "t"}, {}]', r"`topic` - at `\$.sources\[1\]`"),
+        ('sources=[{"topic": "t", "user_id": "a..b"}]', r"user_id: .* at `\$.sources\[0\]`"),
+        ('sources=[{"topic": "t", "timestamp": {"unit": "days"}}]', r"sources\[0\].timestamp.unit"),
+        ('sources=[{"topic": "t", "kind": {"default": "x"}}]', r"sources\[0\].kind: 'default'"),
+        ('sources=[{"topic": "segue.events"}]', "Segue's own topics"),
+        ('worker.lists=[{"nam": "mix"}]', r"no setting 'worker.lists\[0\].nam'"),
     ],
 )
 def test_mistakes_are_named(flag, message):
@@ -66,6 +76,7 @@ def test_what_is_written_is_read_again(tmp_path):
             "state.window.buckets=30",
             'kafka.client_id=a "quoted" name',
             'worker.lists=[{"name": "mix", "k": 3}]',
+            'sources=[{"topic": "a", "kind": {"field": "k", "values": {"a b": "stream"}}}]',
         ],
     )
     settings = replace(
@@ -82,3 +93,14 @@ def test_what_is_written_is_read_again(tmp_path):
 
 def test_defaults_need_no_file():
     assert load_settings() == Settings()
+
+
+def test_sources_may_come_from_the_environment():
+    found = load_settings(None, {"SEGUE_SOURCES": '[{"topic": "clicks", "keyed_by_user": false}]'})
+    assert [(s.topic, s.keyed_by_user) for s in found.sources] == [("clicks", False)]
+
+
+def test_there_must_be_something_to_rekey():
+    done = CliRunner().invoke(app, ["rekey", "--set", 'sources=[{"topic": "clicks"}]'])
+    assert done.exit_code == 1
+    assert "nothing to re-key" in done.stderr

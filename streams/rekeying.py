@@ -1,0 +1,154 @@
+"""Events of topics that are not keyed by user, written once more under their users.
+
+One definition for Kafka, the embedded log and the tests; `streams.rekey_app` runs it on Kafka.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+from prometheus_client import Counter as Metric
+
+from streams.codec import EventRules, encode
+from streams.mapping import EventDecoder, event_decoder
+from streams.partitioner import murmur2_partitions
+from streams.records import DeadLetter, Event, LogRecord, Source
+from streams.sources import SourceSettings, rekeyed
+from streams.topics import TopicSettings
+
+KeyValue = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RekeySettings:
+    """Settings of `segue rekey`.
+
+    group:           consumer group of the processes that re-key; they share the partitions.
+    batch:           records of one partition that are re-keyed at once, at most.
+    settle_every_ms: time between two notes of how far was re-keyed. After a crash, records since
+                     the last note are re-keyed again.
+    """
+
+    group: str = "segue-rekey"
+    batch: int = 4096
+    settle_every_ms: int = 500
+
+
+class RekeyedEvent(Event, frozen=True, kw_only=True):
+    """An event with the place it was read from; written again, it is equal, and changes nothing."""
+
+    source: Source
+
+
+class ManyOutputs(Protocol):
+    """Where many records go at once; order is kept within a partition."""
+
+    async def send_many(self, topic: str, partition: int, records: Sequence[KeyValue]) -> None:
+        """Take records for a partition."""
+
+    async def flush(self) -> None:
+        """Wait until everything sent so far is stored; raises if anything was refused."""
+
+
+class Rekeyer:
+    """Writes events under their users into Segue's own events topic.
+
+    Guaranteed: a record of a position below `settled` is in the events topic or in that of dead
+    letters. The events of one user that come from one partition keep their order; where some are
+    written again, the first writings do. Every record written names the place it came from.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[SourceSettings],
+        rules: EventRules,
+        topics: TopicSettings,
+        outputs: ManyOutputs,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        """Re-key those sources that need it. Raises SourceError for one that cannot be decoded."""
+        self._decoders: dict[str, EventDecoder] = {
+            source.topic: event_decoder(source, rules) for source in rekeyed(sources)
+        }
+        self._topics = topics
+        self._outputs = outputs
+        self._read: dict[tuple[str, int], int] = {}
+        self._settled: dict[tuple[str, int], int] = {}
+        self.events = 0
+        self.dead_letters: Counter[str] = Counter()
+        registry = registry or CollectorRegistry()
+        self._written = Metric("segue_events_rekeyed", "Events re-keyed.", registry=registry)
+        self._refused = Metric(
+            "segue_rekey_refused", "Records refused while re-keying.", ["reason"], registry=registry
+        )
+
+    @property
+    def source_topics(self) -> tuple[str, ...]:
+        """The topics that are re-keyed."""
+        return tuple(self._decoders)
+
+    @property
+    def settled(self) -> dict[tuple[str, int], int]:
+        """Next offsets by (topic, partition); all that lies below is stored."""
+        return dict(self._settled)
+
+    async def __call__(self, records: Sequence[LogRecord]) -> None:
+        """Send the events of one partition's records; they are safe when `settle` has returned."""
+        topic, partition = records[0].topic, records[0].partition
+        events, letters = self._decoders[topic](records)
+        keys = [user.encode() for user in events.user_id]
+        rows = zip(
+            *(events.user_id, events.item_id, events.item_type, events.kind),
+            *(events.timestamp.tolist(), events.offset.tolist()),
+            strict=True,
+        )
+        values = [
+            encode(
+                RekeyedEvent(
+                    user_id=user, item_id=item, item_type=of_type, kind=kind, timestamp=when,
+                    source=Source(topic=topic, partition=partition, offset=offset),
+                )
+            )
+            for user, item, of_type, kind, when, offset in rows
+        ]  # fmt: skip
+        await self._send(self._topics.events, keys, values)
+        await self._send(
+            self._topics.dead_letters,
+            [letter.key for letter in letters],
+            [encode(letter) for letter in letters],
+        )
+        self._count(len(values), letters)
+        self._read[topic, partition] = records[-1].offset + 1
+
+    async def settle(self) -> dict[tuple[str, int], int]:
+        """Wait until everything sent is stored; returns `settled`."""
+        read = dict(self._read)
+        await self._outputs.flush()
+        self._settled |= {place: at for place, at in read.items() if place in self._read}
+        return self.settled
+
+    def begin(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """Take over partitions at the positions that were settled for them."""
+        self._settled |= positions
+
+    def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Give partitions up."""
+        for place in partitions:
+            self._read.pop(place, None)
+            self._settled.pop(place, None)
+
+    async def _send(self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        partition = murmur2_partitions(keys, self._topics.partitions)
+        for number in np.unique(partition).tolist():
+            rows = np.flatnonzero(partition == number).tolist()
+            await self._outputs.send_many(topic, number, [(keys[r], values[r]) for r in rows])
+
+    def _count(self, events: int, letters: Sequence[DeadLetter]) -> None:
+        self.events += events
+        self._written.inc(events)
+        for letter in letters:
+            self.dead_letters[letter.reason.value] += 1
+            self._refused.labels(letter.reason.value).inc()

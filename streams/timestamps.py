@@ -1,0 +1,78 @@
+"""Timestamps as other owners write them, in ms UTC."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.faults import Fault
+from streams.records import INT64_MAX, Reason
+from streams.sources import SECONDS_BELOW, TimestampUnit
+
+Faults = dict[int, Fault]
+"""What is wrong with each bad row of a batch, by row number."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def milliseconds(column: Sequence[Any], unit: TimestampUnit, faults: Faults) -> NDArray[np.int64]:
+    """Return timestamps in ms since 1970, int64 [n].
+
+    A row without a usable one has 0, and its fault in `faults` unless it has one already.
+    """
+    convert = _CONVERT[unit]
+    try:
+        values = list(map(convert, column))
+        if min(values, default=0) >= 0 and max(values, default=0) <= INT64_MAX:
+            return np.array(values, np.int64)
+    except (ValueError, OverflowError):
+        pass  # one of them is bad: each by itself
+    good = np.zeros(len(column), np.int64)
+    for row, value in enumerate(column):
+        fault, found = _timestamp(value, convert)
+        if fault is None:
+            good[row] = found
+        else:
+            faults.setdefault(row, fault)
+    return good
+
+
+def _timestamp(value: Any, convert: Callable[[Any], int]) -> tuple[Fault | None, int]:
+    try:
+        found = convert(value)
+    except (ValueError, OverflowError) as error:
+        return (Reason.WRONG_TYPE, f"expected a timestamp, got {value!r}: {error}"), 0
+    if found < 0:
+        return (Reason.BEFORE_EPOCH, f"expected a timestamp since 1970, got {value!r}"), 0
+    if found > INT64_MAX:
+        return (Reason.FUTURE, f"timestamp {value!r} is no time that can be stored"), 0
+    return None, found
+
+
+def _of_seconds(value: float) -> int:
+    return round(value * 1000)
+
+
+def _of_iso(value: str) -> int:
+    at = datetime.fromisoformat(value)
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def _of_any(value: float | str) -> int:
+    if isinstance(value, str):
+        return _of_iso(value)
+    return round(value * 1000) if value < SECONDS_BELOW else round(value)
+
+
+_CONVERT: dict[TimestampUnit, Callable[[Any], int]] = {
+    "ms": round,
+    "s": _of_seconds,
+    "us": lambda value: int(value // 1000),
+    "iso": _of_iso,
+    "auto": _of_any,
+}

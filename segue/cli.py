@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from segue.commands import feed, kafka, people, roles, simulate, state, static, topics
+from segue.commands import bench, feed, kafka, people, roles, simulate, state, static, topics
 from segue.commands.demo import demo
 from segue.commands.replay import replay
 from segue.screen import log_to_screen
@@ -27,6 +27,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(static.app, name="static")
 app.add_typer(state.app, name="state")
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(bench.app, name="bench")
 app.command()(roles.worker)
 app.command()(roles.trainer)
 app.command()(feed.feed)

@@ -21,6 +21,7 @@ from benchmarks.listening import I64, MASK, U64, Listening, Totals, item_hash, p
 from segue.settings import Settings, write_settings
 from state import PartitionState, StateSettings, Window, adjacency, database
 from state.items import ItemNumbers
+from state.partition import read_meta
 from streams import EventRules, KafkaSettings, Record, TopicSettings, decode_events
 from streams.distribution import java
 
@@ -99,15 +100,28 @@ class Segue:
 
     def totals(self, place: Place, logs: list[str]) -> Totals:
         settings = self._settings(place).state
-        parts = (place.folder / "workers").glob("*/state/" + "[0-9]" * 5)
-        found = [sum_pairs(_runs(folder, settings)) for folder in parts]
-        return _sum(found)
+        copies: dict[str, list[Path]] = {}
+        for folder in place.folder.glob("workers/*/state/" + "[0-9]" * 5):
+            copies.setdefault(folder.name, []).append(folder)
+        # A partition that moved leaves a copy where it was: the furthest one counts.
+        furthest = [
+            max(folders, key=lambda f: _applied(f, settings)) for folders in copies.values()
+        ]
+        return _sum([sum_pairs(_runs(folder, settings)) for folder in furthest])
 
     def _settings(self, place: Place) -> Settings:
         settings = Settings(data=str(place.folder), kafka=place.kafka, topics=place.topics)
         worker = replace(settings.worker, group=place.group, commit_every_ms=COMMIT_MS)
         # One window over all events, so that every job counts the same.
         return replace(settings, worker=worker, state=StateSettings(window=Window()))
+
+
+def _applied(folder: Path, settings: StateSettings) -> int:
+    """Events that a stored state holds."""
+    source = database.open_database(folder, settings, read_only=True)
+    meta = read_meta(source)
+    source.close()
+    return meta.applied if meta else 0
 
 
 def _runs(folder: Path, settings: StateSettings) -> Iterator[tuple[int, U64, U64, I64]]:

@@ -5,24 +5,25 @@ topic's end; both are read from logs afterwards. Meanwhile the job is looked at 
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from benchmarks.commits import Commit, group_commits
 from benchmarks.jobs import BenchError, Job, Place
 from benchmarks.listening import Totals
-from streams import end_offsets, group_lag
+from benchmarks.machine import pinned
+from streams import AdminError, end_offsets, group_lag
 
-__all__ = ["Run", "measure", "pinned", "span_of"]
+__all__ = ["Run", "measure", "span_of"]
 
 ROOT = Path(__file__).parents[1]
 LOOK_S = 1.0
@@ -37,12 +38,15 @@ class Run:
                         those that came after the last of them had begun.
     seconds:            from the begin of consumption to the commit of the topic's end.
     seconds_from_start: from the start of the first process to the same end.
+    cpu_seconds:        processor time that the processes had in `seconds`, read once a second:
+                        below it by much, and others had the core.
     peak_rss_bytes:     greatest resident memory of all processes together, each at its peak.
     """
 
     events: int
     seconds: float
     seconds_from_start: float
+    cpu_seconds: float
     peak_rss_bytes: int
     totals: Totals
 
@@ -64,7 +68,8 @@ def measure(
     processes = _Processes(job, place, cores)
     try:
         deadline = time.monotonic() + timeout_s
-        while left := _left(place):
+        left = sum(ends.values())
+        while left := _left(place, left):
             processes.look()
             on_progress(sum(ends.values()) - left)
             if time.monotonic() > deadline:
@@ -88,6 +93,7 @@ def measure(
         events=events,
         seconds=(end_ms - begun_ms) / 1000,
         seconds_from_start=(end_ms - launched) / 1000,
+        cpu_seconds=processes.cpu_seconds(begun_ms, end_ms),
         peak_rss_bytes=processes.peak_rss_bytes,
         totals=job.totals(place, logs),
     )
@@ -115,21 +121,6 @@ def span_of(
     return events, max(done[partition] for partition in filled)
 
 
-@contextlib.contextmanager
-def pinned(cores: set[int]) -> Iterator[None]:
-    """Let this thread, and what is started by it, run on these cores only; a no-op where there is
-    no such call."""
-    if not hasattr(os, "sched_setaffinity") or not cores:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
 class _Processes:
     """The processes of one run; their output goes to files in the run's folder."""
 
@@ -138,6 +129,7 @@ class _Processes:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._logs = [place.folder / f"{job.name}-{number}.log" for number in range(len(cores))]
         self._peaks = [0] * len(cores)
+        self._cpu: list[tuple[float, float]] = []  # time in ms, processor seconds so far
         environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         for number, (path, mine) in enumerate(zip(self._logs, cores, strict=True)):
             with path.open("wb") as log, pinned(mine):
@@ -158,6 +150,14 @@ class _Processes:
                 tail = "\n".join(self.logs()[number].splitlines()[-20:])
                 raise BenchError(f"{self._name} ended with status {process.returncode}:\n{tail}")
             self._peaks[number] = max(self._peaks[number], _peak_rss(process.pid))
+        used = [psutil.Process(process.pid).cpu_times() for process in self._processes]
+        self._cpu.append((time.time() * 1000, sum(times.user + times.system for times in used)))
+
+    def cpu_seconds(self, begin_ms: int, end_ms: int) -> float:
+        """Processor time of all processes between two times."""
+        at, used = zip(*self._cpu, strict=True)
+        begin, end = np.interp([begin_ms, end_ms], at, used)
+        return float(end - begin)
 
     def stop(self) -> None:
         """End all processes, with time to close what they hold."""
@@ -175,8 +175,12 @@ class _Processes:
         return [path.read_text(errors="replace") for path in self._logs]
 
 
-def _left(place: Place) -> int:
-    lag = group_lag(place.kafka, place.group, [place.topics.events])
+def _left(place: Place, before: int) -> int:
+    """Events that the group has still to commit; `before` when the broker is too busy to tell."""
+    try:
+        lag = group_lag(place.kafka, place.group, [place.topics.events])
+    except AdminError:
+        return before
     return sum(lag[place.topics.events].values())
 
 

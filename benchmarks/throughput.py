@@ -9,7 +9,6 @@ the benchmark.
 
 import asyncio
 import json
-import os
 import platform
 import shutil
 import statistics
@@ -27,7 +26,8 @@ from rich.table import Table
 
 from benchmarks.jobs import JOBS, BenchError, Job, Place
 from benchmarks.listening import Listening, Work, work_of
-from benchmarks.measure import Run, measure, pinned
+from benchmarks.machine import Cores, cpu_model, pinned
+from benchmarks.measure import Run, measure
 from segue.screen import console, errors
 from streams import KafkaSettings, TopicSettings, bulk_write, create_topics, delete_topics, topics
 from streams.broker import DevelopmentBroker
@@ -42,19 +42,21 @@ PARTITIONS = 4
 class Plan:
     """What to measure.
 
-    jobs:        names from `JOBS`.
-    events:      numbers of events that Segue gets, one row each.
-    peer_events: events that the others get: all events of the first users of the same data.
-    repeat:      runs of each row; the row has their median.
-    workers:     2 measures two workers on two cores, too, on the first of `events`.
-    seed:        of the events.
-    timeout_s:   longest time of one run, in seconds.
-    broker:      host:port of a broker that runs already; None starts one for this benchmark.
+    jobs:         names from `JOBS`.
+    events:       numbers of events that Segue gets, one row each.
+    peer_events:  events that Kafka Streams gets: all events of the first users of the same data.
+    faust_events: events that Faust gets, which is slower still.
+    repeat:       runs of each row; the row has their median.
+    workers:      2 measures two workers on two cores, too, on the first of `events`.
+    seed:         of the events.
+    timeout_s:    longest time of one run, in seconds.
+    broker:       host:port of a broker that runs already; None starts one for this benchmark.
     """
 
     jobs: tuple[str, ...] = tuple(JOBS)
     events: tuple[int, ...] = (1_000_000, 5_000_000)
-    peer_events: int = 100_000
+    peer_events: int = 200_000
+    faust_events: int = 10_000
     repeat: int = 3
     workers: int = 1
     seed: int = 1
@@ -65,8 +67,8 @@ class Plan:
         """Raise ValueError for what cannot be measured."""
         if unknown := set(self.jobs) - JOBS.keys():
             raise ValueError(f"no such job: {', '.join(sorted(unknown))}; there are {list(JOBS)}")
-        if min(*self.events, self.peer_events, self.repeat) < 1:
-            raise ValueError("events, peer_events and repeat must be positive")
+        if min(*self.events, self.peer_events, self.faust_events, self.repeat) < 1:
+            raise ValueError("numbers of events and repeat must be positive")
         if self.workers not in (1, 2):
             raise ValueError(f"workers: expected 1 or 2, got {self.workers}")
 
@@ -77,6 +79,7 @@ class Row:
 
     seconds:             from the begin of consumption to the commit of the topic's end.
     seconds_from_start:  from the start of the process to the same end.
+    cpu_seconds:         processor time of the job in `seconds`.
     deltas_per_event:    pair deltas that the events cause, by the definition.
     peak_rss_bytes:      greatest of the runs.
     runs_per_second:     the rate of each run, lowest first.
@@ -90,6 +93,7 @@ class Row:
     deltas_per_event: float
     peak_rss_bytes: int
     seconds_from_start: float
+    cpu_seconds: float
     runs_per_second: tuple[float, ...]
 
 
@@ -100,22 +104,27 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
     """
     for name in plan.jobs:
         JOBS[name].prepare()
-    cores = _Cores.of_this_machine()
+    cores = Cores.of_this_machine()
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(pinned(cores.others))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
         kafka = KafkaSettings(bootstrap_servers=stack.enter_context(_broker(plan, scratch)))
         bench = _Bench(plan, kafka, scratch, cores, stack.enter_context(_bars()))
-        rows: list[Row] = []
-        if "segue" in plan.jobs:
-            for position, events in enumerate(plan.events):
-                workers = range(1, plan.workers + 1) if position == 0 else (1,)
-                rows += bench.rows(events, [JOBS["segue"]], workers)
-        peers = [JOBS[name] for name in plan.jobs if name != "segue"]
-        if peers:
-            rows += bench.rows(plan.peer_events, peers, (1,))
+        rows = [row for events, jobs in _by_events(plan) for row in bench.rows(events, jobs)]
     return _report(plan, cores, rows)
+
+
+def _by_events(plan: Plan) -> Iterator[tuple[int, list[tuple[Job, int]]]]:
+    """Numbers of events, and the jobs that get so many with their numbers of processes."""
+    if "segue" in plan.jobs:
+        for position, events in enumerate(plan.events):
+            workers = range(1, plan.workers + 1) if position == 0 else (1,)
+            yield events, [(JOBS["segue"], number) for number in workers]
+    if "faust" in plan.jobs:
+        yield plan.faust_events, [(JOBS["faust"], 1)]
+    if streams := [name for name in plan.jobs if name.startswith("kafka-streams")]:
+        yield plan.peer_events, [(JOBS[name], 1) for name in streams]
 
 
 def show(report: dict[str, Any]) -> None:
@@ -123,14 +132,15 @@ def show(report: dict[str, Any]) -> None:
     machine = report["machine"]
     table = Table(title=f"{machine['cpu']}, {machine['cores']} cores; {machine['placement']}")
     for column in ("job", "workers", "events", "s", "events/s", "lowest", "highest",
-                   "deltas/event", "peak MiB"):  # fmt: skip
+                   "CPU s", "deltas/event", "peak MiB"):  # fmt: skip
         table.add_column(column, justify="left" if column == "job" else "right")
     for row in [*report["jobs"], *report["two_workers"]["rows"]]:
         runs = row["runs_per_second"]
         table.add_row(
             row["job"], str(row["workers"]), f"{row['events']:,}", f"{row['seconds']:.1f}",
             f"{row['events_per_second']:,.0f}", f"{runs[0]:,.0f}", f"{runs[-1]:,.0f}",
-            f"{row['deltas_per_event']:.1f}", f"{row['peak_rss_bytes'] / 2**20:,.0f}",
+            f"{row['cpu_seconds']:.1f}", f"{row['deltas_per_event']:.1f}",
+            f"{row['peak_rss_bytes'] / 2**20:,.0f}",
         )  # fmt: skip
     console.print(table)
     for name, ratio in report["times_faster_than"].items():
@@ -143,7 +153,7 @@ class _Bench:
     """Fills a topic for each number of events and runs jobs on it."""
 
     def __init__(
-        self, plan: Plan, kafka: KafkaSettings, scratch: Path, cores: "_Cores", bars: Progress
+        self, plan: Plan, kafka: KafkaSettings, scratch: Path, cores: Cores, bars: Progress
     ) -> None:
         self._plan = plan
         self._kafka = kafka
@@ -151,16 +161,14 @@ class _Bench:
         self._cores = cores
         self._bars = bars
 
-    def rows(self, events: int, jobs: Sequence[Job], workers: Sequence[int]) -> list[Row]:
+    def rows(self, events: int, jobs: Sequence[tuple[Job, int]]) -> list[Row]:
         """Measure jobs on the same topics, which go afterwards."""
         names = TopicSettings(prefix=f"bench-{uuid.uuid4().hex[:8]}", partitions=PARTITIONS)
         definitions = topics(names)
         create_topics(self._kafka, definitions)
         try:
             work = self._fill(names, events)
-            return [
-                self._row(job, names, events, work, number) for job in jobs for number in workers
-            ]
+            return [self._row(job, names, events, work, number) for job, number in jobs]
         finally:
             delete_topics(self._kafka, [definition.name for definition in definitions])
 
@@ -212,11 +220,12 @@ def _row_of(job: str, workers: int, events: int, work: Work, runs: Sequence[Run]
         deltas_per_event=work.deltas / events,
         peak_rss_bytes=max(run.peak_rss_bytes for run in runs),
         seconds_from_start=statistics.median(run.seconds_from_start for run in runs),
+        cpu_seconds=statistics.median(run.cpu_seconds for run in runs),
         runs_per_second=tuple(rates),
     )
 
 
-def _report(plan: Plan, cores: "_Cores", rows: Sequence[Row]) -> dict[str, Any]:
+def _report(plan: Plan, cores: Cores, rows: Sequence[Row]) -> dict[str, Any]:
     one = [row for row in rows if row.workers == 1]
     two = [row for row in rows if row.workers == 2]
     ours = next((row for row in one if row.job == "segue"), None)
@@ -224,7 +233,7 @@ def _report(plan: Plan, cores: "_Cores", rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "plan": asdict(plan),
         "machine": {
-            "cpu": _cpu(),
+            "cpu": cpu_model(),
             "cores": psutil.cpu_count(),
             "memory_bytes": psutil.virtual_memory().total,
             "system": platform.platform(),
@@ -240,29 +249,6 @@ def _report(plan: Plan, cores: "_Cores", rows: Sequence[Row]) -> dict[str, Any]:
             "ratio": two[0].events_per_second / ours.events_per_second if two and ours else None,
         },
     }
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Cores:
-    """Which cores the measured processes have, and which the broker and this process have."""
-
-    workers: tuple[int, ...]
-    others: set[int]
-
-    @classmethod
-    def of_this_machine(cls) -> "_Cores":
-        if not hasattr(os, "sched_getaffinity"):
-            return cls(workers=(), others=set())
-        mine = sorted(os.sched_getaffinity(0))
-        return cls(workers=tuple(mine[:2]), others=set(mine[1:]) or set(mine))
-
-    def of_workers(self, number: int) -> list[set[int]]:
-        return [{*self.workers[at : at + 1]} for at in range(number)]
-
-    def __str__(self) -> str:
-        if not self.workers:
-            return "nothing is pinned: this system cannot"
-        return f"worker on core {self.workers[0]}, broker on {sorted(self.others)}"
 
 
 @contextmanager
@@ -284,16 +270,6 @@ def _bars() -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=errors) as bars:
         yield bars
-
-
-def _cpu() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except FileNotFoundError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def write(report: dict[str, Any], file: Path) -> None:

@@ -70,7 +70,6 @@ def create_app(broker: str, topic: str, group: str, folder: str) -> faust.App:
         key_serializer="raw",
         value_serializer="json",
         broker_commit_interval=1.0,
-        producer_linger=0.1,
         producer_compression_type="lz4",
         producer_max_batch_size=256 << 10,
     )
@@ -85,7 +84,8 @@ def create_app(broker: str, topic: str, group: str, folder: str) -> faust.App:
         async for event in stream:
             if not started:
                 started = True
-                print(json.dumps({"started": time.time_ns() // 1_000_000}), flush=True)
+                # Faust's worker turns what is printed into log lines.
+                print(json.dumps({"started": time.time_ns() // 1_000_000}), file=sys.__stdout__)
             history: History = histories[event.user_id]
             item = f"{event.item_type}/{event.item_id}"
             entry = history.setdefault(item, [event.timestamp, NONE])
@@ -102,4 +102,4 @@ def create_app(broker: str, topic: str, group: str, folder: str) -> faust.App:
 
 
 if __name__ == "__main__":
-    faust.Worker(create_app(*sys.argv[1:5]), loglevel="warning").execute_from_commandline()
+    faust.Worker(create_app(*sys.argv[1:5]), loglevel="error").execute_from_commandline()

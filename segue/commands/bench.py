@@ -1,6 +1,7 @@
 """segue bench: measurements of speed; they lie beside the source, not in the installed package."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,8 +31,9 @@ def throughput(
         list[int] | None, typer.Option(help="Events for Segue; repeat for more rows.")
     ] = None,
     peer_events: Annotated[
-        int, typer.Option(help="Events for the others: of the first users of the same data.")
-    ] = 100_000,
+        int, typer.Option(help="Events for Kafka Streams: of the first users of the same data.")
+    ] = 200_000,
+    faust_events: Annotated[int, typer.Option(help="Events for Faust, likewise.")] = 10_000,
     repeat: Annotated[int, typer.Option(help="Runs of each row; it shows their median.")] = 3,
     jobs: Annotated[
         str, typer.Option(help="segue, faust, kafka-streams, kafka-streams-changelog.")
@@ -51,11 +53,14 @@ def throughput(
     from streams import AdminError, BulkWriteError
     from streams.distribution import BrokerError
 
+    # Ended like by Ctrl-C, so that nothing is left running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with explained(ValueError, BenchError, BrokerError, AdminError, BulkWriteError):
         plan = Plan(
             jobs=tuple(name.strip() for name in jobs.split(",") if name.strip()),
             events=tuple(events or Plan.events),
             peer_events=peer_events,
+            faust_events=faust_events,
             repeat=repeat,
             workers=workers,
             seed=seed,

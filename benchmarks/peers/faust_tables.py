@@ -8,6 +8,7 @@ first event came; runs until SIGTERM.
 """
 
 import json
+import logging
 import sys
 import time
 
@@ -102,4 +103,6 @@ def create_app(broker: str, topic: str, group: str, folder: str) -> faust.App:
 
 
 if __name__ == "__main__":
+    # Faust logs several lines an event about its own full buffer; that is not the job.
+    logging.getLogger("faust.transport.producer").setLevel(logging.ERROR)
     faust.Worker(create_app(*sys.argv[1:5]), loglevel="error").execute_from_commandline()

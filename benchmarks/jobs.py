@@ -25,7 +25,16 @@ from state.partition import read_meta
 from streams import EventRules, KafkaSettings, Record, TopicSettings, decode_events
 from streams.distribution import java
 
-__all__ = ["JOBS", "BenchError", "FaustTables", "Job", "KafkaStreams", "Place", "Segue"]
+__all__ = [
+    "JOBS",
+    "STREAMS_PEER",
+    "BenchError",
+    "FaustTables",
+    "Job",
+    "KafkaStreams",
+    "Place",
+    "Segue",
+]
 
 ROOT = Path(__file__).parents[1]
 STREAMS_PEER = Path(__file__).parent / "peers" / "kafka-streams"

@@ -1,7 +1,7 @@
 """One run of one job: from records in the topic to committed state, with processes on given cores.
 
 A run begins when the job begins to consume, and ends when the broker has got the commit of the
-topic's end; both are read from logs afterwards. Meanwhile the job is looked at once a second.
+topic's end; both are read from logs afterwards. Meanwhile the job is looked at every two seconds.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from streams import AdminError, end_offsets, group_lag
 __all__ = ["Run", "measure", "span_of"]
 
 ROOT = Path(__file__).parents[1]
-LOOK_S = 1.0
+LOOK_S = 2.0
 STOP_S = 120.0
 
 
@@ -38,7 +38,7 @@ class Run:
                         those that came after the last of them had begun.
     seconds:            from the begin of consumption to the commit of the topic's end.
     seconds_from_start: from the start of the first process to the same end.
-    cpu_seconds:        processor time that the processes had in `seconds`, read once a second:
+    cpu_seconds:        processor time that the processes had in `seconds`, read every two seconds:
                         below it by much, and others had the core.
     peak_rss_bytes:     greatest resident memory of all processes together, each at its peak.
     """

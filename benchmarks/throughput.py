@@ -194,11 +194,16 @@ class _Bench:
                 kafka=self._kafka, topics=names, group=group, folder=self._scratch / group
             )
             place.folder.mkdir()
-            found = measure(
-                job, place, self._cores.of_workers(workers),
-                lambda done, task=task: self._bars.update(task, completed=done),  # type: ignore[misc]
-                self._plan.timeout_s,
-            )  # fmt: skip
+            try:
+                found = measure(
+                    job, place, self._cores.of_workers(workers),
+                    lambda done, task=task: self._bars.update(task, completed=done),  # type: ignore[misc]
+                    self._plan.timeout_s,
+                )  # fmt: skip
+            finally:
+                # Faust and Kafka Streams give these topics the same names.
+                tables = ("histories", "pairs")
+                delete_topics(self._kafka, [f"{group}-{table}-changelog" for table in tables])
             shutil.rmtree(place.folder)
             if found.totals != work.totals:
                 raise BenchError(

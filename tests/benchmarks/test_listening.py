@@ -1,13 +1,16 @@
 """The benchmark's events, and what the definition makes of them."""
 
+import re
 from collections import Counter
 from itertools import combinations_with_replacement
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
 from benchmarks.commits import Commit
+from benchmarks.jobs import STREAMS_PEER
 from benchmarks.listening import (
     BUCKET_MS,
     MASK,
@@ -134,3 +137,10 @@ def test_what_cannot_be_measured_is_refused():
         Plan(repeat=0)
     with pytest.raises(ValueError, match="expected 1 or 2"):
         Plan(workers=3)
+
+
+def test_the_peer_runs_on_the_same_kafka_as_the_broker():
+    version = re.compile(r"<kafka.version>(.+)</kafka.version>")
+    poms = [STREAMS_PEER / "pom.xml", Path(__file__).parents[2] / "deploy" / "kafka" / "pom.xml"]
+    peer, broker = (version.findall(pom.read_text()) for pom in poms)
+    assert peer == broker != []

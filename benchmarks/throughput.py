@@ -3,8 +3,8 @@
     segue bench throughput --json var/bench-throughput.json
 
 One process of a job at a time, pinned to one core; broker and harness have the others. Every run's
-pair counts are compared with the definition (`listening.work_of`): a job that counts otherwise ends
-the benchmark.
+pair counts are compared with the definition (`listening.work_of`): a job that counts otherwise has
+no row, and the command fails.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import shutil
 import statistics
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ class Plan:
     repeat: int = 3
     workers: int = 1
     seed: int = 1
-    timeout_s: float = 600.0
+    timeout_s: float = 300.0
     broker: str | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +101,8 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
     """Measure and return the report as JSON values. Raises BenchError, BrokerError.
 
     folder: for scratch files; what is made there goes at the end.
+    A job that dies, gets stuck or counts otherwise than the definition has no row: it is named
+    under `failed` with the reason, and the others are measured all the same.
     """
     for name in plan.jobs:
         JOBS[name].prepare()
@@ -112,7 +114,7 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         kafka = KafkaSettings(bootstrap_servers=stack.enter_context(_broker(plan, scratch)))
         bench = _Bench(plan, kafka, scratch, cores, stack.enter_context(_bars()))
         rows = [row for events, jobs in _by_events(plan) for row in bench.rows(events, jobs)]
-    return _report(plan, cores, rows)
+    return _report(plan, cores, rows, bench.failed)
 
 
 def _by_events(plan: Plan) -> Iterator[tuple[int, list[tuple[Job, int]]]]:
@@ -143,6 +145,8 @@ def show(report: dict[str, Any]) -> None:
             f"{row['peak_rss_bytes'] / 2**20:,.0f}",
         )  # fmt: skip
     console.print(table)
+    for name, reason in report["failed"].items():
+        errors.print(f"[red]{name} failed:[/] {reason}", highlight=False)
     for name, ratio in report["times_faster_than"].items():
         console.print(f"segue is {ratio:.1f} times {name}")
     if report["two_workers"]["ratio"]:
@@ -160,6 +164,7 @@ class _Bench:
         self._scratch = scratch
         self._cores = cores
         self._bars = bars
+        self.failed: dict[str, str] = {}
 
     def rows(self, events: int, jobs: Sequence[tuple[Job, int]]) -> list[Row]:
         """Measure jobs on the same topics, which go afterwards."""
@@ -168,7 +173,14 @@ class _Bench:
         create_topics(self._kafka, definitions)
         try:
             work = self._fill(names, events)
-            return [self._row(job, names, events, work, number) for job, number in jobs]
+            rows = []
+            for job, number in jobs:
+                try:
+                    rows.append(self._row(job, names, events, work, number))
+                except BenchError as error:
+                    # The others' figures are worth as much as before.
+                    self.failed[job.name] = str(error)
+            return rows
         finally:
             delete_topics(self._kafka, [definition.name for definition in definitions])
 
@@ -230,7 +242,9 @@ def _row_of(job: str, workers: int, events: int, work: Work, runs: Sequence[Run]
     )
 
 
-def _report(plan: Plan, cores: Cores, rows: Sequence[Row]) -> dict[str, Any]:
+def _report(
+    plan: Plan, cores: Cores, rows: Sequence[Row], failed: Mapping[str, str]
+) -> dict[str, Any]:
     one = [row for row in rows if row.workers == 1]
     two = [row for row in rows if row.workers == 2]
     ours = next((row for row in one if row.job == "segue"), None)
@@ -246,6 +260,7 @@ def _report(plan: Plan, cores: Cores, rows: Sequence[Row]) -> dict[str, Any]:
             "placement": str(cores),
         },
         "jobs": [asdict(row) for row in one],
+        "failed": dict(failed),
         "times_faster_than": {
             row.job: ours.events_per_second / row.events_per_second for row in peers if ours
         },

@@ -40,7 +40,7 @@ def throughput(
     ] = "segue,faust,kafka-streams,kafka-streams-changelog",
     workers: Annotated[int, typer.Option(help="2: also two workers on two cores.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
-    timeout: Annotated[float, typer.Option(help="Longest time of one run, in seconds.")] = 600.0,
+    timeout: Annotated[float, typer.Option(help="Longest time of one run, in seconds.")] = 300.0,
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
         "var/bench-throughput.json"
     ),
@@ -71,3 +71,5 @@ def throughput(
     write(report, json_file)
     show(report)
     console.print(f"figures: {json_file}")
+    if report["failed"]:
+        raise typer.Exit(1)

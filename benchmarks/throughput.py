@@ -133,14 +133,23 @@ def show(report: dict[str, Any]) -> None:
     """Print the report as a table."""
     machine = report["machine"]
     table = Table(title=f"{machine['cpu']}, {machine['cores']} cores; {machine['placement']}")
-    for column in ("job", "workers", "events", "s", "events/s", "lowest", "highest",
-                   "CPU s", "deltas/event", "peak MiB"):  # fmt: skip
-        table.add_column(column, justify="left" if column == "job" else "right")
+    table.add_column("job", no_wrap=True)
+    for column in (
+        "workers",
+        "events",
+        "s",
+        "events/s",
+        "of all runs",
+        "CPU s",
+        "deltas/event",
+        "MiB",
+    ):
+        table.add_column(column, justify="right")
     for row in [*report["jobs"], *report["two_workers"]["rows"]]:
         runs = row["runs_per_second"]
         table.add_row(
             row["job"], str(row["workers"]), f"{row['events']:,}", f"{row['seconds']:.1f}",
-            f"{row['events_per_second']:,.0f}", f"{runs[0]:,.0f}", f"{runs[-1]:,.0f}",
+            f"{row['events_per_second']:,.0f}", f"{runs[0]:,.0f} - {runs[-1]:,.0f}",
             f"{row['cpu_seconds']:.1f}", f"{row['deltas_per_event']:.1f}",
             f"{row['peak_rss_bytes'] / 2**20:,.0f}",
         )  # fmt: skip

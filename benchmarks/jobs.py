@@ -19,9 +19,8 @@ from rocksdict import AccessType, Options, Rdict
 
 from benchmarks.listening import I64, MASK, U64, Listening, Totals, item_hash, pair_mix, sum_pairs
 from segue.settings import Settings, write_settings
-from state import PartitionState, StateSettings, Window, adjacency, database
-from state.items import ItemNumbers
-from state.partition import read_meta
+from state import PartitionState, StateSettings, Window
+from state.runs import read_runs
 from streams import EventRules, KafkaSettings, Record, TopicSettings, decode_events
 from streams.distribution import java
 
@@ -112,11 +111,7 @@ class Segue:
         copies: dict[str, list[Path]] = {}
         for folder in place.folder.glob("workers/*/state/" + "[0-9]" * 5):
             copies.setdefault(folder.name, []).append(folder)
-        # A partition that moved leaves a copy where it was: the furthest one counts.
-        furthest = [
-            max(folders, key=lambda f: _applied(f, settings)) for folders in copies.values()
-        ]
-        return _sum([sum_pairs(_runs(folder, settings)) for folder in furthest])
+        return _sum([_furthest(found, settings) for found in copies.values()])
 
     def _settings(self, place: Place) -> Settings:
         settings = Settings(data=str(place.folder), kafka=place.kafka, topics=place.topics)
@@ -125,30 +120,23 @@ class Segue:
         return replace(settings, worker=worker, state=StateSettings(window=Window()))
 
 
-def _applied(folder: Path, settings: StateSettings) -> int:
-    """Events that a stored state holds."""
-    source = database.open_database(folder, settings, read_only=True)
-    meta = read_meta(source)
-    source.close()
-    return meta.applied if meta else 0
+def _furthest(copies: list[Path], settings: StateSettings) -> Totals:
+    """Totals of one partition; where it moved, it left a copy that is behind."""
+    states = [PartitionState(folder, int(folder.name), settings) for folder in copies]
+    furthest = max(states, key=lambda state: state.counts["applied"])
+    totals = sum_pairs(_blocks(furthest))
+    for state in states:
+        state.close()
+    return totals
 
 
-def _runs(folder: Path, settings: StateSettings) -> Iterator[tuple[int, U64, U64, I64]]:
-    """Counts of one partition as (bucket, item hashes, item hashes, deltas), run by run."""
-    source = database.open_database(folder, settings, read_only=True)
-    items = ItemNumbers.read(source)
+def _blocks(state: PartitionState) -> Iterator[tuple[int, U64, U64, I64]]:
+    """Counts as (bucket, item hashes, item hashes, deltas), block by block."""
+    items = state.items
     hashes = np.array([item_hash(*items.name(n)) for n in range(len(items))], np.uint64)
-    first = adjacency.bucket_prefix(0)
-    for key, value in database.scan(source, first, database.after(adjacency.PREFIX)):
-        item, neighbour, delta = adjacency.unpack_run(value)
+    for bucket, (item, neighbour, delta) in read_runs(state.database, state.runs, 0):
         once = item <= neighbour  # both directions are stored
-        yield (
-            adjacency.bucket_of(key),
-            hashes[item[once]],
-            hashes[neighbour[once]],
-            delta[once].astype(np.int64),
-        )
-    source.close()
+        yield bucket, hashes[item[once]], hashes[neighbour[once]], delta[once].astype(np.int64)
 
 
 class FaustTables:

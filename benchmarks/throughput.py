@@ -134,22 +134,13 @@ def show(report: dict[str, Any]) -> None:
     machine = report["machine"]
     table = Table(title=f"{machine['cpu']}, {machine['cores']} cores; {machine['placement']}")
     table.add_column("job", no_wrap=True)
-    for column in (
-        "workers",
-        "events",
-        "s",
-        "events/s",
-        "of all runs",
-        "CPU s",
-        "deltas/event",
-        "MiB",
-    ):
-        table.add_column(column, justify="right")
+    for column in ("workers", "events", "s", "events/s", "runs", "CPU s", "deltas", "MiB"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in [*report["jobs"], *report["two_workers"]["rows"]]:
         runs = row["runs_per_second"]
         table.add_row(
             row["job"], str(row["workers"]), f"{row['events']:,}", f"{row['seconds']:.1f}",
-            f"{row['events_per_second']:,.0f}", f"{runs[0]:,.0f} - {runs[-1]:,.0f}",
+            f"{row['events_per_second']:,.0f}", f"{runs[0]:,.0f}-{runs[-1]:,.0f}",
             f"{row['cpu_seconds']:.1f}", f"{row['deltas_per_event']:.1f}",
             f"{row['peak_rss_bytes'] / 2**20:,.0f}",
         )  # fmt: skip

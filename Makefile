@@ -53,8 +53,10 @@ check: setup
 crash: setup
 	$(BIN)/python -m tests.crash --seed $(SEED) --faults $(FAULTS)
 
+# About twenty minutes on two cores; the figures go to var/bench-throughput.json.
 bench: setup
 	$(BIN)/python benchmarks/transport.py
+	$(BIN)/segue bench throughput --workers 2
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from segue.commands import feed, kafka, people, roles, simulate, sources, state, static, topics
+from segue.commands import (
+    bench,
+    feed,
+    kafka,
+    people,
+    roles,
+    simulate,
+    sources,
+    state,
+    static,
+    topics,
+)
 from segue.commands.demo import demo
 from segue.commands.erase import erase
 from segue.commands.replay import replay
@@ -29,6 +40,7 @@ app.add_typer(sources.app, name="sources")
 app.add_typer(static.app, name="static")
 app.add_typer(state.app, name="state")
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(bench.app, name="bench")
 app.command()(roles.worker)
 app.command()(roles.trainer)
 app.command()(roles.rekey)

@@ -1,0 +1,196 @@
+"""One run of one job: from records in the topic to committed state, with processes on given cores.
+
+A run begins when the job begins to consume, and ends when the broker has got the commit of the
+topic's end; both are read from logs afterwards. Meanwhile the job is looked at every two seconds.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from benchmarks.commits import Commit, group_commits
+from benchmarks.jobs import BenchError, Job, Place
+from benchmarks.listening import Totals
+from benchmarks.machine import pinned
+from streams import AdminError, end_offsets, group_lag
+
+__all__ = ["Run", "measure", "span_of"]
+
+ROOT = Path(__file__).parents[1]
+LOOK_S = 2.0
+STOP_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one run measured.
+
+    events:             events applied between begin and end: all of one process; of several,
+                        those that came after the last of them had begun.
+    seconds:            from the begin of consumption to the commit of the topic's end.
+    seconds_from_start: from the start of the first process to the same end.
+    cpu_seconds:        processor time that the processes had in `seconds`, read every two seconds:
+                        below it by much, and others had the core.
+    peak_rss_bytes:     greatest resident memory of all processes together, each at its peak.
+    """
+
+    events: int
+    seconds: float
+    seconds_from_start: float
+    cpu_seconds: float
+    peak_rss_bytes: int
+    totals: Totals
+
+
+def measure(
+    job: Job,
+    place: Place,
+    cores: Sequence[set[int]],
+    on_progress: Callable[[int], None],
+    timeout_s: float,
+) -> Run:
+    """Run a job with one process for each set of cores until it has committed the whole topic.
+
+    Raises BenchError when a process dies or the time is over.
+    """
+    topic = place.topics.events
+    ends = end_offsets(place.kafka, [topic])[topic]
+    launched = time.time_ns() // 1_000_000
+    processes = _Processes(job, place, cores)
+    try:
+        deadline = time.monotonic() + timeout_s
+        left = sum(ends.values())
+        while left := _left(place, left):
+            processes.look()
+            on_progress(sum(ends.values()) - left)
+            if time.monotonic() > deadline:
+                raise BenchError(
+                    f"{job.name} still had {left:,} of {sum(ends.values()):,} events to commit "
+                    f"after {timeout_s:g} s: give it fewer events, or more time"
+                )
+            time.sleep(LOOK_S)
+        processes.look()
+        on_progress(sum(ends.values()))
+    finally:
+        processes.stop()
+    logs = processes.logs()
+    begun = [job.started_ms(log) for log in logs]
+    if None in begun:
+        raise BenchError(f"{job.name} does not say when it began:\n{logs[begun.index(None)]}")
+    begun_ms = max(at for at in begun if at is not None)
+    commits = asyncio.run(group_commits(place.kafka, place.group, topic))
+    events, end_ms = span_of(commits, ends, begun_ms if len(cores) > 1 else None)
+    return Run(
+        events=events,
+        seconds=(end_ms - begun_ms) / 1000,
+        seconds_from_start=(end_ms - launched) / 1000,
+        cpu_seconds=processes.cpu_seconds(begun_ms, end_ms),
+        peak_rss_bytes=processes.peak_rss_bytes,
+        totals=job.totals(place, logs),
+    )
+
+
+def span_of(
+    commits: Iterable[Commit], ends: dict[int, int], after_ms: int | None
+) -> tuple[int, int]:
+    """Events between `after_ms` and the commit of all `ends`, and the time of that commit in ms.
+
+    after_ms: None counts all events. Otherwise those are left out that were committed at the first
+              commit from then on: some of them came later, and none is counted that came earlier.
+    """
+    done: dict[int, int] = {}
+    base = dict.fromkeys(ends, 0) if after_ms is None else {}
+    for commit in commits:
+        if after_ms is not None and commit.at_ms >= after_ms:
+            base.setdefault(commit.partition, commit.offset)
+        if commit.offset >= ends[commit.partition]:
+            done.setdefault(commit.partition, commit.at_ms)
+    filled = {partition: end for partition, end in ends.items() if end}
+    if not filled or filled.keys() - done.keys():
+        raise BenchError(f"the group's commits do not reach the ends {ends}: {done}")
+    events = sum(end - base.get(partition, end) for partition, end in filled.items())
+    return events, max(done[partition] for partition in filled)
+
+
+class _Processes:
+    """The processes of one run; their output goes to files in the run's folder."""
+
+    def __init__(self, job: Job, place: Place, cores: Sequence[set[int]]) -> None:
+        self._name = job.name
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._logs = [place.folder / f"{job.name}-{number}.log" for number in range(len(cores))]
+        self._peaks = [0] * len(cores)
+        self._cpu: list[tuple[float, float]] = []  # time in ms, processor seconds so far
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        for number, (path, mine) in enumerate(zip(self._logs, cores, strict=True)):
+            with path.open("wb") as log, pinned(mine):
+                process = subprocess.Popen(
+                    job.command(place, number), stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+                )  # fmt: skip
+            self._processes.append(process)
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        return sum(self._peaks)
+
+    def look(self) -> None:
+        """Note the memory in use. Raises BenchError if a process has died."""
+        for number, process in enumerate(self._processes):
+            if process.poll() is not None:
+                tail = "\n".join(self.logs()[number].splitlines()[-20:])
+                raise BenchError(f"{self._name} ended with status {process.returncode}:\n{tail}")
+            self._peaks[number] = max(self._peaks[number], _peak_rss(process.pid))
+        used = [psutil.Process(process.pid).cpu_times() for process in self._processes]
+        self._cpu.append((time.time() * 1000, sum(times.user + times.system for times in used)))
+
+    def cpu_seconds(self, begin_ms: int, end_ms: int) -> float:
+        """Processor time of all processes between two times."""
+        at, used = zip(*self._cpu, strict=True)
+        begin, end = np.interp([begin_ms, end_ms], at, used)
+        return float(end - begin)
+
+    def stop(self) -> None:
+        """End all processes, with time to close what they hold."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def logs(self) -> list[str]:
+        return [path.read_text(errors="replace") for path in self._logs]
+
+
+def _left(place: Place, before: int) -> int:
+    """Events that the group has still to commit; `before` when the broker is too busy to tell."""
+    try:
+        lag = group_lag(place.kafka, place.group, [place.topics.events])
+    except AdminError:
+        return before
+    return sum(lag[place.topics.events].values())
+
+
+def _peak_rss(pid: int) -> int:
+    """Peak of resident memory in bytes; where the system does not keep it, what it is now."""
+    try:
+        if sys.platform == "linux":
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        return int(psutil.Process(pid).memory_info().rss)
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+        return 0

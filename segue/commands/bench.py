@@ -1,0 +1,75 @@
+"""segue bench: measurements of speed; they lie beside the source, not in the installed package."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segue.options import explained
+from segue.screen import console
+
+ROOT = Path(__file__).parents[2]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Measure the speed of this machine, and of others' software on it."
+)
+
+
+@app.callback()
+def _benchmarks() -> None:
+    if not (ROOT / "benchmarks").is_dir():
+        raise typer.BadParameter(f"there are no benchmarks beside {ROOT}: run from a clone")
+    sys.path.insert(0, str(ROOT))
+
+
+@app.command(epilog="Example: segue bench throughput --jobs segue --events 200000 --repeat 1")
+def throughput(
+    events: Annotated[
+        list[int] | None, typer.Option(help="Events for Segue; repeat for more rows.")
+    ] = None,
+    peer_events: Annotated[
+        int, typer.Option(help="Events for Kafka Streams: of the first users of the same data.")
+    ] = 200_000,
+    faust_events: Annotated[int, typer.Option(help="Events for Faust, likewise.")] = 10_000,
+    repeat: Annotated[int, typer.Option(help="Runs of each row; it shows their median.")] = 3,
+    jobs: Annotated[
+        str, typer.Option(help="segue, faust, kafka-streams, kafka-streams-changelog.")
+    ] = "segue,faust,kafka-streams,kafka-streams-changelog",
+    workers: Annotated[int, typer.Option(help="2: also two workers on two cores.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
+    timeout: Annotated[float, typer.Option(help="Longest time of one run, in seconds.")] = 300.0,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-throughput.json"
+    ),
+) -> None:
+    """Records in the topic to committed state, per second, on one core: Segue and others.
+
+    Uses the broker of KAFKA_BOOTSTRAP_SERVERS, or starts one (Java 17 and Maven) and stops it.
+    """
+    from benchmarks.throughput import BenchError, Plan, run, show, write
+    from streams import AdminError, BulkWriteError
+    from streams.distribution import BrokerError
+
+    # Ended like by Ctrl-C, so that nothing is left running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with explained(ValueError, BenchError, BrokerError, AdminError, BulkWriteError):
+        plan = Plan(
+            jobs=tuple(name.strip() for name in jobs.split(",") if name.strip()),
+            events=tuple(events or Plan.events),
+            peer_events=peer_events,
+            faust_events=faust_events,
+            repeat=repeat,
+            workers=workers,
+            seed=seed,
+            timeout_s=timeout,
+            broker=os.environ.get("KAFKA_BOOTSTRAP_SERVERS"),
+        )
+        report = run(plan, json_file.parent)
+    write(report, json_file)
+    show(report)
+    console.print(f"figures: {json_file}")
+    if report["failed"]:
+        raise typer.Exit(1)

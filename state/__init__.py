@@ -18,6 +18,7 @@ from state.partition import (
     WrongState,
 )
 from state.settings import StateSettings, Window
+from state.warming import compile_kernels
 
 __all__ = [
     "CATALOGUE_SCHEMA",
@@ -39,6 +40,7 @@ __all__ = [
     "Window",
     "WrongState",
     "apply_in_order",
+    "compile_kernels",
     "item_key",
     "merge_checkpoints",
 ]

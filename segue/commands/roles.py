@@ -41,7 +41,7 @@ def worker(
     """
     from agents.kafka import KafkaOutputs, serve_worker
     from segue.roles import make_worker
-    from state import WrongState
+    from state import WrongState, compile_kernels
     from streams import AdminError, SourceError, read_in_place, require_topics
 
     settings = settings_of(config, flags)
@@ -52,6 +52,8 @@ def worker(
     import faiss
     import torch
 
+    # Before the group is joined: compiling in the first batch would outlast its session.
+    compile_kernels()
     torch.set_num_threads(settings.worker.threads)
     faiss.omp_set_num_threads(settings.worker.threads)
 

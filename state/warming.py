@@ -1,0 +1,47 @@
+"""Compiling the kernels before they are needed, so that nobody waits for it in the middle."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from state.partition import PartitionState
+from state.settings import StateSettings, Window
+
+__all__ = ["compile_kernels"]
+
+DAY = 86_400_000
+
+
+def compile_kernels() -> None:
+    """Run every kernel once, on a state of its own that is thrown away.
+
+    Compiled code is cached beside the source (numba's cache): half a minute the first time after
+    an installation, half a second from then on.
+    """
+    settings = replace(
+        StateSettings(), window=Window(buckets=3), history_cap=3, fold_slots=16, merge_runs=2
+    )
+    with tempfile.TemporaryDirectory(prefix="segue-warming-") as scratch:
+        state = PartitionState(Path(scratch) / "state", 0, settings)
+        for day in range(6):
+            n = 6
+            events = SimpleNamespace(
+                user_id=["u"] * n,
+                item_type=["t"] * n,
+                item_id=[f"i{(day + at) % 5}" for at in range(n)],
+                kind=["stream"] * n,
+                timestamp=np.full(n, day * DAY),
+                offset=np.arange(day * n, day * n + n),
+            )
+            state.apply_events(
+                "events", events, (day + 1) * n, wanted=lambda o: np.ones(len(o), bool), observe=2
+            )
+            state.commit()
+        list(state.neighbours("t", "i0"))
+        state.history("u")
+        state.erase("events", "u", 6 * 6, 0)
+        state.commit()
+        state.close()

@@ -5,8 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,11 +15,11 @@ from typing import Protocol
 import numpy as np
 from rocksdict import AccessType, Options, Rdict
 
-from benchmarks.listening import I64, MASK, U64, Listening, Totals, item_hash, pair_mix, sum_pairs
+from benchmarks.listening import I64, MASK, U64, Totals, item_hash, pair_mix, sum_pairs
 from segue.settings import Settings, write_settings
-from state import PartitionState, StateSettings, Window
+from state import PartitionState, StateSettings, Window, compile_kernels
 from state.runs import read_runs
-from streams import EventRules, KafkaSettings, Record, TopicSettings, decode_events
+from streams import KafkaSettings, TopicSettings
 from streams.distribution import java
 
 __all__ = [
@@ -80,16 +78,7 @@ class Segue:
 
     def prepare(self) -> None:
         """Compile the kernels into numba's cache, as the first start on a machine does."""
-        records = [
-            Record("events", 0, offset, time.time_ns() // 1_000_000, *record)
-            for offset, record in enumerate(Listening.generate(100, seed=0).records())
-        ]
-        events, _ = decode_events(records, EventRules())
-        with tempfile.TemporaryDirectory() as folder:
-            state = PartitionState(Path(folder), 0, StateSettings())
-            state.apply_events("events", events, len(records))
-            state.commit()
-            state.close()
+        compile_kernels()
 
     def command(self, place: Place, number: int) -> list[str]:
         settings = self._settings(place)

@@ -73,3 +73,36 @@ def throughput(
     console.print(f"figures: {json_file}")
     if report["failed"]:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: segue bench growth --events 100000 --events 1000000")
+def growth(
+    events: Annotated[
+        list[int] | None, typer.Option(help="Events in the state; repeat for more rows.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-growth.json"
+    ),
+) -> None:
+    """What an event costs, and what state takes, at 10^5, 10^6 and 10^7 events; no Kafka in it."""
+    from benchmarks.growth import run, show
+
+    show(run(events or [100_000, 1_000_000, 10_000_000], seed, json_file))
+    console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench recovery --events 200000 --repeat 1")
+def recovery(
+    events: Annotated[int, typer.Option(help="Events in the state.")] = 1_000_000,
+    repeat: Annotated[int, typer.Option(help="Kills of each kind.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-recovery.json"
+    ),
+) -> None:
+    """How long a killed worker takes to be back, with its disk and with an empty one."""
+    from benchmarks.recovery import run, show
+
+    show(run(events, repeat, seed, json_file))
+    console.print(f"figures: {json_file}")

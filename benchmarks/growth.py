@@ -1,0 +1,209 @@
+"""What an event costs as the state grows: the state of one partition at 10^5, 10^6, 10^7 events.
+
+    segue bench growth --json var/bench-growth.json
+
+Each row is a process of its own on one core: columns of events go into a `PartitionState` and are
+committed as a worker commits them. Decoding and Kafka are not in it (`segue bench throughput` has
+them). While the last tenth of the events goes in, the neighbours of items drawn by their demand are
+read between the batches.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.table import Table
+
+from benchmarks.listening import KINDS, Listening, item_name
+from benchmarks.machine import cpu_model
+from segue.screen import console, progress_bars
+from state import PartitionState, StateSettings, compile_kernels, database
+from state.runs import PREFIX
+
+__all__ = ["GrowthRow", "run", "show"]
+
+ROOT = Path(__file__).parents[1]
+BATCH = 4096
+COMMIT_DELTAS = 400_000
+COMMIT_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowthRow:
+    """One size of state.
+
+    apply_us, commit_us:  microseconds an event, merging of runs included in the commits.
+    cpu_us:               processor time of both, RocksDB's background threads included.
+    histories, entries, pairs: users, history entries, distinct live pairs of two items.
+    bytes_per_entry:      packed history bytes an entry, keys included.
+    bytes_per_pair:       bytes of adjacency runs a pair (both directions), keys included.
+    disk_bytes:           RocksDB's files at the end.
+    rss_bytes:            resident memory beyond what the process had before the first event.
+    neighbours_ms:        reading an item's neighbours while events go in: p50, p99.
+    neighbours:           neighbours that such a read found, in the mean.
+    """
+
+    events: int
+    apply_us: float
+    commit_us: float
+    cpu_us: float
+    histories: int
+    entries: int
+    pairs: int
+    bytes_per_entry: float
+    bytes_per_pair: float
+    disk_bytes: int
+    rss_bytes: int
+    neighbours_ms: dict[str, float]
+    neighbours: float
+
+
+def run(events: list[int], seed: int, file: Path) -> dict[str, Any]:
+    """Measure every size in a process of its own and write the report to `file`."""
+    rows = []
+    with progress_bars() as bars:
+        task = bars.add_task("growth", total=len(events), note="")
+        for number in events:
+            bars.update(task, note=f"{number:,} events")
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.growth", str(number), str(seed)],
+                check=True, stdout=subprocess.PIPE, cwd=ROOT,
+            )  # fmt: skip
+            rows.append(json.loads(done.stdout))
+            bars.advance(task)
+    least, most = rows[0], rows[-1]
+    report = {
+        "machine": cpu_model(),
+        "seed": seed,
+        "rows": rows,
+        "cost_ratio": round(most["cpu_us"] / least["cpu_us"], 2),
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(report, indent=2))
+    return report
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report as a table."""
+    table = Table(title=f"state of one partition, one core, {report['machine']}")
+    for name in (
+        "events", "us/event (apply + commit)", "cpu us/event", "histories", "pairs", "bytes/entry",
+        "bytes/pair", "disk MiB", "RSS MiB", "neighbours p50 / p99 ms (mean found)",
+    ):  # fmt: skip
+        table.add_column(name, justify="right")
+    for row in report["rows"]:
+        table.add_row(
+            f"{row['events']:,}", f"{row['apply_us']:.2f} + {row['commit_us']:.2f}",
+            f"{row['cpu_us']:.2f}", f"{row['histories']:,}", f"{row['pairs']:,}",
+            f"{row['bytes_per_entry']:.1f}", f"{row['bytes_per_pair']:.1f}",
+            f"{row['disk_bytes'] / 2**20:,.0f}", f"{row['rss_bytes'] / 2**20:,.0f}",
+            f"{row['neighbours_ms']['p50']:.2f} / {row['neighbours_ms']['p99']:.2f} "
+            f"({row['neighbours']:,.0f})",
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"cost of an event at the greatest size / at the least: {report['cost_ratio']}")
+
+
+def measure(events: int, seed: int) -> GrowthRow:
+    """Measure one size in this process."""
+    listening = Listening.generate(events, seed)
+    chance = np.random.default_rng(seed)
+    compile_kernels()
+    process = psutil.Process()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    names = [item_name(number) for number in range(int(listening.item.max()) + 1)]
+    with tempfile.TemporaryDirectory(prefix="segue-growth-") as scratch:
+        state = PartitionState(Path(scratch), 0, StateSettings())
+        rss = process.memory_info().rss
+        apply_s = commit_s = cpu_s = 0.0
+        reads: list[tuple[float, int]] = []
+        committed_at = time.perf_counter()
+        for first in range(0, events, BATCH):
+            columns = _columns(listening, names, first)
+            begin, cpu = time.perf_counter(), process.cpu_times()
+            state.apply_events("events", columns, first + len(columns.offset))
+            applied = time.perf_counter()
+            apply_s += applied - begin
+            if state.pending > COMMIT_DELTAS or applied - committed_at > COMMIT_S:
+                state.commit()
+                committed_at = time.perf_counter()
+                commit_s += committed_at - applied
+            now = process.cpu_times()
+            cpu_s += now.user + now.system - cpu.user - cpu.system
+            if first > events * 9 // 10:
+                asked = names[int(chance.choice(listening.item))]
+                begin = time.perf_counter()
+                found = sum(1 for _ in state.neighbours(*asked))
+                reads.append((time.perf_counter() - begin, found))
+        begin = time.perf_counter()
+        state.commit()
+        commit_s += time.perf_counter() - begin
+        rss = process.memory_info().rss - rss
+        history_bytes, histories = _stored(state, database.HISTORY)
+        run_bytes, _ = _stored(state, PREFIX)
+        entries = sum(len(state.history(user)) for user in _users(state))
+        pairs = state.co_interactions().pairs
+        state.close()
+        disk = sum(path.stat().st_size for path in Path(scratch).rglob("*") if path.is_file())
+    times = np.array([seconds for seconds, _ in reads]) * 1e3
+    return GrowthRow(
+        events=events,
+        apply_us=apply_s / events * 1e6,
+        commit_us=commit_s / events * 1e6,
+        cpu_us=cpu_s / events * 1e6,
+        histories=histories,
+        entries=entries,
+        pairs=pairs,
+        bytes_per_entry=history_bytes / max(entries, 1),
+        bytes_per_pair=run_bytes / max(pairs, 1),
+        disk_bytes=disk,
+        rss_bytes=rss,
+        neighbours_ms={
+            "p50": float(np.percentile(times, 50)),
+            "p99": float(np.percentile(times, 99)),
+        },
+        neighbours=float(np.mean([found for _, found in reads])),
+    )
+
+
+def _columns(listening: Listening, names: list[tuple[str, str]], first: int) -> SimpleNamespace:
+    """A batch of events as a decoder would give it."""
+    part = slice(first, first + BATCH)
+    items = [names[number] for number in listening.item[part].tolist()]
+    return SimpleNamespace(
+        user_id=[f"user-{number:07d}" for number in listening.user[part].tolist()],
+        item_type=[item_type for item_type, _ in items],
+        item_id=[item_id for _, item_id in items],
+        kind=[KINDS[number] for number in listening.kind[part].tolist()],
+        timestamp=listening.time[part],
+        offset=np.arange(first, first + len(items)),
+    )
+
+
+def _stored(state: PartitionState, prefix: bytes) -> tuple[int, int]:
+    """Bytes of keys and values below a prefix, and how many there are."""
+    total = count = 0
+    for key, value in database.scan(state.database, prefix, database.after(prefix)):
+        total += len(key) + len(value)
+        count += 1
+    return total, count
+
+
+def _users(state: PartitionState) -> list[str]:
+    prefix = database.HISTORY
+    rows = database.scan(state.database, prefix, database.after(prefix))
+    return [key[len(prefix) :].decode() for key, _ in rows]
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measure(int(sys.argv[1]), int(sys.argv[2])))))

@@ -45,13 +45,12 @@ def run(events: int, repeat: int, seed: int, file: Path) -> dict[str, Any]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch, progress_bars() as bars:
         task = bars.add_task("recovery", total=1 + 2 * repeat, note="first run")
-        report = _measure(
-            Path(scratch),
-            events,
-            repeat,
-            seed,
-            lambda note: bars.update(task, advance=1, note=note),
-        )
+
+        def advance(note: str) -> None:
+            bars.update(task, note=note)
+            bars.advance(task)
+
+        report = _measure(Path(scratch), events, repeat, seed, advance)
     file.write_text(json.dumps(report, indent=2))
     return report
 

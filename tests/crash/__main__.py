@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from streams.distribution import BrokerError
+from tests.crash.faults import FAULTS
 from tests.crash.run import Options, Report, ending, run
 
 FOLDER = Path("var") / "crash"
@@ -21,13 +22,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="chooses faults and records")
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument(
+        "--only", help="kinds of fault, comma-separated: scale,restart is a test of rebalances"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and states")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     asked = parser.parse_args()
     folder = FOLDER / f"seed-{asked.seed}"
     ending()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it is we who stop the broker
-    options = Options(seed=asked.seed, faults=asked.faults, workers=asked.workers, folder=folder)
+    kinds = tuple(fault.name for fault in FAULTS)
+    only = tuple(asked.only.split(",")) if asked.only else kinds
+    if unknown := set(only) - set(kinds):
+        parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")
+    options = Options(
+        seed=asked.seed, faults=asked.faults, workers=asked.workers, only=only, folder=folder
+    )
     try:
         report = asyncio.run(run(options))
     except BrokerError as error:

@@ -42,6 +42,7 @@ class Options:
     seed: int
     faults: int = 50
     workers: int = 3
+    only: Sequence[str]
     folder: Path
 
 
@@ -130,7 +131,8 @@ async def _harm(scene: Scene, options: Options, report: Report) -> dict[int, int
     ends = await asyncio.to_thread(scene.cluster.ends)
     if not scene.small_disk:
         tell("no file system can be mounted here: disks are not full, only files too long")
-    for number, fault in enumerate(draw_faults(options.seed, options.faults, FAULTS), 1):
+    kinds = [fault for fault in FAULTS if fault.name in options.only]
+    for number, fault in enumerate(draw_faults(options.seed, options.faults, kinds), 1):
         draw = random.Random(f"{options.seed}/{number}")
         hasty = draw.random() < HASTE
         at = time.monotonic() - started

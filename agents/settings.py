@@ -59,6 +59,8 @@ class TrainerSettings:
 
     group:           consumer group of the trainer.
     slice_s:         seconds of training between two looks at the log.
+    settle_s:        before the first bundle, training begins when the examples at hand grew by
+                     less than a tenth in this many seconds: the log has been read.
     publish_every_s: least time between two bundles.
     min_examples:    new examples without which no bundle is made while there is more to learn.
     keep_bundles:    bundles of a kind that stay in the artifact store.
@@ -68,6 +70,7 @@ class TrainerSettings:
 
     group: str = "segue-trainer"
     slice_s: float = 0.5
+    settle_s: float = 2.0
     publish_every_s: float = 60.0
     min_examples: int = 200
     keep_bundles: int = 5

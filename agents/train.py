@@ -26,6 +26,9 @@ __all__ = ["Train", "announce"]
 
 logger = logging.getLogger(__name__)
 
+#: Growth of the examples at hand within `settle_s` below which training begins.
+SETTLED = 1.1
+
 
 class Train:
     """Holds the trainer; waits for the first static bundle, then learns from every example.
@@ -62,6 +65,7 @@ class Train:
         self._news = 0
         self._steps_since = 0
         self._said_resting = True
+        self._seen_news, self._seen_at = 0, 0
         self.examples = 0
         self.resting = True
 
@@ -93,7 +97,7 @@ class Train:
     async def step(self) -> bool:
         """Train for one slice, publish if it is time; returns whether anything was done."""
         async with self._turn:
-            if self._trainer is None:
+            if self._trainer is None or self._still_reading():
                 return False
             stats = await asyncio.to_thread(self._trainer.train, max_seconds=self._settings.slice_s)
             self._steps_since += stats.steps
@@ -108,6 +112,21 @@ class Train:
         while not stopping.is_set():
             if not await self.step():
                 await asyncio.sleep(0.1)
+
+    def _still_reading(self) -> bool:
+        """Whether the log of examples is still being read for the first time.
+
+        Whoever trained meanwhile would give the first examples all of their epochs before the last
+        ones are there, and the towers would remember the order in which they were read.
+        """
+        if self._published_at or self._steps_since:
+            return False
+        now = self._clock_ms()
+        if now - self._seen_at < self._settings.settle_s * 1000:
+            return True
+        grown = self._news > SETTLED * self._seen_news
+        self._seen_news, self._seen_at = self._news, now
+        return grown
 
     def _due(self) -> bool:
         """Whether there is something to publish, and the last bundle is old enough.

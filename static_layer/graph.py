@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Pair = tuple[str, str]
 
+SHRINKAGE = 10.0
+
 
 class CoInteractionCounts(Protocol):
     """What the graph reads of the merged state (see state.CoInteractions)."""
@@ -39,7 +41,7 @@ class GraphSettings:
 
     min_count: int = 1
     max_degree: int = 64
-    shrinkage: float = 10.0
+    shrinkage: float = SHRINKAGE
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def build_graph(
     left, right, count = left[edge], right[edge], count[edge]
     swap = node_types[left] > node_types[right]
     left, right = np.where(swap, right, left), np.where(swap, left, right)
-    weight = count / (np.sqrt(users[left] * users[right]) + settings.shrinkage)
+    weight = edge_weights(count, users[left], users[right], settings.shrinkage)
     relations: dict[Pair, Edges] = {}
     for first, second in combinations_with_replacement(range(len(type_names)), 2):
         mine = np.flatnonzero((node_types[left] == first) & (node_types[right] == second))
@@ -161,6 +163,17 @@ def build_graph(
                 count[mine].astype(np.int32),
             )
     return HeteroGraph(item_keys, type_names, node_types, users, relations)
+
+
+def edge_weights(
+    count: NDArray[np.integer],
+    users_left: NDArray[np.int64],
+    users_right: NDArray[np.int64],
+    shrinkage: float = SHRINKAGE,
+) -> NDArray[np.float64]:
+    """Return how much an edge says: count / (sqrt(users_i * users_j) + shrinkage), f64[m]."""
+    weight: NDArray[np.float64] = count / (np.sqrt(users_left * users_right) + shrinkage)
+    return weight
 
 
 def _rows(keys: NDArray[np.uint64], sorted_keys: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from static_layer.graph import HeteroGraph, Pair
+from static_layer.graph import HeteroGraph, Pair, edge_weights
 from static_layer.sampler import sample_neighbours
 
 
@@ -46,12 +46,19 @@ def hold_back(
 
 
 def balanced_links(
-    graph: HeteroGraph, most: int, rng: np.random.Generator, *, balanced: bool = True
+    graph: HeteroGraph,
+    most: int,
+    rng: np.random.Generator,
+    *,
+    balanced: bool = True,
+    weighted: bool = False,
 ) -> Links:
     """Draw an epoch's edges: from each relation as many as the smallest relation has.
 
     The smallest relation takes part with all its edges, the others with a fresh uniform draw
     (paper B: the balanced multi-link neighbourhood sampler). Not `balanced`: all edges.
+    weighted: draw with replacement by `edge_weights`, so that what many users have in common is
+    learned more than what one user had (ours).
     `most` bounds the epoch, by the same share of each relation; 0 does not.
     """
     counts = {pair: len(edges) for pair, edges in graph.relations.items() if len(edges)}
@@ -59,12 +66,15 @@ def balanced_links(
         counts = dict.fromkeys(counts, min(counts.values()))
     total = sum(counts.values())
     share = min(1.0, most / total) if most and total else 1.0
-    drawn = {
-        pair: rng.choice(
-            len(graph.relations[pair]), size=int(np.ceil(count * share)), replace=False
-        )
-        for pair, count in counts.items()
-    }
+    drawn = {}
+    for pair, count in counts.items():
+        edges, size = graph.relations[pair], int(np.ceil(count * share))
+        if weighted:
+            weight = edge_weights(edges.count, graph.users[edges.left], graph.users[edges.right])
+            until = np.cumsum(weight)
+            drawn[pair] = np.searchsorted(until, rng.random(size) * until[-1], side="right")
+        else:
+            drawn[pair] = rng.choice(len(edges), size=size, replace=False)
     return _directed(graph, drawn, rng)
 
 

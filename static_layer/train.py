@@ -99,7 +99,13 @@ def _fit(
     best_score, best_weights = -float("inf"), copy.deepcopy(model.state_dict())
     edges_seen = 0
     for epoch in range(1, settings.epochs + 1):
-        links = balanced_links(graph, settings.max_edges_per_epoch, rng, balanced=settings.balanced)
+        links = balanced_links(
+            graph,
+            settings.max_edges_per_epoch,
+            rng,
+            balanced=settings.balanced,
+            weighted=settings.weighted,
+        )
         losses: list[float] = []
         late = False
         for batch in links.batches(settings.batch_size):

@@ -90,3 +90,16 @@ def test_a_stranger_is_neither_the_anchor_nor_its_neighbour(graph: HeteroGraph) 
     for _ in range(2):  # the second call must not see traces of the first
         excluded = strangers.excluded(anchors, negatives).numpy()
         assert (excluded == connected[:, negatives.numpy()]).all()
+
+
+def test_weighted_draws_prefer_what_many_users_have_in_common(graph: HeteroGraph) -> None:
+    count = {}
+    for edges in graph.relations.values():
+        for a, b, users in zip(edges.left, edges.right, edges.count, strict=True):
+            count[int(min(a, b)), int(max(a, b))] = int(users)
+    means = [
+        np.mean([count[pair] for pair in pairs(links)])
+        for weighted in (False, True)
+        for links in [balanced_links(graph, 0, np.random.default_rng(0), weighted=weighted)]
+    ]
+    assert means[1] > means[0]

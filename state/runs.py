@@ -84,7 +84,7 @@ def write_fold(
     for bucket, mantissa, blocks in packed_blocks(fold, first_live, items):
         entries = 0
         for block, n, value in blocks:
-            batch.put(_KEY.pack(PREFIX, bucket, number, block), value)
+            batch.put(run_key(bucket, number, block), value)
             entries += n
         runs[bucket] = (*runs.get(bucket, ()), Run(number, 0, mantissa, entries))
     return runs
@@ -128,7 +128,7 @@ def merge(
             block for run in due.runs for block in _scan_run(source, due.bucket, run, first, end)
         ]
         for block, n, value in merged_blocks(values, mantissa, first, end) if values else ():
-            batch.put(_KEY.pack(PREFIX, due.bucket, number, block), value)
+            batch.put(run_key(due.bucket, number, block), value)
             entries += n
     for run in due.runs:
         batch.delete_range(

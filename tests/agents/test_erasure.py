@@ -31,6 +31,11 @@ def receipts(b) -> list[Receipt]:
     return [decode(Receipt, value) for value in b.records(TOPICS.receipts)]
 
 
+def answers(b) -> list[Recommendation]:
+    """Lists that were written, without the null values that withdraw some."""
+    return [decode(Recommendation, value) for value in b.records(TOPICS.recommendations) if value]
+
+
 class SlowModels:
     """Makes one list for each user, when it is told to."""
 
@@ -44,6 +49,14 @@ class SlowModels:
         await self.go_on.wait()
         ranking = Ranking(item_ids=["a"], item_types=["podcast"], scores=np.ones(1))
         return 1, [{"mix": ranking} for _ in users]
+
+
+async def serving(b) -> None:
+    """Have the bench's worker answer with one list for each user, at once."""
+    await b.worker.assigned(b.keyed)
+    models = SlowModels()
+    models.go_on.set()
+    b.worker._recommend._models = models
 
 
 async def test_an_erased_user_is_in_no_state_and_a_receipt_says_so(tmp_path):
@@ -115,10 +128,7 @@ async def test_lists_that_are_being_made_for_an_erased_user_are_not_written(tmp_
 
 async def test_a_user_who_waits_is_answered_only_for_what_came_after(tmp_path):
     with bench(tmp_path) as b:
-        await b.worker.assigned(b.keyed)
-        models = SlowModels()
-        models.go_on.set()
-        b.worker._recommend._models = models
+        await serving(b)
         b.listen("ann", "a")
         b.listen("bob", "a")
         source = erase(b, "ann")
@@ -126,19 +136,14 @@ async def test_a_user_who_waits_is_answered_only_for_what_came_after(tmp_path):
         b.listen("ann", "b")
         await b.drain()
         await b.worker.tick()
-        lists = [
-            decode(Recommendation, value) for value in b.records(TOPICS.recommendations) if value
-        ]
+        lists = answers(b)
         assert [answer.user_id for answer in lists] == ["ann"]
         assert lists[0].source.offset > source.offset
 
 
 async def test_records_that_are_read_again_answer_no_erased_user(tmp_path):
     with bench(tmp_path) as b:
-        await b.worker.assigned(b.keyed)
-        models = SlowModels()
-        models.go_on.set()
-        b.worker._recommend._models = models
+        await serving(b)
         b.listen("ann", "a")
         b.listen("bob", "a")
         source = erase(b, "ann")
@@ -147,9 +152,7 @@ async def test_records_that_are_read_again_answer_no_erased_user(tmp_path):
         for batch in (again, *([record] for record in again)):
             await b.worker.handle(batch)
         await b.worker.tick()
-        lists = [
-            decode(Recommendation, value) for value in b.records(TOPICS.recommendations) if value
-        ]
+        lists = answers(b)
         assert {answer.user_id for answer in lists} == {"bob"}
         assert len(receipts(b)) == 1
 

@@ -24,12 +24,12 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.broker import broker_at
 from benchmarks.listening import Listening
 from benchmarks.machine import cpu_model
 from segue.screen import console, progress_bars
 from segue.settings import Settings, write_settings
 from streams import KafkaSettings, bulk_write, create_topics, group_lag, topics
-from streams.broker import DevelopmentBroker
 
 __all__ = ["run", "show"]
 
@@ -72,11 +72,8 @@ def show(report: dict[str, Any]) -> None:
 def _measure(
     scratch: Path, events: int, repeat: int, seed: int, advance: Callable[[str], None]
 ) -> dict[str, Any]:
-    broker = DevelopmentBroker(
-        scratch / "kafka", ROOT / "deploy/kafka/pom.xml", libs=ROOT / "var/kafka/libs"
-    )
-    kafka = KafkaSettings(bootstrap_servers=broker.start(timeout=120))
-    try:
+    with broker_at(scratch / "kafka") as address:
+        kafka = KafkaSettings(bootstrap_servers=address)
         base = Settings(data=str(scratch), kafka=kafka)
         # Checkpoints come when asked for, so that what is restored is known.
         settings = replace(base, worker=replace(base.worker, checkpoint_every_s=86_400.0))
@@ -121,8 +118,6 @@ def _measure(
             )
         advance("done")
         worker.kill()
-    finally:
-        broker.stop()
     return {"machine": cpu_model(), "events": events, "tail": tail, "rows": rows}
 
 

@@ -24,13 +24,13 @@ import psutil
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from benchmarks.broker import broker_at
 from benchmarks.jobs import JOBS, BenchError, Job, Place
 from benchmarks.listening import Listening, Work, work_of
 from benchmarks.machine import Cores, cpu_model, pinned
 from benchmarks.measure import Run, measure
 from segue.screen import console, errors
 from streams import KafkaSettings, TopicSettings, bulk_write, create_topics, delete_topics, topics
-from streams.broker import DevelopmentBroker
 
 __all__ = ["BenchError", "Plan", "run", "show", "write"]
 
@@ -111,7 +111,9 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
     with ExitStack() as stack:
         stack.enter_context(pinned(cores.others))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
-        kafka = KafkaSettings(bootstrap_servers=stack.enter_context(_broker(plan, scratch)))
+        kafka = KafkaSettings(
+            bootstrap_servers=stack.enter_context(broker_at(scratch / "kafka", plan.broker))
+        )
         bench = _Bench(plan, kafka, scratch, cores, stack.enter_context(_bars()))
         rows = [row for events, jobs in _by_events(plan) for row in bench.rows(events, jobs)]
     return _report(plan, cores, rows, bench.failed)
@@ -269,20 +271,6 @@ def _report(
             "ratio": two[0].events_per_second / ours.events_per_second if two and ours else None,
         },
     }
-
-
-@contextmanager
-def _broker(plan: Plan, scratch: Path) -> Iterator[str]:
-    if plan.broker:
-        yield plan.broker
-        return
-    pom, libs = ROOT / "deploy" / "kafka" / "pom.xml", ROOT / "var" / "kafka" / "libs"
-    node = DevelopmentBroker(scratch / "kafka", pom, libs=libs)
-    address = node.start()
-    try:
-        yield address
-    finally:
-        node.stop()
 
 
 @contextmanager

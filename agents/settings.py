@@ -18,6 +18,7 @@ class WorkerSettings:
     threads:            threads of torch and FAISS; a batch of users is too small to gain by more.
     batch:              records of one partition that are applied at once, at most.
     commit_every_ms:    longest time between two commits of a partition's state.
+    commit_quiet_ms:    a partition to which nothing came for so long is committed at once.
     commit_deltas:      co-interaction deltas that wait for a commit, at most.
     checkpoint_every_s: time between two checkpoints of a partition, in seconds.
     keep_checkpoints:   checkpoints of a partition that stay in the artifact store.
@@ -38,8 +39,9 @@ class WorkerSettings:
     rebalance_timeout_s: float = 60.0
     threads: int = 1
     batch: int = 4096
-    commit_every_ms: int = 1_000
-    commit_deltas: int = 400_000
+    commit_every_ms: int = 5_000
+    commit_quiet_ms: int = 500
+    commit_deltas: int = 1_000_000
     checkpoint_every_s: float = 300.0
     keep_checkpoints: int = 3
     answer_every_ms: int = 500

@@ -76,6 +76,7 @@ class Worker:
         self._uploading = asyncio.Lock()
         self._checkpointing: asyncio.Future[None] | None = None
         self._committed_at: dict[int, int] = {}
+        self._handled_at: dict[int, int] = {}
         self._checkpointed_at: dict[int, int] = {}
         # Partitions to checkpoint: their state changed, or an older checkpoint holds an erased user
         # and stays until newer ones have pushed it out.
@@ -128,6 +129,7 @@ class Worker:
             else:
                 raise ValueError(f"a worker does not read topic {topic}")
             self._dirty.add(partition)
+            self._handled_at[partition] = self._clock_ms()
             state = self.partitions[partition]
             if state.pending > self._settings.commit_deltas or state.erasing:
                 await self._commit({partition})
@@ -147,14 +149,9 @@ class Worker:
             taken = self._recommend.take()
         await self._recommend.answer(taken)
         now = self._clock_ms()
-        due = {
-            number
-            for number, at in self._committed_at.items()
-            if now - at >= self._settings.commit_every_ms
-        }
-        if due & self.partitions.states.keys():
+        if self._due(now):
             async with self._turn:
-                await self._commit(due & self.partitions.states.keys())
+                await self._commit(self._due(now))
         if self._checkpointing is None:
             self._checkpointing = asyncio.ensure_future(self._checkpoint_due(now))
         elif self._checkpointing.done():
@@ -208,6 +205,20 @@ class Worker:
             if number in changed or state.positions != state.committed:
                 state.commit()
             self._committed_at[number] = self._clock_ms()
+            self._handled_at.pop(number, None)
+
+    def _due(self, now: int) -> set[int]:
+        """Open partitions to commit: the last commit is long ago, or nothing more comes."""
+        settings = self._settings
+        return {
+            number
+            for number in self.partitions.states
+            if now - self._committed_at.get(number, now) >= settings.commit_every_ms
+            or (
+                number in self._handled_at
+                and now - self._handled_at[number] >= settings.commit_quiet_ms
+            )
+        }
 
     def _note_unanswered(self, number: int) -> bool:
         """Tell a state how far back the users lie who wait; returns whether that is news."""

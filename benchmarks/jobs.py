@@ -35,8 +35,8 @@ __all__ = [
 
 ROOT = Path(__file__).parents[1]
 STREAMS_PEER = Path(__file__).parent / "peers" / "kafka-streams"
-COMMIT_MS = 1_000
-"""Every job commits once a second, as `segue worker` does: equal promises after a crash."""
+COMMIT_MS = 5_000
+"""Every job commits every five seconds, as `segue worker` does: equal promises after a crash."""
 
 
 class BenchError(Exception):
@@ -119,13 +119,16 @@ def _furthest(copies: list[Path], settings: StateSettings) -> Totals:
     return totals
 
 
-def _blocks(state: PartitionState) -> Iterator[tuple[int, U64, U64, I64]]:
-    """Counts as (bucket, item hashes, item hashes, deltas), block by block."""
+def _blocks(state: PartitionState) -> Iterator[tuple[U64, U64, U64, I64]]:
+    """Counts as (buckets, item hashes, item hashes, deltas), block by block."""
     items = state.items
     hashes = np.array([item_hash(*items.name(n)) for n in range(len(items))], np.uint64)
-    for bucket, (item, neighbour, delta) in read_runs(state.database, state.runs, 0):
-        once = item <= neighbour  # both directions are stored
-        yield bucket, hashes[item[once]], hashes[neighbour[once]], delta[once].astype(np.int64)
+    for cells in read_runs(state.database, state.runs, 0):
+        once = cells.item <= cells.neighbour  # both directions are stored
+        buckets, item, neighbour, delta = (
+            column[once] for column in (cells.bucket, cells.item, cells.neighbour, cells.delta)
+        )
+        yield buckets.astype(np.uint64), hashes[item], hashes[neighbour], delta.astype(np.int64)
 
 
 class FaustTables:

@@ -178,11 +178,11 @@ def work_of(listening: Listening) -> Work:
     return Work(deltas=int(deltas), users=len(np.unique(user)), totals=totals)
 
 
-def sum_pairs(parts: Iterable[tuple[int, U64, U64, I64]]) -> Totals:
-    """Sum counts given as (bucket, item hashes, item hashes, counts), each pair in one order."""
+def sum_pairs(parts: Iterable[tuple[U64, U64, U64, I64]]) -> Totals:
+    """Sum counts given as (buckets, item hashes, item hashes, counts), each pair in one order."""
     count, checksum = 0, 0
-    for bucket, a, b, counts in parts:
-        mixed = ((a * b) ^ (a + b)) + np.uint64(bucket * 0x9E3779B97F4A7C15 & MASK)
+    for buckets, a, b, counts in parts:
+        mixed = ((a * b) ^ (a + b)) + buckets * np.uint64(0x9E3779B97F4A7C15)
         mixed *= np.uint64(0xBF58476D1CE4E5B9)
         mixed ^= mixed >> np.uint64(32)
         count += int(counts.sum())

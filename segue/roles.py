@@ -1,5 +1,6 @@
 """The roles made from settings: one place where objects of all rooms meet."""
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from agents.outputs import Outputs
 from segue.settings import Settings
 from static_layer import TextEncoder
 
-__all__ = ["make_encoder", "make_train", "make_worker", "now_ms"]
+__all__ = ["make_encoder", "make_train", "make_worker", "now_ms", "spare_collections"]
 
 
 def now_ms() -> int:
@@ -25,6 +26,19 @@ def make_encoder(settings: Settings) -> TextEncoder:
         settings.folder.mkdir(parents=True, exist_ok=True)
         text = replace(text, cache=str(settings.folder / "text-vectors.db"))
     return TextEncoder(text)
+
+
+def spare_collections() -> None:
+    """Have Python's garbage collector look at little and seldom.
+
+    A record of the log is an object to it, and a hundred thousand come in a second; what the
+    imports made (half a million objects, most of them torch's) was looked through again and again.
+    With its own thresholds the collector took a third of a worker's time. Records die by their
+    reference counts; cycles are still found.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def make_worker(

@@ -1,7 +1,8 @@
 """Whether two states of a partition are equal, by merging sorted scans of both.
 
 Equal means: equal canonical dumps (`state/dump.py`) at equal positions. Whatever their size, what
-is held in memory is one history of each, `rows` pairs of each, and the items' numbers.
+is held in memory is one history of each, `rows` pairs of each, and the items' numbers. The runs are
+read once for each `rows` entries that they hold.
 """
 
 import itertools
@@ -14,21 +15,21 @@ import numpy as np
 
 from state import database
 from state.dump import (
+    Counts,
     Entry,
     grouped,
     history_entries,
-    live_buckets,
     pair_counts,
     records,
     stored_deltas,
 )
-from state.kernel import I64, NONE, U64, WORD
+from state.kernel import NONE, WORD
 from state.partition import PartitionState
 
 __all__ = ["Difference", "differences", "entry_view"]
 
-#: Pairs of a bucket that are compared at once: about 100 MB for both sides.
-ROWS = 2_000_000
+#: Pairs that are compared at once: about 500 MB for both sides.
+ROWS = 8_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,35 +147,28 @@ def _histories(left: PartitionState, right: PartitionState, names: _Names) -> Fo
 
 
 def _pairs(left: PartitionState, right: PartitionState, names: _Names, rows: int) -> Found:
-    for bucket in sorted({*live_buckets(left), *live_buckets(right)}):
-        sides = [s for s in (left, right) if bucket in live_buckets(s)]
-        slices = 1 + max(stored_deltas(state, bucket) for state in sides) // rows
-        edges = [2**64 * n // slices for n in range(slices + 1)]
-        for first, end in itertools.pairwise(edges):
-            mine, theirs = (
-                pair_counts(state, bucket, first, end - 1) if state in sides else _NOTHING
-                for state in (left, right)
-            )
-            for a, b, one, other in _unequal(mine, theirs):
-                yield (str(bucket), names[a], names[b]), one or None, other or None
+    slices = 1 + max(stored_deltas(left), stored_deltas(right)) // rows
+    edges = [2**64 * n // slices for n in range(slices + 1)]
+    for first, end in itertools.pairwise(edges):
+        sides = (pair_counts(state, first, end - 1) for state in (left, right))
+        for bucket, a, b, one, other in _unequal(*sides):
+            yield (str(bucket), names[a], names[b]), one or None, other or None
 
 
-Counts = tuple[U64, U64, I64]
-_NOTHING: Counts = (np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64))
-
-
-def _unequal(left: Counts, right: Counts) -> Iterator[tuple[int, int, int, int]]:
-    """(a, b, left count, right count) of the pairs that do not have the same count."""
+def _unequal(left: Counts, right: Counts) -> Iterator[tuple[int, int, int, int, int]]:
+    """(bucket, a, b, left count, right count) of the pairs that do not have the same count."""
     if all(np.array_equal(mine, theirs) for mine, theirs in zip(left, right, strict=True)):
         return
-    a, b = (np.concatenate([left[i], right[i]]) for i in (0, 1))
-    order, starts = grouped(a, b)
+    bucket = np.concatenate([left[0], right[0]])
+    a, b = (np.concatenate([left[i], right[i]]) for i in (1, 2))
+    order, starts = grouped(bucket, a, b)
     counts = np.zeros((len(a), 2), np.int64)
-    counts[: len(left[2]), 0], counts[len(left[2]) :, 1] = left[2], right[2]
+    counts[: len(left[3]), 0], counts[len(left[3]) :, 1] = left[3], right[3]
     counts = np.add.reduceat(counts[order], starts)
     at = np.flatnonzero(counts[:, 0] != counts[:, 1])
+    rows = order[starts[at]]
     yield from zip(
-        a[order[starts[at]]].tolist(), b[order[starts[at]]].tolist(),
+        bucket[rows].tolist(), a[rows].tolist(), b[rows].tolist(),
         *counts[at].T.tolist(), strict=True,
     )  # fmt: skip
 

@@ -24,7 +24,6 @@ __all__ = [
     "entries_of",
     "grouped",
     "history_entries",
-    "live_buckets",
     "pair_counts",
     "records",
     "stored_deltas",
@@ -80,8 +79,7 @@ def dump(state: PartitionState) -> Dump:
         },
         pairs={
             (bucket, a, b): count
-            for bucket in live_buckets(state)
-            for a, b, count in zip(*(x.tolist() for x in pair_counts(state, bucket)), strict=True)
+            for bucket, a, b, count in zip(*(x.tolist() for x in pair_counts(state)), strict=True)
         },
         users={user.decode(): value for user, value in records(state, database.USERS)},
         catalogue=dict(records(state, database.CATALOGUE)),
@@ -111,46 +109,42 @@ def entries_of(history: History) -> tuple[Entry, ...]:
     )
 
 
-def live_buckets(state: PartitionState) -> range:
-    """The buckets of the window that ends at the state's watermark."""
-    return range(max(state.settings.window.first_live(state.watermark), 0), state.watermark + 1)
+def stored_deltas(state: PartitionState) -> int:
+    """How many entries the adjacency runs have; what reading all of them at once would hold."""
+    return sum(run.entries for run in state.runs)
 
 
-def stored_deltas(state: PartitionState, bucket: int) -> int:
-    """How many entries the adjacency runs of a bucket have; what reading all of it would hold."""
-    return sum(run.entries for run in state.runs.get(bucket, ()))
+Counts = tuple[I64, U64, U64, I64]
 
 
-def pair_counts(
-    state: PartitionState, bucket: int, first: int = 0, last: int = 2**64 - 1
-) -> tuple[U64, U64, I64]:
-    """Lesser item key, greater item key and users of the pairs of a bucket, ascending, no zeros.
+def pair_counts(state: PartitionState, first: int = 0, last: int = 2**64 - 1) -> Counts:
+    """Bucket, lesser item key, greater item key and users of all live pairs: ascending, no zeros.
 
     first, last: read only pairs whose lesser key lies between these, both included. Keys are
     hashes, so that an n-th of their range holds at most two n-ths of the pairs.
     """
     keys = state.items.keys
-    parts: list[tuple[U64, U64, I64]] = [(_NO_KEYS, _NO_KEYS, np.zeros(0, np.int64))]
-    runs = {bucket: state.runs.get(bucket, ())}
-    for _, (item, neighbour, delta) in read_runs(state.database, runs, bucket):
-        a, b = keys[item], keys[neighbour]
+    oldest = max(state.settings.window.first_live(state.watermark), 0)
+    nothing = np.zeros(0, np.int64)
+    parts: list[Counts] = [(nothing, _NO_KEYS, _NO_KEYS, nothing)]
+    for cells in read_runs(state.database, state.runs, oldest):
+        a, b = keys[cells.item], keys[cells.neighbour]
         # Both directions are stored; one is enough here.
         chosen = (a <= b) & (a >= np.uint64(first)) & (a <= np.uint64(last))
-        parts.append((a[chosen], b[chosen], delta[chosen].astype(np.int64)))
-    return _summed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _summed(a: U64, b: U64, count: I64) -> tuple[U64, U64, I64]:
-    """Sum counts by (a, b), ascending, and drop the zeros."""
-    order, starts = grouped(a, b)
-    a, b = a[order][starts], b[order][starts]
+        bucket, delta = (column[chosen].astype(np.int64) for column in (cells.bucket, cells.delta))
+        parts.append((bucket, a[chosen], b[chosen], delta))
+    bucket, a, b, count = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order, starts = grouped(bucket, a, b)
     count = np.add.reduceat(count[order], starts) if len(starts) else count
-    return a[count != 0], b[count != 0], count[count != 0]
+    rows = order[starts][count != 0]
+    return bucket[rows], a[rows], b[rows], count[count != 0]
 
 
-def grouped(a: U64, b: U64) -> tuple[I64, I64]:
-    """Order of the rows by (a, b), and where in this order each distinct (a, b) begins."""
-    order = np.lexsort((b, a))
-    a, b = a[order], b[order]
-    changes = np.append(True, (a[1:] != a[:-1]) | (b[1:] != b[:-1]))[: len(a)]
+def grouped(bucket: I64, a: U64, b: U64) -> tuple[I64, I64]:
+    """Order of the rows by (bucket, a, b), and where in it each distinct one begins."""
+    order = np.lexsort((b, a, bucket))
+    changes = np.zeros(len(order), bool)
+    changes[:1] = True
+    for column in (bucket, a, b):
+        changes[1:] |= column[order[1:]] != column[order[:-1]]
     return order, np.flatnonzero(changes)

@@ -25,8 +25,6 @@ __all__ = [
     "VISITS",
     "apply_events",
     "erase_rows",
-    "fold_add",
-    "fold_rehash",
     "live_rows",
 ]
 
@@ -38,50 +36,34 @@ WORD = 64
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
 U64 = npt.NDArray[np.uint64]
-Fold = tuple[U64, I32, I32, I64]
+#: A log of pair deltas: pairs uint64 (lesser item number << 32 | greater one), places int32
+#: (bucket << 1 | 1 if the pair is taken back), and how many rows are in use, int64 [1].
+Deltas = tuple[U64, I32, I64]
 
 
 @njit(cache=True, inline="always")
-def _slot(pair: np.uint64, bucket: np.int64, mask: np.uint64) -> np.uint64:
-    mixed = (pair ^ (np.uint64(bucket) * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(
-        0xBF58476D1CE4E5B9
-    )
-    return (mixed ^ (mixed >> np.uint64(29))) & mask
-
-
-@njit(cache=True)
-def fold_add(fold: Fold, bucket: int, a: int, b: int, delta: int) -> None:
-    """Add `delta` to the unordered pair (a, b) in `bucket`; the table must have a free slot."""
-    pairs, buckets, deltas, used = fold
+def _note(deltas: Deltas, bucket: int, a: int, b: int, taken: int) -> None:
+    """Append: the unordered pair (a, b) is counted once more in `bucket`, or once less."""
+    pairs, places, used = deltas
     low, high = (a, b) if a < b else (b, a)
-    pair = (np.uint64(low) << np.uint64(32)) | np.uint64(high)
-    mask = np.uint64(len(pairs) - 1)
-    slot = _slot(pair, bucket, mask)
-    while buckets[slot] != NONE:
-        if pairs[slot] == pair and buckets[slot] == bucket:
-            deltas[slot] += delta
-            return
-        slot = (slot + np.uint64(1)) & mask
-    pairs[slot] = pair
-    buckets[slot] = bucket
-    deltas[slot] = delta
-    used[0] += 1
+    at = used[0]
+    pairs[at] = (np.uint64(low) << np.uint64(32)) | np.uint64(high)
+    places[at] = bucket << 1 | taken
+    used[0] = at + 1
 
 
-@njit(cache=True)
-def fold_rehash(source: Fold, target: Fold) -> None:
-    """Copy the nonzero deltas of one table into an empty, greater one."""
-    pairs, buckets, deltas, _ = source
-    for slot in range(len(pairs)):
-        if buckets[slot] != NONE and deltas[slot] != 0:
-            pair = pairs[slot]
-            fold_add(
-                target,
-                buckets[slot],
-                np.int64(pair >> np.uint64(32)),
-                np.int64(pair & np.uint64(0xFFFFFFFF)),
-                deltas[slot],
-            )
+#: Times below it are exact as floating-point numbers.
+_EXACT = 1 << 53
+
+
+@njit(cache=True, inline="always")
+def _bucket(time: np.int64, bucket_ms: int, per_ms: float) -> np.int64:
+    """time // bucket_ms, for a third of the price; per_ms is 1 / bucket_ms."""
+    if time >= _EXACT:
+        return time // bucket_ms
+    bucket = np.int64(time * per_ms)
+    rest = time - bucket * bucket_ms
+    return bucket + np.int64(rest >= bucket_ms) - np.int64(rest < 0)
 
 
 @njit(cache=True, inline="always")
@@ -91,34 +73,35 @@ def _older(time_a: int, key_a: np.uint64, time_b: int, key_b: np.uint64) -> bool
 
 @njit(cache=True)
 def _move_strong(
-    rows: I64, length: int, at: int, new: int, bucket_ms: int, first_live: int, fold: Fold
+    rows: I64, length: int, at: int, new: int, bucket_ms: int, first_live: int, deltas: Deltas
 ) -> None:
     """Set the graph-making time of row `at` and write what that changes of the user's pairs."""
+    per_ms = 1.0 / bucket_ms
     old = rows[at, STRONG]
     rows[at, STRONG] = new
-    was = old // bucket_ms if old != NONE else NONE
-    now = new // bucket_ms if new != NONE else NONE
+    was = _bucket(old, bucket_ms, per_ms) if old != NONE else NONE
+    now = _bucket(new, bucket_ms, per_ms) if new != NONE else NONE
     if was == now:
         return
     item = rows[at, ITEM]
     if was >= first_live:
-        fold_add(fold, was, item, item, -1)
+        _note(deltas, was, item, item, 1)
     if now >= first_live:
-        fold_add(fold, now, item, item, 1)
+        _note(deltas, now, item, item, 0)
     for other in range(length):
         if other == at or rows[other, STRONG] == NONE:
             continue
-        theirs = rows[other, STRONG] // bucket_ms
+        theirs = _bucket(rows[other, STRONG], bucket_ms, per_ms)
         if theirs < first_live:
             continue
-        before = min(was, theirs) if was != NONE else NONE
-        after = min(now, theirs) if now != NONE else NONE
+        before = min(was, theirs)
+        after = min(now, theirs)
         if before == after:
             continue
         if before >= first_live:
-            fold_add(fold, before, item, rows[other, ITEM], -1)
+            _note(deltas, before, item, rows[other, ITEM], 1)
         if after >= first_live:
-            fold_add(fold, after, item, rows[other, ITEM], 1)
+            _note(deltas, after, item, rows[other, ITEM], 0)
 
 
 @njit(cache=True)
@@ -149,14 +132,14 @@ def _mark_visit(rows: I64, at: int, back: int) -> None:
 
 @njit(cache=True)
 def _forget_below(
-    rows: I64, length: int, keys: U64, bucket_ms: int, first_live: int, fold: Fold
+    rows: I64, length: int, keys: U64, bucket_ms: int, first_live: int, deltas: Deltas
 ) -> None:
     """Take back graph-making events that lie below the threshold of a full history."""
     time, key = rows[length - 1, TIME], keys[rows[length - 1, ITEM]]
     for at in range(length):
         strong = rows[at, STRONG]
         if strong != NONE and _older(strong, keys[rows[at, ITEM]], time, key):
-            _move_strong(rows, length, at, NONE, bucket_ms, first_live, fold)
+            _move_strong(rows, length, at, NONE, bucket_ms, first_live, deltas)
 
 
 @njit(cache=True)
@@ -170,11 +153,11 @@ def _apply_one(
     bucket_ms: int,
     first_live: int,
     cap: int,
-    fold: Fold,
+    deltas: Deltas,
 ) -> int:
     """Apply one event to one history with room for one more row; returns the new length."""
     # Rows that left the window hold nothing that a later event could need.
-    while length > 0 and rows[length - 1, TIME] // bucket_ms < first_live:
+    while length > 0 and rows[length - 1, TIME] < first_live * bucket_ms:
         length -= 1
     key = keys[item]
     full = length >= cap
@@ -193,7 +176,8 @@ def _apply_one(
         rows[at, VISITS + 1] = 0
         length += 1
     else:
-        bucket, latest = time // bucket_ms, rows[at, TIME] // bucket_ms
+        bucket = _bucket(time, bucket_ms, 1.0 / bucket_ms)
+        latest = _bucket(rows[at, TIME], bucket_ms, 1.0 / bucket_ms)
         if bucket > latest:
             _shift_visits(rows, at, bucket - latest)
             _mark_visit(rows, at, 0)
@@ -201,24 +185,31 @@ def _apply_one(
             _mark_visit(rows, at, latest - bucket)
         rows[at, TIME] = max(rows[at, TIME], time)
     if strong and time > rows[at, STRONG]:
-        _move_strong(rows, length, at, time, bucket_ms, first_live, fold)
+        _move_strong(rows, length, at, time, bucket_ms, first_live, deltas)
 
     # Keep the rows newest first: only this row may have moved, and only forwards.
-    moved = rows[at].copy()
-    while at > 0 and _older(rows[at - 1, TIME], keys[rows[at - 1, ITEM]], moved[TIME], key):
-        rows[at] = rows[at - 1]
+    latest, strongest, low, high = (
+        rows[at, TIME],
+        rows[at, STRONG],
+        rows[at, VISITS],
+        rows[at, VISITS + 1],
+    )
+    while at > 0 and _older(rows[at - 1, TIME], keys[rows[at - 1, ITEM]], latest, key):
+        for column in range(COLUMNS):
+            rows[at, column] = rows[at - 1, column]
         at -= 1
-    rows[at] = moved
+    rows[at, ITEM], rows[at, TIME], rows[at, STRONG] = item, latest, strongest
+    rows[at, VISITS], rows[at, VISITS + 1] = low, high
 
     if length > cap:
-        _move_strong(rows, length, length - 1, NONE, bucket_ms, first_live, fold)
+        _move_strong(rows, length, length - 1, NONE, bucket_ms, first_live, deltas)
         length -= 1
     if length == cap and (
         not full
         or rows[length - 1, TIME] != threshold_time
         or rows[length - 1, ITEM] != threshold_item
     ):
-        _forget_below(rows, length, keys, bucket_ms, first_live, fold)
+        _forget_below(rows, length, keys, bucket_ms, first_live, deltas)
     return length
 
 
@@ -247,7 +238,7 @@ def apply_events(
     window: int,
     cap: int,
     watermark: I64,
-    fold: Fold,
+    deltas: Deltas,
     too_old: npt.NDArray[np.bool_],
     wanted: npt.NDArray[np.bool_],
     seen_starts: I64,
@@ -259,7 +250,7 @@ def apply_events(
 ) -> int:
     """Apply events `begin`.. in order; returns the event to go on with, n when all are applied.
 
-    It stops early, between two events, when the fold table could overflow in the next one.
+    It stops early, between two events, when the log of deltas could overflow in the next one.
 
     rows [r, COLUMNS]: histories of the batch's users, user u at `starts[u]` with `lengths[u]` rows
         and room for as many more as it has events, in place.
@@ -268,26 +259,27 @@ def apply_events(
     wanted [n]: events whose history *before* the event is copied to seen_*, newest first, at most
         `seen_cap` rows, never a row later than the event; `seen_starts[n + 1]`, `repeat[n]` out.
     """
-    pairs, _, _, used = fold
+    pairs, _, used = deltas
     n = len(user)
     for e in range(begin, n):
         u = user[e]
         mine = rows[starts[u] :]
-        if used[0] + _most_deltas(mine, lengths[u], cap) > len(pairs) // 4 * 3:
+        if used[0] + _most_deltas(mine, lengths[u], cap) > len(pairs):
             return e
         seen = seen_starts[e]
-        bucket = time[e] // bucket_ms
+        bucket = _bucket(time[e], bucket_ms, 1.0 / bucket_ms)
         if bucket <= watermark[0] - window:
             too_old[e] = True
             seen_starts[e + 1] = seen
             continue
         watermark[0] = max(watermark[0], bucket)
-        first_live = watermark[0] - window + 1
+        first_live = max(watermark[0] - window + 1, 0)
+        oldest_ms = first_live * bucket_ms
         if wanted[e]:
             for at in range(lengths[u]):
                 if mine[at, ITEM] == item[e]:
-                    repeat[e] = mine[at, TIME] // bucket_ms >= first_live
-                if mine[at, TIME] // bucket_ms < first_live:
+                    repeat[e] = mine[at, TIME] >= oldest_ms
+                if mine[at, TIME] < oldest_ms:
                     break
                 if mine[at, TIME] <= time[e] and seen - seen_starts[e] < seen_cap:
                     seen_item[seen] = mine[at, ITEM]
@@ -305,28 +297,28 @@ def apply_events(
             bucket_ms,
             first_live,
             cap,
-            fold,
+            deltas,
         )
     return n
 
 
 @njit(cache=True)
 def erase_rows(
-    begin: int, rows: I64, length: int, bucket_ms: int, first_live: int, fold: Fold
+    begin: int, rows: I64, length: int, bucket_ms: int, first_live: int, deltas: Deltas
 ) -> int:
     """Take back every live pair count of a history, the diagonal included, row by row.
 
-    Returns the row to go on with, `length` when all is taken back: it stops early when the fold
-    table could overflow in the next row. rows [>= length, COLUMNS]: graph-making times are cleared
-    in place. first_live: first bucket inside the window, not negative.
+    Returns the row to go on with, `length` when all is taken back: it stops early when the log
+    of deltas could overflow in the next row. rows [>= length, COLUMNS]: graph-making times are
+    cleared in place. first_live: first bucket inside the window, not negative.
     """
-    pairs, _, _, used = fold
+    pairs, _, used = deltas
     for at in range(begin, length):
         # A row is paired with itself and with those behind it: those before it are cleared.
-        if used[0] + length - at > len(pairs) // 4 * 3:
+        if used[0] + length - at > len(pairs):
             return at
         if rows[at, STRONG] != NONE:
-            _move_strong(rows, length, at, NONE, bucket_ms, first_live, fold)
+            _move_strong(rows, length, at, NONE, bucket_ms, first_live, deltas)
     return length
 
 

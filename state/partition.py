@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from rocksdict import Rdict, WriteBatch
 
-from state import adjacency, database
+from state import database
 from state import runs as adjacency_runs
 from state.co_interactions import CoInteractions
+from state.deltas import cleared, empty_deltas, grown
 from state.histories import Histories
 from state.history import History
 from state.items import ItemNumbers
-from state.kernel import I64, apply_events, erase_rows, fold_rehash
-from state.runs import Runs
+from state.kernel import I64, apply_events, erase_rows
+from state.runs import Merging, Runs
 from state.settings import StateSettings
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
     "WrongState",
 ]
 
-FORMAT = 2
+FORMAT = 3
 #: Entries that a commit merges at most for each that it writes.
 MERGE_SHARE = 4
 #: Users whose decoded attributes are kept at hand.
@@ -149,7 +150,7 @@ class _Meta(msgspec.Struct, frozen=True):
     watermark: int = -1
     items: int = 0
     run: int = 0
-    runs: Runs = {}
+    runs: Runs = ()
     applied: int = 0
     refused: int = 0
     behind: dict[str, int] = {}
@@ -210,7 +211,13 @@ class PartitionState:
         )
         self._records: dict[bytes, bytes | None] = {}
         self._attributes: dict[str, Mapping[str, Any]] = {}
-        self._fold = adjacency.empty_fold(settings.fold_slots)
+        self._deltas = empty_deltas(settings.delta_room)
+        self._merging: Merging | None = None
+        self._last_run = self._meta.run
+        if not read_only:
+            batch = WriteBatch(raw_mode=True)
+            adjacency_runs.forget_unknown(self._database, batch, self._meta.runs)
+            self._database.write(batch)
 
     # Positions
 
@@ -267,8 +274,8 @@ class PartitionState:
 
     @property
     def pending(self) -> int:
-        """Distinct co-interaction deltas that wait for the next commit."""
-        return int(self._fold[3][0])
+        """Co-interaction deltas that wait for the next commit."""
+        return int(self._deltas[2][0])
 
     # Writing
 
@@ -308,11 +315,11 @@ class PartitionState:
             begin = apply_events(
                 begin, histories.rows, histories.starts, histories.lengths, slot, item,
                 events.timestamp[first:], strong, self._items.keys, window.bucket_ms,
-                window.buckets, self.settings.history_cap, self._watermark, self._fold,
+                window.buckets, self.settings.history_cap, self._watermark, self._deltas,
                 too_old, chosen, seen_starts, seen_item, seen_time, seen_strong, observe, repeat,
             )  # fmt: skip
             if begin < n:
-                self._grow_fold()
+                self._deltas = grown(self._deltas)
         if next_offset > position:
             self._applied += n - int(too_old.sum())
             self._refused += refused + int(too_old.sum())
@@ -349,9 +356,9 @@ class PartitionState:
         window, done = self.settings.window, 0
         first_live = max(window.first_live(self.watermark), 0)
         while done < len(rows):
-            done = erase_rows(done, rows, len(rows), window.bucket_ms, first_live, self._fold)
+            done = erase_rows(done, rows, len(rows), window.bucket_ms, first_live, self._deltas)
             if done < len(rows):
-                self._grow_fold()
+                self._deltas = grown(self._deltas)
         self._histories.forget(user_id)
         if self.user(user_id).get(LOGGED_AT, 0) <= logged_at:
             self._records[database.USERS + user_id.encode()] = None
@@ -397,9 +404,9 @@ class PartitionState:
         """Write everything applied so far, with its positions, in one batch; returns these."""
         batch = WriteBatch(raw_mode=True)
         first_live = self.settings.window.first_live(self.watermark)
-        run = self._meta.run + 1
-        runs = adjacency_runs.expire(batch, self._meta.runs, first_live)
-        runs = adjacency_runs.write_fold(batch, runs, run, self._fold, first_live, len(self._items))
+        run = self._next_run()
+        added = adjacency_runs.write_deltas(batch, run, self._deltas, first_live, len(self._items))
+        runs = (*self._expire(batch, first_live), *added)
         self._histories.write(batch)
         for key, record in self._records.items():
             if record is None:
@@ -425,29 +432,39 @@ class PartitionState:
             erased=dict(self._erased),
         )
         self._write(batch, meta)
-        written = sum(r.entries for mine in runs.values() for r in mine if r.number == run)
-        self.merge_runs(MERGE_SHARE * written)
+        self.merge_runs(MERGE_SHARE * sum(run.entries for run in added))
         self._histories.written()
         self._records.clear()
-        self._fold = adjacency.cleared(self._fold, self.settings.fold_slots)
+        self._deltas = cleared(self._deltas, self.settings.delta_room)
         return self.committed
 
     def merge_runs(self, most: int | None = None) -> int:
-        """Merge runs that are due, the smallest first; returns the entries that were merged.
+        """Go on with merges of runs that are due, the smallest first; returns the entries read.
 
-        most: entries that are merged at most, unless a single merge is greater (default all).
+        most: entries that are read, about; what is left of a merge goes on with the next call
+        (default all that is due).
         """
         done = 0
-        while due := adjacency_runs.crowded(self._meta.runs, self.settings.merge_runs):
-            if most is not None and done and done + due[0].entries > most:
-                break
-            batch = WriteBatch(raw_mode=True)
-            run = self._meta.run + 1
-            runs = adjacency_runs.merge(
-                batch, self._database, self._meta.runs, due[0], run, len(self._items)
-            )
-            self._write(batch, msgspec.structs.replace(self._meta, run=run, runs=runs))
-            done += due[0].entries
+        while most is None or done < most:
+            if self._merging is None:
+                window = self.settings.window
+                first_live = window.first_live(self.watermark)
+                due = adjacency_runs.crowded(self._meta.runs, self.settings.merge_runs, first_live)
+                if not due:
+                    break
+                self._merging = Merging(
+                    self._database, due[0], self._next_run(),
+                    items=len(self._items), first_live=first_live, last=self.watermark,
+                )  # fmt: skip
+            if not self._merging.finished:
+                done += self._merging.step()
+            if self._merging.finished:
+                batch = WriteBatch(raw_mode=True)
+                runs = self._merging.finish(batch, self._meta.runs)
+                self._write(
+                    batch, msgspec.structs.replace(self._meta, run=self._last_run, runs=runs)
+                )
+                self._merging = None
         return done
 
     def compact_erased(self) -> None:
@@ -507,7 +524,7 @@ class PartitionState:
             return iter(())
         first_live = max(self.settings.window.first_live(self.watermark), first_bucket)
         other, users = adjacency_runs.neighbours(
-            self._database, self._meta.runs, first_live, number
+            self._database, self._meta.runs, first_live, number, len(self._items)
         )
         return zip(self._items.keys[other].tolist(), users.tolist(), strict=True)
 
@@ -524,7 +541,7 @@ class PartitionState:
 
     @property
     def runs(self) -> Runs:
-        """Adjacency runs of the last commit, by bucket."""
+        """Adjacency runs of the last commit, oldest first."""
         return self._meta.runs
 
     @property
@@ -541,10 +558,17 @@ class PartitionState:
                 self._records[key] = value
         self._positions[topic] = max(position, next_offset)
 
-    def _grow_fold(self) -> None:
-        greater = adjacency.empty_fold(2 * len(self._fold[0]))
-        fold_rehash(self._fold, greater)
-        self._fold = greater
+    def _next_run(self) -> int:
+        self._last_run += 1
+        return self._last_run
+
+    def _expire(self, batch: WriteBatch, first_live: int) -> Runs:
+        """Drop runs that have left the window, and a merge that reads one of them."""
+        kept = adjacency_runs.expire(batch, self._meta.runs, first_live)
+        if self._merging and not set(self._merging.due.runs) <= set(kept):
+            self._merging.abandon(batch)
+            self._merging = None
+        return kept
 
     def _write(self, batch: WriteBatch, meta: _Meta) -> None:
         batch.put(database.META, msgspec.json.encode(meta))
@@ -613,12 +637,13 @@ def read_co_interactions(
     """Sum the adjacency runs of a database over the window that ends at `watermark`."""
     meta = read_meta(source)
     first = settings.window.first_live(watermark)
-    runs = adjacency_runs.read_runs(source, meta.runs if meta else {}, first)
-    parts = [part for _, part in runs]
+    runs = adjacency_runs.read_runs(source, meta.runs if meta else (), first)
+    parts = list(runs)
     if not parts:
         return CoInteractions.sum([])
-    item, neighbour = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
-    delta = np.concatenate([p[2] for p in parts])
+    item = np.concatenate([part.item for part in parts])
+    neighbour = np.concatenate([part.neighbour for part in parts])
+    delta = np.concatenate([part.delta for part in parts])
     # Both directions are stored; one is enough here.
     once = item <= neighbour
     pair = (item[once].astype(np.uint64) << np.uint64(32)) | neighbour[once]

@@ -57,9 +57,9 @@ class StateSettings:
     block_cache_bytes:  RocksDB block cache of one partition.
     history_cache_bytes: unpacked histories of one partition that are kept in memory between two
                         commits, about.
-    fold_slots:         slots of the table that folds a commit's deltas, 16 bytes each, a power of
-                        two; it grows when one commit needs more.
-    merge_runs:         adjacency runs of a bucket and level that are merged into one of the next.
+    delta_room:         pair deltas between two commits for which there is room, 12 bytes each; it
+                        grows when one commit needs more.
+    merge_runs:         adjacency runs of a level that are merged into one of the next.
     """
 
     window: Window = field(default_factory=Window)
@@ -68,8 +68,8 @@ class StateSettings:
     write_buffer_bytes: int = 32 << 20
     block_cache_bytes: int = 32 << 20
     history_cache_bytes: int = 64 << 20
-    fold_slots: int = 1 << 18
-    merge_runs: int = 6
+    delta_room: int = 1 << 19
+    merge_runs: int = 8
 
     def __post_init__(self) -> None:
         """Refuse settings without meaning; raises ValueError."""

@@ -22,7 +22,7 @@ def compile_kernels() -> None:
     an installation, half a second from then on.
     """
     settings = replace(
-        StateSettings(), window=Window(buckets=3), history_cap=3, fold_slots=16, merge_runs=2
+        StateSettings(), window=Window(buckets=3), history_cap=3, delta_room=16, merge_runs=2
     )
     with tempfile.TemporaryDirectory(prefix="segue-warming-") as scratch:
         state = PartitionState(Path(scratch) / "state", 0, settings)

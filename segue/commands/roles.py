@@ -40,7 +40,7 @@ def worker(
     Example: segue worker --name worker-2 --metrics-port 9101
     """
     from agents.kafka import KafkaOutputs, serve_worker
-    from segue.roles import make_worker
+    from segue.roles import make_worker, spare_collections
     from state import WrongState, compile_kernels
     from streams import AdminError, SourceError, read_in_place, require_topics
 
@@ -54,6 +54,7 @@ def worker(
 
     # Before the group is joined: compiling in the first batch would outlast its session.
     compile_kernels()
+    spare_collections()
     torch.set_num_threads(settings.worker.threads)
     faiss.omp_set_num_threads(settings.worker.threads)
 

@@ -75,7 +75,7 @@ class OneWorker:
         create_topics(self.log, topics(TOPICS))
         self.worker = Worker(
             settings=WorkerSettings(),
-            state=StateSettings(fold_slots=1 << 12),
+            state=StateSettings(delta_room=1 << 12),
             topics=TOPICS,
             rules=EventRules(),
             store=ArtifactStore(str(folder / "artifacts")),
@@ -149,7 +149,7 @@ async def test_a_replay_reads_the_same_sources(workers, tmp_path):
     expected = await workers().state_after(streams)
     replay = Replay(
         *(tmp_path / "replay", 0), settings=WorkerSettings(),
-        state=StateSettings(fold_slots=1 << 12), topics=TOPICS, rules=EventRules(),
+        state=StateSettings(delta_room=1 << 12), topics=TOPICS, rules=EventRules(),
         sources=(PLAYER, SHOP),
     )  # fmt: skip
     for stream in reversed(streams):

@@ -264,7 +264,7 @@ async def test_catalogue_entries_reach_the_checkpoint_and_deletions_too(tmp_path
         await b.drain()
         await b.worker.checkpoint()
         merged = merge_checkpoints(
-            Checkpoints(b.worker.partitions._checkpoints.store), StateSettings(fold_slots=1 << 12)
+            Checkpoints(b.worker.partitions._checkpoints.store), StateSettings(delta_room=1 << 12)
         )
         assert merged.catalogue["item_id"].to_list() == ["kept"]
         assert merged.co_interactions.pairs == 1

@@ -48,7 +48,7 @@ class Bench:
     def new_worker(self, name: str) -> Worker:
         return Worker(
             settings=self.settings,
-            state=StateSettings(fold_slots=1 << 12),
+            state=StateSettings(delta_room=1 << 12),
             topics=TOPICS,
             rules=EventRules(),
             store=ArtifactStore(str(self.folder / "artifacts")),

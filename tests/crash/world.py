@@ -42,7 +42,7 @@ def crash_settings(folder: Path, address: str) -> Settings:
         topics=TopicSettings(partitions=4),
         # Small buffers: write-ahead logs and table files change hands often.
         state=StateSettings(
-            write_buffer_bytes=1 << 20, block_cache_bytes=4 << 20, fold_slots=1 << 14
+            write_buffer_bytes=1 << 20, block_cache_bytes=4 << 20, delta_room=1 << 14
         ),
         static=StaticSettings(text=TextSettings(cache=str(folder / "text-vectors.db"))),
         worker=WorkerSettings(

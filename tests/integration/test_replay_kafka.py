@@ -59,7 +59,7 @@ class World:
                 f"kafka.bootstrap_servers={broker}",
                 f"topics.prefix=replay-{uuid.uuid4().hex[:8]}",
                 f"topics.partitions={PARTITIONS}",
-                "state.fold_slots=4096",
+                "state.delta_room=4096",
                 f"worker.group=group-{uuid.uuid4().hex[:8]}",
             ],
         )

@@ -37,7 +37,7 @@ class World:
         self.folder = folder
         self.flags = [
             "--set", f"data={folder}", "--set", f"topics.partitions={PARTITIONS}",
-            "--set", "state.fold_slots=4096",
+            "--set", "state.delta_room=4096",
         ]  # fmt: skip
         self.settings = load_settings(None, {}, self.flags[1::2])
         self.now = NOW

@@ -82,7 +82,7 @@ streams_with_erasures = st.lists(records_with_erasures, max_size=60)
 cuts = st.lists(st.integers(0, 60), max_size=6)
 settings_of_state = st.builds(
     lambda buckets, cap: StateSettings(
-        window=Window(bucket_ms=BUCKET, buckets=buckets), history_cap=cap, fold_slots=1 << 12
+        window=Window(bucket_ms=BUCKET, buckets=buckets), history_cap=cap, delta_room=1 << 12
     ),
     st.integers(1, 14),
     st.sampled_from([1, 2, 3, 5, 512]),

@@ -10,7 +10,7 @@ from state.compare import differences
 from state.dump import Dump, dump
 from tests.state.streams_of_events import BUCKET, Columns, Event, settings_of_state, streams
 
-SETTINGS = StateSettings(window=Window(bucket_ms=BUCKET, buckets=14), fold_slots=1 << 12)
+SETTINGS = StateSettings(window=Window(bucket_ms=BUCKET, buckets=14), delta_room=1 << 12)
 
 
 def feed(state, stream):

@@ -24,7 +24,7 @@ from tests.state.streams_of_events import (
     tried,
 )
 
-SETTINGS = StateSettings(window=Window(bucket_ms=BUCKET, buckets=10), fold_slots=1 << 12)
+SETTINGS = StateSettings(window=Window(bucket_ms=BUCKET, buckets=10), delta_room=1 << 12)
 
 
 @tried(1 / 2)
@@ -139,14 +139,14 @@ def test_a_batch_without_events_only_moves_the_position(fresh_state):
 def test_erasing_a_long_history_grows_the_fold_table(fresh_state):
     """130,000 pairs are taken back at once; a row alone has more than the table holds at first."""
     stream = [Event("ann", f"i{n}", "stream", n) for n in range(512)]
-    setting = StateSettings(window=Window(bucket_ms=1, buckets=128), fold_slots=1 << 8)
-    wide = StateSettings(window=Window(bucket_ms=BUCKET, buckets=2), fold_slots=1 << 8)
+    setting = StateSettings(window=Window(bucket_ms=1, buckets=128), delta_room=1 << 8)
+    wide = StateSettings(window=Window(bucket_ms=BUCKET, buckets=2), delta_room=1 << 8)
     for chosen in (setting, wide):
         with fresh_state(chosen) as state:
             feed(state, stream, [])
             state.commit()
             state.commit()  # what an idle commit leaves of the table is small
-            assert len(state._fold[0]) == 1 << 8
+            assert len(state._deltas[0]) == 1 << 8
             assert state.co_interactions().pairs > 8_000
             state.erase("events", "ann", len(stream), 0)
             assert dump(state).pairs == {}

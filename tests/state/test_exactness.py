@@ -133,7 +133,7 @@ def test_a_crowded_history_grows_the_fold_table(fresh_state):
         for kind in ("stream", "follow")
     ]
     chance.shuffle(stream)
-    setting = StateSettings(window=Window(bucket_ms=1_000, buckets=12), fold_slots=1 << 12)
+    setting = StateSettings(window=Window(bucket_ms=1_000, buckets=12), delta_room=1 << 12)
     with fresh_state(setting) as state:
         feed(state, stream, [])
         assert dump(state).differences(defined_state(stream, setting)) == []

@@ -36,7 +36,6 @@ def spare_collections() -> None:
     With its own thresholds the collector took a third of a worker's time. Records die by their
     reference counts; cycles are still found.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 

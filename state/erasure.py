@@ -36,7 +36,6 @@ def apply_in_order(
         state.count_refused(refused)
     parts: list[tuple[int, Applied]] = []
     erased: list[Erased] = []
-    users: dict[str, None] = {}
     skipped = begin = 0
     for offset, user, logged_at in erasures:
         end = int(np.searchsorted(events.offset, offset))
@@ -45,23 +44,19 @@ def apply_in_order(
                 topic, _Rows.of(events, begin, end), offset, wanted=wanted, observe=observe
             )
             parts.append((begin, part))
-            users |= dict.fromkeys(part.users)
         held = state.erase(topic, user, offset, logged_at)
         if held is None:
             skipped += 1
         else:
             erased.append(Erased(offset, user, held))
-        users.pop(user, None)
         begin = end
     rest = _Rows.of(events, begin, len(events.offset))
     last = state.apply_events(topic, rest, next_offset, wanted=wanted, observe=observe)
     parts.append((begin, last))
-    users |= dict.fromkeys(last.users)
     return Applied(
         applied=sum(part.applied for _, part in parts) + len(erased),
         too_old=np.concatenate([part.too_old + first for first, part in parts]),
         skipped=sum(part.skipped for _, part in parts) + skipped,
-        users=list(users),
         observations=_joined([(first, part.observations) for first, part in parts]),
         erased=erased,
     )

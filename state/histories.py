@@ -33,14 +33,17 @@ class Histories:
         self._used = 0
         self._give_up()
 
-    def slots(self, users: Sequence[str]) -> tuple[I64, list[str]]:
+    def slots(self, users: Sequence[str]) -> I64:
         """Slots for the users of a batch of events, with room for one more row for each event.
 
-        Returns int64 [n], one for each event, and the users, each once.
+        Returns int64 [n], one for each event.
         """
-        distinct = list(dict.fromkeys(users))
-        self._load([user for user in distinct if user not in self._slot])
-        slots = np.fromiter(map(self._slot.__getitem__, users), np.int64, len(users))
+        found = list(map(self._slot.get, users))
+        if None in found:
+            unknown = (user for user, slot in zip(users, found, strict=True) if slot is None)
+            self._load(list(dict.fromkeys(unknown)))
+            found = list(map(self._slot.get, users))
+        slots = np.array(found, np.int64)
         self._touched[slots] = True
         counts = np.zeros(len(self._users), np.int64)
         more = _rows_needed(slots, counts, self.lengths, self._room, self._cap)
@@ -48,7 +51,7 @@ class Histories:
         self._used = _make_room(
             slots, counts, self.rows, self.starts, self.lengths, self._room, self._cap, self._used
         )
-        return slots, distinct
+        return slots
 
     def of(self, user: str) -> I64:
         """Rows of a user as of now: int64 [n, COLUMNS]."""

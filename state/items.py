@@ -1,6 +1,6 @@
 """Dense numbers for the items that a partition has seen."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -26,11 +26,11 @@ class ItemNumbers:
     def __init__(self, names: list[tuple[str, str]]) -> None:
         """Items in the order of their numbers, as (type, id)."""
         self._names = names
-        self._numbers = _Numbers(self._add)
-        self._numbers.update({name: number for number, name in enumerate(names)})
+        self._by_type: dict[str, dict[str, int]] = {}
         self._keys = np.zeros(max(1024, 2 * len(names)), np.uint64)
-        for number, name in enumerate(names):
-            self._keys[number] = item_key(*name)
+        for number, (item_type, item_id) in enumerate(names):
+            self._keys[number] = item_key(item_type, item_id)
+            self._by_type.setdefault(item_type, {})[item_id] = number
         self._saved = len(names)
 
     @classmethod
@@ -49,12 +49,18 @@ class ItemNumbers:
 
     def numbers(self, types: Sequence[str], ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Numbers of items, given to new ones on the way: int64 [n]."""
-        names = zip(types, ids, strict=True)
-        return np.fromiter(map(self._numbers.__getitem__, names), np.int64, len(ids))
+        by_type = self._by_type
+        try:
+            return np.array([by_type[t][i] for t, i in zip(types, ids, strict=True)], np.int64)
+        except KeyError:
+            for name in zip(types, ids, strict=True):
+                if self.find(*name) is None:
+                    self._add(name)
+            return self.numbers(types, ids)
 
     def find(self, item_type: str, item_id: str) -> int | None:
         """Number of an item; None if this partition has not seen it."""
-        return self._numbers.get((item_type, item_id))
+        return self._by_type.get(item_type, {}).get(item_id)
 
     def name(self, number: int) -> tuple[str, str]:
         """Type and id of an item."""
@@ -66,22 +72,11 @@ class ItemNumbers:
             yield number, _pack(self._names[number])
         self._saved = len(self._names)
 
-    def _add(self, name: tuple[str, str]) -> int:
+    def _add(self, name: tuple[str, str]) -> None:
         number = len(self._names)
         if number == len(self._keys):
             self._keys = np.concatenate([self._keys, np.zeros_like(self._keys)])
         self._names.append(name)
         self._keys[number] = item_key(*name)
-        return number
-
-
-class _Numbers(dict[tuple[str, str], int]):
-    """Numbers by name; asks for a new one where a name is missing."""
-
-    def __init__(self, add: Callable[[tuple[str, str]], int]) -> None:
-        super().__init__()
-        self._add = add
-
-    def __missing__(self, name: tuple[str, str]) -> int:
-        self[name] = number = self._add(name)
-        return number
+        item_type, item_id = name
+        self._by_type.setdefault(item_type, {})[item_id] = number

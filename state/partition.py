@@ -100,15 +100,12 @@ class Applied:
              erasures.
     too_old: int64, rows of the batch that lie behind the window and changed nothing.
     skipped: records below the applied offset, seen before.
-    users:   users of the applied events, each once, in order of first event; without those whose
-             events were all followed by their erasure.
     erased:  erasures, in offset order.
     """
 
     applied: int
     too_old: I64
     skipped: int
-    users: list[str]
     observations: Observations
     erased: list[Erased] = field(default_factory=list)
 
@@ -300,7 +297,7 @@ class PartitionState:
         first = int(np.searchsorted(events.offset, position))
         n = len(events.offset) - first
         chosen = np.zeros(n, bool) if wanted is None else wanted(events.offset[first:])
-        slot, users = self._histories.slots(events.user_id[first:])
+        slot = self._histories.slots(events.user_id[first:])
         item = self._items.numbers(events.item_type[first:], events.item_id[first:])
         graph = frozenset(self.settings.graph_kinds)
         strong = np.fromiter(map(graph.__contains__, events.kind[first:]), bool, n)
@@ -330,7 +327,6 @@ class PartitionState:
             applied=n - int(too_old.sum()),
             too_old=np.flatnonzero(too_old) + first,
             skipped=first,
-            users=users,
             observations=Observations(
                 row=row + first,
                 repeat=repeat[row],

@@ -149,22 +149,28 @@ def decode_events(
     """
     events, kept, letters = _read_all(records, _event_decoder(rules.kinds), rules.max_bytes)
     erasures, letters = _erasures(records, letters)
-    faults = _faults(events, kept, rules)
+    batch = _columns(events, kept, erasures)
+    faults = _faults(events, kept, batch, rules)
     if faults:
         letters += [dead_letter(kept[row], *fault) for row, fault in faults.items()]
         letters.sort(key=_offset)
-        events = [event for row, event in enumerate(events) if row not in faults]
-        kept = [record for row, record in enumerate(kept) if row not in faults]
-    batch = EventBatch(
+        good = [row for row in range(len(events)) if row not in faults]
+        batch = _columns([events[row] for row in good], [kept[row] for row in good], erasures)
+    return batch, letters
+
+
+def _columns(
+    events: Sequence[Event], records: Sequence[LogRecord], erasures: list[Erasure]
+) -> EventBatch:
+    return EventBatch(
         user_id=[event.user_id for event in events],
         item_type=[event.item_type for event in events],
         item_id=[event.item_id for event in events],
         kind=[event.kind for event in events],
         timestamp=np.array([event.timestamp for event in events], np.int64),
-        offset=np.array([record.offset for record in kept], np.int64),
+        offset=np.array([record.offset for record in records], np.int64),
         erasures=erasures,
     )
-    return batch, letters
 
 
 def decode_items(
@@ -296,30 +302,46 @@ def _erasures(
 
 
 def _faults(
-    events: Sequence[Event], records: Sequence[LogRecord], rules: EventRules
+    events: Sequence[Event], records: Sequence[LogRecord], batch: EventBatch, rules: EventRules
 ) -> dict[int, Fault]:
-    """Return the row number and fault of each event that is readable but not acceptable."""
+    """Return the row number and fault of each event that is readable but not acceptable.
+
+    batch: the events as columns.
+    """
     suspects: set[int] = set()
-    keys = [record.key for record in records]
-    users = [event.user_id.encode() for event in events]
-    if keys != users:
-        suspects.update(row for row, key in enumerate(keys) if key != users[row])
-    timestamp = np.array([event.timestamp for event in events], np.int64)
-    logged = np.array([record.timestamp for record in records], np.int64)
-    # A difference, not a sum: timestamps up to the end of int64 must not overflow.
-    suspects.update(np.flatnonzero(timestamp - logged > rules.future_ms).tolist())
     values = [record.value or b"" for record in records]
     # JSON escapes only lengthen, so an id can be too long only within a value that is longer.
     if max(map(len, values), default=0) > MAX_ID_BYTES:
         suspects.update(row for row, value in enumerate(values) if len(value) > MAX_ID_BYTES)
     if _ESCAPED_NUL in b"".join(values):
         suspects.update(row for row, value in enumerate(values) if _ESCAPED_NUL in value)
+    if not _keyed_by(batch.user_id, records):
+        suspects.update(
+            row
+            for row, (user, record) in enumerate(zip(batch.user_id, records, strict=True))
+            if record.key != user.encode()
+        )
+    logged = np.array([record.timestamp for record in records], np.int64)
+    # A difference, not a sum: timestamps up to the end of int64 must not overflow.
+    suspects.update(np.flatnonzero(batch.timestamp - logged > rules.future_ms).tolist())
     found: dict[int, Fault] = {}
     for row in suspects:
         fault = _event_fault(events[row], records[row], rules)
         if fault:
             found[row] = fault
     return found
+
+
+def _keyed_by(users: Sequence[str], records: Sequence[LogRecord]) -> bool:
+    """Whether every record has its user as key; may say no where users hold a NUL.
+
+    Without one, as many parts as users between NULs can only be these users.
+    """
+    try:
+        keys = b"\0".join([record.key for record in records])  # type: ignore[misc]  # a TypeError
+    except TypeError:
+        return False
+    return keys == "\0".join(users).encode() and keys.count(b"\0") == max(len(users) - 1, 0)
 
 
 def _event_fault(event: Event, record: LogRecord, rules: EventRules) -> Fault | None:

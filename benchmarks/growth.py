@@ -27,14 +27,13 @@ from benchmarks.listening import KINDS, Listening, item_name
 from benchmarks.machine import cpu_model
 from segue.screen import console, progress_bars
 from state import PartitionState, StateSettings, compile_kernels, database
-from state.runs import PREFIX
 
 __all__ = ["GrowthRow", "run", "show"]
 
 ROOT = Path(__file__).parents[1]
 BATCH = 4096
-COMMIT_DELTAS = 400_000
-COMMIT_S = 1.0
+COMMIT_DELTAS = 1_000_000
+COMMIT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +149,7 @@ def measure(events: int, seed: int) -> GrowthRow:
         commit_s += time.perf_counter() - begin
         rss = process.memory_info().rss - rss
         history_bytes, histories = _stored(state, database.HISTORY)
-        run_bytes, _ = _stored(state, PREFIX)
+        run_bytes = sum(len(state.run_files[run.number]) for run in state.runs)
         entries = sum(len(state.history(user)) for user in _users(state))
         pairs = state.co_interactions().pairs
         state.close()

@@ -123,7 +123,7 @@ def _blocks(state: PartitionState) -> Iterator[tuple[U64, U64, U64, I64]]:
     """Counts as (buckets, item hashes, item hashes, deltas), block by block."""
     items = state.items
     hashes = np.array([item_hash(*items.name(n)) for n in range(len(items))], np.uint64)
-    for cells in read_runs(state.database, state.runs, 0):
+    for cells in read_runs(state.run_files, state.runs, 0):
         once = cells.item <= cells.neighbour  # both directions are stored
         buckets, item, neighbour, delta = (
             column[once] for column in (cells.bucket, cells.item, cells.neighbour, cells.delta)

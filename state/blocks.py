@@ -1,11 +1,11 @@
 """Blocks of adjacency runs: how cells of co-interaction deltas are cut and packed, over arrays.
 
 A run holds what one commit, or the merge of several, adds to the counts of all buckets. It is cut
-into blocks of neighbouring item numbers, each a value of its own in RocksDB. Blocks grow with the
-item number, as the gaps between floating-point numbers do: items are numbered by first sight, so
-that popular ones come early and have blocks of their own, and the long tail shares a few. A sparse
-run has a shorter mantissa and so fewer, longer blocks: what a commit costs depends on its deltas
-and not on the size of the catalogue (`docs/adr/0012-runs-across-buckets.md`).
+into blocks of neighbouring item numbers. Blocks grow with the item number, as the gaps between
+floating-point numbers do: items are numbered by first sight, so that popular ones come early and
+have blocks of their own, and the long tail shares a few. A sparse run has a shorter mantissa and so
+fewer, longer blocks: what a commit costs depends on its deltas and not on the size of the catalogue
+(`docs/adr/0003-adjacency-blocks.md`).
 
 Value  two bytes of widths, then packed little-endian arrays of equal length: neighbour (u16 or
        u32), bucket from the run's least (u8), delta (i8, i16 or i32), item within the block (none
@@ -13,8 +13,8 @@ Value  two bytes of widths, then packed little-endian arrays of equal length: ne
        diagonal once. Sorted by item, neighbour and bucket, each cell once.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,22 +24,47 @@ from state.deltas import DELTA_BITS, U32, Cells, summed
 from state.kernel import I32, I64, U64
 
 __all__ = [
-    "Value",
+    "Packed",
+    "Span",
     "block_of",
     "first_of",
+    "firsts_of",
     "mantissa_for",
     "merged",
     "neighbours_in",
     "packed",
-    "unpack_block",
+    "unpacked",
 ]
 
 U8 = npt.NDArray[np.uint8]
 
-#: A block's value, with the first item of the block and the least bucket of its run.
-Value = tuple[int, int, bytes]
 
-#: Entries of a block that are worth a value of their own in RocksDB.
+class Packed(NamedTuple):
+    """Blocks one behind the other.
+
+    blocks: int64 [n], their numbers. data: uint8. starts: int64 [n + 1], value i is
+    data[starts[i]:starts[i + 1]].
+    """
+
+    blocks: I64
+    data: U8
+    starts: I64
+
+
+class Span(NamedTuple):
+    """Consecutive blocks of one run.
+
+    data: uint8. starts: int64 [n + 1], value i is data[starts[i]:starts[i + 1]]. firsts: int64 [n],
+    first item of each block. least: least bucket of the run.
+    """
+
+    data: U8
+    starts: I64
+    firsts: I64
+    least: int
+
+
+#: Entries of a block that are worth a value of their own.
 BLOCK_ENTRIES = 256
 #: Mantissa of a run that is one block.
 WHOLE = -1
@@ -76,6 +101,15 @@ def first_of(block: int, mantissa: int) -> int:
     return (block - (exponent << mantissa)) << exponent
 
 
+@njit(cache=True)
+def firsts_of(blocks: I64, mantissa: int) -> I64:
+    """First item number of each block: int64 [n]."""
+    firsts = np.empty(len(blocks), np.int64)
+    for place in range(len(blocks)):
+        firsts[place] = first_of(blocks[place], mantissa)
+    return firsts
+
+
 def mantissa_for(entries: int, items: int) -> int:
     """Longest mantissa with which blocks have `BLOCK_ENTRIES` entries on average, or more.
 
@@ -90,90 +124,62 @@ def mantissa_for(entries: int, items: int) -> int:
     return mantissa
 
 
-def packed(cells: Cells, least: int, mantissa: int) -> Iterator[tuple[int, bytes]]:
-    """(block, value) of cells, ascending. least: least bucket of the run.
+def packed(cells: Cells, least: int, mantissa: int) -> Packed:
+    """Pack cells into blocks, ascending. least: least bucket of the run.
 
     Raises OverflowError for a bucket more than 255 above it.
     """
     if len(cells.item) and int(cells.bucket.max()) - least > _U8:
         raise OverflowError(f"buckets {least} to {int(cells.bucket.max())} in one run")
-    blocks, out, starts = _pack(*cells, least, mantissa)
-    data = out.tobytes()
-    edges = starts.tolist()
-    for place, block in enumerate(blocks.tolist()):
-        yield block, data[edges[place] : edges[place + 1]]
+    return Packed(*_pack(*cells, least, mantissa))
 
 
-def unpack_block(first_item: int, least: int, value: bytes) -> Cells:
-    """The cells of a block that begins with `first_item`, of a run from bucket `least` on."""
-    wide, size, narrow = value[0] >> 4, value[0] & 15, value[1]
-    n = (len(value) - HEADER) // (wide + 1 + size + narrow)
-    at = HEADER
-    neighbour = np.frombuffer(value, f"<u{wide}", n, at)
-    at += wide * n
-    bucket = np.frombuffer(value, np.uint8, n, at)
-    at += n
-    delta = np.frombuffer(value, f"<i{size}", n, at)
-    at += size * n
-    item = np.full(n, first_item, np.uint32)
-    if narrow:
-        item += np.frombuffer(value, f"<u{narrow}", n, at).astype(np.uint32)
-    return Cells(
-        item,
-        neighbour.astype(np.uint32),
-        bucket.astype(np.int32) + np.int32(least),
-        delta.astype(np.int32),
+def unpacked(span: Span) -> Cells:
+    """The cells of blocks, in their order."""
+    n = _count(*span, 0, _ALL, 0, pieces=False)
+    cells = Cells(
+        np.empty(n, np.uint32), np.empty(n, np.uint32), np.empty(n, np.int32), np.empty(n, np.int32)
     )
+    _unpack(*span, *cells)
+    return cells
 
 
 def merged(
-    values: Sequence[Value], first_item: int, end_item: int, first_live: int, last: int, items: int
+    spans: Sequence[Span], first_item: int, end_item: int, first_live: int, last: int, items: int
 ) -> Cells:
     """Sum the cells of several runs' blocks for the items in [first_item, end_item).
 
     Only buckets from `first_live` on are taken; none is beyond `last`. items: numbers in use.
     """
-    data, begins, ends, firsts, leasts = _joined(values)
-    n = _count(data, begins, ends, firsts, leasts, first_item, end_item, first_live)
-    keys = np.empty(n, np.uint64)
+    sizes = [_count(*span, first_item, end_item, first_live, pieces=True) for span in spans]
+    keys = np.empty(sum(sizes), np.uint64)
     buckets = max(last - first_live + 1, 1)
     neighbour_bits, bucket_bits = max(items - 1, 1).bit_length(), max(buckets - 1, 1).bit_length()
-    _keys(
-        data, begins, ends, firsts, leasts, first_item, end_item, first_live,
-        neighbour_bits, bucket_bits, keys,
-    )  # fmt: skip
+    at = 0
+    for span, size in zip(spans, sizes, strict=True):
+        mine = keys[at : at + size]
+        _keys(*span, first_item, end_item, first_live, neighbour_bits, bucket_bits, mine)
+        at += size
     return summed(keys, first_item, first_live, items, buckets)
 
 
 def neighbours_in(
-    values: Sequence[Value], number: int, first_live: int, items: int
+    spans: Sequence[Span], number: int, first_live: int, items: int
 ) -> tuple[U32, I32]:
     """Sum blocks for one item: its neighbours and the users of each pair, without zeros."""
-    data, begins, ends, firsts, leasts = _joined(values)
     # Fresh pages are zero already: only those that are touched cost anything.
     totals, met = np.zeros(items, np.int32), np.zeros(items, np.uint8)
-    found = _total(data, begins, ends, firsts, leasts, number, first_live, totals, met)
+    parts = [_total(*span, number, first_live, totals, met) for span in spans]
+    found = np.concatenate([np.zeros(0, np.uint32), *parts])
     users = totals[found]
     return found[users != 0], users[users != 0]
-
-
-Joined = tuple[U8, I64, I64, I64, I64]
-
-
-def _joined(values: Sequence[Value]) -> Joined:
-    """Blocks one behind the other: bytes, begins, ends, first items, least buckets."""
-    data = np.frombuffer(b"".join([value for _, _, value in values]), np.uint8)
-    ends = np.cumsum(np.array([len(value) for _, _, value in values], np.int64))
-    begins = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-    firsts = np.array([first for first, _, _ in values], np.int64)
-    return data, begins, ends, firsts, np.array([least for _, least, _ in values], np.int64)
 
 
 @njit(cache=True)
 def _pack(
     item: U32, neighbour: U32, bucket: I32, delta: I32, least: int, mantissa: int
 ) -> tuple[I64, U8, I64]:
-    """Blocks, bytes, and where the value of each block begins in them (and the last one ends)."""
+    """The fields of `Packed`."""
     n = len(item)
     blocks, starts = np.empty(n, np.int64), np.empty(n + 1, np.int64)
     # Widest form: neighbour 4, bucket 1, delta 4, item 4.
@@ -262,6 +268,35 @@ def _rows_from(data: U8, items: int, narrow: int, n: int, local: int) -> int:
     return low
 
 
+#: Behind every item number.
+_ALL = 1 << 40
+
+
+@njit(cache=True)
+def _unpack(
+    data: U8,
+    starts: I64,
+    firsts: I64,
+    least: int,
+    item: U32,
+    neighbour: U32,
+    bucket: I32,
+    delta: I32,
+) -> None:
+    """Write the cells of blocks to the columns given."""
+    at = 0
+    for block in range(len(firsts)):
+        n, wide, size, narrow, neighbours, buckets, deltas, items = _columns(
+            data, starts[block], starts[block + 1]
+        )
+        for k in range(n):
+            item[at] = firsts[block] + _get(data, items + narrow * k, narrow)
+            neighbour[at] = _get(data, neighbours + wide * k, wide)
+            bucket[at] = least + data[buckets + k]
+            delta[at] = _signed(data, deltas + size * k, size)
+            at += 1
+
+
 #: Greatest piece of a delta in a sorted number.
 _PIECE = (1 << (DELTA_BITS - 1)) - 1
 
@@ -269,24 +304,26 @@ _PIECE = (1 << (DELTA_BITS - 1)) - 1
 @njit(cache=True)
 def _count(
     data: U8,
-    begins: I64,
-    ends: I64,
+    starts: I64,
     firsts: I64,
-    leasts: I64,
+    least: int,
     first_item: int,
     end_item: int,
     first_live: int,
+    pieces: bool,
 ) -> int:
-    """Numbers that `_keys` will write."""
+    """Live cells of the items in [first_item, end_item); pieces: what `_keys` will write."""
     found = 0
-    for block in range(len(begins)):
-        n, _, size, narrow, _, buckets, deltas, items = _columns(data, begins[block], ends[block])
+    for block in range(len(firsts)):
+        n, _, size, narrow, _, buckets, deltas, items = _columns(
+            data, starts[block], starts[block + 1]
+        )
         low = _rows_from(data, items, narrow, n, first_item - firsts[block])
         high = _rows_from(data, items, narrow, n, end_item - firsts[block])
         for k in range(low, high):
-            if leasts[block] + data[buckets + k] >= first_live:
+            if least + data[buckets + k] >= first_live:
                 found += 1
-                if size > 1:
+                if pieces and size > 1:
                     found += (abs(_signed(data, deltas + size * k, size)) - 1) // _PIECE
     return found
 
@@ -294,10 +331,9 @@ def _count(
 @njit(cache=True)
 def _keys(
     data: U8,
-    begins: I64,
-    ends: I64,
+    starts: I64,
     firsts: I64,
-    leasts: I64,
+    least: int,
     first_item: int,
     end_item: int,
     first_live: int,
@@ -307,14 +343,14 @@ def _keys(
 ) -> None:
     """The cells of blocks as numbers to sort, see `state.deltas.summed`."""
     at = 0
-    for block in range(len(begins)):
+    for block in range(len(firsts)):
         n, wide, size, narrow, neighbours, buckets, deltas, items = _columns(
-            data, begins[block], ends[block]
+            data, starts[block], starts[block + 1]
         )
         low = _rows_from(data, items, narrow, n, first_item - firsts[block])
         high = _rows_from(data, items, narrow, n, end_item - firsts[block])
         for k in range(low, high):
-            bucket = leasts[block] + np.int64(data[buckets + k])
+            bucket = least + np.int64(data[buckets + k])
             if bucket < first_live:
                 continue
             item = firsts[block] + _get(data, items + narrow * k, narrow) - first_item
@@ -333,10 +369,9 @@ def _keys(
 @njit(cache=True)
 def _total(
     data: U8,
-    begins: I64,
-    ends: I64,
+    starts: I64,
     firsts: I64,
-    leasts: I64,
+    least: int,
     number: int,
     first_live: int,
     totals: I32,
@@ -344,17 +379,16 @@ def _total(
 ) -> U32:
     """Add what blocks say of one item to `totals` by neighbour; returns the neighbours met."""
     found, count = np.empty(16, np.uint32), 0
-    for block in range(len(begins)):
+    for block in range(len(firsts)):
         n, wide, size, narrow, neighbours, buckets, deltas, items = _columns(
-            data, begins[block], ends[block]
+            data, starts[block], starts[block + 1]
         )
         low, high = 0, n
         if narrow:
             low = _rows_from(data, items, narrow, n, number - firsts[block])
             high = _rows_from(data, items, narrow, n, number + 1 - firsts[block])
-        least = first_live - leasts[block]
         for k in range(low, high):
-            if data[buckets + k] < least:
+            if least + np.int64(data[buckets + k]) < first_live:
                 continue
             if wide == 2:
                 at = neighbours + 2 * k

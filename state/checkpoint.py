@@ -25,6 +25,7 @@ from rocksdict import Checkpoint as DatabaseCheckpoint
 
 from state.artifacts import PART, ArtifactStore, CorruptArtifact, file_digest
 from state.partition import FORMAT, Missing, PartitionState, check_meta
+from state.run_files import DamagedState
 from state.settings import StateSettings
 
 __all__ = ["CheckpointManifest", "Checkpoints"]
@@ -99,11 +100,12 @@ class Checkpoints:
         return self.upload(manifest, scratch)
 
     def snapshot(self, state: PartitionState, scratch: Path, now_ms: int) -> CheckpointManifest:
-        """Commit and hard-link the database into `scratch` (replaced if it exists)."""
+        """Commit and hard-link the database and the runs into `scratch` (replaced if it exists)."""
         state.commit()
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.parent.mkdir(parents=True, exist_ok=True)
         DatabaseCheckpoint(state.database).create_checkpoint(str(scratch))
+        state.run_files.link((run.number for run in state.runs), scratch)
         return CheckpointManifest(
             partition=state.partition,
             positions=state.committed,
@@ -255,7 +257,7 @@ class Checkpoints:
         meantime), that one is taken. Raises WrongState if the state was made with other settings,
         and leaves the local state as it is.
         """
-        local = PartitionState(folder, partition, settings) if folder.exists() else None
+        local = self._local(folder, partition, settings)
         incoming, discarded = (folder.with_name(f"{folder.name}.{n}") for n in ("in", "out"))
         for left in (incoming, discarded):
             shutil.rmtree(left, ignore_errors=True)
@@ -279,6 +281,23 @@ class Checkpoints:
         incoming.rename(folder)
         shutil.rmtree(discarded, ignore_errors=True)
         return PartitionState(folder, partition, settings)
+
+    @staticmethod
+    def _local(folder: Path, partition: int, settings: StateSettings) -> PartitionState | None:
+        """The state on this disk; None if there is none, or if it is damaged: it is put aside."""
+        if not folder.exists():
+            return None
+        try:
+            return PartitionState(folder, partition, settings)
+        except DamagedState as error:
+            aside = folder.with_name(f"{folder.name}.damaged")
+            logger.error(
+                "partition %d: the local state is damaged: %s; it is put aside as %s, and restored "
+                "from the artifact store or the log", partition, error, aside.name,
+            )  # fmt: skip
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            return None
 
     def _size(self, path: str) -> int | None:
         """Bytes of a stored file; None if it is not there."""

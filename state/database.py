@@ -30,7 +30,6 @@ def open_database(folder: Path, settings: StateSettings, *, read_only: bool = Fa
     options.set_max_write_buffer_number(2)
     options.set_max_background_jobs(1)
     options.set_compression_type(DBCompressionType.lz4())
-    options.set_bottommost_compression_type(DBCompressionType.zstd())
     options.set_keep_log_file_num(2)
     # A manifest names the first and last key of every file it ever listed, so a user's id could
     # outlive the user's erasure in it. Written anew with each change, it names those that exist.

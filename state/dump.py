@@ -127,7 +127,7 @@ def pair_counts(state: PartitionState, first: int = 0, last: int = 2**64 - 1) ->
     oldest = max(state.settings.window.first_live(state.watermark), 0)
     nothing = np.zeros(0, np.int64)
     parts: list[Counts] = [(nothing, _NO_KEYS, _NO_KEYS, nothing)]
-    for cells in read_runs(state.database, state.runs, oldest):
+    for cells in read_runs(state.run_files, state.runs, oldest):
         a, b = keys[cells.item], keys[cells.neighbour]
         # Both directions are stored; one is enough here.
         chosen = (a <= b) & (a >= np.uint64(first)) & (a <= np.uint64(last))

@@ -17,6 +17,7 @@ from state.co_interactions import CoInteractions
 from state.items import ItemNumbers
 from state.keys import item_key
 from state.partition import check_meta, read_co_interactions, read_meta
+from state.run_files import RunFiles
 from state.settings import StateSettings
 
 __all__ = ["CATALOGUE_SCHEMA", "MergedState", "merge_checkpoints"]
@@ -101,7 +102,10 @@ def merge_folders(
     for done, folder in enumerate(folders.values(), 1):
         source = database.open_database(folder, settings, read_only=True)
         # A partition whose own clock is behind still holds buckets that have left the window.
-        parts.append(read_co_interactions(source, ItemNumbers.read(source), settings, watermark))
+        meta = read_meta(source)
+        runs = meta.runs if meta else ()
+        items = ItemNumbers.read(source)
+        parts.append(read_co_interactions(RunFiles(folder), runs, items, settings, watermark))
         rows.extend(_catalogue_rows(source))
         source.close()
         if progress:

@@ -18,6 +18,7 @@ from state.histories import Histories
 from state.history import History
 from state.items import ItemNumbers
 from state.kernel import I64, apply_events, erase_rows
+from state.run_files import DamagedState, RunFiles
 from state.runs import Merging, Runs
 from state.settings import StateSettings
 
@@ -176,7 +177,9 @@ class PartitionState:
     def __init__(
         self, folder: Path, partition: int, settings: StateSettings, *, read_only: bool = False
     ) -> None:
-        """Open the state in `folder`, made when missing; raises WrongState if it is another's.
+        """Open the state in `folder`, made when missing.
+
+        Raises WrongState if it is another's, DamagedState if a file of it is not whole.
 
         read_only: leave the folder as it is, as long as nothing is applied or committed; the
         folder must exist and no other process may be writing to it.
@@ -211,10 +214,15 @@ class PartitionState:
         self._deltas = empty_deltas(settings.delta_room)
         self._merging: Merging | None = None
         self._last_run = self._meta.run
+        self._files = RunFiles(folder)
+        try:
+            for run in self._meta.runs:
+                self._files[run.number]
+        except DamagedState:
+            self._database.close()
+            raise
         if not read_only:
-            batch = WriteBatch(raw_mode=True)
-            adjacency_runs.forget_unknown(self._database, batch, self._meta.runs)
-            self._database.write(batch)
+            self._files.keep(run.number for run in self._meta.runs)
 
     # Positions
 
@@ -401,8 +409,10 @@ class PartitionState:
         batch = WriteBatch(raw_mode=True)
         first_live = self.settings.window.first_live(self.watermark)
         run = self._next_run()
-        added = adjacency_runs.write_deltas(batch, run, self._deltas, first_live, len(self._items))
-        runs = (*self._expire(batch, first_live), *added)
+        added = adjacency_runs.write_deltas(
+            self._files, run, self._deltas, first_live, len(self._items)
+        )
+        runs = (*(r for r in self._meta.runs if r.last >= first_live), *added)
         self._histories.write(batch)
         for key, record in self._records.items():
             if record is None:
@@ -428,6 +438,11 @@ class PartitionState:
             erased=dict(self._erased),
         )
         self._write(batch, meta)
+        if self._merging and not {*self._merging.due.runs} <= {*runs}:
+            # A run that it reads has left the window.
+            self._merging.abandon()
+            self._merging = None
+        self._keep_files()
         self.merge_runs(MERGE_SHARE * sum(run.entries for run in added))
         self._histories.written()
         self._records.clear()
@@ -449,18 +464,17 @@ class PartitionState:
                 if not due:
                     break
                 self._merging = Merging(
-                    self._database, due[0], self._next_run(),
+                    self._files, due[0], self._next_run(),
                     items=len(self._items), first_live=first_live, last=self.watermark,
                 )  # fmt: skip
             if not self._merging.finished:
                 done += self._merging.step()
             if self._merging.finished:
-                batch = WriteBatch(raw_mode=True)
-                runs = self._merging.finish(batch, self._meta.runs)
-                self._write(
-                    batch, msgspec.structs.replace(self._meta, run=self._last_run, runs=runs)
-                )
+                runs = self._merging.finish(self._meta.runs)
+                meta = msgspec.structs.replace(self._meta, run=self._last_run, runs=runs)
+                self._write(WriteBatch(raw_mode=True), meta)
                 self._merging = None
+                self._keep_files()
         return done
 
     def compact_erased(self) -> None:
@@ -480,6 +494,9 @@ class PartitionState:
 
     def close(self) -> None:
         """Close the database; what was not committed is gone and will be read again."""
+        if self._merging:
+            self._merging.abandon()
+            self._merging = None
         self._database.close()
 
     # Reading
@@ -520,13 +537,15 @@ class PartitionState:
             return iter(())
         first_live = max(self.settings.window.first_live(self.watermark), first_bucket)
         other, users = adjacency_runs.neighbours(
-            self._database, self._meta.runs, first_live, number, len(self._items)
+            self._files, self._meta.runs, first_live, number, len(self._items)
         )
         return zip(self._items.keys[other].tolist(), users.tolist(), strict=True)
 
     def co_interactions(self) -> CoInteractions:
         """Counts over this partition's users; committed state only."""
-        return read_co_interactions(self._database, self._items, self.settings, self.watermark)
+        return read_co_interactions(
+            self._files, self._meta.runs, self._items, self.settings, self.watermark
+        )
 
     # Inside
 
@@ -534,6 +553,11 @@ class PartitionState:
     def database(self) -> Rdict:
         """The open database, for checkpoints."""
         return self._database
+
+    @property
+    def run_files(self) -> RunFiles:
+        """The files of the adjacency runs."""
+        return self._files
 
     @property
     def runs(self) -> Runs:
@@ -558,13 +582,9 @@ class PartitionState:
         self._last_run += 1
         return self._last_run
 
-    def _expire(self, batch: WriteBatch, first_live: int) -> Runs:
-        """Drop runs that have left the window, and a merge that reads one of them."""
-        kept = adjacency_runs.expire(batch, self._meta.runs, first_live)
-        if self._merging and not set(self._merging.due.runs) <= set(kept):
-            self._merging.abandon(batch)
-            self._merging = None
-        return kept
+    def _keep_files(self) -> None:
+        merging = (self._merging.number,) if self._merging else ()
+        self._files.keep((*(run.number for run in self._meta.runs), *merging))
 
     def _write(self, batch: WriteBatch, meta: _Meta) -> None:
         batch.put(database.META, msgspec.json.encode(meta))
@@ -628,13 +648,11 @@ def _unlike(made: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "sta
 
 
 def read_co_interactions(
-    source: Rdict, items: ItemNumbers, settings: StateSettings, watermark: int
+    files: RunFiles, runs: Runs, items: ItemNumbers, settings: StateSettings, watermark: int
 ) -> CoInteractions:
-    """Sum the adjacency runs of a database over the window that ends at `watermark`."""
-    meta = read_meta(source)
+    """Sum the adjacency runs of a state over the window that ends at `watermark`."""
     first = settings.window.first_live(watermark)
-    runs = adjacency_runs.read_runs(source, meta.runs if meta else (), first)
-    parts = list(runs)
+    parts = list(adjacency_runs.read_runs(files, runs, first))
     if not parts:
         return CoInteractions.sum([])
     item = np.concatenate([part.item for part in parts])

@@ -73,7 +73,10 @@ def test_the_sum_over_partitions_is_one_partition(fresh_state, stream, setting):
             feed(state, part, [])
             state.commit()
         summed = CoInteractions.sum(
-            [read_co_interactions(p.database, p.items, setting, one.watermark) for p in (ann, rest)]
+            [
+                read_co_interactions(p.run_files, p.runs, p.items, setting, one.watermark)
+                for p in (ann, rest)
+            ]
         )
         expected = one.co_interactions()
     assert summed.item_keys.tolist() == expected.item_keys.tolist()

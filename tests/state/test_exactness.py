@@ -79,7 +79,7 @@ def test_the_sum_over_partitions_is_one_partition(fresh_state, stream, setting):
         watermark = max((p.watermark for p in parts), default=-1)
         one.commit()
         summed = CoInteractions.sum(
-            [read_co_interactions(p.database, p.items, setting, watermark) for p in parts]
+            [read_co_interactions(p.run_files, p.runs, p.items, setting, watermark) for p in parts]
         )
         expected = one.co_interactions()
     assert summed.item_keys.tolist() == expected.item_keys.tolist()

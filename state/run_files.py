@@ -2,7 +2,7 @@
 
 A run is a file of its own beside the database, `run-<number>.bin`, and not rows in it: RocksDB
 would compact again and again what the merging of runs keeps in order already
-(`docs/adr/0013-runs-are-files.md`). The commit record names the runs there are, and is written
+(`docs/adr/0012-runs-are-files.md`). The commit record names the runs there are, and is written
 after their files are on the disk, so that a process that dies leaves at most a file that nobody
 names; it is removed when the state is opened.
 

@@ -76,7 +76,8 @@ def item_view(
         first = settings.state.window.first_live(watermark)
         totals: dict[int, int] = {}
         for state in states.values():
-            for key, users in state.neighbours(item_type, item_id, first_bucket=first):
+            near = state.neighbours(item_type, item_id, first_bucket=first)
+            for key, users in zip(*(column.tolist() for column in near), strict=True):
                 totals[key] = totals.get(key, 0) + users
         users = totals.pop(item_key(item_type, item_id), 0)
         titles = _titles(states)

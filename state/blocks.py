@@ -65,7 +65,7 @@ class Span(NamedTuple):
 
 
 #: Entries of a block that are worth a value of their own.
-BLOCK_ENTRIES = 256
+BLOCK_ENTRIES = 1024
 #: Mantissa of a run that is one block.
 WHOLE = -1
 HEADER = 2
@@ -113,7 +113,7 @@ def firsts_of(blocks: I64, mantissa: int) -> I64:
 def mantissa_for(entries: int, items: int) -> int:
     """Longest mantissa with which blocks have `BLOCK_ENTRIES` entries on average, or more.
 
-    >>> mantissa_for(1_000_000, 20_000), mantissa_for(10_000, 1_000_000), mantissa_for(10, 100)
+    >>> mantissa_for(4_000_000, 20_000), mantissa_for(40_000, 1_000_000), mantissa_for(10, 100)
     (9, 0, -1)
     """
     mantissa = WHOLE
@@ -136,7 +136,7 @@ def packed(cells: Cells, least: int, mantissa: int) -> Packed:
 
 def unpacked(span: Span) -> Cells:
     """The cells of blocks, in their order."""
-    n = _count(*span, 0, _ALL, 0, pieces=False)
+    n = _room(span.data, span.starts, span.firsts, 0, _ALL)
     cells = Cells(
         np.empty(n, np.uint32), np.empty(n, np.uint32), np.empty(n, np.int32), np.empty(n, np.int32)
     )
@@ -151,15 +151,18 @@ def merged(
 
     Only buckets from `first_live` on are taken; none is beyond `last`. items: numbers in use.
     """
-    sizes = [_count(*span, first_item, end_item, first_live, pieces=True) for span in spans]
-    keys = np.empty(sum(sizes), np.uint64)
+    rooms = [
+        _room(span.data, span.starts, span.firsts, first_item, end_item)
+        + _pieces(span.data, span.starts, span.firsts, first_item, end_item)
+        for span in spans
+    ]
+    keys = np.empty(sum(rooms), np.uint64)
     buckets = max(last - first_live + 1, 1)
     neighbour_bits, bucket_bits = max(items - 1, 1).bit_length(), max(buckets - 1, 1).bit_length()
     at = 0
-    for span, size in zip(spans, sizes, strict=True):
-        mine = keys[at : at + size]
-        _keys(*span, first_item, end_item, first_live, neighbour_bits, bucket_bits, mine)
-        at += size
+    for span in spans:
+        at = _keys(*span, first_item, end_item, first_live, neighbour_bits, bucket_bits, keys, at)
+    keys = keys[:at]
     return summed(keys, first_item, first_live, items, buckets)
 
 
@@ -167,12 +170,11 @@ def neighbours_in(
     spans: Sequence[Span], number: int, first_live: int, items: int
 ) -> tuple[U32, I32]:
     """Sum blocks for one item: its neighbours and the users of each pair, without zeros."""
-    # Fresh pages are zero already: only those that are touched cost anything.
-    totals, met = np.zeros(items, np.int32), np.zeros(items, np.uint8)
-    parts = [_total(*span, number, first_live, totals, met) for span in spans]
-    found = np.concatenate([np.zeros(0, np.uint32), *parts])
-    users = totals[found]
-    return found[users != 0], users[users != 0]
+    totals = np.zeros(items, np.int32)
+    for span in spans:
+        _total(*span, number, first_live, totals)
+    found = np.flatnonzero(totals)
+    return found.astype(np.uint32), totals[found]
 
 
 @njit(cache=True)
@@ -204,25 +206,32 @@ def _pack(
         count += 1
         out[at], out[at + 1] = wide << 4 | size, narrow
         at += HEADER
-        for k in range(row, end):
-            at = _put(out, at, np.int64(neighbour[k]), wide)
-        for k in range(row, end):
-            out[at] = bucket[k] - least
-            at += 1
-        for k in range(row, end):
-            at = _put(out, at, np.int64(delta[k]), size)
-        for k in range(row, end):
-            at = _put(out, at, np.int64(item[k]) - first, narrow)
+        at = _write(out, at, neighbour[row:end], 0, wide)
+        at = _write(out, at, bucket[row:end], least, 1)
+        at = _write(out, at, delta[row:end], 0, size)
+        at = _write(out, at, item[row:end], first, narrow)
         row = end
     starts[count] = at
     return blocks[:count], out[:at], starts[: count + 1]
 
 
-@njit(cache=True, inline="always")
-def _put(out: U8, at: int, value: int, size: int) -> int:
-    for byte in range(size):
-        out[at + byte] = (value >> (8 * byte)) & 255
-    return at + size
+@njit(cache=True)
+def _write(out: U8, at: int, column: npt.NDArray[Any], base: int, size: int) -> int:
+    """Write column - base as little-endian numbers of `size` bytes; returns where they end."""
+    end = at + size * len(column)
+    if size == 1:
+        _narrowed(column, base, out[at:end])
+    elif size == 2:
+        _narrowed(column, base, out[at:end].view(np.uint16))
+    elif size == 4:
+        _narrowed(column, base, out[at:end].view(np.uint32))
+    return end
+
+
+@njit(cache=True)
+def _narrowed(column: npt.NDArray[Any], base: int, out: npt.NDArray[Any]) -> None:
+    for k in range(len(column)):
+        out[k] = np.int64(column[k]) - base
 
 
 @njit(cache=True, inline="always")
@@ -302,29 +311,27 @@ _PIECE = (1 << (DELTA_BITS - 1)) - 1
 
 
 @njit(cache=True)
-def _count(
-    data: U8,
-    starts: I64,
-    firsts: I64,
-    least: int,
-    first_item: int,
-    end_item: int,
-    first_live: int,
-    pieces: bool,
-) -> int:
-    """Live cells of the items in [first_item, end_item); pieces: what `_keys` will write."""
+def _room(data: U8, starts: I64, firsts: I64, first_item: int, end_item: int) -> int:
+    """Cells of the items in [first_item, end_item), expired ones included."""
     found = 0
     for block in range(len(firsts)):
-        n, _, size, narrow, _, buckets, deltas, items = _columns(
-            data, starts[block], starts[block + 1]
-        )
-        low = _rows_from(data, items, narrow, n, first_item - firsts[block])
-        high = _rows_from(data, items, narrow, n, end_item - firsts[block])
-        for k in range(low, high):
-            if least + data[buckets + k] >= first_live:
-                found += 1
-                if pieces and size > 1:
-                    found += (abs(_signed(data, deltas + size * k, size)) - 1) // _PIECE
+        n, _, _, narrow, _, _, _, items = _columns(data, starts[block], starts[block + 1])
+        found += _rows_from(data, items, narrow, n, end_item - firsts[block])
+        found -= _rows_from(data, items, narrow, n, first_item - firsts[block])
+    return found
+
+
+@njit(cache=True)
+def _pieces(data: U8, starts: I64, firsts: I64, first_item: int, end_item: int) -> int:
+    """Numbers that `_keys` needs beyond one for each cell: for deltas that fill four bytes."""
+    found = 0
+    for block in range(len(firsts)):
+        n, _, size, narrow, _, _, deltas, items = _columns(data, starts[block], starts[block + 1])
+        if size == 4:
+            low = _rows_from(data, items, narrow, n, first_item - firsts[block])
+            high = _rows_from(data, items, narrow, n, end_item - firsts[block])
+            for k in range(low, high):
+                found += (abs(_signed(data, deltas + size * k, size)) - 1) // _PIECE
     return found
 
 
@@ -340,15 +347,43 @@ def _keys(
     neighbour_bits: int,
     bucket_bits: int,
     keys: U64,
-) -> None:
-    """The cells of blocks as numbers to sort, see `state.deltas.summed`."""
-    at = 0
+    at: int,
+) -> int:
+    """The cells of blocks as numbers to sort (`state.deltas.summed`), from `at` on; where they end.
+
+    Column by column, a nanosecond each, unless cells may have expired or deltas fill four bytes.
+    """
+    above_bucket, above_neighbour = (
+        DELTA_BITS + bucket_bits,
+        DELTA_BITS + bucket_bits + neighbour_bits,
+    )
     for block in range(len(firsts)):
         n, wide, size, narrow, neighbours, buckets, deltas, items = _columns(
             data, starts[block], starts[block + 1]
         )
         low = _rows_from(data, items, narrow, n, first_item - firsts[block])
         high = _rows_from(data, items, narrow, n, end_item - firsts[block])
+        if least >= first_live and size < 4:
+            mine = keys[at : at + high - low]
+            mine[:] = 0
+            base = firsts[block] - first_item
+            if narrow:
+                place = data[items + narrow * low : items + narrow * high]
+                _add_column(mine, place, narrow, base, above_neighbour)
+            else:
+                mine[:] = np.uint64(base) << np.uint64(above_neighbour)
+            near = data[neighbours + wide * low : neighbours + wide * high]
+            _add_column(mine, near, wide, 0, above_bucket)
+            _add_column(
+                mine, data[buckets + low : buckets + high], 1, least - first_live, DELTA_BITS
+            )
+            more = data[deltas + size * low : deltas + size * high]
+            if size == 1:
+                _add_shifted(mine, more.view(np.int8), _PIECE + 1, 0)
+            else:
+                _add_shifted(mine, more.view(np.int16), _PIECE + 1, 0)
+            at += high - low
+            continue
         for k in range(low, high):
             bucket = least + np.int64(data[buckets + k])
             if bucket < first_live:
@@ -364,6 +399,24 @@ def _keys(
                 keys[at] = (cell << np.uint64(DELTA_BITS)) | np.uint64(piece + _PIECE + 1)
                 left -= piece
                 at += 1
+    return at
+
+
+@njit(cache=True)
+def _add_column(keys: U64, column: U8, size: int, base: int, shift: int) -> None:
+    """Add column + base, unsigned numbers of `size` bytes, to the keys, `shift` bits up."""
+    if size == 1:
+        _add_shifted(keys, column, base, shift)
+    elif size == 2:
+        _add_shifted(keys, column.view(np.uint16), base, shift)
+    else:
+        _add_shifted(keys, column.view(np.uint32), base, shift)
+
+
+@njit(cache=True)
+def _add_shifted(keys: U64, column: npt.NDArray[Any], base: int, shift: int) -> None:
+    for k in range(len(keys)):
+        keys[k] += np.uint64(np.int64(column[k]) + base) << np.uint64(shift)
 
 
 @njit(cache=True)
@@ -375,10 +428,8 @@ def _total(
     number: int,
     first_live: int,
     totals: I32,
-    met: U8,
-) -> U32:
-    """Add what blocks say of one item to `totals` by neighbour; returns the neighbours met."""
-    found, count = np.empty(16, np.uint32), 0
+) -> None:
+    """Add what blocks say of one item to `totals` by neighbour."""
     for block in range(len(firsts)):
         n, wide, size, narrow, neighbours, buckets, deltas, items = _columns(
             data, starts[block], starts[block + 1]
@@ -387,21 +438,31 @@ def _total(
         if narrow:
             low = _rows_from(data, items, narrow, n, number - firsts[block])
             high = _rows_from(data, items, narrow, n, number + 1 - firsts[block])
-        for k in range(low, high):
-            if least + np.int64(data[buckets + k]) < first_live:
-                continue
-            if wide == 2:
-                at = neighbours + 2 * k
-                neighbour = np.int64(data[at]) | np.int64(data[at + 1]) << 8
-            else:
-                neighbour = _get(data, neighbours + 4 * k, 4)
-            totals[neighbour] += _signed(data, deltas + size * k, size)
-            if not met[neighbour]:
-                met[neighbour] = 1
-                if count == len(found):
-                    more = np.empty(2 * count, np.uint32)
-                    more[:count] = found
-                    found = more
-                found[count] = neighbour
-                count += 1
-    return found[:count]
+        when = data[buckets + low : buckets + high]
+        more = data[deltas + size * low : deltas + size * high]
+        near = data[neighbours + wide * low : neighbours + wide * high]
+        if wide == 2:
+            _add(near.view(np.uint16), when, more, size, first_live - least, totals)
+        else:
+            _add(near.view(np.uint32), when, more, size, first_live - least, totals)
+
+
+@njit(cache=True)
+def _add(
+    near: npt.NDArray[Any], when: U8, more: U8, size: int, first_live: int, totals: I32
+) -> None:
+    """Add deltas of `size` bytes by neighbour: a nanosecond each, where columns have one type."""
+    if size == 1:
+        _add_typed(near, when, more.view(np.int8), first_live, totals)
+    elif size == 2:
+        _add_typed(near, when, more.view(np.int16), first_live, totals)
+    else:
+        _add_typed(near, when, more.view(np.int32), first_live, totals)
+
+
+@njit(cache=True)
+def _add_typed(
+    near: npt.NDArray[Any], when: U8, more: npt.NDArray[Any], first_live: int, totals: I32
+) -> None:
+    for k in range(len(near)):
+        totals[near[k]] += more[k] * (when[k] >= first_live)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from state.kernel import I32, U64, Deltas
+from state.kernel import I32, I64, U64, Deltas
 
 __all__ = [
     "DELTA_BITS",
@@ -19,6 +19,7 @@ __all__ = [
     "Cells",
     "cells_of",
     "cleared",
+    "count_buckets",
     "empty_deltas",
     "grown",
     "room_for_items",
@@ -99,6 +100,13 @@ def summed(keys: U64, first_item: int, least: int, items: int, buckets: int) -> 
 def room_for_items(items: int, buckets: int) -> int:
     """How many items fit the part of a sorted number that is left for them."""
     return 1 << max(64 - _bits(items) - _bits(buckets) - DELTA_BITS, 0)
+
+
+@njit(cache=True)
+def count_buckets(bucket: I32, least: int, counts: I64) -> None:
+    """Add to counts[i] how often bucket least + i occurs."""
+    for row in range(len(bucket)):
+        counts[bucket[row] - least] += 1
 
 
 def _bits(numbers: int) -> int:

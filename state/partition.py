@@ -1,6 +1,6 @@
 """The state of one partition: what its events made of histories and co-interactions."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -526,20 +526,20 @@ class PartitionState:
 
     def neighbours(
         self, item_type: str, item_id: str, *, first_bucket: int = 0
-    ) -> Iterator[tuple[int, int]]:
-        """(item key, users) of the items that this partition's users had together with one.
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
+        """Keys uint64 [n] and users int32 [n] of the items that users had together with one.
 
         Committed state only. The item itself comes along, with the number of its users.
         first_bucket: buckets before it do not count; what is summed over partitions has one window.
         """
         number = self._items.find(item_type, item_id)
         if number is None:
-            return iter(())
+            return np.zeros(0, np.uint64), np.zeros(0, np.int32)
         first_live = max(self.settings.window.first_live(self.watermark), first_bucket)
         other, users = adjacency_runs.neighbours(
             self._files, self._meta.runs, first_live, number, len(self._items)
         )
-        return zip(self._items.keys[other].tolist(), users.tolist(), strict=True)
+        return self._items.keys[other], users
 
     def co_interactions(self) -> CoInteractions:
         """Counts over this partition's users; committed state only."""

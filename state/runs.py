@@ -26,7 +26,7 @@ from state.blocks import (
     packed,
     unpacked,
 )
-from state.deltas import U32, Cells, cells_of, room_for_items
+from state.deltas import U32, Cells, cells_of, count_buckets, room_for_items
 from state.kernel import I32, Deltas
 from state.run_files import RunFiles
 
@@ -83,8 +83,9 @@ def write_deltas(files: RunFiles, number: int, deltas: Deltas, first_live: int, 
     writer = files.writer(number)
     writer.add(*packed(cells, least, mantissa))
     writer.finish()
-    counts = np.bincount(cells.bucket - least).tolist()
-    return (Run(number, 0, mantissa, least, tuple(counts)),)
+    counts = np.zeros(int(cells.bucket.max()) - least + 1, np.int64)
+    count_buckets(cells.bucket, least, counts)
+    return (Run(number, 0, mantissa, least, tuple(counts.tolist())),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +162,7 @@ class Merging:
         cells = merged(spans, first, end, self._least, self._last, self._items)
         if len(cells.item):
             self._writer.add(*packed(cells, self._least, self._mantissa))
-            self._counts += np.bincount(cells.bucket - self._least, minlength=len(self._counts))
+            count_buckets(cells.bucket, self._least, self._counts)
         return self._each
 
     def abandon(self) -> None:

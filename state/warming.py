@@ -40,7 +40,7 @@ def compile_kernels() -> None:
                 "events", events, (day + 1) * n, wanted=lambda o: np.ones(len(o), bool), observe=2
             )
             state.commit()
-        list(state.neighbours("t", "i0"))
+        state.neighbours("t", "i0")
         state.history("u")
         state.erase("events", "u", 6 * 6, 0)
         state.commit()

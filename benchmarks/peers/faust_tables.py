@@ -70,7 +70,7 @@ def create_app(broker: str, topic: str, group: str, folder: str) -> faust.App:
         autodiscover=False,
         key_serializer="raw",
         value_serializer="json",
-        broker_commit_interval=1.0,
+        broker_commit_interval=5.0,
         producer_compression_type="lz4",
         producer_max_batch_size=256 << 10,
     )

@@ -6,6 +6,7 @@ JAVA_AND_MAVEN := $(and $(shell command -v java),$(shell command -v mvn))
 
 SEED ?= 1
 FAULTS ?= 50
+MINUTES ?= 20
 
 .PHONY: setup demo test soak check crash bench lock schemas clean
 
@@ -38,9 +39,12 @@ test: setup
 # 24,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.
 STREAMS ?= 3500
 
+# Long property runs, then twenty minutes of rebalances under load.
 soak: setup
 	STATE_STREAMS=$(STREAMS) $(BIN)/pytest tests/state --timeout=0 --hypothesis-show-statistics \
 		$(if $(filter command line,$(origin SEED)),--hypothesis-seed=$(SEED))
+	$(BIN)/python -m tests.crash --seed $(SEED) --only scale,restart --minutes $(MINUTES) \
+		--rate 400 --age-limit 30
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Metric
@@ -68,6 +69,15 @@ class Tally:
         self.examples += examples
         self._written.inc(examples)
         self._age.labels(partition).set(records[-1].timestamp / 1000)
+
+    def opened(self, partition: int, now_ms: int) -> None:
+        """Begin to watch a partition: until it applies a record, its age counts from now."""
+        self._age.labels(partition).set(now_ms / 1000)
+
+    def closed(self, partition: int) -> None:
+        """Watch a partition no longer: another worker does."""
+        with suppress(KeyError):
+            self._age.remove(partition)
 
     def refused(self, letters: Sequence[DeadLetter]) -> None:
         """Count dead letters of any topic."""

@@ -93,6 +93,7 @@ class Worker:
             for partition in await asyncio.to_thread(self.partitions.open, list(partitions)):
                 self._committed_at[partition] = now
                 self._checkpointed_at[partition] = now
+                self.tally.opened(partition, now)
                 for topic in self._ingest.decoders:
                     position = self.partitions.position(topic, partition) or 0
                     rewind = self.partitions.rewind(topic, partition)
@@ -109,7 +110,10 @@ class Worker:
             for partition in leaving & self._dirty:
                 manifest = self.partitions.snapshot(partition)
                 await asyncio.to_thread(self.partitions.upload, manifest)
-            self._recommend.forget(self.partitions.close(partitions))
+            closed = self.partitions.close(partitions)
+            self._recommend.forget(closed)
+            for partition in closed:
+                self.tally.closed(partition)
             self._dirty &= self.partitions.states.keys()
 
     # Records

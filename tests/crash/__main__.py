@@ -12,6 +12,7 @@ from pathlib import Path
 from streams.distribution import BrokerError
 from tests.crash.faults import FAULTS
 from tests.crash.run import Options, Report, ending, run
+from tests.crash.world import RATE
 
 FOLDER = Path("var") / "crash"
 
@@ -25,6 +26,12 @@ def main() -> int:
     parser.add_argument(
         "--only", help="kinds of fault, comma-separated: scale,restart is a test of rebalances"
     )
+    parser.add_argument("--minutes", type=float, help="faults for so long instead of so many")
+    parser.add_argument("--rate", type=int, default=RATE, help="records written a second")
+    parser.add_argument(
+        "--age-limit", type=float, default=120.0,
+        help="seconds for which a partition may apply nothing",
+    )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and states")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     asked = parser.parse_args()
@@ -36,8 +43,9 @@ def main() -> int:
     if unknown := set(only) - set(kinds):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")
     options = Options(
-        seed=asked.seed, faults=asked.faults, workers=asked.workers, only=only, folder=folder
-    )
+        seed=asked.seed, faults=asked.faults, workers=asked.workers, only=only, folder=folder,
+        minutes=asked.minutes, rate=asked.rate, age_limit_s=asked.age_limit,
+    )  # fmt: skip
     try:
         report = asyncio.run(run(options))
     except BrokerError as error:

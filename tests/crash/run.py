@@ -24,7 +24,8 @@ from tests.crash import checker
 from tests.crash.faults import FAULTS, Scene, draw_faults
 from tests.crash.replay import copies, replay
 from tests.crash.supervisor import Cluster, Stuck
-from tests.crash.world import Writer, crash_settings, make_world, publish_models
+from tests.crash.watch import AgeWatch
+from tests.crash.world import RATE, Writer, crash_settings, make_world, publish_models
 
 __all__ = ["Options", "Report", "run"]
 
@@ -33,17 +34,27 @@ SMALL_DISK, SMALL_DISK_BYTES = "worker-2", 96 << 20
 HASTE = 0.25
 CALM_S = 4.0
 ANSWERED_WITHIN_S = 30.0
+#: More faults than fit into any time.
+MANY = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is asked for; the folder is emptied first."""
+    """What is asked for; the folder is emptied first.
+
+    minutes:     go on with faults for so long, however many there are then; None: `faults` of them.
+    rate:        records written a second.
+    age_limit_s: longest time for which a partition may apply nothing.
+    """
 
     seed: int
     faults: int = 50
     workers: int = 3
     only: Sequence[str]
     folder: Path
+    minutes: float | None = None
+    rate: int = RATE
+    age_limit_s: float = 120.0
 
 
 @dataclass(kw_only=True)
@@ -78,11 +89,12 @@ async def run(options: Options) -> Report:
             world = make_world(options.seed)
             tell("training a small two-tower")
             await publish_models(settings, world, options.seed)
-            writer = Writer(settings, world, options.seed)
+            writer = Writer(settings, world, options.seed, options.rate)
+            watch = AgeWatch(cluster, settings.topics.partitions)
             scene = Scene(cluster, writer, small_disk, set())
             try:
                 async with _traffic(cluster, writer, options.workers):
-                    since = await _harm(scene, options, report)
+                    since = await _harm(scene, watch, options, report)
                     await _drain(cluster, writer, since)
                 await asyncio.gather(*map(cluster.stop, cluster.running))
             except Stuck as error:
@@ -123,7 +135,7 @@ async def _traffic(cluster: Cluster, writer: Writer, workers: int) -> AsyncItera
     writing.result()
 
 
-async def _harm(scene: Scene, options: Options, report: Report) -> dict[int, int]:
+async def _harm(scene: Scene, watch: AgeWatch, options: Options, report: Report) -> dict[int, int]:
     """Inject the faults; returns the end offsets of the events topic after the last one."""
     started = time.monotonic()
     tell(f"workers are ready after {await scene.cluster.moving('the start'):.1f} s")
@@ -132,7 +144,9 @@ async def _harm(scene: Scene, options: Options, report: Report) -> dict[int, int
     if not scene.small_disk:
         tell("no file system can be mounted here: disks are not full, only files too long")
     kinds = [fault for fault in FAULTS if fault.name in options.only]
-    for number, fault in enumerate(draw_faults(options.seed, options.faults, kinds), 1):
+    watching = asyncio.ensure_future(watch.run())
+    many = options.faults if options.minutes is None else MANY
+    for number, fault in enumerate(draw_faults(options.seed, many, kinds), 1):
         draw = random.Random(f"{options.seed}/{number}")
         hasty = draw.random() < HASTE
         at = time.monotonic() - started
@@ -145,8 +159,29 @@ async def _harm(scene: Scene, options: Options, report: Report) -> dict[int, int
         line = f"{number:3d}  seed {options.seed}/{number}  {at:6.1f} s  {fault.name}: {what}"
         report.faults.append(f"{line}; {after}")
         tell(report.faults[-1])
+        if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
+            break
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    _judge_ages(watch, options, report)
     events = scene.cluster.settings.topics.events
     return {partition: end for (topic, partition), end in ends.items() if topic == events}
+
+
+def _judge_ages(watch: AgeWatch, options: Options, report: Report) -> None:
+    ages = sorted(watch.ages) or [0.0]
+    report.figures |= {
+        "faults": len(report.faults),
+        "looks_at_ages": len(watch.ages),
+        "age_of_last_applied_record_median_s": round(ages[len(ages) // 2], 1),
+        "age_of_last_applied_record_p99_s": round(ages[int(len(ages) * 0.99)], 1),
+        "age_of_last_applied_record_greatest_s": round(watch.greatest, 1),
+    }
+    if watch.greatest > options.age_limit_s:
+        report.differences.append(
+            f"a partition applied nothing for {watch.greatest:.0f} s; {options.age_limit_s:g} s "
+            "are allowed"
+        )
 
 
 async def _drain(cluster: Cluster, writer: Writer, since: dict[int, int]) -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class WorkerProcess:
     name: str
     disk: Path
     log: Path
+    metrics_port: int
     process: "multiprocessing.process.BaseProcess | None" = None
     wanted: bool = True
 
@@ -98,7 +100,7 @@ class Cluster:
             folder = self.settings.folder
             disk = folder / "disks" / name
             disk.mkdir(parents=True, exist_ok=True)
-            self.workers[name] = WorkerProcess(name, disk, folder / f"{name}.log")
+            self.workers[name] = WorkerProcess(name, disk, folder / f"{name}.log", _free_port())
         worker = self.workers[name]
         worker.wanted = True
         self._launch(worker)
@@ -183,6 +185,7 @@ class Cluster:
     def _launch(self, worker: WorkerProcess) -> None:
         command = [
             *("segue", "worker", "--name", worker.name, "--config", str(self.config)),
+            *("--metrics-port", str(worker.metrics_port)),
             *("--set", f"data={worker.disk}"),
         ]
         worker.process = _FORKS.Process(target=_segue, args=(command, str(worker.log)))
@@ -206,6 +209,12 @@ async def until(condition: Callable[[], bool], what: str, seconds: float) -> Non
         if time.monotonic() > deadline:
             raise Stuck(f"waited {seconds:g} s in vain for {what}")
         await asyncio.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _reason(worker: WorkerProcess, status: int | None) -> str:

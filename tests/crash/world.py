@@ -95,8 +95,9 @@ class Writer:
     where a broker goes away; the log says what was written, nobody else.
     """
 
-    def __init__(self, settings: Settings, items: Items, seed: int) -> None:
-        """Write to the topics of `settings`."""
+    def __init__(self, settings: Settings, items: Items, seed: int, rate: int = RATE) -> None:
+        """Write to the topics of `settings`; rate: records a second."""
+        self._rate = rate
         self._settings = settings
         self._items = items
         self._draw = random.Random(f"{seed}/writer")
@@ -121,7 +122,7 @@ class Writer:
                     again, self._repeat = list(self._recent)[-self._repeat :], 0
                     for record in again:
                         await self._send(producer, *record)
-                for _ in range(int(RATE * PAUSE_S)):
+                for _ in range(int(self._rate * PAUSE_S)):
                     record = self.next_record()
                     self._recent.append(record)
                     await self._send(producer, *record)

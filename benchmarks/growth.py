@@ -26,7 +26,14 @@ from rich.table import Table
 from benchmarks.listening import Listening, item_name
 from benchmarks.machine import cpu_model
 from segue.screen import console, progress_bars
-from state import PartitionState, StateSettings, compile_kernels, database
+from state import (
+    ArtifactStore,
+    Checkpoints,
+    PartitionState,
+    StateSettings,
+    compile_kernels,
+    database,
+)
 from streams import EventRules, Record, decode_events
 
 __all__ = ["GrowthRow", "run", "show"]
@@ -51,6 +58,9 @@ class GrowthRow:
     rss_bytes:            resident memory beyond what the process had before the first event.
     neighbours_ms:        reading an item's neighbours while events go in: p50, p99.
     neighbours:           neighbours that such a read found, in the mean.
+    checkpoint_bytes:     size of a checkpoint at the end.
+    uploaded_share:       share of it that was not in the store yet, which had a checkpoint from
+                          before the last hundredth of the events.
     """
 
     events: int
@@ -67,6 +77,8 @@ class GrowthRow:
     rss_bytes: int
     neighbours_ms: dict[str, float]
     neighbours: float
+    checkpoint_bytes: int
+    uploaded_share: float
 
 
 def run(events: list[int], seed: int, file: Path) -> dict[str, Any]:
@@ -99,7 +111,7 @@ def show(report: dict[str, Any]) -> None:
     table = Table(title=f"state of one partition, one core, {report['machine']}")
     for name in (
         "events", "us: decode", "apply", "commit", "cpu us", "histories", "pairs", "bytes/entry",
-        "bytes/pair", "disk MiB", "RSS MiB", "neighbours ms p50", "p99", "found",
+        "bytes/pair", "disk MiB", "RSS MiB", "neighbours ms p50", "p99", "found", "upload",
     ):  # fmt: skip
         table.add_column(name, justify="right")
     for row in report["rows"]:
@@ -110,10 +122,40 @@ def show(report: dict[str, Any]) -> None:
             f"{row['bytes_per_entry']:.1f}", f"{row['bytes_per_pair']:.1f}",
             f"{row['disk_bytes'] / 2**20:,.0f}", f"{row['rss_bytes'] / 2**20:,.0f}",
             f"{row['neighbours_ms']['p50']:.2f}", f"{row['neighbours_ms']['p99']:.2f}",
-            f"{row['neighbours']:,.0f}",
+            f"{row['neighbours']:,.0f}", f"{row['uploaded_share']:.1%}",
         )  # fmt: skip
     console.print(table)
     console.print(f"cost of an event at the greatest size / at the least: {report['cost_ratio']}")
+
+
+class _Worker:
+    """Does with batches of records what a worker does, and keeps the time."""
+
+    def __init__(self, state: PartitionState) -> None:
+        self._state = state
+        self._rules = EventRules()
+        self._committed_at = time.perf_counter()
+        self.decode_s = self.apply_s = self.commit_s = self.cpu_s = 0.0
+
+    def take(self, batch: list[Record]) -> None:
+        """Decode and apply a batch; commit when it is time."""
+        begin, cpu = time.perf_counter(), time.process_time()
+        events, _ = decode_events(batch, self._rules)
+        decoded = time.perf_counter()
+        self._state.apply_events(TOPIC, events, batch[-1].offset + 1)
+        applied = time.perf_counter()
+        self.decode_s += decoded - begin
+        self.apply_s += applied - decoded
+        self.cpu_s += time.process_time() - cpu
+        if self._state.pending > COMMIT_DELTAS or applied - self._committed_at > COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        begin, cpu = time.perf_counter(), time.process_time()
+        self._state.commit()
+        self._committed_at = time.perf_counter()
+        self.commit_s += self._committed_at - begin
+        self.cpu_s += time.process_time() - cpu
 
 
 def measure(events: int, seed: int) -> GrowthRow:
@@ -126,52 +168,41 @@ def measure(events: int, seed: int) -> GrowthRow:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     names = [item_name(number) for number in range(int(listening.item.max()) + 1)]
     with tempfile.TemporaryDirectory(prefix="segue-growth-") as scratch:
-        state = PartitionState(Path(scratch), 0, StateSettings())
+        home, links = Path(scratch) / "state", Path(scratch) / "links"
+        checkpoints = Checkpoints(ArtifactStore(f"{scratch}/store"))
+        state = PartitionState(home, 0, StateSettings())
+        worker = _Worker(state)
         rss = process.memory_info().rss
-        decode_s = apply_s = commit_s = cpu_s = 0.0
-        rules, records = EventRules(), listening.records()
         reads: list[tuple[float, int]] = []
-        committed_at = time.perf_counter()
+        records = listening.records()
         for first in range(0, events, BATCH):
-            batch = [
+            if first <= events - events // 100 < first + BATCH:
+                checkpoints.create(state, links, 0)
+            worker.take([
                 Record(TOPIC, 0, first + row, int(listening.time[first + row]), *record)
                 for row, record in enumerate(itertools.islice(records, BATCH))
-            ]
-            begin, cpu = time.perf_counter(), time.process_time()
-            events_of_batch, _ = decode_events(batch, rules)
-            decoded = time.perf_counter()
-            state.apply_events(TOPIC, events_of_batch, first + len(batch))
-            applied = time.perf_counter()
-            decode_s += decoded - begin
-            apply_s += applied - decoded
-            if state.pending > COMMIT_DELTAS or applied - committed_at > COMMIT_S:
-                state.commit()
-                committed_at = time.perf_counter()
-                commit_s += committed_at - applied
-            cpu_s += time.process_time() - cpu
+            ])  # fmt: skip
             if first > events * 9 // 10:
                 asked = names[int(chance.choice(listening.item))]
                 begin = time.perf_counter()
                 found = len(state.neighbours(*asked)[0])
                 reads.append((time.perf_counter() - begin, found))
-        begin, cpu = time.perf_counter(), time.process_time()
-        state.commit()
-        commit_s += time.perf_counter() - begin
-        cpu_s += time.process_time() - cpu
+        worker.commit()
         rss = process.memory_info().rss - rss
+        uploaded = checkpoints.create(state, links, 1)
         history_bytes, histories = _stored(state, database.HISTORY)
         run_bytes = sum(len(state.run_files[run.number]) for run in state.runs)
         entries = sum(len(state.history(user)) for user in _users(state))
         pairs = state.co_interactions().pairs
         state.close()
-        disk = sum(path.stat().st_size for path in Path(scratch).rglob("*") if path.is_file())
+        disk = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
     times = np.array([seconds for seconds, _ in reads]) * 1e3
     return GrowthRow(
         events=events,
-        decode_us=decode_s / events * 1e6,
-        apply_us=apply_s / events * 1e6,
-        commit_us=commit_s / events * 1e6,
-        cpu_us=cpu_s / events * 1e6,
+        decode_us=worker.decode_s / events * 1e6,
+        apply_us=worker.apply_s / events * 1e6,
+        commit_us=worker.commit_s / events * 1e6,
+        cpu_us=worker.cpu_s / events * 1e6,
         histories=histories,
         entries=entries,
         pairs=pairs,
@@ -184,6 +215,8 @@ def measure(events: int, seed: int) -> GrowthRow:
             "p99": float(np.percentile(times, 99)),
         },
         neighbours=float(np.mean([found for _, found in reads])),
+        checkpoint_bytes=uploaded.manifest.bytes,
+        uploaded_share=uploaded.new_bytes / uploaded.manifest.bytes,
     )
 
 

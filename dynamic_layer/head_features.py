@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dynamic_layer.candidates import NONE, neighbour_scores
 from dynamic_layer.moments import Histories, Moment
 
-GROUPS = ("weights", "text", "towers", "demand", "age", "user", "past")
+GROUPS = ("weights", "vectors", "towers", "demand", "age", "user", "past")
 _LOUD = np.float32(6.0)  # standardised values beyond this are cut: one outlier must not rule
 
 
@@ -21,7 +21,7 @@ class FeatureSettings:
     groups:         of `GROUPS`; what is left out is neither computed nor learned.
     half_lives_days: recencies at which a history is summed; infinity counts all alike.
     demand_half_lives_days: half-lives of an item's demand, as in `Moment.demand`.
-    recent:         newest history entries whose texts are compared one by one.
+    recent:         newest history entries whose vectors are compared one by one.
     smoothing:      count added before the logarithm of demand.
     """
 
@@ -38,14 +38,14 @@ class Sources:
 
     type_number: i64 [n]; types: number of item types.
     weights:     item-item weights f32 [n, n] by name, [source, target].
-    text:        f32 [n, d], unit vectors; zero where an item has no text of its own.
+    vectors:     unit vectors f32 [n, d] by name (text, graph); zero where an item has none.
     towers:      unit vectors of users f32 [users, e] and items f32 [n, e], or None.
     """
 
     type_number: NDArray[np.int64]
     types: int
     weights: Mapping[str, sp.csr_array] = field(default_factory=dict)
-    text: NDArray[np.float32] | None = None
+    vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     towers: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
@@ -59,14 +59,16 @@ def _pair_names(sources: Sources, settings: FeatureSettings) -> list[str]:
     halves = [f"{half:g}d" for half in settings.half_lives_days]
     groups: dict[str, list[str]] = {
         "weights": [f"{name}@{half}" for name in sources.weights for half in halves],
-        "text": [f"text@{half}" for half in halves] + ["text-nearest", "text-nearest-3"],
+        "vectors": [
+            f"{name}{part}"
+            for name in sources.vectors
+            for part in (*(f"@{half}" for half in halves), "-nearest", "-nearest-3")
+        ],
         "towers": ["towers"],
         "demand": [f"demand@{half:g}d" for half in settings.demand_half_lives_days],
         "age": ["age", "silent", "new"],
         "past": ["past-times", "past-age"],
     }
-    if sources.text is None:
-        groups["text"] = []
     if sources.towers is None:
         groups["towers"] = []
     return [name for group in GROUPS if group in settings.groups for name in groups.get(group, [])]
@@ -101,8 +103,8 @@ def pair_features(
             continue
         if group == "weights":
             parts += _weights(histories, candidates, sources, settings)
-        elif group == "text" and sources.text is not None:
-            parts.append(_text(histories, rows, sources.text, settings))
+        elif group == "vectors":
+            parts += [_cosines(histories, rows, v, settings) for v in sources.vectors.values()]
         elif group == "towers" and sources.towers is not None:
             user, item = sources.towers
             parts.append(np.einsum("bd,bcd->bc", user[users], item[rows])[:, :, None])
@@ -166,21 +168,22 @@ def pooled(
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), np.float32(1e-9))
 
 
-def _text(
+def _cosines(
     histories: Histories,
     rows: NDArray[np.int64],
-    text: NDArray[np.float32],
+    vectors: NDArray[np.float32],
     settings: FeatureSettings,
 ) -> NDArray[np.float32]:
-    means = [pooled(histories, histories.recency(h), text) for h in settings.half_lives_days]
+    """Return the dots with the pooled histories and with the nearest of the newest entries."""
+    means = [pooled(histories, histories.recency(h), vectors) for h in settings.half_lives_days]
     recent = np.full((len(histories), settings.recent), NONE, np.int64)
     for place in range(settings.recent):
         entry = histories.indptr[:-1] + place
         there = entry < histories.indptr[1:]
         recent[there, place] = histories.item[entry[there]]
-    newest = text[np.maximum(recent, 0)] * (recent != NONE)[:, :, None]
+    newest = vectors[np.maximum(recent, 0)] * (recent != NONE)[:, :, None]
     queries = np.concatenate([np.stack(means, axis=1), newest], axis=1)
-    cosine = text[rows] @ queries.transpose(0, 2, 1)
+    cosine = vectors[rows] @ queries.transpose(0, 2, 1)
     k = len(means)
     single = np.partition(cosine[:, :, k:], -3, axis=2)[:, :, -3:]
     nearest = np.stack([single.max(axis=2), single.mean(axis=2)], axis=2)
@@ -209,7 +212,7 @@ def _user(
     valid: NDArray[np.bool_],
     sources: Sources,
 ) -> NDArray[np.float32]:
-    """Return log sizes of the history, share of the list's type, days away, type: [b, 4 + types]."""
+    """Return log sizes of the history, share of the list's type, days away, type; f32 [b, .]."""
     b = len(histories)
     size = np.diff(histories.indptr)
     owner = np.repeat(np.arange(b), size)

@@ -1,6 +1,6 @@
-"""Item-item weights from co-interaction counts: cosine, EASE, and EASE solved locally.
+"""Item-item weights and vectors from co-interaction counts: cosine, local EASE, spectral.
 
-All three need nothing but `counts`, the symmetric matrix H^T H of a binary history matrix H:
+All of them need nothing but `counts`, the symmetric matrix H^T H of a binary history matrix H:
 how many users met both items, and on the diagonal how many met each. That is what the streaming
 state keeps and what the static job merges; no user's row is ever needed to fit them.
 """
@@ -21,18 +21,15 @@ class EaseSettings:
     """How item-item weights are fitted.
 
     ridge:      added to the diagonal (Steck 2019, lambda); larger trusts counts less.
-    exact_to:   items up to which the whole matrix is inverted: n^3 operations, 8 n^2 bytes.
-                Above it every item is solved among its own neighbours.
-    neighbours: items a local solution chooses from: those with the greatest cosine.
-    keep:       weights kept per target item, greatest magnitude first.
+    neighbours: items whose weights an item is given, those with the greatest cosine.
     min_users:  items met by fewer users are neither source nor target.
+    degree_cap: counts kept per item before anything is fitted, greatest cosines first.
     """
 
-    ridge: float = 150.0
-    exact_to: int = 10_000
-    neighbours: int = 128
-    keep: int = 256
+    ridge: float = 30.0
+    neighbours: int = 64
     min_users: int = 2
+    degree_cap: int = 512
 
 
 def co_interactions(history: sp.csr_array) -> sp.csr_array:
@@ -53,56 +50,25 @@ def cosine_weights(counts: sp.csr_array) -> sp.csr_array:
 
 
 def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> sp.csr_array:
-    """Return EASE's weights, f32 [source items, target items], diagonal zero.
+    """Return EASE's weights, f32 [source items, target items], diagonal zero, each solved locally.
 
-    Exact up to `exact_to` items with enough users, local above. A user's score of an item is the
-    sum over his history of weights[history item, item].
+    The ridge regression of every item on its `neighbours` nearest items by cosine (the selection of
+    fsSLIM, Ning and Karypis 2011): with all items as neighbours this is EASE. Cost is linear in
+    items, neighbours^3 / 3 operations and one reading of the neighbours' rows each, where EASE
+    inverts the whole. A user's score of an item is the sum over his history of
+    weights[history item, item].
     """
     settings = settings or EaseSettings()
     chosen = np.flatnonzero(counts.diagonal() >= settings.min_users)
     part = counts[chosen][:, chosen].tocsr()
-    if len(chosen) <= settings.exact_to:
-        weights = _exact(part, settings)
-    else:
-        weights = _local(part, settings)
-    target, source, value = weights
-    shape = counts.shape
-    return sp.csr_array((value, (chosen[source], chosen[target])), shape=shape)
+    target, source, value = _local(part, settings)
+    return sp.csr_array((value, (chosen[source], chosen[target])), shape=counts.shape)
 
 
 _Triples = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 
-def _exact(counts: sp.csr_array, settings: EaseSettings) -> _Triples:
-    n = counts.shape[0]
-    matrix = torch.from_numpy(counts.toarray())
-    matrix.diagonal().add_(settings.ridge)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
-    del matrix
-    scale = -1.0 / inverse.diagonal()
-    keep = min(settings.keep, n)
-    targets, sources, values = [], [], []
-    for start in range(0, n, _BATCH):
-        stop = min(start + _BATCH, n)
-        weights = inverse[start:stop] * scale[start:stop, None]
-        weights[torch.arange(stop - start), torch.arange(start, stop)] = 0.0
-        place = weights.abs().topk(keep, dim=1).indices
-        targets.append(torch.arange(start, stop).repeat_interleave(keep))
-        sources.append(place.flatten())
-        values.append(weights.gather(1, place).flatten())
-    return (
-        torch.cat(targets).numpy(),
-        torch.cat(sources).numpy(),
-        torch.cat(values).numpy(),
-    )
-
-
 def _local(counts: sp.csr_array, settings: EaseSettings) -> _Triples:
-    """Solve the ridge system of each item on its neighbours alone (fsSLIM's selection).
-
-    Cost is linear in items: neighbours^3 / 3 operations and one reading of the neighbours' rows
-    each, against n^3 for the whole.
-    """
     cosine = cosine_weights(counts)
     k = min(settings.neighbours, counts.shape[0] - 1)
     near = nearest(cosine, k)
@@ -117,17 +83,76 @@ def _local(counts: sp.csr_array, settings: EaseSettings) -> _Triples:
         known = block >= 0
         own = np.where(known, diagonal[np.maximum(block, 0)], 0.0) + settings.ridge
         row = np.arange(k)
+        # A cap may have left a pair in one of its two rows.
+        gram = np.maximum(gram, gram.transpose(0, 2, 1))
         gram[:, row, row] = own
         solved = torch.linalg.solve(torch.from_numpy(gram), torch.from_numpy(right))
         weight = solved.numpy()
         kept = known & (weight != 0)
-        if k > settings.keep:
-            order = np.argsort(-np.abs(weight), axis=1)
-            kept[np.arange(len(block))[:, None], order[:, settings.keep :]] = False
         targets.append(np.repeat(target, kept.sum(1)))
         sources.append(block[kept].astype(np.int64))
         values.append(weight[kept])
     return np.concatenate(targets), np.concatenate(sources), np.concatenate(values)
+
+
+def capped(counts: sp.csr_array, keep: int) -> sp.csr_array:
+    """Return counts f32 with each row cut to its diagonal and `keep` greatest cosines.
+
+    What a degree cap leaves of a dense graph: a pair may stay in one of its two rows alone.
+    """
+    norm = 1 / np.sqrt(np.maximum(counts.diagonal(), 1)).astype(np.float32)
+    kept = _strong_entries(counts.indptr, counts.indices, counts.data, norm, keep)
+    row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))[kept]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=counts.shape[0]))])
+    return sp.csr_array((counts.data[kept], counts.indices[kept], indptr), shape=counts.shape)
+
+
+@numba.njit(cache=True)
+def _strong_entries(
+    indptr: NDArray[np.int32],
+    indices: NDArray[np.int32],
+    data: NDArray[np.float32],
+    norm: NDArray[np.float32],
+    keep: int,
+) -> NDArray[np.bool_]:
+    kept = np.ones(len(data), np.bool_)
+    for row in range(len(indptr) - 1):
+        first, last = indptr[row], indptr[row + 1]
+        if last - first <= keep + 1:
+            continue
+        # The diagonal is the greatest of its row, so that it is never cut.
+        cosine = data[first:last] * norm[indices[first:last]]
+        limit = np.partition(cosine, len(cosine) - keep - 1)[len(cosine) - keep - 1]
+        for place in range(last - first):
+            kept[first + place] = cosine[place] >= limit or indices[first + place] == row
+    return kept
+
+
+def by_target(weights: sp.csr_array, keep: int) -> sp.csr_array:
+    """Return the `keep` greatest values of each row as weights [source, target], row the target."""
+    near = nearest(weights, keep)
+    known = near >= 0
+    target = np.repeat(np.arange(len(near)), known.sum(axis=1))
+    values = _values(weights.indptr, weights.indices, weights.data, near)[known]
+    return sp.csr_array((values, (near[known], target)), shape=weights.shape)
+
+
+@numba.njit(cache=True)
+def _values(
+    indptr: NDArray[np.int32],
+    indices: NDArray[np.int32],
+    data: NDArray[np.float32],
+    near: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    out = np.zeros(near.shape, np.float32)
+    found = np.zeros(len(indptr), np.float32)
+    for row in range(len(near)):
+        for place in range(indptr[row], indptr[row + 1]):
+            found[indices[place]] = data[place]
+        for place in range(near.shape[1]):
+            if near[row, place] >= 0:
+                out[row, place] = found[near[row, place]]
+    return out
 
 
 def nearest(weights: sp.csr_array, k: int) -> NDArray[np.int64]:
@@ -167,17 +192,37 @@ def _systems(
         for p in range(k):
             if near[row, p] >= 0:
                 place[near[row, p]] = p
+        for entry in range(indptr[target[row]], indptr[target[row] + 1]):
+            if place[indices[entry]] >= 0:
+                right[row, place[indices[entry]]] = data[entry]
         for p in range(k):
-            item = near[row, p]
-            if item < 0:
-                continue
-            for entry in range(indptr[item], indptr[item + 1]):
-                column = indices[entry]
-                if place[column] >= 0:
-                    gram[row, p, place[column]] = data[entry]
-                if column == target[row]:
-                    right[row, p] = data[entry]
+            if near[row, p] >= 0:
+                for entry in range(indptr[near[row, p]], indptr[near[row, p] + 1]):
+                    if place[indices[entry]] >= 0:
+                        gram[row, p, place[indices[entry]]] = data[entry]
         for p in range(k):
             if near[row, p] >= 0:
                 place[near[row, p]] = -1
     return gram, right
+
+
+def spectral_vectors(
+    counts: sp.csr_array, width: int, *, seed: int, rounds: int = 4
+) -> NDArray[np.float32]:
+    """Return vectors f32 [items, width] whose dots approach cosine-normalised counts.
+
+    The leading eigenvectors of counts / sqrt(d d'), d the row sums, by subspace iteration: what
+    GF-CF (Shen et al. 2021) calls the ideal low-pass filter of the item graph. Items without
+    counts get zeros.
+    """
+    degree = np.sqrt(np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1e-9))
+    scale = sp.diags_array((1 / degree).astype(np.float32))
+    matrix = (scale @ counts @ scale).tocsr()
+    width = min(width, counts.shape[0])
+    rng = np.random.default_rng(seed)
+    basis = rng.standard_normal((counts.shape[0], width + 16), dtype=np.float32)
+    for _ in range(rounds):
+        basis, _ = np.linalg.qr(np.asarray(matrix @ basis))
+    values, turn = np.linalg.eigh(basis.T @ np.asarray(matrix @ basis))
+    leading = np.argsort(-values)[:width]
+    return np.asarray(basis @ turn[:, leading], np.float32)

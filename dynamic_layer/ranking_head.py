@@ -254,7 +254,7 @@ class HeadTrainer:
         )
 
     def _step(self, lists: Lists) -> float:
-        features = torch.from_numpy(lists.features.astype(np.float32))
+        features = torch.from_numpy(np.asarray(lists.features, np.float32))
         loss = listwise_loss(
             self._head(features), torch.from_numpy(lists.label), torch.from_numpy(lists.valid)
         )

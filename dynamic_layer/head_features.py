@@ -122,7 +122,7 @@ def pair_features(
     if "user" in settings.groups:
         own = _user(histories, rows, valid, sources)
         columns.append(np.broadcast_to(own[:, None, :], (*candidates.shape, own.shape[1])))
-    return np.concatenate(columns, axis=2) * valid[:, :, None]
+    return np.asarray(np.concatenate(columns, axis=2) * valid[:, :, None], np.float32)
 
 
 def standardise(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -137,7 +137,7 @@ def standardise(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArra
     centred = (values - mean[:, None, :]) * inside
     deviation = np.sqrt((centred**2).sum(axis=1) / count)
     scaled = centred / np.maximum(deviation, 1e-6)[:, None, :]
-    return np.clip(scaled, -_LOUD, _LOUD).astype(np.float32)
+    return np.asarray(np.clip(scaled, -_LOUD, _LOUD), np.float32)
 
 
 def _recency(histories: Histories, settings: FeatureSettings) -> NDArray[np.float32]:
@@ -165,7 +165,8 @@ def pooled(
         (recency, histories.item, histories.indptr), shape=(len(histories), len(vectors))
     )
     total = np.asarray(share @ vectors, np.float32)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), np.float32(1e-9))
+    norm = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.asarray(total / np.maximum(norm, 1e-9), np.float32)
 
 
 def _cosines(

@@ -46,7 +46,7 @@ def cosine_weights(counts: sp.csr_array) -> sp.csr_array:
     others = counts.copy()
     others.setdiag(0)
     others.eliminate_zeros()
-    return (norm @ others @ norm).tocsr().astype(np.float32)
+    return sp.csr_array((norm @ others @ norm).tocsr(), dtype=np.float32)
 
 
 def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> sp.csr_array:

@@ -43,7 +43,7 @@ class Histories:
 
     def recency(self, half_life_days: float) -> NDArray[np.float32]:
         """Return 0.5 ** (age / half-life) of each entry, f32 [t]; all ones for infinity."""
-        return np.exp2(-self.age_days / np.float32(half_life_days))
+        return np.asarray(np.exp2(-self.age_days / np.float32(half_life_days)), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

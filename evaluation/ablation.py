@@ -139,8 +139,8 @@ def ablate(
             }
 
 
-def _report(stage: str, done: int, total: int) -> None:
-    print(f"{stage} {done}/{total}", file=sys.stderr, flush=True)  # noqa: T201
+def _report(stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
+    print(f"{stage} {done}/{total} {figures or ''}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -154,12 +154,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--text-cache", default="", help="file of known text vectors")
     parser.add_argument("--parts", nargs="+", default=list(PARTS))
+    parser.add_argument("--no-towers", action="store_true", help="leave the two-tower out")
+    parser.add_argument("--horizon-days", type=float, default=30, help="of the head's labels")
+    parser.add_argument("--windows", type=int, default=2, help="moments that lists are drawn from")
     chosen = parser.parse_args(arguments)
     dataset = read_dataset(chosen.events, chosen.items)
     at_ms = int(datetime.fromisoformat(chosen.at).replace(tzinfo=UTC).timestamp() * 1_000)
     end_ms = at_ms + round(chosen.test_days * 86_400_000)
     split = time_split(dataset.events, test_days=chosen.test_days, end_ms=end_ms)
-    settings = SegueSettings()
+    settings = SegueSettings(horizon_days=chosen.horizon_days, windows=chosen.windows)
+    if chosen.no_towers:
+        settings = replace(settings, towers=None)
     _report(json.dumps(asdict(settings)), 0, 0)
     text = text_vectors(dataset, _report, cache=chosen.text_cache)
     for row in ablate(

@@ -5,7 +5,6 @@ the models behind its features know nothing of those days. Then these models are
 to the split, and the head ranks with them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,10 +30,10 @@ from evaluation.baselines import Rows, Scorer, Scores
 from evaluation.dataset import Dataset, Interactions
 from evaluation.split import DAY_MS, TimeSplit, held_out
 from state.keys import item_key
-from static_layer import TextEncoder, TextSettings, catalogue_texts
+from static_layer import Progress, TextEncoder, TextSettings, catalogue_texts
+from static_layer.progress import silent
 
 Floats = npt.NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
 _BATCH = 64  # users; their candidates' vectors are 80 MB at 800 candidates
 
 
@@ -64,10 +63,6 @@ class SegueSettings:
     candidates: CandidateSettings = field(default_factory=CandidateSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
     head: HeadSettings = field(default_factory=HeadSettings)
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Report nothing."""
 
 
 def segue(

@@ -1,8 +1,8 @@
 """What each part of our ranking is worth: heads trained without it, on the same lists.
 
-`python -m evaluation.ablation EVENTS ITEMS --at 2014-04-04 --test-days 30` fits the models once per
-seed, reads the features of all lists once, and trains a head for each part that is left out.
-The candidates stay the same, so that only what the head knows differs.
+`python -m evaluation.ablation EVENTS ITEMS --at 2014-04-04 --test-days 30` fits the models
+once, reads the features of all lists once, and trains a head for each part that is left out and
+each seed. The candidates stay the same, so that only what the head knows differs.
 """
 
 import argparse
@@ -92,9 +92,10 @@ def test_lists(
     }
 
 
+LINEAR = "hidden layer"
 PARTS = (
     "", "ease", "cosine", "text", "graph", "towers", "demand", "age", "user", "z", "plain",
-    "ease+cosine", "text+graph+towers", "ease+cosine+graph+towers+text",
+    "ease+cosine", "text+graph+towers", "ease+cosine+graph+towers+text", LINEAR,
 )  # fmt: skip
 
 
@@ -108,30 +109,32 @@ def ablate(
     max_users: int,
     parts: Sequence[str] = PARTS,
 ) -> Iterator[Mapping[str, object]]:
-    """Yield a row for each seed and part left out: HR@10 per type and over all lists."""
-    for seed in seeds:
-        fitted = fit(dataset, split, seed=seed, progress=_report, settings=settings, text=text)
-        # The same test users whatever the seed.
-        rules = replace(settings, max_lists=max_users)
-        tests = test_lists(dataset, split, fitted, rules, seed=0)
-        flat = [lists for part in tests.values() for lists in part]
-        sizes = {name: sum(map(len, part)) for name, part in tests.items()}
-        found = np.concatenate([lists.label.any(axis=1) for lists in flat])
-        heads = [(part, settings.head) for part in parts]
-        heads += [("linear", replace(settings.head, hidden=0))]
-        for part, head in heads:
-            kept = columns_without(fitted.names, "" if part == "linear" else part)
-            if part and kept.all() and part != "linear":
-                continue
+    """Yield a row for each part left out and seed of the head: HR@10 per type and over all lists.
+
+    The models behind the features, the lists and the test users are those of the first seed.
+    """
+    fitted = fit(dataset, split, seed=seeds[0], progress=_report, settings=settings, text=text)
+    rules = replace(settings, max_lists=max_users)
+    tests = test_lists(dataset, split, fitted, rules, seed=seeds[0])
+    flat = [lists for part in tests.values() for lists in part]
+    sizes = {name: sum(map(len, part)) for name, part in tests.items()}
+    ends = np.cumsum([0, *sizes.values()])
+    found = np.concatenate([lists.label.any(axis=1) for lists in flat])
+    for part in parts:
+        head = replace(settings.head, hidden=0) if part == LINEAR else settings.head
+        kept = columns_without(fitted.names, "" if part == LINEAR else part)
+        if kept.all() and part not in {"", LINEAR}:
+            continue  # there is no such feature
+        for seed in seeds:
             hits = hits_at_10(fitted.lists, flat, fitted.names, kept, head, seed=seed)
-            ends = np.cumsum([0, *sizes.values()])
             by_type = {
                 name: float(hits[ends[place] : ends[place + 1]].mean())
                 for place, name in enumerate(sizes)
             }
             yield {
-                "seed": seed,
                 "without": part,
+                "seed": seed,
+                "features": int(kept.sum()),
                 "all": float(hits.mean()),
                 **by_type,
                 "users": len(hits),

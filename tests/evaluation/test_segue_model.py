@@ -13,7 +13,7 @@ from dynamic_layer.propose import CandidateSettings
 from dynamic_layer.ranking_head import HeadSettings
 from dynamic_layer.tower_fits import TowerFitSettings
 from evaluation import Dataset, Protocol, dataset_of, evaluate, popularity, ranker_of, time_split
-from evaluation.ablation import ablate, columns_without
+from evaluation.ablation import LINEAR, ablate, columns_without
 from evaluation.segue_model import SegueSettings, segue
 
 DAY = 86_400_000
@@ -133,9 +133,9 @@ def test_an_ablation_has_a_row_for_each_part_and_seed(dataset: Dataset) -> None:
             text=text_of(dataset),
             seeds=(1,),
             max_users=60,
-            parts=("", "demand", "towers"),
+            parts=("", "demand", "towers", LINEAR),
         )
     )
     # There are no towers here to leave out.
-    assert [row["without"] for row in rows] == ["", "demand", "linear"]
+    assert [row["without"] for row in rows] == ["", "demand", LINEAR]
     assert all(0 < float(str(row["all"])) <= float(str(row["among candidates"])) for row in rows)

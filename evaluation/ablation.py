@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists
+from dynamic_layer.tower_fits import TowerFitSettings
 from evaluation.dataset import Dataset, read_dataset
 from evaluation.segue_model import Fitted, SegueSettings, fit, head_lists, text_vectors
 from evaluation.split import TimeSplit, time_split
@@ -87,7 +88,16 @@ def test_lists(
 ) -> dict[str, list[Lists]]:
     """Return the lists of the test users of each type, those without a hit among them included."""
     return {
-        name: head_lists(dataset, split, number, fitted.moment, fitted.sources, settings, seed=seed)
+        name: head_lists(
+            dataset,
+            split,
+            number,
+            fitted.moment,
+            fitted.sources,
+            settings,
+            seed=seed,
+            teaching=False,
+        )
         for number, name in enumerate(dataset.item_types)
     }
 
@@ -157,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--text-cache", default="", help="file of known text vectors")
     parser.add_argument("--parts", nargs="+", default=list(PARTS))
-    parser.add_argument("--no-towers", action="store_true", help="leave the two-tower out")
+    parser.add_argument("--towers", action="store_true", help="with a two-tower")
     parser.add_argument("--horizon-days", type=float, default=30, help="of the head's labels")
     parser.add_argument("--windows", type=int, default=2, help="moments that lists are drawn from")
     chosen = parser.parse_args(arguments)
@@ -166,8 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     end_ms = at_ms + round(chosen.test_days * 86_400_000)
     split = time_split(dataset.events, test_days=chosen.test_days, end_ms=end_ms)
     settings = SegueSettings(horizon_days=chosen.horizon_days, windows=chosen.windows)
-    if chosen.no_towers:
-        settings = replace(settings, towers=None)
+    if chosen.towers:
+        settings = replace(settings, towers=TowerFitSettings())
     _report(json.dumps(asdict(settings)), 0, 0)
     text = text_vectors(dataset, _report, cache=chosen.text_cache)
     for row in ablate(

@@ -48,7 +48,7 @@ class SegueSettings:
     cosines:      cosine weights kept per item.
     vectors:      vectors whose dots are features: of `text` and `graph` (spectral).
     graph_width:  of the spectral vectors.
-    towers:       of the two-tower; None leaves it out.
+    towers:       of the two-tower; None leaves it out (on lfm1m the head gained nothing by it).
     """
 
     horizon_days: float = 30.0
@@ -58,7 +58,7 @@ class SegueSettings:
     cosines: int = 200
     vectors: tuple[str, ...] = ("text", "graph")
     graph_width: int = 96
-    towers: TowerFitSettings | None = field(default_factory=TowerFitSettings)
+    towers: TowerFitSettings | None = None
     ease: EaseSettings = field(default_factory=EaseSettings)
     candidates: CandidateSettings = field(default_factory=CandidateSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
@@ -124,7 +124,9 @@ def fit(
         earlier = _upto(split.train, end - horizon_ms, end)
         moment, sources = fits.at(earlier.at_ms)
         for number in range(sources.types):
-            lists += head_lists(dataset, earlier, number, moment, sources, settings, seed=seed)
+            lists += head_lists(
+                dataset, earlier, number, moment, sources, settings, seed=seed, teaching=True
+            )
     progress("earlier moments", len(ends), len(ends))
     moment, sources = fits.at(split.at_ms)
     names = feature_names(sources, settings.features)
@@ -245,10 +247,12 @@ def head_lists(
     settings: SegueSettings,
     *,
     seed: int,
+    teaching: bool,
 ) -> list[Lists]:
     """Return lists of one type at a moment, labelled by the items new to their users that followed.
 
-    A random sample of at most `max_lists` users with such items, candidates or not.
+    A random sample of at most `max_lists` users with such items; where they are for teaching,
+    those of them with such an item among their candidates: the others would teach nothing.
     """
     truth = held_out(earlier, dataset.rows_of_type(dataset.item_types[number]))
     rng = np.random.default_rng([seed, number, earlier.at_ms])
@@ -261,10 +265,17 @@ def head_lists(
         places = chosen[start : start + _BATCH]
         users = truth.users[places]
         candidates = propose(moment, users, number, sources, settings.candidates, settings.features)
-        valid = candidates != NONE
-        label = valid & np.isin(places[:, None] * len(dataset.items) + candidates, codes)
+        label = np.isin(places[:, None] * len(dataset.items) + candidates, codes)
+        label &= candidates != NONE
+        if teaching:
+            useful = label.any(axis=1)
+            users, candidates, label = users[useful], candidates[useful], label[useful]
+            if not len(users):
+                continue
         features = pair_features(moment, users, candidates, sources, settings.features)
-        lists.append(Lists(features=features.astype(np.float16), label=label, valid=valid))
+        lists.append(
+            Lists(features=features.astype(np.float16), label=label, valid=candidates != NONE)
+        )
     return lists
 
 

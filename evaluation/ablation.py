@@ -83,7 +83,7 @@ def hits_at_10(
     return np.concatenate(hits).astype(np.float64)
 
 
-def test_lists(
+def lists_of_test_users(
     dataset: Dataset, split: TimeSplit, fitted: Fitted, settings: SegueSettings, *, seed: int
 ) -> dict[str, list[Lists]]:
     """Return the lists of the test users of each type, those without a hit among them included."""
@@ -125,7 +125,7 @@ def ablate(
     """
     fitted = fit(dataset, split, seed=seeds[0], progress=_report, settings=settings, text=text)
     rules = replace(settings, max_lists=max_users)
-    tests = test_lists(dataset, split, fitted, rules, seed=seeds[0])
+    tests = lists_of_test_users(dataset, split, fitted, rules, seed=seeds[0])
     flat = [lists for part in tests.values() for lists in part]
     sizes = {name: sum(map(len, part)) for name, part in tests.items()}
     ends = np.cumsum([0, *sizes.values()])

@@ -4,7 +4,12 @@ from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.errors import CorruptBundle, CorruptExamples
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.gate import accept, hit_rate
+from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
+from dynamic_layer.item_weights import EaseSettings
+from dynamic_layer.moments import Histories, Moment, moment_at
+from dynamic_layer.propose import CandidateSettings, propose
+from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from dynamic_layer.recommender import (
     ListSettings,
     Ranking,
@@ -25,28 +30,42 @@ from dynamic_layer.settings import (
 from dynamic_layer.trainer import Intake, Trainer, TrainingStats
 
 __all__ = [
+    "CandidateSettings",
     "CorruptBundle",
     "CorruptExamples",
     "DynamicBundle",
     "DynamicSettings",
+    "EaseSettings",
     "ExampleBatch",
+    "FeatureSettings",
     "GateSettings",
+    "HeadSettings",
+    "HeadTrainer",
+    "Histories",
     "Hits",
     "IndexSettings",
     "Intake",
     "ItemIndex",
     "ListSettings",
+    "Lists",
     "LossSettings",
+    "Moment",
     "PopularitySettings",
     "Ranking",
+    "RankingHead",
     "Recommender",
     "ReplaySettings",
+    "Sources",
     "TowerSettings",
     "Trainer",
     "TrainingStats",
     "UserState",
     "accept",
     "default_lists",
+    "feature_names",
     "hit_rate",
+    "moment_at",
+    "pair_features",
+    "propose",
     "recipe",
 ]

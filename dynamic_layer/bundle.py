@@ -19,6 +19,7 @@ from torch import Tensor
 from dynamic_layer.errors import CorruptBundle
 from dynamic_layer.features import ItemFeatures, UserFeatures, item_features
 from dynamic_layer.index import ItemIndex
+from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.settings import DynamicSettings, IndexSettings, TowerSettings
 from dynamic_layer.towers import TwoTower
 from static_layer.hgnn import HGNN, HGNNSettings
@@ -47,6 +48,7 @@ class DynamicBundle:
     bias:       f32 [n], added to affinity: weighted log recent popularity.
     popularity: f32 [n] per market (country bucket; 0 is all), decayed counts of events.
     index:      over `served_vectors`.
+    head:       ranks candidates by their features; None where none was trained.
     """
 
     manifest: dict[str, Any]
@@ -61,6 +63,7 @@ class DynamicBundle:
     bias: NDArray[np.float32]
     popularity: dict[int, NDArray[np.float32]]
     index: ItemIndex
+    head: RankingHead | None = None
 
     @property
     def generation(self) -> int:
@@ -143,7 +146,9 @@ class DynamicBundle:
             }
         ).write_parquet(folder / "items.parquet")
         self.index.save(folder)
-        manifest = self.manifest | {"hgnn": None}
+        if self.head is not None:
+            self.head.save(folder)
+        manifest = self.manifest | {"hgnn": None, "head": self.head is not None}
         if self.hgnn is not None:
             manifest["hgnn"] = {
                 "text_width": self.hgnn.text_width,
@@ -214,6 +219,7 @@ class DynamicBundle:
                 if name.startswith("popularity.")
             },
             index=index,
+            head=RankingHead.load(folder) if manifest.get("head") else None,
         )
 
 

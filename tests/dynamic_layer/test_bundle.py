@@ -1,6 +1,7 @@
 """Bundles on disk."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dynamic_layer import (
     Trainer,
     default_lists,
 )
+from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists
 from tests.dynamic_layer.worlds import SMALL, START_MS, Items, make_examples, make_user
 
 FILES = (
@@ -90,3 +92,27 @@ def test_the_manifest_says_where_the_bundle_comes_from(bundle: DynamicBundle) ->
     assert manifest["types"] == ["audiobook", "podcast"]
     assert manifest["metrics"]["steps"] > 0
     json.dumps(manifest)
+
+
+def test_a_head_travels_with_its_bundle(bundle: DynamicBundle, tmp_path: Path) -> None:
+    trainer = HeadTrainer(["taste", "demand"], HeadSettings(hidden=4), seed=2)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 6, 2)).astype(np.float32)
+    label = np.zeros((40, 6), np.bool_)
+    label[np.arange(40), features[:, :, 0].argmax(axis=1)] = True
+    valid = np.ones_like(label)
+    trainer.add(Lists(features=features, label=label, valid=valid))
+    trainer.train()
+    head = trainer.publish()
+    replace(bundle, head=head).save(tmp_path)
+    loaded = DynamicBundle.load(tmp_path).head
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.scores(features, valid), head.scores(features, valid))
+    (tmp_path / "head.safetensors").unlink()
+    with pytest.raises(CorruptBundle):
+        DynamicBundle.load(tmp_path)
+
+
+def test_a_bundle_without_a_head_has_none(bundle: DynamicBundle, tmp_path: Path) -> None:
+    bundle.save(tmp_path)
+    assert DynamicBundle.load(tmp_path).head is None

@@ -1,0 +1,280 @@
+"""The ranking head: a small network over the features of candidates, learned listwise."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from dynamic_layer.errors import CorruptBundle
+
+FILE = "head.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSettings:
+    """Shape and training of the head.
+
+    hidden:        width of the hidden layer; 0 leaves the linear part alone.
+    negatives:     candidates of a list that compete with its positives, drawn anew each epoch.
+    epochs:        times that a list is trained on before training rests.
+    batch_size:    lists per step.
+    learning_rate, weight_decay: of AdamW.
+    averaging:     decay per step of the averaged weights that are published.
+    capacity:      lists kept for training, newest win.
+    """
+
+    hidden: int = 32
+    negatives: int = 256
+    epochs: float = 6.0
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    averaging: float = 0.98
+    capacity: int = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lists:
+    """`u` lists of at most `c` candidates.
+
+    features: f16 or f32 [u, c, f]; label: bool [u, c], what the user went on to meet;
+    valid: bool [u, c], where there is a candidate.
+    """
+
+    features: NDArray[np.floating]
+    label: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """Number of lists."""
+        return len(self.label)
+
+    def __post_init__(self) -> None:
+        """Check that the columns fit each other; raises ValueError when they do not."""
+        if not self.features.shape[:2] == self.label.shape == self.valid.shape:
+            shapes = (self.features.shape, self.label.shape, self.valid.shape)
+            raise ValueError(f"expected [u, c, f], [u, c] and [u, c], got {shapes}")
+
+
+class RankingHead(nn.Module):
+    """Scores candidates: a linear part plus one hidden layer, over features at unit variance."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, names: Sequence[str], hidden: int = 32) -> None:
+        """names: of the features, in order; hidden: width of the hidden layer, 0 for none."""
+        super().__init__()
+        self.names, self.hidden = list(names), hidden
+        width = len(self.names)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+        self.linear = nn.Linear(width, 1, bias=False)
+        nn.init.zeros_(self.linear.weight)
+        self.inner = nn.Linear(width, hidden) if hidden else None
+        self.outer = nn.Linear(hidden, 1, bias=False) if hidden else None
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the scores f32 [...] of features f32 [..., f]."""
+        scaled = (features - self.mean) / self.deviation
+        score: Tensor = self.linear(scaled)
+        if self.inner is not None and self.outer is not None:
+            score = score + self.outer(silu(self.inner(scaled)))
+        return score.squeeze(-1)
+
+    def scores(
+        self, features: NDArray[np.float32], valid: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """Return the scores f32 [b, c]; -inf where there is no candidate."""
+        with torch.no_grad():
+            score = self(torch.from_numpy(np.asarray(features, np.float32))).numpy()
+        return np.where(valid, score, np.float32(-np.inf))
+
+    def save(self, folder: Path) -> None:
+        """Write the head to `head.safetensors` in a folder."""
+        shape = {"names": json.dumps(self.names), "hidden": str(self.hidden)}
+        states = {name: value.contiguous() for name, value in self.state_dict().items()}
+        save_file(states, folder / FILE, metadata=shape)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote. Raises CorruptBundle when it is missing or does not fit."""
+        try:
+            with safe_open(folder / FILE, framework="pt") as file:
+                shape = file.metadata()
+                states = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            head = cls(json.loads(shape["names"]), int(shape["hidden"]))
+            head.load_state_dict(states)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise CorruptBundle(f"expected a head in {folder.name}/{FILE}: {error}") from error
+        return head.eval()
+
+
+def listwise_loss(scores: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean over lists of their positives' mean cross-entropy, each against the rest.
+
+    scores: f32 [u, c]; label, valid: bool [u, c]. A positive competes with the list's negatives
+    and not with its other positives. Lists without positives count nothing.
+
+    >>> two = torch.tensor([[0.0, 0.0, 0.0]])
+    >>> valid = torch.ones(1, 3, dtype=torch.bool)
+    >>> float(listwise_loss(two, torch.tensor([[True, True, False]]), valid).exp())
+    2.0
+    """
+    negative = scores.masked_fill(label | ~valid, -torch.inf).logsumexp(dim=1, keepdim=True)
+    positive = label & valid
+    losses = (torch.logaddexp(scores, negative) - scores).masked_fill(~positive, 0.0)
+    count = positive.sum(dim=1)
+    per_list = losses.sum(dim=1) / count.clamp(min=1)
+    return per_list.sum() / (count > 0).sum().clamp(min=1)
+
+
+class HeadTrainer:
+    """Learns a head from lists, continually.
+
+    Guarantees: memory is bounded by `capacity` lists; new lists are trained on `epochs` times,
+    among those at hand, and then training rests; equal seeds, lists and steps give equal weights.
+    The caller sees to it that features were read before what their labels say happened.
+    """
+
+    def __init__(
+        self, names: Sequence[str], settings: HeadSettings | None = None, *, seed: int
+    ) -> None:
+        """names: of the features, in order."""
+        self.settings = settings or HeadSettings()
+        self._rng = np.random.default_rng(seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self._head = RankingHead(names, self.settings.hidden)
+        self._published = RankingHead(names, self.settings.hidden)
+        self._published.load_state_dict(self._head.state_dict())
+        self._optimiser = torch.optim.AdamW(
+            self._head.parameters(),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+        )
+        self._kept: list[Lists] = []
+        self._owed = 0.0
+        self._steps = 0
+        self._count, self._sum, self._square = 0.0, np.zeros(len(names)), np.zeros(len(names))
+
+    def add(self, lists: Lists) -> int:
+        """Keep the lists that have a positive and a negative; return how many."""
+        positive = (lists.label & lists.valid).any(axis=1)
+        negative = (~lists.label & lists.valid).any(axis=1)
+        useful = np.flatnonzero(positive & negative)
+        kept = self._sampled(lists, useful)
+        if not len(kept):
+            return 0
+        inside = kept.features[kept.valid].astype(np.float64)
+        self._count += len(inside)
+        self._sum += inside.sum(axis=0)
+        self._square += (inside**2).sum(axis=0)
+        self._kept.append(kept)
+        self._owed += self.settings.epochs * len(kept)
+        while len(self._kept) > 1 and self.held - len(self._kept[0]) >= self.settings.capacity:
+            self._kept.pop(0)
+        return len(kept)
+
+    @property
+    def held(self) -> int:
+        """Lists in memory."""
+        return sum(len(lists) for lists in self._kept)
+
+    def _sampled(self, lists: Lists, rows: NDArray[np.int64]) -> Lists:
+        """Return some lists cut to their positives and a draw of their negatives."""
+        label, valid = lists.label[rows] & lists.valid[rows], lists.valid[rows]
+        width = min(valid.shape[1], self.settings.negatives)
+        # Positives first, then negatives in random order, then places without a candidate.
+        order = np.argsort(
+            self._rng.random(valid.shape) + 2.0 * ~valid - 1.0 * label, axis=1, kind="stable"
+        )[:, :width]
+        return Lists(
+            features=lists.features[rows[:, None], order].astype(np.float16),
+            label=np.take_along_axis(label, order, axis=1),
+            valid=np.take_along_axis(valid, order, axis=1),
+        )
+
+    def train(self, max_steps: int | None = None) -> float:
+        """Train until the limit, or until the lists had their epochs; return the mean loss."""
+        losses: list[float] = []
+        if not self._kept:
+            return float("nan")
+        self._scale()
+        starts = np.cumsum([0] + [len(lists) for lists in self._kept])
+        self._head.train()
+        while self._owed > 0 and (max_steps is None or len(losses) < max_steps):
+            order = self._rng.permutation(starts[-1])
+            for first in range(0, len(order), self.settings.batch_size):
+                rows = np.sort(order[first : first + self.settings.batch_size])
+                losses.append(self._step(self._batch(rows, starts)))
+                self._owed -= len(rows)
+                if self._owed <= 0 or (max_steps is not None and len(losses) >= max_steps):
+                    break
+        return float(np.mean(losses)) if losses else float("nan")
+
+    def _scale(self) -> None:
+        """Bring features to unit variance, once: weights that were learned stay true."""
+        if self._steps:
+            return
+        mean = self._sum / max(self._count, 1.0)
+        deviation = np.sqrt(np.maximum(self._square / max(self._count, 1.0) - mean**2, 0.0))
+        deviation = np.where(deviation > 1e-4, deviation, 1.0)
+        for head in (self._head, self._published):
+            head.mean.copy_(torch.from_numpy(mean))
+            head.deviation.copy_(torch.from_numpy(deviation))
+
+    def _batch(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Lists:
+        part = np.searchsorted(starts, rows, side="right") - 1
+        chosen = [(self._kept[p], rows[part == p] - starts[p]) for p in np.unique(part)]
+        width = max(lists.label.shape[1] for lists, _ in chosen)
+
+        def joined(name: str) -> NDArray[np.float32]:
+            columns = []
+            for lists, places in chosen:
+                column = getattr(lists, name)[places]
+                empty = [(0, 0)] * column.ndim
+                empty[1] = (0, width - column.shape[1])
+                columns.append(np.pad(column, empty))
+            return np.concatenate(columns)
+
+        return Lists(
+            features=joined("features"),
+            label=joined("label").astype(np.bool_),
+            valid=joined("valid").astype(np.bool_),
+        )
+
+    def _step(self, lists: Lists) -> float:
+        features = torch.from_numpy(np.asarray(lists.features, np.float32))
+        loss = listwise_loss(
+            self._head(features), torch.from_numpy(lists.label), torch.from_numpy(lists.valid)
+        )
+        self._optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        self._optimiser.step()
+        self._steps += 1
+        decay = min(self.settings.averaging, self._steps / (self._steps + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self._published.parameters()), list(self._head.parameters()), 1 - decay
+            )
+        return float(loss.detach())
+
+    def publish(self) -> RankingHead:
+        """Return the averaged head; later training does not change it."""
+        head = RankingHead(self._published.names, self._published.hidden)
+        head.load_state_dict(self._published.state_dict())
+        return head.eval()
+
+    def manifest(self) -> dict[str, object]:
+        """Return settings, steps and lists seen, for a bundle's manifest."""
+        return {"settings": asdict(self.settings), "steps": self._steps, "lists": self.held}

@@ -1,0 +1,111 @@
+"""Candidates: what sources bring, never what the user had."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynamic_layer.candidates import NONE, greatest, neighbour_lists, neighbour_scores, union
+from dynamic_layer.head_features import FeatureSettings, Sources
+from dynamic_layer.moments import Histories, Moment, moment_at
+from dynamic_layer.propose import CandidateSettings, propose
+
+DAY = 86_400_000
+USERS, ITEMS = 12, 40
+
+
+def moment(seed: int, half_lives: tuple[float, ...] = (4.0, float("inf"))) -> Moment:
+    rng = np.random.default_rng(seed)
+    return moment_at(
+        30 * DAY,
+        user=rng.integers(USERS - 1, size=150),  # the last user has no past
+        item=rng.integers(ITEMS, size=150),
+        timestamp=rng.integers(30 * DAY, size=150),
+        n_users=USERS,
+        n_items=ITEMS,
+        half_lives_days=half_lives,
+    )
+
+
+def sources(seed: int) -> Sources:
+    rng = np.random.default_rng(seed)
+    weights = sp.csr_array(
+        (rng.random((ITEMS, ITEMS)) * (rng.random((ITEMS, ITEMS)) < 0.3)).astype(np.float32)
+    )
+    vectors = rng.normal(size=(ITEMS, 6)).astype(np.float32)
+    return Sources(
+        type_number=np.arange(ITEMS) % 2,
+        types=2,
+        weights={"ease": weights},
+        vectors={"text": vectors / np.linalg.norm(vectors, axis=1, keepdims=True)},
+        towers=(rng.normal(size=(USERS, 3)).astype(np.float32), vectors[:, :3]),
+    )
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.integers(0, 200), st.integers(0, 1))
+def test_candidates_are_new_to_the_user_distinct_and_of_the_type(seed: int, number: int) -> None:
+    now = moment(seed)
+    wanted = CandidateSettings(neighbours=6, demand=4, vectors=3, towers=3, limit=12)
+    users = np.arange(USERS)
+    found = propose(now, users, number, sources(seed), wanted, FeatureSettings())
+    assert found.shape[1] <= 12
+    for user, row in enumerate(found):
+        chosen = row[row != NONE]
+        had = now.histories.item[now.histories.indptr[user] : now.histories.indptr[user + 1]]
+        assert len(chosen) == len(set(chosen.tolist()))
+        assert not set(chosen.tolist()) & set(had.tolist())
+        assert (chosen % 2 == number).all()
+    assert (found[USERS - 1] != NONE).any()  # who has no past still gets what is in demand
+
+
+def test_each_source_can_be_left_out() -> None:
+    now, models = moment(1), sources(1)
+    nobody = CandidateSettings(neighbours=0, demand=0, vectors=0, towers=0)
+    users = np.arange(USERS)
+    assert (propose(now, users, 0, models, nobody, FeatureSettings()) == NONE).all()
+
+
+@pytest.fixture
+def history() -> Histories:
+    return Histories(
+        indptr=np.array([0, 2, 2]),
+        item=np.array([0, 1]),
+        age_days=np.array([1.0, 2.0], np.float32),
+        times=np.ones(2, np.float32),
+    )
+
+
+def test_neighbour_scores_sum_weights_by_recency(history: Histories) -> None:
+    weights = sp.csr_array(
+        np.array([[0, 1, 2, 4], [1, 0, 8, 0], [0] * 4, [0] * 4], dtype=np.float32)
+    )
+    recency = np.stack([history.recency(1.0), np.ones(2, np.float32)], axis=1)
+    scores = neighbour_scores(history, recency, weights, np.array([[2, 3, NONE], [2, 3, NONE]]))
+    assert scores[0].tolist() == [[0.5 * 2 + 0.25 * 8, 10], [2, 4], [0, 0]]
+    assert not scores[1].any()
+
+
+def test_neighbour_lists_take_the_greatest_sums(history: Histories) -> None:
+    weights = sp.csr_array(
+        np.array([[0, 9, 2, 4, 1], [9, 0, 8, 0, 0], *[[0] * 5] * 3], dtype=np.float32)
+    )
+    allowed = np.array([True, True, True, True, True])
+    lists = neighbour_lists(history, np.ones(2, np.float32), weights, allowed, 2)
+    assert sorted(lists[0].tolist()) == [2, 3]  # 10 and 4; items 0 and 1 are his own
+    assert lists[1].tolist() == [NONE, NONE]
+    only = neighbour_lists(history, np.ones(2, np.float32), weights, np.arange(5) == 4, 2)
+    assert sorted(only[0].tolist()) == [NONE, 4]
+
+
+def test_union_keeps_the_order_of_sources(history: Histories) -> None:
+    lists = [np.array([[5, 1, 4], [NONE, 7, 7]]), np.array([[4, 6], [0, 2]])]
+    assert union(lists, history, limit=10).tolist() == [[5, 4, 6], [7, 0, 2]]
+    assert union(lists, history, limit=2).tolist() == [[5, 4], [7, 0]]
+
+
+def test_greatest_gives_all_of_a_short_row() -> None:
+    rows = np.array([3, 8])
+    found = greatest(np.array([[0.1, 0.2]], np.float32), rows, 5)
+    assert sorted(found[0].tolist()) == [3, 8]

@@ -1,0 +1,88 @@
+"""Item-item weights come from counts alone, and agree with their closed forms."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from dynamic_layer.item_weights import (
+    EaseSettings,
+    by_target,
+    capped,
+    co_interactions,
+    cosine_weights,
+    ease_weights,
+    nearest,
+    spectral_vectors,
+)
+
+
+@pytest.fixture
+def history() -> sp.csr_array:
+    rng = np.random.default_rng(3)
+    return sp.csr_array((rng.random((90, 14)) < 0.4).astype(np.float32))
+
+
+def test_counts_are_users_who_met_both() -> None:
+    history = sp.csr_array(np.array([[1, 2, 0], [0, 1, 0], [5, 1, 1]], np.float32))
+    assert co_interactions(history).toarray().tolist() == [[2, 2, 1], [2, 3, 1], [1, 1, 1]]
+
+
+def test_with_all_items_as_neighbours_it_is_ease(history: sp.csr_array) -> None:
+    counts = co_interactions(history)
+    weights = ease_weights(counts, EaseSettings(ridge=7.0, neighbours=14, min_users=1))
+    inverse = np.linalg.inv(counts.toarray().astype(np.float64) + 7.0 * np.eye(14))
+    expected = -inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0.0)
+    # Pairs that nobody met together are no neighbours; here there is none.
+    assert (counts.toarray() > 0).all()
+    np.testing.assert_allclose(weights.toarray(), expected, atol=2e-5)
+
+
+def test_a_local_solution_uses_the_nearest_items_alone(history: sp.csr_array) -> None:
+    counts = co_interactions(history)
+    weights = ease_weights(counts, EaseSettings(neighbours=3, min_users=1)).tocsc()
+    near = nearest(cosine_weights(counts), 3)
+    for target in range(14):
+        assert set(weights[:, [target]].nonzero()[0]) <= set(near[target])
+
+
+def test_rare_items_are_left_out() -> None:
+    history = sp.csr_array(np.array([[1, 1, 1], [1, 1, 0]], np.float32))
+    weights = ease_weights(co_interactions(history), EaseSettings(min_users=2)).toarray()
+    assert weights[0, 1] > 0
+    assert not weights[2].any()
+    assert not weights[:, 2].any()
+
+
+def test_a_cap_keeps_the_diagonal_and_the_strongest_pairs(history: sp.csr_array) -> None:
+    counts = co_interactions(history)
+    cut = capped(counts, 4).toarray()
+    cosine = cosine_weights(counts).toarray()
+    assert (np.diag(cut) == counts.diagonal()).all()
+    for row in range(14):
+        others = np.delete(np.flatnonzero(cut[row]), np.flatnonzero(cut[row]).tolist().index(row))
+        assert len(others) >= 4  # ties at the limit stay
+        assert cosine[row, others].min() >= np.sort(cosine[row])[-4] - 1e-6
+
+
+def test_by_target_keeps_the_greatest_per_target(history: sp.csr_array) -> None:
+    cosine = cosine_weights(co_interactions(history))
+    kept = by_target(cosine, 2).tocsc()
+    dense = cosine.toarray()
+    for target in range(14):
+        column = kept[:, [target]].toarray().ravel()
+        np.testing.assert_allclose(np.sort(column)[-2:], np.sort(dense[target])[-2:])
+        assert (column > 0).sum() == 2
+
+
+def test_spectral_vectors_join_what_is_met_together() -> None:
+    # Two circles of items that no user joins.
+    history = np.zeros((40, 8), np.float32)
+    rng = np.random.default_rng(0)
+    history[:20, :4] = rng.random((20, 4)) < 0.7
+    history[20:, 4:] = rng.random((20, 4)) < 0.7
+    counts = co_interactions(sp.csr_array(history))
+    vectors = spectral_vectors(counts, 2, seed=0)
+    dots = vectors @ vectors.T
+    assert dots[:4, :4].min() > 10 * np.abs(dots[:4, 4:]).max()
+    np.testing.assert_array_equal(vectors, spectral_vectors(counts, 2, seed=0))

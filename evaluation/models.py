@@ -1,0 +1,123 @@
+"""The models that `segue evaluate` knows, by name: one row each.
+
+A model that needs torch is imported when it is fitted, so that counting baselines start at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from evaluation.baselines import Scorer, item_cf, popularity, vector_knn
+from evaluation.dataset import Dataset
+from evaluation.model import Fit, ListsOnly, Model, Past
+from static_layer import Progress
+
+__all__ = ["UnknownModel", "chosen", "models"]
+
+_OURS = "evaluation.segue_model"
+
+
+class UnknownModel(ValueError):
+    """A name stands in no row of the table."""
+
+
+def models() -> dict[str, Model]:
+    """Return the table of models by name, in the order in which they are shown."""
+    rows = [
+        Model(
+            name="popularity",
+            about="users per item, all time",
+            fit=_popularity,
+        ),
+        Model(
+            name="popularity_recent",
+            about="users per item in the last days before the split",
+            fit=_popularity_recent,
+            space={"days": (14.0, 1.0, 3.0, 7.0, 30.0, 90.0)},
+        ),
+        Model(
+            name="popularity_decayed",
+            about="users per item, halved with every half-life",
+            fit=_popularity_decayed,
+            space={"half_life_days": (4.0, 1.0, 2.0, 8.0, 14.0, 30.0, 90.0, 365.0)},
+        ),
+        Model(
+            name="text_knn",
+            about="cosine of an item's text vector and the mean of the user's",
+            fit=_text_knn,
+            space={"half_life_days": (None, 1.0, 7.0, 30.0, 90.0, 365.0)},
+        ),
+        Model(
+            name="item_cf",
+            about="cosine of co-interactions, summed over the user's items",
+            fit=_item_cf,
+        ),
+        Model(
+            name="segue",
+            about="our default: what the system serves",
+            fit=_lazily(_OURS if find_spec(_OURS) else "evaluation.two_tower", "segue"),
+            space=_space(_OURS),
+            seeded=True,
+        ),
+    ]
+    return {row.name: row for row in rows}
+
+
+def chosen(names: Sequence[str]) -> list[Model]:
+    """Return the rows of some names, in that order; raises UnknownModel."""
+    table = models()
+    unknown = [name for name in names if name not in table]
+    if unknown:
+        raise UnknownModel(f"expected models of {', '.join(table)}; got {', '.join(unknown)}")
+    return [table[name] for name in dict.fromkeys(names)]
+
+
+def _lazily(module: str, name: str) -> Fit:
+    def fit(
+        dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
+    ) -> Scorer | ListsOnly:
+        fitted: Scorer | ListsOnly = getattr(import_module(module), name)(
+            dataset, split, seed=seed, progress=progress, **settings
+        )
+        return fitted
+
+    return fit
+
+
+def _space(module: str) -> Mapping[str, tuple[Any, ...]]:
+    """What a module of its own declares as SPACE; empty where there is none."""
+    if find_spec(module) is None:
+        return {}
+    return dict(getattr(import_module(module), "SPACE", {}))
+
+
+def _popularity(dataset: Dataset, split: Past, *, seed: int, progress: Progress) -> Scorer:
+    return popularity(split.train, len(dataset.items))
+
+
+def _popularity_recent(
+    dataset: Dataset, split: Past, *, seed: int, progress: Progress, days: float = 14.0
+) -> Scorer:
+    return popularity(split.train, len(dataset.items), last_days=days)
+
+
+def _popularity_decayed(
+    dataset: Dataset, split: Past, *, seed: int, progress: Progress, half_life_days: float = 4.0
+) -> Scorer:
+    return popularity(split.train, len(dataset.items), half_life_days=half_life_days)
+
+
+def _text_knn(
+    dataset: Dataset,
+    split: Past,
+    *,
+    seed: int,
+    progress: Progress,
+    half_life_days: float | None = None,
+) -> Scorer:
+    return vector_knn(split.train, split.text(), len(dataset.users), half_life_days=half_life_days)
+
+
+def _item_cf(dataset: Dataset, split: Past, *, seed: int, progress: Progress) -> Scorer:
+    return item_cf(split.train, len(dataset.users), len(dataset.items))

@@ -60,11 +60,12 @@ def item_cf(
     together = (history.T @ history).tocsr()
     norm = sp.diags_array(1 / np.sqrt(np.maximum(together.diagonal(), 1)))
     together.setdiag(0)
-    cosine = (norm @ together @ norm).tocsc()
+    cosine = (norm @ together @ norm).tocsr()
     weighted = _history(train, n_users, n_items, half_life_days)
 
     def score(users: Rows, items: Rows) -> Scores:
-        return np.asarray((weighted[users] @ cosine[:, items]).todense())
+        # All columns, then those that are asked for: slicing the matrix would cost far more.
+        return np.asarray((weighted[users] @ cosine).toarray()[:, items])
 
     return score
 

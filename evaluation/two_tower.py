@@ -77,6 +77,7 @@ def two_tower(
         try:
             for part in events.parts(0, cut):
                 state.apply_events(TOPIC, part, int(part.offset[-1]) + 1)
+            state.commit()  # counts are read from what is committed
             static = _static(
                 dataset, split, state, cut,
                 epochs=hgnn_epochs if use_hgnn else 1, seed=seed, progress=progress,

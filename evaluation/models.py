@@ -16,6 +16,12 @@ from static_layer import Progress
 __all__ = ["UnknownModel", "chosen", "models"]
 
 _OURS = "evaluation.segue_model"
+_SASREC = {
+    "dropout": (0.2, 0.0, 0.4),
+    "width": (64, 128),
+    "epochs": (30, 10, 60),
+    "learning_rate": (1e-3, 3e-4, 3e-3),
+}
 
 
 class UnknownModel(ValueError):
@@ -43,6 +49,13 @@ def models() -> dict[str, Model]:
             space={"half_life_days": (4.0, 1.0, 2.0, 8.0, 14.0, 30.0, 90.0, 365.0)},
         ),
         Model(
+            name="popularity_mix",
+            about="demand at ten half-lives through a network, fitted before the split",
+            fit=_lazily("evaluation.popularity_mix", "popularity_mix"),
+            space={"weight_decay": (1e-3, 1e-2, 1e-1), "windows": (4, 1, 8)},
+            seeded=True,
+        ),
+        Model(
             name="text_knn",
             about="cosine of an item's text vector and the mean of the user's",
             fit=_text_knn,
@@ -52,6 +65,67 @@ def models() -> dict[str, Model]:
             name="item_cf",
             about="cosine of co-interactions, summed over the user's items",
             fit=_item_cf,
+        ),
+        Model(
+            name="item_cf_decayed",
+            about="the same, with recent history and recent events on candidates weighing more",
+            fit=_item_cf_decayed,
+            space={
+                "half_life_days": (30.0, None, 3.0, 10.0, 90.0, 365.0),
+                "target_half_life_days": (None, 4.0, 14.0, 30.0, 90.0, 365.0),
+            },
+        ),
+        Model(
+            name="ials",
+            about="matrix factorisation of implicit feedback, by the library implicit",
+            fit=_lazily("evaluation.linear", "ials"),
+            space={
+                "factors": (128, 64, 256),
+                "regularization": (0.05, 0.005, 0.5, 5.0),
+                "alpha": (10.0, 1.0, 3.0, 30.0),
+            },
+            seeded=True,
+        ),
+        Model(
+            name="ease",
+            about="linear item-item model in closed form",
+            fit=_lazily("evaluation.linear", "ease"),
+            space={
+                "regularization": (200.0, 20.0, 60.0, 600.0, 2_000.0),
+                "half_life_days": (None, 10.0, 30.0, 90.0, 365.0),
+            },
+        ),
+        Model(
+            name="lightgcn",
+            about="graph smoothing of user and item vectors, BPR",
+            fit=_lazily("evaluation.lightgcn", "lightgcn"),
+            space={
+                "layers": (2, 1, 3),
+                "weight_decay": (1e-4, 1e-3, 1e-2),
+                "learning_rate": (5e-3, 1e-3, 2e-2),
+            },
+            seeded=True,
+        ),
+        Model(
+            name="sasrec",
+            about="causal transformer over the user's items, softmax over 512 negatives",
+            fit=_lazily("evaluation.sasrec", "sasrec"),
+            space=_SASREC,
+            seeded=True,
+        ),
+        Model(
+            name="sasrec_bce",
+            about="the same with one negative and BCE, as first published",
+            fit=_lazily("evaluation.sasrec", "sasrec", loss="bce"),
+            space=_SASREC,
+            seeded=True,
+        ),
+        Model(
+            name="gsasrec",
+            about="the same with gSASRec's loss and 256 negatives",
+            fit=_lazily("evaluation.sasrec", "sasrec", loss="gbce", negatives=256),
+            space=_SASREC,
+            seeded=True,
         ),
         Model(
             name="segue",
@@ -73,12 +147,14 @@ def chosen(names: Sequence[str]) -> list[Model]:
     return [table[name] for name in dict.fromkeys(names)]
 
 
-def _lazily(module: str, name: str) -> Fit:
+def _lazily(module: str, name: str, **fixed: Any) -> Fit:
+    """A fit that imports its module when it is called. fixed: settings that the row names."""
+
     def fit(
         dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
     ) -> Scorer | ListsOnly:
         fitted: Scorer | ListsOnly = getattr(import_module(module), name)(
-            dataset, split, seed=seed, progress=progress, **settings
+            dataset, split, seed=seed, progress=progress, **{**fixed, **settings}
         )
         return fitted
 
@@ -121,3 +197,21 @@ def _text_knn(
 
 def _item_cf(dataset: Dataset, split: Past, *, seed: int, progress: Progress) -> Scorer:
     return item_cf(split.train, len(dataset.users), len(dataset.items))
+
+
+def _item_cf_decayed(
+    dataset: Dataset,
+    split: Past,
+    *,
+    seed: int,
+    progress: Progress,
+    half_life_days: float | None = 30.0,
+    target_half_life_days: float | None = None,
+) -> Scorer:
+    return item_cf(
+        split.train,
+        len(dataset.users),
+        len(dataset.items),
+        half_life_days=half_life_days,
+        target_half_life_days=target_half_life_days,
+    )

@@ -191,7 +191,14 @@ def _show(report: dict[str, Any], *, segments: bool) -> None:
         f"{facts['test_users']:,} test users with {facts['held_out']:,} held-out items, "
         f"{facts['candidates']:,} items ranked"
     )
-    wanted = [row for row in report["rows"] if segments or row["segment"] == "all"]
+    types = {row["item_type"] for row in report["rows"]}
+    # With a single type its rows say what those of all types say.
+    shown = {"all"} if len(types) == 2 else types
+    wanted = [
+        row
+        for row in report["rows"]
+        if row["item_type"] in shown and (segments or row["segment"] == "all")
+    ]
     for key in dict.fromkeys((row["item_type"], row["segment"]) for row in wanted):
         rows = [row for row in wanted if (row["item_type"], row["segment"]) == key]
         item_type, segment = key

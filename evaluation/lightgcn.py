@@ -1,5 +1,7 @@
 """LightGCN (He et al., SIGIR'20): vectors of users and items, smoothed over who had what."""
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -18,15 +20,13 @@ class _Smooth(torch.autograd.Function):
     """Multiply by a symmetric sparse matrix; so its gradient is the same product."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, graph: Tensor, x: Tensor) -> Tensor:
-        ctx.graph = graph  # type: ignore[attr-defined]
+    def forward(ctx: Any, graph: Tensor, x: Tensor) -> Tensor:
+        ctx.graph = graph
         return graph @ x
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, slope: Tensor
-    ) -> tuple[None, Tensor]:
-        return None, ctx.graph @ slope  # type: ignore[attr-defined]
+    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+        return None, ctx.graph @ slope
 
 
 def lightgcn(
@@ -39,7 +39,7 @@ def lightgcn(
     layers: int = 2,
     weight_decay: float = 1e-4,
     learning_rate: float = 5e-3,
-    batch: int = 8_192,
+    batch: int = 32_768,
     epochs: int = 40,
 ) -> Scorer:
     """Fit by BPR with one uniform negative a pair, as the paper does.
@@ -59,7 +59,7 @@ def lightgcn(
         )
         for epoch in range(epochs):
             losses = []
-            for part in torch.randperm(len(user)).split(batch):
+            for part in torch.split(torch.randperm(len(user)), batch):
                 smooth = _propagate(graph, vectors, layers)
                 users, items = smooth[: shape[0]], smooth[shape[0] :]
                 other = torch.randint(shape[1], (len(part),))
@@ -90,9 +90,12 @@ def lightgcn(
 
 def _normalised(x: sp.csr_array) -> Tensor:
     """The bipartite graph with each edge divided by the root of both degrees, as sparse rows."""
-    whole = sp.block_array([[None, x], [x.T, None]], format="csr")
-    root = sp.diags_array(1 / np.sqrt(np.maximum(np.asarray(whole.sum(axis=1)).ravel(), 1)))
-    whole = (root @ whole @ root).tocsr().astype(np.float32)
+    found = x.tocoo()
+    user, item = found.row.astype(np.int64), found.col.astype(np.int64) + x.shape[0]
+    both = (np.concatenate([user, item]), np.concatenate([item, user]))
+    degree = np.bincount(both[0], minlength=sum(x.shape))
+    weight = 1 / np.sqrt(degree[both[0]] * degree[both[1]])
+    whole = sp.csr_array((weight.astype(np.float32), both), shape=(len(degree), len(degree)))
     return torch.sparse_csr_tensor(
         torch.from_numpy(whole.indptr.astype(np.int64)),
         torch.from_numpy(whole.indices.astype(np.int64)),
@@ -106,5 +109,5 @@ def _propagate(graph: Tensor, vectors: Tensor, layers: int) -> Tensor:
     """Mean of the vectors and of what `layers` steps over the graph make of them."""
     found = [vectors]
     for _ in range(layers):
-        found.append(_Smooth.apply(graph, found[-1]))  # type: ignore[no-untyped-call]
+        found.append(_Smooth.apply(graph, found[-1]))
     return torch.stack(found).mean(dim=0)

@@ -83,7 +83,7 @@ def ials(
     try:
         from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415
     except ImportError as error:
-        raise CannotFit("ials needs the package implicit: install segue[bench]") from error
+        raise CannotFit("ials needs the package implicit: install segue[evaluate]") from error
     x = sp.csr_matrix(history(split.train, len(dataset.users), len(dataset.items)))
     model = AlternatingLeastSquares(
         factors=factors,

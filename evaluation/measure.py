@@ -129,11 +129,11 @@ def summary(
             figures[name] = float(values[name].mean())
             figures[f"{name}_ci"] = metrics.bootstrap_interval(values[name], rng)
         covered = [metrics.coverage(measured.lists, measured.size) for measured in same]
-        spread = np.mean([_coverage_spread(measured, rng) for measured in same])
+        spread = float(np.mean([_coverage_spread(measured, rng) for measured in same]))
         coverage = float(np.mean(covered))
         figures["coverage_ci"] = (
-            float(max(0.0, coverage - 1.96 * spread)),
-            float(min(1.0, coverage + 1.96 * spread)),
+            max(0.0, coverage - 1.96 * spread),
+            min(1.0, coverage + 1.96 * spread),
         )
         rows.append(
             Row(

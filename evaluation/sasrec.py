@@ -161,7 +161,7 @@ def sasrec(
     blocks: int = 2,
     heads: int = 1,
     dropout: float = 0.2,
-    batch: int = 128,
+    batch: int = 32,
     learning_rate: float = 1e-3,
     epochs: int = 30,
 ) -> Scorer:

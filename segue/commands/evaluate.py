@@ -66,7 +66,7 @@ def evaluate(
         Path | None, typer.Option("--json", help="Write the rows to this file.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw HR@10 to this file.png (extra: bench).")
+        Path | None, typer.Option(help="Draw HR@10 to this file.png (extra: evaluate).")
     ] = None,
     segments: Annotated[
         bool, typer.Option(help="Show every segment, not all users alone.")
@@ -221,7 +221,7 @@ def _draw(report: dict[str, Any], file: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        errors.print("[red]error:[/] --plot needs matplotlib: install segue\\[bench]")
+        errors.print("[red]error:[/] --plot needs matplotlib: install segue\\[evaluate]")
         raise typer.Exit(1) from error
     rows = [row for row in report["rows"] if row["segment"] == "all"]
     types = list(dict.fromkeys(row["item_type"] for row in rows))

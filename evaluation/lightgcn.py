@@ -25,7 +25,7 @@ class _Smooth(torch.autograd.Function):
         return graph @ x
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor]:
         return None, ctx.graph @ slope
 
 

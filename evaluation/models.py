@@ -11,6 +11,7 @@ from typing import Any
 from evaluation.baselines import Scorer, item_cf, popularity, vector_knn
 from evaluation.dataset import Dataset
 from evaluation.model import Fit, ListsOnly, Model, Past
+from evaluation.text import has_text
 from static_layer import Progress
 
 __all__ = ["UnknownModel", "chosen", "models"]
@@ -128,9 +129,21 @@ def models() -> dict[str, Model]:
             seeded=True,
         ),
         Model(
+            name="two_tower",
+            about="towers on text vectors and recent popularity, without the HGNN",
+            fit=_lazily("evaluation.two_tower", "two_tower", use_hgnn=False),
+            seeded=True,
+        ),
+        Model(
+            name="two_tower_hgnn",
+            about="the same with HGNN vectors",
+            fit=_lazily("evaluation.two_tower", "two_tower"),
+            seeded=True,
+        ),
+        Model(
             name="segue",
             about="our default: what the system serves",
-            fit=_lazily(_OURS if find_spec(_OURS) else "evaluation.two_tower", "segue"),
+            fit=_ours if find_spec(_OURS) else _lazily("evaluation.two_tower", "segue"),
             space=_space(_OURS),
             seeded=True,
         ),
@@ -159,6 +172,17 @@ def _lazily(module: str, name: str, **fixed: Any) -> Fit:
         return fitted
 
     return fit
+
+
+def _ours(
+    dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
+) -> Scorer | ListsOnly:
+    """Our default model in its own module, which takes the text vectors of the trial."""
+    text = split.text() * has_text(dataset.items)[:, None]
+    fitted: Scorer | ListsOnly = import_module(_OURS).segue(
+        dataset, split, seed=seed, progress=progress, text=text, **settings
+    )
+    return fitted
 
 
 def _space(module: str) -> Mapping[str, tuple[Any, ...]]:

@@ -33,7 +33,7 @@ from state import (
 )
 from static_layer import Progress, StaticBundle, StaticSettings, TrainSettings, build
 
-__all__ = ["segue", "train_to_rest", "two_tower"]
+__all__ = ["StateEvents", "segue", "state_settings", "train_to_rest", "two_tower"]
 
 TOPIC = "events"
 STRONG, WEAK = "stream", "weak"
@@ -72,8 +72,8 @@ def two_tower(
     at = split.train.timestamp[min(int(len(split.train) * GRAPH_SHARE), len(split.train) - 1)]
     cut = int(np.searchsorted(split.train.timestamp, at))
     with tempfile.TemporaryDirectory(prefix="segue-evaluate-") as folder:
-        state = PartitionState(Path(folder), 0, _state_settings(split))
-        events = _Events.of(dataset, split)
+        state = PartitionState(Path(folder), 0, state_settings(split))
+        events = StateEvents.of(dataset, split)
         try:
             for part in events.parts(0, cut):
                 state.apply_events(TOPIC, part, int(part.offset[-1]) + 1)
@@ -108,7 +108,7 @@ def train_to_rest(trainer: Trainer, stage: str, examples: int, progress: Progres
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Events:
+class StateEvents:
     """A batch of events as the state reads them; `offset` is the place in the past."""
 
     user_id: list[str]
@@ -122,7 +122,8 @@ class _Events:
         return len(self.offset)
 
     @classmethod
-    def of(cls, dataset: Dataset, split: Past) -> "_Events":
+    def of(cls, dataset: Dataset, split: Past) -> "StateEvents":
+        """All events of the past, in order."""
         events, items = split.train, dataset.items
         return cls(
             user_id=dataset.users[events.user].tolist(),
@@ -133,14 +134,15 @@ class _Events:
             offset=np.arange(len(events), dtype=np.int64),
         )
 
-    def parts(self, first: int, end: int) -> Iterator["_Events"]:
+    def parts(self, first: int, end: int) -> Iterator["StateEvents"]:
+        """Cut the events from `first` to before `end` into batches."""
         for start in range(first, end, BATCH):
             rows = slice(start, min(start + BATCH, end))
-            yield _Events(**{name: column[rows] for name, column in vars(self).items()})
+            yield StateEvents(**{name: column[rows] for name, column in vars(self).items()})
 
 
-def _state_settings(split: Past) -> StateSettings:
-    """A window over everything: its buckets are as long as that takes."""
+def state_settings(split: Past) -> StateSettings:
+    """Return settings whose window spans the whole past: its buckets are as long as that takes."""
     span = split.at_ms - int(split.train.timestamp[0])
     days = max(1, math.ceil(span / DAY_MS / (BUCKETS - 1)))
     return StateSettings(
@@ -191,7 +193,7 @@ def _static(
         encoder.close()
 
 
-def _examples(state: PartitionState, events: _Events, observe: int) -> ExampleBatch:
+def _examples(state: PartitionState, events: StateEvents, observe: int) -> ExampleBatch:
     """Apply events and return them as examples, each with the history before it."""
     applied = state.apply_events(
         TOPIC, events, int(events.offset[-1]) + 1,

@@ -16,7 +16,7 @@ from evaluation.model import Past
 from evaluation.models import UnknownModel, chosen, models
 from evaluation.sasrec import loss_of, sequences
 from evaluation.trial import Trial, TrialSettings, make_trial
-from evaluation.two_tower import TOPIC, _Events, _state_settings
+from evaluation.two_tower import TOPIC, StateEvents, state_settings, two_tower
 from state import PartitionState, item_key
 from static_layer.progress import silent
 from tests.evaluation.worlds import DAY, random_dataset, text_of
@@ -29,7 +29,8 @@ QUICK = {
     "ials": {"factors": 8},
     "popularity_mix": {"steps": 5},
 }
-OTHERS = [name for name in models() if name != "segue"]
+TOWERS = ("two_tower", "two_tower_hgnn", "segue")  # they read text through the encoder itself
+OTHERS = [name for name in models() if name not in TOWERS]
 
 
 def trial_of(dataset: Dataset, **settings: object) -> Trial:
@@ -74,8 +75,8 @@ def test_item_cf_counts_what_the_streaming_state_counts() -> None:
     h = history(strong, len(trial.dataset.users), len(trial.dataset.items))
     expected = (h.T @ h).toarray()
     with tempfile.TemporaryDirectory() as folder:
-        state = PartitionState(Path(folder), 0, _state_settings(trial.past))
-        for part in _Events.of(trial.dataset, trial.past).parts(0, len(trial.past.train)):
+        state = PartitionState(Path(folder), 0, state_settings(trial.past))
+        for part in StateEvents.of(trial.dataset, trial.past).parts(0, len(trial.past.train)):
             state.apply_events(TOPIC, part, int(part.offset[-1]) + 1)
         state.commit()
         counts = state.co_interactions()
@@ -214,3 +215,21 @@ def test_popularity_mix_learns_which_half_life_counts() -> None:
         found = measure(fitted, trial, name=row.name, progress=silent)[0]
         figures[row.name] = found.values["hr_at_10"].mean()
     assert figures["popularity_mix"] > 0.5 > 2 * figures["popularity"]
+
+
+def test_two_towers_are_fitted_on_the_past_alone_and_score_everyone() -> None:
+    trial = trial_of(random_dataset(4), test_days=8)
+    found = []
+    for _ in range(2):
+        fitted = two_tower(
+            trial.dataset, trial.past, seed=1, progress=silent, hgnn_epochs=1, epochs=1.0
+        )
+        scores = fitted(np.arange(len(trial.dataset.users)), np.arange(len(trial.dataset.items)))
+        found.append(np.asarray(scores))
+    assert found[0].shape == (len(trial.dataset.users), len(trial.dataset.items))
+    assert np.isfinite(found[0]).all()
+    np.testing.assert_array_equal(found[0], found[1])
+    # Who has no history is given what is in demand, the same for all.
+    silent_users = ~np.isin(np.arange(len(trial.dataset.users)), trial.past.train.user)
+    assert len(np.unique(found[0][silent_users], axis=0)) <= 1
+    assert len(np.unique(found[0][~silent_users], axis=0)) > 10

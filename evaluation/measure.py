@@ -202,10 +202,8 @@ def _rank(
         places = wanted[(wanted >= part.start) & (wanted < part.stop)]
         if not len(places) or not len(columns):
             continue
-        inside = scores[places - part.start]
-        if len(columns) < scores.shape[1]:
-            inside = inside[:, columns]
-        top = best(inside, DEPTH)
+        inside = scores[places - part.start] if len(places) < len(scores) else scores
+        top = best(inside, DEPTH, columns)
         lists[key][places] = np.where(top >= 0, trial.candidates[columns][top], -1)
 
 

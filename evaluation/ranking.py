@@ -43,7 +43,7 @@ def best(scores: npt.NDArray[np.float32], k: int, columns: Rows | None = None) -
     return lists
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+@njit(cache=True, nogil=True)
 def _best(
     scores: npt.NDArray[np.float32], columns: Rows, lists: Rows, values: npt.NDArray[np.float32]
 ) -> None:

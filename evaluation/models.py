@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from evaluation.baselines import Scorer, item_cf, popularity, vector_knn
 from evaluation.dataset import Dataset
 from evaluation.model import Fit, ListsOnly, Model, Past
@@ -60,7 +62,10 @@ def models() -> dict[str, Model]:
             name="text_knn",
             about="cosine of an item's text vector and the mean of the user's",
             fit=_text_knn,
-            space={"half_life_days": (None, 1.0, 7.0, 30.0, 90.0, 365.0)},
+            space={
+                "half_life_days": (None, 1.0, 7.0, 30.0, 90.0, 365.0),
+                "centred": (False, True),
+            },
         ),
         Model(
             name="item_cf",
@@ -215,8 +220,18 @@ def _text_knn(
     seed: int,
     progress: Progress,
     half_life_days: float | None = None,
+    centred: bool = False,
 ) -> Scorer:
-    return vector_knn(split.train, split.text(), len(dataset.users), half_life_days=half_life_days)
+    """Items without text have no vector: that of their type's name would blur every user's mean.
+
+    centred: subtract the mean vector, that which all texts have in common.
+    """
+    vectors, own = split.text(), has_text(dataset.items)
+    if centred and own.any():
+        vectors = vectors - vectors[own].mean(axis=0)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    vectors = vectors * own[:, None]
+    return vector_knn(split.train, vectors, len(dataset.users), half_life_days=half_life_days)
 
 
 def _item_cf(dataset: Dataset, split: Past, *, seed: int, progress: Progress) -> Scorer:

@@ -12,7 +12,7 @@ from evaluation import Dataset, dataset_of, item_cf
 from evaluation.baselines import history
 from evaluation.linear import ease
 from evaluation.measure import measure
-from evaluation.model import Past
+from evaluation.model import ListsOnly, Past
 from evaluation.models import UnknownModel, chosen, models
 from evaluation.sasrec import loss_of, sequences
 from evaluation.trial import Trial, TrialSettings, make_trial
@@ -233,3 +233,25 @@ def test_two_towers_are_fitted_on_the_past_alone_and_score_everyone() -> None:
     silent_users = ~np.isin(np.arange(len(trial.dataset.users)), trial.past.train.user)
     assert len(np.unique(found[0][silent_users], axis=0)) <= 1
     assert len(np.unique(found[0][~silent_users], axis=0)) > 10
+
+
+def test_items_without_text_do_not_blur_the_users_text() -> None:
+    frame = pl.DataFrame(
+        {"user_id": ["u", "u", "v"], "item_id": ["told", "untold", "other"],
+         "item_type": "song", "timestamp": [0, 1, 2]}
+    )  # fmt: skip
+    items = pl.DataFrame(
+        {"item_id": ["told", "untold", "other"], "item_type": "song", "title": ["T", None, "O"]}
+    )
+    dataset = dataset_of(frame, items)
+    past = Past(
+        train=dataset.events, at_ms=3, asked_ms=np.full(2, 3), horizon_days=1.0, repeats=False,
+        text=text_of(dataset),
+    )  # fmt: skip
+    (row,) = chosen(["text_knn"])
+    for centred in (False, True):
+        fitted = row.fit(dataset, past, seed=1, progress=silent, centred=centred)
+        assert not isinstance(fitted, ListsOnly)
+        told, untold, other = fitted(np.array([0]), np.arange(3))[0]
+        assert untold == 0.0
+        assert told > other

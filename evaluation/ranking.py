@@ -89,7 +89,8 @@ def checked(lists: Rows, allowed: Rows, banned: sp.csr_array | None) -> Rows:
     good &= ~again
     if banned is not None:
         user, place = np.nonzero(good)
-        good[user, place] = ~np.asarray(banned[user, lists[user, place]]).ravel()
+        if len(user):  # scipy returns no array for no pairs
+            good[user, place] = ~np.asarray(banned[user, lists[user, place]]).ravel()
     front = np.argsort(~good, axis=1, kind="stable")
     moved = np.take_along_axis(lists, front, axis=1)
     return np.where(np.take_along_axis(good, front, axis=1), moved, -1)

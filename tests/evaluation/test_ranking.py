@@ -5,7 +5,7 @@ import doctest
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -49,6 +49,7 @@ def test_pairs_are_masked_where_their_item_has_a_column() -> None:
     assert scores.tolist() == [[-np.inf, -np.inf], [1.0, 1.0]]
 
 
+@example([[-1] * 5])
 @given(st.lists(st.lists(st.integers(-1, 6), min_size=5, max_size=5), min_size=1, max_size=4))
 def test_checked_lists_keep_the_order_of_what_is_allowed(rows: list[list[int]]) -> None:
     allowed, banned = np.array([0, 1, 2, 5]), np.zeros((len(rows), 7), bool)

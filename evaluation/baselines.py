@@ -49,22 +49,32 @@ def popularity(
 
 
 def item_cf(
-    train: Interactions, n_users: int, n_items: int, *, half_life_days: float | None = None
+    train: Interactions,
+    n_users: int,
+    n_items: int,
+    *,
+    half_life_days: float | None = None,
+    target_half_life_days: float | None = None,
 ) -> Scorer:
     """ItemCF: sum over the user's items of cosine(users of item, users of candidate).
 
-    All kinds of events count, the last one of each pair. half_life_days: a history item's weight
-    halves with this age.
+    The counts behind the cosine are the co-interactions c(i, j) that the streaming state keeps,
+    H^T H of the histories. half_life_days: a history item's weight halves with this age.
+    target_half_life_days: a user counts for the candidate with a weight that halves with the age
+    of his event on it, so that neighbours in demand today rank before those of last year.
     """
-    history = _history(train, n_users, n_items, None)
-    together = (history.T @ history).tocsr()
+    h = history(train, n_users, n_items)
+    together = (h.T @ h).tocsr()
     norm = sp.diags_array(1 / np.sqrt(np.maximum(together.diagonal(), 1)))
+    if target_half_life_days is not None:
+        together = (h.T @ history(train, n_users, n_items, target_half_life_days)).tocsr()
     together.setdiag(0)
-    cosine = (norm @ together @ norm).tocsc()
-    weighted = _history(train, n_users, n_items, half_life_days)
+    cosine = (norm @ together @ norm).tocsr()
+    weighted = history(train, n_users, n_items, half_life_days)
 
     def score(users: Rows, items: Rows) -> Scores:
-        return np.asarray((weighted[users] @ cosine[:, items]).todense())
+        # All columns, then those that are asked for: slicing the matrix would cost far more.
+        return np.asarray((weighted[users] @ cosine).toarray()[:, items])
 
     return score
 
@@ -81,9 +91,9 @@ def vector_knn(
     vectors: f[n_items, d], L2-normalised: text vectors make the papers' LLM-KNN, HGNN vectors
     their HGNN row. Users without history score 0 everywhere.
     """
-    history = _history(train, n_users, len(vectors), half_life_days)
-    total = np.asarray(history.sum(axis=1)).ravel()
-    means = (history @ vectors.astype(np.float32)) / np.maximum(total, 1e-9)[:, None]
+    items = history(train, n_users, len(vectors), half_life_days)
+    total = np.asarray(items.sum(axis=1)).ravel()
+    means = (items @ vectors.astype(np.float32)) / np.maximum(total, 1e-9)[:, None]
 
     def score(users: Rows, items: Rows) -> Scores:
         return np.asarray(means[users] @ vectors[items].astype(np.float32).T)
@@ -99,10 +109,13 @@ def _last_of_each_pair(events: Interactions, n_items: int) -> Interactions:
     return events.where(rows)
 
 
-def _history(
-    train: Interactions, n_users: int, n_items: int, half_life_days: float | None
+def history(
+    train: Interactions, n_users: int, n_items: int, half_life_days: float | None = None
 ) -> sp.csr_array:
-    """Users' items, one entry a pair, weighted by the age of its last event; [users, items]."""
+    """Users' items, one entry a pair, f32[users, items]: 1, or halved with its last event's age.
+
+    All kinds of events count. Ages count back from the last training event.
+    """
     last = _last_of_each_pair(train, n_items)
     weight = np.ones(len(last), dtype=np.float32)
     if half_life_days is not None:

@@ -69,10 +69,40 @@ class Dataset:
 
 
 def read_dataset(
-    events: Path, items: Path, *, strong_kinds: tuple[str, ...] = (STREAM,)
+    events: Path,
+    items: Path,
+    *,
+    strong_kinds: tuple[str, ...] = (STREAM,),
+    where: str | None = None,
+    order: str | None = None,
+    min_events: int = 0,
 ) -> Dataset:
-    """Read two Parquet files (or folders of them). Raises `DatasetError` on a missing column."""
-    return dataset_of(_read(events), _read(items), strong_kinds=strong_kinds)
+    """Read two Parquet files (or folders of them).
+
+    where: SQL condition on the columns of the events; others are left out. order: column by
+    which events of equal timestamps are sorted; otherwise they keep the file's order.
+    min_events: items with fewer events are left out of events and catalogue.
+    Raises `DatasetError` for a file that cannot be read or lacks a column, and where nothing
+    is left.
+    """
+    found, catalogue = _read(events, "events"), _read(items, "items")
+    if where is not None:
+        try:
+            found = found.filter(pl.sql_expr(where))
+        except pl.exceptions.PolarsError as error:
+            raise DatasetError(f"cannot keep events where {where!r}: {error}") from error
+    if order is not None:
+        _require(found, ("timestamp", order), "events")
+        found = found.sort("timestamp", order, maintain_order=True)
+    if min_events:
+        _require(found, ("item_id", "item_type"), "events")
+        found = found.filter(pl.len().over("item_type", "item_id") >= min_events)
+        _require(catalogue, ("item_id", "item_type"), "items")
+        kept = found.select(*_names("item_id", "item_type")).unique()
+        catalogue = catalogue.with_columns(*_names("item_id", "item_type")).join(
+            kept, on=["item_id", "item_type"], how="semi", maintain_order="left"
+        )
+    return dataset_of(found, catalogue, strong_kinds=strong_kinds)
 
 
 def dataset_of(
@@ -85,10 +115,13 @@ def dataset_of(
     """
     _require(events, ("user_id", "item_id", "item_type", "timestamp"), "events")
     _require(items, ("item_id", "item_type"), "items")
-    text = [pl.col(name).cast(pl.String) for name in ("item_id", "item_type")]
+    _check(events)
+    text = _names("item_id", "item_type")
     known = items.with_columns(text).unique(
         ["item_type", "item_id"], keep="last", maintain_order=True
     )
+    if isinstance(events.schema["timestamp"], pl.Datetime):
+        events = events.with_columns(pl.col("timestamp").dt.epoch("ms"))
     events = events.with_columns(*text, pl.col("user_id").cast(pl.String)).sort(
         "timestamp", maintain_order=True
     )
@@ -115,8 +148,31 @@ def dataset_of(
     )
 
 
-def _read(path: Path) -> pl.DataFrame:
-    return pl.read_parquet(path / "*.parquet" if path.is_dir() else path)
+def _read(path: Path, name: str) -> pl.DataFrame:
+    if path.is_dir() and not any(path.glob("*.parquet")):
+        raise DatasetError(f"{name}: there are no .parquet files in {path}")
+    try:
+        return pl.read_parquet(path / "*.parquet" if path.is_dir() else path)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{name}: there is no file {path}") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DatasetError(f"{name}: {path} is no readable Parquet file: {error}") from error
+
+
+def _names(*columns: str) -> list[pl.Expr]:
+    return [pl.col(name).cast(pl.String) for name in columns]
+
+
+def _check(events: pl.DataFrame) -> None:
+    """Refuse events without which or when; raises DatasetError."""
+    if events.is_empty():
+        raise DatasetError("events: there are none")
+    for name in ("user_id", "item_id", "item_type", "timestamp"):
+        if missing := events[name].null_count():
+            raise DatasetError(f"events: {missing:,} rows have no {name}")
+    kind = events.schema["timestamp"]
+    if not (kind.is_integer() or isinstance(kind, pl.Datetime)):
+        raise DatasetError(f"events: expected timestamp in ms UTC as whole numbers, got {kind}")
 
 
 def _require(frame: pl.DataFrame, columns: tuple[str, ...], name: str) -> None:

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from evaluation import metrics
 from evaluation.baselines import Rows, Scorer
 from evaluation.dataset import Dataset
+from evaluation.ranking import best, checked, in_tie_order, mask_pairs
 from evaluation.split import HeldOut, TimeSplit, held_out
 
 Ranker = Callable[[Rows, str, int], Rows]
@@ -97,7 +98,7 @@ def evaluate(
                 ]
             )
             seconds = time.perf_counter() - begun
-            lists = _checked(lists, rows, None if rules.repeats else banned)
+            lists = checked(lists, rows, None if rules.repeats else banned)
             for segment, chosen in (("all", warm | True), ("warm", warm), ("cold", ~warm)):
                 if chosen.any():
                     results.append(
@@ -113,23 +114,17 @@ def ranker_of(
 ) -> Ranker:
     """Make a ranker from a scorer: all items of the type, the user's own excluded, best first."""
     had = consumed(split, dataset)
+    ordered = in_tie_order(dataset.items)
 
     def rank(users: Rows, item_type: str, k: int) -> Rows:
-        rows = dataset.rows_of_type(item_type)
+        rows = ordered[np.isin(ordered, dataset.rows_of_type(item_type))]
         scores = np.array(scorer(users, rows), dtype=np.float32)
         if not repeats:
-            place = np.full(len(dataset.items), -1)
-            place[rows] = np.arange(len(rows))
-            own = had[users].tocoo()
-            inside = place[own.col] >= 0
-            scores[own.row[inside], place[own.col[inside]]] = -np.inf
-        depth = min(k, len(rows))
-        top = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
-        values = np.take_along_axis(scores, top, axis=1)
-        order = np.lexsort((top, -values), axis=1)
-        best = np.take_along_axis(top, order, axis=1)
-        ended = np.isneginf(np.take_along_axis(scores, best, axis=1))
-        return np.where(ended, -1, rows[best])
+            column_of = np.full(len(dataset.items), -1)
+            column_of[rows] = np.arange(len(rows))
+            mask_pairs(scores, had[users], column_of)
+        lists = best(scores, k)
+        return np.where(lists >= 0, rows[lists], -1)
 
     return rank
 
@@ -158,23 +153,6 @@ def _sample(truth: HeldOut, rules: Protocol) -> HeldOut:
 
 def _parts(size: int, batch: int) -> Iterator[slice]:
     return (slice(start, start + batch) for start in range(0, size, batch))
-
-
-def _checked(lists: Rows, rows: Rows, banned: sp.csr_array | None) -> Rows:
-    """Lists without foreign, repeated and banned items; what follows moves up."""
-    good = np.isin(lists, rows)
-    order = np.argsort(lists, axis=1, kind="stable")
-    ordered = np.take_along_axis(lists, order, axis=1)
-    again = np.zeros_like(good)
-    np.put_along_axis(again[:, :], order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
-    good &= ~again
-    if banned is not None:
-        user, place = np.nonzero(good)
-        good[user, place] = ~np.asarray(banned[user, lists[user, place]]).ravel()
-    front = np.argsort(~good, axis=1, kind="stable")
-    return np.where(
-        np.take_along_axis(good, front, axis=1), np.take_along_axis(lists, front, axis=1), -1
-    )
 
 
 def _ranks(lists: Rows, truth: HeldOut, n_items: int) -> list[npt.NDArray[np.int64]]:

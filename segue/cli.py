@@ -18,6 +18,7 @@ from segue.commands import (
 )
 from segue.commands.demo import demo
 from segue.commands.erase import erase
+from segue.commands.evaluate import evaluate
 from segue.commands.replay import replay
 from segue.screen import log_to_screen
 
@@ -50,6 +51,7 @@ app.command()(people.status)
 app.command()(people.recommend)
 app.command()(erase)
 app.command()(demo)
+app.command()(evaluate)
 
 
 @app.callback()

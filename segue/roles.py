@@ -9,9 +9,16 @@ from pathlib import Path
 from agents import Train, Worker
 from agents.outputs import Outputs
 from segue.settings import Settings
-from static_layer import TextEncoder
+from static_layer import TextEncoder, TextSettings
 
-__all__ = ["make_encoder", "make_train", "make_worker", "now_ms", "spare_collections"]
+__all__ = [
+    "make_encoder",
+    "make_train",
+    "make_worker",
+    "now_ms",
+    "spare_collections",
+    "text_settings",
+]
 
 
 def now_ms() -> int:
@@ -19,13 +26,18 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def make_encoder(settings: Settings) -> TextEncoder:
-    """Make the text encoder, with its cache in the data folder unless the settings name one."""
+def text_settings(settings: Settings) -> TextSettings:
+    """Settings of the text encoder, with its cache in the data folder unless they name one."""
     text = settings.static.text
-    if not text.cache:
-        settings.folder.mkdir(parents=True, exist_ok=True)
-        text = replace(text, cache=str(settings.folder / "text-vectors.db"))
-    return TextEncoder(text)
+    if text.cache:
+        return text
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    return replace(text, cache=str(settings.folder / "text-vectors.db"))
+
+
+def make_encoder(settings: Settings) -> TextEncoder:
+    """Make the text encoder."""
+    return TextEncoder(text_settings(settings))
 
 
 def spare_collections() -> None:

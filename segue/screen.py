@@ -164,5 +164,13 @@ def log_to_screen(*, verbose: bool = False) -> None:
     # Says that a topic made a moment ago has no leader yet, and tries again.
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
     logging.getLogger("kafka").setLevel(logging.ERROR)
-    for room in ("streams", "state", "static_layer", "dynamic_layer", "agents", "segue"):
+    for room in (
+        "streams",
+        "state",
+        "static_layer",
+        "dynamic_layer",
+        "evaluation",
+        "agents",
+        "segue",
+    ):
         logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import typer
 
-__all__ = ["LogPoint", "log_point", "seconds_of"]
+__all__ = ["LogPoint", "day_ms", "log_point", "seconds_of"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -35,6 +35,18 @@ def seconds_of(text: str) -> int:
     if not match or not int(match[1]):
         raise typer.BadParameter(f"expected a number and s, m, h or d, such as 6h; got {text!r}")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def day_ms(day: str) -> int:
+    """Milliseconds since 1970 of the start of a day, UTC.
+
+    >>> day_ms("2014-05-04")
+    1399161600000
+    """
+    try:
+        return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError as error:
+        raise typer.BadParameter(f"expected a day such as 2014-05-04, got {day!r}") from error
 
 
 def log_point(text: str, now_ms: int, *, end: str) -> LogPoint:

@@ -59,6 +59,7 @@ def demo(
     from segue.demo.report import show, write_report
     from segue.demo.runtime import DemoError
     from segue.roles import now_ms
+    from segue.times import day_ms
     from simulation import WorldSettings
     from state import CorruptArtifact, WrongState
     from streams import AdminError, BulkWriteError
@@ -86,7 +87,8 @@ def demo(
         with console.status("preparing the data"):
             if events and items:
                 material = from_parquet(
-                    events, items, test_days=test_days, until_ms=_day_ms(until),
+                    events, items, test_days=test_days,
+                    until_ms=None if until is None else day_ms(until),
                     live_rate=live_rate, live_seconds=live_seconds,
                 )  # fmt: skip
             else:
@@ -135,15 +137,3 @@ def demo(
     if report["applied"] + report["dead_lettered"] != report["records_in"]:
         errors.print("[red]error:[/] some records were neither applied nor dead-lettered")
         raise typer.Exit(1)
-
-
-def _day_ms(day: str | None) -> int | None:
-    """Milliseconds since 1970 of the start of a day, UTC."""
-    from datetime import UTC, datetime
-
-    if day is None:
-        return None
-    try:
-        return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
-    except ValueError as error:
-        raise typer.BadParameter(f"expected a day such as 2014-05-04, got {day!r}") from error

@@ -33,6 +33,7 @@ from evaluation import (
     ranker_of,
     time_split,
 )
+from evaluation.two_tower import train_to_rest
 from segue.demo.material import Material
 from segue.settings import Settings
 from state import Checkpoints, CoInteractions, PartitionState, item_key
@@ -43,7 +44,6 @@ __all__ = ["Histories", "judge", "train_without_hgnn"]
 
 #: Test users of one item type; more would only narrow the intervals.
 TEST_USERS = 4_000
-SLICE_S = 0.5
 Rows = npt.NDArray[np.int64]
 
 
@@ -161,14 +161,7 @@ def train_without_hgnn(
     examples = 0
     for record in records:
         examples += trainer.add(ExampleBatch.unpack(record.value or b"")).accepted
-    total, done = max(1, round(examples * settings.replay.epochs)), 0
-    while True:
-        stats = trainer.train(max_seconds=SLICE_S)
-        done += stats.examples
-        progress("two-tower without HGNN", min(done, total), total)
-        if not stats.steps:
-            progress("two-tower without HGNN", total, total)
-            return trainer.publish()
+    return train_to_rest(trainer, "two-tower without HGNN", examples, progress)
 
 
 def _ranker(bundle: DynamicBundle, dataset: Dataset, histories: Histories, now_ms: int) -> Ranker:

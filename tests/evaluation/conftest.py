@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from evaluation import Dataset, TimeSplit, dataset_of, time_split
-
-DAY = 86_400_000
+from evaluation.text import TextVectors
+from tests.evaluation.worlds import DAY, text_of
 
 EVENTS = [
     # user, item, type, kind, day
@@ -43,3 +43,8 @@ def dataset() -> Dataset:
 @pytest.fixture
 def split(dataset: Dataset) -> TimeSplit:
     return time_split(dataset.events, test_days=2, end_ms=10 * DAY)
+
+
+@pytest.fixture
+def text(dataset: Dataset) -> TextVectors:
+    return text_of(dataset)

@@ -19,7 +19,7 @@ __all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
 
 logger = logging.getLogger(__name__)
 
-COMMIT_GROUP_S = 0.5
+COMMIT_GROUP_S = 0.2
 RETRY_S = 1.0
 EXAMPLE_RECORDS = 32
 

@@ -1,5 +1,6 @@
 """Dense numbers for the items that a partition has seen."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -26,11 +27,11 @@ class ItemNumbers:
     def __init__(self, names: list[tuple[str, str]]) -> None:
         """Items in the order of their numbers, as (type, id)."""
         self._names = names
-        self._by_type: dict[str, dict[str, int]] = {}
+        self._by_type: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._keys = np.zeros(max(1024, 2 * len(names)), np.uint64)
         for number, (item_type, item_id) in enumerate(names):
             self._keys[number] = item_key(item_type, item_id)
-            self._by_type.setdefault(item_type, {})[item_id] = number
+            self._by_type[item_type][item_id] = number
         self._saved = len(names)
 
     @classmethod
@@ -50,13 +51,14 @@ class ItemNumbers:
     def numbers(self, types: Sequence[str], ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Numbers of items, given to new ones on the way: int64 [n]."""
         by_type = self._by_type
-        try:
-            return np.array([by_type[t][i] for t, i in zip(types, ids, strict=True)], np.int64)
-        except KeyError:
-            for name in zip(types, ids, strict=True):
-                if self.find(*name) is None:
-                    self._add(name)
-            return self.numbers(types, ids)
+        found = [by_type[t].get(i) for t, i in zip(types, ids, strict=True)]
+        if None in found:
+            for row, number in enumerate(found):
+                if number is None:
+                    name = types[row], ids[row]
+                    known = self.find(*name)
+                    found[row] = self._add(name) if known is None else known
+        return np.array(found, np.int64)
 
     def find(self, item_type: str, item_id: str) -> int | None:
         """Number of an item; None if this partition has not seen it."""
@@ -72,11 +74,12 @@ class ItemNumbers:
             yield number, _pack(self._names[number])
         self._saved = len(self._names)
 
-    def _add(self, name: tuple[str, str]) -> None:
+    def _add(self, name: tuple[str, str]) -> int:
         number = len(self._names)
         if number == len(self._keys):
             self._keys = np.concatenate([self._keys, np.zeros_like(self._keys)])
         self._names.append(name)
         self._keys[number] = item_key(*name)
         item_type, item_id = name
-        self._by_type.setdefault(item_type, {})[item_id] = number
+        self._by_type[item_type][item_id] = number
+        return number

@@ -20,9 +20,10 @@ class Histories:
     """Histories by user. A user that has events gets a slot: a place in one table of rows.
 
     rows [r, COLUMNS], starts [s], lengths [s]: the arena, see `state.kernel`; slot s has its rows
-    at `starts[s]`, newest first. A slot that outgrows its place moves to the end; after a commit
-    that leaves the arena greater than `cache_bytes` all slots are given up, since everything is in
-    RocksDB then.
+    at `starts[s]`, newest first. A slot that outgrows its place moves to the end. After a commit
+    that leaves the arena greater than `cache_bytes` the slots are moved together; if what they
+    hold fills more than half of that, all are given up instead, since everything is in RocksDB
+    then.
     """
 
     def __init__(self, source: Rdict, cache_bytes: int, cap: int) -> None:
@@ -91,10 +92,13 @@ class Histories:
 
     def written(self) -> None:
         """Note that the batch was written."""
+        self._touched[: len(self._users)] = False
         if self._used > self._most_rows:
-            self._give_up()
-        else:
-            self._touched[: len(self._users)] = False
+            room = self.lengths[: len(self._users)] + LEAST_ROOM
+            if 2 * int(room.sum()) > self._most_rows:
+                self._give_up()
+            else:
+                self._move_together(room)
 
     def _give_up(self) -> None:
         self._slot: dict[str, int] = {}
@@ -105,6 +109,14 @@ class Histories:
         self.lengths: I64 = np.zeros(1024, np.int64)
         self._room: I64 = np.zeros(1024, np.int64)
         self._touched: npt.NDArray[np.bool_] = np.zeros(1024, bool)
+
+    def _move_together(self, room: I64) -> None:
+        """Give the slots these places, one behind the other."""
+        n, starts = len(room), np.cumsum(room) - room
+        rows = np.empty((2 * int(room.sum()), COLUMNS), np.int64)
+        _copy(self.rows, self.starts[:n], self.lengths[:n], rows, starts)
+        self.rows, self._used = rows, int(room.sum())
+        self.starts[:n], self._room[:n] = starts, room
 
     def _load(self, users: list[str]) -> None:
         """Give slots to users, with what RocksDB has of them."""
@@ -141,6 +153,15 @@ class Histories:
             rows = np.empty((2 * len(self.rows) + more, COLUMNS), np.int64)
             rows[: self._used] = self.rows[: self._used]
             self.rows = rows
+
+
+@njit(cache=True)
+def _copy(rows: I64, starts: I64, lengths: I64, into: I64, places: I64) -> None:
+    """Copy the rows of every slot to its new place."""
+    for slot in range(len(starts)):
+        for row in range(lengths[slot]):
+            for column in range(COLUMNS):
+                into[places[slot] + row, column] = rows[starts[slot] + row, column]
 
 
 @njit(cache=True)

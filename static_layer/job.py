@@ -30,6 +30,8 @@ class StaticSettings:
     hgnn:            shape of the model.
     train:           how the model learns.
     inference_chunk: nodes whose vectors are computed at once.
+    mapped_above:    with more items than this, text vectors lie in a memory-mapped file (below,
+                     they take 0.3 GiB at most).
     """
 
     text: TextSettings = field(default_factory=TextSettings)
@@ -37,6 +39,7 @@ class StaticSettings:
     hgnn: HGNNSettings = field(default_factory=HGNNSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     inference_chunk: int = 65_536
+    mapped_above: int = 200_000
 
 
 def build(
@@ -64,7 +67,8 @@ def build(
     own_encoder = encoder is None
     encoder = encoder or TextEncoder(settings.text)
     texts, has_text = catalogue_texts(catalogue)
-    text = encoder.encode(texts, progress)
+    text = encoder.encode(texts, progress, mapped=len(texts) > settings.mapped_above)
+    del texts
     if own_encoder:
         encoder.close()
     seconds["text"] = clock() - started
@@ -113,7 +117,7 @@ def build(
     }
     items = item_frame(catalogue, graph.users, has_text)
     model = training.model.cpu()
-    return StaticBundle(items, text.astype(np.float16), hgnn, model, manifest)
+    return StaticBundle(items, text.astype(np.float16, copy=False), hgnn, model, manifest)
 
 
 def settings_hash(settings: StaticSettings) -> str:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from static_layer.features import NodeFeatures
 from static_layer.graph import HeteroGraph
 from static_layer.hgnn import HGNN
 from static_layer.links import Links, Strangers
@@ -19,8 +20,7 @@ class Learner:
     def __init__(
         self,
         model: HGNN,
-        text: Tensor,
-        features: Tensor,
+        features: NodeFeatures,
         sampler: Sampler,
         graph: HeteroGraph,
         settings: TrainSettings,
@@ -28,19 +28,20 @@ class Learner:
     ) -> None:
         """Keep the model and make its optimiser.
 
-        text: f32[n, dt] and features: f32[n, ...] of all items; sampler: on the graph that
-        carries messages; graph: with all edges, so that no neighbour passes for a stranger.
+        features: of all items; sampler: on the graph that carries messages; graph: with all
+        edges, so that no neighbour passes for a stranger.
         """
-        self.model, self.text, self.features = model, text, features
+        self.model, self.features = model, features
         self.sampler, self.settings = sampler, settings
-        self.strangers = Strangers(graph, text.device)
+        self.device = next(model.parameters()).device
+        self.strangers = Strangers(graph, self.device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-        self.generator = torch.Generator(device=text.device).manual_seed(seed)
+        self.generator = torch.Generator(device=self.device).manual_seed(seed)
         self.seed = seed
 
     def step(self, links: Links) -> float:
         """Learn from a batch of edges; return its loss."""
-        settings, device = self.settings, self.text.device
+        settings, device = self.settings, self.device
         anchors, positives = links.anchors.to(device), links.positives.to(device)
         negatives = self.strangers.draw(settings.negatives, self.generator)
         self.model.train()
@@ -49,7 +50,7 @@ class Learner:
         if settings.cold_share:
             drawn = torch.rand(len(anchors), generator=self.generator, device=device)
             cold = (drawn < settings.cold_share).nonzero().squeeze(1)
-            z_a = z_a.index_copy(0, cold, self.model.cold(self.text[anchors[cold]]))
+            z_a = z_a.index_copy(0, cold, self.model.cold(self.features.text(anchors[cold])))
         excluded = self.strangers.excluded(anchors, negatives)
         if settings.loss == "hinge":
             loss = hinge_loss(z_a, z_p, z_n, excluded, settings.margin)
@@ -70,13 +71,13 @@ class Learner:
         """Return the mean reciprocal rank of the positives among strangers; nan without any."""
         if not len(links):
             return float("nan")
-        generator = torch.Generator(device=self.text.device).manual_seed(self.seed)
+        generator = torch.Generator(device=self.device).manual_seed(self.seed)
         negatives = self.strangers.draw(_VALIDATION_STRANGERS, generator)
         self.model.eval()
         reciprocal: list[Tensor] = []
         for batch in links.batches(self.settings.batch_size):
-            anchors = batch.anchors.to(self.text.device)
-            positives = batch.positives.to(self.text.device)
+            anchors = batch.anchors.to(self.device)
+            positives = batch.positives.to(self.device)
             z = self._vectors(torch.cat([anchors, positives, negatives]), generator)
             z_a, z_p, z_n = torch.split(z, [len(anchors), len(positives), len(negatives)])
             # Ties count against the model: a collapsed one must not look perfect.
@@ -89,5 +90,5 @@ class Learner:
         """Return the vectors of rows that may repeat, each row computed once."""
         distinct, place = torch.unique(rows, return_inverse=True)
         blocks = self.sampler.blocks(distinct, generator)
-        z: Tensor = self.model(self.features[blocks[0].sources], blocks)
+        z: Tensor = self.model(self.features.rows(blocks[0].sources), blocks)
         return z[place]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from static_layer.features import NodeFeatures
 from static_layer.graph import HeteroGraph
 from static_layer.hgnn import HGNN, HGNNSettings
 from static_layer.learner import Learner
@@ -28,12 +29,12 @@ class Training:
     epochs:         epochs finished; `best_epoch` counts from 1 (0: the untrained model).
     loss:           mean training loss of the last epoch, nan without an edge.
     validation_mrr: mean reciprocal rank of a held-back neighbour among 1,000 strangers, best.
-    features:       f32[n, ...], the model's input for every item of the graph.
+    features:       the model's input for every item of the graph.
     stopped_by:     `patience`, `epochs`, `clock` or `no edges`.
     """
 
     model: HGNN
-    features: NDArray[np.float32]
+    features: NodeFeatures
     epochs: int = 0
     best_epoch: int = 0
     loss: float = float("nan")
@@ -45,7 +46,7 @@ class Training:
 
 def train(
     graph: HeteroGraph,
-    text: NDArray[np.float32],
+    text: NDArray[np.floating],
     model_settings: HGNNSettings,
     settings: TrainSettings,
     *,
@@ -53,7 +54,7 @@ def train(
     progress: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
 ) -> Training:
-    """Fit an HGNN to the graph; text is f32[n, d], in the order of the graph's rows.
+    """Fit an HGNN to the graph; text is f16 or f32[n, d], in the order of the graph's rows.
 
     The held-back edges carry no messages during training and do not shape the structural
     features. A graph without edges gives the untrained model, which still maps equal texts to
@@ -68,13 +69,14 @@ def train(
     train_graph, held_back = hold_back(
         graph, settings.validation_share, settings.max_validation_edges, rng
     )
+    progress("structure", 0, 1)
     structure = structural_features(train_graph, model_settings.structure, seed=seed)
-    texts = torch.from_numpy(text).to(device)
-    features = model.features(texts, torch.from_numpy(structure).to(device))
-    result = Training(model=model, features=features.cpu().numpy())
+    progress("structure", 1, 1)
+    features = NodeFeatures(model, text, structure, device)
+    result = Training(model=model, features=features)
     if any(train_graph.edge_counts.values()):
         sampler = sampler_factory(settings.sampler)(train_graph, settings.fan_outs, device)
-        learner = Learner(model, texts, features, sampler, graph, settings, seed)
+        learner = Learner(model, features, sampler, graph, settings, seed)
 
         def out_of_time() -> bool:
             return bool(settings.max_seconds) and clock() - started > settings.max_seconds
@@ -96,6 +98,7 @@ def _fit(
     """Train epoch by epoch until a reason to stop, and put the best weights into the model."""
     settings, model = learner.settings, untrained.model
     best = replace(untrained, stopped_by="epochs")
+    progress("hgnn", 0, settings.epochs)
     best_score, best_weights = -float("inf"), copy.deepcopy(model.state_dict())
     edges_seen = 0
     for epoch in range(1, settings.epochs + 1):

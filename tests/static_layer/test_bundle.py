@@ -97,7 +97,7 @@ def test_progress_tells_every_stage(community: Community, encoder: TableEncoder)
         encoder=encoder,  # type: ignore[arg-type]
         progress=lambda stage, _done, _total, _figures=None: stages.append(stage),
     )
-    assert list(dict.fromkeys(stages)) == ["text", "graph", "hgnn", "vectors"]
+    assert list(dict.fromkeys(stages)) == ["text", "graph", "structure", "hgnn", "vectors"]
 
 
 def test_another_format_is_refused(bundle: StaticBundle, tmp_path: Path) -> None:

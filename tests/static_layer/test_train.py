@@ -136,7 +136,12 @@ def test_progress_names_epochs_loss_and_validation(
             (stage, done, total, set(figures or ()))
         ),
     )
-    assert seen == [("hgnn", epoch, 2, {"loss", "mrr", "best"}) for epoch in (1, 2)]
+    assert seen == [
+        ("structure", 0, 1, set()),
+        ("structure", 1, 1, set()),
+        ("hgnn", 0, 2, set()),
+        *(("hgnn", epoch, 2, {"loss", "mrr", "best"}) for epoch in (1, 2)),
+    ]
 
 
 def test_an_unknown_sampler_is_refused() -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import polars as pl
 import psutil
 import torch
 from numpy.typing import NDArray
@@ -34,16 +35,27 @@ from segue.screen import console, progress_bars
 from state import (
     ArtifactStore,
     Checkpoints,
+    CoInteractions,
     PartitionState,
     StateSettings,
     compile_kernels,
     item_key,
     merge_checkpoints,
 )
-from static_layer import StaticSettings, TextEncoder, TextSettings, TrainSettings, build
+from static_layer import (
+    GraphSettings,
+    HeteroGraph,
+    StaticSettings,
+    TextEncoder,
+    TextSettings,
+    TrainSettings,
+    build,
+    build_graph,
+)
 from static_layer.text_cache import VectorCache
+from static_layer.train import sampler_factory
 
-__all__ = ["StaticPlan", "run", "show"]
+__all__ = ["StaticPlan", "run", "run_samplers", "show", "show_samplers"]
 
 ROOT = Path(__file__).parents[1]
 DAY_MS = 86_400_000
@@ -220,6 +232,79 @@ def generate(folder: Path, plan: StaticPlan) -> None:
         checkpoints.create(state, folder / "scratch", END_MS)
         state.close()
     _fill_cache(folder, texts, rng)
+
+
+def run_samplers(plan: StaticPlan, steps: int, file: Path) -> dict[str, Any]:
+    """Measure both neighbour samplers on the plan's graph, in this process; write the report."""
+    torch.set_num_threads(plan.threads)
+    graph = _graph(plan)
+    rng = np.random.default_rng(plan.seed)
+    asked = [
+        torch.from_numpy(rng.choice(graph.nodes, size=2 * plan.batch_size, replace=False))
+        for _ in range(steps)
+    ]
+    rows = []
+    for name in ("torch", "dgl"):
+        try:
+            sampler = sampler_factory(name)(graph, plan.fan_outs, torch.device("cpu"))
+        except ModuleNotFoundError:
+            console.print("DGL is not installed (pip install segue\\[dgl]): its row is left out")
+            continue
+        generator = torch.Generator().manual_seed(plan.seed)
+        sampler.blocks(asked[0], generator)
+        drawn, begun, cpu = 0, time.perf_counter(), time.process_time()
+        for batch in asked:
+            blocks = sampler.blocks(batch, generator)
+            drawn += sum(len(relation.indices) for b in blocks for relation in b.relations)
+        seconds = time.perf_counter() - begun
+        rows.append(
+            {
+                "sampler": name,
+                "targets_per_s": steps * len(asked[0]) / seconds,
+                "neighbours_per_s": drawn / seconds,
+                "cpu_seconds": time.process_time() - cpu,
+                "seconds": seconds,
+            }
+        )
+    report = {"machine": cpu_model(), "plan": asdict(plan), "steps": steps, "samplers": rows}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(report, indent=2))
+    return report
+
+
+def show_samplers(report: dict[str, Any]) -> None:
+    """Print what `run_samplers` measured."""
+    plan = report["plan"]
+    table = Table(
+        title=f"neighbour samplers, {plan['items']:,} items, fan-outs {plan['fan_outs']},"
+        f" {2 * plan['batch_size']:,} targets a step, {report['machine']}"
+    )
+    for name in ("sampler", "targets/s", "neighbours/s", "cpu s", "s"):
+        table.add_column(name, justify="left" if name == "sampler" else "right")
+    for row in report["samplers"]:
+        table.add_row(
+            row["sampler"], f"{row['targets_per_s']:,.0f}", f"{row['neighbours_per_s']:,.0f}",
+            f"{row['cpu_seconds']:.1f}", f"{row['seconds']:.1f}",
+        )  # fmt: skip
+    console.print(table)
+
+
+def _graph(plan: StaticPlan) -> HeteroGraph:
+    """Make the plan's graph without the state: what the users' items have in common."""
+    rng = np.random.default_rng(plan.seed)
+    types = rng.choice(len(TYPES), size=plan.items, p=SHARES)
+    histories = _histories(plan, rng)
+    left, right = np.triu_indices(PER_USER, 1)
+    keys = np.arange(plan.items, dtype=np.uint64)
+    ends = [histories[:, side].ravel().astype(np.uint64) for side in (left, right)]
+    met = ends[0] != ends[1]
+    ones = np.ones(int(met.sum()), np.int64)
+    names = [TYPES[kind] for kind in types]
+    return build_graph(
+        CoInteractions.from_pairs(ends[0][met], ends[1][met], ones),
+        pl.DataFrame({"item_key": keys, "item_type": names}),
+        GraphSettings(),
+    )
 
 
 def _histories(plan: StaticPlan, rng: np.random.Generator) -> NDArray[np.int64]:

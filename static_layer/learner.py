@@ -1,13 +1,16 @@
 """One step of training, and one validation."""
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from static_layer.features import NodeFeatures
 from static_layer.graph import HeteroGraph
 from static_layer.hgnn import HGNN
 from static_layer.links import Links, Strangers
 from static_layer.loss import contrastive_loss, hinge_loss
+from static_layer.parallel import Parallel
 from static_layer.sampler import Sampler
 from static_layer.train_settings import TrainSettings
 
@@ -36,19 +39,26 @@ class Learner:
         self.device = next(model.parameters()).device
         self.strangers = Strangers(graph, self.device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+        self.parallel = Parallel.here()
+        self.learning = self.parallel.wrap(model)
+        # What all processes draw alike, and what each draws for itself.
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        self.sampling = torch.Generator(device=self.device).manual_seed(seed + self.parallel.rank)
         self.seed = seed
 
     def step(self, links: Links) -> float:
-        """Learn from a batch of edges; return its loss."""
-        settings, device = self.settings, self.device
-        anchors, positives = links.anchors.to(device), links.positives.to(device)
-        negatives = self.strangers.draw(settings.negatives, self.generator)
+        """Learn from a batch of edges, or this process's part of it; return the batch's loss."""
+        settings, device, part = self.settings, self.device, self.parallel.part(len(links))
+        negatives = self.strangers.draw(settings.negatives, self.generator).to(device)
+        if settings.in_batch:
+            # Their vectors are needed anyway: these negatives cost a product, and no neighbours.
+            negatives = torch.unique(torch.cat([negatives, links.positives.to(device)]))
+        drawn = torch.rand(len(links), generator=self.generator, device=device)[part]
+        anchors, positives = links.anchors[part].to(device), links.positives[part].to(device)
         self.model.train()
-        z = self._vectors(torch.cat([anchors, positives, negatives]), self.generator)
+        z = self._vectors(self.learning, torch.cat([anchors, positives, negatives]), self.sampling)
         z_a, z_p, z_n = torch.split(z, [len(anchors), len(positives), len(negatives)])
         if settings.cold_share:
-            drawn = torch.rand(len(anchors), generator=self.generator, device=device)
             cold = (drawn < settings.cold_share).nonzero().squeeze(1)
             z_a = z_a.index_copy(0, cold, self.model.cold(self.features.text(anchors[cold])))
         excluded = self.strangers.excluded(anchors, negatives)
@@ -56,15 +66,19 @@ class Learner:
             loss = hinge_loss(z_a, z_p, z_n, excluded, settings.margin)
         else:
             loss = contrastive_loss(z_a, z_p, z_n, excluded, settings.temperature)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the HGNN's loss became {float(loss.detach())}: lower train.learning_rate"
-                f" (now {settings.learning_rate}), and look for text vectors that are not finite"
-            )
+        # The last batch may be too small for a part: nothing is learned from it here, but the
+        # other processes wait for this one's gradients.
+        loss = loss * self.parallel.share(len(links)) if len(anchors) else z.sum() * 0.0
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        value = self.parallel.total(float(loss.detach()), device) / self.parallel.size
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the HGNN's loss became {value}: lower train.learning_rate"
+                f" (now {settings.learning_rate}), and look for text vectors that are not finite"
+            )
         self.optimizer.step()
-        return float(loss.detach())
+        return value
 
     @torch.no_grad()
     def validate(self, links: Links) -> float:
@@ -78,7 +92,7 @@ class Learner:
         for batch in links.batches(self.settings.batch_size):
             anchors = batch.anchors.to(self.device)
             positives = batch.positives.to(self.device)
-            z = self._vectors(torch.cat([anchors, positives, negatives]), generator)
+            z = self._vectors(self.model, torch.cat([anchors, positives, negatives]), generator)
             z_a, z_p, z_n = torch.split(z, [len(anchors), len(positives), len(negatives)])
             # Ties count against the model: a collapsed one must not look perfect.
             above = z_a @ z_n.T >= (z_a * z_p).sum(dim=1, keepdim=True)
@@ -86,9 +100,9 @@ class Learner:
             reciprocal.append(1.0 / (1.0 + above.sum(dim=1)))
         return float(torch.cat(reciprocal).mean())
 
-    def _vectors(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def _vectors(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return the vectors of rows that may repeat, each row computed once."""
         distinct, place = torch.unique(rows, return_inverse=True)
         blocks = self.sampler.blocks(distinct, generator)
-        z: Tensor = self.model(self.features.rows(blocks[0].sources), blocks)
+        z: Tensor = model(self.features.rows(blocks[0].sources), blocks)
         return z[place]

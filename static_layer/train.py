@@ -19,6 +19,7 @@ from static_layer.sampler import CsrSampler, Sampler
 from static_layer.structure import structural_features
 from static_layer.train_settings import TrainSettings
 
+_REPORT_STEPS = 32  # an epoch over millions of edges lasts minutes: show that it moves
 SamplerFactory = Callable[[HeteroGraph, tuple[int, ...], torch.device], Sampler]
 
 
@@ -79,7 +80,11 @@ def train(
         learner = Learner(model, features, sampler, graph, settings, seed)
 
         def out_of_time() -> bool:
-            return bool(settings.max_seconds) and clock() - started > settings.max_seconds
+            if not settings.max_seconds:
+                return False
+            late = clock() - started > settings.max_seconds
+            # The first process's clock ends the training of all.
+            return learner.parallel.total(late and not learner.parallel.rank, device) > 0
 
         result = _fit(result, learner, train_graph, held_back, rng, progress, out_of_time)
     model.eval()
@@ -107,13 +112,16 @@ def _fit(
             settings.max_edges_per_epoch,
             rng,
             balanced=settings.balanced,
-            weighted=settings.weighted,
+            draw=settings.edge_draw,
         )
         losses: list[float] = []
         late = False
         for batch in links.batches(settings.batch_size):
             losses.append(learner.step(batch))
             edges_seen += len(batch)
+            if len(losses) % _REPORT_STEPS == 0:
+                figures = {"loss": losses[-1], "edges": float(edges_seen)}
+                progress("hgnn", epoch - 1, settings.epochs, figures)
             late = out_of_time()
             if late:
                 break

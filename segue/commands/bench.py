@@ -140,3 +140,27 @@ def static(
     ]  # fmt: skip
     show(run(plans, json_file))
     console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench samplers --items 100000 --edges 2000000")
+def samplers(
+    items: Annotated[int, typer.Option(help="Items in the graph.")] = 100_000,
+    edges: Annotated[int, typer.Option(help="Edges of the graph.")] = 2_000_000,
+    fan_out: Annotated[int, typer.Option(help="Neighbours per relation and layer.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Edges per step: twice as many targets.")] = 1024,
+    steps: Annotated[int, typer.Option(help="Steps that are timed.")] = 20,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the graph and of the draws.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-samplers.json"
+    ),
+) -> None:
+    """The HGNN's two neighbour samplers, in torch alone and in DGL, on the same graph."""
+    from benchmarks.static_scale import StaticPlan, run_samplers, show_samplers
+
+    plan = StaticPlan(
+        items=items, edges=edges, fan_outs=(fan_out, fan_out), batch_size=batch_size,
+        threads=threads, seed=seed,
+    )  # fmt: skip
+    show_samplers(run_samplers(plan, steps, json_file))
+    console.print(f"figures: {json_file}")

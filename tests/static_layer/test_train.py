@@ -36,11 +36,18 @@ def purity(vectors: NDArray[np.float32], label: NDArray[np.int64]) -> float:
     return float((label[nearest] == label[:, None]).mean())
 
 
-@pytest.mark.parametrize("loss", ["hinge", "contrastive"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(QUICK, loss="hinge"),
+        QUICK,
+        replace(QUICK, in_batch=True, edge_draw="cosine", cold_share=0.5),
+    ],
+    ids=["hinge", "contrastive", "in batch"],
+)
 def test_the_graph_tells_communities_apart_better_than_text(
-    graph: HeteroGraph, community: Community, loss: str
+    graph: HeteroGraph, community: Community, settings: TrainSettings
 ) -> None:
-    settings = replace(QUICK, loss=loss)
     training = train(graph, community.text, MODEL, settings, seed=0)
     vectors = item_vectors(training.model, graph, training.features)
     assert purity(vectors, community.label) > 1.5 * purity(community.text, community.label)

@@ -14,6 +14,7 @@ from static_layer.graph import HeteroGraph
 from static_layer.hgnn import HGNN, HGNNSettings
 from static_layer.learner import Learner
 from static_layer.links import Links, balanced_links, hold_back
+from static_layer.parallel import Parallel
 from static_layer.progress import Progress, silent
 from static_layer.sampler import CsrSampler, Sampler
 from static_layer.structure import structural_features
@@ -57,12 +58,15 @@ def train(
 ) -> Training:
     """Fit an HGNN to the graph; text is f16 or f32[n, d], in the order of the graph's rows.
 
-    The held-back edges carry no messages during training and do not shape the structural
+    Inside a group of processes (see static_layer.parallel) all train one model together. The
+    held-back edges carry no messages during training and do not shape the structural
     features. A graph without edges gives the untrained model, which still maps equal texts to
-    equal vectors. Raises FloatingPointError if the loss is not finite.
+    equal vectors. Raises FloatingPointError if the loss is not finite, ValueError if the
+    processes have graphs of different sizes.
     """
     started = clock()
     device = settings.torch_device()
+    _require_equal_graphs(graph, device)
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -89,6 +93,17 @@ def train(
         result = _fit(result, learner, train_graph, held_back, rng, progress, out_of_time)
     model.eval()
     return replace(result, seconds=clock() - started)
+
+
+def _require_equal_graphs(graph: HeteroGraph, device: torch.device) -> None:
+    processes = Parallel.here()
+    for size in (graph.nodes, sum(graph.edge_counts.values())):
+        total = processes.total(size, device)
+        if total != size * processes.size:
+            raise ValueError(
+                f"the {processes.size} processes have {total:,.0f} items or edges together, this"
+                f" one {size:,}: expected the same graph; were checkpoints written meanwhile?"
+            )
 
 
 def _fit(

@@ -18,8 +18,9 @@ from .parallel_training import training_of
 ROOT = Path(__file__).parents[2]
 # All neighbours: sampled ones are each process's own.
 ALIKE = TrainSettings(
-    epochs=2, batch_size=250, negatives=64, fan_outs=(0, 0), cold_share=0.3, device="cpu"
-)
+    epochs=2, batch_size=250, negatives=64, in_batch=True, fan_outs=(0, 0), cold_share=0.3,
+    device="cpu",
+)  # fmt: skip
 
 
 def torchrun(settings: TrainSettings, folder: Path) -> list[dict[str, object]]:
@@ -37,11 +38,9 @@ def torchrun(settings: TrainSettings, folder: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
-@pytest.mark.parametrize("in_batch", [False, True])
-def test_two_processes_learn_the_model_that_one_learns(tmp_path: Path, in_batch: bool) -> None:
-    settings = replace(ALIKE, in_batch=in_batch)
-    alone = training_of(settings)
-    figures = torchrun(settings, tmp_path)
+def test_two_processes_learn_the_model_that_one_learns(tmp_path: Path) -> None:
+    alone = training_of(ALIKE)
+    figures = torchrun(ALIKE, tmp_path)
     assert [figure["size"] for figure in figures] == [2, 2]
     assert figures[0]["loss"] == figures[1]["loss"] == pytest.approx(alone.loss, rel=1e-3)
     weights = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(2)]
@@ -55,6 +54,16 @@ def test_two_processes_learn_the_model_that_one_learns(tmp_path: Path, in_batch:
 def test_the_first_processs_clock_ends_the_training_of_all(tmp_path: Path) -> None:
     figures = torchrun(replace(ALIKE, epochs=50, max_seconds=0.001), tmp_path)
     assert [figure["stopped_by"] for figure in figures] == ["clock", "clock"]
+
+
+def test_processes_with_other_graphs_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pair(Parallel):
+        def total(self, value: float, device: torch.device) -> float:
+            return 2 * value + 1
+
+    monkeypatch.setattr(Parallel, "here", classmethod(lambda _: Pair(size=2)))
+    with pytest.raises(ValueError, match="the 2 processes have"):
+        training_of(ALIKE)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 256])

@@ -4,7 +4,7 @@ from static_layer.bundle import BundleError, StaticBundle
 from static_layer.graph import GraphSettings, HeteroGraph, build_graph
 from static_layer.hgnn import HGNN, HGNNSettings
 from static_layer.item_text import catalogue_texts, item_text
-from static_layer.job import StaticSettings, build
+from static_layer.job import StaticSettings, build, recipe_of
 from static_layer.progress import Progress
 from static_layer.text import TextEncoder, TextSettings
 from static_layer.text_model import TextModelError
@@ -27,4 +27,5 @@ __all__ = [
     "build_graph",
     "catalogue_texts",
     "item_text",
+    "recipe_of",
 ]

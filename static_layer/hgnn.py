@@ -60,11 +60,21 @@ class RelationMax(nn.Module):
         """Return f32[n_targets, output] from the sources' f32[n, width]."""
         total: Tensor = self.own(h[: block.n_targets])
         for relation in block.relations:
-            W_r = self.relations[relation.target_type * self.types + relation.source_type]
-            message = gather_max(W_r(h[relation.sources]), relation.indptr, relation.indices)
-            # sigma is monotone, so it may follow the maximum: fewer values to compute.
-            total = total.index_add(0, relation.targets, self.sigma(message))
+            messages = self.relation(relation.target_type, relation.source_type)(
+                h[relation.sources]
+            )
+            heard = self.heard(messages, relation.indptr, relation.indices)
+            total = total.index_add(0, relation.targets, heard)
         return self.sigma(total)
+
+    def relation(self, target_type: int, source_type: int) -> nn.Module:
+        """Return W_r of the messages from one type to another."""
+        return self.relations[target_type * self.types + source_type]
+
+    def heard(self, messages: Tensor, indptr: Tensor, indices: Tensor) -> Tensor:
+        """Return max over neighbours of sigma(message), see gather_max."""
+        # sigma is monotone, so it may follow the maximum: fewer values to compute.
+        return self.sigma(gather_max(messages, indptr, indices))
 
 
 class HGNN(nn.Module):

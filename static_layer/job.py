@@ -4,8 +4,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,18 +25,45 @@ from static_layer.train_settings import TrainSettings
 class StaticSettings:
     """Settings of the static layer.
 
+    recipe:          `default` (ours) or `paper` (paper B): see `recipe_of`.
     text:            how texts become vectors.
     graph:           which co-interactions become edges.
     hgnn:            shape of the model.
     train:           how the model learns.
     inference_chunk: nodes whose vectors are computed at once.
+    mapped_above:    with more items than this, text vectors lie in a memory-mapped file (below,
+                     they take 0.3 GiB at most).
     """
 
+    recipe: Literal["default", "paper"] = "default"
     text: TextSettings = field(default_factory=TextSettings)
     graph: GraphSettings = field(default_factory=GraphSettings)
     hgnn: HGNNSettings = field(default_factory=HGNNSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     inference_chunk: int = 65_536
+    mapped_above: int = 200_000
+
+
+def recipe_of(settings: StaticSettings) -> StaticSettings:
+    """Return the settings that the job runs with.
+
+    The recipe `paper` puts the papers' form in the place of graph, hgnn and train, whatever these
+    say; of train, only what no result depends on stays as it is set, and the clock.
+    """
+    if settings.recipe == "default":
+        return settings
+    kept = settings.train
+    return replace(
+        settings,
+        graph=GraphSettings(max_degree=0),
+        hgnn=HGNNSettings(structure=0),
+        train=TrainSettings(
+            epochs=50, patience=10, batch_size=256, learning_rate=1e-3,
+            loss="hinge", edge_draw="uniform", in_batch=False, balanced=True, cold_share=0.0,
+            max_edges_per_epoch=0,
+            max_seconds=kept.max_seconds, sampler=kept.sampler, device=kept.device,
+        ),
+    )  # fmt: skip
 
 
 def build(
@@ -54,6 +81,7 @@ def build(
     clock:   seconds since the epoch; names the bundle and measures the stages.
     Raises ValueError for a catalogue without items.
     """
+    settings = recipe_of(settings)
     catalogue = merged.catalogue.sort("item_key")
     if not catalogue.height:
         raise ValueError("the catalogue is empty: the static job needs at least one item")
@@ -64,7 +92,8 @@ def build(
     own_encoder = encoder is None
     encoder = encoder or TextEncoder(settings.text)
     texts, has_text = catalogue_texts(catalogue)
-    text = encoder.encode(texts, progress)
+    text = encoder.encode(texts, progress, mapped=len(texts) > settings.mapped_above)
+    del texts
     if own_encoder:
         encoder.close()
     seconds["text"] = clock() - started
@@ -113,7 +142,7 @@ def build(
     }
     items = item_frame(catalogue, graph.users, has_text)
     model = training.model.cpu()
-    return StaticBundle(items, text.astype(np.float16), hgnn, model, manifest)
+    return StaticBundle(items, text.astype(np.float16, copy=False), hgnn, model, manifest)
 
 
 def settings_hash(settings: StaticSettings) -> str:

@@ -1,12 +1,16 @@
 """One step of training, and one validation."""
 
-import torch
-from torch import Tensor
+import math
 
+import torch
+from torch import Tensor, nn
+
+from static_layer.features import NodeFeatures
 from static_layer.graph import HeteroGraph
 from static_layer.hgnn import HGNN
 from static_layer.links import Links, Strangers
 from static_layer.loss import contrastive_loss, hinge_loss
+from static_layer.parallel import Parallel
 from static_layer.sampler import Sampler
 from static_layer.train_settings import TrainSettings
 
@@ -19,8 +23,7 @@ class Learner:
     def __init__(
         self,
         model: HGNN,
-        text: Tensor,
-        features: Tensor,
+        features: NodeFeatures,
         sampler: Sampler,
         graph: HeteroGraph,
         settings: TrainSettings,
@@ -28,56 +31,68 @@ class Learner:
     ) -> None:
         """Keep the model and make its optimiser.
 
-        text: f32[n, dt] and features: f32[n, ...] of all items; sampler: on the graph that
-        carries messages; graph: with all edges, so that no neighbour passes for a stranger.
+        features: of all items; sampler: on the graph that carries messages; graph: with all
+        edges, so that no neighbour passes for a stranger.
         """
-        self.model, self.text, self.features = model, text, features
+        self.model, self.features = model, features
         self.sampler, self.settings = sampler, settings
-        self.strangers = Strangers(graph, text.device)
+        self.device = next(model.parameters()).device
+        self.strangers = Strangers(graph, self.device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-        self.generator = torch.Generator(device=text.device).manual_seed(seed)
+        self.parallel = Parallel.here()
+        self.learning = self.parallel.wrap(model)
+        # What all processes draw alike, and what each draws for itself.
+        self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        self.sampling = torch.Generator(device=self.device).manual_seed(seed + self.parallel.rank)
         self.seed = seed
 
     def step(self, links: Links) -> float:
-        """Learn from a batch of edges; return its loss."""
-        settings, device = self.settings, self.text.device
-        anchors, positives = links.anchors.to(device), links.positives.to(device)
-        negatives = self.strangers.draw(settings.negatives, self.generator)
+        """Learn from a batch of edges, or this process's part of it; return the batch's loss."""
+        settings, device, part = self.settings, self.device, self.parallel.part(len(links))
+        negatives = self.strangers.draw(settings.negatives, self.generator).to(device)
+        if settings.in_batch:
+            # Their vectors are needed anyway: these negatives cost a product, and no neighbours.
+            negatives = torch.unique(torch.cat([negatives, links.positives.to(device)]))
+        drawn = torch.rand(len(links), generator=self.generator, device=device)[part]
+        anchors, positives = links.anchors[part].to(device), links.positives[part].to(device)
         self.model.train()
-        z = self._vectors(torch.cat([anchors, positives, negatives]), self.generator)
+        z = self._vectors(self.learning, torch.cat([anchors, positives, negatives]), self.sampling)
         z_a, z_p, z_n = torch.split(z, [len(anchors), len(positives), len(negatives)])
         if settings.cold_share:
-            drawn = torch.rand(len(anchors), generator=self.generator, device=device)
             cold = (drawn < settings.cold_share).nonzero().squeeze(1)
-            z_a = z_a.index_copy(0, cold, self.model.cold(self.text[anchors[cold]]))
+            z_a = z_a.index_copy(0, cold, self.model.cold(self.features.text(anchors[cold])))
         excluded = self.strangers.excluded(anchors, negatives)
         if settings.loss == "hinge":
             loss = hinge_loss(z_a, z_p, z_n, excluded, settings.margin)
         else:
             loss = contrastive_loss(z_a, z_p, z_n, excluded, settings.temperature)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the HGNN's loss became {float(loss.detach())}: lower train.learning_rate"
-                f" (now {settings.learning_rate}), and look for text vectors that are not finite"
-            )
+        # The last batch may be too small for a part: nothing is learned from it here, but the
+        # other processes wait for this one's gradients.
+        loss = loss * self.parallel.share(len(links)) if len(anchors) else z.sum() * 0.0
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        value = self.parallel.total(float(loss.detach()), device) / self.parallel.size
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the HGNN's loss became {value}: lower train.learning_rate"
+                f" (now {settings.learning_rate}), and look for text vectors that are not finite"
+            )
         self.optimizer.step()
-        return float(loss.detach())
+        return value
 
     @torch.no_grad()
     def validate(self, links: Links) -> float:
         """Return the mean reciprocal rank of the positives among strangers; nan without any."""
         if not len(links):
             return float("nan")
-        generator = torch.Generator(device=self.text.device).manual_seed(self.seed)
+        generator = torch.Generator(device=self.device).manual_seed(self.seed)
         negatives = self.strangers.draw(_VALIDATION_STRANGERS, generator)
         self.model.eval()
         reciprocal: list[Tensor] = []
         for batch in links.batches(self.settings.batch_size):
-            anchors = batch.anchors.to(self.text.device)
-            positives = batch.positives.to(self.text.device)
-            z = self._vectors(torch.cat([anchors, positives, negatives]), generator)
+            anchors = batch.anchors.to(self.device)
+            positives = batch.positives.to(self.device)
+            z = self._vectors(self.model, torch.cat([anchors, positives, negatives]), generator)
             z_a, z_p, z_n = torch.split(z, [len(anchors), len(positives), len(negatives)])
             # Ties count against the model: a collapsed one must not look perfect.
             above = z_a @ z_n.T >= (z_a * z_p).sum(dim=1, keepdim=True)
@@ -85,9 +100,9 @@ class Learner:
             reciprocal.append(1.0 / (1.0 + above.sum(dim=1)))
         return float(torch.cat(reciprocal).mean())
 
-    def _vectors(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def _vectors(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return the vectors of rows that may repeat, each row computed once."""
         distinct, place = torch.unique(rows, return_inverse=True)
         blocks = self.sampler.blocks(distinct, generator)
-        z: Tensor = self.model(self.features[blocks[0].sources], blocks)
+        z: Tensor = model(self.features.rows(blocks[0].sources), blocks)
         return z[place]

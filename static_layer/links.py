@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from static_layer.graph import HeteroGraph, Pair, edge_weights
+from static_layer.graph import Edges, HeteroGraph, Pair, edge_weights
 from static_layer.sampler import sample_neighbours
+
+EdgeDraw = Literal["uniform", "count", "cosine", "ppmi"]
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,14 @@ def balanced_links(
     rng: np.random.Generator,
     *,
     balanced: bool = True,
-    weighted: bool = False,
+    draw: EdgeDraw = "uniform",
 ) -> Links:
     """Draw an epoch's edges: from each relation as many as the smallest relation has.
 
     The smallest relation takes part with all its edges, the others with a fresh uniform draw
     (paper B: the balanced multi-link neighbourhood sampler). Not `balanced`: all edges.
-    weighted: draw with replacement by `edge_weights`, so that what many users have in common is
-    learned more than what one user had (ours).
+    draw: with another name than `uniform`, edges are drawn with replacement by `edge_chances`, so
+    that what many users have in common is learned more than what one user had (ours).
     `most` bounds the epoch, by the same share of each relation; 0 does not.
     """
     counts = {pair: len(edges) for pair, edges in graph.relations.items() if len(edges)}
@@ -69,13 +72,33 @@ def balanced_links(
     drawn = {}
     for pair, count in counts.items():
         edges, size = graph.relations[pair], int(np.ceil(count * share))
-        if weighted:
-            weight = edge_weights(edges.count, graph.users[edges.left], graph.users[edges.right])
-            until = np.cumsum(weight)
+        if draw != "uniform":
+            until = np.cumsum(edge_chances(edges, graph.users, draw))
             drawn[pair] = np.searchsorted(until, rng.random(size) * until[-1], side="right")
         else:
             drawn[pair] = rng.choice(len(edges), size=size, replace=False)
     return _directed(graph, drawn, rng)
+
+
+def edge_chances(edges: Edges, users: NDArray[np.int64], draw: EdgeDraw) -> NDArray[np.float64]:
+    """Return in what proportion the edges of a relation are drawn, f64[m].
+
+    count:  users who had both ends.
+    cosine: count / (sqrt(users_i * users_j) + shrinkage), see graph.edge_weights.
+    ppmi:   max(0, log(count * total / (strength_i * strength_j))), strength being the sum of an
+            item's counts in the relation; the same chance for all where nothing is above zero.
+    """
+    if draw == "count":
+        return edges.count.astype(np.float64)
+    if draw == "cosine":
+        return edge_weights(edges.count, users[edges.left], users[edges.right])
+    if draw == "ppmi":
+        strength = np.bincount(edges.left, edges.count, len(users))
+        strength += np.bincount(edges.right, edges.count, len(users))
+        expected = strength[edges.left] * strength[edges.right] / strength.sum()
+        chances = np.maximum(np.log(edges.count / expected), 0.0)
+        return chances if chances.any() else np.ones(len(edges))
+    return np.ones(len(edges))
 
 
 def _directed(
@@ -114,7 +137,10 @@ class Strangers:
         return distinct
 
     def excluded(self, anchors: Tensor, negatives: Tensor) -> Tensor:
-        """Return bool[b, m]: where a negative is the anchor itself or its neighbour."""
+        """Return bool[b, m]: where a negative is the anchor itself or its neighbour.
+
+        negatives: i64[m], distinct.
+        """
         self._column[negatives] = torch.arange(len(negatives), device=negatives.device)
         mask = anchors[:, None] == negatives[None, :]
         generator = torch.Generator(device=negatives.device)

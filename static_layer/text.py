@@ -1,8 +1,10 @@
 """Text vectors: one sentence-transformers model, all item types in one space, cached."""
 
 import hashlib
+import tempfile
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,8 +52,17 @@ class TextEncoder:
     give the same vector, whichever texts stand beside it, up to rounding.
     """
 
-    def __init__(self, settings: TextSettings | None = None) -> None:
-        """Resolve the model (raises TextModelError) and open the cache; loads no weights."""
+    def __init__(
+        self,
+        settings: TextSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Resolve the model (raises TextModelError) and open the cache; loads no weights.
+
+        clock: seconds, for the throughput that progress shows.
+        """
+        self._clock = clock
         self.settings = settings or TextSettings()
         self._source: ModelSource = resolve_model(
             self.settings.model, self.settings.revision or None
@@ -71,35 +82,54 @@ class TextEncoder:
                 self._dimension = int(self._loaded().get_embedding_dimension() or 0)
         return self._dimension
 
-    def encode(self, texts: Sequence[str], progress: Progress = silent) -> NDArray[np.float32]:
-        """Return the unit vectors f32[n, dimension] of the texts, in their order.
+    def encode(
+        self, texts: Sequence[str], progress: Progress = silent, *, mapped: bool = False
+    ) -> NDArray[np.floating]:
+        """Return the unit vectors [n, dimension] of the texts, in their order.
 
-        Equal texts are encoded once. An empty text is a text like any other.
+        f32 in memory or, `mapped`, f16 in a nameless file that ends with the array; then at
+        most a chunk of vectors is in memory. Equal texts are encoded once. An empty text is a
+        text like any other. What progress shows: texts done, and texts encoded a second.
         """
-        keys = [self._key(text) for text in texts]
-        known: dict[bytes, NDArray[np.float32]] = {}
-        unknown = dict(zip(keys, texts, strict=True))
+        rows: dict[bytes, list[int]] = {}
+        for row, text in enumerate(texts):
+            rows.setdefault(self.key(text), []).append(row)
+        done = 0
+        result: NDArray[np.floating] | None = None
+
+        def put(vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
+            nonlocal done, result
+            for key, vector in vectors.items():
+                if result is None:
+                    result = self._empty((len(texts), len(vector)), mapped=mapped)
+                # What the cache stores is rounded: round all, so that a warm cache changes nothing.
+                rounded = vector.astype(np.float16).astype(np.float32)
+                result[rows[key]] = rounded / max(float(np.linalg.norm(rounded)), 1e-12)
+                done += len(rows[key])
+
+        unknown = sorted(rows)
         if self._cache is not None:
-            known = self._cache.find(list(unknown))
-            for key in known:
-                del unknown[key]
+            unknown = []
+            # The cache is ordered by key: asked in that order, it reads each of its pages once.
+            for asked in _chunks(sorted(rows)):
+                found = self._cache.find(asked)
+                put(found)
+                unknown.extend(key for key in asked if key not in found)
+        progress("text", done, len(texts))
         # Texts of like length meet in a batch, so that little is padded.
-        todo = sorted(unknown.items(), key=lambda pair: len(pair[1]))
-        progress("text", len(texts) - len(todo), len(texts))
-        for start in range(0, len(todo), _CHUNK):
-            chunk = todo[start : start + _CHUNK]
-            fresh = self._encode_now([text for _, text in chunk])
-            vectors = {key: fresh[row] for row, (key, _) in enumerate(chunk)}
+        unknown.sort(key=lambda key: len(texts[rows[key][0]]))
+        started, encoded = self._clock(), 0
+        for chunk in _chunks(unknown):
+            fresh = self._encode_now([texts[rows[key][0]] for key in chunk])
+            vectors = dict(zip(chunk, fresh, strict=True))
             if self._cache is not None:
                 self._cache.add(vectors)
-            known.update(vectors)
-            progress("text", len(texts) - len(todo) + start + len(chunk), len(texts))
-        if not texts:
+            put(vectors)
+            encoded += len(chunk)
+            speed = encoded / max(self._clock() - started, 1e-9)
+            progress("text", done, len(texts), {"texts/s": speed})
+        if result is None:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        result = np.stack([known[key] for key in keys])
-        # What the cache stores is rounded: round all, so that a warm cache changes nothing.
-        result = result.astype(np.float16).astype(np.float32)
-        result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12)
         self._dimension = result.shape[1]
         return result
 
@@ -108,8 +138,17 @@ class TextEncoder:
         if self._cache is not None:
             self._cache.close()
 
-    def _key(self, text: str) -> bytes:
+    def key(self, text: str) -> bytes:
+        """Return the 16 bytes by which the cache knows a text's vector."""
         return hashlib.blake2b(f"{self.fingerprint}\0{text}".encode(), digest_size=16).digest()
+
+    def _empty(self, shape: tuple[int, int], *, mapped: bool) -> NDArray[np.floating]:
+        """Return room for vectors: in memory, or in a file without a name beside the cache."""
+        if not mapped:
+            return np.empty(shape, dtype=np.float32)
+        folder = Path(self.settings.cache).parent if self.settings.cache else None
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return np.memmap(file, dtype=np.float16, mode="w+", shape=shape)
 
     def _encode_now(self, texts: list[str]) -> NDArray[np.float32]:
         with self._lock:
@@ -145,6 +184,10 @@ class TextEncoder:
             model.max_seq_length = self.settings.max_tokens
             self._model = model
         return self._model
+
+
+def _chunks(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
 
 
 def _device(settings: TextSettings) -> str:

@@ -9,15 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from static_layer.features import NodeFeatures
 from static_layer.graph import HeteroGraph
 from static_layer.hgnn import HGNN, HGNNSettings
 from static_layer.learner import Learner
 from static_layer.links import Links, balanced_links, hold_back
+from static_layer.parallel import Parallel
 from static_layer.progress import Progress, silent
 from static_layer.sampler import CsrSampler, Sampler
 from static_layer.structure import structural_features
 from static_layer.train_settings import TrainSettings
 
+_REPORT_STEPS = 32  # an epoch over millions of edges lasts minutes: show that it moves
 SamplerFactory = Callable[[HeteroGraph, tuple[int, ...], torch.device], Sampler]
 
 
@@ -28,12 +31,12 @@ class Training:
     epochs:         epochs finished; `best_epoch` counts from 1 (0: the untrained model).
     loss:           mean training loss of the last epoch, nan without an edge.
     validation_mrr: mean reciprocal rank of a held-back neighbour among 1,000 strangers, best.
-    features:       f32[n, ...], the model's input for every item of the graph.
+    features:       the model's input for every item of the graph.
     stopped_by:     `patience`, `epochs`, `clock` or `no edges`.
     """
 
     model: HGNN
-    features: NDArray[np.float32]
+    features: NodeFeatures
     epochs: int = 0
     best_epoch: int = 0
     loss: float = float("nan")
@@ -45,7 +48,7 @@ class Training:
 
 def train(
     graph: HeteroGraph,
-    text: NDArray[np.float32],
+    text: NDArray[np.floating],
     model_settings: HGNNSettings,
     settings: TrainSettings,
     *,
@@ -53,14 +56,17 @@ def train(
     progress: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
 ) -> Training:
-    """Fit an HGNN to the graph; text is f32[n, d], in the order of the graph's rows.
+    """Fit an HGNN to the graph; text is f16 or f32[n, d], in the order of the graph's rows.
 
-    The held-back edges carry no messages during training and do not shape the structural
+    Inside a group of processes (see static_layer.parallel) all train one model together. The
+    held-back edges carry no messages during training and do not shape the structural
     features. A graph without edges gives the untrained model, which still maps equal texts to
-    equal vectors. Raises FloatingPointError if the loss is not finite.
+    equal vectors. Raises FloatingPointError if the loss is not finite, ValueError if the
+    processes have graphs of different sizes.
     """
     started = clock()
     device = settings.torch_device()
+    _require_equal_graphs(graph, device)
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -68,20 +74,36 @@ def train(
     train_graph, held_back = hold_back(
         graph, settings.validation_share, settings.max_validation_edges, rng
     )
+    progress("structure", 0, 1)
     structure = structural_features(train_graph, model_settings.structure, seed=seed)
-    texts = torch.from_numpy(text).to(device)
-    features = model.features(texts, torch.from_numpy(structure).to(device))
-    result = Training(model=model, features=features.cpu().numpy())
+    progress("structure", 1, 1)
+    features = NodeFeatures(model, text, structure, device)
+    result = Training(model=model, features=features)
     if any(train_graph.edge_counts.values()):
         sampler = sampler_factory(settings.sampler)(train_graph, settings.fan_outs, device)
-        learner = Learner(model, texts, features, sampler, graph, settings, seed)
+        learner = Learner(model, features, sampler, graph, settings, seed)
 
         def out_of_time() -> bool:
-            return bool(settings.max_seconds) and clock() - started > settings.max_seconds
+            if not settings.max_seconds:
+                return False
+            late = clock() - started > settings.max_seconds
+            # The first process's clock ends the training of all.
+            return learner.parallel.total(late and not learner.parallel.rank, device) > 0
 
         result = _fit(result, learner, train_graph, held_back, rng, progress, out_of_time)
     model.eval()
     return replace(result, seconds=clock() - started)
+
+
+def _require_equal_graphs(graph: HeteroGraph, device: torch.device) -> None:
+    processes = Parallel.here()
+    for size in (graph.nodes, sum(graph.edge_counts.values())):
+        total = processes.total(size, device)
+        if total != size * processes.size:
+            raise ValueError(
+                f"the {processes.size} processes have {total:,.0f} items or edges together, this"
+                f" one {size:,}: expected the same graph; were checkpoints written meanwhile?"
+            )
 
 
 def _fit(
@@ -96,6 +118,7 @@ def _fit(
     """Train epoch by epoch until a reason to stop, and put the best weights into the model."""
     settings, model = learner.settings, untrained.model
     best = replace(untrained, stopped_by="epochs")
+    progress("hgnn", 0, settings.epochs)
     best_score, best_weights = -float("inf"), copy.deepcopy(model.state_dict())
     edges_seen = 0
     for epoch in range(1, settings.epochs + 1):
@@ -104,13 +127,16 @@ def _fit(
             settings.max_edges_per_epoch,
             rng,
             balanced=settings.balanced,
-            weighted=settings.weighted,
+            draw=settings.edge_draw,
         )
         losses: list[float] = []
         late = False
         for batch in links.batches(settings.batch_size):
             losses.append(learner.step(batch))
             edges_seen += len(batch)
+            if len(losses) % _REPORT_STEPS == 0:
+                figures = {"loss": losses[-1], "edges": float(edges_seen)}
+                progress("hgnn", epoch - 1, settings.epochs, figures)
             late = out_of_time()
             if late:
                 break

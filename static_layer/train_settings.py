@@ -27,9 +27,10 @@ class TrainSettings:
     negatives:            items drawn per step, shared by its edges (the papers do not say).
     fan_outs:             neighbours per relation, one per layer, input side first.
     balanced:             cut every relation to the smallest one's edges, anew each epoch.
-    weighted:             draw edges by their weight instead of uniformly (ours: HR@10 of the
-                          two-tower on a simulated world .384 / .258 against .379 / .259; but the
-                          hinge loss then places items without edges worse than their text).
+    edge_draw:            chance of an edge to be drawn: `uniform` (the paper's), or by `count`,
+                          `cosine` or `ppmi` (see links.edge_chances; compared in docs/hgnn.md).
+    in_batch:             the step's other positives are negatives too; they are drawn as often
+                          as they have edges, so the vectors learn less of popularity.
     cold_share:           share of edges whose anchor is known by text alone, so that the
                           model learns where an item without edges belongs; 0 in the paper.
     validation_share:     share of the edges held back, and
@@ -51,7 +52,8 @@ class TrainSettings:
     negatives: int = 512
     fan_outs: tuple[int, ...] = (10, 10)
     balanced: bool = True
-    weighted: bool = False
+    edge_draw: Literal["uniform", "count", "cosine", "ppmi"] = "uniform"
+    in_batch: bool = False
     cold_share: float = 0.1
     validation_share: float = 0.1
     max_validation_edges: int = 4096

@@ -106,3 +106,61 @@ def recovery(
 
     show(run(events, repeat, seed, json_file))
     console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench static --items 100000 --edges 2000000")
+def static(
+    items: Annotated[
+        list[int] | None, typer.Option(help="Items in the catalogue; repeat for more rows.")
+    ] = None,
+    edges: Annotated[
+        list[int] | None, typer.Option(help="Edges of the graph, one number for each --items.")
+    ] = None,
+    fan_out: Annotated[int, typer.Option(help="Neighbours per relation and layer.")] = 5,
+    batch_size: Annotated[int, typer.Option(help="Edges per step.")] = 4096,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the graph and of the training.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-static.json"
+    ),
+) -> None:
+    """The static job from checkpoints to item vectors, one epoch: time and memory by stage."""
+    from benchmarks.static_scale import StaticPlan, run, show
+
+    sizes = items or [10_000, 100_000]
+    numbers = edges or [20 * size for size in sizes]
+    if len(sizes) != len(numbers):
+        raise typer.BadParameter(f"{len(sizes)} times --items, but {len(numbers)} times --edges")
+    plans = [
+        StaticPlan(
+            items=size, edges=number, fan_outs=(fan_out, fan_out), batch_size=batch_size,
+            threads=threads, seed=seed,
+        )
+        for size, number in zip(sizes, numbers, strict=True)
+    ]  # fmt: skip
+    show(run(plans, json_file))
+    console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench samplers --items 100000 --edges 2000000")
+def samplers(
+    items: Annotated[int, typer.Option(help="Items in the graph.")] = 100_000,
+    edges: Annotated[int, typer.Option(help="Edges of the graph.")] = 2_000_000,
+    fan_out: Annotated[int, typer.Option(help="Neighbours per relation and layer.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Edges per step: twice as many targets.")] = 1024,
+    steps: Annotated[int, typer.Option(help="Steps that are timed.")] = 20,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the graph and of the draws.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-samplers.json"
+    ),
+) -> None:
+    """The HGNN's two neighbour samplers, in torch alone and in DGL, on the same graph."""
+    from benchmarks.static_scale import StaticPlan, run_samplers, show_samplers
+
+    plan = StaticPlan(
+        items=items, edges=edges, fan_outs=(fan_out, fan_out), batch_size=batch_size,
+        threads=threads, seed=seed,
+    )  # fmt: skip
+    show_samplers(run_samplers(plan, steps, json_file))
+    console.print(f"figures: {json_file}")

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,15 +24,21 @@ app = typer.Typer(
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
+Recipe = Annotated[
+    str, typer.Option(help="default (ours, static.* settings) or paper (the papers' form).")
+]
+
+
 @app.command(epilog="Example: segue static build --set static.train.max_seconds=600")
 def build(
     seed: Seed = 1,
+    recipe: Recipe = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
     """Merge the latest checkpoints, train the HGNN, publish and announce the bundle."""
-    settings = settings_of(config, flags)
+    settings = settings_of(config, [*(flags or ()), *([f"static.recipe={recipe}"] * bool(recipe))])
     metrics = _build(settings, seed)
     if as_json:
         typer.echo(json.dumps(metrics))
@@ -55,6 +63,70 @@ def schedule(
         except typer.Exit:
             errors.print(f"[yellow]the next run starts in {every}[/]")
         time.sleep(max(0.0, interval - (time.monotonic() - started)))
+
+
+@app.command(epilog="Example: segue static compare events.parquet items.parquet --split 2014-04-04")
+def compare(
+    events: Annotated[Path, typer.Argument(help="Events in the canonical form (Parquet).")],
+    items: Annotated[Path, typer.Argument(help="Items in the canonical form (Parquet).")],
+    split: Annotated[str, typer.Option(help="The first test day, UTC: 2014-04-04.")],
+    test_days: Annotated[float, typer.Option(help="Days that are tested.")] = 30.0,
+    example_days: Annotated[
+        float, typer.Option(help="Days before the split for the two-tower; the graph ends there.")
+    ] = 60.0,
+    recipes: Annotated[
+        list[str] | None, typer.Option("--recipe", help="default, paper; repeat for more.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each recipe.")] = 2,
+    two_tower: Annotated[
+        bool, typer.Option(help="Also train the two-tower with and without the vectors.")
+    ] = True,
+    users: Annotated[int, typer.Option(help="Test users of each type, a sample; 0: all.")] = 4_000,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Where the figures go.")] = None,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """HR@10 of the HGNN's vectors, alone and in the two-tower, beside the text vectors.
+
+    The graph is made of the events before the two-tower's examples, these come before the split,
+    the test after it. Full ranking, each user's own items excluded. The type `cold` ranks the
+    items without an event before the split among themselves. The two-tower is tested on taste
+    alone, without live popularity.
+    """
+    from dataclasses import asdict, replace
+
+    from evaluation import DatasetError, Protocol, read_dataset, time_split
+    from segue.roles import make_encoder
+    from segue.static_trial import DAY_MS, TrialPlan, run_trial, static_bundle, table
+
+    rows: list[dict[str, object]] = []
+    with explained(ValueError, DatasetError):
+        dataset = read_dataset(events, items)
+        day = datetime.fromisoformat(split)
+        at_ms = round((day if day.tzinfo else day.replace(tzinfo=UTC)).timestamp() * 1000)
+        end_ms = at_ms + round(test_days * DAY_MS)
+        parts = time_split(dataset.events, test_days=test_days, end_ms=end_ms)
+        plan = TrialPlan(
+            example_days=example_days, protocol=Protocol(max_users=users), two_tower=two_tower
+        )
+        for recipe in recipes or ["default"]:
+            settings = settings_of(config, [*(flags or ()), f"static.recipe={recipe}"])
+            popularity = replace(settings.dynamic.popularity, weights=(0.0,))
+            dynamic = replace(settings.dynamic, popularity=popularity)
+            encoder, results = make_encoder(settings), {}
+            for seed in range(1, seeds + 1):
+                with progress_bars() as bars:
+                    bundle = static_bundle(
+                        dataset, parts, plan, settings.static, seed=seed, encoder=encoder,
+                        progress=StageBars(bars),
+                    )  # fmt: skip
+                results[seed] = run_trial(dataset, parts, plan, bundle, dynamic=dynamic, seed=seed)
+                rows += [{"recipe": recipe, "seed": seed, **asdict(row)} for row in results[seed]]
+            encoder.close()
+            console.print(table(recipe, results))
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps({"split": split, "rows": rows}, indent=2))
 
 
 def _build(settings: "Settings", seed: int) -> dict[str, object]:

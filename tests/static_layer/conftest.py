@@ -35,7 +35,9 @@ class TableEncoder:
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self.vectors = vectors
 
-    def encode(self, texts: Sequence[str], progress: Progress = silent) -> NDArray[np.float32]:
+    def encode(
+        self, texts: Sequence[str], progress: Progress = silent, *, mapped: bool = False
+    ) -> NDArray[np.float32]:
         progress("text", len(texts), len(texts))
         return self.vectors[[int(text.split()[1]) for text in texts]]
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from static_layer import BundleError, StaticBundle, StaticSettings, build
+from static_layer import (
+    BundleError,
+    GraphSettings,
+    StaticBundle,
+    StaticSettings,
+    build,
+    recipe_of,
+)
 from static_layer.hgnn import HGNNSettings
 from static_layer.train_settings import TrainSettings
 
@@ -97,7 +104,31 @@ def test_progress_tells_every_stage(community: Community, encoder: TableEncoder)
         encoder=encoder,  # type: ignore[arg-type]
         progress=lambda stage, _done, _total, _figures=None: stages.append(stage),
     )
-    assert list(dict.fromkeys(stages)) == ["text", "graph", "hgnn", "vectors"]
+    assert list(dict.fromkeys(stages)) == ["text", "graph", "structure", "hgnn", "vectors"]
+
+
+def test_the_papers_recipe_replaces_what_is_set_and_keeps_where_it_runs() -> None:
+    mine = StaticSettings(
+        recipe="paper",
+        graph=GraphSettings(min_count=3),
+        train=TrainSettings(epochs=1, max_seconds=60.0, device="cpu", loss="contrastive"),
+    )
+    paper = recipe_of(mine)
+    assert (paper.graph.min_count, paper.graph.max_degree) == (1, 0)
+    assert (paper.hgnn.layers, paper.hgnn.structure) == (2, 0)
+    assert paper.train == TrainSettings(
+        epochs=50, patience=10, batch_size=256, learning_rate=1e-3, loss="hinge",
+        cold_share=0.0, max_edges_per_epoch=0, max_seconds=60.0, device="cpu",
+        edge_draw="uniform", in_batch=False,
+    )  # fmt: skip
+    assert recipe_of(replace(mine, recipe="default")) == replace(mine, recipe="default")
+
+
+def test_the_job_runs_the_recipe_that_is_named(community: Community, encoder: TableEncoder) -> None:
+    settings = replace(SETTINGS, recipe="paper", train=replace(SETTINGS.train, max_seconds=1e-9))
+    bundle = build(community.merged, settings, seed=1, encoder=encoder)  # type: ignore[arg-type]
+    assert bundle.manifest["settings"]["train"]["loss"] == "hinge"
+    assert bundle.model.settings.structure == 0
 
 
 def test_another_format_is_refused(bundle: StaticBundle, tmp_path: Path) -> None:

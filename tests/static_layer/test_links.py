@@ -1,11 +1,21 @@
 """An epoch's edges are balanced over relations; negatives are strangers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from static_layer.graph import GraphSettings, HeteroGraph, build_graph
-from static_layer.links import Links, Strangers, balanced_links, hold_back
+from static_layer.graph import Edges, GraphSettings, HeteroGraph, build_graph
+from static_layer.links import (
+    EdgeDraw,
+    Links,
+    Strangers,
+    balanced_links,
+    edge_chances,
+    hold_back,
+)
 
 from .conftest import Community
 
@@ -92,14 +102,35 @@ def test_a_stranger_is_neither_the_anchor_nor_its_neighbour(graph: HeteroGraph) 
         assert (excluded == connected[:, negatives.numpy()]).all()
 
 
-def test_weighted_draws_prefer_what_many_users_have_in_common(graph: HeteroGraph) -> None:
-    count = {}
-    for edges in graph.relations.values():
-        for a, b, users in zip(edges.left, edges.right, edges.count, strict=True):
-            count[int(min(a, b)), int(max(a, b))] = int(users)
-    means = [
-        np.mean([count[pair] for pair in pairs(links)])
-        for weighted in (False, True)
-        for links in [balanced_links(graph, 0, np.random.default_rng(0), weighted=weighted)]
+@pytest.mark.parametrize("draw", ["count", "cosine", "ppmi"])
+def test_edges_are_drawn_by_their_chances(graph: HeteroGraph, draw: EdgeDraw) -> None:
+    pair = ("audiobook", "podcast")
+    edges = graph.relations[pair]
+    few = replace(graph, relations={pair: edges})
+    chances = edge_chances(edges, graph.users, draw)
+    place = {
+        frozenset(ends): number
+        for number, ends in enumerate(zip(edges.left.tolist(), edges.right.tolist(), strict=True))
+    }
+    rng = np.random.default_rng(0)
+    seen = np.zeros(len(edges))
+    for _ in range(40):
+        for ends in pairs(balanced_links(few, 0, rng, draw=draw)):
+            seen[place[frozenset(ends)]] += 1
+    assert not seen[chances == 0].any()
+    likely = chances > 0
+    expected = seen.sum() * chances[likely] / chances.sum()
+    assert stats.chisquare(seen[likely], expected).pvalue > 0.01
+
+
+def test_ppmi_is_zero_where_two_items_meet_no_more_than_by_chance() -> None:
+    # Items 0 and 1 meet twice as often as chance has it, 0 and 2 less often.
+    edges = Edges(np.array([0, 0, 3]), np.array([1, 2, 2]), np.array([4, 1, 8]))
+    chances = edge_chances(edges, np.full(4, 9), "ppmi")
+    strength, total = [5, 4, 9, 8], 26
+    expected = [
+        max(0.0, np.log(count * total / (strength[a] * strength[b])))
+        for a, b, count in ((0, 1, 4), (0, 2, 1), (3, 2, 8))
     ]
-    assert means[1] > means[0]
+    assert chances == pytest.approx(expected)
+    assert chances[1] == 0.0

@@ -84,21 +84,38 @@ def test_equal_seeds_draw_equal_blocks_and_each_call_draws_anew(sampler: Sampler
     assert first == draw(torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("fan_out", [1, 4, 9])
 @pytest.mark.parametrize("name", ["torch", pytest.param("dgl", marks=pytest.mark.dgl)])
-def test_every_neighbour_is_equally_likely(name: str, graph: HeteroGraph) -> None:
+def test_every_neighbour_is_equally_likely(name: str, fan_out: int, graph: HeteroGraph) -> None:
+    """The definition: all neighbours where they are few, else a uniform draw of `fan_out`.
+
+    A neighbour among d is drawn in T rounds with variance T * k/d * (1 - k/d). With the factor
+    (d - 1) / d, since the counts of a row sum to T * k, the squares sum to chi-square of d - 1.
+    """
     if name == "dgl":
         pytest.importorskip("dgl", reason="the dgl extra is not installed")
-    sampler = sampler_factory(name)(graph, (5,), torch.device("cpu"))
-    row = int(np.argmax(np.diff(graph.adjacency[1].indptr)))
-    generator = torch.Generator().manual_seed(2)
-    seen = np.zeros(graph.nodes, dtype=int)
-    for _ in range(600):
-        mine = drawn(sampler.blocks(torch.tensor([row]), generator)[0], graph)[row, 1]
-        seen[mine] += 1
-    observed = seen[sorted(neighbours(graph, row, 1))]
-    assert len(observed) > 15
-    # Draws without replacement vary less than a multinomial: the test errs on the safe side.
-    assert stats.chisquare(observed).pvalue > 0.01
+    sampler = sampler_factory(name)(graph, (fan_out,), torch.device("cpu"))
+    generator, rounds = torch.Generator().manual_seed(2), 150
+    rows = torch.arange(0, graph.nodes, 6)
+    seen = np.zeros((graph.nodes, graph.nodes))
+    for _ in range(rounds):
+        for (row, _), mine in drawn(sampler.blocks(rows, generator)[0], graph).items():
+            seen[row, mine] += 1
+    square = freedom = 0.0
+    for row in rows.tolist():
+        for neighbour_type in range(len(graph.type_names)):
+            mine = sorted(neighbours(graph, row, neighbour_type))
+            degree, share = len(mine), fan_out / max(len(mine), 1)
+            if share >= 1:
+                assert (seen[row, mine] == rounds).all()
+                continue
+            variance = rounds * share * (1 - share)
+            squares = float(((seen[row, mine] - rounds * share) ** 2).sum())
+            square += squares / variance * (degree - 1) / degree
+            freedom += degree - 1
+    assert freedom > 500
+    # Neither further from uniform than chance has it, nor nearer (a draw that takes turns).
+    assert 0.005 < stats.chi2(freedom).cdf(square) < 0.995
 
 
 @pytest.mark.dgl

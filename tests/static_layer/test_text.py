@@ -1,9 +1,14 @@
 """Texts become vectors once; the packaged model works without a network."""
 
+import shutil
+from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from static_layer import text as text_module
 from static_layer.item_text import catalogue_texts
@@ -68,11 +73,72 @@ def test_known_texts_never_reach_the_model(
     assert np.array_equal(warm[:3], cold)
 
 
-def test_progress_counts_texts(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_counts_texts_and_shows_throughput(
+    encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text_module, "_CHUNK", 2)
-    seen: list[tuple[int, int]] = []
-    encoder.encode(TEXTS, lambda _stage, done, total, _figures=None: seen.append((done, total)))
-    assert seen == [(0, 3), (2, 3), (3, 3)]
+    ticks = count(step=0.5)  # one look before the first chunk, one after each
+    timed = TextEncoder(clock=lambda: float(next(ticks)))
+    monkeypatch.setattr(timed, "_encode_now", encoder._encode_now)
+    seen: list[tuple[int, int, float | None]] = []
+
+    def progress(
+        _stage: str, done: int, total: int, figures: Mapping[str, float] | None = None
+    ) -> None:
+        seen.append((done, total, figures["texts/s"] if figures else None))
+
+    timed.encode(TEXTS, progress)
+    assert seen == [(0, 3, None), (2, 3, 2 / 0.5), (3, 3, 3 / 1.0)]
+
+
+def test_a_changed_description_encodes_that_item_alone(
+    tmp_path: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = catalogue_of([("podcast", str(number)) for number in range(5)])
+    mine = TextEncoder(TextSettings(cache=str(tmp_path / "vectors.db")))
+    asked: list[str] = []
+
+    def counting(texts: list[str]) -> NDArray[np.float32]:
+        asked.extend(texts)
+        return encoder._encode_now(texts)
+
+    monkeypatch.setattr(mine, "_encode_now", counting)
+    before = mine.encode(catalogue_texts(catalogue)[0])
+    asked.clear()
+    changed = catalogue.with_row_index().with_columns(
+        description=pl.when(pl.col("index") == 3).then(pl.lit("All new.")).otherwise("description")
+    )
+    after = mine.encode(catalogue_texts(changed)[0])
+    mine.close()
+    assert len(asked) == 1
+    assert asked[0].endswith("All new.")
+    same = (before == after).all(axis=1)
+    assert same.tolist() == [True, True, True, False, True]
+
+
+def test_mapped_vectors_are_the_same_in_half_precision(
+    tmp_path: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = TextEncoder(TextSettings(cache=str(tmp_path / "vectors.db")))
+    monkeypatch.setattr(mine, "_encode_now", encoder._encode_now)
+    texts = [*TEXTS, TEXTS[0]]
+    for _ in range(2):  # first encoded, then known
+        mapped = mine.encode(texts, mapped=True)
+        assert isinstance(mapped, np.memmap)
+        assert mapped.dtype == np.float16
+        assert np.allclose(mapped, mine.encode(texts), atol=1e-3)
+    assert not list(tmp_path.glob("tmp*"))
+    mine.close()
+
+
+def test_a_folder_with_another_model_gives_other_vectors_of_another_key(tmp_path: Path) -> None:
+    """Any sentence-transformers model is selectable; its vectors never mix with another's."""
+    packaged = TextEncoder()
+    folder = tmp_path / "model"
+    shutil.copytree(packaged._source.location, folder)
+    other = TextEncoder(TextSettings(model=str(folder), max_tokens=16))
+    assert other.key("a text") != packaged.key("a text")
+    assert other.encode(TEXTS).shape == (3, other.dimension)
 
 
 def test_the_cache_keeps_what_it_has(tmp_path: Path) -> None:

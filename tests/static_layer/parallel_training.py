@@ -1,0 +1,35 @@
+"""What each process of test_parallel.py runs: train on the small world, save the weights."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from static_layer.graph import GraphSettings, build_graph
+from static_layer.hgnn import HGNNSettings
+from static_layer.parallel import process_group
+from static_layer.train import Training, train
+from static_layer.train_settings import TrainSettings
+from tests.static_layer.conftest import make_community
+
+
+def training_of(settings: TrainSettings) -> Training:
+    community = make_community()
+    merged = community.merged
+    graph = build_graph(merged.co_interactions, merged.catalogue, GraphSettings(max_degree=8))
+    shape = HGNNSettings(hidden=16, output=16)
+    return train(graph, community.text, shape, settings, seed=3)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    fields = json.loads(sys.argv[1])
+    fields["fan_outs"] = tuple(fields["fan_outs"])
+    with process_group() as parallel:
+        training = training_of(TrainSettings(**fields))
+    folder = Path(sys.argv[2])
+    save_file(training.model.state_dict(), folder / f"{parallel.rank}.safetensors")
+    figures = {"size": parallel.size, "loss": training.loss, "stopped_by": training.stopped_by}
+    (folder / f"{parallel.rank}.json").write_text(json.dumps(figures))

@@ -47,7 +47,8 @@ class Plan:
     peer_events:  events that Kafka Streams gets: all events of the first users of the same data.
     faust_events: events that Faust gets, which is slower still.
     repeat:       runs of each row; the row has their median.
-    workers:      2 measures two workers on two cores, too, on the first of `events`.
+    workers:      2 measures two workers on two cores, too, on the last of `events`: with few, the
+                  run is over before both have begun.
     seed:         of the events.
     timeout_s:    longest time of one run, in seconds.
     broker:       host:port of a broker that runs already; None starts one for this benchmark.
@@ -123,7 +124,8 @@ def _by_events(plan: Plan) -> Iterator[tuple[int, list[tuple[Job, int]]]]:
     """Numbers of events, and the jobs that get so many with their numbers of processes."""
     if "segue" in plan.jobs:
         for position, events in enumerate(plan.events):
-            workers = range(1, plan.workers + 1) if position == 0 else (1,)
+            last = position == len(plan.events) - 1
+            workers = range(1, plan.workers + 1) if last else (1,)
             yield events, [(JOBS["segue"], number) for number in workers]
     if "faust" in plan.jobs:
         yield plan.faust_events, [(JOBS["faust"], 1)]
@@ -250,6 +252,7 @@ def _report(
     one = [row for row in rows if row.workers == 1]
     two = [row for row in rows if row.workers == 2]
     ours = next((row for row in one if row.job == "segue"), None)
+    alone = next((row for row in one if two and row.events == two[0].events), None)
     peers = [row for row in one if row.job != "segue"]
     return {
         "plan": asdict(plan),
@@ -268,7 +271,7 @@ def _report(
         },
         "two_workers": {
             "rows": [asdict(row) for row in two],
-            "ratio": two[0].events_per_second / ours.events_per_second if two and ours else None,
+            "ratio": two[0].events_per_second / alone.events_per_second if two and alone else None,
         },
     }
 

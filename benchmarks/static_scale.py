@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -375,7 +375,7 @@ def _fill_cache(folder: Path, texts: list[str], rng: np.random.Generator) -> Non
 
 
 def _state() -> StateSettings:
-    return replace(StateSettings(), fold_slots=1 << 22)
+    return StateSettings()
 
 
 def _text(folder: Path) -> TextSettings:

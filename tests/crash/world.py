@@ -73,7 +73,7 @@ async def publish_models(settings: Settings, items: Items, seed: int) -> None:
     encoder = make_encoder(settings)
     # The text with which workers warm up: with it known, none of them loads the text model.
     cache = VectorCache(Path(settings.static.text.cache))
-    cache.add({encoder._key("warm up"): np.zeros(1, np.float32)})
+    cache.add({encoder.key("warm up"): np.zeros(1, np.float32)})
     cache.close()
     encoder.close()
     topics = settings.topics

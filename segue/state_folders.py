@@ -11,8 +11,8 @@ from pathlib import Path
 
 from segue.settings import Settings
 from state import Checkpoints, CorruptArtifact, StateSettings, WrongState
+from state.commit_record import read_meta
 from state.database import open_database
-from state.partition import read_meta
 
 __all__ = ["FoundState", "StateNotFound", "found_state", "replays"]
 

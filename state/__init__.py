@@ -1,22 +1,15 @@
 """What a partition remembers: histories, windowed co-interactions, checkpoints; artifacts."""
 
 from state.artifacts import ArtifactStore, CorruptArtifact
+from state.batches import Applied, Erased, EventColumns, Observations
 from state.checkpoint import CheckpointManifest, Checkpoints
 from state.co_interactions import CoInteractions
+from state.commit_record import Missing, WrongState
 from state.erasure import apply_in_order
 from state.history import History
 from state.keys import item_key
 from state.merge import CATALOGUE_SCHEMA, MergedState, merge_checkpoints
-from state.partition import (
-    LOGGED_AT,
-    Applied,
-    Erased,
-    EventColumns,
-    Missing,
-    Observations,
-    PartitionState,
-    WrongState,
-)
+from state.partition import LOGGED_AT, PartitionState
 from state.settings import StateSettings, Window
 from state.warming import compile_kernels
 

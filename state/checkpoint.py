@@ -24,7 +24,8 @@ import msgspec
 from rocksdict import Checkpoint as DatabaseCheckpoint
 
 from state.artifacts import PART, ArtifactStore, CorruptArtifact, file_digest
-from state.partition import FORMAT, Missing, PartitionState, check_meta
+from state.commit_record import FORMAT, Missing, check_meta
+from state.partition import PartitionState
 from state.run_files import DamagedState
 from state.settings import StateSettings
 

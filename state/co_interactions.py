@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CoInteractions"]
+from state.items import ItemNumbers
+from state.run_files import RunFiles
+from state.runs import Runs, read_runs
+from state.settings import StateSettings
+
+__all__ = ["CoInteractions", "read_co_interactions"]
 
 U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]
@@ -88,3 +93,28 @@ class CoInteractions:
     def pairs(self) -> int:
         """Number of unordered pairs of different items."""
         return int((self.left != self.right).sum())
+
+
+def read_co_interactions(
+    files: RunFiles, runs: Runs, items: ItemNumbers, settings: StateSettings, watermark: int
+) -> CoInteractions:
+    """Sum the adjacency runs of a state over the window that ends at `watermark`."""
+    first = settings.window.first_live(watermark)
+    parts = list(read_runs(files, runs, first))
+    if not parts:
+        return CoInteractions.sum([])
+    item = np.concatenate([part.item for part in parts])
+    neighbour = np.concatenate([part.neighbour for part in parts])
+    delta = np.concatenate([part.delta for part in parts])
+    # Both directions are stored; one is enough here.
+    once = item <= neighbour
+    pair = (item[once].astype(np.uint64) << np.uint64(32)) | neighbour[once]
+    unique, where = np.unique(pair, return_inverse=True)
+    total = np.bincount(where, delta[once], len(unique)).astype(np.int64)
+    kept = total != 0
+    keys = items.keys
+    return CoInteractions.from_pairs(
+        keys[(unique[kept] >> np.uint64(32)).astype(np.int64)],
+        keys[(unique[kept] & np.uint64(0xFFFFFFFF)).astype(np.int64)],
+        total[kept],
+    )

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from state.batches import Applied, Bools, Erased, EventColumns, Observations
 from state.kernel import I64
-from state.partition import Applied, Bools, Erased, EventColumns, Observations, PartitionState
+from state.partition import PartitionState
 
 __all__ = ["apply_in_order"]
 

@@ -13,10 +13,10 @@ from rocksdict import Rdict
 from state import database
 from state.artifacts import CorruptArtifact
 from state.checkpoint import Checkpoints
-from state.co_interactions import CoInteractions
+from state.co_interactions import CoInteractions, read_co_interactions
+from state.commit_record import check_meta, read_meta
 from state.items import ItemNumbers
 from state.keys import item_key
-from state.partition import check_meta, read_co_interactions, read_meta
 from state.run_files import RunFiles
 from state.settings import StateSettings
 

@@ -1,9 +1,8 @@
 """The state of one partition: what its events made of histories and co-interactions."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,7 +11,16 @@ from rocksdict import Rdict, WriteBatch
 
 from state import database
 from state import runs as adjacency_runs
-from state.co_interactions import CoInteractions
+from state.batches import Applied, Bools, EventColumns, Observations
+from state.co_interactions import CoInteractions, read_co_interactions
+from state.commit_record import (
+    FORMAT,
+    CommitRecord,
+    Missing,
+    WrongState,
+    check_meta,
+    read_meta,
+)
 from state.deltas import cleared, empty_deltas, grown
 from state.histories import Histories
 from state.history import History
@@ -22,17 +30,8 @@ from state.run_files import DamagedState, RunFiles
 from state.runs import Merging, Runs
 from state.settings import StateSettings
 
-__all__ = [
-    "Applied",
-    "Erased",
-    "EventColumns",
-    "Missing",
-    "Observations",
-    "PartitionState",
-    "WrongState",
-]
+__all__ = ["LOGGED_AT", "PartitionState"]
 
-FORMAT = 3
 #: Entries that a commit merges at most for each that it writes.
 MERGE_SHARE = 4
 #: Users whose decoded attributes are kept at hand.
@@ -40,127 +39,6 @@ KNOWN_USERS = 65_536
 
 #: Where a user's attributes say when the log took them.
 LOGGED_AT = "logged_at"
-
-Bools = npt.NDArray[np.bool_]
-
-
-class WrongState(Exception):
-    """A state directory belongs to other settings, another partition or another format."""
-
-
-class EventColumns(Protocol):
-    """Events of one batch as columns, one row an event, offsets ascending; timestamps in ms UTC."""
-
-    @property
-    def user_id(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def item_type(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def item_id(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def kind(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def timestamp(self) -> I64: ...  # noqa: D102
-    @property
-    def offset(self) -> I64: ...  # noqa: D102
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observations:
-    """Histories as they were before chosen events, for training without the future.
-
-    row:         int64 [m], rows of the batch that were observed.
-    repeat:      bool [m], whether the user had the item inside the window.
-    indptr:      int64 [m + 1], entries of observation i are indptr[i]:indptr[i + 1].
-    item_keys:   uint64 [t], newest first.
-    time:        int64 [t], ms UTC, never later than the event.
-    strong:      bool [t], whether the entry has a graph-making event.
-    """
-
-    row: I64
-    repeat: Bools
-    indptr: I64
-    item_keys: npt.NDArray[np.uint64]
-    time: I64
-    strong: Bools
-
-
-class Erased(NamedTuple):
-    """An erasure that was applied; held: whether the state had a history of the user."""
-
-    offset: int
-    user_id: str
-    held: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Applied:
-    """What a batch did.
-
-    applied: events that are in the state now (or were already: duplicates change nothing), and
-             erasures.
-    too_old: int64, rows of the batch that lie behind the window and changed nothing.
-    skipped: records below the applied offset, seen before.
-    erased:  erasures, in offset order.
-    """
-
-    applied: int
-    too_old: I64
-    skipped: int
-    observations: Observations
-    erased: list[Erased] = field(default_factory=list)
-
-
-class MadeWith(Protocol):
-    """What a state was made with and for, as its commit record and its checkpoints say."""
-
-    @property
-    def format(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def settings(self) -> Mapping[str, Any]: ...
-
-
-class Missing(msgspec.Struct, frozen=True):
-    """Records of a topic that a state was made without: offsets `first` to `end - 1`.
-
-    The log had deleted them, or a replay began behind them.
-    """
-
-    topic: str
-    first: int
-    end: int
-
-
-class _Meta(msgspec.Struct, frozen=True):
-    """The record that makes a commit: written in the same batch as the state it belongs to.
-
-    erased: topic -> offset of the last erasure; older checkpoints may hold who was erased.
-    """
-
-    format: int
-    fingerprint: str
-    partition: int
-    positions: dict[str, int] = {}
-    watermark: int = -1
-    items: int = 0
-    run: int = 0
-    runs: Runs = ()
-    applied: int = 0
-    refused: int = 0
-    behind: dict[str, int] = {}
-    missing: tuple[Missing, ...] = ()
-    settings: dict[str, Any] = {}
-    erased: dict[str, int] = {}
-
-
-class _Version(msgspec.Struct):
-    """What is left of a commit record of which nothing else is known."""
-
-    format: int = 0
 
 
 class PartitionState:
@@ -191,7 +69,7 @@ class PartitionState:
             folder.mkdir(parents=True, exist_ok=True)
         self._database: Rdict = database.open_database(folder, settings, read_only=read_only)
         try:
-            self._meta = read_meta(self._database) or _Meta(
+            self._meta = read_meta(self._database) or CommitRecord(
                 FORMAT, settings.fingerprint(), partition, settings=settings.meaning()
             )
             check_meta(self._meta, partition, settings, folder)
@@ -421,7 +299,7 @@ class PartitionState:
                 batch.put(key, record)
         for number, row in self._items.take_new():
             batch.put(database.item_row_key(number), row)
-        meta = _Meta(
+        meta = CommitRecord(
             format=FORMAT,
             fingerprint=self.settings.fingerprint(),
             partition=self.partition,
@@ -586,87 +464,7 @@ class PartitionState:
         merging = (self._merging.number,) if self._merging else ()
         self._files.keep((*(run.number for run in self._meta.runs), *merging))
 
-    def _write(self, batch: WriteBatch, meta: _Meta) -> None:
+    def _write(self, batch: WriteBatch, meta: CommitRecord) -> None:
         batch.put(database.META, msgspec.json.encode(meta))
         self._database.write(batch)
         self._meta = meta
-
-
-def read_meta(source: Rdict) -> _Meta | None:
-    """The commit record of a database; None if it has none yet. Raises WrongState."""
-    stored = source.get(database.META)
-    try:
-        return msgspec.json.decode(stored, type=_Meta) if stored else None
-    except msgspec.DecodeError as error:
-        raise WrongState(_unreadable(stored, source.path(), error)) from error
-
-
-def check_meta(made: MadeWith, partition: int, settings: StateSettings, where: Path | str) -> None:
-    """Raise WrongState unless the state at `where` was made as it is about to be used."""
-    if made.format != FORMAT:
-        raise WrongState(_other_format(where, made.format))
-    if made.fingerprint != settings.fingerprint():
-        raise WrongState(
-            f"{where} was made with other settings: "
-            f"{_unlike(made.settings, settings.meaning()) or made.fingerprint}. Use those, or "
-            "another directory."
-        )
-    if made.partition != partition:
-        raise WrongState(f"{where} holds partition {made.partition}, not {partition}")
-
-
-def _unreadable(stored: bytes, where: str, error: Exception) -> str:
-    """Why a commit record is not as ours are."""
-    try:
-        found = msgspec.json.decode(stored, type=_Version).format
-    except msgspec.DecodeError:
-        found = FORMAT
-    return (
-        f"the commit record in {where} is damaged: {error}"
-        if found == FORMAT
-        else _other_format(where, found)
-    )
-
-
-def _other_format(where: Path | str, found: int) -> str:
-    return (
-        f"{where} has state format {found}; this version reads {FORMAT}. Make it anew from the log "
-        "with this version (segue replay), or go on with the version it is from."
-    )
-
-
-def _unlike(made: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "state") -> str:
-    """Name the settings that differ, with both values."""
-    found = []
-    for name, value in made.items():
-        mine = wanted.get(name)
-        if isinstance(value, Mapping) and isinstance(mine, Mapping):
-            found.append(_unlike(value, mine, f"{path}.{name}"))
-        elif value != mine:
-            found.append(f"{path}.{name} = {value}, not {mine}")
-    return "; ".join(text for text in found if text)
-
-
-def read_co_interactions(
-    files: RunFiles, runs: Runs, items: ItemNumbers, settings: StateSettings, watermark: int
-) -> CoInteractions:
-    """Sum the adjacency runs of a state over the window that ends at `watermark`."""
-    first = settings.window.first_live(watermark)
-    parts = list(adjacency_runs.read_runs(files, runs, first))
-    if not parts:
-        return CoInteractions.sum([])
-    item = np.concatenate([part.item for part in parts])
-    neighbour = np.concatenate([part.neighbour for part in parts])
-    delta = np.concatenate([part.delta for part in parts])
-    # Both directions are stored; one is enough here.
-    once = item <= neighbour
-    pair = (item[once].astype(np.uint64) << np.uint64(32)) | neighbour[once]
-    unique, where = np.unique(pair, return_inverse=True)
-    total = np.bincount(where, delta[once], len(unique)).astype(np.int64)
-    kept = total != 0
-    keys = items.keys
-    return CoInteractions.from_pairs(
-        keys[(unique[kept] >> np.uint64(32)).astype(np.int64)],
-        keys[(unique[kept] & np.uint64(0xFFFFFFFF)).astype(np.int64)],
-        total[kept],
-    )

@@ -21,14 +21,13 @@ from state.blocks import (
     first_of,
     firsts_of,
     mantissa_for,
-    merged,
-    neighbours_in,
     packed,
     unpacked,
 )
 from state.deltas import U32, Cells, cells_of, count_buckets, room_for_items
 from state.kernel import I32, Deltas
 from state.run_files import RunFiles
+from state.summing import merged, neighbours_in
 
 __all__ = ["Merge", "Merging", "Run", "Runs", "crowded", "neighbours", "read_runs", "write_deltas"]
 

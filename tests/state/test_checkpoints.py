@@ -16,9 +16,9 @@ from state import (
     WrongState,
     merge_checkpoints,
 )
+from state.commit_record import FORMAT
 from state.database import META
 from state.dump import dump
-from state.partition import FORMAT
 from tests.state.streams_of_events import Columns, Event
 
 STREAM = [Event("ann", f"i{n}", "stream", 1_000 * n) for n in range(6)]
@@ -311,8 +311,8 @@ def test_a_state_of_other_settings_is_refused_and_the_setting_named(
 def test_a_state_of_another_format_is_refused(checkpoints, tmp_path, monkeypatch, found):
     settings = StateSettings()
     with monkeypatch.context() as version:
-        version.setattr("state.partition.FORMAT", found)
-        version.setattr("state.checkpoint.FORMAT", found)
+        for module in ("commit_record", "partition", "checkpoint"):
+            version.setattr(f"state.{module}.FORMAT", found)
         state = PartitionState(tmp_path / "made", 0, settings)
         advance(state, 3)
         checkpoints.create(state, tmp_path / "scratch", 0)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state import CoInteractions, PartitionState, StateSettings, Window, apply_in_order
+from state.co_interactions import read_co_interactions
 from state.dump import dump
-from state.partition import read_co_interactions
 from tests.state.streams_of_events import (
     BUCKET,
     Columns,

@@ -191,7 +191,7 @@ class Worker:
         """Committed next offsets by (topic, partition), for lag monitoring."""
         return {
             (topic, number): offset
-            for number, state in self.partitions.states.items()
+            for number, state in list(self.partitions.states.items())
             for topic, offset in state.committed.items()
         }
 
@@ -216,7 +216,8 @@ class Worker:
         settings = self._settings
         return {
             number
-            for number in self.partitions.states
+            # A copy: partitions are opened in another thread.
+            for number in list(self.partitions.states)
             if now - self._committed_at.get(number, now) >= settings.commit_every_ms
             or (
                 number in self._handled_at

@@ -17,6 +17,7 @@ __all__ = [
     "DELTA_BITS",
     "U32",
     "Cells",
+    "bits_for",
     "cells_of",
     "cleared",
     "count_buckets",
@@ -78,7 +79,7 @@ def cells_of(deltas: Deltas, first_live: int, items: int) -> Cells:
     pairs, places, used = deltas
     count = int(used[0])
     least, most, n = (int(found) for found in _span(pairs[:count], places[:count], first_live))
-    neighbour_bits, bucket_bits = _bits(items), _bits(most - least + 1)
+    neighbour_bits, bucket_bits = bits_for(items), bits_for(most - least + 1)
     if 2 * neighbour_bits + bucket_bits + _SIGN_BITS > 64:
         raise OverflowError(f"{items} items and {most - least + 1} buckets in one commit")
     keys = np.empty(n, np.uint64)
@@ -94,12 +95,12 @@ def summed(keys: U64, first_item: int, least: int, items: int, buckets: int) -> 
     follow from the item numbers in use, the buckets spanned, and `DELTA_BITS`.
     """
     keys.sort()
-    return Cells(*_summed(keys, first_item, least, _bits(items), _bits(buckets), DELTA_BITS))
+    return Cells(*_summed(keys, first_item, least, bits_for(items), bits_for(buckets), DELTA_BITS))
 
 
 def room_for_items(items: int, buckets: int) -> int:
     """How many items fit the part of a sorted number that is left for them."""
-    return 1 << max(64 - _bits(items) - _bits(buckets) - DELTA_BITS, 0)
+    return 1 << max(64 - bits_for(items) - bits_for(buckets) - DELTA_BITS, 0)
 
 
 @njit(cache=True)
@@ -109,7 +110,7 @@ def count_buckets(bucket: I32, least: int, counts: I64) -> None:
         counts[bucket[row] - least] += 1
 
 
-def _bits(numbers: int) -> int:
+def bits_for(numbers: int) -> int:
     """Bits that hold 0 .. numbers - 1."""
     return max(numbers - 1, 1).bit_length()
 

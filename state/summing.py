@@ -8,7 +8,7 @@ import numpy.typing as npt
 from numba import njit
 
 from state.blocks import U8, Span, cells_in, columns_of, number_at, rows_from, signed_at
-from state.deltas import DELTA_BITS, U32, Cells, summed
+from state.deltas import DELTA_BITS, U32, Cells, bits_for, summed
 from state.kernel import I32, I64, U64
 
 __all__ = ["merged", "neighbours_in"]
@@ -31,12 +31,11 @@ def merged(
     ]
     keys = np.empty(sum(rooms), np.uint64)
     buckets = max(last - first_live + 1, 1)
-    neighbour_bits, bucket_bits = max(items - 1, 1).bit_length(), max(buckets - 1, 1).bit_length()
+    neighbour_bits, bucket_bits = bits_for(items), bits_for(buckets)
     at = 0
     for span in spans:
         at = _keys(*span, first_item, end_item, first_live, neighbour_bits, bucket_bits, keys, at)
-    keys = keys[:at]
-    return summed(keys, first_item, first_live, items, buckets)
+    return summed(keys[:at], first_item, first_live, items, buckets)
 
 
 def neighbours_in(

@@ -139,7 +139,7 @@ def test_a_batch_without_events_only_moves_the_position(fresh_state):
         assert state.counts == {"applied": 0, "refused": 3}
 
 
-def test_erasing_a_long_history_grows_the_fold_table(fresh_state):
+def test_erasing_a_long_history_grows_the_log_of_deltas(fresh_state):
     """130,000 pairs are taken back at once; a row alone has more than the table holds at first."""
     stream = [Event("ann", f"i{n}", "stream", n) for n in range(512)]
     setting = StateSettings(window=Window(bucket_ms=1, buckets=128), delta_room=1 << 8)

@@ -122,8 +122,8 @@ def test_merging_runs_changes_nothing(fresh_state, stream, setting, at):
         assert dump(state).differences(dump(other)) == []
 
 
-def test_a_crowded_history_grows_the_fold_table(fresh_state):
-    """More deltas than the table holds: it grows between two events, and nothing is lost."""
+def test_a_crowded_history_grows_the_log_of_deltas(fresh_state):
+    """More deltas than the log has room for: it grows between two events, and nothing is lost."""
     chance = random.Random(5)
     items = [f"i{n}" for n in range(700)]
     stream = [

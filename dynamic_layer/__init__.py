@@ -3,11 +3,12 @@
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.errors import CorruptBundle, CorruptExamples
 from dynamic_layer.examples import ExampleBatch
-from dynamic_layer.gate import accept, hit_rate
+from dynamic_layer.gate import accept, hit_rate, served_hit_rate
 from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
 from dynamic_layer.item_weights import EaseSettings
 from dynamic_layer.moments import Histories, Moment, moment_at
+from dynamic_layer.popularity import LivePopularity
 from dynamic_layer.propose import CandidateSettings, propose
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from dynamic_layer.recommender import (
@@ -23,10 +24,12 @@ from dynamic_layer.settings import (
     IndexSettings,
     LossSettings,
     PopularitySettings,
+    RankingSettings,
     ReplaySettings,
     TowerSettings,
     recipe,
 )
+from dynamic_layer.state_weights import state_weights
 from dynamic_layer.trainer import Intake, Trainer, TrainingStats
 
 __all__ = [
@@ -48,11 +51,13 @@ __all__ = [
     "ItemIndex",
     "ListSettings",
     "Lists",
+    "LivePopularity",
     "LossSettings",
     "Moment",
     "PopularitySettings",
     "Ranking",
     "RankingHead",
+    "RankingSettings",
     "Recommender",
     "ReplaySettings",
     "Sources",
@@ -68,4 +73,6 @@ __all__ = [
     "pair_features",
     "propose",
     "recipe",
+    "served_hit_rate",
+    "state_weights",
 ]

@@ -1,5 +1,6 @@
 """Recent demand: integer event counts in short buckets, decayed when they are read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,31 @@ class _Counts:
     key: NDArray[np.uint64]
     count: NDArray[np.int64]
 
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "_Counts":
+        return _Counts(**{name: column[chosen] for name, column in vars(self).items()})
+
+
+def _joined(parts: Sequence[_Counts]) -> _Counts:
+    return _Counts(
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("bucket", "market", "key", "count")
+        }
+    )
+
+
+def _summed(counts: _Counts) -> _Counts:
+    """Return the counts ascending by bucket, market and key, each of these once."""
+    if not len(counts.key):
+        return counts
+    counts = counts.where(np.lexsort((counts.key, counts.market, counts.bucket)))
+    bucket, market, key = counts.bucket, counts.market, counts.key
+    starts = np.flatnonzero(
+        np.r_[True, (np.diff(bucket) != 0) | (np.diff(market) != 0) | (key[1:] != key[:-1])]
+    )
+    total = np.add.reduceat(counts.count, starts)
+    return _Counts(bucket=bucket[starts], market=market[starts], key=key[starts], count=total)
+
 
 class Popularity:
     """Counts events per item, market and bucket of time.
@@ -38,6 +64,45 @@ class Popularity:
         self._counts = _Counts(bucket=none, market=none, key=none.astype(np.uint64), count=none)
         self._recent: list[_Counts] = []
         self._recent_events = 0
+
+    @property
+    def bucket_ms(self) -> int:
+        """Length of a bucket."""
+        return self._bucket_ms
+
+    def whole(self, at_ms: int) -> int:
+        """Return the end of the last bucket that ended by `at_ms`, ms UTC."""
+        return at_ms // self._bucket_ms * self._bucket_ms
+
+    def events(self) -> int:
+        """Return how many events the window holds."""
+        self._compact()
+        return int(self._counts.count.sum())
+
+    def oldest(self) -> int:
+        """Return the first bucket that has counts, -1 if none has."""
+        self._compact()
+        return int(self._counts.bucket[0]) if len(self._counts.bucket) else -1
+
+    def late(self) -> int:
+        """Return a number that changes when counts come to buckets before the newest."""
+        return 0
+
+    def between(
+        self, first: int, end: int, market: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
+        """Return the counts of buckets `first` to before `end`: bucket, key and count, [m] each.
+
+        Ascending by bucket; a key comes once for each of its markets.
+        """
+        self._compact()
+        counts = self._counts
+        part = slice(*np.searchsorted(counts.bucket, [first, end]))
+        bucket, key, count = counts.bucket[part], counts.key[part], counts.count[part]
+        if market is None:
+            return bucket, key, count
+        own = counts.market[part] == market
+        return bucket[own], key[own], count[own]
 
     def add(
         self,
@@ -61,26 +126,10 @@ class Popularity:
     def _compact(self) -> None:
         if not self._recent:
             return
-        parts = [self._counts, *self._recent]
-        bucket, market, key, count = (
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("bucket", "market", "key", "count")
-        )
+        joined = _joined([self._counts, *self._recent])
         self._recent, self._recent_events = [], 0
-        kept = bucket > bucket.max(initial=0) - self._window
-        order = np.flatnonzero(kept)[np.lexsort((key[kept], market[kept], bucket[kept]))]
-        bucket, market, key, count = bucket[order], market[order], key[order], count[order]
-        if not len(key):
-            return
-        starts = np.flatnonzero(
-            np.r_[True, (np.diff(bucket) != 0) | (np.diff(market) != 0) | (key[1:] != key[:-1])]
-        )
-        self._counts = _Counts(
-            bucket=bucket[starts],
-            market=market[starts],
-            key=key[starts],
-            count=np.add.reduceat(count, starts),
-        )
+        newest = joined.bucket.max(initial=0)
+        self._counts = _summed(joined.where(joined.bucket > newest - self._window))
 
     def read(
         self,
@@ -115,3 +164,75 @@ class Popularity:
         events = np.bincount(self._counts.market, weights=self._counts.count)
         order = np.argsort(-events, kind="stable")
         return [int(market) for market in order if market and events[market] > 0][:most]
+
+
+class LivePopularity(Popularity):
+    """The sum of what the partitions' states counted, bucket by bucket.
+
+    Guarantees: a block replaces the block of the same partition and bucket that was made of fewer
+    records, and no other; so the sum is exact whatever is read twice or comes from a worker that
+    has lost its partition.
+    """
+
+    def __init__(self, *, bucket_ms: int, window_buckets: int) -> None:
+        """bucket_ms: length of a bucket in the states; window_buckets: buckets that are kept."""
+        super().__init__(bucket_hours=1.0, window_days=1.0)
+        self._bucket_ms, self._window = bucket_ms, window_buckets
+        self._blocks: dict[int, dict[int, tuple[int, _Counts]]] = {}
+        self._sums: dict[int, _Counts] = {}
+        self._newest = -1
+        self._late = 0
+        self._stale = False
+
+    def put(
+        self,
+        *,
+        partition: int,
+        bucket: int,
+        records: int,
+        keys: NDArray[np.uint64],
+        markets: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> bool:
+        """Take a partition's counts of a bucket, [m] each; return whether they are news.
+
+        records: how many records of the partition the counts were made of.
+        """
+        known = self._blocks.get(bucket, {}).get(partition)
+        if bucket <= self._newest - self._window or (known and known[0] > records):
+            return False
+        block = _Counts(
+            bucket=np.full(len(keys), bucket, np.int64), market=markets, key=keys, count=counts
+        )
+        self._blocks.setdefault(bucket, {})[partition] = (records, block)
+        self._sums.pop(bucket, None)
+        self._stale = True
+        self._late += bucket < self._newest
+        if bucket > self._newest:
+            self._newest = bucket
+            for old in [b for b in self._blocks if b <= bucket - self._window]:
+                del self._blocks[old]
+                self._sums.pop(old, None)
+        return True
+
+    def late(self) -> int:
+        """Return how many blocks have come to buckets before the newest."""
+        return self._late
+
+    def add(
+        self,
+        keys: NDArray[np.uint64],
+        timestamps: NDArray[np.int64],
+        markets: NDArray[np.int64],
+    ) -> None:
+        """Refuse events: they are counted by the states."""
+        raise TypeError("live popularity takes blocks of counts, not events")
+
+    def _compact(self) -> None:
+        if not self._stale:
+            return
+        for bucket, parts in self._blocks.items():
+            if bucket not in self._sums:
+                self._sums[bucket] = _summed(_joined([block for _, block in parts.values()]))
+        self._counts = _joined([self._sums[bucket] for bucket in sorted(self._sums)])
+        self._stale = False

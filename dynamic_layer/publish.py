@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from dynamic_layer.bundle import FORMAT, DynamicBundle, served_vectors, settings_hash
+from dynamic_layer.demand import DemandReader
 from dynamic_layer.features import ItemFeatures, ItemRows, StaticItems
 from dynamic_layer.index import ItemIndex
 from dynamic_layer.popularity import Popularity
 from dynamic_layer.popularity_fit import fit_popularity
+from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.replay import PaddedExamples
 from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.towers import TwoTower
@@ -31,12 +33,14 @@ def make_bundle(
     newest_ms: int,
     seed: int,
     manifest: dict[str, Any],
+    head: RankingHead | None = None,
 ) -> DynamicBundle:
     """Return the bundle of a model that nothing will change any more.
 
     features: of the static bundle's items; held_out: fits the weight of popularity;
     newest_ms: time of the newest event, to which popularity is decayed;
-    manifest: generation, created_at, types and metrics, completed here.
+    manifest: generation, created_at, types and metrics, completed here;
+    head: ranks candidates; None to serve by towers and popularity.
     """
     rows, items = ItemRows(static.item_keys), len(features)
     vectors = model.item_vectors(features)
@@ -60,6 +64,8 @@ def make_bundle(
     }
     bias = fit.weight * np.log(recent[EVERYWHERE] + settings.popularity.smoothing)
     bias = bias.astype(np.float32)
+    ranking = settings.ranking
+    demand = DemandReader(popularity, rows, items, ranking.demand_half_lives_days).at(at_ms)
     metrics = {"held_out_ndcg": fit.ndcg, "held_out_hr_at_10": fit.hr_at_10}
     return DynamicBundle(
         manifest={
@@ -71,6 +77,8 @@ def make_bundle(
             "settings_hash": settings_hash(settings),
             "popularity": asdict(fit),
             "newest_event": newest_ms,
+            "demand_events": popularity.events(),
+            "demand_bucket_ms": popularity.bucket_ms,
             "metrics": {**manifest["metrics"], **metrics},
         },
         item_keys=static.item_keys,
@@ -86,4 +94,7 @@ def make_bundle(
         index=ItemIndex(
             served_vectors(vectors.numpy(), bias), features.type_number.numpy(), settings.index
         ),
+        head=head,
+        weights=dict(getattr(static, "weights", {})) if ranking.enabled else {},
+        demand=demand if ranking.enabled else None,
     )

@@ -39,6 +39,11 @@ class Schedule:
         self._ordered = -1
 
     @property
+    def trained(self) -> int:
+        """Number of the first example that was not trained on; those before it were, or are gone."""
+        return self._trained
+
+    @property
     def pending(self) -> int:
         """Examples held that were not trained on yet."""
         replay = self._replay

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,16 +12,19 @@ from torch import Tensor
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.features import ItemRows, StaticItems, item_features
+from dynamic_layer.head_learning import HeadLearning, hit_rates
 from dynamic_layer.loss import candidates, inclusion_log_q, sampled_softmax
 from dynamic_layer.popularity import Popularity
 from dynamic_layer.publish import make_bundle
 from dynamic_layer.ranking import user_features
+from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.replay import PaddedExamples, Replay, SeenOffsets, pad
 from dynamic_layer.schedule import Schedule
 from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.towers import TwoTower
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_JUDGED = 2_048  # held-out examples that decide whether a head serves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +73,15 @@ class Trainer:
         *,
         seed: int,
         use_hgnn: bool = True,
+        ranking: bool = False,
+        live: Popularity | None = None,
         first_generation: int = 1,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """static: items and vectors; use_hgnn: whether the towers read the HGNN's vectors.
 
+        ranking: whether a ranking head is trained beside the towers; live: counts of demand by
+        others, used instead of the examples' own where it has more events;
         first_generation: number of the first bundle; clock_ms: stamps bundles.
         """
         self.settings = settings or DynamicSettings()
@@ -97,6 +104,8 @@ class Trainer:
         self._popularity = Popularity(
             bucket_hours=self.settings.popularity.bucket_hours, window_days=replay.window_days
         )
+        self._live = live
+        self._ranking = HeadLearning(self.settings.ranking, seed=seed) if ranking else None
         self._steps = 0
         self._newest_ms = 0
         self._read(static)
@@ -124,6 +133,8 @@ class Trainer:
         self._published.load_state_dict(self._model.state_dict())
         self._optimiser = torch.optim.Adam(self._model.parameters(), lr=self.settings.learning_rate)
         self._schedule.restart()
+        self._unseen = 0  # number of the first example that these weights never saw
+        self._staged = False  # whether the first head has had its towers
         self._counted = -1  # examples in the replay when frequencies were counted
         self._frequency = torch.zeros(0)
         self._averaged = 0  # steps in the published average
@@ -187,6 +198,7 @@ class Trainer:
             while (max_steps is None or len(losses) < max_steps) and (
                 max_seconds is None or time.monotonic() - start < max_seconds
             ):
+                self._stage()
                 numbers = self._schedule.next_batch()
                 if numbers is None:
                     break
@@ -199,6 +211,18 @@ class Trainer:
             loss=float(torch.stack(losses).mean()) if losses else float("nan"),
             pending=self._schedule.pending,
         )
+
+    def _stage(self) -> None:
+        """Freeze the first towers before they have seen the last examples at hand.
+
+        The first head learns from these; the towers then go on with them.
+        """
+        if self._ranking is None or self._staged:
+            return
+        share = self.settings.ranking.first_share
+        if self._schedule.trained >= (1 - share) * self._replay.written > 0:
+            self._staged = True
+            self._ranking.freeze(self._bundle(None, {}), self._schedule.trained)
 
     def _step(self, examples: PaddedExamples) -> Tensor:
         settings, model, features = self.settings, self._model, self._features
@@ -253,13 +277,39 @@ class Trainer:
 
     def publish(self) -> DynamicBundle:
         """Return a bundle of the current state; later training does not change it."""
+        figures, head = {}, None
+        if self._ranking is not None:
+            figures = self._ranking.learn(self._replay, self.popularity)
+            head = self._ranking.publish()
+        bundle = self._bundle(head, figures)
+        if head is not None:
+            with_head, without = hit_rates(bundle, self.holdout().newest(_JUDGED), self.popularity)
+            bundle.manifest["metrics"] |= {
+                "held_out_hr_at_10_head": with_head, "held_out_hr_at_10_towers": without
+            }  # fmt: skip
+            if with_head < without:
+                bundle = replace(bundle, head=None)
+        if self._ranking is not None:
+            self._ranking.freeze(bundle, max(self._schedule.trained, self._unseen))
+        self._generation += 1
+        return bundle
+
+    @property
+    def popularity(self) -> Popularity:
+        """Counts of demand: those of others where they have more events than our examples."""
+        live = self._live
+        known = live is not None and live.events() >= self._popularity.events()
+        return live if live is not None and known else self._popularity
+
+    def _bundle(self, head: RankingHead | None, figures: dict[str, float]) -> DynamicBundle:
         model = TwoTower(self._features.content.shape[1], len(self._types), self.settings.towers)
         model.load_state_dict(self._published.state_dict())
-        bundle = make_bundle(
+        metrics = {"steps": self._steps, "examples": self._replay.written, **figures}
+        return make_bundle(
             self._static,
             self._features,
             model.eval(),
-            self._popularity,
+            self.popularity,
             self.holdout(),
             self.settings,
             use_hgnn=self.use_hgnn,
@@ -269,11 +319,10 @@ class Trainer:
                 "generation": self._generation,
                 "created_at": self._clock_ms(),
                 "types": self._types,
-                "metrics": {"steps": self._steps, "examples": self._replay.written},
+                "metrics": metrics,
             },
+            head=head,
         )
-        self._generation += 1
-        return bundle
 
     def adopt(self, static: StaticItems) -> None:
         """Go over to a new static bundle, keeping the towers' weights (warm start).
@@ -286,6 +335,10 @@ class Trainer:
         self._read(static)
         for memory in (self._replay, self._holdout):
             memory.keep(self._after_snapshot(memory.take(memory.numbers())))
+        if self._ranking is not None:
+            self._ranking.thaw()
+        # The towers have seen the examples at hand: only later ones teach the head again.
+        self._unseen, self._staged = self._replay.written, True
         if before != (self._types, self._features.content.shape[1]):
             self._start()
         self._schedule.restart()

@@ -1,9 +1,11 @@
 """One run of the static job: checkpoints in, an announced static bundle out."""
 
 import asyncio
+from dataclasses import replace
 
 from agents import announce
 from agents.outputs import Outputs
+from dynamic_layer import state_weights
 from segue.roles import make_encoder, now_ms
 from segue.settings import Settings
 from state import Checkpoints, MergedState, merge_checkpoints
@@ -33,9 +35,16 @@ async def run_static_job(
         )
         encoder = make_encoder(settings)
         try:
-            return build(merged, settings.static, seed=seed, encoder=encoder, progress=progress)
+            made = build(merged, settings.static, seed=seed, encoder=encoder, progress=progress)
         finally:
             encoder.close()
+        ranking = settings.dynamic.ranking
+        if not ranking.enabled:
+            return made
+        progress("item weights", 0, 1)
+        weights = state_weights(merged.co_interactions, made.item_keys, ranking.ease)
+        progress("item weights", 1, 1)
+        return replace(made, weights=weights)
 
     bundle = await asyncio.to_thread(merge_and_build)
     await announce(

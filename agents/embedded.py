@@ -50,6 +50,8 @@ class EmbeddedRoles:
             (self._topics.models, self._worker.models.announced, False),
             (self._topics.models, self._train.announced, False),
             (self._topics.catalogue, self._worker.models.catalogue, False),
+            (self._topics.demand, self._worker.models.demand, False),
+            (self._topics.demand, self._train.demand, False),
             (self._topics.examples, self._train.examples_came, False),
             (self._topics.requests, self._worker.handle_requests, True),
         ]

@@ -87,6 +87,7 @@ async def serve_worker(
         worker.run(asyncio.Event()),
         _follow(kafka, topics.models, worker.models.announced),
         _follow(kafka, topics.catalogue, worker.models.catalogue),
+        _follow(kafka, topics.demand, worker.models.demand),
         _show_positions(app, worker.positions),
     )
 
@@ -112,6 +113,7 @@ async def serve_trainer(
         app,
         train.run(asyncio.Event()),
         _follow(kafka, topics.models, train.announced),
+        _follow(kafka, topics.demand, train.demand),
         _show_positions(app, lambda: read),
     )
 

@@ -30,6 +30,7 @@ class WorkerSettings:
                         most, to find users who were not answered; with more, some stay without.
     example_share:      share of the events that become training examples, chosen by their offset.
     example_history:    history entries of an example, newest first.
+    ranking_head:       rank by a bundle's head where it has one; else by towers and popularity.
     lists:              the named lists; empty means one mixed list and one per item type.
     list_length:        items of the default lists.
     """
@@ -51,6 +52,7 @@ class WorkerSettings:
     answer_backlog: int = 20_000
     example_share: float = 1.0
     example_history: int = 50
+    ranking_head: bool = True
     lists: tuple[ListSettings, ...] = ()
     list_length: int = 10
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from agents.demand import take_demand
 from agents.outputs import Outputs
 from agents.settings import TrainerSettings
 from dynamic_layer import (
@@ -14,9 +15,10 @@ from dynamic_layer import (
     DynamicBundle,
     DynamicSettings,
     ExampleBatch,
+    LivePopularity,
     Trainer,
     accept,
-    hit_rate,
+    served_hit_rate,
 )
 from state import ArtifactStore, CorruptArtifact
 from static_layer import BundleError, StaticBundle
@@ -47,8 +49,9 @@ class Train:
         folder: Path,
         outputs: Outputs,
         clock_ms: Callable[[], int],
+        live: LivePopularity | None = None,
     ) -> None:
-        """Keep scratch files below `folder`."""
+        """Keep scratch files below `folder`; live: sum of the partitions' counts of demand."""
         self._settings = settings
         self._dynamic = dynamic
         self._topics = topics
@@ -56,6 +59,7 @@ class Train:
         self._folder = folder
         self._outputs = outputs
         self._clock_ms = clock_ms
+        self._live = live
         self._turn = asyncio.Lock()
         self._trainer: Trainer | None = None
         self._static: str | None = None
@@ -83,6 +87,11 @@ class Train:
                     self._early.append(batch)
                 else:
                     self._take(self._trainer, batch)
+
+    async def demand(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the demand topic, of any partition."""
+        if self._live is not None:
+            take_demand(self._live, records)
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
         """Adopt the newest static bundle among records of the models topic."""
@@ -161,6 +170,8 @@ class Train:
                     static,
                     self._dynamic,
                     seed=self._settings.seed,
+                    ranking=self._dynamic.ranking.enabled,
+                    live=self._live,
                     first_generation=self._next_generation(),
                     clock_ms=self._clock_ms,
                 )
@@ -185,7 +196,7 @@ class Train:
         candidate = await asyncio.to_thread(trainer.publish)
         held_out = trainer.holdout()
         reasons = await asyncio.to_thread(
-            accept, candidate, self._served, held_out, self._dynamic.gate
+            accept, candidate, self._served, held_out, self._dynamic.gate, trainer.popularity
         )
         name = f"g{candidate.generation:09d}"
         self._published_at, self._news, self._steps_since = self._clock_ms(), 0, 0
@@ -194,7 +205,11 @@ class Train:
             logger.error("bundle %s is refused: %s", name, "; ".join(reasons))
             return
         metrics = {
-            "held_out_hr_at_10": await asyncio.to_thread(hit_rate, candidate, held_out),
+            **{n: v for n, v in candidate.manifest["metrics"].items() if "hr_at_10" in n},
+            "held_out_hr_at_10": await asyncio.to_thread(
+                served_hit_rate, candidate, held_out, trainer.popularity
+            ),
+            "ranking_head": float(candidate.head is not None),
             "examples": float(self.examples),
             "resting": float(self.resting),
         }

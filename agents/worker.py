@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from agents.catalog import Catalog
+from agents.demand import changed_demand, live_popularity
 from agents.erasure import Withdraw
 from agents.ingest import Ingest
 from agents.models import Models
@@ -27,7 +28,8 @@ class Worker:
     """What `segue worker` does, without Kafka: driven by Faust, by the embedded log, by tests.
 
     Guaranteed: the examples and dead letters of a batch are acknowledged before the state that
-    produced them is committed, so that a crash repeats them and never loses them. A commit also
+    produced them is committed, so that a crash repeats them and never loses them; so are the counts
+    of live popularity that a commit changes. A commit also
     notes how far back the users lie who still wait for an answer: after a crash or a rebalance
     the records from there on are read again, which changes no state, and their users are
     answered, some of them twice. One batch or commit runs at a time; lists are made and
@@ -62,7 +64,10 @@ class Worker:
             folder / "state", state, self.topics,
             Checkpoints(store, keep=settings.keep_checkpoints), clock_ms,
         )  # fmt: skip
-        self.models = Models(store, folder / "bundles", encoder, clock_ms)
+        self.models = Models(
+            store, folder / "bundles", encoder, clock_ms, live_popularity(state),
+            use_head=settings.ranking_head,
+        )  # fmt: skip
         self._catalog = Catalog(topics, self.partitions, outputs, self.tally)
         self._recommend = Recommend(
             settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms
@@ -202,6 +207,9 @@ class Worker:
     async def _commit(self, numbers: set[int]) -> None:
         # Before the flush: an answer that is sent while it lasts may not be safe after it.
         changed = {number for number in numbers if self._note_unanswered(number)}
+        for number in numbers:
+            for key, value in changed_demand(self.partitions.states[number]):
+                await self._outputs.send(self._topics.demand, key, value)
         if numbers:
             await self._outputs.flush()
         for number in numbers:

@@ -1,7 +1,8 @@
 """The dynamic layer: a two-tower that learns without stopping, its index and its bundles."""
 
 from dynamic_layer.bundle import DynamicBundle
-from dynamic_layer.errors import CorruptBundle, CorruptExamples
+from dynamic_layer.demand_block import DemandRecord
+from dynamic_layer.errors import CorruptBundle, CorruptDemand, CorruptExamples
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.gate import accept, hit_rate, served_hit_rate
 from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
@@ -35,7 +36,9 @@ from dynamic_layer.trainer import Intake, Trainer, TrainingStats
 __all__ = [
     "CandidateSettings",
     "CorruptBundle",
+    "CorruptDemand",
     "CorruptExamples",
+    "DemandRecord",
     "DynamicBundle",
     "DynamicSettings",
     "EaseSettings",

@@ -7,3 +7,7 @@ class CorruptExamples(ValueError):
 
 class CorruptBundle(ValueError):
     """A folder that should hold a dynamic bundle does not."""
+
+
+class CorruptDemand(ValueError):
+    """Bytes are not a record of demand that this version can read."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,7 +172,7 @@ class LivePopularity(Popularity):
 
     Guarantees: a block replaces the block of the same partition and bucket that was made of fewer
     records, and no other; so the sum is exact whatever is read twice or comes from a worker that
-    has lost its partition.
+    has lost its partition. May be written and read in different threads.
     """
 
     def __init__(self, *, bucket_ms: int, window_buckets: int) -> None:
@@ -180,6 +181,7 @@ class LivePopularity(Popularity):
         self._bucket_ms, self._window = bucket_ms, window_buckets
         self._blocks: dict[int, dict[int, tuple[int, _Counts]]] = {}
         self._sums: dict[int, _Counts] = {}
+        self._turn = Lock()
         self._newest = -1
         self._late = 0
         self._stale = False
@@ -198,6 +200,18 @@ class LivePopularity(Popularity):
 
         records: how many records of the partition the counts were made of.
         """
+        with self._turn:
+            return self._put(partition, records, bucket, keys, markets, counts)
+
+    def _put(
+        self,
+        partition: int,
+        records: int,
+        bucket: int,
+        keys: NDArray[np.uint64],
+        markets: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> bool:
         known = self._blocks.get(bucket, {}).get(partition)
         if bucket <= self._newest - self._window or (known and known[0] > records):
             return False
@@ -229,6 +243,10 @@ class LivePopularity(Popularity):
         raise TypeError("live popularity takes blocks of counts, not events")
 
     def _compact(self) -> None:
+        with self._turn:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
         if not self._stale:
             return
         for bucket, parts in self._blocks.items():

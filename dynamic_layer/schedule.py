@@ -40,7 +40,7 @@ class Schedule:
 
     @property
     def trained(self) -> int:
-        """Number of the first example that was not trained on; those before it were, or are gone."""
+        """Number of the first example that was not trained on; those before were, or are gone."""
         return self._trained
 
     @property

@@ -1,0 +1,63 @@
+"""Live popularity on its topic: the states' counts out, the sum of all partitions in."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from dynamic_layer import CorruptDemand, DemandRecord, LivePopularity
+from state import PartitionState, StateSettings
+from streams import LogRecord
+
+__all__ = ["changed_demand", "live_popularity", "take_demand"]
+
+logger = logging.getLogger(__name__)
+
+
+def live_popularity(settings: StateSettings) -> LivePopularity:
+    """Return an empty sum for states with these settings."""
+    return LivePopularity(bucket_ms=settings.demand_ms, window_buckets=settings.demand_buckets)
+
+
+def changed_demand(state: PartitionState) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield the records, key and value, that a commit of this state has to be preceded by.
+
+    Written before the commit, nothing that is committed is ever missing on the topic; written
+    twice, they say the same. A bucket that has left the window is withdrawn.
+    """
+    records = sum(state.counts.values())
+    for block in state.changed_demand():
+        record = DemandRecord(
+            partition=state.partition,
+            bucket=block.bucket,
+            bucket_ms=state.settings.demand_ms,
+            records=records,
+            keys=block.keys,
+            markets=block.markets,
+            counts=block.counts,
+        )
+        yield record.key, record.pack() if len(block.keys) else None
+
+
+def take_demand(live: LivePopularity, records: Sequence[LogRecord]) -> int:
+    """Add records of the topic to a sum; returns how many were news.
+
+    Records of another length of bucket and damaged ones are passed over: they are of other states.
+    """
+    news = 0
+    for record in records:
+        if record.value is None:
+            continue  # It has left the window, here too.
+        try:
+            found = DemandRecord.unpack(record.value)
+        except CorruptDemand as error:
+            logger.warning("a record of %s is passed over: %s", record.topic, error)
+            continue
+        if found.bucket_ms == live.bucket_ms:
+            news += live.put(
+                partition=found.partition,
+                bucket=found.bucket,
+                records=found.records,
+                keys=found.keys,
+                markets=found.markets,
+                counts=found.counts,
+            )
+    return news

@@ -54,6 +54,7 @@ class Recommend:
         self._waiting = Waiting(
             settings.waiting_users, settings.answer_every_ms, settings.answer_backlog
         )
+        self._serving_since = clock_ms()
         self._answering: list[Touched] = []
         self._making: list[_Making] = []
 
@@ -80,13 +81,20 @@ class Recommend:
 
     def touch(self, users: TouchedUsers) -> None:
         """Note users whose history changed."""
-        self._waiting.add(users)
+        self._waiting.add(users, self._clock_ms())
 
     def take(self) -> list[tuple[Touched, UserState]]:
         """Take the users that are due, at most `answer_users`, with what is known of them now."""
+        now = self._clock_ms()
         if self._models.recommender is None:
+            self._serving_since = now
             return []
-        self._answering = self._waiting.due(self._clock_ms(), self._settings.answer_users)
+        # Nobody is blamed for the time in which there was nothing to serve.
+        oldest = now - round(self._settings.answer_within_s * 1000)
+        if oldest > self._serving_since:
+            self._waiting.shed_older(oldest)
+        self._tally.shed(self._waiting.shed)
+        self._answering = self._waiting.due(now, self._settings.answer_users)
         return [(touched, self._state(touched)) for touched in self._answering]
 
     async def answer(self, taken: Sequence[tuple[Touched, UserState]]) -> None:

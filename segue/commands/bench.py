@@ -108,6 +108,37 @@ def recovery(
     console.print(f"figures: {json_file}")
 
 
+@app.command(epilog="Example: segue bench latency --seconds 60 --no-head")
+def latency(
+    rate: Annotated[int, typer.Option(help="Events per second.")] = 2_000,
+    seconds: Annotated[float, typer.Option(help="Length of the measurement.")] = 120.0,
+    items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 100_000,
+    users: Annotated[int, typer.Option(help="Users whose events come.")] = 20_000,
+    swap: Annotated[float, typer.Option(help="Seconds between two bundles.")] = 30.0,
+    head: Annotated[bool, typer.Option(help="Rank by a ranking head.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of events and vectors.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-latency.json"
+    ),
+) -> None:
+    """Event on the topic to recommendation on the topic: percentiles by an outside consumer.
+
+    Uses the broker of KAFKA_BOOTSTRAP_SERVERS, or starts one (Java 17 and Maven) and stops it.
+    """
+    from benchmarks.latency import LatencyPlan, run, show
+    from streams import AdminError
+    from streams.distribution import BrokerError
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    plan = LatencyPlan(
+        rate=rate, seconds=seconds, items=items, users=users, swap_s=swap, head=head, seed=seed
+    )
+    with explained(ValueError, RuntimeError, BrokerError, AdminError):
+        report = run(plan, json_file)
+    show(report)
+    console.print(f"figures: {json_file}")
+
+
 @app.command(epilog="Example: segue bench static --items 100000 --edges 2000000")
 def static(
     items: Annotated[

@@ -20,6 +20,7 @@ from dynamic_layer.settings import RankingSettings
 
 K = 10
 _CHUNK = 64
+_TOGETHER = 16  # lists of one moment, about, below which moments are drawn together
 
 
 def ranking_settings(bundle: DynamicBundle) -> RankingSettings | None:
@@ -53,16 +54,20 @@ def made_lists(
     """Yield the lists of examples as they were when their events came, oldest first.
 
     Each list is read with the demand that had been counted by the last whole bucket before its
-    event. Examples whose target the bundle does not know are left out.
+    event; where few examples span many buckets, by one somewhat earlier. Examples whose target the
+    bundle does not know are left out.
     """
     rows = ItemRows(bundle.item_keys)
     target = rows(examples.target)
     type_number = bundle.features.type_number.numpy()
     known = np.flatnonzero(target >= 0)
-    bucket = examples.timestamp // popularity.bucket_ms
-    order = known[np.lexsort((type_number[target[known]], bucket[known]))]
-    if not len(order):
+    if not len(known):
         return
+    # Lists of one moment share their cost.
+    span = int(np.ptp(examples.timestamp[known])) // popularity.bucket_ms
+    moments = max(1, len(known) // _TOGETHER)
+    bucket = examples.timestamp // (popularity.bucket_ms * (1 + span // moments))
+    order = known[np.lexsort((type_number[target[known]], bucket[known]))]
     demand = DemandReader(popularity, rows, len(bundle.item_keys), half_lives_days)
     number = type_number[target[order]]
     starts = np.flatnonzero(np.diff(bucket[order]) | np.diff(number)) + 1
@@ -116,6 +121,15 @@ def hit_rates(
         head += int(made.head.sum())
         towers += int(made.towers.sum())
     return head / len(examples), towers / len(examples)
+
+
+def _as_served(bundle: DynamicBundle | None) -> dict[str, float]:
+    """Return the weights with which a head ranks as the towers and popularity of a bundle do."""
+    if bundle is None:
+        return {}
+    fit = bundle.manifest["popularity"]
+    demand = f"demand@{fit['half_life_days']:g}d"
+    return {"towers": 1 / bundle.model.temperature, demand: float(fit["weight"])}
 
 
 class HeadLearning:
@@ -190,7 +204,9 @@ class HeadLearning:
     def _trainer(self, maker: ListMaker) -> HeadTrainer:
         if self._head is None or maker.names != self._names:
             self._names = maker.names
-            self._head = HeadTrainer(self._names, self.settings.head, seed=self._seed)
+            self._head = HeadTrainer(
+                self._names, self.settings.head, seed=self._seed, initial=_as_served(self._bundle)
+            )
         return self._head
 
     def publish(self) -> RankingHead | None:

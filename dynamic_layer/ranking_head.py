@@ -1,7 +1,7 @@
 """The ranking head: a small network over the features of candidates, learned listwise."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -147,9 +147,19 @@ class HeadTrainer:
     """
 
     def __init__(
-        self, names: Sequence[str], settings: HeadSettings | None = None, *, seed: int
+        self,
+        names: Sequence[str],
+        settings: HeadSettings | None = None,
+        *,
+        seed: int,
+        initial: Mapping[str, float] | None = None,
     ) -> None:
-        """names: of the features, in order."""
+        """names: of the features, in order.
+
+        initial: weights of features as they are, before they are scaled, that training begins with:
+        with few lists a head is then no worse than the ranking that they stand for.
+        """
+        self._initial = dict(initial or {})
         self.settings = settings or HeadSettings()
         self._rng = np.random.default_rng(seed)
         with torch.random.fork_rng():
@@ -232,6 +242,18 @@ class HeadTrainer:
         for head in (self._head, self._published):
             head.mean.copy_(torch.from_numpy(mean))
             head.deviation.copy_(torch.from_numpy(deviation))
+            self._begin(head)
+
+    def _begin(self, head: RankingHead) -> None:
+        """Have a head rank by the initial weights alone."""
+        if not self._initial:
+            return
+        with torch.no_grad():
+            for place, name in enumerate(head.names):
+                weight = self._initial.get(name, 0.0)
+                head.linear.weight[0, place] = weight * head.deviation[place]
+            if head.outer is not None:
+                head.outer.weight.zero_()
 
     def _batch(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Lists:
         part = np.searchsorted(starts, rows, side="right") - 1

@@ -147,10 +147,10 @@ class RankingSettings:
     enabled: bool = True
     half_lives_days: tuple[float, ...] = (3_650.0, 30.0, 5.0)
     demand_half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0)
-    towers: int = 100
-    neighbours: int = 100
-    demand: int = 40
-    limit: int = 400
+    towers: int = 80
+    neighbours: int = 60
+    demand: int = 20
+    limit: int = 250
     first_share: float = 0.3
     first_lists: int = 6_000
     lists: int = 2_000

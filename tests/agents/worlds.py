@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agents import Worker, WorkerSettings
-from agents.outputs import EmbeddedOutputs
 from state import ArtifactStore, StateSettings
 from static_layer import TextEncoder
 from streams import (
@@ -34,6 +33,19 @@ class Clock:
         return self.ms
 
 
+class BenchOutputs:
+    """Writes into the log that a bench has now: tests close it and open it again."""
+
+    def __init__(self, found: "Bench") -> None:
+        self._bench = found
+
+    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        self._bench.log.append(topic, key, value)
+
+    async def flush(self) -> None:
+        self._bench.log.sync()
+
+
 class Bench:
     """One worker, its log and its clock."""
 
@@ -54,7 +66,7 @@ class Bench:
             store=ArtifactStore(str(self.folder / "artifacts")),
             folder=self.folder / name,
             encoder=TextEncoder,
-            outputs=EmbeddedOutputs(self.log),
+            outputs=BenchOutputs(self),
             clock_ms=self.clock,
         )
 

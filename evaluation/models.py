@@ -3,9 +3,8 @@
 A model that needs torch is imported when it is fitted, so that counting baselines start at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from static_layer import Progress
 
 __all__ = ["UnknownModel", "chosen", "models"]
 
-_OURS = "evaluation.segue_model"
 _SASREC = {
     "dropout": (0.2, 0.0, 0.4),
     "width": (64, 128),
@@ -148,8 +146,14 @@ def models() -> dict[str, Model]:
         Model(
             name="segue",
             about="our default: what the system serves",
-            fit=_ours if find_spec(_OURS) else _lazily("evaluation.two_tower", "segue"),
-            space=_space(_OURS),
+            fit=_lazily("evaluation.segue_model", "segue_model"),
+            space={
+                "windows": (2, 1, 4),
+                "ridge": (30.0, 10.0, 100.0),
+                "recent_half_life_days": (14.0, 4.0, 60.0),
+                "hidden": (32, 16, 64),
+                "epochs": (6.0, 3.0, 12.0),
+            },
             seeded=True,
         ),
     ]
@@ -177,24 +181,6 @@ def _lazily(module: str, name: str, **fixed: Any) -> Fit:
         return fitted
 
     return fit
-
-
-def _ours(
-    dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
-) -> Scorer | ListsOnly:
-    """Our default model in its own module, which takes the text vectors of the trial."""
-    text = split.text() * has_text(dataset.items)[:, None]
-    fitted: Scorer | ListsOnly = import_module(_OURS).segue(
-        dataset, split, seed=seed, progress=progress, text=text, **settings
-    )
-    return fitted
-
-
-def _space(module: str) -> Mapping[str, tuple[Any, ...]]:
-    """What a module of its own declares as SPACE; empty where there is none."""
-    if find_spec(module) is None:
-        return {}
-    return dict(getattr(import_module(module), "SPACE", {}))
 
 
 def _popularity(dataset: Dataset, split: Past, *, seed: int, progress: Progress) -> Scorer:

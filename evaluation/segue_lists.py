@@ -18,15 +18,14 @@ Floats = npt.NDArray[np.float32]
 BATCH = 64  # users; their candidates' vectors are 80 MB at 800 candidates
 
 
-def candidate_features(
+def candidates_of(
     moment: Moment, users: Rows, sources: Sources, settings: SegueSettings, *, repeats: bool
-) -> tuple[Rows, Floats]:
-    """Return candidates of all types in one list, i64 [b, c], and their features, f32 [b, c, f].
+) -> list[Rows]:
+    """Return the candidates of each type, i64 [b, c] each, with NONE.
 
-    Features are standardised among the candidates of a type. All items of a type are candidates
-    where they are fewer than the limit.
+    All items of a type are candidates where they are fewer than the limit.
     """
-    lists, features = [], []
+    lists = []
     for number in range(sources.types):
         if (sources.type_number == number).sum() <= settings.candidates.limit:
             candidates = all_items(moment, users, number, sources, repeats=repeats)
@@ -41,8 +40,18 @@ def candidate_features(
                 repeats=repeats,
             )
         lists.append(candidates)
-        features.append(pair_features(moment, users, candidates, sources, settings.features))
-    return np.concatenate(lists, axis=1), np.concatenate(features, axis=1)
+    return lists
+
+
+def features_of(
+    moment: Moment, users: Rows, lists: list[Rows], sources: Sources, settings: SegueSettings
+) -> Floats:
+    """Return the features of the candidates of all types in one list, f32 [b, c, f].
+
+    They are standardised among the candidates of a type.
+    """
+    found = [pair_features(moment, users, part, sources, settings.features) for part in lists]
+    return np.concatenate(found, axis=1)
 
 
 def lists_of(
@@ -53,21 +62,29 @@ def lists_of(
     settings: SegueSettings,
     *,
     repeats: bool,
+    useful: bool = False,
 ) -> Iterator[tuple[Rows, Lists]]:
     """Yield candidates and labelled lists of some test users, a batch at a time.
 
-    places: i64 [m], of the users in `truth`.
+    places: i64 [m], of the users in `truth`. useful: leave out users without a held-out item among
+    their candidates.
     """
     n_items = len(sources.type_number)
     codes = np.repeat(np.arange(len(truth.users)), truth.counts()) * n_items + truth.item
     for start in range(0, len(places), BATCH):
         part = places[start : start + BATCH]
-        candidates, features = candidate_features(
-            moment, truth.users[part], sources, settings, repeats=repeats
-        )
-        there = candidates != NONE
-        label = np.isin(part[:, None] * n_items + candidates, codes) & there
-        yield candidates, Lists(features=features.astype(np.float16), label=label, valid=there)
+        lists = candidates_of(moment, truth.users[part], sources, settings, repeats=repeats)
+        candidates = np.concatenate(lists, axis=1)
+        label = np.isin(part[:, None] * n_items + candidates, codes) & (candidates != NONE)
+        if useful:
+            kept = np.flatnonzero(label.any(axis=1))
+            if not len(kept):
+                continue
+            part, candidates, label = part[kept], candidates[kept], label[kept]
+            lists = [one[kept] for one in lists]
+        features = features_of(moment, truth.users[part], lists, sources, settings)
+        valid = candidates != NONE
+        yield candidates, Lists(features=features.astype(np.float16), label=label, valid=valid)
 
 
 def drawn(truth: HeldOut, most: int, rng: np.random.Generator) -> Rows:
@@ -91,12 +108,8 @@ def teaching_lists(
     the other candidates a draw is kept.
     """
     places = drawn(truth, settings.max_lists, rng)
-    kept = []
-    for _, lists in lists_of(moment, truth, places, sources, settings, repeats=repeats):
-        useful = lists.label.any(axis=1)
-        if useful.any():
-            kept.append(thinned(lists, np.flatnonzero(useful), settings.list_size, rng))
-    return kept
+    found = lists_of(moment, truth, places, sources, settings, repeats=repeats, useful=True)
+    return [thinned(lists, settings.list_size, rng) for _, lists in found]
 
 
 def sampled_lists(
@@ -135,18 +148,19 @@ def sampled_lists(
         label = np.zeros(candidates.shape, np.bool_)
         label[:, 0] = True
         lists = Lists(features=features.astype(np.float16), label=label, valid=candidates != NONE)
-        kept.append(thinned(lists, np.arange(len(part)), settings.list_size, rng))
+        kept.append(thinned(lists, settings.list_size, rng))
     return kept
 
 
-def thinned(lists: Lists, rows: Rows, size: int, rng: np.random.Generator) -> Lists:
-    """Return some lists cut to their positives and a draw of the other candidates."""
-    label, valid = lists.label[rows], lists.valid[rows]
-    order = np.argsort(rng.random(valid.shape) + 2.0 * ~valid - 1.0 * label, axis=1, kind="stable")[
-        :, :size
-    ]
+def thinned(lists: Lists, size: int, rng: np.random.Generator) -> Lists:
+    """Return lists cut to their positives and a draw of the other candidates."""
+    order = np.argsort(
+        rng.random(lists.valid.shape) + 2.0 * ~lists.valid - 1.0 * lists.label,
+        axis=1,
+        kind="stable",
+    )[:, :size]
     return Lists(
-        features=lists.features[rows[:, None], order],
-        label=np.take_along_axis(label, order, axis=1),
-        valid=np.take_along_axis(valid, order, axis=1),
+        features=np.take_along_axis(lists.features, order[:, :, None], axis=1),
+        label=np.take_along_axis(lists.label, order, axis=1),
+        valid=np.take_along_axis(lists.valid, order, axis=1),
     )

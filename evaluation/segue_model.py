@@ -7,12 +7,10 @@ different types can be compared.
 """
 
 import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from dynamic_layer.candidates import NONE
 from dynamic_layer.head_features import Sources, feature_names, pair_features, pooled
@@ -23,7 +21,13 @@ from evaluation.dataset import Dataset
 from evaluation.earlier_moments import earlier_moments
 from evaluation.model import Past
 from evaluation.segue_fits import Fits, text_vectors
-from evaluation.segue_lists import BATCH, candidate_features, sampled_lists, teaching_lists
+from evaluation.segue_lists import (
+    BATCH,
+    candidates_of,
+    features_of,
+    sampled_lists,
+    teaching_lists,
+)
 from evaluation.segue_settings import SegueSettings
 from evaluation.split import TimeSplit, held_out
 from evaluation.text import has_text
@@ -34,6 +38,13 @@ __all__ = ["Fitted", "SegueScorer", "SegueSettings", "fit", "segue", "segue_mode
 
 Floats = npt.NDArray[np.float32]
 _BELOW = np.float32(-1e3)  # under every candidate
+#: What a head is before it learns: neighbours, text, demand, and the user's own past.
+PLAIN_SUM = {
+    "z:ease@infd": 1.0, "z:cosine@infd": 1.0, "z:text@infd": 0.5, "z:demand@14d": 1.0,
+    "z:past-times": 2.0,
+}  # fmt: skip
+#: Fewer lists than these start from it, and are trained on for so many steps, or epochs at most.
+FEW_LISTS, FEW_STEPS, FEW_EPOCHS = 1_000, 200, 60.0
 
 
 def segue(
@@ -54,11 +65,7 @@ def segue(
     """
     settings = settings or SegueSettings()
     fitted = _shared(dataset, split, progress, settings, text)
-    trainer = HeadTrainer(fitted.names, settings.head, seed=seed)
-    for lists in fitted.lists:
-        trainer.add(lists)
-    trainer.train()
-    head = trainer.publish() if fitted.lists else untaught(fitted.names)
+    head = taught(fitted, settings.head, seed=seed)
     repeats = isinstance(split, Past) and split.repeats
     return SegueScorer(
         moment=fitted.moment,
@@ -173,13 +180,26 @@ def fit(
     return Fitted(settings=settings, names=names, lists=lists, moment=moment, sources=sources)
 
 
-def untaught(names: Sequence[str]) -> RankingHead:
-    """Return a head for a past too short to learn from: neighbours, text and demand, added up."""
-    head = RankingHead(names, hidden=0)
-    worth = {"z:ease@infd": 1.0, "z:cosine@infd": 1.0, "z:text@infd": 0.5, "z:demand@14d": 1.0}
-    weight = torch.tensor([[worth.get(name, 0.0) for name in names]])
-    head.linear.load_state_dict({"weight": weight})
-    return head.eval()
+def taught(fitted: Fitted, settings: HeadSettings, *, seed: int) -> RankingHead:
+    """Train a head. Few lists start from a plain sum and train longer; without any it is the sum.
+
+    A head that starts from nothing is close to random after the few steps that a small set gives.
+    """
+    total = sum(map(len, fitted.lists))
+    if not total:
+        head = RankingHead(fitted.names, hidden=0)
+        head.begin(PLAIN_SUM)
+        return head.eval()
+    start = None
+    if total < FEW_LISTS:
+        epochs = min(FEW_STEPS * settings.batch_size / total, FEW_EPOCHS)
+        settings = replace(settings, epochs=max(settings.epochs, epochs))
+        start = PLAIN_SUM
+    trainer = HeadTrainer(fitted.names, settings, seed=seed, start=start)
+    for lists in fitted.lists:
+        trainer.add(lists)
+    trainer.train()
+    return trainer.publish()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,9 +224,11 @@ class SegueScorer:
         for start in range(0, len(users), BATCH):
             part = users[start : start + BATCH]
             scores[start : start + BATCH] = self._others(part, items)
-            candidates, features = candidate_features(
+            lists = candidates_of(
                 self.moment, part, self.sources, self.settings, repeats=self.repeats
             )
+            candidates = np.concatenate(lists, axis=1)
+            features = features_of(self.moment, part, lists, self.sources, self.settings)
             found = self.head.scores(features, candidates != NONE)
             asked = (candidates != NONE) & (place[candidates] >= 0)
             row, column = np.nonzero(asked)

@@ -76,10 +76,11 @@ def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> 
     """
     settings = settings or EaseSettings()
     chosen = np.flatnonzero(counts.diagonal() >= settings.min_users)
-    if len(chosen) < 2:
-        return sp.csr_array(counts.shape, dtype=np.float32)
-    part = counts[chosen][:, chosen].tocsr()
-    target, source, value = _local(part, settings)
+    target = source = np.zeros(0, np.int64)
+    value = np.zeros(0, np.float32)
+    if len(chosen) > 1:
+        part = counts[chosen][:, chosen].tocsr()
+        target, source, value = _local(part, settings)
     return sp.csr_array((value, (chosen[source], chosen[target])), shape=counts.shape)
 
 

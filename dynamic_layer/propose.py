@@ -133,5 +133,5 @@ def _nearest(
             continue
         pool = pooled(histories, recency, vectors)
         found = greatest(pool @ vectors[there].T, there, k)
-        lists.append(np.where(pool.any(axis=1)[:, None], found, NONE))
+        lists.append(np.where(np.asarray(pool.any(axis=1))[:, None], found, NONE))
     return lists

@@ -110,7 +110,7 @@ def hits_at_10(
 
 def _hit(scores: npt.NDArray[np.float32], label: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     top = np.argsort(-scores, axis=1, kind="stable")[:, :10]
-    return np.take_along_axis(label, top, axis=1).any(axis=1).astype(np.float64)
+    return np.asarray(np.take_along_axis(label, top, axis=1).any(axis=1), np.float64)
 
 
 def test_users(

@@ -78,6 +78,10 @@ class PairScorer(Protocol):
     The harness asks it so where few items compete (`sampled`).
     """
 
+    def __call__(self, users: Rows, items: Rows) -> Scores:
+        """Return scores f[b, m] of users i64[b] and items i64[m]."""
+        ...
+
     def pairs(self, users: Rows, items: Rows) -> Scores:
         """Return scores f[b, c] of users i64[b] and their items i64[b, c], -1 for no item."""
         ...

@@ -42,7 +42,7 @@ def centred(text: Floats, width: int) -> Floats:
     test, text-KNN has .018 with them as they are and .034 without their mean. The leading `width`
     principal directions are kept: what reads vectors costs their width.
     """
-    own = text.any(axis=1)
+    own = np.asarray(text.any(axis=1))
     if not own.any():
         return text
     moved = (text - text[own].mean(axis=0)) * own[:, None]

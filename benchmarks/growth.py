@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 from rich.table import Table
 
+from agents import WorkerSettings
 from benchmarks.listening import Listening, item_name
 from benchmarks.machine import cpu_model
 from segue.screen import console, progress_bars
@@ -40,9 +41,9 @@ __all__ = ["GrowthRow", "run", "show"]
 
 ROOT = Path(__file__).parents[1]
 TOPIC = "events"
-BATCH = 4096
-COMMIT_DELTAS = 1_000_000
-COMMIT_S = 5.0
+BATCH = WorkerSettings().batch
+COMMIT_DELTAS = WorkerSettings().commit_deltas
+COMMIT_S = WorkerSettings().commit_every_ms / 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +178,7 @@ def measure(events: int, seed: int) -> GrowthRow:
         records = listening.records()
         for first in range(0, events, BATCH):
             if first <= events - events // 100 < first + BATCH:
+                worker.commit()  # on the clock; the checkpoint itself is not
                 checkpoints.create(state, links, 0)
             worker.take([
                 Record(TOPIC, 0, first + row, int(listening.time[first + row]), *record)

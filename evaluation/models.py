@@ -21,8 +21,8 @@ __all__ = ["UnknownModel", "chosen", "models"]
 _OURS = "evaluation.segue_model"
 _SASREC = {
     "dropout": (0.2, 0.0, 0.4),
-    "width": (64, 128),
-    "epochs": (30, 10, 60),
+    "width": (128, 64),
+    "epochs": (6, 3, 12),
     "learning_rate": (1e-3, 3e-4, 3e-3),
 }
 
@@ -143,6 +143,33 @@ def models() -> dict[str, Model]:
             name="two_tower_hgnn",
             about="the same with HGNN vectors",
             fit=_lazily("evaluation.two_tower", "two_tower"),
+            seeded=True,
+        ),
+        Model(
+            name="segue_sequence",
+            about="the sequence-aware user tower over vectors of the item tower, alone",
+            fit=_lazily("evaluation.next_event", "sequence"),
+            space={
+                "epochs": (4, 2, 8),
+                "blocks": (2, 1, 3),
+                "length": (100, 50, 200),
+                "dropout": (0.2, 0.1, 0.4),
+                "text": (True, False),
+            },
+            seeded=True,
+        ),
+        Model(
+            name="segue_next",
+            about="a head over that tower, ItemCF, text and demand before the asked moment",
+            fit=_lazily("evaluation.next_event", "next_event"),
+            space={"epochs": (4, 2, 8), "text": (True, False)},
+            seeded=True,
+        ),
+        Model(
+            name="segue_next_later",
+            about="the same with demand after the asked moment, which leave-one-out hands over",
+            fit=_lazily("evaluation.next_event", "next_event", later=True),
+            space={"epochs": (4, 2, 8), "text": (True, False)},
             seeded=True,
         ),
         Model(

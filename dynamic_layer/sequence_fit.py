@@ -131,7 +131,7 @@ class Windows:
         # Nearly ascending: the sum of sizes is nearly the area of the padded batch.
         batch = np.cumsum(size) // self.tokens
         edges = np.flatnonzero(np.diff(batch, prepend=-1, append=batch[-1:] + 1))
-        for number in rng.permutation(len(edges) - 1):
+        for number in rng.permutation(max(len(edges) - 1, 0)):
             part = slice(edges[number], edges[number + 1])
             yield start[part], size[part]
 
@@ -170,7 +170,7 @@ def neighbour_vectors(
         weight = np.full(len(pair[0]), settings.decay ** (lag - 1))
         counts = counts + sp.csr_array((weight, pair), shape=counts.shape)
     both = (counts + counts.T).tocoo()
-    total = np.asarray(both.sum(axis=1)).ravel()
+    total: NDArray[np.float64] = np.asarray(both.sum(axis=1)).ravel()
     share = total**settings.smoothing
     share /= max(share.sum(), 1e-9)
     lift = np.log(both.data / (total[both.row] * share[both.col]))
@@ -200,7 +200,8 @@ def drawn_softmax(
     aim = (found * F.embedding(place, items(rows))).sum(1) + items.bias[target]
     scores = found @ items(drawn).T + (items.bias[drawn] + math.log(len(pool) / negatives))
     scores = scores.masked_fill(drawn == target.unsqueeze(1), -torch.inf)
-    return (torch.logaddexp(torch.logsumexp(scores, dim=1), aim) - aim).mean()
+    loss: Tensor = torch.logaddexp(torch.logsumexp(scores, dim=1), aim) - aim
+    return loss.mean()
 
 
 class SequenceModel(nn.Module):

@@ -124,8 +124,9 @@ class SequenceItems(nn.Module):
         """start: f32[n, width]; content: f32[n, c], such as text vectors, or none."""
         super().__init__()
         n, width = start.shape
-        own = torch.cat([torch.from_numpy(start), torch.zeros(1, width)])
-        self.own = nn.Embedding.from_pretrained(own, freeze=False, padding_idx=n)
+        self.own = nn.Embedding(n + 1, width, padding_idx=n)
+        with torch.no_grad():
+            self.own.weight[:n] = torch.from_numpy(start)
         self.bias = nn.Parameter(torch.zeros(n))
         self.map: nn.Linear | None = None
         self.register_buffer("content", None, persistent=False)
@@ -141,6 +142,6 @@ class SequenceItems(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Vectors f32[m, width] of items i64[m]; row n gives zeros."""
         vectors: Tensor = self.own(rows)
-        if self.map is None or self.content is None:
-            return vectors
-        return vectors + self.map(self.content[rows])
+        if self.map is not None and self.content is not None:
+            vectors = vectors + self.map(self.content[rows])
+        return vectors

@@ -175,7 +175,10 @@ def models() -> dict[str, Model]:
         Model(
             name="segue",
             about="our default: what the system serves",
-            fit=_ours if find_spec(_OURS) else _lazily("evaluation.two_tower", "segue"),
+            fit=_by_what_is_asked(
+                _ours if find_spec(_OURS) else _lazily("evaluation.two_tower", "segue"),
+                next_event=_lazily("evaluation.next_event", "next_event"),
+            ),
             space=_space(_OURS),
             seeded=True,
         ),
@@ -200,6 +203,26 @@ def _lazily(module: str, name: str, **fixed: Any) -> Fit:
     ) -> Scorer | ListsOnly:
         fitted: Scorer | ListsOnly = getattr(import_module(module), name)(
             dataset, split, seed=seed, progress=progress, **{**fixed, **settings}
+        )
+        return fitted
+
+    return fit
+
+
+def _by_what_is_asked(days: Fit, *, next_event: Fit) -> Fit:
+    """One fit for the days after a split, another where the next event alone is asked for.
+
+    Settings are those of `days`; the other one keeps its defaults.
+    """
+
+    def fit(
+        dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
+    ) -> Scorer | ListsOnly:
+        given: dict[str, Any] = {"seed": seed, "progress": progress}
+        fitted: Scorer | ListsOnly = (
+            next_event(dataset, split, **given)
+            if split.horizon_days is None
+            else days(dataset, split, **given, **settings)
         )
         return fitted
 

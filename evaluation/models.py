@@ -21,8 +21,8 @@ __all__ = ["UnknownModel", "chosen", "models"]
 _OURS = "evaluation.segue_model"
 _SASREC = {
     "dropout": (0.2, 0.0, 0.4),
-    "width": (64, 128),
-    "epochs": (30, 10, 60),
+    "width": (128, 64),
+    "epochs": (6, 3, 12),
     "learning_rate": (1e-3, 3e-4, 3e-3),
 }
 
@@ -146,9 +146,39 @@ def models() -> dict[str, Model]:
             seeded=True,
         ),
         Model(
+            name="segue_sequence",
+            about="the sequence-aware user tower over vectors of the item tower, alone",
+            fit=_lazily("evaluation.next_event", "sequence"),
+            space={
+                "epochs": (4, 2, 8),
+                "blocks": (2, 1, 3),
+                "length": (100, 50, 200),
+                "dropout": (0.2, 0.1, 0.4),
+                "text": (True, False),
+            },
+            seeded=True,
+        ),
+        Model(
+            name="segue_next",
+            about="a head over that tower, ItemCF, text and demand before the asked moment",
+            fit=_lazily("evaluation.next_event", "next_event"),
+            space={"epochs": (4, 2, 8), "text": (True, False)},
+            seeded=True,
+        ),
+        Model(
+            name="segue_next_later",
+            about="the same with demand after the asked moment, which leave-one-out hands over",
+            fit=_lazily("evaluation.next_event", "next_event", later=True),
+            space={"epochs": (4, 2, 8), "text": (True, False)},
+            seeded=True,
+        ),
+        Model(
             name="segue",
             about="our default: what the system serves",
-            fit=_ours if find_spec(_OURS) else _lazily("evaluation.two_tower", "segue"),
+            fit=_by_what_is_asked(
+                _ours if find_spec(_OURS) else _lazily("evaluation.two_tower", "segue"),
+                next_event=_lazily("evaluation.next_event", "next_event"),
+            ),
             space=_space(_OURS),
             seeded=True,
         ),
@@ -173,6 +203,26 @@ def _lazily(module: str, name: str, **fixed: Any) -> Fit:
     ) -> Scorer | ListsOnly:
         fitted: Scorer | ListsOnly = getattr(import_module(module), name)(
             dataset, split, seed=seed, progress=progress, **{**fixed, **settings}
+        )
+        return fitted
+
+    return fit
+
+
+def _by_what_is_asked(days: Fit, *, next_event: Fit) -> Fit:
+    """One fit for the days after a split, another where the next event alone is asked for.
+
+    Settings are those of `days`; the other one keeps its defaults.
+    """
+
+    def fit(
+        dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
+    ) -> Scorer | ListsOnly:
+        given: dict[str, Any] = {"seed": seed, "progress": progress}
+        fitted: Scorer | ListsOnly = (
+            next_event(dataset, split, **given)
+            if split.horizon_days is None
+            else days(dataset, split, **given, **settings)
         )
         return fitted
 

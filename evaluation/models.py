@@ -4,6 +4,7 @@ A model that needs torch is imported when it is fitted, so that counting baselin
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from evaluation.baselines import Scorer, item_cf, popularity, vector_knn
 from evaluation.dataset import Dataset
-from evaluation.model import Fit, ListsOnly, Model, Past
+from evaluation.model import CannotFit, Fit, ListsOnly, Model, Past
 from evaluation.text import has_text
 from static_layer import Progress
 
@@ -19,9 +20,16 @@ __all__ = ["UnknownModel", "chosen", "models"]
 
 _SASREC = {
     "dropout": (0.2, 0.0, 0.4),
-    "width": (64, 128),
-    "epochs": (30, 10, 60),
+    "width": (128, 64),
+    "epochs": (6, 3, 12),
     "learning_rate": (1e-3, 3e-4, 3e-3),
+}
+_SEGUE = {
+    "windows": (2, 1, 4),
+    "ridge": (30.0, 10.0, 100.0),
+    "recent_half_life_days": (14.0, 4.0, 60.0),
+    "hidden": (32, 16, 64),
+    "epochs": (6.0, 3.0, 12.0),
 }
 
 
@@ -144,16 +152,47 @@ def models() -> dict[str, Model]:
             seeded=True,
         ),
         Model(
+            name="segue_sequence",
+            about="the sequence-aware user tower over vectors of the item tower, alone",
+            fit=_lazily("evaluation.next_event", "sequence"),
+            space={
+                "epochs": (4, 2, 8),
+                "blocks": (2, 1, 3),
+                "length": (100, 50, 200),
+                "dropout": (0.2, 0.1, 0.4),
+                "text": (True, False),
+            },
+            seeded=True,
+        ),
+        Model(
+            name="segue_next",
+            about="a head over that tower, ItemCF, text and demand before the asked moment",
+            fit=_lazily("evaluation.next_event", "next_event"),
+            space={"epochs": (4, 2, 8), "text": (True, False)},
+            seeded=True,
+        ),
+        Model(
+            name="segue_next_later",
+            about="the same with demand after the asked moment, which leave-one-out hands over",
+            fit=_lazily("evaluation.next_event", "next_event", later=True),
+            space={"epochs": (4, 2, 8), "text": (True, False)},
+            seeded=True,
+        ),
+        Model(
+            name="segue_candidates",
+            about="candidates and a head, taught on earlier moments: segue where days are tested",
+            fit=_lazily("evaluation.segue_model", "segue_model"),
+            space=_SEGUE,
+            seeded=True,
+        ),
+        Model(
             name="segue",
             about="our default: what the system serves",
-            fit=_lazily("evaluation.segue_model", "segue_model"),
-            space={
-                "windows": (2, 1, 4),
-                "ridge": (30.0, 10.0, 100.0),
-                "recent_half_life_days": (14.0, 4.0, 60.0),
-                "hidden": (32, 16, 64),
-                "epochs": (6.0, 3.0, 12.0),
-            },
+            fit=_by_what_is_asked(
+                _lazily("evaluation.segue_model", "segue_model"),
+                next_event=_lazily("evaluation.next_event", "next_event"),
+            ),
+            space=_SEGUE,
             seeded=True,
         ),
     ]
@@ -179,6 +218,25 @@ def _lazily(module: str, name: str, **fixed: Any) -> Fit:
             dataset, split, seed=seed, progress=progress, **{**fixed, **settings}
         )
         return fitted
+
+    return fit
+
+
+def _by_what_is_asked(days: Fit, *, next_event: Fit) -> Fit:
+    """One fit for the days after a split, another where the next event alone is asked for.
+
+    Settings are those of `days`; the other one keeps its defaults, and `days` stands in for it
+    where it cannot be fitted.
+    """
+
+    def fit(
+        dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
+    ) -> Scorer | ListsOnly:
+        given: dict[str, Any] = {"seed": seed, "progress": progress}
+        if split.horizon_days is None:
+            with suppress(CannotFit):
+                return next_event(dataset, split, **given)
+        return days(dataset, split, **given, **settings)
 
     return fit
 

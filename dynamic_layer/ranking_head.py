@@ -83,6 +83,11 @@ class RankingHead(nn.Module):
         self.inner = nn.Linear(width, hidden) if hidden else None
         self.outer = nn.Linear(hidden, 1, bias=False) if hidden else None
 
+    def begin(self, weights: Mapping[str, float]) -> None:
+        """Set the linear part, over features at unit variance, by name; others are 0."""
+        linear = torch.tensor([[weights.get(name, 0.0) for name in self.names]])
+        self.linear.load_state_dict({"weight": linear})
+
     def forward(self, features: Tensor) -> Tensor:
         """Return the scores f32 [...] of features f32 [..., f]."""
         scaled = (features - self.mean) / self.deviation
@@ -152,12 +157,14 @@ class HeadTrainer:
         settings: HeadSettings | None = None,
         *,
         seed: int,
+        start: Mapping[str, float] | None = None,
         initial: Mapping[str, float] | None = None,
     ) -> None:
         """names: of the features, in order.
 
-        initial: weights of features as they are, before they are scaled, that training begins with:
-        with few lists a head is then no worse than the ranking that they stand for.
+        start: linear weights by name that training starts from; others start at 0.
+        initial: likewise, but of the features as they are, before they are scaled, and the hidden
+        layer starts silent: with few lists a head is no worse than the ranking they stand for.
         """
         self._initial = dict(initial or {})
         self.settings = settings or HeadSettings()
@@ -165,6 +172,8 @@ class HeadTrainer:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._head = RankingHead(names, self.settings.hidden)
+        if start is not None:
+            self._head.begin(start)
         self._published = RankingHead(names, self.settings.hidden)
         self._published.load_state_dict(self._head.state_dict())
         self._optimiser = torch.optim.AdamW(

@@ -64,9 +64,9 @@ def sequence(
     progress: Progress,
     text: bool = True,
     length: int = 100,
-    epochs: int = 4,
+    epochs: int = 2,
     width: int = 128,
-    blocks: int = 2,
+    blocks: int = 1,
     dropout: float = 0.2,
     negatives: int = 512,
     learning_rate: float = 1e-3,
@@ -101,7 +101,7 @@ def next_event(
     text: bool = True,
     settings: NextEventSettings | None = None,
     later: bool = False,
-    epochs: int = 4,
+    epochs: int = 2,
 ) -> Scorer:
     """Fit the towers, the counts and the head that mixes them; raises CannotFit for too few events.
 

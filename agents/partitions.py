@@ -93,6 +93,7 @@ class Partitions:
                 )
                 opened.append(partition)
         if opened:
+            self._share_cache()
             logger.info("opened partitions %s", sorted(opened))
         return opened
 
@@ -108,6 +109,8 @@ class Partitions:
                 del self._assigned[partition]
                 self.states.pop(partition).close()
                 closed.append(partition)
+        if closed:
+            self._share_cache()
         return closed
 
     def snapshot(self, partition: int) -> CheckpointManifest:
@@ -145,6 +148,10 @@ class Partitions:
             for topic, offset in self.states[partition].erased.items()
             for _, at in self._checkpoints.positions(partition, topic)
         )
+
+    def _share_cache(self) -> None:
+        for state in self.states.values():
+            state.share_cache(len(self.states))
 
     def _scratch(self, partition: int) -> Path:
         return self._folder / f"{partition:05d}.checkpoint"

@@ -41,7 +41,7 @@ class WorkerSettings:
     batch: int = 4096
     commit_every_ms: int = 5_000
     commit_quiet_ms: int = 200
-    commit_deltas: int = 1_000_000
+    commit_deltas: int = 4_000_000
     checkpoint_every_s: float = 300.0
     keep_checkpoints: int = 3
     answer_every_ms: int = 500

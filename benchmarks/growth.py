@@ -11,10 +11,12 @@ their demand are read between the batches.
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import numpy as np
 import psutil
 from rich.table import Table
 
+from agents import WorkerSettings
 from benchmarks.listening import Listening, item_name
 from benchmarks.machine import cpu_model
 from segue.screen import console, progress_bars
@@ -40,9 +43,9 @@ __all__ = ["GrowthRow", "run", "show"]
 
 ROOT = Path(__file__).parents[1]
 TOPIC = "events"
-BATCH = 4096
-COMMIT_DELTAS = 1_000_000
-COMMIT_S = 5.0
+BATCH = WorkerSettings().batch
+COMMIT_DELTAS = WorkerSettings().commit_deltas
+COMMIT_S = WorkerSettings().commit_every_ms / 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,25 +84,32 @@ class GrowthRow:
     uploaded_share: float
 
 
-def run(events: list[int], seed: int, file: Path) -> dict[str, Any]:
-    """Measure every size in a process of its own and write the report to `file`."""
-    rows = []
+def run(events: list[int], seed: int, repeat: int, file: Path) -> dict[str, Any]:
+    """Measure every size in a process of its own and write the report to `file`.
+
+    A row is the run with the median processor time; `cost_ratio` is the median over rounds, each
+    of which measures all sizes one after the other, since the machine's speed drifts.
+    """
+    rounds: list[list[dict[str, Any]]] = []
     with progress_bars() as bars:
-        task = bars.add_task("growth", total=len(events), note="")
-        for number in events:
-            bars.update(task, note=f"{number:,} events")
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.growth", str(number), str(seed)],
-                check=True, stdout=subprocess.PIPE, cwd=ROOT,
-            )  # fmt: skip
-            rows.append(json.loads(done.stdout))
-            bars.advance(task)
-    least, most = rows[0], rows[-1]
+        task = bars.add_task("growth", total=repeat * len(events), note="")
+        for _ in range(repeat):
+            rounds.append([])
+            for number in events:
+                bars.update(task, note=f"{number:,} events")
+                done = subprocess.run(
+                    [sys.executable, "-m", "benchmarks.growth", str(number), str(seed)],
+                    check=True, stdout=subprocess.PIPE, cwd=ROOT,
+                )  # fmt: skip
+                rounds[-1].append(json.loads(done.stdout))
+                bars.advance(task)
+    ratios = sorted(round(rows[-1]["cpu_us"] / rows[0]["cpu_us"], 2) for rows in rounds)
     report = {
         "machine": cpu_model(),
         "seed": seed,
-        "rows": rows,
-        "cost_ratio": round(most["cpu_us"] / least["cpu_us"], 2),
+        "rows": [_median(runs) for runs in zip(*rounds, strict=True)],
+        "cost_ratio": statistics.median_low(ratios),
+        "runs_cost_ratio": ratios,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=2))
@@ -110,14 +120,16 @@ def show(report: dict[str, Any]) -> None:
     """Print the report as a table."""
     table = Table(title=f"state of one partition, one core, {report['machine']}")
     for name in (
-        "events", "us: decode", "apply", "commit", "cpu us", "histories", "pairs", "bytes/entry",
-        "bytes/pair", "disk MiB", "RSS MiB", "neighbours ms p50", "p99", "found", "upload",
+        "events", "us: decode", "apply", "commit", "cpu us", "runs", "histories", "pairs",
+        "bytes/entry", "bytes/pair", "disk MiB", "RSS MiB", "neighbours ms p50", "p99", "found",
+        "upload",
     ):  # fmt: skip
         table.add_column(name, justify="right")
     for row in report["rows"]:
         table.add_row(
             f"{row['events']:,}", f"{row['decode_us']:.2f}", f"{row['apply_us']:.2f}",
             f"{row['commit_us']:.2f}", f"{row['cpu_us']:.2f}",
+            f"{row['runs_cpu_us'][0]:.1f}-{row['runs_cpu_us'][-1]:.1f}",
             f"{row['histories']:,}", f"{row['pairs']:,}",
             f"{row['bytes_per_entry']:.1f}", f"{row['bytes_per_pair']:.1f}",
             f"{row['disk_bytes'] / 2**20:,.0f}", f"{row['rss_bytes'] / 2**20:,.0f}",
@@ -125,7 +137,17 @@ def show(report: dict[str, Any]) -> None:
             f"{row['neighbours']:,.0f}", f"{row['uploaded_share']:.1%}",
         )  # fmt: skip
     console.print(table)
-    console.print(f"cost of an event at the greatest size / at the least: {report['cost_ratio']}")
+    console.print(
+        "cost of an event at the greatest size / at the least, median: "
+        f"{report['cost_ratio']}; runs: {report['runs_cost_ratio']}"
+    )
+
+
+def _median(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the run with the median processor time, and the times of all."""
+    ordered = sorted(runs, key=lambda row: row["cpu_us"])
+    times = [round(row["cpu_us"], 2) for row in ordered]
+    return ordered[(len(runs) - 1) // 2] | {"runs_cpu_us": times}
 
 
 class _Worker:
@@ -177,12 +199,13 @@ def measure(events: int, seed: int) -> GrowthRow:
         records = listening.records()
         for first in range(0, events, BATCH):
             if first <= events - events // 100 < first + BATCH:
+                worker.commit()  # on the clock; the checkpoint itself is not
                 checkpoints.create(state, links, 0)
             worker.take([
                 Record(TOPIC, 0, first + row, int(listening.time[first + row]), *record)
                 for row, record in enumerate(itertools.islice(records, BATCH))
             ])  # fmt: skip
-            if first > events * 9 // 10:
+            if first + BATCH > events * 9 // 10:
                 asked = names[int(chance.choice(listening.item))]
                 begin = time.perf_counter()
                 found = len(state.neighbours(*asked)[0])

@@ -23,7 +23,7 @@ from benchmarks.listening import Totals
 from benchmarks.machine import pinned
 from streams import AdminError, end_offsets, group_lag
 
-__all__ = ["Run", "measure", "span_of"]
+__all__ = ["Run", "all_at_work", "end_of", "measure"]
 
 ROOT = Path(__file__).parents[1]
 LOOK_S = 2.0
@@ -34,10 +34,10 @@ STOP_S = 120.0
 class Run:
     """What one run measured.
 
-    events:             events applied between begin and end: all of one process; of several,
-                        those that came after the last of them had begun.
-    seconds:            from the begin of consumption to the commit of the topic's end.
-    seconds_from_start: from the start of the first process to the same end.
+    events:             events committed between begin and end.
+    seconds:            of one process from the begin of consumption to the commit of the topic's
+                        end; of several the time in which all of them were at work.
+    seconds_from_start: from the start of the first process to the commit of the topic's end.
     cpu_seconds:        processor time that the processes had in `seconds`, read every two seconds:
                         below it by much, and others had the core.
     peak_rss_bytes:     greatest resident memory of all processes together, each at its peak.
@@ -88,37 +88,62 @@ def measure(
         raise BenchError(f"{job.name} does not say when it began:\n{logs[begun.index(None)]}")
     begun_ms = max(at for at in begun if at is not None)
     commits = asyncio.run(group_commits(place.kafka, place.group, topic))
-    events, end_ms = span_of(commits, ends, begun_ms if len(cores) > 1 else None)
+    if len(cores) == 1:
+        events, end_ms = sum(ends.values()), end_of(commits, ends)
+    else:
+        events, begun_ms, end_ms = all_at_work(commits, ends, begun_ms)
     return Run(
         events=events,
         seconds=(end_ms - begun_ms) / 1000,
-        seconds_from_start=(end_ms - launched) / 1000,
+        seconds_from_start=(end_of(commits, ends) - launched) / 1000,
         cpu_seconds=processes.cpu_seconds(begun_ms, end_ms),
         peak_rss_bytes=processes.peak_rss_bytes,
         totals=job.totals(place, logs),
     )
 
 
-def span_of(
-    commits: Iterable[Commit], ends: dict[int, int], after_ms: int | None
-) -> tuple[int, int]:
-    """Events between `after_ms` and the commit of all `ends`, and the time of that commit in ms.
+def end_of(commits: Iterable[Commit], ends: dict[int, int]) -> int:
+    """Return when the end of the topic was committed, ms. Raises BenchError if it never was."""
+    return max(_reached(commits, ends).values())
 
-    after_ms: None counts all events. Otherwise those are left out that were committed at the first
-              commit from then on: some of them came later, and none is counted that came earlier.
+
+def all_at_work(
+    commits: Sequence[Commit], ends: dict[int, int], begun_ms: int
+) -> tuple[int, int, int]:
+    """Return the events committed while every process was at work, and from when to when, in ms.
+
+    That begins when each partition has a commit from `begun_ms` on, when the last process had
+    begun, and lasts until the first partition is at its end: before and after it some processes
+    have nothing to do, for a time that does not grow with the topic. Between two commits of a
+    partition its events are taken to come evenly. Raises BenchError where no time is left.
     """
-    done: dict[int, int] = {}
-    base = dict.fromkeys(ends, 0) if after_ms is None else {}
+    reached = _reached(commits, ends)
+    firsts: dict[int, int] = {}
     for commit in commits:
-        if after_ms is not None and commit.at_ms >= after_ms:
-            base.setdefault(commit.partition, commit.offset)
+        if commit.at_ms >= begun_ms:
+            firsts.setdefault(commit.partition, commit.at_ms)
+    begin, end = max(firsts[partition] for partition in reached), min(reached.values())
+    if begin >= end:
+        raise BenchError("the processes were never all at work together: give them more events")
+    events = 0.0
+    for partition in reached:
+        mine = [commit for commit in commits if commit.partition == partition]
+        at, offset = [commit.at_ms for commit in mine], [commit.offset for commit in mine]
+        before, after = np.interp([begin, end], at, offset)
+        events += float(after - before)
+    return round(events), begin, end
+
+
+def _reached(commits: Iterable[Commit], ends: dict[int, int]) -> dict[int, int]:
+    """Return when each partition that is not empty was committed to its end, ms."""
+    done: dict[int, int] = {}
+    for commit in commits:
         if commit.offset >= ends[commit.partition]:
             done.setdefault(commit.partition, commit.at_ms)
-    filled = {partition: end for partition, end in ends.items() if end}
-    if not filled or filled.keys() - done.keys():
+    filled = {partition for partition, end in ends.items() if end}
+    if not filled or filled - done.keys():
         raise BenchError(f"the group's commits do not reach the ends {ends}: {done}")
-    events = sum(end - base.get(partition, end) for partition, end in filled.items())
-    return events, max(done[partition] for partition in filled)
+    return {partition: done[partition] for partition in filled}
 
 
 class _Processes:

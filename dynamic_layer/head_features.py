@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from dynamic_layer.candidates import NONE, neighbour_scores
 from dynamic_layer.moments import Histories, Moment
 
-GROUPS = ("weights", "vectors", "towers", "demand", "age", "user", "past")
+GROUPS = ("weights", "vectors", "towers", "demand", "age", "traits", "user", "past")
+_PAST = ("past-times", "past-age", "past-share", "past-gap", "past-due", "past-uneven", "past-weak")
+_ACTIVE = ("active@7d", "active@30d", "active@120d")
 _LOUD = np.float32(6.0)  # standardised values beyond this are cut: one outlier must not rule
 
 
@@ -40,6 +42,7 @@ class Sources:
     weights:     item-item weights f32 [n, n] by name, [source, target].
     vectors:     unit vectors f32 [n, d] by name (text, graph); zero where an item has none.
     towers:      unit vectors of users f32 [users, e] and items f32 [n, e], or None.
+    traits:      further figures of items f32 [n] by name, read as they are.
     """
 
     type_number: NDArray[np.int64]
@@ -47,6 +50,7 @@ class Sources:
     weights: Mapping[str, sp.csr_array] = field(default_factory=dict)
     vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     towers: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    traits: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def feature_names(sources: Sources, settings: FeatureSettings) -> list[str]:
@@ -67,7 +71,8 @@ def _pair_names(sources: Sources, settings: FeatureSettings) -> list[str]:
         "towers": ["towers"],
         "demand": [f"demand@{half:g}d" for half in settings.demand_half_lives_days],
         "age": ["age", "silent", "new"],
-        "past": ["past-times", "past-age"],
+        "traits": list(sources.traits),
+        "past": list(_PAST),
     }
     if sources.towers is None:
         groups["towers"] = []
@@ -78,7 +83,7 @@ def _user_names(sources: Sources, settings: FeatureSettings) -> list[str]:
     if "user" not in settings.groups:
         return []
     numbers = [f"type-{number}" for number in range(sources.types)]
-    return ["history", "of-type", "type-share", "away", *numbers]
+    return ["history", "of-type", "type-share", "away", *_ACTIVE, *numbers]
 
 
 def pair_features(
@@ -114,6 +119,8 @@ def pair_features(
             age, silent = moment.age_days[rows], moment.silent_days[rows]
             new = (age == 0).astype(np.float32)
             parts.append(np.stack([np.log1p(age), np.log1p(silent), new], axis=2))
+        elif group == "traits" and sources.traits:
+            parts.append(np.stack([trait[rows] for trait in sources.traits.values()], axis=2))
         elif group == "past":
             parts.append(_past(histories, candidates))
     pairs = np.concatenate(parts, axis=2) if parts else np.zeros((*candidates.shape, 0), np.float32)
@@ -192,19 +199,43 @@ def _cosines(
 
 
 def _past(histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return log(1 + times) and 1 / (1 + days since) of the user's own past, f32 [b, c, 2]."""
+    """Return the user's own past with each candidate, f32 [b, c, 7]; 0 where there is none.
+
+    log(1 + times); 1 / (1 + days since); share of all his events; for what came more than once,
+    log(1 + mean gap in days), log of the time since over that gap, and the gaps' deviation over
+    their mean; whether there were weak signals alone.
+    """
     n = 1 + int(max(candidates.max(initial=0), histories.item.max(initial=0)))
     owner = np.repeat(np.arange(len(histories)), np.diff(histories.indptr))
     codes = owner * n + histories.item
     order = np.argsort(codes)
     wanted = np.arange(len(candidates))[:, None] * n + np.maximum(candidates, 0)
     if not len(codes):
-        return np.zeros((*candidates.shape, 2), np.float32)
+        return np.zeros((*candidates.shape, len(_PAST)), np.float32)
     place = order[np.minimum(np.searchsorted(codes[order], wanted), len(codes) - 1)]
     met = (codes[place] == wanted) & (candidates != NONE)
-    times = np.where(met, np.log1p(histories.times[place]), 0)
-    since = np.where(met, 1 / (1 + histories.age_days[place]), 0)
-    return np.stack([times, since], axis=2).astype(np.float32)
+    own = _own_past(histories, owner)
+    return np.asarray(own[place] * met[:, :, None], np.float32)
+
+
+def _own_past(histories: Histories, owner: NDArray[np.int64]) -> NDArray[np.float32]:
+    times, age = histories.times, histories.age_days
+    total = np.bincount(owner, weights=times, minlength=len(histories))
+    gap, due, uneven, weak = (np.zeros(len(times), np.float32) for _ in range(4))
+    if histories.first_days is not None and histories.gap_squares is not None:
+        again = times > 1
+        gaps = np.maximum(times - 1, 1)
+        mean = np.maximum((histories.first_days - age) / gaps, 1e-3)
+        variance = np.maximum(histories.gap_squares / gaps - mean**2, 0)
+        gap[again] = np.log1p(mean[again])
+        # A day is added on both sides: sets with the resolution of a day have gaps of none.
+        due[again] = np.log((age[again] + 1) / (mean[again] + 1))
+        uneven[again] = np.minimum(np.sqrt(variance[again]) / mean[again], 5.0)
+    if histories.strong is not None:
+        weak = (~histories.strong).astype(np.float32)
+    share = times / np.maximum(total[owner], 1)
+    columns = [np.log1p(times), 1 / (1 + age), share, gap, due, uneven, weak]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _user(
@@ -213,7 +244,10 @@ def _user(
     valid: NDArray[np.bool_],
     sources: Sources,
 ) -> NDArray[np.float32]:
-    """Return log sizes of the history, share of the list's type, days away, type; f32 [b, .]."""
+    """Return log sizes of the history, share of the list's type, days away, activity, type.
+
+    f32 [b, .]. Activity is the log of the items met lately, at three half-lives.
+    """
     b = len(histories)
     size = np.diff(histories.indptr)
     owner = np.repeat(np.arange(b), size)
@@ -224,6 +258,10 @@ def _user(
     away = np.zeros(b, np.float32)
     away[size > 0] = histories.age_days[histories.indptr[:-1][size > 0]]
     share = own / np.maximum(size, 1)
-    sizes = np.stack([np.log1p(size), np.log1p(own), share, np.log1p(away)], axis=1)
+    lately = [
+        np.log1p(np.bincount(owner, weights=histories.recency(half), minlength=b))
+        for half in (7.0, 30.0, 120.0)
+    ]
+    sizes = np.stack([np.log1p(size), np.log1p(own), share, np.log1p(away), *lately], axis=1)
     one_hot = wanted[:, None] == np.arange(sources.types)
     return np.concatenate([sizes, one_hot], axis=1).astype(np.float32)

@@ -49,6 +49,22 @@ def cosine_weights(counts: sp.csr_array) -> sp.csr_array:
     return sp.csr_array((norm @ others @ norm).tocsr(), dtype=np.float32)
 
 
+def recent_weights(history: sp.csr_array, lately: sp.csr_array, keep: int) -> sp.csr_array:
+    """Return how much the users of an item met others lately, f32 [source, target], no diagonal.
+
+    Sum over users of one entry of the source and a decayed one of the target, by the root of both
+    items' users: the cosine in which an old event on the target counts little. `keep` greatest
+    weights of each target. history, lately: [users, items], of ones and of decayed ones.
+    """
+    n = history.shape[1]
+    users = np.maximum(np.bincount(history.indices, minlength=n), 1)
+    scale = sp.diags_array((1 / np.sqrt(users)).astype(np.float32))
+    together = sp.csr_array((scale @ (lately.T @ history) @ scale).tocsr(), dtype=np.float32)
+    together.setdiag(0)
+    together.eliminate_zeros()
+    return by_target(together, keep)
+
+
 def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> sp.csr_array:
     """Return EASE's weights, f32 [source items, target items], diagonal zero, each solved locally.
 
@@ -60,8 +76,11 @@ def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> 
     """
     settings = settings or EaseSettings()
     chosen = np.flatnonzero(counts.diagonal() >= settings.min_users)
-    part = counts[chosen][:, chosen].tocsr()
-    target, source, value = _local(part, settings)
+    target = source = np.zeros(0, np.int64)
+    value = np.zeros(0, np.float32)
+    if len(chosen) > 1:
+        part = counts[chosen][:, chosen].tocsr()
+        target, source, value = _local(part, settings)
     return sp.csr_array((value, (chosen[source], chosen[target])), shape=counts.shape)
 
 

@@ -1,7 +1,7 @@
 """The ranking head: a small network over the features of candidates, learned listwise."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -83,6 +83,11 @@ class RankingHead(nn.Module):
         self.inner = nn.Linear(width, hidden) if hidden else None
         self.outer = nn.Linear(hidden, 1, bias=False) if hidden else None
 
+    def begin(self, weights: Mapping[str, float]) -> None:
+        """Set the linear part, over features at unit variance, by name; others are 0."""
+        linear = torch.tensor([[weights.get(name, 0.0) for name in self.names]])
+        self.linear.load_state_dict({"weight": linear})
+
     def forward(self, features: Tensor) -> Tensor:
         """Return the scores f32 [...] of features f32 [..., f]."""
         scaled = (features - self.mean) / self.deviation
@@ -147,14 +152,24 @@ class HeadTrainer:
     """
 
     def __init__(
-        self, names: Sequence[str], settings: HeadSettings | None = None, *, seed: int
+        self,
+        names: Sequence[str],
+        settings: HeadSettings | None = None,
+        *,
+        seed: int,
+        start: Mapping[str, float] | None = None,
     ) -> None:
-        """names: of the features, in order."""
+        """names: of the features, in order.
+
+        start: linear weights by name that training starts from; others start at 0.
+        """
         self.settings = settings or HeadSettings()
         self._rng = np.random.default_rng(seed)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._head = RankingHead(names, self.settings.hidden)
+        if start is not None:
+            self._head.begin(start)
         self._published = RankingHead(names, self.settings.hidden)
         self._published.load_state_dict(self._head.state_dict())
         self._optimiser = torch.optim.AdamW(

@@ -9,18 +9,22 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from dynamic_layer.candidates import NONE
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists
 from dynamic_layer.tower_fits import TowerFitSettings
 from evaluation.dataset import Dataset, read_dataset
-from evaluation.segue_model import Fitted, SegueSettings, fit, head_lists, text_vectors
-from evaluation.split import TimeSplit, time_split
+from evaluation.segue_fits import text_vectors
+from evaluation.segue_lists import drawn, lists_of
+from evaluation.segue_model import Fitted, fit
+from evaluation.segue_settings import SegueSettings
+from evaluation.split import TimeSplit, held_out, time_split
 
 Columns = npt.NDArray[np.bool_]
 
@@ -36,8 +40,8 @@ def columns_without(names: Sequence[str], part: str) -> Columns:
     """
     groups = {
         "age": ("age", "silent", "new"),
-        "user": ("history", "of-type", "type-share", "away", "type-0", "type-1", "type-2"),
-        "past": ("past-times", "past-age"),
+        "user": ("history", "of-type", "type-share", "away", "active"),
+        "past": tuple(name for name in names if name.startswith("past-")),
     }
     kept = np.ones(len(names), np.bool_)
     for gone in filter(None, part.split("+")):
@@ -46,6 +50,7 @@ def columns_without(names: Sequence[str], part: str) -> Columns:
             source = plain.split("@")[0].removesuffix("-3").removesuffix("-nearest")
             if (
                 source in groups.get(gone, (gone,))
+                or (gone == "user" and source.startswith("type-"))
                 or (gone == "z" and name.startswith("z:"))
                 or (gone == "plain" and not name.startswith("z:"))
             ):
@@ -58,16 +63,32 @@ def cut(lists: Lists, kept: Columns) -> Lists:
     return Lists(features=lists.features[:, :, kept], label=lists.label, valid=lists.valid)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TestUsers:
+    """Lists of test users, and which of their candidates are of which type.
+
+    number: i64 [u, c], the type of a candidate, -1 for none. held_out: bool [u, types], whether a
+    user has a held-out item of the type at all.
+    """
+
+    lists: Lists
+    number: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.bool_]
+
+
 def hits_at_10(
     train: Sequence[Lists],
-    test: Sequence[Lists],
+    test: Sequence[TestUsers],
     names: Sequence[str],
     kept: Columns,
     settings: HeadSettings,
     *,
     seed: int,
 ) -> npt.NDArray[np.float64]:
-    """Train a head on some features and return each test list's hit in its top 10, f64 [u]."""
+    """Train a head on some features and return each test user's hits, f64 [u, 1 + types].
+
+    In the top 10 of all types, then of each type; NaN where the user has nothing held out.
+    """
     chosen = [name for name, there in zip(names, kept, strict=True) if there]
     trainer = HeadTrainer(chosen, settings, seed=seed)
     for lists in train:
@@ -75,36 +96,50 @@ def hits_at_10(
     trainer.train()
     head = trainer.publish()
     hits = []
-    for lists in test:
-        part = cut(lists, kept)
+    for users in test:
+        part = cut(users.lists, kept)
         scores = head.scores(np.asarray(part.features, np.float32), part.valid)
-        top = np.argsort(-scores, axis=1, kind="stable")[:, :10]
-        hits.append(np.take_along_axis(part.label, top, axis=1).any(axis=1))
+        found = [_hit(scores, part.label)]
+        for number in range(users.held_out.shape[1]):
+            own = np.where(users.number == number, scores, -np.inf)
+            hit = _hit(own, part.label & (users.number == number))
+            found.append(np.where(users.held_out[:, number], hit, np.nan))
+        hits.append(np.stack(found, axis=1))
     return np.concatenate(hits).astype(np.float64)
 
 
-def lists_of_test_users(
+def _hit(scores: npt.NDArray[np.float32], label: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    top = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    return np.asarray(np.take_along_axis(label, top, axis=1).any(axis=1), np.float64)
+
+
+def test_users(
     dataset: Dataset, split: TimeSplit, fitted: Fitted, settings: SegueSettings, *, seed: int
-) -> dict[str, list[Lists]]:
-    """Return the lists of the test users of each type, those without a hit among them included."""
-    return {
-        name: head_lists(
-            dataset,
-            split,
-            number,
-            fitted.moment,
-            fitted.sources,
-            settings,
-            seed=seed,
-            teaching=False,
-        )
-        for number, name in enumerate(dataset.item_types)
-    }
+) -> list[TestUsers]:
+    """Return the lists of a sample of test users, those without a hit among them included."""
+    truth = held_out(split, np.arange(len(dataset.items)))
+    sources = fitted.sources
+    places = drawn(truth, settings.max_lists, np.random.default_rng(seed))
+    counted = np.zeros((len(truth.users), sources.types), np.bool_)
+    counted[
+        np.repeat(np.arange(len(truth.users)), truth.counts()), sources.type_number[truth.item]
+    ] = True
+    found = []
+    done = 0
+    for candidates, lists in lists_of(
+        fitted.moment, truth, places, sources, settings, repeats=False
+    ):
+        number = np.where(candidates == NONE, -1, sources.type_number[candidates])
+        rows = places[done : done + len(lists)]
+        found.append(TestUsers(lists=lists, number=number, held_out=counted[rows]))
+        done += len(lists)
+    return found
 
 
 LINEAR = "hidden layer"
 PARTS = (
-    "", "ease", "cosine", "text", "graph", "towers", "demand", "age", "user", "z", "plain",
+    "", "ease", "cosine", "recent", "borrowed+lent", "text", "graph", "towers", "demand", "age",
+    "user", "z", "plain",
     "ease+cosine", "text+graph+towers", "ease+cosine+graph+towers+text", LINEAR,
 )  # fmt: skip
 
@@ -119,33 +154,29 @@ def ablate(
     max_users: int,
     parts: Sequence[str] = PARTS,
 ) -> Iterator[Mapping[str, object]]:
-    """Yield a row for each part left out and seed of the head: HR@10 per type and over all lists.
+    """Yield a row for each part left out and seed of the head: HR@10 of all types and of each.
 
     The models behind the features, the lists and the test users are those of the first seed.
     """
     fitted = fit(dataset, split, seed=seeds[0], progress=_report, settings=settings, text=text)
-    rules = replace(settings, max_lists=max_users)
-    tests = lists_of_test_users(dataset, split, fitted, rules, seed=seeds[0])
-    flat = [lists for part in tests.values() for lists in part]
-    sizes = {name: sum(map(len, part)) for name, part in tests.items()}
-    ends = np.cumsum([0, *sizes.values()])
-    found = np.concatenate([lists.label.any(axis=1) for lists in flat])
+    rules = replace(fitted.settings, max_lists=max_users)
+    tests = test_users(dataset, split, fitted, rules, seed=seeds[0])
+    found = np.concatenate([users.lists.label.any(axis=1) for users in tests])
     for part in parts:
         head = replace(settings.head, hidden=0) if part == LINEAR else settings.head
         kept = columns_without(fitted.names, "" if part == LINEAR else part)
         if kept.all() and part not in {"", LINEAR}:
             continue  # there is no such feature
         for seed in seeds:
-            hits = hits_at_10(fitted.lists, flat, fitted.names, kept, head, seed=seed)
-            by_type = {
-                name: float(hits[ends[place] : ends[place + 1]].mean())
-                for place, name in enumerate(sizes)
-            }
+            hits = hits_at_10(fitted.lists, tests, fitted.names, kept, head, seed=seed)
+            by_type = dict(
+                zip(dataset.item_types, np.nanmean(hits[:, 1:], axis=0).tolist(), strict=True)
+            )
             yield {
                 "without": part,
                 "seed": seed,
                 "features": int(kept.sum()),
-                "all": float(hits.mean()),
+                "all": float(hits[:, 0].mean()),
                 **by_type,
                 "users": len(hits),
                 "among candidates": float(found.mean()),

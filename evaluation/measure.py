@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from evaluation import metrics
 from evaluation.baselines import Rows, Scorer
-from evaluation.model import ListsOnly
+from evaluation.model import ListsOnly, PairScorer
 from evaluation.ranking import best, checked, mask_pairs
 from evaluation.segments import ALL, Segment, segments
 from evaluation.trial import Trial
@@ -172,12 +172,10 @@ def _groups(trial: Trial) -> Iterator[Group]:
 def _scores(scorer: Scorer, trial: Trial, part: slice, name: str) -> npt.NDArray[np.float32]:
     """Scores of all candidates, f32[users, candidates], -inf for what is excluded."""
     users = trial.truth.users[part]
+    if trial.drawn is not None and isinstance(scorer, PairScorer):
+        return _drawn_scores(scorer, trial, trial.drawn[part], users, name)
     scores = np.array(scorer(users, trial.candidates), dtype=np.float32)
-    expected = (len(users), len(trial.candidates))
-    if scores.shape != expected:
-        raise BadScores(f"{name}: expected scores of shape {expected}, got {scores.shape}")
-    if np.isnan(scores).any():
-        raise BadScores(f"{name}: {np.isnan(scores).sum():,} of {scores.size:,} scores are NaN")
+    _check(scores, (len(users), len(trial.candidates)), name)
     column_of = np.full(len(trial.dataset.items), -1)
     column_of[trial.candidates] = np.arange(len(trial.candidates))
     if trial.consumed is not None:
@@ -188,6 +186,35 @@ def _scores(scorer: Scorer, trial: Trial, part: slice, name: str) -> npt.NDArray
         column = column_of[item]
         competing[row[column >= 0], column[column >= 0]] = True
         scores[~competing] = -np.inf
+    return scores
+
+
+def _check(scores: npt.NDArray[np.float32], expected: tuple[int, int], name: str) -> None:
+    if scores.shape != expected:
+        raise BadScores(f"{name}: expected scores of shape {expected}, got {scores.shape}")
+    if np.isnan(scores).any():
+        raise BadScores(f"{name}: {np.isnan(scores).sum():,} of {scores.size:,} scores are NaN")
+
+
+def _drawn_scores(
+    scorer: PairScorer, trial: Trial, drawn: sp.csr_array, users: Rows, name: str
+) -> npt.NDArray[np.float32]:
+    """Scores of the drawn items alone, f32[users, candidates], -inf for all others."""
+    row, item = drawn.nonzero()
+    column_of = np.full(len(trial.dataset.items), -1)
+    column_of[trial.candidates] = np.arange(len(trial.candidates))
+    if trial.consumed is not None:
+        had = np.asarray(trial.consumed[users][row, item]).ravel()
+        row, item = row[~had], item[~had]
+    row, item = row[column_of[item] >= 0], item[column_of[item] >= 0]
+    sizes = np.bincount(row, minlength=len(users))
+    place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    asked = np.full((len(users), int(sizes.max(initial=0))), -1, np.int64)
+    asked[row, place] = item
+    found = np.array(scorer.pairs(users, asked), dtype=np.float32)
+    _check(found, asked.shape, name)
+    scores = np.full((len(users), len(trial.candidates)), -np.inf, np.float32)
+    scores[row, column_of[item]] = found[row, place]
     return scores
 
 

@@ -10,12 +10,12 @@ are named in its row of the table in `evaluation.models`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.baselines import Scorer
+from evaluation.baselines import Rows, Scorer, Scores
 from evaluation.dataset import Interactions
 from evaluation.protocol import Ranker
 from evaluation.split import DAY_MS
@@ -37,6 +37,8 @@ class Past:
     horizon_days: length of the test in days; None where the next event alone is held out.
     repeats:      whether items that the user had already are asked for too.
     text:         text vectors of the catalogue, f32[n_items, d], made when first asked for.
+    negatives:    items drawn uniformly from those of its type that compete with a held-out item;
+                  None where the whole catalogue does.
     """
 
     train: Interactions
@@ -45,6 +47,7 @@ class Past:
     horizon_days: float | None
     repeats: bool
     text: TextVectors
+    negatives: int | None = None
 
     def before(self, days: float) -> tuple["Past", Interactions]:
         """Go `days` further back: a shorter past, and the events between it and this one.
@@ -63,8 +66,25 @@ class Past:
             horizon_days=self.horizon_days,
             repeats=self.repeats,
             text=self.text,
+            negatives=self.negatives,
         )
         return shorter, self.train.where(~old)
+
+
+@runtime_checkable
+class PairScorer(Protocol):
+    """A scorer that can be asked for some items of each user, where all would be a waste.
+
+    The harness asks it so where few items compete (`sampled`).
+    """
+
+    def __call__(self, users: Rows, items: Rows) -> Scores:
+        """Return scores f[b, m] of users i64[b] and items i64[m]."""
+        ...
+
+    def pairs(self, users: Rows, items: Rows) -> Scores:
+        """Return scores f[b, c] of users i64[b] and their items i64[b, c], -1 for no item."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -3,27 +3,33 @@
 A model that needs torch is imported when it is fitted, so that counting baselines start at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from evaluation.baselines import Scorer, item_cf, popularity, vector_knn
 from evaluation.dataset import Dataset
-from evaluation.model import Fit, ListsOnly, Model, Past
+from evaluation.model import CannotFit, Fit, ListsOnly, Model, Past
 from evaluation.text import has_text
 from static_layer import Progress
 
 __all__ = ["UnknownModel", "chosen", "models"]
 
-_OURS = "evaluation.segue_model"
 _SASREC = {
     "dropout": (0.2, 0.0, 0.4),
     "width": (128, 64),
     "epochs": (6, 3, 12),
     "learning_rate": (1e-3, 3e-4, 3e-3),
+}
+_SEGUE = {
+    "windows": (2, 1, 4),
+    "ridge": (30.0, 10.0, 100.0),
+    "recent_half_life_days": (14.0, 4.0, 60.0),
+    "hidden": (32, 16, 64),
+    "epochs": (6.0, 3.0, 12.0),
 }
 
 
@@ -173,13 +179,20 @@ def models() -> dict[str, Model]:
             seeded=True,
         ),
         Model(
+            name="segue_candidates",
+            about="candidates and a head, taught on earlier moments: segue where days are tested",
+            fit=_lazily("evaluation.segue_model", "segue_model"),
+            space=_SEGUE,
+            seeded=True,
+        ),
+        Model(
             name="segue",
             about="our default: what the system serves",
             fit=_by_what_is_asked(
-                _ours if find_spec(_OURS) else _lazily("evaluation.two_tower", "segue"),
+                _lazily("evaluation.segue_model", "segue_model"),
                 next_event=_lazily("evaluation.next_event", "next_event"),
             ),
-            space=_space(_OURS),
+            space=_SEGUE,
             seeded=True,
         ),
     ]
@@ -212,39 +225,20 @@ def _lazily(module: str, name: str, **fixed: Any) -> Fit:
 def _by_what_is_asked(days: Fit, *, next_event: Fit) -> Fit:
     """One fit for the days after a split, another where the next event alone is asked for.
 
-    Settings are those of `days`; the other one keeps its defaults.
+    Settings are those of `days`; the other one keeps its defaults, and `days` stands in for it
+    where it cannot be fitted.
     """
 
     def fit(
         dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
     ) -> Scorer | ListsOnly:
         given: dict[str, Any] = {"seed": seed, "progress": progress}
-        fitted: Scorer | ListsOnly = (
-            next_event(dataset, split, **given)
-            if split.horizon_days is None
-            else days(dataset, split, **given, **settings)
-        )
-        return fitted
+        if split.horizon_days is None:
+            with suppress(CannotFit):
+                return next_event(dataset, split, **given)
+        return days(dataset, split, **given, **settings)
 
     return fit
-
-
-def _ours(
-    dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
-) -> Scorer | ListsOnly:
-    """Our default model in its own module, which takes the text vectors of the trial."""
-    text = split.text() * has_text(dataset.items)[:, None]
-    fitted: Scorer | ListsOnly = import_module(_OURS).segue(
-        dataset, split, seed=seed, progress=progress, text=text, **settings
-    )
-    return fitted
-
-
-def _space(module: str) -> Mapping[str, tuple[Any, ...]]:
-    """What a module of its own declares as SPACE; empty where there is none."""
-    if find_spec(module) is None:
-        return {}
-    return dict(getattr(import_module(module), "SPACE", {}))
 
 
 def _popularity(dataset: Dataset, split: Past, *, seed: int, progress: Progress) -> Scorer:

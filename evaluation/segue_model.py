@@ -2,72 +2,54 @@
 
 The head's lists are users at earlier moments, labelled by what they met in the days that followed;
 the models behind its features know nothing of those days. Then these models are fitted again up
-to the split, and the head ranks with them.
+to the split, and the head ranks with them. A list holds candidates of all types, so that scores of
+different types can be compared.
 """
 
-from dataclasses import dataclass, field
+import weakref
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from dynamic_layer.candidates import NONE
-from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
-from dynamic_layer.item_weights import (
-    EaseSettings,
-    by_target,
-    capped,
-    co_interactions,
-    cosine_weights,
-    ease_weights,
-    spectral_vectors,
-)
-from dynamic_layer.moments import Moment, moment_at
-from dynamic_layer.propose import CandidateSettings, propose
+from dynamic_layer.head_features import Sources, feature_names, pair_features, pooled
+from dynamic_layer.moments import Moment
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
-from dynamic_layer.tower_fits import CatalogueItems, TowerFits, TowerFitSettings
 from evaluation.baselines import Rows, Scorer, Scores
-from evaluation.dataset import Dataset, Interactions
-from evaluation.split import DAY_MS, TimeSplit, held_out
-from state.keys import item_key
-from static_layer import Progress, TextEncoder, TextSettings, catalogue_texts
+from evaluation.dataset import Dataset
+from evaluation.earlier_moments import earlier_moments
+from evaluation.model import Past
+from evaluation.segue_fits import Fits, text_vectors
+from evaluation.segue_lists import (
+    BATCH,
+    candidates_of,
+    features_of,
+    sampled_lists,
+    teaching_lists,
+)
+from evaluation.segue_settings import SegueSettings
+from evaluation.split import TimeSplit, held_out
+from evaluation.text import has_text
+from static_layer import Progress
 from static_layer.progress import silent
 
+__all__ = ["Fitted", "SegueScorer", "SegueSettings", "fit", "segue", "segue_model"]
+
 Floats = npt.NDArray[np.float32]
-_BATCH = 64  # users; their candidates' vectors are 80 MB at 800 candidates
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegueSettings:
-    """Everything that `segue` can be told.
-
-    horizon_days: days after a moment whose events label the head's lists.
-    windows:      earlier moments, a horizon apart, from which lists are drawn.
-    max_lists:    lists drawn per moment and type.
-    weights:      item-item weights behind features and candidates: of `ease` and `cosine`.
-    cosines:      cosine weights kept per item.
-    vectors:      vectors whose dots are features: of `text` and `graph` (spectral).
-    graph_width:  of the spectral vectors.
-    towers:       of the two-tower; None leaves it out (on lfm1m the head gained nothing by it).
-    """
-
-    horizon_days: float = 30.0
-    windows: int = 2
-    max_lists: int = 4_000
-    weights: tuple[str, ...] = ("ease", "cosine")
-    cosines: int = 200
-    vectors: tuple[str, ...] = ("text", "graph")
-    graph_width: int = 96
-    towers: TowerFitSettings | None = None
-    ease: EaseSettings = field(default_factory=EaseSettings)
-    candidates: CandidateSettings = field(default_factory=CandidateSettings)
-    features: FeatureSettings = field(default_factory=FeatureSettings)
-    head: HeadSettings = field(default_factory=HeadSettings)
+_BELOW = np.float32(-1e3)  # under every candidate
+#: What a head is before it learns: neighbours, text, demand, and the user's own past.
+PLAIN_SUM = {
+    "z:ease@infd": 1.0, "z:cosine@infd": 1.0, "z:text@infd": 0.5, "z:demand@14d": 1.0,
+    "z:past-times": 2.0,
+}  # fmt: skip
+#: Fewer lists than these start from it, and are trained on for so many steps, or epochs at most.
+FEW_LISTS, FEW_STEPS, FEW_EPOCHS = 1_000, 200, 60.0
 
 
 def segue(
     dataset: Dataset,
-    split: TimeSplit,
+    split: TimeSplit | Past,
     *,
     seed: int,
     progress: Progress = silent,
@@ -78,32 +60,87 @@ def segue(
 
     text: f32 [items, d], unit vectors, zero without text; encoded here when None. Items that are
     no candidate of a user score below all that are, by demand. Nothing of `split.test` is read.
+    seed: of the head. The lists and the models behind their features are those of seed 0, and the
+    seeds of a run share them.
     """
     settings = settings or SegueSettings()
-    fitted = fit(dataset, split, seed=seed, progress=progress, settings=settings, text=text)
-    trainer = HeadTrainer(fitted.names, settings.head, seed=seed)
-    for lists in fitted.lists:
-        trainer.add(lists)
-    trainer.train()
-    return scorer_of(fitted.moment, fitted.sources, trainer.publish(), settings)
+    fitted = _shared(dataset, split, progress, settings, text)
+    head = taught(fitted, settings.head, seed=seed)
+    repeats = isinstance(split, Past) and split.repeats
+    return SegueScorer(
+        moment=fitted.moment,
+        sources=fitted.sources,
+        head=head,
+        settings=fitted.settings,
+        repeats=repeats,
+    )
+
+
+def segue_model(
+    dataset: Dataset,
+    split: Past,
+    *,
+    seed: int,
+    progress: Progress,
+    windows: int = 2,
+    ridge: float = 30.0,
+    recent_half_life_days: float = 14.0,
+    hidden: int = 32,
+    epochs: float = 6.0,
+) -> Scorer:
+    """`segue` as a row of the table, with the settings that tuning may try."""
+    plain = SegueSettings()
+    settings = replace(
+        plain,
+        windows=windows,
+        recent_half_life_days=recent_half_life_days,
+        ease=replace(plain.ease, ridge=ridge),
+        head=replace(plain.head, hidden=hidden, epochs=epochs),
+    )
+    text = split.text() * has_text(dataset.items)[:, None]
+    return segue(dataset, split, seed=seed, progress=progress, settings=settings, text=text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
     """What a head is trained on, and the state and models that it ranks with at the split.
 
-    names: of the features. lists: of the earlier moments, oldest first.
+    names: of the features. lists: of the earlier moments, oldest first. settings: with the
+    features that are read here.
     """
 
+    settings: SegueSettings
     names: list[str]
     lists: list[Lists]
     moment: Moment
     sources: Sources
 
 
+_known: list[tuple[weakref.ref[TimeSplit | Past], SegueSettings, Fitted]] = []
+
+
+def _shared(
+    dataset: Dataset,
+    split: TimeSplit | Past,
+    progress: Progress,
+    settings: SegueSettings,
+    text: Floats | None,
+) -> Fitted:
+    """Fit once for all seeds of a split, which are asked for one after the other."""
+    settings = replace(settings, head=HeadSettings())  # nothing here depends on it
+    for of, told, fitted in _known:
+        if of() is split and told == settings:
+            return fitted
+    _known.clear()
+    fitted = fit(dataset, split, seed=0, progress=progress, settings=settings, text=text)
+    # The split's end takes what was fitted on it along.
+    _known.append((weakref.ref(split, lambda _: _known.clear()), settings, fitted))
+    return fitted
+
+
 def fit(
     dataset: Dataset,
-    split: TimeSplit,
+    split: TimeSplit | Past,
     *,
     seed: int,
     progress: Progress,
@@ -113,198 +150,117 @@ def fit(
     """Return lists of earlier moments and the models at the split; reads `split.train` alone."""
     if text is None and "text" in settings.vectors:
         text = text_vectors(dataset, progress)
-    fits = Fits(dataset, split.train, text, settings, seed=seed)
-    horizon_ms = round(settings.horizon_days * DAY_MS)
-    first_ms = int(split.train.timestamp[0])
-    ends = [split.at_ms - window * horizon_ms for window in range(settings.windows)]
-    ends = [end for end in reversed(ends) if end - horizon_ms > first_ms]
+    past = split if isinstance(split, Past) else None
+    repeats = past is not None and past.repeats
+    if not repeats and split.train.strong.all():
+        # No candidate has a past with its user: there is nothing to read of it.
+        groups = tuple(group for group in settings.features.groups if group != "past")
+        settings = replace(settings, features=replace(settings.features, groups=groups))
+    fits = Fits(dataset, text, settings, seed=seed)
+    rng = np.random.default_rng([seed, 5])
+    every = np.arange(len(dataset.items))
     lists: list[Lists] = []
-    for done, end in enumerate(ends):
-        progress("earlier moments", done, len(ends))
-        earlier = _upto(split.train, end - horizon_ms, end)
-        moment, sources = fits.at(earlier.at_ms)
-        for number in range(sources.types):
-            lists += head_lists(
-                dataset, earlier, number, moment, sources, settings, seed=seed, teaching=True
+    lessons = earlier_moments(
+        split, len(dataset.users), horizon_days=settings.horizon_days, windows=settings.windows
+    )
+    for done, lesson in enumerate(lessons):
+        progress("earlier moments", done, len(lessons))
+        moment, sources = fits.at(lesson.split.train, lesson.split.at_ms, lesson.asked_ms)
+        truth = held_out(lesson.split, every, repeats=repeats)
+        if past is not None and past.negatives is not None:
+            lists += sampled_lists(
+                moment, truth, sources, settings, negatives=past.negatives, rng=rng
             )
-    progress("earlier moments", len(ends), len(ends))
-    moment, sources = fits.at(split.at_ms)
+        else:
+            lists += teaching_lists(moment, truth, sources, settings, repeats=repeats, rng=rng)
+    progress("earlier moments", len(lessons), len(lessons))
+    asked_ms = past.asked_ms if past is not None and past.horizon_days is None else None
+    moment, sources = fits.at(split.train, split.at_ms, asked_ms)
     names = feature_names(sources, settings.features)
-    return Fitted(names=names, lists=lists, moment=moment, sources=sources)
+    return Fitted(settings=settings, names=names, lists=lists, moment=moment, sources=sources)
 
 
-def text_vectors(dataset: Dataset, progress: Progress = silent, *, cache: str = "") -> Floats:
-    """Return the text vectors of a catalogue, f32 [items, d]; zero where an item has no text."""
-    texts, own = catalogue_texts(dataset.items)
-    encoder = TextEncoder(TextSettings(max_tokens=64, cache=cache))
-    vectors = encoder.encode(texts, progress)
-    encoder.close()
-    return vectors * own[:, None]
+def taught(fitted: Fitted, settings: HeadSettings, *, seed: int) -> RankingHead:
+    """Train a head. Few lists start from a plain sum and train longer; without any it is the sum.
 
-
-class Fits:
-    """The models behind the features, fitted anew for each moment, the towers carried on."""
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        events: Interactions,
-        text: Floats | None,
-        settings: SegueSettings,
-        *,
-        seed: int,
-    ) -> None:
-        """events: in order of time; none at or after an asked moment is read for it."""
-        self._dataset, self._events, self._text = dataset, events, text
-        self._settings, self._seed = settings, seed
-        numbers = {name: number for number, name in enumerate(dataset.item_types)}
-        names = dataset.items["item_type"].to_list()
-        self._type_number = np.array([numbers[name] for name in names], np.int64)
-        self._towers = (
-            TowerFits(_catalogue(dataset, text), settings.towers, use_hgnn=False, seed=seed)
-            if settings.towers is not None and text is not None
-            else None
-        )
-
-    def at(self, at_ms: int) -> tuple[Moment, Sources]:
-        """Return the state and the models of a moment; moments must not go back in time."""
-        settings = self._settings
-        events = self._events.where(self._events.timestamp < at_ms)
-        n_users, n_items = len(self._dataset.users), len(self._dataset.items)
-        moment = moment_at(
-            at_ms,
-            user=events.user,
-            item=events.item,
-            timestamp=events.timestamp,
-            n_users=n_users,
-            n_items=n_items,
-            half_lives_days=settings.features.demand_half_lives_days,
-        )
-        histories = moment.histories
-        ones = np.ones(len(histories.item), np.float32)
-        counts = co_interactions(
-            sp.csr_array((ones, histories.item, histories.indptr), shape=(n_users, n_items))
-        )
-        counts = capped(counts, settings.ease.degree_cap)
-        weights = {}
-        if "ease" in settings.weights:
-            weights["ease"] = ease_weights(counts, settings.ease)
-        if "cosine" in settings.weights:
-            weights["cosine"] = by_target(cosine_weights(counts), settings.cosines)
-        vectors = {}
-        if "text" in settings.vectors and self._text is not None:
-            vectors["text"] = self._text
-        if "graph" in settings.vectors:
-            vectors["graph"] = spectral_vectors(counts, settings.graph_width, seed=self._seed)
-        towers = None
-        if self._towers is not None:
-            towers = self._towers.at(
-                moment,
-                user=events.user,
-                item=events.item,
-                timestamp=events.timestamp,
-                strong=events.strong,
-            )
-        return moment, Sources(
-            type_number=self._type_number,
-            types=len(self._dataset.item_types),
-            weights=weights,
-            vectors=vectors,
-            towers=towers,
-        )
-
-
-def _catalogue(dataset: Dataset, text: Floats) -> CatalogueItems:
-    ids, types = (dataset.items[name].to_list() for name in ("item_id", "item_type"))
-    none = [None] * len(ids)
-    return CatalogueItems(
-        item_keys=np.array([item_key(t, i) for t, i in zip(types, ids, strict=True)], np.uint64),
-        item_ids=ids,
-        item_types=types,
-        languages=none,
-        genres=none,
-        titles=none,
-        text=text,
-        hgnn=np.zeros((len(ids), 1), np.float32),
-    )
-
-
-def _upto(events: Interactions, at_ms: int, end_ms: int) -> TimeSplit:
-    before = events.timestamp < at_ms
-    return TimeSplit(
-        train=events.where(before),
-        test=events.where(~before & (events.timestamp < end_ms)),
-        at_ms=at_ms,
-    )
-
-
-def head_lists(
-    dataset: Dataset,
-    earlier: TimeSplit,
-    number: int,
-    moment: Moment,
-    sources: Sources,
-    settings: SegueSettings,
-    *,
-    seed: int,
-    teaching: bool,
-) -> list[Lists]:
-    """Return lists of one type at a moment, labelled by the items new to their users that followed.
-
-    A random sample of at most `max_lists` users with such items; where they are for teaching,
-    those of them with such an item among their candidates: the others would teach nothing.
+    A head that starts from nothing is close to random after the few steps that a small set gives.
     """
-    truth = held_out(earlier, dataset.rows_of_type(dataset.item_types[number]))
-    rng = np.random.default_rng([seed, number, earlier.at_ms])
-    size = min(settings.max_lists, len(truth.users))
-    chosen = np.sort(rng.choice(len(truth.users), size, replace=False))
-    owner = np.repeat(np.arange(len(truth.users)), truth.counts())
-    codes = owner * len(dataset.items) + truth.item
-    lists = []
-    for start in range(0, size, _BATCH):
-        places = chosen[start : start + _BATCH]
-        users = truth.users[places]
-        candidates = propose(moment, users, number, sources, settings.candidates, settings.features)
-        label = np.isin(places[:, None] * len(dataset.items) + candidates, codes)
-        label &= candidates != NONE
-        if teaching:
-            useful = label.any(axis=1)
-            users, candidates, label = users[useful], candidates[useful], label[useful]
-            if not len(users):
-                continue
-        features = pair_features(moment, users, candidates, sources, settings.features)
-        lists.append(
-            Lists(features=features.astype(np.float16), label=label, valid=candidates != NONE)
-        )
-    return lists
+    total = sum(map(len, fitted.lists))
+    if not total:
+        head = RankingHead(fitted.names, hidden=0)
+        head.begin(PLAIN_SUM)
+        return head.eval()
+    start = None
+    if total < FEW_LISTS:
+        epochs = min(FEW_STEPS * settings.batch_size / total, FEW_EPOCHS)
+        settings = replace(settings, epochs=max(settings.epochs, epochs))
+        start = PLAIN_SUM
+    trainer = HeadTrainer(fitted.names, settings, seed=seed, start=start)
+    for lists in fitted.lists:
+        trainer.add(lists)
+    trainer.train()
+    return trainer.publish()
 
 
-def scorer_of(
-    moment: Moment, sources: Sources, head: RankingHead, settings: SegueSettings
-) -> Scorer:
-    """Return the scorer of a fitted head; it may be asked for items of any types."""
-    demand = moment.demand[:, 0] / (1 + moment.demand[:, 0].max(initial=0))
+@dataclass(frozen=True, kw_only=True)
+class SegueScorer:
+    """Scores all items for users, or some items of each user (`pairs`)."""
 
-    def score(users: Rows, items: Rows) -> Scores:
-        # Below every candidate: half-precision of the harness still tells demand apart.
-        scores = np.broadcast_to(demand[items] - 1e4, (len(users), len(items))).astype(np.float32)
-        place = np.full(len(sources.type_number), -1)
+    moment: Moment
+    sources: Sources
+    head: RankingHead
+    settings: SegueSettings
+    repeats: bool
+
+    def __call__(self, users: Rows, items: Rows) -> Scores:
+        """Return scores f32 [users, items] for items of any types.
+
+        Items that are no candidate of a user stand below all that are: by demand, those without
+        any by their text.
+        """
+        place = np.full(len(self.sources.type_number), -1)
         place[items] = np.arange(len(items))
-        for number in np.unique(sources.type_number[items]).tolist():
-            own = items[sources.type_number[items] == number]
-            for start in range(0, len(users), _BATCH):
-                part = users[start : start + _BATCH]
-                if len(own) <= settings.candidates.limit:
-                    candidates = np.broadcast_to(own, (len(part), len(own))).copy()
-                else:
-                    candidates = propose(
-                        moment, part, number, sources, settings.candidates, settings.features
-                    )
-                    candidates = np.where(place[candidates] >= 0, candidates, NONE)
-                features = pair_features(moment, part, candidates, sources, settings.features)
-                row, column = np.nonzero(candidates != NONE)
-                values = head.scores(features, candidates != NONE)[row, column]
-                scores[start + row, place[candidates[row, column]]] = values
+        scores = np.empty((len(users), len(items)), np.float32)
+        for start in range(0, len(users), BATCH):
+            part = users[start : start + BATCH]
+            scores[start : start + BATCH] = self._others(part, items)
+            lists = candidates_of(
+                self.moment, part, self.sources, self.settings, repeats=self.repeats
+            )
+            candidates = np.concatenate(lists, axis=1)
+            features = features_of(self.moment, part, lists, self.sources, self.settings)
+            found = self.head.scores(features, candidates != NONE)
+            asked = (candidates != NONE) & (place[candidates] >= 0)
+            row, column = np.nonzero(asked)
+            scores[start + row, place[candidates[row, column]]] = found[row, column]
         return scores
 
-    return score
+    def pairs(self, users: Rows, items: Rows) -> Scores:
+        """Return scores f32 [b, c] of some items of each user, i64 [b, c], all of one type a user.
+
+        Each is scored by the head, candidate or not.
+        """
+        found = [
+            self._pairs(users[start : start + BATCH], items[start : start + BATCH])
+            for start in range(0, len(users), BATCH)
+        ]
+        return np.concatenate(found) if found else np.zeros(items.shape, np.float32)
+
+    def _pairs(self, users: Rows, items: Rows) -> Floats:
+        features = pair_features(self.moment, users, items, self.sources, self.settings.features)
+        return np.where(items != NONE, self.head.scores(features, items != NONE), _BELOW)
+
+    def _others(self, users: Rows, items: Rows) -> Floats:
+        demand = np.log1p(self.moment.demand[:, 0])
+        share = demand[items] / (1 + demand.max(initial=0))
+        shape = (len(users), len(items))
+        scores = np.broadcast_to(_BELOW + share, shape).astype(np.float32)
+        text = self.sources.vectors.get("text")
+        fresh = np.flatnonzero(self.moment.demand[items, -1] == 0)
+        if text is not None and len(fresh):
+            histories = self.moment.histories.take(users)
+            ones = np.ones(len(histories.item), np.float32)
+            # Ten or less below the others.
+            near = pooled(histories, ones, text) @ text[items[fresh]].T
+            scores[:, fresh] = _BELOW + 5 * (near - 1)
+        return scores

@@ -73,6 +73,35 @@ def time_split(
     return split
 
 
+def last_streams(events: Interactions, n_users: int) -> tuple[TimeSplit, npt.NDArray[np.int64]]:
+    """Hold out each user's last stream, of users with an event before it (leave-one-out).
+
+    events: in order of time. Returns the split, and the moment at which each user is asked, i64
+    [n_users]: just after his last event that is left. What follows a held-out stream is on neither
+    side. Raises ValueError where no user has two events.
+    """
+    place = np.arange(len(events))
+    last = np.full(n_users, -1)
+    last[events.user[events.strong]] = place[events.strong]  # the latest assignment stays
+    before = place < last[events.user]
+    tested = (place == last[events.user]) & (
+        np.bincount(events.user[before], minlength=n_users)[events.user] > 0
+    )
+    # A user whose only stream is the last one has nothing held out: it belongs to the past.
+    known = before | ((place == last[events.user]) & ~tested)
+    train = events.where(known)
+    at_ms = int(train.timestamp.max()) + 1 if len(train) else 0
+    split = TimeSplit(train=train, test=events.where(tested), at_ms=at_ms)
+    if not len(split.train) or not len(split.test):
+        raise ValueError(
+            f"{len(events)} events leave {len(split.test)} users to test: leave-one-out "
+            "needs users with at least two events"
+        )
+    asked = np.full(n_users, at_ms)
+    asked[train.user] = train.timestamp + 1
+    return split, asked
+
+
 def held_out(split: TimeSplit, rows: npt.NDArray[np.int64], *, repeats: bool = False) -> HeldOut:
     """Test streams on the items in `rows`; without `repeats`, only of items new to the user.
 

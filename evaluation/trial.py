@@ -17,11 +17,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from evaluation.baselines import Rows
-from evaluation.dataset import Dataset, Interactions
+from evaluation.dataset import Dataset
 from evaluation.model import Past
 from evaluation.protocol import consumed
 from evaluation.ranking import in_tie_order
-from evaluation.split import HeldOut, TimeSplit, held_out, time_split
+from evaluation.split import HeldOut, TimeSplit, held_out, last_streams, time_split
 from evaluation.text import TextVectors, has_text
 
 __all__ = ["ProtocolName", "Trial", "TrialSettings", "earlier_trial", "make_trial"]
@@ -115,6 +115,7 @@ def make_trial(dataset: Dataset, settings: TrialSettings, text: TextVectors) -> 
             horizon_days=settings.test_days if settings.protocol == "time" else None,
             repeats=settings.repeats,
             text=text,
+            negatives=settings.negatives if settings.protocol == "sampled" else None,
         ),
         truth=truth,
         candidates=candidates,
@@ -159,30 +160,7 @@ def _last(dataset: Dataset, settings: TrialSettings) -> tuple[TimeSplit, npt.NDA
     if settings.train_days is not None and len(events):
         first = int(events.timestamp.max()) + 1 - round(settings.train_days * 86_400_000)
         events = events.where(events.timestamp >= first)
-    place = np.arange(len(events))
-    last = np.full(len(dataset.users), -1)
-    last[events.user[events.strong]] = place[events.strong]  # the latest assignment stays
-    before = place < last[events.user]
-    tested = (place == last[events.user]) & (
-        np.bincount(events.user[before], minlength=len(dataset.users))[events.user] > 0
-    )
-    # A user whose only stream is the last one has nothing held out: it belongs to the past.
-    known = before | ((place == last[events.user]) & ~tested)
-    split = TimeSplit(
-        train=events.where(known), test=events.where(tested), at_ms=_after(events.where(known))
-    )
-    if not len(split.train) or not len(split.test):
-        raise ValueError(
-            f"{len(dataset.events)} events leave {len(split.test)} users to test: leave-one-out "
-            "needs users with at least two events"
-        )
-    asked = np.full(len(dataset.users), split.at_ms)
-    asked[split.train.user] = split.train.timestamp + 1
-    return split, asked
-
-
-def _after(events: Interactions) -> int:
-    return int(events.timestamp.max()) + 1 if len(events) else 0
+    return last_streams(events, len(dataset.users))
 
 
 def _sample(truth: HeldOut, settings: TrialSettings) -> HeldOut:

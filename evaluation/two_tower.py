@@ -33,7 +33,7 @@ from state import (
 )
 from static_layer import Progress, StaticBundle, StaticSettings, TrainSettings, build
 
-__all__ = ["StateEvents", "segue", "state_settings", "train_to_rest", "two_tower"]
+__all__ = ["StateEvents", "state_settings", "train_to_rest", "two_tower"]
 
 TOPIC = "events"
 STRONG, WEAK = "stream", "weak"
@@ -43,11 +43,6 @@ SLICE_S = 0.5
 GRAPH_SHARE = 0.8
 #: Buckets of the state's window; it is made to span all events.
 BUCKETS = 120
-
-
-def segue(dataset: Dataset, split: Past, *, seed: int, progress: Progress) -> Scorer:
-    """The default model: the two-tower with HGNN vectors and recent popularity."""
-    return two_tower(dataset, split, seed=seed, progress=progress)
 
 
 def two_tower(

@@ -29,10 +29,14 @@ class Histories:
     def __init__(self, source: Rdict, cache_bytes: int, cap: int) -> None:
         """Read from an open database; cap: entries of a history at most."""
         self._database = source
-        self._most_rows = cache_bytes // (8 * COLUMNS)
+        self.limit(cache_bytes)
         self._cap = cap
         self._used = 0
         self._give_up()
+
+    def limit(self, cache_bytes: int) -> None:
+        """Keep at most so many bytes between two commits, from the next commit on."""
+        self._most_rows = cache_bytes // (8 * COLUMNS)
 
     def slots(self, users: Sequence[str]) -> I64:
         """Slots for the users of a batch of events, with room for one more row for each event.

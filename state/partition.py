@@ -162,6 +162,10 @@ class PartitionState:
 
     # Writing
 
+    def share_cache(self, partitions: int) -> None:
+        """Keep this partition's share of `history_cache_bytes`, with so many of a worker open."""
+        self._histories.limit(self.settings.history_cache_bytes // partitions)
+
     def apply_events(
         self,
         topic: str,

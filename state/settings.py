@@ -55,8 +55,8 @@ class StateSettings:
     Settings that only decide how it is kept:
     write_buffer_bytes: RocksDB memtable size of one partition.
     block_cache_bytes:  RocksDB block cache of one partition.
-    history_cache_bytes: unpacked histories of one partition that are kept in memory between two
-                        commits, about.
+    history_cache_bytes: unpacked histories that are kept in memory between two commits, about; the
+                        open partitions of a worker share it.
     delta_room:         pair deltas between two commits for which there is room, 12 bytes each; it
                         grows when one commit needs more.
     merge_runs:         adjacency runs of a level that are merged into one of the next.
@@ -67,7 +67,7 @@ class StateSettings:
     history_cap: int = 512
     write_buffer_bytes: int = 32 << 20
     block_cache_bytes: int = 32 << 20
-    history_cache_bytes: int = 64 << 20
+    history_cache_bytes: int = 512 << 20
     delta_room: int = 1 << 19
     merge_runs: int = 8
 

@@ -80,6 +80,7 @@ def growth(
     events: Annotated[
         list[int] | None, typer.Option(help="Events in the state; repeat for more rows.")
     ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs of each; the row is the median.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
         "var/bench-growth.json"
@@ -88,7 +89,7 @@ def growth(
     """What an event costs, and what state takes, at 10^5, 10^6 and 10^7 events; no Kafka in it."""
     from benchmarks.growth import run, show
 
-    show(run(events or [100_000, 1_000_000, 10_000_000], seed, json_file))
+    show(run(events or [100_000, 1_000_000, 10_000_000], seed, repeat, json_file))
     console.print(f"figures: {json_file}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.commits import Commit
-from benchmarks.jobs import STREAMS_PEER
+from benchmarks.jobs import STREAMS_PEER, BenchError
 from benchmarks.listening import (
     BUCKET_MS,
     MASK,
@@ -22,7 +22,7 @@ from benchmarks.listening import (
     sum_pairs,
     work_of,
 )
-from benchmarks.measure import span_of
+from benchmarks.measure import all_at_work, end_of
 from benchmarks.throughput import Plan
 from state import PartitionState, StateSettings
 from streams import EventRules, Record, decode_events
@@ -122,12 +122,22 @@ def commits(*rows):
 
 def test_a_run_ends_when_the_last_partition_is_committed():
     found = commits((10, 0, 5), (20, 1, 3), (30, 0, 8), (40, 0, 8), (50, 1, 4))
-    assert span_of(found, {0: 8, 1: 4, 2: 0}, None) == (12, 50)
+    assert end_of(found, {0: 8, 1: 4, 2: 0}) == 50
+    with pytest.raises(BenchError, match="do not reach the ends"):
+        end_of(found, {0: 9, 1: 4})
 
 
-def test_what_came_before_all_workers_had_begun_is_left_out():
-    found = commits((10, 0, 5), (20, 0, 6), (30, 1, 1), (40, 0, 8), (50, 1, 4))
-    assert span_of(found, {0: 8, 1: 4}, 15) == ((8 - 6) + (4 - 1), 50)
+def test_several_are_measured_while_all_of_them_are_at_work():
+    # From 20, when both partitions have a commit, to 40, when the first is done; the other one
+    # went from 20 at 10 ms to 60 at 50 ms.
+    found = commits((5, 0, 3), (10, 1, 20), (20, 0, 10), (40, 0, 30), (50, 1, 60))
+    assert all_at_work(found, {0: 30, 1: 60, 2: 0}, 8) == ((30 - 10) + (50 - 30), 20, 40)
+
+
+def test_several_who_were_never_at_work_together_are_not_measured():
+    found = commits((10, 0, 30), (20, 1, 20), (50, 1, 60))
+    with pytest.raises(BenchError, match="more events"):
+        all_at_work(found, {0: 30, 1: 60}, 8)
 
 
 def test_what_cannot_be_measured_is_refused():

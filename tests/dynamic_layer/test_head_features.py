@@ -50,6 +50,7 @@ def sources() -> Sources:
         weights={"ease": sp.csr_array(rng.random((6, 6)).astype(np.float32))},
         vectors={"text": vectors / np.linalg.norm(vectors, axis=1, keepdims=True)},
         towers=(rng.normal(size=(4, 4)).astype(np.float32), vectors),
+        traits={"lent@4d": np.arange(6, dtype=np.float32)},
     )
 
 
@@ -91,6 +92,11 @@ def test_features_by_hand(sources: Sources) -> None:
     assert get["demand@4d"][0] == pytest.approx(np.log(0.5 + 1), rel=1e-5)
     assert get["past-times"][:2].tolist() == pytest.approx([0, np.log(3)])
     assert get["past-age"][:2].tolist() == pytest.approx([0, 1 / 3])
+    assert get["past-share"][1] == pytest.approx(2 / 3)
+    assert get["past-gap"][1] == pytest.approx(np.log(8))
+    assert get["past-due"][1] == pytest.approx(np.log(3 / 8))
+    assert get["past-uneven"][1] == pytest.approx(0, abs=1e-3)
+    assert get["lent@4d"][:2].tolist() == [0, 2]
     assert get["age"][0] == pytest.approx(np.log(5))
     assert get["new"][:2].tolist() == [0, 0]
     assert get["history"][0] == pytest.approx(np.log(3))

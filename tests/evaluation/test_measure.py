@@ -223,3 +223,28 @@ def test_popularity_is_asked_for_all_types_at_once() -> None:
     overall = next(m for m in found if (m.item_type, m.segment) == ("all", "all"))
     types = np.array(trial.dataset.items["item_type"].to_list())
     assert set(types[overall.lists[overall.lists >= 0]]) == {"pod", "book"}
+
+
+class Pairs:
+    """A scorer that is asked for the competing items alone where few compete."""
+
+    def __init__(self, score) -> None:
+        self.score, self.asked = score, 0
+
+    def __call__(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        raise AssertionError("asked for all items where few compete")
+
+    def pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        self.asked += int((items >= 0).sum())
+        every = self.score(users, np.arange(1 + items.max()))
+        return np.take_along_axis(every, np.maximum(items, 0), axis=1)
+
+
+def test_where_few_items_compete_a_scorer_may_be_asked_for_them_alone() -> None:
+    trial = trial_of(3, protocol="sampled", negatives=8)
+    apart = Pairs(noise(1))
+    found = measure(apart, trial, name="apart", progress=silent)
+    expected = measure(noise(1), trial, name="all", progress=silent)
+    assert trial.drawn is not None
+    assert apart.asked == trial.drawn.nnz
+    assert [m.lists.tolist() for m in found] == [m.lists.tolist() for m in expected]

@@ -32,7 +32,7 @@ QUICK = {
     "ials": {"factors": 8},
     "popularity_mix": {"steps": 5},
 }
-TOWERS = ("two_tower", "two_tower_hgnn", "segue")  # they read text through the encoder itself
+TOWERS = ("two_tower", "two_tower_hgnn")  # they read text through the encoder itself
 OTHERS = [name for name in models() if name not in TOWERS]
 
 

@@ -81,11 +81,16 @@ records_with_erasures = st.integers(0, 7).flatmap(
 streams_with_erasures = st.lists(records_with_erasures, max_size=60)
 cuts = st.lists(st.integers(0, 60), max_size=6)
 settings_of_state = st.builds(
-    lambda buckets, cap: StateSettings(
-        window=Window(bucket_ms=BUCKET, buckets=buckets), history_cap=cap, delta_room=1 << 12
+    lambda buckets, cap, cache: StateSettings(
+        window=Window(bucket_ms=BUCKET, buckets=buckets),
+        history_cap=cap,
+        delta_room=1 << 12,
+        history_cache_bytes=cache,
     ),
     st.integers(1, 14),
     st.sampled_from([1, 2, 3, 5, 512]),
+    # Nothing is kept; a few histories are; all are.
+    st.sampled_from([0, 240, 480, 1 << 20]),
 )
 
 

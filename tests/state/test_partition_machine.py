@@ -58,6 +58,10 @@ class PartitionMachine(RuleBasedStateMachine):
     def it_commits(self) -> None:
         self.state.commit()
 
+    @rule(partitions=st.integers(1, 9))
+    def others_share_its_cache(self, partitions: int) -> None:
+        self.state.share_cache(partitions)
+
     @rule()
     def it_checkpoints(self) -> None:
         self.state.commit()

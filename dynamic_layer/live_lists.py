@@ -79,7 +79,7 @@ class LiveLists:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """Where there is a candidate, bool [b, c]."""
-        return self.candidates != NONE
+        return np.asarray(self.candidates != NONE)
 
 
 def live_names(sources: Sources, settings: LiveSettings) -> list[str]:
@@ -111,8 +111,8 @@ def live_lists(
     top = _TopDemand(index, settings)
     parts = []
     for start in range(0, len(asked), _BATCH):
-        part = asked.where(slice(start, start + _BATCH))
-        parts.append(_lists(index, part, sources, settings, top, repeats=repeats))
+        some = asked.where(slice(start, start + _BATCH))
+        parts.append(_lists(index, some, sources, settings, top, repeats=repeats))
         progress(min(start + _BATCH, len(asked)))
     width = max((part.candidates.shape[1] for part in parts), default=1)
     count = len(live_names(sources, settings))

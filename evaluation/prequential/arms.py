@@ -41,7 +41,9 @@ NEIGHBOURS = {
 class Arm(Protocol):
     """Takes part in a replay: answers a step's questions, then learns from it."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """By which it is asked for."""
 
     def answer(self, step: Step, places: Rows) -> Sequence[Answers]:
         """Answer some of a step's questions, i64 [m], from what was before each; one per seed."""

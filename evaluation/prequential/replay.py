@@ -1,7 +1,7 @@
 """Replays a stream: every arm answers a step's questions, then learns from the step."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,7 @@ class _Kept:
         self._covered = {g: np.zeros(len(catalogue.number), bool) for g in catalogue.groups}
         self._parts: dict[str, list[tuple[Questions, Floats]]] = {g: [] for g in catalogue.groups}
 
-    def add(self, questions: Questions, answers: list[Answers]) -> None:
+    def add(self, questions: Questions, answers: Sequence[Answers]) -> None:
         owner = np.repeat(np.arange(len(questions)), np.diff(questions.indptr))
         for group, inside in self._inside.items():
             counts = np.bincount(owner[inside[questions.item]], minlength=len(questions))

@@ -183,7 +183,7 @@ def evaluate(
         return
     with explained(*wrong), progress_bars() as bars:
         names = list(table()) if models == "all" else _names(models)
-        asked = chosen(names)
+        fits = chosen(names)
         _use_threads(threads)
         dataset = read_dataset(
             events, items, strong_kinds=tuple(_names(strong)),
@@ -206,7 +206,7 @@ def evaluate(
         )
         outcomes = []
         for outcome in run(
-            asked, trial, seeds=range(seed, seed + seeds), budget=tune, progress=progress
+            fits, trial, seeds=range(seed, seed + seeds), budget=tune, progress=progress
         ):
             outcomes.append(outcome)
             if outcome.skipped:

@@ -86,7 +86,7 @@ def test_the_other_protocols_and_tuning(files, tmp_path):
     ("options", "message"),
     [
         (["--models", "popularity,magic"], "got magic"),
-        (["--protocol", "prequential"], "expected a protocol of time, loo, sampled"),
+        (["--protocol", "backwards"], "expected a protocol of time, loo, sampled"),
         (["--test-days", "4000"], "choose a split inside the data"),
         (["--repeats", "maybe"], "exclude or include"),
         (["--where", "nosuch = 1"], "cannot keep events where"),

@@ -58,11 +58,11 @@ class LiveSettings:
     own: int = 50
     limit: int = 500
 
-    @property
-    def features(self) -> FeatureSettings:
-        """What of the frozen head's features is read here too."""
+    def features(self, *, repeats: bool) -> FeatureSettings:
+        """What of the frozen head's features is read here too; a past only where items repeat."""
+        past = ("past",) if repeats else ()
         return FeatureSettings(
-            groups=("weights", "vectors", "past"), half_lives_days=self.half_lives_days, recent=8
+            groups=("weights", "vectors", *past), half_lives_days=self.half_lives_days, recent=8
         )
 
 
@@ -82,13 +82,13 @@ class LiveLists:
         return np.asarray(self.candidates != NONE)
 
 
-def live_names(sources: Sources, settings: LiveSettings) -> list[str]:
+def live_names(sources: Sources, settings: LiveSettings, *, repeats: bool = False) -> list[str]:
     """Return the names of the features, in order; `z:` marks those standardised in a list."""
     demand = [f"demand@{half:g}d" for half in settings.demand_half_lives_days]
     state = [*demand, "age", "silent", "new"]
     user = ["history", "away", "last-hour", "last-day", "type-share"]
     return [
-        *feature_names(sources, settings.features),
+        *feature_names(sources, settings.features(repeats=repeats)),
         *(f"z:{name}" for name in WALKS),
         *(f"log:{name}" for name in WALKS),
         *(f"z:{name}" for name in state),
@@ -115,7 +115,7 @@ def live_lists(
         parts.append(_lists(index, some, sources, settings, top, repeats=repeats))
         progress(min(start + _BATCH, len(asked)))
     width = max((part.candidates.shape[1] for part in parts), default=1)
-    count = len(live_names(sources, settings))
+    count = len(live_names(sources, settings, repeats=repeats))
     candidates = np.full((len(asked), width), NONE, np.int64)
     features = np.zeros((len(asked), width, count), np.float16)
     for place, part in enumerate(parts):
@@ -181,7 +181,9 @@ def _lists(
     )  # fmt: skip
     return LiveLists(
         candidates=candidates,
-        features=_features(index, asked, histories, candidates, walked, sources, settings),
+        features=_features(
+            index, asked, histories, candidates, walked, sources, settings, repeats=repeats
+        ),
     )
 
 
@@ -202,11 +204,15 @@ def _features(
     walked: NDArray[np.float32],
     sources: Sources,
     settings: LiveSettings,
+    *,
+    repeats: bool,
 ) -> NDArray[np.float32]:
     valid = candidates != NONE
     none = np.zeros((0, 0), np.float32)
     moment = Moment(at_ms=0, histories=histories, demand=none, age_days=none, silent_days=none)
-    pairs = pair_features(moment, np.arange(len(asked)), candidates, sources, settings.features)
+    pairs = pair_features(
+        moment, np.arange(len(asked)), candidates, sources, settings.features(repeats=repeats)
+    )
     state = index.item_state(candidates, asked.demand_ms)
     demand = state[:, :, index.columns(settings.demand_half_lives_days)]
     ages = state[:, :, -2:]

@@ -218,7 +218,7 @@ class HeadArm:
             fit_ms = start_ms + (step.start_ms - start_ms) // every * every
         sources = self.fits.at(step.index, fit_ms)
         if not self._trainers:
-            names = live_names(sources, self.live)
+            names = live_names(sources, self.live, repeats=self.catalogue.repeats)
             self._trainers = [HeadTrainer(names, self.head, seed=seed) for seed in self.seeds]
         return live_lists(
             step.index,

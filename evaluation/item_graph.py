@@ -78,16 +78,12 @@ def graph_of(
     if users_too and USER in dataset.item_types:
         raise ValueError(f"users cannot be nodes: {USER!r} is an item type of the data")
     keys, types = item_keys(dataset), dataset.items["item_type"].to_list()
-    n_items, n_users = len(keys), len(dataset.users)
-    history = _histories(events.where(events.strong), n_users, n_items)
-    together = history.T @ history
+    n_items, streams = len(keys), events.where(events.strong)
     if users_too:
         keys = np.concatenate([keys, [np.uint64(item_key(USER, str(u))) for u in dataset.users]])
-        types += [USER] * n_users
-        own = sparse.diags_array(np.asarray(history.sum(axis=1)).ravel().astype(np.int32))
-        together = sparse.block_array([[together, history.T], [history, own]])
-    counts, place = _in_order(together, keys)
-    order = np.argsort(keys)
+        types += [USER] * len(dataset.users)
+    order, place = _in_order(keys)
+    counts = _counted(streams, keys[order], place[:n_items], place[n_items:])
     nodes = pl.DataFrame(
         {
             "item_key": pl.Series(keys[order], dtype=pl.UInt64),
@@ -106,38 +102,48 @@ def co_interactions(events: Interactions, keys: npt.NDArray[np.uint64]) -> CoInt
 
     All events count, whatever their kind. keys: u64[n_items].
     """
-    n_users = int(events.user.max(initial=-1)) + 1
-    history = _histories(events, n_users, len(keys))
-    return _in_order(history.T @ history, keys)[0]
-
-
-def _histories(events: Interactions, n_users: int, n_items: int) -> "sparse.csr_array[np.int32]":
-    """Which user met which item, 0 or 1."""
-    history = sparse.csr_array(
-        (np.ones(len(events), np.int32), (events.user, events.item)), shape=(n_users, n_items)
-    )
-    history.sum_duplicates()
-    history.data[:] = 1
-    return history
+    order, place = _in_order(keys)
+    return _counted(events, keys[order], place, np.zeros(0, np.int64))
 
 
 def _in_order(
-    together: "sparse.csr_array[np.int32]", keys: npt.NDArray[np.uint64]
-) -> tuple[CoInteractions, npt.NDArray[np.int64]]:
-    """Return a symmetric matrix of counts by ascending keys, and the place of each key."""
+    keys: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the order by key, i64[n], and each key's place in it, i64[n]."""
     order = np.argsort(keys)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    pairs = together.tocoo()
-    left, right = place[pairs.row], place[pairs.col]
-    upper = left <= right
-    counts = CoInteractions(
-        item_keys=keys[order],
-        left=left[upper].astype(np.int32),
-        right=right[upper].astype(np.int32),
-        count=pairs.data[upper].astype(np.int32),
+    return order, place
+
+
+def _counted(
+    events: Interactions,
+    keys: npt.NDArray[np.uint64],
+    items: npt.NDArray[np.int64],
+    users: npt.NDArray[np.int64],
+) -> CoInteractions:
+    """Count by pair of nodes. keys: ascending; items, users: each one's node, users may be none.
+
+    A user who is a node has met each of his items once, and himself as often as he has items.
+    """
+    pairs = np.unique(np.stack([events.user, events.item]), axis=1)
+    owner, item = np.unique(pairs[0], return_inverse=True)[1], items[pairs[1]]
+    once = np.ones(len(owner), np.int32)
+    n = len(keys)
+    history = sparse.csr_array((once, (owner, item)), shape=(int(owner.max(initial=-1)) + 1, n))
+    together = history.T @ history
+    if len(users):
+        node = users[pairs[0]]
+        met = sparse.csr_array((once, (node, item)), shape=(n, n))
+        own = sparse.csr_array((once, (node, node)), shape=(n, n))
+        together = together + met + met.T + own
+    upper = sparse.triu(together.tocsr()).tocoo()
+    return CoInteractions(
+        item_keys=keys,
+        left=upper.row.astype(np.int32),
+        right=upper.col.astype(np.int32),
+        count=upper.data.astype(np.int32),
     )
-    return counts, place
 
 
 def vectors_on(

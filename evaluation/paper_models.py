@@ -95,13 +95,6 @@ class Bench:
         streams = self.events.where(self.events.strong)
         return self._like(replace(self.dataset, events=streams), self.text)
 
-    def before(self, at_ms: int) -> "Bench":
-        """Return an earlier past, asked at `at_ms`."""
-        earlier = self.events.where(self.events.timestamp < at_ms)
-        other = self._like(replace(self.dataset, events=earlier), self.text)
-        other.at_ms = at_ms
-        return other
-
     def of_type(self, item_type: str) -> tuple["Bench", Rows]:
         """Return the past of one item type alone, and the data set's row of each of its items."""
         rows = self.dataset.rows_of_type(item_type)

@@ -50,8 +50,8 @@ def test_a_missing_row_has_no_verdict() -> None:
 
 def test_a_target_is_missed_below_its_ratio() -> None:
     target = Target(says="", world="w", better="a", worse="b", item_type="pod", ratio=1.08)
-    assert met(target, report(0.216, 0.2, 0.01)) == ("reached", 0.216, 0.2)
-    assert met(target, report(0.215, 0.2, 0.01)) == ("missed", 0.215, 0.2)
+    assert met(target, report(0.22, 0.2, 0.01)) == ("reached", 0.22, 0.2)
+    assert met(target, report(0.21, 0.2, 0.01)) == ("missed", 0.21, 0.2)
     assert met(target, {"rows": []}) is None
 
 

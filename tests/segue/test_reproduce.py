@@ -32,6 +32,7 @@ def tiny(name: str) -> WorldPlan:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(reproduction_worlds, "plan_of", tiny)
+    monkeypatch.setattr("evaluation.reproduction_run._AGES_DAYS", (1.0,))
     for name, size in (("ITEMS", 60), ("USERS", 80), ("EVENTS", 3_000)):
         monkeypatch.setattr(reproduce, name, size)
     return tmp_path

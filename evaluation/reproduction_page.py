@@ -12,7 +12,8 @@ Report = Mapping[str, Any]
 
 _HEAD = """# Reproduction: the papers' figures, ours, and whether the direction holds
 
-Made by one command; edit none of it by hand (its words are in `evaluation/reproduction_page.py`):
+Made by one command; edit none of it by hand (its words are in `evaluation/reproduction_page.py`,
+what is said of the figures in `benchmarks/reproduction/notes.md`):
 
     segue reproduce --data DATA --page docs/reproduction.md
 
@@ -35,13 +36,15 @@ in a line: here users are nodes with edges to what they streamed, beside the ite
 """
 
 
-def page_of(reports: Mapping[str, Report]) -> str:
-    """Return the page of the worlds that there are figures for."""
+def page_of(reports: Mapping[str, Report], notes: str = "") -> str:
+    """Return the page of the worlds that there are figures for. notes: Markdown for its end."""
     parts = [_HEAD]
     for name, report in reports.items():
         parts.append("\n".join(_world(name, report)))
     parts.append("\n".join(_directions(reports)))
     parts.append("\n".join(_targets(reports)))
+    if notes:
+        parts.append(notes)
     return "\n".join(parts)
 
 

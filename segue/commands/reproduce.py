@@ -90,7 +90,9 @@ def reproduce(
             for name in (SIMULATED, *REAL)
             if (figures / f"{name}.json").exists()
         }
-        page.write_text(page_of(found), encoding="utf-8")
+        notes = figures / "notes.md"
+        said = notes.read_text(encoding="utf-8") if notes.exists() else ""
+        page.write_text(page_of(found, said), encoding="utf-8")
         console.print(f"page: {page}")
 
 

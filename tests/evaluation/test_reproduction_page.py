@@ -84,4 +84,5 @@ def test_the_page_in_the_repository_is_that_of_its_figures() -> None:
         if (folder / f"{name}.json").exists()
     }
     assert found
-    assert page_of(found) == (ROOT / "docs" / "reproduction.md").read_text()
+    notes = (folder / "notes.md").read_text()
+    assert page_of(found, notes) == (ROOT / "docs" / "reproduction.md").read_text()

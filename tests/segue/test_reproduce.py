@@ -33,7 +33,7 @@ def tiny(name: str) -> WorldPlan:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(reproduction_worlds, "plan_of", tiny)
     monkeypatch.setattr("evaluation.reproduction_run._AGES_DAYS", (1.0,))
-    for name, size in (("ITEMS", 60), ("USERS", 80), ("EVENTS", 3_000)):
+    for name, size in (("ITEMS", 60), ("USERS", 80), ("EVENTS", 2_000)):
         monkeypatch.setattr(reproduce, name, size)
     return tmp_path
 
@@ -51,18 +51,18 @@ def run(folder: Path, *more: str) -> str:
 
 
 def test_rows_are_stored_shown_and_not_made_again(folder: Path) -> None:
-    rows = "popularity,hgnn-users,2t-hgnn,2t-hgnn-demand,daily-frozen+1d"
+    rows = "popularity,2t-hgnn,2t-hgnn-demand,daily-frozen+1d"
     run(folder, "--only", rows)
     stored = json.loads((folder / "simulated.json").read_text())
     names = [row["row"] for row in stored["rows"]]
-    assert names[:4] == ["popularity", "hgnn-users", "2t-hgnn", "2t-hgnn-demand"]
+    assert names[:3] == ["popularity", "2t-hgnn", "2t-hgnn-demand"]
     assert {"daily-frozen+1d", "daily-fresh+1d"} <= set(names)  # the days are tested together
     for row in stored["rows"]:
         assert row["seeds"] == [1]
         assert {"podcast/all", "audiobook/warm_users"} <= set(row["figures"])
         assert all(0 <= cell["hr_at_10"] <= 1 for cell in row["figures"].values())
     page = (folder / "page.md").read_text()
-    assert all(f"`{name}`" in page for name in names[:4])
+    assert all(f"`{name}`" in page for name in names[:3])
     assert "2T-HGNN beats popularity" in page
     assert "A frozen HGNN against a daily one" in page
     run(folder, "--only", rows)

@@ -20,6 +20,7 @@ from segue.commands.demo import demo
 from segue.commands.erase import erase
 from segue.commands.evaluate import evaluate
 from segue.commands.replay import replay
+from segue.commands.reproduce import reproduce
 from segue.screen import log_to_screen
 
 __all__ = ["app", "main"]
@@ -52,6 +53,7 @@ app.command()(people.recommend)
 app.command()(erase)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(reproduce)
 
 
 @app.callback()

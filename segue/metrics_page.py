@@ -1,7 +1,7 @@
 """The page of all metrics, made of the code: `python -m segue.metrics_page [FILE]`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -29,7 +29,9 @@ client sent.
 class _NoOutputs:
     """Outputs of a re-keyer that re-keys nothing."""
 
-    async def send_many(self, topic: str, records: list[tuple[bytes | None, bytes | None]]) -> None:
+    async def send_many(
+        self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]]
+    ) -> None:
         """Drop records."""
 
     async def flush(self) -> None:

@@ -6,6 +6,7 @@ import typer
 
 from segue.commands import (
     bench,
+    console,
     feed,
     kafka,
     people,
@@ -46,6 +47,8 @@ app.add_typer(bench.app, name="bench")
 app.command()(roles.worker)
 app.command()(roles.trainer)
 app.command()(roles.rekey)
+app.command()(console.console)
+app.command()(console.token)
 app.command()(feed.feed)
 app.command()(replay)
 app.command()(people.status)

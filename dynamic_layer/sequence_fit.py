@@ -39,7 +39,8 @@ class FitSettings:
     """How the tower is trained.
 
     negatives:     items drawn per batch, uniformly, that compete with each target.
-    tokens:        events per batch, about.
+    tokens:        events per batch, about and at most; fewer where an epoch would have less than
+                   `steps` batches of them.
     epochs:        times that every event is a target.
     learning_rate: of Adam at its peak; it rises over the first twentieth and falls to nothing.
     span, decay:   events within which two items are neighbours in the start vectors, and the
@@ -50,7 +51,8 @@ class FitSettings:
 
     negatives: int = 512
     tokens: int = 4096
-    epochs: int = 4
+    steps: int = 250
+    epochs: int = 2
     learning_rate: float = 1e-3
     span: int = 10
     decay: float = 0.8
@@ -269,7 +271,8 @@ def fit(
         def loss(found: Tensor, target: Tensor) -> Tensor:
             return drawn_softmax(found, target, model.items, pool, settings.negatives)
 
-        windows = Windows(sequences=sequences, length=shape.length, tokens=settings.tokens)
+        tokens = max(1, min(settings.tokens, len(sequences.item) // settings.steps))
+        windows = Windows(sequences=sequences, length=shape.length, tokens=tokens)
         rng = np.random.default_rng(seed)
         for epoch, mean in enumerate(
             train(model, windows, loss, epochs=settings.epochs,

@@ -37,7 +37,7 @@ class SequenceSettings:
     width: int = 128
     length: int = 100
     lags: int = 16
-    blocks: int = 2
+    blocks: int = 1
     heads: int = 2
     dropout: float = 0.2
 

@@ -156,8 +156,8 @@ def models() -> dict[str, Model]:
             about="the sequence-aware user tower over vectors of the item tower, alone",
             fit=_lazily("evaluation.next_event", "sequence"),
             space={
-                "epochs": (4, 2, 8),
-                "blocks": (2, 1, 3),
+                "epochs": (2, 4, 8),
+                "blocks": (1, 2, 3),
                 "length": (100, 50, 200),
                 "dropout": (0.2, 0.1, 0.4),
                 "text": (True, False),
@@ -168,14 +168,14 @@ def models() -> dict[str, Model]:
             name="segue_next",
             about="a head over that tower, ItemCF, text and demand before the asked moment",
             fit=_lazily("evaluation.next_event", "next_event"),
-            space={"epochs": (4, 2, 8), "text": (True, False)},
+            space={"epochs": (2, 4, 8), "text": (True, False)},
             seeded=True,
         ),
         Model(
             name="segue_next_later",
             about="the same with demand after the asked moment, which leave-one-out hands over",
             fit=_lazily("evaluation.next_event", "next_event", later=True),
-            space={"epochs": (4, 2, 8), "text": (True, False)},
+            space={"epochs": (2, 4, 8), "text": (True, False)},
             seeded=True,
         ),
         Model(

@@ -42,6 +42,7 @@ class NextEventSettings:
                 other users' events, later ones too; a live system has none of them. () leaves
                 them out.
     lags:       events of the history that speak for what it is about now, each `fade` of the next.
+    max_lists:  lists that the head learns from, of users drawn at random.
     negatives:  of a list that the head learns from, uniform among items of the target's type.
     head:       of the head.
     """
@@ -52,6 +53,7 @@ class NextEventSettings:
     later_days: tuple[float, ...] = ()
     lags: int = 8
     fade: float = 0.7
+    max_lists: int = 4_000
     negatives: int = 255
     head: HeadSettings = field(default_factory=lambda: HeadSettings(epochs=10.0))
 
@@ -64,9 +66,9 @@ def sequence(
     progress: Progress,
     text: bool = True,
     length: int = 100,
-    epochs: int = 4,
+    epochs: int = 2,
     width: int = 128,
-    blocks: int = 2,
+    blocks: int = 1,
     dropout: float = 0.2,
     negatives: int = 512,
     learning_rate: float = 1e-3,
@@ -101,7 +103,7 @@ def next_event(
     text: bool = True,
     settings: NextEventSettings | None = None,
     later: bool = False,
-    epochs: int = 4,
+    epochs: int = 2,
 ) -> Scorer:
     """Fit the towers, the counts and the head that mixes them; raises CannotFit for too few events.
 
@@ -118,7 +120,12 @@ def next_event(
         raise CannotFit("the head needs users with at least two events before the asked one")
     before = Features(dataset, earlier, asked_ms, content, settings, seed, progress)
     trainer = HeadTrainer(before.names, settings.head, seed=seed)
-    trainer.add(_lists(before, last, settings.negatives, np.random.default_rng(seed)))
+    rng = np.random.default_rng(seed)
+    if len(last) > settings.max_lists:
+        kept = np.zeros(len(last), np.bool_)
+        kept[rng.choice(len(last), settings.max_lists, replace=False)] = True
+        last = last.where(kept)
+    trainer.add(_lists(before, last, settings.negatives, rng))
     trainer.train()
     head = trainer.publish()
     now = Features(dataset, strong, split.asked_ms, content, settings, seed, progress)

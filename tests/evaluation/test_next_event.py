@@ -24,7 +24,7 @@ from tests.evaluation.worlds import DAY, random_dataset, text_of
 
 SMALL = NextEventSettings(
     tower=SequenceSettings(width=16, length=12, lags=4, blocks=1, heads=2),
-    fit=FitSettings(negatives=20, tokens=256, epochs=2, learning_rate=3e-3),
+    fit=FitSettings(negatives=20, tokens=256, steps=1, epochs=2, learning_rate=3e-3),
     past_days=(1.0, 4.0),
     negatives=40,
     head=HeadSettings(hidden=8, epochs=8.0),
@@ -133,7 +133,7 @@ def test_the_head_learns_that_demand_decides() -> None:
         )
         found = measure(fitted, trial, name=name, progress=silent)[0]
         figures[name] = found.values["hr_at_10"].mean()
-    assert figures["later"] > 1.5 * figures["past"]
+    assert figures["later"] > 1.15 * figures["past"] > 0.2  # by chance: .1
 
 
 @pytest.mark.parametrize("protocol", ["loo", "sampled"])

@@ -8,7 +8,7 @@ SEED ?= 1
 FAULTS ?= 50
 MINUTES ?= 20
 
-.PHONY: setup demo test soak check crash bench lock schemas clean
+.PHONY: setup system demo test soak check crash bench lock schemas docs clean
 
 setup: .venv/.installed var/kafka/.resolved
 
@@ -28,6 +28,14 @@ ifneq ($(JAVA_AND_MAVEN),)
 	$(BIN)/segue kafka jars
 endif
 	touch $@
+
+# Chromium and promtool from Debian's packages, where apt-get works; without them the tests that need
+# them are skipped.
+system:
+	@command -v chromium >/dev/null && command -v promtool >/dev/null || \
+		{ command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium prometheus; } || \
+		echo "no Chromium or promtool here: their tests will be skipped"
 
 demo: setup
 	$(BIN)/segue demo
@@ -52,6 +60,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/pytest -q tests/test_documentation.py tests/streams/test_records.py
 
 # Faults drawn by a seed on a real broker; ends with the word `equal`.
@@ -65,12 +74,18 @@ bench: setup
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra dev --extra avro --extra dgl --extra evaluate --extra bench pyproject.toml -o requirements.lock
+		--no-header --extra dev --extra avro --extra dgl --extra evaluate --extra bench --extra docs pyproject.toml -o requirements.lock
 	printf 'uv\nsetuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
 
 schemas: setup
 	$(BIN)/python -m streams.schemas
+
+# The pages that are made of the code, then the site in var/site; a broken link is an error.
+docs: setup
+	$(BIN)/python -m segue.settings_page
+	$(BIN)/python -m segue.metrics_page
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ from streams import Item, LogRecord, ModelAnnouncement, decode, decode_items
 __all__ = ["Models"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: New items that are embedded at once.
 FRESH_BATCH = 256
@@ -58,8 +61,17 @@ class Models:
         self._using = asyncio.Lock()
         self._waiting: dict[int, Item] = {}
         self._deleted: set[int] = set()
+        # Names of bundles: the trainer's newest, one that a person chose instead, the one served.
+        self._trained: str | None = None
+        self._pinned: str | None = None
+        self._wanted: str | None = None
         self.static_generation: int | None = None
         self.recommender: Recommender | None = None
+
+    @property
+    def pinned(self) -> str | None:
+        """Name of the bundle that is to be served whatever the trainer publishes."""
+        return self._pinned
 
     @property
     def generation(self) -> int | None:
@@ -76,25 +88,54 @@ class Models:
 
         lists: item types -> lists to make.
         """
+        return await self.ask(
+            lambda recommender: recommender.recommend(
+                users, lists(recommender.bundle.types), now_ms
+            )
+        )
+
+    async def ask(self, question: Callable[[Recommender], T]) -> tuple[int, T] | None:
+        """Return the generation and what a question to the recommender in use came to.
+
+        It is asked in another thread, one question at a time. None while no bundle is loaded.
+        """
         async with self._using:
             recommender = self.recommender
             if recommender is None:
                 return None
-            bundle = recommender.bundle
-            rankings = await asyncio.to_thread(
-                recommender.recommend, users, lists(bundle.types), now_ms
-            )
-            return bundle.generation, rankings
+            answer = await asyncio.to_thread(question, recommender)
+            return recommender.bundle.generation, answer
+
+    async def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the text vectors f32 [n, dt] of texts, in the space of new items' texts."""
+        return await asyncio.to_thread(self._texts, texts)
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
-        """Take the newest announcement of each kind among records of the models topic."""
-        found = [decode(ModelAnnouncement, r.value) for r in records if r.value is not None]
-        newest = {announcement.kind: announcement for announcement in found}
-        if static := newest.get("static"):
+        """Take the newest announcement of each kind among records of the models topic.
+
+        A pinned bundle is served, whatever the trainer publishes, until its record is deleted;
+        then the trainer's newest is.
+        """
+        static = dynamic = None
+        for record in records:
+            if record.value is None:
+                self._pinned = None if record.key == b"pinned" else self._pinned
+                continue
+            found = decode(ModelAnnouncement, record.value)
+            if found.kind == "static":
+                static = found
+            elif found.kind == "pinned":
+                self._pinned = found.name
+            else:
+                dynamic = found
+        if static:
             self.static_generation = static.generation
             logger.info("examples are made since static generation %d", static.generation)
-        if dynamic := newest.get("dynamic"):
-            await self.load(dynamic.name)
+        if dynamic:
+            self._trained = dynamic.name
+        wanted = self._pinned or self._trained
+        if wanted is not None and wanted != self._wanted:
+            self._wanted = wanted if await self.load(wanted) else None
 
     async def load(self, name: str) -> bool:
         """Load and serve a dynamic bundle of the artifact store; returns whether it is served."""

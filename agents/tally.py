@@ -1,7 +1,7 @@
 """What a worker counts, for people and for Prometheus."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -53,6 +53,30 @@ class Tally:
             registry=registry,
         )
 
+        self._checkpoints = Metric("segue_checkpoints", "Checkpoints uploaded.", registry=registry)
+        self._checkpointed = Gauge(
+            "segue_checkpoint_timestamp_seconds",
+            "When a partition was checkpointed last, or opened.",
+            ["partition"],
+            registry=registry,
+        )
+        self._generation = Gauge(
+            "segue_served_generation", "Generation in use; 0 before the first.", registry=registry
+        )
+        self._waiting = Gauge(
+            "segue_waiting_users", "Users who wait for an answer.", registry=registry
+        )
+
+    def watch(self, *, generation: Callable[[], int | None], waiting: Callable[[], int]) -> None:
+        """Read gauges when they are asked for."""
+        self._generation.set_function(lambda: generation() or 0)
+        self._waiting.set_function(waiting)
+
+    def checkpointed(self, partition: int, now_ms: int) -> None:
+        """Count a checkpoint."""
+        self._checkpoints.inc()
+        self._checkpointed.labels(partition).set(now_ms / 1000)
+
     def events(
         self,
         partition: int,
@@ -73,11 +97,13 @@ class Tally:
     def opened(self, partition: int, now_ms: int) -> None:
         """Begin to watch a partition: until it applies a record, its age counts from now."""
         self._age.labels(partition).set(now_ms / 1000)
+        self._checkpointed.labels(partition).set(now_ms / 1000)
 
     def closed(self, partition: int) -> None:
         """Watch a partition no longer: another worker does."""
-        with suppress(KeyError):
-            self._age.remove(partition)
+        for gauge in (self._age, self._checkpointed):
+            with suppress(KeyError):
+                gauge.remove(partition)
 
     def refused(self, letters: Sequence[DeadLetter]) -> None:
         """Count dead letters of any topic."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from agents.outputs import Outputs
 from agents.settings import TrainerSettings
+from agents.train_tally import TrainTally
 from dynamic_layer import (
     CorruptExamples,
     DynamicBundle,
@@ -47,8 +48,10 @@ class Train:
         folder: Path,
         outputs: Outputs,
         clock_ms: Callable[[], int],
+        tally: TrainTally | None = None,
     ) -> None:
         """Keep scratch files below `folder`."""
+        self.tally = tally or TrainTally()
         self._settings = settings
         self._dynamic = dynamic
         self._topics = topics
@@ -59,6 +62,7 @@ class Train:
         self._turn = asyncio.Lock()
         self._trainer: Trainer | None = None
         self._static: str | None = None
+        self._pinned: str | None = None
         self._early: list[ExampleBatch] = []
         self._served: DynamicBundle | None = None
         self._published_at = 0
@@ -85,12 +89,17 @@ class Train:
                     self._take(self._trainer, batch)
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
-        """Adopt the newest static bundle among records of the models topic."""
-        names = [
-            a.name
-            for r in records
-            if r.value is not None and (a := decode(ModelAnnouncement, r.value)).kind == "static"
-        ]
+        """Adopt the newest static bundle among records of the models topic; keep pinned ones."""
+        names = []
+        for record in records:
+            if record.value is None:
+                self._pinned = None if record.key == b"pinned" else self._pinned
+                continue
+            found = decode(ModelAnnouncement, record.value)
+            if found.kind == "static":
+                names.append(found.name)
+            elif found.kind == "pinned":
+                self._pinned = found.name
         if names and names[-1] != self._static:
             await self._adopt(names[-1])
 
@@ -102,6 +111,8 @@ class Train:
             stats = await asyncio.to_thread(self._trainer.train, max_seconds=self._settings.slice_s)
             self._steps_since += stats.steps
             self.resting = stats.steps == 0
+            self.tally.steps.inc(stats.steps)
+            self.tally.resting.set(self.resting)
             if self._due():
                 await self._publish(self._trainer)
                 return True
@@ -179,6 +190,7 @@ class Train:
     def _take(self, trainer: Trainer, batch: ExampleBatch) -> None:
         intake = trainer.add(batch)
         self.examples += intake.accepted
+        self.tally.examples.inc(intake.accepted)
         self._news += intake.accepted
 
     async def _publish(self, trainer: Trainer) -> None:
@@ -192,6 +204,7 @@ class Train:
         self._said_resting = self.resting
         if reasons:
             logger.error("bundle %s is refused: %s", name, "; ".join(reasons))
+            self.tally.refused.inc()
             return
         metrics = {
             "held_out_hr_at_10": await asyncio.to_thread(hit_rate, candidate, held_out),
@@ -202,8 +215,12 @@ class Train:
             candidate, name, metrics,
             store=self._store, scratch=self._folder / "publish", outputs=self._outputs,
             topics=self._topics, now_ms=self._clock_ms(), keep=self._settings.keep_bundles,
+            pinned=self._pinned,
         )  # fmt: skip
         self._served = candidate
+        self.tally.published.inc()
+        self.tally.published_at.set(self._published_at / 1000)
+        self.tally.hit_ratio.set(metrics["held_out_hr_at_10"])
         logger.info("published %s: %s", name, metrics)
 
 
@@ -218,8 +235,12 @@ async def announce(
     topics: TopicSettings,
     now_ms: int,
     keep: int,
+    pinned: str | None = None,
 ) -> None:
-    """Publish a bundle in the artifact store, say so on the models topic, prune old ones."""
+    """Publish a bundle in the artifact store, say so on the models topic, prune old ones.
+
+    pinned: a bundle that stays, however old it is, since people want it served.
+    """
     kind: Literal["static", "dynamic"] = "static" if isinstance(bundle, StaticBundle) else "dynamic"
     folder = scratch / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -236,4 +257,5 @@ async def announce(
     await outputs.send(topics.models, record.key, encode(record))
     await outputs.flush()
     for old in store.names(kind)[:-keep]:
-        store.delete(kind, old)
+        if old != pinned:
+            store.delete(kind, old)

@@ -67,6 +67,9 @@ class Worker:
         self._recommend = Recommend(
             settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms
         )
+        self.tally.watch(
+            generation=lambda: self.models.generation, waiting=lambda: len(self._recommend)
+        )
         withdraw = Withdraw(settings, topics, self.partitions, self._recommend, outputs, clock_ms)
         self._ingest = Ingest(
             settings, topics, decoders, self.partitions, outputs, self.tally, withdraw
@@ -254,6 +257,7 @@ class Worker:
                 self._checkpointed_at[partition] = self._clock_ms()
                 self._dirty.discard(partition)
             name = await asyncio.to_thread(self.partitions.upload, manifest)
+            self.tally.checkpointed(partition, self._clock_ms())
             async with self._turn:
                 if partition in self.partitions.states and await asyncio.to_thread(
                     self.partitions.holds_erased, partition

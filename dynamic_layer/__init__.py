@@ -3,6 +3,7 @@
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.errors import CorruptBundle, CorruptExamples
 from dynamic_layer.examples import ExampleBatch
+from dynamic_layer.explaining import Explanation, explain, search_text, similar
 from dynamic_layer.gate import accept, hit_rate
 from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
@@ -37,6 +38,7 @@ __all__ = [
     "DynamicSettings",
     "EaseSettings",
     "ExampleBatch",
+    "Explanation",
     "FeatureSettings",
     "GateSettings",
     "HeadSettings",
@@ -62,10 +64,13 @@ __all__ = [
     "UserState",
     "accept",
     "default_lists",
+    "explain",
     "feature_names",
     "hit_rate",
     "moment_at",
     "pair_features",
     "propose",
     "recipe",
+    "search_text",
+    "similar",
 ]

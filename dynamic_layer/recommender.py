@@ -9,7 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from dynamic_layer.bundle import DynamicBundle
-from dynamic_layer.features import COUNTRIES, ItemRows, UserFeatures, age_of, bucket_of
+from dynamic_layer.features import (
+    COUNTRIES,
+    ItemFeatures,
+    ItemRows,
+    UserFeatures,
+    age_of,
+    bucket_of,
+)
 from dynamic_layer.index import Hits
 
 
@@ -178,6 +185,42 @@ class Recommender:
                 else:
                     answer[settings.name] = self._popular(int(markets[place]), types, settings.k)
         return answers
+
+    def rows(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the row of each item, i64 of the same shape; -1 where it has no vector here."""
+        return self._rows(keys)
+
+    @property
+    def features(self) -> ItemFeatures:
+        """Features of all items, later ones included, by row."""
+        return self._items
+
+    def served_vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return item vectors of unit length, and behind them the bias: f32 [..., d + 1]."""
+        return self._index.vectors(rows)
+
+    def user_vector(self, user: UserState, now_ms: int) -> NDArray[np.float32]:
+        """Return a user's query without the bias' place, f32 [d]: vector / temperature."""
+        return self._queries([user], self._histories([user]), now_ms)[0, :-1]
+
+    def nearest(
+        self,
+        vectors: NDArray[np.float32],
+        item_types: Sequence[str],
+        k: int,
+        exclude: NDArray[np.int64] | None = None,
+    ) -> list[Ranking]:
+        """Return the items of some types with the greatest cosine; popularity plays no part.
+
+        vectors: f32 [b, d], of unit length; exclude: i64 [b, e], rows, -1 for none.
+        """
+        queries = np.concatenate([vectors, np.zeros((len(vectors), 1), np.float32)], axis=1)
+        parts = [
+            self._index.search_type(queries, number, k, exclude)
+            for number in self._numbers(item_types)
+        ]
+        hits = Hits.join(parts, len(queries)).best(k)
+        return [self._ranking(*hit) for hit in zip(hits.rows, hits.scores, strict=True)]
 
     def _numbers(self, item_types: Sequence[str]) -> list[int]:
         wanted = item_types or self._type_number

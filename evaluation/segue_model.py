@@ -97,7 +97,9 @@ def segue_model(
         ease=replace(plain.ease, ridge=ridge),
         head=replace(plain.head, hidden=hidden, epochs=epochs),
     )
-    text = split.text() * has_text(dataset.items)[:, None]
+    own = has_text(dataset.items)
+    # Where no item has text there is nothing to wait for the encoder for.
+    text = split.text() * own[:, None] if own.any() else np.zeros((len(own), 1), np.float32)
     return segue(dataset, split, seed=seed, progress=progress, settings=settings, text=text)
 
 

@@ -6,6 +6,7 @@ import typer
 
 from segue.commands import (
     bench,
+    console,
     feed,
     kafka,
     people,
@@ -20,6 +21,7 @@ from segue.commands.demo import demo
 from segue.commands.erase import erase
 from segue.commands.evaluate import evaluate
 from segue.commands.replay import replay
+from segue.commands.reproduce import reproduce
 from segue.screen import log_to_screen
 
 __all__ = ["app", "main"]
@@ -45,6 +47,8 @@ app.add_typer(bench.app, name="bench")
 app.command()(roles.worker)
 app.command()(roles.trainer)
 app.command()(roles.rekey)
+app.command()(console.console)
+app.command()(console.token)
 app.command()(feed.feed)
 app.command()(replay)
 app.command()(people.status)
@@ -52,6 +56,7 @@ app.command()(people.recommend)
 app.command()(erase)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(reproduce)
 
 
 @app.callback()

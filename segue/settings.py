@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from agents import TrainerSettings, WorkerSettings
+from console.settings import ConsoleSettings
 from dynamic_layer import DynamicSettings
 from state import ArtifactStore, StateSettings
 from static_layer import StaticSettings
@@ -60,6 +61,7 @@ class Settings:
     dynamic: DynamicSettings = field(default_factory=DynamicSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
     sources: tuple[SourceSettings, ...] = ()
     rekey: RekeySettings = field(default_factory=RekeySettings)
 

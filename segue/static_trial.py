@@ -13,13 +13,11 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from rich.table import Table
-from scipy import sparse
 
 from dynamic_layer import DynamicBundle, DynamicSettings, ExampleBatch, Trainer
 from dynamic_layer.features import UserFeatures
 from evaluation import (
     Dataset,
-    Interactions,
     Protocol,
     Ranker,
     Result,
@@ -29,7 +27,8 @@ from evaluation import (
     ranker_of,
     vector_knn,
 )
-from state import CATALOGUE_SCHEMA, CoInteractions, MergedState, StateSettings, item_key
+from evaluation.item_graph import co_interactions, item_keys
+from state import CATALOGUE_SCHEMA, MergedState, StateSettings
 from static_layer import Progress, StaticBundle, StaticSettings, TextEncoder, build
 
 __all__ = ["TrialPlan", "cold_dataset", "item_keys", "run_trial", "static_bundle", "table"]
@@ -72,7 +71,7 @@ def static_bundle(
     """Run the static job on the events before the examples."""
     before = split.train.where(split.train.timestamp < _examples_from(split, plan))
     merged = MergedState(
-        co_interactions=_co_interactions(before, item_keys(dataset)),
+        co_interactions=co_interactions(before, item_keys(dataset)),
         catalogue=_catalogue(dataset),
         offsets={},
         watermark=-1,
@@ -119,12 +118,6 @@ def cold_dataset(dataset: Dataset, split: TimeSplit) -> Dataset:
     return replace(dataset, items=dataset.items.with_columns(kind))
 
 
-def item_keys(dataset: Dataset) -> NDArray[np.uint64]:
-    """Return the key of each item, u64[n_items]."""
-    names = zip(dataset.items["item_type"], dataset.items["item_id"], strict=True)
-    return np.array([item_key(*name) for name in names], dtype=np.uint64)
-
-
 def _examples_from(split: TimeSplit, plan: TrialPlan) -> int:
     return split.at_ms - round(plan.example_days * DAY_MS)
 
@@ -138,24 +131,6 @@ def _catalogue(dataset: Dataset) -> pl.DataFrame:
     ]
     keys = pl.Series("item_key", item_keys(dataset), dtype=pl.UInt64)
     return items.select(columns).with_columns(keys).select(list(CATALOGUE_SCHEMA)).sort("item_key")
-
-
-def _co_interactions(events: Interactions, keys: NDArray[np.uint64]) -> CoInteractions:
-    """Count users by pair of items: the state's definition, with a window without an end."""
-    pairs = np.unique(np.stack([events.user, events.item]), axis=1)
-    users = np.unique(pairs[0], return_inverse=True)[1]
-    ones = np.ones(len(users), dtype=np.int32)
-    order = np.argsort(keys)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    history = sparse.csr_array((ones, (users, place[pairs[1]])), shape=(users.max() + 1, len(keys)))
-    together = sparse.triu(history.T @ history).tocoo()
-    return CoInteractions(
-        item_keys=keys[order],
-        left=together.row.astype(np.int32),
-        right=together.col.astype(np.int32),
-        count=together.data.astype(np.int32),
-    )
 
 
 def _examples(dataset: Dataset, split: TimeSplit, plan: TrialPlan) -> ExampleBatch:

@@ -167,9 +167,11 @@ class ModelAnnouncement(Struct, frozen=True, kw_only=True):
     """A bundle is ready to be served. Key: kind, so that compaction keeps the one in use.
 
     url is the artifact store and name the artefact in it; generations of one kind only grow.
+    kind pinned names a dynamic bundle that is served whatever the trainer publishes; a null value
+    under its key ends that.
     """
 
-    kind: Literal["static", "dynamic"]
+    kind: Literal["static", "dynamic", "pinned"]
     name: str
     url: str
     generation: Offset

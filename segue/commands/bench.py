@@ -165,3 +165,26 @@ def samplers(
     )  # fmt: skip
     show_samplers(run_samplers(plan, steps, json_file))
     console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench api --rate 500 --seconds 20")
+def api(
+    items: Annotated[int, typer.Option(help="Items in the index.")] = 100_000,
+    users: Annotated[int, typer.Option(help="Users with a history.")] = 5_000,
+    rate: Annotated[
+        list[int] | None, typer.Option(help="Requests a second; repeat for more rows.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds of each rate.")] = 20.0,
+    seed: Annotated[int, typer.Option(help="Seed of items, users and moments.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-api.json"
+    ),
+) -> None:
+    """Lists over HTTP from a console on one core: latency at given rates, and errors."""
+    from benchmarks.api import ApiPlan, run, show
+
+    plan = ApiPlan(
+        items=items, users=users, rates=tuple(rate or ApiPlan.rates), seconds=seconds, seed=seed
+    )
+    show(run(plan, json_file))
+    console.print(f"figures: {json_file}")

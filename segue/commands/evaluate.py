@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,9 +29,43 @@ def evaluate(
         str, typer.Option(help="Names, comma-separated, or all. See below.")
     ] = MODELS,
     protocol: Annotated[
-        str, typer.Option(help="time, loo (leave-one-out), or sampled (loo, drawn negatives).")
+        str,
+        typer.Option(
+            help="time, loo (leave-one-out), sampled (loo, drawn negatives), or prequential "
+            "(a stream: each event is asked for, then learned from)."
+        ),
     ] = "time",
-    test_days: Annotated[float, typer.Option(help="time: days that are tested.")] = 14.0,
+    test_days: Annotated[
+        float, typer.Option(help="time, prequential: days that are tested.")
+    ] = 14.0,
+    ask: Annotated[
+        str,
+        typer.Option(
+            help="prequential: the `next` event of a user, or the `basket` of his day, asked at "
+            "its beginning."
+        ),
+    ] = "next",
+    step: Annotated[
+        str,
+        typer.Option(
+            help="prequential: how often a continual model learns and is published: day, hour, or "
+            "a number of events."
+        ),
+    ] = "day",
+    asked: Annotated[
+        int, typer.Option(help="prequential: test a random sample of questions; 0 tests all.")
+    ] = 0,
+    taught: Annotated[
+        int,
+        typer.Option(help="prequential: learn from a sample of so many questions a day; 0: all."),
+    ] = 0,
+    warmup_days: Annotated[
+        float, typer.Option(help="prequential: days before the test that models learn from.")
+    ] = 30.0,
+    fit_days: Annotated[
+        float,
+        typer.Option(help="prequential: days between fits of item weights, unless frozen."),
+    ] = 7.0,
     train_days: Annotated[
         float | None, typer.Option(help="Days before the split that models see; default all.")
     ] = None,
@@ -86,6 +121,8 @@ def evaluate(
     segue evaluate events.parquet items.parquet --protocol loo --min-events 5 --candidates trained
 
     segue evaluate events.parquet items.parquet --users 4000 --json table.json --plot table.png
+
+    segue evaluate events.parquet items.parquet --protocol prequential --ask next --step hour
     """
     from evaluation.dataset import DatasetError, read_dataset
     from evaluation.experiment import run
@@ -109,9 +146,44 @@ def evaluate(
             raise typer.BadParameter(f"there is no folder {file.absolute().parent}")
     settings = settings_of(config, flags)
     wrong = (DatasetError, UnknownModel, BadScores, TextModelError, ValueError, OSError)
+    if protocol == "prequential":
+        from evaluation.prequential import ARMS, PrequentialSettings, SegueSettings
+        from evaluation.prequential import run as replay
+        from segue.freshness_table import draw_days, replay_report, show_replay
+
+        with explained(*wrong), progress_bars() as bars:
+            _use_threads(threads)
+            dataset = read_dataset(
+                events, items, strong_kinds=tuple(_names(strong)),
+                where=where, order=order, min_events=min_events,
+            )  # fmt: skip
+            progress = StageBars(bars)
+            replayed = replay(
+                dataset,
+                PrequentialSettings(
+                    test_days=test_days,
+                    end_ms=None if until is None else day_ms(until),
+                    warmup_days=warmup_days,
+                    ask=ask,  # type: ignore[arg-type]  # checked by the settings
+                    step=step,
+                    repeats=repeats == "include",
+                    asked=asked,
+                    taught=taught,
+                    seed=seed,
+                ),
+                ARMS if models in ("all", MODELS) else _names(models),
+                TextVectors(dataset.items, text_settings(settings), progress),
+                seeds=range(seed, seed + seeds),
+                progress=progress,
+                ours=SegueSettings(fit_days=fit_days),
+            )
+        report = replay_report(replayed, command=" ".join(["segue", *sys.argv[1:]]))
+        show_replay(report)
+        _write(report, json_file, plot, draw_days)
+        return
     with explained(*wrong), progress_bars() as bars:
         names = list(table()) if models == "all" else _names(models)
-        asked = chosen(names)
+        fits = chosen(names)
         _use_threads(threads)
         dataset = read_dataset(
             events, items, strong_kinds=tuple(_names(strong)),
@@ -134,21 +206,30 @@ def evaluate(
         )
         outcomes = []
         for outcome in run(
-            asked, trial, seeds=range(seed, seed + seeds), budget=tune, progress=progress
+            fits, trial, seeds=range(seed, seed + seeds), budget=tune, progress=progress
         ):
             outcomes.append(outcome)
             if outcome.skipped:
                 errors.print(f"[yellow]{outcome.model} has no rows:[/] {outcome.skipped}")
     report = _report(trial, outcomes, command=" ".join(["segue", *sys.argv[1:]]))
     _show(report, segments=segments)
+    _write(report, json_file, plot, _draw)
+    if not report["rows"]:
+        raise typer.Exit(1)
+
+
+def _write(
+    report: dict[str, Any],
+    json_file: Path | None,
+    plot: Path | None,
+    draw: Callable[[dict[str, Any], Path], None],
+) -> None:
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
         console.print(f"rows: {json_file}")
     if plot is not None:
-        _draw(report, plot)
+        draw(report, plot)
         console.print(f"plot: {plot}")
-    if not report["rows"]:
-        raise typer.Exit(1)
 
 
 def _names(text: str) -> list[str]:

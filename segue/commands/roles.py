@@ -12,7 +12,10 @@ Name = Annotated[
     str, typer.Option("--name", help="Name of this process; its local state is kept under it.")
 ]
 MetricsPort = Annotated[
-    int | None, typer.Option(help="Serve Prometheus metrics on this port of 127.0.0.1.")
+    int | None, typer.Option(help="Serve Prometheus metrics on this port of --metrics-host.")
+]
+MetricsHost = Annotated[
+    str, typer.Option(help="Address for Prometheus; the default is reached from here alone.")
 ]
 
 
@@ -28,6 +31,7 @@ AcceptGap = Annotated[
 def worker(
     name: Name = "worker-1",
     metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
     accept_gap: AcceptGap = False,
     config: ConfigOption = None,
     flags: SetOption = None,
@@ -64,7 +68,7 @@ def worker(
         if metrics_port is not None:
             from prometheus_client import start_http_server
 
-            start_http_server(metrics_port, "127.0.0.1", agents.tally.registry)
+            start_http_server(metrics_port, metrics_host, agents.tally.registry)
         asked: set[asyncio.Task[list[str]]] = set()
 
         def checkpoint() -> None:
@@ -85,7 +89,13 @@ def worker(
         raise typer.Exit(asyncio.run(run()))
 
 
-def trainer(name: Name = "trainer-1", config: ConfigOption = None, flags: SetOption = None) -> None:
+def trainer(
+    name: Name = "trainer-1",
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
     """Learn from every example, publish bundles; one of these.
 
     Example: segue trainer --set trainer.publish_every_s=30
@@ -102,6 +112,10 @@ def trainer(name: Name = "trainer-1", config: ConfigOption = None, flags: SetOpt
             torch.set_num_threads(settings.trainer.threads)
         outputs = KafkaOutputs()
         train = make_train(settings, name, outputs)
+        if metrics_port is not None:
+            from prometheus_client import start_http_server
+
+            start_http_server(metrics_port, metrics_host, train.tally.registry)
         return await serve_trainer(
             train, outputs, settings.kafka, settings.topics, settings.trainer
         )
@@ -110,7 +124,10 @@ def trainer(name: Name = "trainer-1", config: ConfigOption = None, flags: SetOpt
 
 
 def rekey(
-    metrics_port: MetricsPort = None, config: ConfigOption = None, flags: SetOption = None
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+    config: ConfigOption = None,
+    flags: SetOption = None,
 ) -> None:
     """Write the events of sources that are not keyed by user into Segue's own topic, under users.
 
@@ -126,7 +143,7 @@ def rekey(
     settings = settings_of(config, flags)
     registry = CollectorRegistry()
     if metrics_port is not None:
-        start_http_server(metrics_port, "127.0.0.1", registry)
+        start_http_server(metrics_port, metrics_host, registry)
     with explained(AdminError, SourceError):
         require_topics(settings.kafka, rekeyed(settings.sources), settings.topics.partitions)
         status = asyncio.run(

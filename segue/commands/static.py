@@ -51,17 +51,35 @@ def build(
 def schedule(
     every: Annotated[str, typer.Option(help="Time from start to start, such as 30m, 6h, 1d.")],
     seed: Seed = 1,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve Prometheus metrics on this port of --metrics-host.")
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address for Prometheus; the default is reached from here alone.")
+    ] = "127.0.0.1",
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
     """Build now and then again and again; a run that fails is reported and the next one comes."""
+    from segue.build_tally import BuildTally
+
     settings, interval = settings_of(config, flags), seconds_of(every)
+    tally = BuildTally()
+    if metrics_port is not None:
+        from prometheus_client import start_http_server
+
+        start_http_server(metrics_port, metrics_host, tally.registry)
     while True:
-        started = time.monotonic()
+        started, succeeded = time.monotonic(), True
         try:
             _build(settings, seed)
         except typer.Exit:
+            succeeded = False
             errors.print(f"[yellow]the next run starts in {every}[/]")
+        tally.ended(
+            succeeded=succeeded, seconds=time.monotonic() - started,
+            now_ms=time.time_ns() // 1_000_000,
+        )  # fmt: skip
         time.sleep(max(0.0, interval - (time.monotonic() - started)))
 
 

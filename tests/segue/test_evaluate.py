@@ -86,7 +86,7 @@ def test_the_other_protocols_and_tuning(files, tmp_path):
     ("options", "message"),
     [
         (["--models", "popularity,magic"], "got magic"),
-        (["--protocol", "prequential"], "expected a protocol of time, loo, sampled"),
+        (["--protocol", "backwards"], "expected a protocol of time, loo, sampled"),
         (["--test-days", "4000"], "choose a split inside the data"),
         (["--repeats", "maybe"], "exclude or include"),
         (["--where", "nosuch = 1"], "cannot keep events where"),
@@ -122,3 +122,24 @@ def test_bad_files_are_explained(files, tmp_path):
         assert done.exit_code == 1
         assert message in " ".join(done.output.split())
         assert "Traceback" not in done.output
+
+
+def test_a_stream_is_replayed_day_by_day(files, tmp_path):
+    out, plot = tmp_path / "stream.json", tmp_path / "days.svg"
+    done = evaluate(
+        files, "--protocol", "prequential", "--models", "popularity_1d,bigrams", "--ask", "basket",
+        "--test-days", "6", "--warmup-days", "5", "--json", str(out), "--plot", str(plot),
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = json.loads(out.read_text())
+    assert {row["model"] for row in report["rows"]} == {"popularity_1d", "bigrams"}
+    days = [day for day in report["days"] if day["model"] == "bigrams"]
+    assert sum(day["asked"] for day in days) == report["trial"]["questions"]
+    assert "</svg>" in plot.read_text()
+    assert "popularity_1d" in done.output
+
+
+def test_an_arm_that_does_not_exist_is_named(files):
+    done = evaluate(files, "--protocol", "prequential", "--models", "popularity")
+    assert done.exit_code == 1
+    assert "'popularity'" in done.output

@@ -55,7 +55,7 @@ def test_the_graph_ends_where_the_examples_begin(
 ) -> None:
     dataset, split, plan = world
     seen: list[Interactions] = []
-    counted = static_trial._co_interactions
+    counted = static_trial.co_interactions
 
     class Stop(Exception):
         pass
@@ -65,7 +65,7 @@ def test_the_graph_ends_where_the_examples_begin(
         counted(events, keys)
         raise Stop
 
-    monkeypatch.setattr(static_trial, "_co_interactions", spy)
+    monkeypatch.setattr(static_trial, "co_interactions", spy)
     with pytest.raises(Stop):
         static_trial.static_bundle(
             dataset, split, plan, None, seed=1, encoder=None, progress=lambda *_: None  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_the_graph_ends_where_the_examples_begin(
 def test_counts_are_those_of_the_definition(world: tuple[Dataset, TimeSplit, TrialPlan]) -> None:
     dataset, split, _ = world
     keys = item_keys(dataset)
-    counts = static_trial._co_interactions(split.train, keys)
+    counts = static_trial.co_interactions(split.train, keys)
     users: dict[int, set[int]] = {}
     for user, item in zip(split.train.user.tolist(), split.train.item.tolist(), strict=True):
         users.setdefault(int(keys[item]), set()).add(user)

@@ -1,0 +1,64 @@
+"""Where the next page begins: everything that makes a list is in the cursor, so none is stored."""
+
+import base64
+import binascii
+
+import msgspec
+import xxhash
+
+from dynamic_layer import UserState
+
+__all__ = ["BadCursor", "Cursor", "fingerprint"]
+
+#: Cursors are made here; a longer one is none of ours.
+LONGEST = 400
+
+
+class BadCursor(ValueError):
+    """A text that is no cursor of this API."""
+
+
+class Cursor(
+    msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True
+):
+    """A place in a list.
+
+    offset:     items that the pages before had.
+    now_ms:     the time at which the first page was made; ages of the history are as of then.
+    generation: that the first page was made by.
+    user:       fingerprint of what was known of the user then.
+    wanted:     fingerprint of what was asked for: types, exclusions, repeats.
+    """
+
+    offset: int
+    now_ms: int
+    generation: int
+    user: str
+    wanted: str
+
+    def text(self) -> str:
+        """As it stands in a URL."""
+        return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
+
+    @classmethod
+    def read(cls, text: str, most: int) -> "Cursor":
+        """Read what `text` wrote; raises BadCursor, also for an offset beyond `most`."""
+        try:
+            if len(text) > LONGEST or not text.isascii():
+                raise BadCursor("it is too long, or not ASCII")
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            found = msgspec.json.decode(raw, type=cls)
+        except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BadCursor(str(error)) from error
+        if not 0 <= found.offset <= most or not 0 <= found.now_ms < 1 << 53:
+            raise BadCursor("it lies outside of every list")
+        return found
+
+
+def fingerprint(user: UserState) -> str:
+    """Return a short hash of what is known of a user: equal knowledge gives equal lists."""
+    digest = xxhash.xxh3_64()
+    for column in (user.history_item, user.history_time, user.history_strong):
+        digest.update(column.tobytes())
+    digest.update(f"{user.country}\0{user.birth_year}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,66 @@
+"""A listener's list, place by place, with the reasons for each."""
+
+from typing import Any
+
+from console.replica import Replica
+from console.serving import Serving, Wanted
+from dynamic_layer import UserState
+from state import item_key
+
+__all__ = ["listener"]
+
+#: History entries with the most users in common that are shown for a place.
+TOGETHER = 3
+
+
+async def listener(
+    replica: Replica, serving: Serving, user: UserState, types: tuple[str, ...], k: int
+) -> dict[str, Any]:
+    """The list of a user as JSON values: scores, and why each item stands where it does.
+
+    Why: affinity and popularity, which add up to the score; the nearest items of the history by
+    the HGNN; those that most users had together with this one.
+    """
+    page = await serving.page(user, Wanted(types=types, k=k))
+    reasons = await serving.explain(user, page.items)
+    history = {int(key) for key in user.history_item.tolist()}
+    counted = []
+    for placed in page.items:
+        users, near = await replica.neighbours(placed.item_type, placed.item_id)
+        together = sorted(((near[key], key) for key in history & near.keys()), reverse=True)
+        counted.append((users, together[:TOGETHER]))
+    named = {
+        key
+        for reason, (_, together) in zip(reasons, counted, strict=True)
+        for key in [*(k for k, _ in (reason.nearest if reason else ())), *(k for _, k in together)]
+    }
+    names = replica.names(named)
+
+    def shown(key: int) -> dict[str, Any]:
+        item_type, item_id = names.get(key, ("", ""))
+        title = replica.title(item_type, item_id) if item_type else None
+        return {"item_type": item_type, "item_id": item_id, "title": title or item_id}
+
+    return {
+        "generation": page.generation,
+        "cold": not serving.knows_any(user),
+        "recommended": [
+            {
+                "item_type": placed.item_type,
+                "item_id": placed.item_id,
+                "key": str(item_key(placed.item_type, placed.item_id)),
+                "title": replica.title(placed.item_type, placed.item_id) or placed.item_id,
+                "score": placed.score,
+                "users": users,
+                "affinity": reason.affinity if reason else None,
+                "popularity": reason.popularity if reason else None,
+                "new": bool(reason and reason.cold),
+                "nearest": [
+                    shown(key) | {"cosine": round(cosine, 4)}
+                    for key, cosine in (reason.nearest if reason else ())
+                ],
+                "together": [shown(key) | {"users": count} for count, key in together],
+            }
+            for placed, reason, (users, together) in zip(page.items, reasons, counted, strict=True)
+        ],
+    }

@@ -1,0 +1,244 @@
+"""What the pages show beyond the API: the present, dead letters, checkpoints, reasons."""
+
+import asyncio
+import json
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from agents.partitions import user_state
+from console.api import TheReplica, TheServing, UserId, known_of
+from console.guard import may_see_people
+from console.listener import listener
+from console.present import Present
+from console.problems import Problem
+from console.replica import Replica
+from console.space import Space
+from state import Checkpoints, CorruptArtifact
+from streams import DeadLetter, LogRecord, ModelAnnouncement, Recommendation, decode
+
+__all__ = ["Pages", "router"]
+
+router = APIRouter(prefix="/console", include_in_schema=False)
+People = Annotated[str, Depends(may_see_people)]
+
+TICK_S = 1.0
+LAG_S = 5.0
+#: Clients that may watch the present at once.
+WATCHERS = 50
+
+
+class Pages:
+    """Follows what the workers write, and keeps what the pages show of it."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        clock_ms: Callable[[], int],
+        *,
+        letters: int,
+        lags: Callable[[], Awaitable[dict[int, int]]] | None = None,
+    ) -> None:
+        """letters: dead letters kept; lags: of the workers by partition, None where unknown."""
+        self.replica = replica
+        self.present = Present(replica, clock_ms)
+        self.space = Space(replica.models)
+        self.letters: deque[tuple[int, DeadLetter]] = deque(maxlen=letters)
+        self.reasons: Counter[str] = Counter()
+        self.announced: dict[str, ModelAnnouncement] = {}
+        self.watchers = 0
+        self._lags = lags
+        self._news = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Follow recommendations, dead letters and models for ever."""
+        topics = self.replica.topics
+        most = self.letters.maxlen or 1
+        await asyncio.gather(
+            self.replica.read_whole(topics.recommendations, self.answers_came, newest=0),
+            self.replica.read_whole(topics.dead_letters, self.letters_came, newest=most),
+            self.replica.read_whole(topics.models, self.models_came),
+            self._tick(),
+            self._ask_for_lags(),
+        )
+
+    async def answers_came(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the recommendations topic."""
+        for record in records:
+            if record.value is not None:
+                self.present.answered(record.timestamp, decode(Recommendation, record.value))
+
+    async def letters_came(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the dead letters' topic."""
+        for record in records:
+            if record.value is not None:
+                letter = decode(DeadLetter, record.value)
+                self.letters.append((record.timestamp, letter))
+                self.reasons[letter.reason.value] += 1
+
+    async def models_came(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the models topic."""
+        for record in records:
+            if record.value is not None:
+                found = decode(ModelAnnouncement, record.value)
+                self.announced[found.kind] = found
+            elif record.key is not None:
+                self.announced.pop(record.key.decode(), None)
+
+    async def watch(self) -> AsyncIterator[dict[str, Any]]:
+        """The present, at once and whenever it is news."""
+        yield self.now()
+        while True:
+            async with self._news:
+                await self._news.wait()
+            yield self.now()
+
+    def now(self) -> dict[str, Any]:
+        """What the first page shows."""
+        return self.present.view() | {
+            "ready": self.replica.ready,
+            "pinned": self.replica.models.pinned,
+            "models": {
+                kind: {
+                    "name": found.name,
+                    "generation": found.generation,
+                    "created_at": found.created_at,
+                    "metrics": found.metrics,
+                }
+                for kind, found in self.announced.items()
+            },
+        }
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.present.tick()
+            async with self._news:
+                self._news.notify_all()
+
+    async def _ask_for_lags(self) -> None:
+        while self._lags is not None:
+            self.present.lags = await self._lags()
+            await asyncio.sleep(LAG_S)
+
+
+def _pages(request: Request) -> Pages:
+    pages: Pages = request.app.state.pages
+    return pages
+
+
+ThePages = Annotated[Pages, Depends(_pages)]
+
+
+def _json(body: Any) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+@router.get("/now")
+async def now(pages: ThePages) -> Response:
+    """The present, once."""
+    return _json(pages.now())
+
+
+@router.get("/events")
+async def events(pages: ThePages) -> Response:
+    """The present as server-sent events, one a second."""
+    if pages.watchers >= WATCHERS:
+        raise Problem(503, f"{WATCHERS} are watching already", headers={"Retry-After": "10"})
+
+    async def told() -> AsyncIterator[str]:
+        pages.watchers += 1
+        try:
+            async for view in pages.watch():
+                yield f"data: {json.dumps(view, separators=(',', ':'))}\n\n"
+        finally:
+            pages.watchers -= 1
+
+    return StreamingResponse(told(), media_type="text/event-stream")
+
+
+@router.get("/listener")
+async def one_listener(
+    replica: TheReplica,
+    serving: TheServing,
+    _: People,
+    user: UserId,
+    types: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006
+    k: Annotated[int, Query(ge=1, le=50)] = 10,
+) -> Response:
+    """A user's history and list, and for each place of the list why."""
+    if not replica.ready:
+        raise Problem(503, "not ready yet: see /ready", headers={"Retry-After": "1"})
+    async with replica.turn:
+        known = user_state(replica.state_of(user), user)
+    body = await known_of(replica, user, 200)
+    return _json(body | await listener(replica, serving, known, tuple(types), k))
+
+
+@router.get("/people")
+async def people(
+    replica: TheReplica, _: People, q: Annotated[str, Query(min_length=1, max_length=256)]
+) -> Response:
+    """Users whose ids begin so, a few of them."""
+    return _json(await asyncio.to_thread(replica.users_like, q, 20))
+
+
+@router.get("/space")
+async def space(pages: ThePages) -> Response:
+    """Every item's place on a map of the space in use: the two greatest principal components."""
+    found = await pages.space.map()
+    if found is None:
+        raise Problem(503, "no bundle is loaded yet", headers={"Retry-After": "1"})
+    return Response(found, media_type="application/json")
+
+
+@router.get("/letters")
+async def dead_letters(pages: ThePages, _: People) -> Response:
+    """The newest dead letters, and how many there were by reason among those read."""
+    letters = [
+        {
+            "logged_at": at,
+            "reason": letter.reason.value,
+            "detail": letter.detail,
+            "source": msgspec.to_builtins(letter.source),
+            "payload": letter.payload[:500],
+            "encoding": letter.encoding,
+            "payload_bytes": letter.payload_bytes,
+        }
+        for at, letter in reversed(pages.letters)
+    ]
+    return _json({"reasons": dict(pages.reasons.most_common()), "letters": letters[:100]})
+
+
+@router.get("/checkpoints")
+async def checkpoints(replica: TheReplica) -> Response:
+    """The checkpoints of each partition, the newest first."""
+    return _json(await asyncio.to_thread(_checkpoints, replica))
+
+
+def _checkpoints(replica: Replica) -> list[dict[str, Any]]:
+    store, found = Checkpoints(replica.store), []
+    for partition in store.partitions():
+        for name in store.names(partition)[::-1]:
+            row: dict[str, Any] = {"partition": partition, "name": name}
+            try:
+                manifest = store.manifest(partition, name)
+            except CorruptArtifact as error:
+                found.append(row | {"problem": str(error)})
+                continue
+            found.append(
+                row
+                | {
+                    "created_at": manifest.created_at,
+                    "bytes": manifest.bytes,
+                    "positions": manifest.positions,
+                    "watermark": manifest.watermark,
+                    "counts": manifest.counts,
+                    "missing": msgspec.to_builtins(manifest.missing),
+                }
+            )
+    return found

@@ -1,0 +1,100 @@
+"""Errors in the form of RFC 9457: every one of them, the framework's own too."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from console.batching import Overloaded
+from console.serving import NotReady
+
+__all__ = ["PROBLEM_JSON", "Problem", "ProblemBody", "handle_problems", "problem_response"]
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_S = 1
+
+
+class Problem(Exception):
+    """What went wrong, for whoever asked."""
+
+    def __init__(
+        self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> None:
+        """more: further members of the body."""
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.more = more
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one part of a request."""
+
+    where: str = Field(description="As in query.k or body.items.0.item_id.")
+    what: str
+
+
+class ProblemBody(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(description="about:blank: the status says it all.")
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] | None = Field(default=None, description="By part of the request.")
+
+
+def problem_response(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> Response:
+    """Return the response of a problem."""
+    title = HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    return Response(
+        msgspec.json.encode(body), status, media_type=PROBLEM_JSON, headers=dict(headers or {})
+    )
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Have an app answer every error by a problem."""
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return problem_response(error.status, error.detail, error.headers, **error.more)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        errors = [
+            # What was sent is not repeated: it may be long, and it may be a secret.
+            {"where": ".".join(str(part) for part in found["loc"]), "what": found["msg"]}
+            for found in error.errors()[:20]
+        ]
+        return problem_response(422, "the request is not as it should be", errors=errors)
+
+    @app.exception_handler(NotReady)
+    async def not_ready(_: Request, __: NotReady) -> Response:
+        return problem_response(
+            503, "no bundle is loaded yet: see /ready", {"Retry-After": str(RETRY_S)}
+        )
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(_: Request, error: Overloaded) -> Response:
+        return problem_response(503, str(error), {"Retry-After": str(RETRY_S)})
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        return problem_response(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> Response:
+        logger.error("a request failed", exc_info=error)
+        return problem_response(500, "the server failed; its log says why")

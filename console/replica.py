@@ -1,0 +1,350 @@
+"""A replica of the workers' states: what the API answers from.
+
+State is a pure function of a prefix of its partition, so whoever applies the same records with the
+same code holds the same state. A console restores the workers' checkpoints, follows the log from
+there, and answers from its own copy; it joins no group, and writes to no topic and no checkpoint.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from agents import Tally, WorkerSettings
+from agents.catalog import Catalog
+from agents.ingest import Ingest
+from agents.models import Models
+from agents.partitions import Partitions, user_state
+from console.following import Log, Place, follow
+from dynamic_layer import UserState
+from state import ArtifactStore, Checkpoints, Erased, PartitionState, StateSettings, item_key
+from state.database import CATALOGUE, HISTORY, after, scan
+from static_layer import TextEncoder
+from streams import (
+    AdminError,
+    EventRules,
+    Held,
+    LogRecord,
+    PositionError,
+    SourceSettings,
+    TopicSettings,
+    event_decoders,
+    held_offsets,
+    murmur2_partition,
+)
+
+__all__ = ["Replica", "again"]
+
+logger = logging.getLogger(__name__)
+
+#: Log times of the newest records of a partition that are remembered, to tell how late answers are.
+REMEMBERED = 20_000
+#: Records between two commits while much is to be read.
+COMMIT_RECORDS = 50_000
+COMMIT_S = 1.0
+RETRY_S = 1.0
+LOOK_S = 0.1
+
+Take = Callable[[Sequence[LogRecord]], Awaitable[None]]
+
+
+class Replica:
+    """All partitions' states, kept as far as the log is, and the bundle that the workers serve.
+
+    Use as an async context manager around `run`. Everything happens on one event loop; `turn` is
+    held while states change, and by whoever reads several things that must belong together.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        settings: WorkerSettings,
+        state: StateSettings,
+        topics: TopicSettings,
+        rules: EventRules,
+        store: ArtifactStore,
+        folder: Path,
+        encoder: Callable[[], TextEncoder],
+        clock_ms: Callable[[], int],
+        sources: Sequence[SourceSettings] = (),
+        apply: int = 256,
+        ready_lag: int = 1_000,
+    ) -> None:
+        """Keep states and scratch files below `folder`; apply at most `apply` records at once."""
+        self.log = log
+        self.topics = topics
+        self.tally = Tally()
+        self.turn = asyncio.Lock()
+        self.store = store
+        self.state_settings = state
+        self._clock_ms = clock_ms
+        self._apply = apply
+        self._ready_lag = ready_lag
+        decoders = event_decoders(topics.events, sources, rules)
+        self._events = tuple(decoders)
+        self._keyed = (topics.users, topics.catalogue, *decoders)
+        self.partitions = Partitions(
+            folder / "state", state, self._keyed, Checkpoints(store), clock_ms
+        )
+        self.models = Models(store, folder / "bundles", encoder, clock_ms)
+        nowhere = _Nowhere()
+        self._catalog = Catalog(topics, self.partitions, nowhere, self.tally)
+        self._ingest = Ingest(
+            settings, topics, decoders, self.partitions, nowhere, self.tally, _nothing_was_said
+        )
+        self._held: dict[Place, Held] = {}
+        self._caught_up = False
+        self._uncommitted = 0
+        self._times: dict[Place, tuple[int, deque[int]]] = {}
+
+    async def __aenter__(self) -> "Replica":
+        """Open every partition's state, from the newest checkpoint where that is further.
+
+        Raises PositionError if the log does not hold what a state needs next.
+        """
+        held = await asyncio.to_thread(held_offsets, self.log, self._keyed)
+        await asyncio.to_thread(self.partitions.open, sorted(held))
+        self._held = dict(held)
+        try:
+            for place, part in held.items():
+                part.start(self.partitions.position(*place), self.partitions.pass_over)
+        except PositionError:
+            self.partitions.close_all()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        async with self.turn:
+            for state in self.partitions.states.values():
+                state.commit()
+            self.partitions.close_all()
+
+    async def run(self) -> None:
+        """Follow events, catalogue, users and models for ever; raises what reading raises."""
+        jobs = [
+            asyncio.ensure_future(job)
+            for job in (
+                again(self._follow_keyed, self._keyed[-1]),
+                self.read_whole(self.topics.models, self.models.announced),
+                self.read_whole(self.topics.catalogue, self.models.catalogue),
+                self._commit_now_and_then(),
+            )
+        ]
+        try:
+            await asyncio.gather(*jobs)
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    # What it knows
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the states have reached, and committed, what the log held at the opening."""
+        return self._caught_up
+
+    @property
+    def ready(self) -> bool:
+        """Whether answers can be given: caught up, and a bundle loaded and warmed."""
+        return self.caught_up and self.models.recommender is not None
+
+    def lag(self) -> int:
+        """Records of the log at opening that are not applied yet."""
+        return sum(
+            max(0, part.end - (self.partitions.position(*place) or part.first))
+            for place, part in self._held.items()
+        )
+
+    def state_of(self, user_id: str) -> PartitionState:
+        """The state of the partition in which a user's events lie."""
+        return self.partitions[murmur2_partition(user_id.encode(), self.topics.partitions)]
+
+    async def user(self, user_id: str) -> UserState:
+        """What is known of a user now, as a recommender reads it."""
+        async with self.turn:
+            return user_state(self.state_of(user_id), user_id)
+
+    def position_of(self, user_id: str) -> tuple[int, int]:
+        """Partition of a user and the next offset of the events topic there."""
+        state = self.state_of(user_id)
+        return state.partition, state.position(self.topics.events) or 0
+
+    def entry(self, item_type: str, item_id: str) -> dict[str, Any] | None:
+        """The catalogue's entry of an item; committed entries only, None if there is none."""
+        key = f"{item_type}\0{item_id}".encode()
+        state = self.partitions[murmur2_partition(key, self.topics.partitions)]
+        stored = state.database.get(CATALOGUE + key)
+        if not stored:
+            return None
+        entry: dict[str, Any] = msgspec.json.decode(stored, type=dict[str, Any])
+        return entry
+
+    def title(self, item_type: str, item_id: str) -> str | None:
+        """An item's title."""
+        return (self.entry(item_type, item_id) or {}).get("title")
+
+    def names(self, keys: Iterable[int]) -> dict[int, tuple[str, str]]:
+        """(type, id) of those item keys that a partition's users have had."""
+        wanted = np.array(sorted(set(keys)), np.uint64)
+        found: dict[int, tuple[str, str]] = {}
+        for state in self.partitions.states.values():
+            known = state.items.keys[: len(state.items)]
+            for number in np.flatnonzero(np.isin(known, wanted)).tolist():
+                found[int(known[number])] = state.items.name(number)
+        return found
+
+    async def neighbours(self, item_type: str, item_id: str) -> tuple[int, dict[int, int]]:
+        """Users of an item inside the window, and users of both by other item's key.
+
+        Committed state only.
+        """
+        async with self.turn:
+            states = list(self.partitions.states.values())
+            watermark = max((state.watermark for state in states), default=0)
+            first = self.state_settings.window.first_live(watermark)
+            totals: dict[int, int] = {}
+            for state in states:
+                near = state.neighbours(item_type, item_id, first_bucket=first)
+                for key, users in zip(*(column.tolist() for column in near), strict=True):
+                    totals[key] = totals.get(key, 0) + users
+        return totals.pop(item_key(item_type, item_id), 0), totals
+
+    def logged_at(self, topic: str, partition: int, offset: int) -> int | None:
+        """When the log took one of the newest records of an events topic, ms UTC; else None."""
+        last, times = self._times.get((topic, partition), (0, deque()))
+        back = last - offset
+        return times[-1 - back] if 0 <= back < len(times) else None
+
+    def last_applied_ms(self, partition: int) -> int | None:
+        """When the log took the newest event of a partition that was applied since the start."""
+        _, times = self._times.get((self.topics.events, partition), (0, deque()))
+        return times[-1] if times else None
+
+    def users_like(self, beginning: str, most: int) -> list[str]:
+        """Ids of users with a committed history that begin so, in their order; at most so many."""
+        first = HISTORY + beginning.encode()
+        found: list[str] = []
+        for state in list(self.partitions.states.values()):
+            rows = scan(state.database, first, after(first))
+            found += [key[len(HISTORY) :].decode() for key, _ in islice(rows, most)]
+        return sorted(found)[:most]
+
+    # Following
+
+    async def _follow_keyed(self) -> None:
+        states = self.partitions
+        positions = {place: states.position(*place) or 0 for place in self._held}
+        async for records in follow(self.log, positions, self._apply):
+            topic, partition = records[0].topic, records[0].partition
+            async with self.turn:
+                if topic in self._events:
+                    await self._ingest(records)
+                    self._remember(topic, partition, records)
+                elif topic == self.topics.catalogue:
+                    await self._catalog.items(records)
+                else:
+                    await self._catalog.users(records)
+                self._uncommitted += len(records)
+                state = states[partition]
+                if state.erasing or self._uncommitted >= COMMIT_RECORDS:
+                    await self._commit()
+            # Requests have their turn, however fast the log can be read.
+            await asyncio.sleep(0)
+
+    async def read_whole(self, topic: str, take: Take, newest: int | None = None) -> None:
+        """Hand over a whole topic, and what comes, for ever; after a lost connection once more.
+
+        newest: of what is there, only so many records of each partition.
+        """
+
+        async def read() -> None:
+            held = await asyncio.to_thread(held_offsets, self.log, (topic,))
+            first = {
+                place: part.first if newest is None else max(part.first, part.end - newest)
+                for place, part in held.items()
+            }
+            async for records in follow(self.log, first, 4_096):
+                await take(records)
+
+        await again(read, topic)
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_S if self._caught_up else LOOK_S)
+            reached = self.lag() <= self._ready_lag
+            if self._uncommitted and (reached or self._caught_up):
+                async with self.turn:
+                    await self._commit()
+            self._caught_up = self._caught_up or reached
+
+    async def _commit(self) -> None:
+        """Commit every state that changed, in another thread; `turn` is held."""
+        self._uncommitted = 0
+        for state in self.partitions.states.values():
+            if state.positions != state.committed or state.pending:
+                erasing = state.erasing
+                await _to_the_end(state.commit)
+                if erasing:
+                    await _to_the_end(state.compact_erased)
+
+    def _remember(self, topic: str, partition: int, records: Sequence[LogRecord]) -> None:
+        _, times = self._times.get((topic, partition), (0, deque(maxlen=REMEMBERED)))
+        for record in records:
+            times.append(record.timestamp)
+        self._times[topic, partition] = records[-1].offset, times
+
+
+async def again(read: Callable[[], Awaitable[None]], what: str) -> None:
+    """Read for ever: after a lost connection once more. Raises OffsetOutOfRangeError."""
+    while True:
+        try:
+            await read()
+        except OffsetOutOfRangeError:
+            raise
+        except (KafkaError, AdminError) as error:
+            logger.warning("following %s is interrupted: %r", what, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not ours: aiokafka cancels its own futures when a connection goes away.
+            logger.warning("following %s is interrupted by its client", what)
+        await asyncio.sleep(RETRY_S)
+
+
+async def _to_the_end(work: Callable[[], object]) -> None:
+    """Do something in another thread; whoever is cancelled meanwhile waits until it is done.
+
+    Otherwise a state would be closed while it is being committed.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+async def _nothing_was_said(
+    topic: str, partition: int, users: Iterable[str], erased: Sequence[Erased]
+) -> None:
+    """Withdraw nothing: a replica has written nothing of the users who were erased."""
+
+
+class _Nowhere:
+    """Outputs that are not written: the workers write them."""
+
+    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Drop a record."""
+
+    async def flush(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,222 @@
+"""Answers from the bundle in use: lists, similar items, search; the same code as the workers'."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from agents.models import Models
+from console.batching import Together
+from console.cursor import Cursor, fingerprint
+from dynamic_layer import (
+    Explanation,
+    ListSettings,
+    Ranking,
+    Recommender,
+    UserState,
+    explain,
+    search_text,
+    similar,
+)
+from state import item_key
+
+__all__ = ["DEEPEST", "NotReady", "Page", "Placed", "Serving", "Wanted"]
+
+#: Places of a list that can be reached by paging; beyond them nobody is served by a ranking.
+DEEPEST = 500
+#: Lists are made in steps of so many places, so that the pages of one list are cut from one list.
+STEP = 50
+EXPLAINED = 3
+
+T = TypeVar("T")
+Repeats = Literal["exclude", "include", "only"]
+
+
+class NotReady(Exception):
+    """No bundle is served yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a list is asked for.
+
+    types: none named: all; exclude: (type, id) that must not be in it.
+    """
+
+    types: tuple[str, ...] = ()
+    exclude: frozenset[tuple[str, str]] = frozenset()
+    repeats: Repeats = "exclude"
+    k: int = 10
+
+    def digest(self) -> str:
+        """A short hash of all but the length."""
+        text = repr((sorted(self.types), sorted(self.exclude), self.repeats))
+        return xxhash.xxh3_64_hexdigest(text.encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """An item in a list."""
+
+    item_type: str
+    item_id: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A part of a list.
+
+    next_page: cursor of what follows; None at the end. continued: whether it goes on with the very
+    list that the page before was cut from; otherwise the user or the model has changed in between,
+    and items may come twice or never.
+    """
+
+    generation: int
+    items: list[Placed]
+    next_page: str | None
+    continued: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    user: UserState
+    settings: ListSettings
+    now_ms: int
+
+
+class Serving:
+    """The bundle in use, asked by many at once."""
+
+    def __init__(
+        self, models: Models, clock_ms: Callable[[], int], *, batch: int, waiting: int
+    ) -> None:
+        """batch: lists that are made together, at most; waiting: requests that wait, at most."""
+        self.models = models
+        self._clock_ms = clock_ms
+        self._lists = Together(self._answer, batch, waiting)
+        self._texts = Together(self._encode, batch, waiting)
+
+    def __len__(self) -> int:
+        """Lists that wait for a batch."""
+        return len(self._lists)
+
+    async def page(self, user: UserState, wanted: Wanted, cursor: Cursor | None = None) -> Page:
+        """Return a part of a user's list as of now, or of the cursor's time.
+
+        Raises NotReady, Overloaded.
+        """
+        offset = cursor.offset if cursor else 0
+        now = cursor.now_ms if cursor else self.now_ms()
+        needed = min(offset + wanted.k, DEEPEST) + len(wanted.exclude)
+        settings = ListSettings(
+            name="", item_types=wanted.types, k=_stepped(needed), repeats=wanted.repeats
+        )
+        generation, ranking = await self._lists(_Question(user=user, settings=settings, now_ms=now))
+        items = _placed(ranking)
+        if wanted.exclude:
+            items = [item for item in items if (item.item_type, item.item_id) not in wanted.exclude]
+        end = min(offset + wanted.k, DEEPEST)
+        known, asked = fingerprint(user), wanted.digest()
+        here = Cursor(offset=end, now_ms=now, generation=generation, user=known, wanted=asked)
+        more = len(items) > end and end < DEEPEST
+        # The list may have been cut where this page ends: then nobody knows whether more follows.
+        more = more or (end < DEEPEST and len(ranking) == settings.k and len(items) >= end)
+        return Page(
+            generation=generation,
+            items=items[offset:end],
+            next_page=here.text() if more else None,
+            continued=cursor is None
+            or (cursor.generation, cursor.user, cursor.wanted) == (generation, known, asked),
+        )
+
+    async def similar(
+        self, item_type: str, item_id: str, types: Sequence[str], k: int
+    ) -> tuple[int, list[Placed] | None]:
+        """Return the generation and the items nearest to one; None if that one is unknown."""
+        key = item_key(item_type, item_id)
+        generation, found = await self._ask(lambda r: similar(r, key, types, k))
+        return generation, None if found is None else _placed(found)
+
+    async def search(self, text: str, types: Sequence[str], k: int) -> tuple[int, list[Placed]]:
+        """Return the generation and the items nearest to a text."""
+        if self.models.recommender is None:
+            raise NotReady
+        vector = await self._texts(text)
+        generation, found = await self._ask(lambda r: search_text(r, vector, types, k))
+        return generation, _placed(found)
+
+    async def explain(
+        self, user: UserState, items: Sequence[Placed], nearest: int = EXPLAINED
+    ) -> list[Explanation | None]:
+        """Return why items stand in a user's list."""
+        keys = np.array([item_key(item.item_type, item.item_id) for item in items], np.uint64)
+        now = self._clock_ms()
+        return (await self._ask(lambda r: explain(r, user, keys, nearest=nearest, now_ms=now)))[1]
+
+    def has_vector(self, item_type: str, item_id: str) -> bool:
+        """Whether an item has a vector in the bundle in use."""
+        key = np.array([item_key(item_type, item_id)], np.uint64)
+        return bool(self._recommender().knows(key)[0])
+
+    def knows_any(self, user: UserState) -> bool:
+        """Whether something of a user's history has a vector: if not, the user is cold."""
+        return bool(self._recommender().knows(user.history_item).any())
+
+    def types(self) -> list[str]:
+        """Item types of the bundle in use; raises NotReady."""
+        return self._recommender().bundle.types
+
+    def now_ms(self) -> int:
+        """The time that lists are made for, to the second: who ask in one are asked together."""
+        return self._clock_ms() // 1_000 * 1_000
+
+    def _recommender(self) -> Recommender:
+        # What is looked up here is replaced as a whole when items come, never changed.
+        if self.models.recommender is None:
+            raise NotReady
+        return self.models.recommender
+
+    async def _ask(self, question: Callable[[Recommender], T]) -> tuple[int, T]:
+        found = await self.models.ask(question)
+        if found is None:
+            raise NotReady
+        return found
+
+    async def _encode(self, texts: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+        return list(await self.models.encode(texts))
+
+    async def _answer(self, questions: Sequence[_Question]) -> Sequence[tuple[int, Ranking]]:
+        """Make lists; those that are asked for alike cost one search."""
+        groups: dict[tuple[ListSettings, int], list[int]] = {}
+        for place, question in enumerate(questions):
+            groups.setdefault((question.settings, question.now_ms), []).append(place)
+
+        def make(recommender: Recommender) -> list[Ranking | None]:
+            made: list[Ranking | None] = [None] * len(questions)
+            for (settings, now), places in groups.items():
+                users = [questions[place].user for place in places]
+                answers = recommender.recommend(users, [settings], now)
+                for place, answer in zip(places, answers, strict=True):
+                    made[place] = answer[settings.name]
+            return made
+
+        generation, made = await self._ask(make)
+        return [(generation, ranking) for ranking in made if ranking is not None]
+
+
+def _stepped(places: int) -> int:
+    """The next greater multiple of STEP."""
+    return -(-places // STEP) * STEP
+
+
+def _placed(ranking: Ranking) -> list[Placed]:
+    return [
+        Placed(item_type=kind, item_id=name, score=round(score, 6))
+        for kind, name, score in zip(
+            ranking.item_types, ranking.item_ids, ranking.scores.tolist(), strict=True
+        )
+    ]

@@ -1,0 +1,55 @@
+// The router: one page at a time, each a function that draws into `main` and returns how to leave.
+import { Missing, askForToken, takeTokenFromAddress } from "./api.js";
+import { html, put } from "./html.js";
+import { now } from "./pages/now.js";
+import { quality } from "./pages/quality.js";
+import { listener } from "./pages/listener.js";
+import { item } from "./pages/item.js";
+import { space } from "./pages/space.js";
+import { letters } from "./pages/letters.js";
+import { checkpoints } from "./pages/checkpoints.js";
+
+const pages = { now, quality, listener, item, space, letters, checkpoints };
+const main = document.querySelector("#main");
+let leave = () => {};
+let visits = 0;
+
+async function show() {
+  const visit = ++visits;
+  const [name, query] = location.hash.replace(/^#\//, "").split("?");
+  const page = pages[name] ? name : "now";
+  for (const link of document.querySelectorAll("nav a"))
+    link.getAttribute("href") === `#/${page}` ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+  document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" });
+  leave();
+  leave = () => {};
+  put(main, html`<p class="soft">Loading …</p>`);
+  try {
+    const left = await pages[page](main, new URLSearchParams(query));
+    if (visit !== visits) left?.();
+    else leave = left ?? (() => {});
+  } catch (error) {
+    if (visit === visits) put(main, problem(error));
+  }
+  if (visit === visits && visit > 1) main.focus();
+  document.title = `${document.querySelector("nav [aria-current]").textContent} · Segue console`;
+}
+
+function problem(error) {
+  if (error instanceof Missing && (error.status === 401 || error.status === 403))
+    return html`<h1>${error.status === 401 ? "A token is needed" : "This token may not"}</h1>
+      <div class="note"><p>This page shows persons. ${error.message}.</p>
+      <p><button class="main" data-token type="button">Give a token</button></p></div>`;
+  return html`<h1>Not to be shown</h1>
+    <div class="problem" role="alert"><p>${error.message}</p>
+    <p><button data-again type="button">Try again</button></p></div>`;
+}
+
+document.addEventListener("click", async (event) => {
+  if (event.target.closest("[data-again]")) show();
+  if (event.target.closest("[data-token], #token") && (await askForToken())) show();
+});
+addEventListener("hashchange", show);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+takeTokenFromAddress();
+show();

@@ -1,0 +1,36 @@
+// Text becomes HTML in one place, and what comes from outside is always escaped.
+class Html {
+  constructor(text) { this.text = text; }
+}
+const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+
+const piece = (value) =>
+  value instanceof Html ? value.text
+  : Array.isArray(value) ? value.map(piece).join("")
+  : value === null || value === undefined || value === false ? ""
+  : escaped(value);
+
+export const html = (strings, ...values) =>
+  new Html(strings.reduce((all, text, n) => all + piece(values[n - 1]) + text));
+
+export const put = (place, what) => { place.innerHTML = what.text; };
+
+const numbers = new Intl.NumberFormat("en");
+export const count = (n) => (n === null || n === undefined ? "–" : numbers.format(n));
+export const decimals = (n, places = 3) => (n === null || n === undefined ? "–" : n.toFixed(places));
+export const bytes = (n) => (n < 1024 ? `${count(n)} bytes` : n >= 2 ** 20 ? `${count(Math.round(n / 2 ** 20))} MiB` : `${count(Math.round(n / 1024))} KiB`);
+export const clock = (ms) => (ms ? new Date(ms).toISOString().replace("T", " ").slice(0, 19) : "–");
+export const age = (ms, now) => {
+  if (!ms) return "–";
+  const s = Math.max(0, (now - ms) / 1000);
+  return s < 120 ? `${s.toFixed(0)} s` : s < 7200 ? `${(s / 60).toFixed(0)} min` : s < 172800 ? `${(s / 3600).toFixed(0)} h` : `${(s / 86400).toFixed(0)} d`;
+};
+
+export const table = (caption, heads, rows, otherwise) =>
+  rows.length
+    ? html`<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table><thead><tr>${heads.map((h) => html`<th scope="col" class="${h.number ? "number" : ""}">${h.name ?? h}</th>`)}</tr></thead>
+      <tbody>${rows.map((row) => html`<tr>${row.map((cell, n) => html`<td class="${heads[n].number ? "number" : ""}">${cell}</td>`)}</tr>`)}</tbody></table></div>`
+    : html`<p class="empty">${otherwise}</p>`;
+
+export const itemLink = (i) =>
+  html`<a href="#/item?type=${encodeURIComponent(i.item_type)}&id=${encodeURIComponent(i.item_id)}">${i.title || i.item_id}</a>`;

@@ -1,0 +1,32 @@
+import { ask } from "../api.js";
+import { count, decimals, html, itemLink, put, table } from "../html.js";
+
+// An item: its text, who had it, what is near in the graph and in the space; found by meaning.
+export async function item(main, query) {
+  const [type, id, words] = ["type", "id", "q"].map((name) => query.get(name) ?? "");
+  put(main, html`<h1>An item</h1>
+    <form class="search" role="search"><label>What it is about <input name="q" value="${words}" maxlength="500" required></label><button class="main">Search</button></form>
+    <div id="found"></div>`);
+  const form = main.querySelector("form");
+  form.onsubmit = (event) => { event.preventDefault(); location.hash = `#/item?q=${encodeURIComponent(form.elements.q.value)}`; };
+  const place = main.querySelector("#found");
+  if (words) {
+    const found = await ask("v1/search", { q: words, k: 30 });
+    put(place, html`<h2>Nearest in the shared space</h2>${list("Items found", found.items, "cosine")}`);
+  } else if (id) {
+    const [known, near] = await Promise.all([
+      ask("v1/item", { type, id, k: 20 }),
+      ask("v1/similar", { type, id, k: 20, titles: true }).catch((error) => { if (error.status === 404) return null; throw error; }),
+    ]);
+    const entry = known.catalogue;
+    put(place, html`<h2>${entry?.title ?? id} <span class="tag">${type}</span></h2>
+      <p>${entry?.description ?? (entry ? "No description." : "The catalogue has no entry of it.")}</p>
+      <p class="soft">id ${id}${entry?.language && `, ${entry.language}`}${entry?.genres && `, ${entry.genres.join(", ")}`}. ${count(known.users)} users had it inside the window. ${known.recommendable ? "It can be recommended." : "It has no vector yet: it is recommended once the next bundle knows it."}</p>
+      <div class="columns"><section><h2>In the graph: had by the same users</h2>
+        ${table("Neighbours in the graph", [{ name: "users of both", number: true }, "item", "type"], known.neighbours.map((n) => [count(n.users), itemLink(n), n.item_type]), "Nobody had it together with anything else inside the window.")}</section>
+      <section><h2>In the space: nearest</h2>${near ? list("Neighbours in the space", near.items, "cosine") : html`<p class="empty">It has no place in the space of the bundle in use.</p>`}</section></div>`);
+  } else put(place, html`<p class="empty">Describe what you look for: the words are placed in the space in which items and users are.</p>`);
+}
+
+const list = (caption, items, name) =>
+  table(caption, [{ name, number: true }, "item", "type"], items.map((i) => [decimals(i.score), itemLink(i), i.item_type]), "Nothing.");

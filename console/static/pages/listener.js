@@ -1,0 +1,56 @@
+import { ask } from "../api.js";
+import { COLOURS, SHAPES, chart } from "../charts.js";
+import { clock, count, decimals, html, itemLink, put } from "../html.js";
+
+// A user's history on a time line, and the list of now with the reasons for each place.
+export async function listener(main, query) {
+  const user = query.get("user") ?? "";
+  put(main, html`<h1>A listener</h1>
+    <form class="search" role="search"><label>User id <input name="user" value="${user}" list="people" autocomplete="off" maxlength="256" required></label>
+    <datalist id="people"></datalist><button class="main">Show</button></form><div id="found"></div>`);
+  const form = main.querySelector("form");
+  const field = form.elements.user;
+  form.onsubmit = (event) => { event.preventDefault(); location.hash = `#/listener?user=${encodeURIComponent(field.value)}`; };
+  field.oninput = async () => {
+    const people = field.value ? await ask("console/people", { q: field.value }).catch(() => []) : [];
+    put(main.querySelector("#people"), html`${people.map((id) => html`<option value="${id}"></option>`)}`);
+  };
+  const place = main.querySelector("#found");
+  if (!user) {
+    await ask("console/people", { q: "~" });
+    put(place, html`<p class="empty">Whose history and list do you want to see? Type the beginning of an id. Nobody’s is kept by this page.</p>`);
+    return undefined;
+  }
+  const found = await ask("console/listener", { user, k: 10 });
+  put(place, html`
+    <p>${found.cold ? html`<strong>Cold</strong>: nothing of the history has a vector, so the list is what is popular in the user’s market.` : html`<strong>Warm</strong>: ${count(found.entries)} items in the window.`}
+      <span class="soft">Generation ${found.generation}; all events of partition ${found.partition} below offset ${count(found.position)} are in.
+      ${Object.entries(found.attributes).filter(([n]) => !["user_id", "logged_at"].includes(n)).map(([n, v]) => html`${n}: ${typeof v === "object" ? JSON.stringify(v) : v}. `)}</span></p>
+    <div class="columns"><section><h2>Recommended now</h2>
+      ${found.recommended.length ? html`<ol class="places">${found.recommended.map(reasons)}</ol>` : html`<p class="empty">Nothing is left to recommend.</p>`}</section>
+    <section><h2 id="line-title">History</h2>
+      ${found.history.length ? html`<div class="chart" id="line" role="img" aria-labelledby="line-title"></div>
+      <ol class="places">${found.history.slice(0, 50).map((h) => html`<li>${itemLink(h)} <span class="tag">${h.item_type}</span> <span class="soft">${clock(h.time)}${h.strong_time === null && ", weak signals only"}${h.visits.length > 1 && `, on ${h.visits.length} days or more`}</span></li>`)}</ol>`
+      : html`<p class="empty">No history inside the window. A mistyped id looks the same as a new user.</p>`}</section></div>`);
+  const spot = place.querySelector("#line");
+  return spot ? chart(spot, timeline(found.history)).close : undefined;
+}
+
+const reasons = (r) => html`<li>${itemLink(r)} <span class="tag">${r.item_type}</span> ${r.new && html`<span class="tag">new</span>`}
+  <details><summary>score ${decimals(r.score, 2)}: why</summary>
+  <ul><li>Affinity of user and item ${decimals(r.affinity)} (cosine); popularity adds ${decimals(r.popularity, 2)}; ${count(r.users)} users had it in the window.</li>
+  ${r.nearest.map((n) => html`<li>Near to ${itemLink(n)} in the history: cosine ${decimals(n.cosine)} (HGNN).</li>`)}
+  ${r.together.map((t) => html`<li>${count(t.users)} users had it together with ${itemLink(t)}.</li>`)}
+  ${!r.together.length && html`<li>Nobody had it together with anything of the history.</li>`}</ul></details></li>`;
+
+function timeline(history) {
+  const types = [...new Set(history.map((h) => h.item_type))].sort();
+  return {
+    tooltip: { trigger: "item", formatter: (p) => `${echarts.format.encodeHTML(p.data.name)}<br>${clock(p.data.value[0])}` },
+    xAxis: { type: "time" }, yAxis: { type: "category", data: types },
+    series: types.map((type, n) => ({
+      name: type, type: "scatter", symbol: SHAPES[n % 8], symbolSize: 11, itemStyle: { color: COLOURS[n % 8] },
+      data: history.filter((h) => h.item_type === type).map((h) => ({ name: h.title, value: [h.time, type] })),
+    })),
+  };
+}

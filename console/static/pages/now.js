@@ -1,0 +1,54 @@
+import { chart, line } from "../charts.js";
+import { age, count, html, put, table } from "../html.js";
+
+// The present, told by the server every second.
+export async function now(main) {
+  put(main, html`<h1>Now</h1><div id="tiles"></div>
+    <div class="columns">
+      <section><h2 id="rates-title">Events and recommendations, a second</h2><div class="chart" id="rates" role="img" aria-labelledby="rates-title"></div></section>
+      <section><h2 id="late-title">From event to recommendation, p95 in ms</h2><div class="chart" id="late" role="img" aria-labelledby="late-title"></div></section>
+    </div>
+    <h2>Partitions</h2><div id="partitions"></div>`);
+  const rates = chart(main.querySelector("#rates"), axes());
+  const late = chart(main.querySelector("#late"), axes());
+  const source = new EventSource("console/events");
+  const said = document.querySelector("#state");
+  source.onmessage = (event) => draw(main, rates, late, JSON.parse(event.data));
+  source.onerror = () => { said.textContent = "no connection, trying again"; said.className = "bad"; };
+  return () => { source.close(); rates.close(); late.close(); said.textContent = ""; };
+}
+
+const axes = () => ({ xAxis: { type: "time" }, yAxis: { type: "value", min: 0 }, series: [] });
+
+function draw(main, rates, late, view) {
+  const said = document.querySelector("#state");
+  said.textContent = view.ready ? "ready" : "not ready: no bundle yet, or still reading the log";
+  said.className = view.ready ? "good" : "bad";
+  const last = view.seconds.slice(-10);
+  const mean = (name) => (last.length ? (last.reduce((sum, s) => sum + s[name], 0) / last.length).toFixed(1) : "–");
+  const trained = view.models.dynamic;
+  const tiles = {
+    "Events a second": mean("events"),
+    "Recommendations a second": mean("answers"),
+    "Event to recommendation, p50": ms(view.latency_ms.p50),
+    "p95": ms(view.latency_ms.p95),
+    "p99": ms(view.latency_ms.p99),
+    "Generation served": view.generation ?? "none",
+    "Pinned": view.pinned ?? "no",
+    "Served by workers, last minute": Object.entries(view.served).map(([g, n]) => `${g}: ${count(n)}`).join(", ") || "nothing",
+    "Trainer’s newest bundle": trained ? `${age(trained.created_at, view.time)} old` : "none",
+    "Trained on": trained ? `${count(trained.metrics.examples)} examples` : "–",
+    "Records since the start": count(view.records),
+    "Of these refused": count(view.refused),
+  };
+  put(main.querySelector("#tiles"), html`<dl class="tiles">${Object.entries(tiles).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`);
+  const points = (name) => view.seconds.map((s) => [s.time * 1000, s[name]]);
+  rates.set({ ...axes(), series: [line("events", points("events")), line("recommendations", points("answers"), { lineStyle: { type: "dashed" } })] });
+  late.set({ ...axes(), series: [line("p95", points("p95_ms"), { showSymbol: true, connectNulls: false })] });
+  const heads = [{ name: "partition", number: true }, { name: "position", number: true }, { name: "workers’ lag", number: true }, { name: "last applied", number: true }];
+  put(main.querySelector("#partitions"), table("Partitions", heads,
+    view.partitions.map((p) => [p.partition, count(p.position), count(p.workers_lag), p.last_applied_ms ? `${age(p.last_applied_ms, view.time)} ago` : "nothing since the start"]),
+    "No partitions: do the topics exist? segue topics create"));
+}
+
+const ms = (n) => (n === null ? "–" : `${count(Math.round(n))} ms`);

@@ -1,0 +1,40 @@
+import { ask } from "../api.js";
+import { COLOURS, SHAPES, chart } from "../charts.js";
+import { count, html, put } from "../html.js";
+
+const SHOWN_MATCHES = 30;
+
+// A map of the item vectors; wheel and pinch zoom, the search marks what it finds.
+export async function space(main) {
+  const map = await ask("console/space");
+  put(main, html`<h1>The space</h1>
+    <p class="soft">${count(map.x.length)} of ${count(map.items)} items of generation ${map.generation}, on the two directions in which they differ most; these show ${(100 * map.shown_variance).toFixed(0)} % of all difference. What is near here may still be far apart; what is far apart here is.</p>
+    <form class="search" role="search"><label>Mark titles with <input name="q" autocomplete="off"></label></form>
+    <div class="chart tall" id="map" role="img" aria-label="Map of the items, coloured by type"></div>
+    <ul id="matches"></ul>`);
+  const series = map.types.map((type, n) => ({
+    name: type, type: "scatter", symbol: SHAPES[n % 8], symbolSize: 6, itemStyle: { color: COLOURS[n % 8], opacity: 0.65 }, data: [],
+  }));
+  map.x.forEach((x, n) => series[map.type[n]].data.push([x, map.y[n], n]));
+  const marked = { name: "marked", type: "scatter", symbolSize: 16, itemStyle: { color: "transparent", borderColor: "#d55e00", borderWidth: 3 }, data: [], z: 9 };
+  const plain = { type: "value", scale: true, axisLabel: { show: false } };
+  const option = {
+    tooltip: { trigger: "item", formatter: (p) => echarts.format.encodeHTML(map.title[p.data[2]]) },
+    dataZoom: [{ type: "inside", xAxisIndex: 0 }, { type: "inside", yAxisIndex: 0 }],
+    xAxis: plain, yAxis: plain, series: [...series, marked],
+  };
+  const drawn = chart(main.querySelector("#map"), option);
+  drawn.drawn.on("click", (p) => { const n = p.data[2]; location.hash = `#/item?type=${encodeURIComponent(map.types[map.type[n]])}&id=${encodeURIComponent(map.id[n])}`; });
+  const form = main.querySelector("form");
+  form.onsubmit = (event) => event.preventDefault();
+  form.elements.q.oninput = (event) => {
+    const wanted = event.target.value.trim().toLowerCase();
+    const found = wanted ? map.title.flatMap((title, n) => (title.toLowerCase().includes(wanted) ? [n] : [])) : [];
+    marked.data = found.map((n) => [map.x[n], map.y[n], n]);
+    drawn.drawn.setOption({ series: [...series.map(({ name }) => ({ name })), { ...marked }] });
+    put(main.querySelector("#matches"), html`${wanted && !found.length && html`<li>No title has these letters.</li>`}
+      ${found.slice(0, SHOWN_MATCHES).map((n) => html`<li><a href="#/item?type=${encodeURIComponent(map.types[map.type[n]])}&id=${encodeURIComponent(map.id[n])}">${map.title[n]}</a> <span class="tag">${map.types[map.type[n]]}</span></li>`)}
+      ${found.length > SHOWN_MATCHES && html`<li>and ${count(found.length - SHOWN_MATCHES)} more</li>`}`);
+  };
+  return drawn.close;
+}

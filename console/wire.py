@@ -1,0 +1,193 @@
+"""Bodies of requests and responses, as OpenAPI shows them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from console.serving import DEEPEST
+
+__all__ = [
+    "Bundle", "Erasing", "Health", "HistoryEntry", "ItemBody", "ItemRef", "ListBody", "Pinning",
+    "Place", "ReceiptBody", "RecommendedBody", "Session", "Similar", "UserBody", "Written",
+]  # fmt: skip
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Repeats = Literal["exclude", "include", "only"]
+MOST = 100
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ItemRef(_Closed):
+    """An item by type and id: ids are unique within a type only."""
+
+    item_type: Id
+    item_id: Id
+
+
+class Seen(ItemRef):
+    """An item of a session."""
+
+    timestamp: int | None = Field(
+        default=None, ge=0, le=2**53 - 1, description="When, in ms UTC; none: now."
+    )
+    strong: bool = Field(default=True, description="A stream or the like, not only a glance.")
+
+
+class Session(_Closed):
+    """What somebody without a name has met, newest first, and what is wanted for it."""
+
+    items: list[Seen] = Field(max_length=MOST)
+    types: list[Id] = Field(default=[], max_length=20, description="None: all.")
+    exclude: list[ItemRef] = Field(default=[], max_length=MOST)
+    repeats: Repeats = "exclude"
+    country: str = Field(default="", max_length=64)
+    birth_year: int = Field(default=0, ge=0, le=9999)
+    k: int = Field(default=10, ge=1, le=MOST)
+    page: str | None = Field(default=None, max_length=400, description="`next_page` of a page.")
+
+
+class RecommendedBody(BaseModel):
+    """A place in a list."""
+
+    item_type: str
+    item_id: str
+    score: float = Field(description="Greater is better; comparable within one list.")
+    title: str | None = None
+
+
+class ListBody(BaseModel):
+    """A part of a list, best first."""
+
+    generation: int = Field(description="Of the bundle that made it.")
+    items: list[RecommendedBody]
+    next_page: str | None = Field(
+        default=None, description=f"For `page`; none at the end, after {DEEPEST} places at most."
+    )
+    continued: bool = Field(
+        default=True,
+        description="False: user or model changed since the page before; items may repeat.",
+    )
+    cold: bool | None = Field(
+        default=None, description="Whether nothing of the history is known to the model."
+    )
+    partition: int | None = Field(default=None, description="In which the user's events lie.")
+    position: int | None = Field(
+        default=None, description="Every event of the partition below this offset is in the list."
+    )
+
+
+class Similar(BaseModel):
+    """Items near to an item or a text, nearest first; scores are cosines."""
+
+    generation: int
+    items: list[RecommendedBody]
+
+
+class HistoryEntry(BaseModel):
+    """What a user had."""
+
+    item_type: str
+    item_id: str
+    title: str
+    time: int = Field(description="Of the latest event, ms UTC.")
+    strong_time: int | None = Field(description="Of the latest strong one.")
+    visits: list[int] = Field(description="Buckets with an event, counted back from the latest.")
+
+
+class UserBody(BaseModel):
+    """What is known of a user."""
+
+    user_id: str
+    partition: int
+    position: int
+    attributes: dict[str, Any]
+    entries: int
+    history: list[HistoryEntry]
+
+
+class ItemBody(BaseModel):
+    """What is known of an item."""
+
+    item_type: str
+    item_id: str
+    catalogue: dict[str, Any] | None
+    recommendable: bool = Field(description="Whether it has a vector in the bundle in use.")
+    users: int = Field(description="Who had it inside the window.")
+    neighbours: list["NeighbourBody"]
+
+
+class NeighbourBody(BaseModel):
+    """An item that the same users had."""
+
+    item_type: str
+    item_id: str
+    title: str | None
+    users: int
+
+
+class Place(BaseModel):
+    """The place of a record in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Erasing(BaseModel):
+    """An erasure that was asked for: its records; it is done when the receipt is there."""
+
+    events: Place
+    users: Place
+    receipt: str = Field(description="Path of the receipt.")
+
+
+class ReceiptBody(BaseModel):
+    """What came of an erasure."""
+
+    applied_here: bool = Field(description="Whether this console's own states hold nothing more.")
+    done: bool = Field(description="Whether a worker has written the receipt.")
+    held: bool | None = Field(default=None, description="Whether there was a history.")
+    position: int | None = Field(
+        default=None, description="No state at this offset or beyond holds the user."
+    )
+    user_sha256: str | None = None
+    checkpoints: list[dict[str, Any]] = []
+
+
+class Bundle(BaseModel):
+    """A dynamic bundle in the artifact store."""
+
+    name: str
+    generation: int | None
+    created_at: int | None = None
+    static: str | None = None
+    types: list[str] = []
+    metrics: dict[str, Any] = {}
+    bytes: int = 0
+    served: bool = False
+    pinned: bool = False
+    problem: str | None = None
+
+
+class Pinning(_Closed):
+    """Which bundle is to be served whatever the trainer publishes."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern="^[a-z0-9-]+$")]
+
+
+class Written(BaseModel):
+    """The record that was written; who follows the topic acts on it."""
+
+    record: Place
+
+
+class Health(BaseModel):
+    """Whether this console can answer."""
+
+    ready: bool
+    caught_up: bool
+    lag: int = Field(description="Records of the log at the start that are not applied yet.")
+    generation: int | None

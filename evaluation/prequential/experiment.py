@@ -1,0 +1,145 @@
+"""Sets up a replay: the questions, the arms that are asked for, and their rows."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dynamic_layer.live_lists import LiveSettings
+from dynamic_layer.ranking_head import HeadSettings
+from evaluation.dataset import Dataset
+from evaluation.prequential.answers import Catalogue
+from evaluation.prequential.arms import COUNTERS, NEIGHBOURS, Arm, counting_arms
+from evaluation.prequential.head_arms import RULES, Fits, HeadArm, principal
+from evaluation.prequential.replay import replay
+from evaluation.prequential.report import DayRow, Gain, Row, best_of, days, gains, rows
+from evaluation.prequential.stream import (
+    PrequentialSettings,
+    boundaries,
+    questions,
+    span,
+    steps,
+)
+from evaluation.text import TextVectors, has_text
+from static_layer import Progress
+
+__all__ = ["ARMS", "Replayed", "SegueSettings", "UnknownArm", "run"]
+
+OURS = "segue/"
+ARMS = (*COUNTERS, *NEIGHBOURS, *(OURS + name for name in RULES))
+_TEXT_WIDTH = 64
+
+
+class UnknownArm(ValueError):
+    """There is no arm of that name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegueSettings:
+    """Our default model in a replay.
+
+    live: candidates and features. head: of the heads. fit_days: how often item-item weights are
+    fitted where the model is not frozen. graph_width: of the spectral vectors.
+    """
+
+    live: LiveSettings = field(default_factory=LiveSettings)
+    head: HeadSettings = field(default_factory=HeadSettings)
+    fit_days: float = 7.0
+    graph_width: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What a replay showed; facts: counts and settings by name."""
+
+    facts: dict[str, Any]
+    rows: list[Row]
+    days: list[DayRow]
+    gains: list[Gain]
+
+
+def run(
+    dataset: Dataset,
+    settings: PrequentialSettings,
+    names: Sequence[str],
+    text: TextVectors,
+    *,
+    seeds: Sequence[int],
+    progress: Progress,
+    ours: SegueSettings | None = None,
+) -> Replayed:
+    """Replay a data set with the named arms. Raises UnknownArm, or ValueError for no questions."""
+    ours = ours or SegueSettings()
+    unknown = [name for name in names if name not in ARMS]
+    if unknown:
+        raise UnknownArm(f"there is no arm {unknown[0]!r}; known are: {', '.join(ARMS)}")
+    begin, at, end = span(dataset.events, settings)
+    asked = questions(dataset, settings, begin, at, end)
+    catalogue = Catalogue.of(dataset, repeats=settings.repeats)
+    half_lives = tuple(sorted({*COUNTERS.values(), *ours.live.demand_half_lives_days}))
+    arms = counting_arms(catalogue, half_lives)
+    if any(name.startswith(OURS) for name in names):
+        arms |= _ours(dataset, catalogue, text, (begin, at), seeds, half_lives, ours)
+    edges = boundaries(dataset.events, settings, begin, at, end)
+    scored = replay(
+        {name: arms[name] for name in names},
+        steps(dataset, asked, edges, at, half_lives),
+        catalogue,
+        total=len(asked),
+        progress=progress,
+    )
+    return Replayed(
+        facts={
+            **asdict(settings),
+            "warmup_ms": begin,
+            "test_ms": at,
+            "end_ms": end,
+            "questions": int(asked.test.sum()),
+            "taught": int((~asked.test).sum()),
+            "steps": len(edges) - 1,
+            "items": len(dataset.items),
+        },
+        rows=rows(scored, settings.seed),
+        days=days(scored),
+        gains=gains(scored, _pairs(scored), settings.seed),
+    )
+
+
+def _ours(
+    dataset: Dataset,
+    catalogue: Catalogue,
+    text: TextVectors,
+    starts_ms: tuple[int, int],
+    seeds: Sequence[int],
+    half_lives: tuple[float, ...],
+    ours: SegueSettings,
+) -> dict[str, Arm]:
+    own = has_text(dataset.items)
+    vectors = principal(text(), own, _TEXT_WIDTH) if own.any() else None
+    fits = Fits(catalogue, vectors, graph_width=ours.graph_width)
+    return {
+        OURS + name: HeadArm(
+            name=OURS + name,
+            rule=rule,
+            catalogue=catalogue,
+            fits=fits,
+            starts_ms=starts_ms,
+            seeds=seeds,
+            live=ours.live,
+            head=ours.head,
+            fit_days=ours.fit_days,
+        )
+        for name, rule in RULES.items()
+    }
+
+
+def _pairs(scored: dict[str, Any]) -> list[tuple[str, str]]:
+    """Our arms each over the one before it, and the last over the best of the counts."""
+    mine = [OURS + name for name in RULES if OURS + name in scored]
+    pairs = list(zip(mine[1:], mine[:-1], strict=True))
+    if len(mine) > 2:
+        pairs.append((mine[-1], OURS + "daily_retrain"))
+    for family in (COUNTERS, NEIGHBOURS):
+        known = [name for name in family if name in scored]
+        if mine and known:
+            pairs.append((mine[-1], best_of(scored, known)))
+    return list(dict.fromkeys(pair for pair in pairs if {*pair} <= scored.keys()))

@@ -1,0 +1,160 @@
+"""Rows, days and gains of a replay, with intervals that draw users again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.prequential.replay import METRICS, Floats, Scored
+from evaluation.segments import ALL
+from evaluation.split import DAY_MS
+
+__all__ = ["DayRow", "Gain", "Row", "days", "gains", "rows"]
+
+_DRAWS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of the table: an arm on the questions of one item type.
+
+    Metrics are means over questions and seeds; `*_ci` are 95 % bootstrap intervals that draw users,
+    with all their questions, again. hr_at_10_seeds: the figure of each seed. seconds: answering
+    and learning, of all types.
+    """
+
+    model: str
+    item_type: str
+    segment: str
+    asked: int
+    users: int
+    hr_at_10: float
+    hr_at_10_ci: tuple[float, float]
+    ndcg_at_10: float
+    mrr: float
+    mrr_ci: tuple[float, float]
+    recall_at_100: float
+    coverage: float
+    hr_at_10_seeds: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DayRow:
+    """HR@10 of an arm on the questions of one UTC day, all types."""
+
+    model: str
+    day_ms: int
+    asked: int
+    hr_at_10: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """How much more HR@10 an arm has than another, as a share of the other's, on one item type.
+
+    gain_ci: 95 %, paired: both are measured on the same questions of users who are drawn again.
+    """
+
+    model: str
+    over: str
+    item_type: str
+    gain: float
+    gain_ci: tuple[float, float]
+
+
+def rows(scored: Mapping[str, Mapping[str, Scored]], seed: int) -> list[Row]:
+    """Return the rows of all arms and types."""
+    made = []
+    for name, types in scored.items():
+        for item_type, found in types.items():
+            means = {metric: found.values[metric].mean(axis=0) for metric in METRICS}
+            draws = _Draws(found.users, seed)
+            made.append(
+                Row(
+                    model=name,
+                    item_type=item_type,
+                    segment=ALL,
+                    asked=len(found.users),
+                    users=len(np.unique(found.users)),
+                    hr_at_10_ci=_interval(draws.means(means["hr_at_10"])),
+                    mrr_ci=_interval(draws.means(means["mrr"])),
+                    coverage=found.coverage,
+                    hr_at_10_seeds=tuple(found.values["hr_at_10"].mean(axis=1).tolist()),
+                    seconds=found.seconds,
+                    **{metric: float(value.mean()) for metric, value in means.items()},
+                )
+            )
+    return made
+
+
+def days(scored: Mapping[str, Mapping[str, Scored]]) -> list[DayRow]:
+    """Return each arm's HR@10 of every day on which something was asked."""
+    made = []
+    for name, types in scored.items():
+        found = types[ALL]
+        hits = found.values["hr_at_10"].mean(axis=0)
+        day, place = np.unique(found.at_ms // DAY_MS, return_inverse=True)
+        asked = np.bincount(place)
+        rate = np.bincount(place, weights=hits) / asked
+        made += [
+            DayRow(model=name, day_ms=int(d) * DAY_MS, asked=int(n), hr_at_10=float(r))
+            for d, n, r in zip(day, asked, rate, strict=True)
+        ]
+    return made
+
+
+def gains(
+    scored: Mapping[str, Mapping[str, Scored]], pairs: Sequence[tuple[str, str]], seed: int
+) -> list[Gain]:
+    """Return what the first of each pair of arms gains over the second, on every type."""
+    made = []
+    for name, over in pairs:
+        for item_type, found in scored[name].items():
+            draws = _Draws(found.users, seed)
+            one, other = (
+                scored[arm][item_type].values["hr_at_10"].mean(axis=0) for arm in (name, over)
+            )
+            if not other.any():
+                continue
+            with np.errstate(divide="ignore", invalid="ignore"):
+                drawn = draws.means(one) / draws.means(other) - 1
+            made.append(
+                Gain(
+                    model=name,
+                    over=over,
+                    item_type=item_type,
+                    gain=float(one.mean() / other.mean() - 1),
+                    gain_ci=_interval(drawn[np.isfinite(drawn)]),
+                )
+            )
+    return made
+
+
+def best_of(scored: Mapping[str, Mapping[str, Scored]], names: Sequence[str]) -> str:
+    """Return the arm with the greatest HR@10 over all types."""
+    return max(names, key=lambda name: float(scored[name][ALL].values["hr_at_10"].mean()))
+
+
+class _Draws:
+    """Users drawn again with replacement; the same draws for every arm."""
+
+    def __init__(self, users: npt.NDArray[np.int64], seed: int) -> None:
+        _, self._place = np.unique(users, return_inverse=True)
+        n = int(self._place.max()) + 1
+        rng = np.random.default_rng([seed, 1])
+        self._times = rng.multinomial(n, np.full(n, 1 / n), size=_DRAWS).astype(np.float64)
+        self._asked = self._times @ np.bincount(self._place, minlength=n)
+
+    def means(self, values: Floats) -> Floats:
+        """Means over the questions of the drawn users, f64 [draws]."""
+        total = self._times @ np.bincount(self._place, weights=values)
+        return np.asarray(total / self._asked)
+
+
+def _interval(drawn: Floats) -> tuple[float, float]:
+    if not len(drawn):
+        return float("nan"), float("nan")
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)

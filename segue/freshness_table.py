@@ -1,0 +1,105 @@
+"""How the prequential protocol is shown: tables, JSON and a plot by day."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from segue.screen import console, errors
+
+if TYPE_CHECKING:
+    from evaluation.prequential import Replayed
+
+__all__ = ["draw_days", "replay_report", "show_replay"]
+
+_LINES = 9  # that a plot can hold and a reader tell apart
+
+
+def replay_report(replayed: "Replayed", *, command: str) -> dict[str, Any]:
+    """Return the rows, and what is needed to make them again, as JSON writes them."""
+    return {
+        "command": command,
+        "trial": {"protocol": "prequential", **replayed.facts},
+        "rows": [vars(row) for row in replayed.rows],
+        "days": [vars(day) for day in replayed.days],
+        "gains": [vars(gain) for gain in replayed.gains],
+    }
+
+
+def show_replay(report: dict[str, Any]) -> None:
+    """Print a table for each item type, and what arms gain over others."""
+    from rich.table import Table
+
+    facts = report["trial"]
+    console.print(
+        f"prequential, {facts['ask']}: {facts['questions']:,} questions in {facts['test_days']:g} "
+        f"days, {facts['taught']:,} learned from alone, {facts['items']:,} items ranked"
+    )
+    for item_type in dict.fromkeys(row["item_type"] for row in report["rows"]):
+        rows = [row for row in report["rows"] if row["item_type"] == item_type]
+        table = Table(title=f"{item_type}: {rows[0]['asked']:,} questions")
+        table.add_column("arm")
+        for name in ("HR@10", "95 %", "MRR@100", "NDCG@10", "Recall@100", "coverage", "seconds"):
+            table.add_column(name, justify="right")
+        for row in sorted(rows, key=lambda row: -row["hr_at_10"]):
+            low, high = row["hr_at_10_ci"]
+            table.add_row(
+                row["model"], f"{row['hr_at_10']:.4f}", f"{low:.4f}-{high:.4f}",
+                f"{row['mrr']:.4f}", f"{row['ndcg_at_10']:.4f}", f"{row['recall_at_100']:.4f}",
+                f"{row['coverage']:.3f}", f"{row['seconds']:.1f}",
+            )  # fmt: skip
+        console.print(table)
+    if report["gains"]:
+        table = Table(title="gain in HR@10, paired over users")
+        for name in ("arm", "over", "item type"):
+            table.add_column(name)
+        for name in ("gain", "95 %"):
+            table.add_column(name, justify="right")
+        for gain in report["gains"]:
+            low, high = gain["gain_ci"]
+            table.add_row(
+                gain["model"], gain["over"], gain["item_type"], f"{gain['gain']:+.1%}",
+                f"{low:+.1%} to {high:+.1%}",
+            )  # fmt: skip
+        console.print(table)
+
+
+def draw_days(report: dict[str, Any], file: Path) -> None:
+    """Draw HR@10 by day, a line per arm: all of ours, and the best of the others."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        errors.print("[red]error:[/] --plot needs matplotlib: install segue\\[evaluate]")
+        raise typer.Exit(1) from error
+    from datetime import UTC, datetime
+
+    rows = sorted(
+        (row for row in report["rows"] if row["item_type"] == "all"),
+        key=lambda row: ("/" not in row["model"], -row["hr_at_10"]),
+    )
+    smooth = max(1, round(report["trial"]["test_days"] / 15))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "segue"}):
+        figure = Figure(figsize=(9, 4.5))
+        panel = figure.add_subplot()
+        for row in rows[:_LINES]:
+            days = [day for day in report["days"] if day["model"] == row["model"]]
+            parts = [days[n : n + smooth] for n in range(0, len(days), smooth)]
+            asked = [sum(day["asked"] for day in part) for part in parts]
+            rate = [
+                sum(day["asked"] * day["hr_at_10"] for day in part) / count
+                for part, count in zip(parts, asked, strict=True)
+            ]
+            when = [datetime.fromtimestamp(part[0]["day_ms"] / 1_000, UTC) for part in parts]
+            panel.plot(
+                when, rate,  # type: ignore[arg-type]  # matplotlib takes dates
+                label=f"{row['model']} ({row['hr_at_10']:.3f})",
+                linewidth=1.8 if "/" in row["model"] else 1.0,
+                linestyle="-" if "/" in row["model"] else "--",
+            )  # fmt: skip
+        panel.set_ylabel("HR@10" if smooth == 1 else f"HR@10, {smooth} days together")
+        panel.set_ylim(bottom=0)
+        panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.autofmt_xdate()
+        figure.tight_layout()
+        figure.savefig(file, dpi=110, metadata={"Date": None} if file.suffix == ".svg" else None)

@@ -1,0 +1,56 @@
+"""One console for the tests that only read, and worlds for those that write."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from dynamic_layer import DynamicBundle
+from state import compile_kernels
+from tests.console.worlds import Served, World, make_bundles, make_world, served, small_items
+from tests.dynamic_layer.worlds import Items
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    """Return as soon as a condition holds; fail when patience ends."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
+        pause.wait(0.02)
+
+
+@pytest.fixture(scope="session")
+def items() -> Items:
+    torch.set_num_threads(1)
+    # Where nothing is cached yet, the first batch would keep every request waiting.
+    compile_kernels()
+    return small_items()
+
+
+@pytest.fixture(scope="session")
+def bundles(items: Items) -> list[DynamicBundle]:
+    return make_bundles(items)
+
+
+@pytest.fixture
+def world(tmp_path, items: Items, bundles: list[DynamicBundle]) -> Iterator[World]:
+    made = make_world(tmp_path, items, bundles)
+    yield made
+    made.log.close()
+
+
+@pytest.fixture(scope="session")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, items: Items, bundles: list[DynamicBundle]
+) -> Iterator[Served]:
+    """A console that is ready, with both bundles; for tests that change nothing."""
+    made = make_world(tmp_path_factory.mktemp("console"), items, bundles)
+    for bundle in bundles:
+        made.announce(bundle)
+    with served(made) as found:
+        with found.client() as client:
+            until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        yield found
+    made.log.close()

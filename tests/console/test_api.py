@@ -1,0 +1,343 @@
+"""The HTTP API, asked by a real client."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agents.partitions import user_state
+from console.cursor import BadCursor, Cursor
+from dynamic_layer import ListSettings, Recommender
+from tests.console.conftest import until
+from tests.console.worlds import HEADERS, NOW, OWNER, SEER, STRANGER, WordVectors, served
+
+PROBLEM = "application/problem+json"
+
+
+def ids(body):
+    return [(item["item_type"], item["item_id"]) for item in body["items"]]
+
+
+@pytest.fixture(scope="module")
+def client(running):
+    with running.client(headers={"Authorization": f"Bearer {SEER}"}) as found:
+        yield found
+
+
+def test_a_list_is_that_of_the_workers_code(client, running):
+    world = running.world
+    answer = client.get("/v1/recommendations", params={"user": "user-03", "k": 5, "titles": True})
+    assert answer.status_code == 200
+    body = answer.json()
+    liked = np.flatnonzero(world.items.topic == 3)
+    rows = [int(liked[(3 + day) % len(liked)]) for day in (2, 1, 0)]
+    replica = running.app.state.replica
+    known = replica.partitions.states[body["partition"]].history("user-03")
+    assert known.item_keys.tolist() == world.items.item_keys[rows].tolist()
+    expected = Recommender(world.bundles[-1]).recommend(
+        [user_state(replica.state_of("user-03"), "user-03")], [ListSettings(name="x", k=5)], NOW
+    )[0]["x"]
+    assert ids(body) == list(zip(expected.item_types, expected.item_ids, strict=True))
+    assert body["generation"] == world.bundles[-1].generation
+    assert body["cold"] is False
+    assert all(item["title"].startswith("Title ") for item in body["items"])
+    # No item that the user had.
+    had = {(world.items.item_types[row], world.items.item_ids[row]) for row in rows}
+    assert not had & set(ids(body))
+
+
+def test_types_exclusions_and_repeats(client, running):
+    ask = {"user": "user-03", "k": 20}
+    first = client.get("/v1/recommendations", params={**ask, "types": "podcast"}).json()
+    assert {kind for kind, _ in ids(first)} == {"podcast"}
+    banned = ids(first)[:3]
+    less = client.get(
+        "/v1/recommendations",
+        params={**ask, "types": "podcast", "exclude": [f"{t}:{i}" for t, i in banned]},
+    ).json()
+    assert ids(less)[:17] == ids(first)[3:]
+    assert not set(banned) & set(ids(less))
+    only = client.get("/v1/recommendations", params={**ask, "repeats": "only"}).json()
+    assert len(only["items"]) == 3
+
+
+def test_pages_are_cut_from_one_list(client):
+    ask = {"user": "user-05", "k": 100}
+    whole = ids(client.get("/v1/recommendations", params=ask).json())
+    pages, page = [], None
+    while page is not None or not pages:
+        params = {"user": "user-05", "k": 30} | ({"page": page} if page else {})
+        body = client.get("/v1/recommendations", params=params).json()
+        assert body["continued"]
+        pages += ids(body)
+        page = body["next_page"]
+    assert pages[:100] == whole
+    assert len(set(pages)) == len(pages) == 120 - 3
+    # With other wishes it is not the same list any more, and says so.
+    page = client.get("/v1/recommendations", params={"user": "user-05", "k": 3}).json()["next_page"]
+    other = client.get(
+        "/v1/recommendations", params={"user": "user-05", "page": page, "types": "podcast"}
+    ).json()
+    assert other["continued"] is False
+
+
+def test_a_stranger_gets_what_is_popular(client):
+    body = client.get("/v1/recommendations", params={"user": "nobody has this id"}).json()
+    assert body["cold"] is True
+    assert len(body["items"]) == 10
+
+
+def test_a_session_is_served_like_a_user_with_its_history(client, running):
+    items = running.world.items
+    rows = np.flatnonzero(items.topic == 2)[:3].tolist()
+    seen = [{"item_type": items.item_types[row], "item_id": items.item_ids[row]} for row in rows]
+    body = client.post("/v1/recommendations", json={"items": seen, "k": 10}).json()
+    topics = [int(items.topic[items.item_ids.index(name)]) for _, name in ids(body)]
+    assert topics.count(2) >= 5
+    assert not {(s["item_type"], s["item_id"]) for s in seen} & set(ids(body))
+    after = client.post(
+        "/v1/recommendations", json={"items": seen, "k": 10, "page": body["next_page"]}
+    ).json()
+    assert after["continued"]
+    assert not set(ids(body)) & set(ids(after))
+
+
+def test_similar_items_are_the_nearest(client, running):
+    bundle = running.world.bundles[-1]
+    body = client.get("/v1/similar", params={"type": "podcast", "id": "i0", "k": 7}).json()
+    cosines = bundle.vectors @ bundle.vectors[0]
+    cosines[0] = -1
+    nearest = np.argsort(-cosines)[:7]
+    assert [name for _, name in ids(body)] == [bundle.item_ids[row] for row in nearest]
+    scores = [item["score"] for item in body["items"]]
+    assert np.allclose(scores, cosines[nearest], atol=1e-4)
+    assert client.get("/v1/similar", params={"type": "podcast", "id": "x"}).status_code == 404
+
+
+def test_search_places_a_text_as_a_new_item_would_be(client, running):
+    bundle = running.world.bundles[-1]
+    body = client.get(
+        "/v1/search", params={"q": "sea stories", "types": "audiobook", "k": 5}
+    ).json()
+    text = WordVectors().encode(["sea stories"])
+    _, vectors = bundle.embed(item_types=["audiobook"], languages=[None], genres=[None], text=text)
+    cosines = bundle.vectors @ vectors[0]
+    rows = [row for row in np.argsort(-cosines) if bundle.item_types[row] == "audiobook"][:5]
+    assert [name for _, name in ids(body)] == [bundle.item_ids[row] for row in rows]
+
+
+def test_an_item_and_its_neighbours(client, running):
+    items = running.world.items
+    row = int(np.flatnonzero(items.topic == 3)[3])
+    body = client.get(
+        "/v1/item", params={"type": items.item_types[row], "id": items.item_ids[row], "k": 50}
+    ).json()
+    # The users of topic 3 are 03, 09 and 15; each had three items in a row.
+    assert body["users"] == 1
+    assert {n["item_id"] for n in body["neighbours"]} <= {
+        items.item_ids[r] for r in np.flatnonzero(items.topic == 3)
+    }
+    assert {n["users"] for n in body["neighbours"]} == {1}
+    assert body["catalogue"]["title"] == f"Title {row}"
+    assert body["recommendable"] is True
+    assert client.get("/v1/item", params={"type": "podcast", "id": "?"}).status_code == 404
+
+
+def test_what_is_known_of_a_user(client):
+    body = client.get("/v1/user", params={"user": "user-04"}).json()
+    assert body["attributes"]["country"] == "DE"
+    assert body["entries"] == len(body["history"]) == 3
+    assert [e["time"] for e in body["history"]] == sorted(
+        (e["time"] for e in body["history"]), reverse=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needs"),
+    [
+        ("GET", "/v1/recommendations?user=u", "people"),
+        ("GET", "/v1/user?user=u", "people"),
+        ("GET", "/console/listener?user=u", "people"),
+        ("GET", "/console/people?q=u", "people"),
+        ("GET", "/console/letters", "people"),
+        ("DELETE", "/v1/user?user=u", "write"),
+        ("GET", "/v1/receipt?topic=t&partition=0&offset=0", "write"),
+        ("PUT", "/v1/pin", "write"),
+        ("DELETE", "/v1/pin", "write"),
+    ],
+)
+def test_who_shows_or_changes_a_person_needs_a_right(running, method, path, needs):
+    with running.client() as nobody:
+        body = {"json": {"name": "g000000001"}} if method == "PUT" else {}
+        answer = nobody.request(method, path, **body)
+        assert (answer.status_code, answer.headers["content-type"]) == (401, PROBLEM)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        wrong = nobody.request(method, path, headers={"Authorization": "Bearer no"}, **body)
+        assert wrong.status_code == 401
+        lacking = STRANGER if needs == "people" else SEER
+        answer = nobody.request(
+            method, path, headers={"Authorization": f"Bearer {lacking}"}, **body
+        )
+        assert (answer.status_code, answer.json()["title"]) == (403, "Forbidden")
+        assert needs in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/recommendations?user=", 422),
+        ("GET", "/v1/recommendations?user=u&k=0", 422),
+        ("GET", "/v1/recommendations?user=u&k=101", 422),
+        ("GET", "/v1/recommendations?user=u&page=zzz", 404),
+        ("GET", "/v1/recommendations?user=u&types=film", 404),
+        ("GET", "/v1/recommendations?user=u%00", 404),
+        ("GET", "/v1/recommendations?user=" + "%C3%BC" * 200, 404),
+        ("GET", "/v1/search?q=" + "a" * 501, 422),
+        ("PATCH", "/v1/user", 405),
+    ],
+)
+def test_errors_are_problems(client, method, path, status):
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+    body = answer.json()
+    assert body["status"] == status
+    assert {"type", "title", "detail"} <= body.keys()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"null", b'{"items": 1}', b'{"items": [], "k": 1e400}', b"\xff\xfe",
+        b'{"items": [{"item_type": "podcast"}]}', b"[" * 5_000, b'{"items": [], "more": 1}',
+        b'{"items": [{"item_type": "a", "item_id": "b", "timestamp": -1}]}',
+    ],
+)  # fmt: skip
+def test_malformed_bodies_are_refused(client, body):
+    answer = client.post(
+        "/v1/recommendations", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status_code, answer.headers["content-type"]) in [(422, PROBLEM), (400, PROBLEM)]
+
+
+def test_long_bodies_are_refused_whether_they_say_so_or_not(client):
+    long = json.dumps({"items": [], "country": "x" * 70_000}).encode()
+    assert client.post("/v1/recommendations", content=long).status_code == 413
+
+    def pieces():
+        for start in range(0, len(long), 4_096):
+            yield long[start : start + 4_096]
+
+    answer = client.post("/v1/recommendations", content=pieces())
+    assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+
+
+def test_an_event_is_in_the_next_list(world, bundles):
+    """The list is made of what was applied, and says up to where."""
+    world.announce(bundles[0])
+    with served(world) as found, found.client(headers=HEADERS) as client:
+        until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        ask = {"user": "new", "k": 5}
+        assert client.get("/v1/recommendations", params=ask).json()["cold"]
+        rows = np.flatnonzero(world.items.topic == 1)[:2].tolist()
+        place = world.listen("new", *rows)
+        until(
+            lambda: client.get("/v1/recommendations", params=ask).json()["position"] > place.offset,
+            "the events to be applied",
+        )
+        body = client.get("/v1/recommendations", params=ask).json()
+        assert body["cold"] is False
+        assert not {world.items.item_ids[row] for row in rows} & {name for _, name in ids(body)}
+
+
+def test_ready_only_with_a_bundle_and_a_rollback_holds(world, bundles):
+    world.announce(bundles[0])
+    with served(world) as found, found.client(headers=HEADERS) as client:
+        until(lambda: client.get("/ready").status_code == 200, "generation 1")
+
+        def generation():
+            return client.get("/ready").json()["generation"]
+
+        world.announce(bundles[1])
+        until(lambda: generation() == 2, "generation 2")
+        names = [bundle["name"] for bundle in client.get("/v1/generations").json()]
+        assert names == ["g000000002", "g000000001"]
+        assert client.put("/v1/pin", json={"name": "g000000009"}).status_code == 404
+        assert client.put("/v1/pin", json={"name": "../../etc"}).status_code == 422
+        assert client.put("/v1/pin", json={"name": "g000000001"}).status_code == 202
+        until(lambda: generation() == 1, "the rollback")
+        pinned = client.get("/v1/generations").json()
+        assert [(b["served"], b["pinned"]) for b in pinned] == [(False, False), (True, True)]
+    # A console that starts later finds the pin, too.
+    with served(world) as found, found.client(headers=HEADERS) as client:
+        until(lambda: generation_of(client) == 1, "the pinned generation")
+        assert client.delete("/v1/pin").status_code == 202
+        until(lambda: generation_of(client) == 2, "the trainer's newest")
+
+
+def generation_of(client):
+    return client.get("/ready").json()["generation"]
+
+
+def test_nothing_is_answered_before_a_bundle_is_there(world):
+    with served(world) as found, found.client(headers=HEADERS) as client:
+        assert client.get("/health").status_code == 200
+        assert client.get("/ready").status_code == 503
+        answer = client.get("/v1/recommendations", params={"user": "user-01"})
+        assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
+        assert answer.headers["retry-after"] == "1"
+
+
+def test_an_erased_user_is_gone_here_and_the_records_are_those_of_segue_erase(world, bundles):
+    world.announce(bundles[0])
+    with served(world) as found, found.client(headers=HEADERS) as client:
+        until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        until(lambda: client.get("/v1/user?user=user-06").json()["entries"] == 3, "the history")
+        answer = client.delete("/v1/user", params={"user": "user-06"})
+        assert answer.status_code == 202
+        body = answer.json()
+        until(lambda: client.get(body["receipt"]).json()["applied_here"], "the erasure")
+        assert client.get(body["receipt"]).json()["done"] is False  # no worker runs here
+        known = client.get("/v1/user?user=user-06").json()
+        assert (known["entries"], known["attributes"]) == (0, {})
+        events = world.settings.topics.events
+        record = world.log.read(events, body["events"]["partition"], body["events"]["offset"])[0]
+        assert (record.key, record.value) == (b"user-06", None)
+
+
+def test_clients_are_limited_each_for_itself(world, bundles):
+    world.announce(bundles[0])
+    console = replace(world.settings.console, rate_per_s=0.001, burst=3)
+    world.settings = replace(world.settings, console=console)
+    with served(world) as found, found.client() as client:
+        statuses = [client.get("/v1/generations").status_code for _ in range(5)]
+        assert statuses == [200, 200, 200, 429, 429]
+        refused = client.get("/v1/generations")
+        assert refused.headers["content-type"] == PROBLEM
+        assert int(refused.headers["retry-after"]) > 1
+        # Probes always get their answer, and a token has a bucket of its own.
+        assert client.get("/health").status_code == 200
+        own = {"Authorization": f"Bearer {OWNER}"}
+        assert client.get("/v1/generations", headers=own).status_code == 200
+        # A token that nobody knows opens no further bucket.
+        unknown = {"Authorization": "Bearer made-up"}
+        assert client.get("/v1/generations", headers=unknown).status_code == 429
+
+
+def test_metrics_name_routes_and_nothing_that_a_client_sent(client):
+    client.get("/v1/secret-user-id")
+    text = client.get("/metrics").text
+    assert 'segue_http_requests_total{route="/v1/recommendations",status="2xx"}' in text
+    assert "secret-user-id" not in text
+    assert "segue_console_served_generation 2.0" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "!", "e30", "WzEsMl0", "A" * 401, "WzUwMSwxLDEsIiIsIiJd", "ü"]
+)
+def test_bad_cursors_are_told_from_good_ones(text):
+    with pytest.raises(BadCursor):
+        Cursor.read(text, 500)
+    good = Cursor(offset=10, now_ms=NOW, generation=3, user="a", wanted="b")
+    assert Cursor.read(good.text(), 500) == good

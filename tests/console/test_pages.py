@@ -1,0 +1,176 @@
+"""The pages in a real Chromium: seen on a phone and on a desk, in light and dark, and by axe."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from streams import Reason
+from tests.console.conftest import until
+from tests.console.worlds import HEADERS, OWNER, Served, make_world, served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)"
+)
+
+#: Page -> what is there once it is drawn.
+PAGES = {
+    "now": "#partitions table",
+    "quality": "#hr canvas",
+    "listener?user=user-03": "ol.places summary",
+    "item?q=a+story": "td a",
+    "item?type=podcast&id=i3": "td a",
+    "space": "#map canvas",
+    "letters": "#reasons canvas",
+    "checkpoints": "table",
+}
+SIZES = {"phone": (390, 844, "dark"), "desk": (1440, 900, "light")}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory, items, bundles) -> Iterator[Served]:
+    """A console with something on every page."""
+    made = make_world(tmp_path_factory.mktemp("shown"), items, bundles)
+    for bundle in bundles:
+        made.announce(bundle)
+    made.refuse(Reason.MALFORMED, "JSON is malformed", '{"user_id": <b>1</b>')
+    made.refuse(Reason.UNKNOWN_KIND, "kind: expected stream", "{}")
+    with served(made) as found:
+        with found.client(headers=HEADERS) as client:
+            until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        yield found
+    made.log.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Browser, shown: Served, request) -> Iterator[Page]:
+    """A tab whose errors fail the test."""
+    width, height, scheme = SIZES[getattr(request, "param", "desk")]
+    context = browser.new_context(
+        base_url=shown.address, viewport={"width": width, "height": height}, color_scheme=scheme,
+        reduced_motion="reduce",
+    )  # fmt: skip
+    found = context.new_page()
+    found.set_default_timeout(15_000)
+    errors: list[str] = []
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    yield found
+    context.close()
+    assert errors == []
+
+
+@pytest.mark.parametrize("page", SIZES, indirect=True)
+def test_every_page_is_readable(page: Page, request):
+    size = request.node.callspec.params["page"]
+    page.goto(f"/#token={OWNER}")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for path, sign in PAGES.items():
+        page.goto(f"/#/{path}")
+        page.locator(sign).first.wait_for()
+        name = re.sub(r"\W+", "-", path)
+        page.screenshot(path=SCREENSHOTS / f"{name}-{page.viewport_size['width']}.png")
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{path} is {wide} px too wide at {size}"
+        found = Axe().run(page).response["violations"]
+        serious = [v for v in found if v["impact"] in ("serious", "critical")]
+        assert not serious, [(path, v["id"], v["nodes"][0]["html"]) for v in serious]
+
+
+def test_the_token_leaves_the_address(page: Page):
+    page.goto(f"/#token={OWNER}")
+    page.locator("#partitions table").wait_for()
+    assert OWNER not in page.url
+
+
+def test_the_present_is_live(page: Page, shown: Served):
+    page.goto(f"/#token={OWNER}")
+    page.locator("#state", has_text=re.compile("^ready$")).wait_for()
+    more = page.locator("dt", has_text="Records since the start").locator("+ dd")
+    before = int(more.inner_text())
+    place = shown.world.listen("user-19", 5, 6, 7)
+    shown.world.answer("user-19", place, 2)
+    until(lambda: int(more.inner_text()) == before + 3, "the events on the page")
+    late = page.locator("dt", has_text=re.compile("^p95$")).locator("+ dd")
+    until(lambda: late.inner_text() == "0 ms", "the answer on the page")
+
+
+def test_why_an_item_is_recommended(page: Page):
+    page.goto(f"/#token={OWNER}")
+    page.goto("/#/listener?user=user-03")
+    first = page.locator("ol.places li").first
+    first.locator("summary").click()
+    first.get_by_text("in the history: cosine").first.wait_for()
+    first.get_by_text("Affinity of user and item").wait_for()
+
+
+def test_by_keyboard_from_the_search_to_an_item(page: Page):
+    page.goto("/#/item")
+    page.get_by_label("What it is about").focus()
+    page.keyboard.type("a story about topic 3")
+    page.keyboard.press("Enter")
+    page.locator("td a").first.wait_for()
+    page.locator("td a").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("In the graph: had by the same users").wait_for()
+
+
+def test_a_rollback_asks_first(page: Page, shown: Served):
+    page.goto(f"/#token={OWNER}")
+    page.goto("/#/quality")
+    page.get_by_role("button", name="Roll back to it").click()
+    page.get_by_role("button", name="Cancel").last.click()
+    page.get_by_role("button", name="Roll back to it").click()
+    page.get_by_role("button", name="Do it").click()
+    page.get_by_text("Said on the models topic").wait_for()
+    with shown.client(headers=HEADERS) as client:
+        until(lambda: client.get("/ready").json()["generation"] == 1, "the rollback")
+        page.reload()
+        page.get_by_role("button", name="Serve the trainer’s newest again").click()
+        page.get_by_role("button", name="Do it").click()
+        until(lambda: client.get("/ready").json()["generation"] == 2, "the newest")
+
+
+def test_without_a_token_it_says_what_to_do(page: Page):
+    page.goto("/#/letters")
+    page.get_by_role("heading", name="A token is needed").wait_for()
+    page.get_by_role("button", name="Give a token").click()
+    page.get_by_label("Token", exact=True).last.fill(OWNER)
+    page.get_by_role("button", name="Use it").click()
+    page.get_by_text("JSON is malformed").wait_for()
+    # What came from outside is text.
+    page.locator("summary").first.click()
+    assert page.locator("pre b").count() == 0
+
+
+def test_an_empty_world_is_explained(browser: Browser, tmp_path, items):
+    made = make_world(tmp_path, items, [])
+    with served(made) as found:
+        context = browser.new_context(base_url=found.address)
+        page = context.new_page()
+        page.goto(f"/#token={OWNER}")
+        page.get_by_text("not ready: no bundle yet").wait_for()
+        page.goto("/#/quality")
+        page.get_by_text("No bundle yet.").wait_for()
+        page.goto("/#/space")
+        page.get_by_text("no bundle is loaded yet").wait_for()
+        page.goto("/#/letters")
+        page.get_by_text("None: every record could be applied.").wait_for()
+        page.goto("/#/checkpoints")
+        page.get_by_text("None yet: a worker makes them").wait_for()
+        context.close()
+    made.log.close()

@@ -1,0 +1,50 @@
+"""Schemathesis attacks the API by its own schema, for a bounded number of requests."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+
+from tests.console.conftest import until
+from tests.console.worlds import HEADERS, Served, make_world, served
+
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "4"))
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory, items, bundles) -> Iterator[Served]:
+    """A world of its own, since users are erased and bundles are pinned here."""
+    made = make_world(tmp_path_factory.mktemp("attacked"), items, bundles)
+    made.announce(bundles[0])
+    with served(made) as found:
+        with found.client() as client:
+            until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        yield found
+    made.log.close()
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_answers_are_what_the_schema_says(attacked: Served, mode: GenerationMode):
+    schema = schemathesis.openapi.from_url(f"{attacked.address}/v1/openapi.json")
+    found = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        found += 1
+
+        @settings(
+            max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def attack(case):
+            case.call_and_validate(headers=HEADERS)
+
+        # What takes no input at all cannot be given a wrong one.
+        with contextlib.suppress(Unsatisfiable):
+            attack()
+    assert found >= 12

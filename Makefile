@@ -40,8 +40,10 @@ system:
 demo: setup
 	$(BIN)/segue demo
 
+# A file's tests stay in one process; those with a broker are alone on the machine.
 test: setup
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/integration
+	$(BIN)/pytest tests/integration
 
 # Generated streams for a property of the state; costly ones take a part of them. In all they are
 # 24,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.

@@ -10,7 +10,13 @@ from agents.settings import WorkerSettings
 from state import Erased
 from streams import HoldingCheckpoint, Receipt, Source, TopicSettings, encode, user_sha256
 
-__all__ = ["Withdraw"]
+__all__ = ["Withdraw", "withdraw_nothing"]
+
+
+async def withdraw_nothing(
+    topic: str, partition: int, users: Iterable[str], erased: Sequence[Erased]
+) -> None:
+    """Withdraw nothing: a replay or a replica has written nothing of the users who were erased."""
 
 
 class Withdraw:

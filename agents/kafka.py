@@ -5,14 +5,12 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaError
-
 from agents.settings import TrainerSettings, WorkerSettings
 from agents.train import Train
 from agents.worker import Worker
 from streams import KafkaSettings, LogRecord, Record, TopicSettings
 from streams.app import WorkerApp, create_app, serve
-from streams.broadcast import read_all
+from streams.broadcast import read_again, read_all
 from streams.outbox import Outbox
 
 __all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
@@ -20,7 +18,6 @@ __all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
 logger = logging.getLogger(__name__)
 
 COMMIT_GROUP_S = 0.2
-RETRY_S = 1.0
 EXAMPLE_RECORDS = 32
 
 
@@ -144,19 +141,12 @@ async def _follow(
 
     What is read this way is compacted or tells the latest state, so that repeats change nothing.
     """
-    while True:
-        try:
-            async for records in read_all(kafka, topic):
-                await take(records)
-        except KafkaError as error:
-            logger.warning("following %s is interrupted: %r", topic, error)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # Not ours: aiokafka cancels its own futures when a connection goes away.
-            logger.warning("following %s is interrupted by its client", topic)
-        await asyncio.sleep(RETRY_S)
+
+    async def read() -> None:
+        async for records in read_all(kafka, topic):
+            await take(records)
+
+    await read_again(read, topic)
 
 
 async def _show_positions(

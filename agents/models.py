@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from agents.announcements import newest_announcements
 from agents.demand import take_demand
 from dynamic_layer import (
     CorruptBundle,
@@ -24,7 +25,7 @@ from dynamic_layer import (
 )
 from state import ArtifactStore, CorruptArtifact, item_key
 from static_layer import TextEncoder, catalogue_texts
-from streams import Item, LogRecord, ModelAnnouncement, decode, decode_items
+from streams import Item, LogRecord, decode_items
 
 __all__ = ["Models"]
 
@@ -130,22 +131,13 @@ class Models:
         A pinned bundle is served, whatever the trainer publishes, until its record is deleted;
         then the trainer's newest is.
         """
-        static = dynamic = None
-        for record in records:
-            if record.value is None:
-                self._pinned = None if record.key == b"pinned" else self._pinned
-                continue
-            found = decode(ModelAnnouncement, record.value)
-            if found.kind == "static":
-                static = found
-            elif found.kind == "pinned":
-                self._pinned = found.name
-            else:
-                dynamic = found
-        if static:
+        news = newest_announcements(records)
+        if "pinned" in news:
+            self._pinned = pin.name if (pin := news["pinned"]) else None
+        if static := news.get("static"):
             self.static_generation = static.generation
             logger.info("examples are made since static generation %d", static.generation)
-        if dynamic:
+        if dynamic := news.get("dynamic"):
             self._trained = dynamic.name
         wanted = self._pinned or self._trained
         if wanted is not None and wanted != self._wanted:

@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams import EmbeddedLog, KafkaSettings
 
-__all__ = ["EmbeddedOutputs", "Outputs", "ProducerOutputs"]
+__all__ = ["EmbeddedOutputs", "NoOutputs", "Outputs", "ProducerOutputs"]
 
 
 class Outputs(Protocol):
@@ -17,6 +17,16 @@ class Outputs(Protocol):
 
     async def flush(self) -> None:
         """Wait until everything sent so far is stored; raises if anything was refused."""
+
+
+class NoOutputs:
+    """Outputs that are not written: others write them, or have written them already."""
+
+    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Drop a record."""
+
+    async def flush(self) -> None:
+        """Do nothing."""
 
 
 class EmbeddedOutputs:

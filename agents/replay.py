@@ -5,14 +5,16 @@ nowhere.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from agents.catalog import Catalog
+from agents.erasure import withdraw_nothing
 from agents.ingest import Ingest
+from agents.outputs import NoOutputs
 from agents.settings import WorkerSettings
 from agents.tally import Tally
-from state import Erased, PartitionState, StateSettings
+from state import PartitionState, StateSettings
 from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders
 
 __all__ = ["Replay"]
@@ -42,7 +44,7 @@ class Replay:
         folder.mkdir(parents=True, exist_ok=False)
         self.state = PartitionState(folder, partition, state)
         self.tally = Tally()
-        states, nowhere = {partition: self.state}, _Nowhere()
+        states, nowhere = {partition: self.state}, NoOutputs()
         self._settings = settings
         self._ingest = Ingest(
             settings,
@@ -51,7 +53,7 @@ class Replay:
             states,
             nowhere,
             self.tally,
-            _nothing_was_said,
+            withdraw_nothing,
         )
         self._catalog = Catalog(topics, states, nowhere, self.tally)
         self._topics = topics
@@ -93,19 +95,3 @@ class Replay:
     def _commit(self) -> None:
         self.state.commit()
         self._waiting = 0
-
-
-async def _nothing_was_said(
-    topic: str, partition: int, users: Iterable[str], erased: Sequence[Erased]
-) -> None:
-    """Withdraw nothing: a replay has written nothing of the users who were erased."""
-
-
-class _Nowhere:
-    """Outputs that are not written."""
-
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        """Drop a record."""
-
-    async def flush(self) -> None:
-        """Do nothing."""

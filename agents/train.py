@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from agents.announcements import newest_announcements
 from agents.demand import take_demand
 from agents.outputs import Outputs
 from agents.settings import TrainerSettings
@@ -23,7 +24,7 @@ from dynamic_layer import (
 )
 from state import ArtifactStore, CorruptArtifact
 from static_layer import BundleError, StaticBundle
-from streams import LogRecord, ModelAnnouncement, Reason, TopicSettings, dead_letter, decode, encode
+from streams import LogRecord, ModelAnnouncement, Reason, TopicSettings, dead_letter, encode
 
 __all__ = ["Train", "announce"]
 
@@ -99,18 +100,11 @@ class Train:
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
         """Adopt the newest static bundle among records of the models topic; keep pinned ones."""
-        names = []
-        for record in records:
-            if record.value is None:
-                self._pinned = None if record.key == b"pinned" else self._pinned
-                continue
-            found = decode(ModelAnnouncement, record.value)
-            if found.kind == "static":
-                names.append(found.name)
-            elif found.kind == "pinned":
-                self._pinned = found.name
-        if names and names[-1] != self._static:
-            await self._adopt(names[-1])
+        news = newest_announcements(records)
+        if "pinned" in news:
+            self._pinned = pin.name if (pin := news["pinned"]) else None
+        if (static := news.get("static")) and static.name != self._static:
+            await self._adopt(static.name)
 
     async def step(self) -> bool:
         """Train for one slice, publish if it is time; returns whether anything was done."""

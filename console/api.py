@@ -11,7 +11,7 @@ from pydantic import BaseModel, StringConstraints
 
 from agents.partitions import user_state
 from console.cursor import BadCursor, Cursor
-from console.guard import may_see_people, may_write
+from console.guard import may_see_people, may_write, only_known_parameters
 from console.operations import Operations, UnknownBundle
 from console.problems import PROBLEM_JSON, Problem, ProblemBody
 from console.replica import Replica
@@ -64,7 +64,9 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-router = APIRouter(prefix="/v1", responses=_problems())
+router = APIRouter(
+    prefix="/v1", responses=_problems(), dependencies=[Depends(only_known_parameters)]
+)
 health = APIRouter()
 
 

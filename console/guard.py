@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.problems import Problem, problem_response
 from console.settings import PEOPLE, WRITE, ConsoleSettings, Right, TokenSettings
 
-__all__ = ["BoundedBodies", "RateLimit", "SafeHeaders", "Tokens", "may_see_people", "may_write"]
+__all__ = [
+    "BoundedBodies",
+    "RateLimit",
+    "SafeHeaders",
+    "Tokens",
+    "may_see_people",
+    "may_write",
+    "only_known_parameters",
+]
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `segue token`.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -65,6 +75,29 @@ async def _write(request: Request, credentials: Credentials) -> str:
 
 may_see_people: Callable[..., Awaitable[str]] = _people
 may_write: Callable[..., Awaitable[str]] = _write
+
+
+async def only_known_parameters(request: Request) -> None:
+    """Refuse parameters of the query that the operation does not have: most are misspelt.
+
+    Raises Problem 422, which names those that there are.
+    """
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute) or not request.query_params:
+        return
+    known = _query_of(route.dependant)
+    if set(request.query_params) - known:
+        there_are = ", ".join(sorted(known)) or "none"
+        what = f"a parameter that this operation does not have; it has: {there_are}"
+        raise Problem(
+            422, "the request is not as it should be", errors=[{"where": "query", "what": what}]
+        )
+
+
+def _query_of(operation: Dependant) -> set[str]:
+    """Names of the parameters of the query that an operation has, or what it depends on."""
+    own = {parameter.alias for parameter in operation.query_params}
+    return own.union(*(_query_of(inner) for inner in operation.dependencies))
 
 
 class RateLimit:

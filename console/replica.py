@@ -19,12 +19,14 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from agents import Tally, WorkerSettings
 from agents.catalog import Catalog
+from agents.erasure import withdraw_nothing
 from agents.ingest import Ingest
 from agents.models import Models
+from agents.outputs import NoOutputs
 from agents.partitions import Partitions, user_state
 from console.following import Log, Place, follow
 from dynamic_layer import UserState
-from state import ArtifactStore, Checkpoints, Erased, PartitionState, StateSettings, item_key
+from state import ArtifactStore, Checkpoints, PartitionState, StateSettings, item_key
 from state.database import CATALOGUE, HISTORY, after, scan
 from static_layer import TextEncoder
 from streams import (
@@ -39,8 +41,9 @@ from streams import (
     held_offsets,
     murmur2_partition,
 )
+from streams.broadcast import read_again
 
-__all__ = ["Replica", "again"]
+__all__ = ["Replica"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,6 @@ REMEMBERED = 20_000
 #: Records between two commits while much is to be read.
 COMMIT_RECORDS = 50_000
 COMMIT_S = 1.0
-RETRY_S = 1.0
 LOOK_S = 0.1
 
 Take = Callable[[Sequence[LogRecord]], Awaitable[None]]
@@ -95,10 +97,10 @@ class Replica:
             folder / "state", state, self._keyed, Checkpoints(store), clock_ms
         )
         self.models = Models(store, folder / "bundles", encoder, clock_ms)
-        nowhere = _Nowhere()
+        nowhere = NoOutputs()
         self._catalog = Catalog(topics, self.partitions, nowhere, self.tally)
         self._ingest = Ingest(
-            settings, topics, decoders, self.partitions, nowhere, self.tally, _nothing_was_said
+            settings, topics, decoders, self.partitions, nowhere, self.tally, withdraw_nothing
         )
         self._held: dict[Place, Held] = {}
         self._caught_up = False
@@ -132,7 +134,7 @@ class Replica:
         jobs = [
             asyncio.ensure_future(job)
             for job in (
-                again(self._follow_keyed, self._keyed[-1]),
+                _again(self._follow_keyed, self._keyed[-1]),
                 self.read_whole(self.topics.models, self.models.announced),
                 self.read_whole(self.topics.catalogue, self.models.catalogue),
                 self._commit_now_and_then(),
@@ -275,7 +277,7 @@ class Replica:
             async for records in follow(self.log, first, 4_096):
                 await take(records)
 
-        await again(read, topic)
+        await _again(read, topic)
 
     async def _commit_now_and_then(self) -> None:
         while True:
@@ -303,22 +305,9 @@ class Replica:
         self._times[topic, partition] = records[-1].offset, times
 
 
-async def again(read: Callable[[], Awaitable[None]], what: str) -> None:
-    """Read for ever: after a lost connection once more. Raises OffsetOutOfRangeError."""
-    while True:
-        try:
-            await read()
-        except OffsetOutOfRangeError:
-            raise
-        except (KafkaError, AdminError) as error:
-            logger.warning("following %s is interrupted: %r", what, error)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # Not ours: aiokafka cancels its own futures when a connection goes away.
-            logger.warning("following %s is interrupted by its client", what)
-        await asyncio.sleep(RETRY_S)
+async def _again(read: Callable[[], Awaitable[None]], what: str) -> None:
+    """Read for ever; a position that is gone from the log does not come back by waiting."""
+    await read_again(read, what, retried=(KafkaError, AdminError), fatal=(OffsetOutOfRangeError,))
 
 
 async def _to_the_end(work: Callable[[], object]) -> None:
@@ -332,19 +321,3 @@ async def _to_the_end(work: Callable[[], object]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait({task})
         raise
-
-
-async def _nothing_was_said(
-    topic: str, partition: int, users: Iterable[str], erased: Sequence[Erased]
-) -> None:
-    """Withdraw nothing: a replica has written nothing of the users who were erased."""
-
-
-class _Nowhere:
-    """Outputs that are not written: the workers write them."""
-
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        """Drop a record."""
-
-    async def flush(self) -> None:
-        """Do nothing."""

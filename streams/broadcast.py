@@ -2,12 +2,18 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from streams.admin import end_offsets
 from streams.security import KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 1.0
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -57,3 +63,30 @@ def read_all(kafka: KafkaSettings, topic: str) -> Broadcast:
     `async for records in read_all(kafka, topic): ...`
     """
     return Broadcast(kafka=kafka, topic=topic)
+
+
+async def read_again(
+    read: Callable[[], Awaitable[None]],
+    what: str,
+    *,
+    retried: tuple[type[Exception], ...] = (KafkaError,),
+    fatal: tuple[type[Exception], ...] = (),
+) -> None:
+    """Call `read`, which reads without end, for ever: after a lost connection once more.
+
+    retried: errors that are logged and waited out; fatal: those of them that are raised instead.
+    """
+    while True:
+        try:
+            await read()
+        except fatal:
+            raise
+        except retried as error:
+            logger.warning("following %s is interrupted: %r", what, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not ours: aiokafka cancels its own futures when a connection goes away.
+            logger.warning("following %s is interrupted by its client", what)
+        await asyncio.sleep(RETRY_S)

@@ -9,7 +9,7 @@ from dynamic_layer.ranking_head import HeadSettings
 from evaluation.dataset import Dataset
 from evaluation.prequential.answers import Catalogue
 from evaluation.prequential.arms import COUNTERS, NEIGHBOURS, Arm, counting_arms
-from evaluation.prequential.head_arms import RULES, Fits, HeadArm, principal
+from evaluation.prequential.head_arms import RULES, Fits, HeadArm
 from evaluation.prequential.replay import replay
 from evaluation.prequential.report import DayRow, Gain, Row, best_of, days, gains, rows
 from evaluation.prequential.stream import (
@@ -19,6 +19,7 @@ from evaluation.prequential.stream import (
     span,
     steps,
 )
+from evaluation.segue_fits import centred
 from evaluation.text import TextVectors, has_text
 from static_layer import Progress
 
@@ -114,7 +115,7 @@ def _ours(
     ours: SegueSettings,
 ) -> dict[str, Arm]:
     own = has_text(dataset.items)
-    vectors = principal(text(), own, _TEXT_WIDTH) if own.any() else None
+    vectors = centred(text() * own[:, None], _TEXT_WIDTH) if own.any() else None
     fits = Fits(catalogue, vectors, graph_width=ours.graph_width)
     return {
         OURS + name: HeadArm(

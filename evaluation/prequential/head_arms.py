@@ -30,7 +30,7 @@ from evaluation.prequential.answers import Answers, Catalogue
 from evaluation.prequential.stream import Questions, Step
 from evaluation.split import DAY_MS
 
-__all__ = ["RULES", "Fits", "HeadArm", "Rule", "principal"]
+__all__ = ["RULES", "Fits", "HeadArm", "Rule"]
 
 Floats = npt.NDArray[np.float32]
 Known = Literal["start", "day", "now"]
@@ -73,17 +73,6 @@ RULES = {
     "continual": Rule(users="now", model="now", demand="day", learns="now"),
     "continual_live_popularity": Rule(users="now", model="now", demand="now", learns="now"),
 }
-
-
-def principal(vectors: Floats, own: npt.NDArray[np.bool_], width: int) -> Floats:
-    """Return the leading directions of centred vectors f32 [n, d], at unit length, f32 [n, width].
-
-    own: bool [n], vectors that say something; the others become zero.
-    """
-    centred = (vectors - vectors[own].mean(axis=0)) * own[:, None]
-    _, turn = np.linalg.eigh(centred.T @ centred)
-    short = centred @ turn[:, ::-1][:, :width]
-    return np.asarray(short / np.maximum(np.linalg.norm(short, axis=1, keepdims=True), 1e-9), "f4")
 
 
 class Fits:

@@ -189,6 +189,7 @@ def test_who_shows_or_changes_a_person_needs_a_right(running, method, path, need
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/recommendations?user=", 422),
         ("GET", "/v1/recommendations?user=u&k=0", 422),
+        ("GET", "/v1/recommendations?user=u&kk=5", 422),
         ("GET", "/v1/recommendations?user=u&k=101", 422),
         ("GET", "/v1/recommendations?user=u&page=zzz", 404),
         ("GET", "/v1/recommendations?user=u&types=film", 404),

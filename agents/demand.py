@@ -25,7 +25,7 @@ def changed_demand(state: PartitionState) -> Iterator[tuple[bytes, bytes | None]
     """
     records = sum(state.counts.values())
     for block in state.changed_demand():
-        record = DemandRecord(
+        whole = DemandRecord(
             partition=state.partition,
             bucket=block.bucket,
             bucket_ms=state.settings.demand_ms,
@@ -34,7 +34,8 @@ def changed_demand(state: PartitionState) -> Iterator[tuple[bytes, bytes | None]
             markets=block.markets,
             counts=block.counts,
         )
-        yield record.key, record.pack() if len(block.keys) else None
+        for record in whole.split():
+            yield record.key, record.pack() if block.live else None
 
 
 def take_demand(live: LivePopularity, records: Sequence[LogRecord]) -> int:
@@ -52,12 +53,5 @@ def take_demand(live: LivePopularity, records: Sequence[LogRecord]) -> int:
             logger.warning("a record of %s is passed over: %s", record.topic, error)
             continue
         if found.bucket_ms == live.bucket_ms:
-            news += live.put(
-                partition=found.partition,
-                bucket=found.bucket,
-                records=found.records,
-                keys=found.keys,
-                markets=found.markets,
-                counts=found.counts,
-            )
+            news += live.put(found)
     return news

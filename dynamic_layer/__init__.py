@@ -9,8 +9,8 @@ from dynamic_layer.gate import accept, hit_rate, served_hit_rate
 from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
 from dynamic_layer.item_weights import EaseSettings
+from dynamic_layer.live_popularity import LivePopularity
 from dynamic_layer.moments import Histories, Moment, moment_at
-from dynamic_layer.popularity import LivePopularity
 from dynamic_layer.propose import CandidateSettings, propose
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from dynamic_layer.recommender import (

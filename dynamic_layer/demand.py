@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.features import ItemRows
-from dynamic_layer.popularity import Popularity
+from dynamic_layer.popularity import BucketCounts, Popularity
 
 _DAY_MS = 86_400_000
 
@@ -69,10 +69,10 @@ class Demand:
 
 
 class DemandReader:
-    """Reads demand at ascending moments; each count is added once.
+    """Reads demand at ascending moments; each count is added once, late ones when they come.
 
-    It begins anew when it is asked for an earlier moment, when counts came late to buckets that it
-    has read, and when buckets have left the window.
+    It begins anew when it is asked for an earlier moment, when more came late than is remembered,
+    and when buckets have left the window.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class DemandReader:
 
     def _begin(self) -> None:
         self._end = 0  # buckets before this one are in the sums
-        self._late, self._oldest = self._popularity.late(), self._popularity.oldest()
+        self._version, self._oldest = 0, -1
         self._sums = np.zeros((self._items, len(self._half_lives)))
         self._first = np.full(self._items, -1, np.int64)
         self._last = np.full(self._items, -1, np.int64)
@@ -99,20 +99,44 @@ class DemandReader:
 
     def at(self, at_ms: int) -> Demand:
         """Return the demand from buckets that ended by `at_ms`."""
-        popularity = self._popularity
-        end = at_ms // popularity.bucket_ms
-        changed = self._late != popularity.late() or self._oldest != popularity.oldest()
-        if changed or end < self._end:
+        end = at_ms // self._popularity.bucket_ms
+        if end < self._end:
             self._begin()
-        if self._read is not None and end == self._end:
+        news = self._popularity.news(self._end, end, self._version, self._market)
+        if self._end and (news.oldest != self._oldest or news.late is None):
+            self._begin()
+            news = self._popularity.news(0, end, news.version, self._market)
+        self._version, self._oldest = news.version, news.oldest
+        late = news.late if news.late is not None and self._end else None
+        if self._read is not None and end == self._end and (late is None or not len(late.key)):
             return self._read
-        bucket, key, count = popularity.between(self._end, end, self._market)
-        row = self._rows(key)
-        bucket, row, count = bucket[row >= 0], row[row >= 0], count[row >= 0]
-        bucket_days = popularity.bucket_ms / _DAY_MS
-        behind = (end - 1 - bucket) * bucket_days
+        bucket_days = self._popularity.bucket_ms / _DAY_MS
+        halves = np.asarray(self._half_lives)
+        self._sums *= np.exp2(-(end - self._end) * bucket_days / halves)
+        self._end = end
+        if late is not None:
+            self._add(late)
+        self._add(news.counts)
+        met = self._first >= 0
+        age = np.where(met, (end - self._first) * bucket_days, 0)
+        silent = np.where(met, (end - 1 - self._last) * bucket_days, 0)
+        self._read = Demand(
+            at_ms=end * self._popularity.bucket_ms,
+            half_lives_days=self._half_lives,
+            values=np.maximum(self._sums, 0).astype(np.float32),
+            age_days=age.astype(np.float32),
+            silent_days=silent.astype(np.float32),
+        )
+        return self._read
+
+    def _add(self, counts: BucketCounts) -> None:
+        row = self._rows(counts.key)
+        known = row >= 0
+        row, bucket, count = row[known], counts.bucket[known], counts.count[known]
+        if not len(row):
+            return
+        behind = (self._end - 1 - bucket) * (self._popularity.bucket_ms / _DAY_MS)
         for place, half_life in enumerate(self._half_lives):
-            self._sums[:, place] *= np.exp2(-(end - self._end) * bucket_days / half_life)
             self._sums[:, place] += np.bincount(
                 row, weights=count * np.exp2(-behind / half_life), minlength=self._items
             )
@@ -120,26 +144,15 @@ class DemandReader:
         np.maximum.at(newest, row, bucket)
         oldest = np.full(self._items, np.iinfo(np.int64).max)
         np.minimum.at(oldest, row, bucket)
+        first = np.where(self._first < 0, np.iinfo(np.int64).max, self._first)
+        self._first = np.where(newest >= 0, np.minimum(first, oldest), self._first)
         self._last = np.maximum(self._last, newest)
-        self._first = np.where((self._first < 0) & (newest >= 0), oldest, self._first)
-        self._end = end
-        met = self._first >= 0
-        age = np.where(met, (end - self._first) * bucket_days, 0)
-        silent = np.where(met, (end - 1 - self._last) * bucket_days, 0)
-        self._read = Demand(
-            at_ms=end * popularity.bucket_ms,
-            half_lives_days=self._half_lives,
-            values=self._sums.astype(np.float32),
-            age_days=age.astype(np.float32),
-            silent_days=silent.astype(np.float32),
-        )
-        return self._read
 
     def now(self, at_ms: int) -> NDArray[np.float32]:
         """Return the demand f32 [n, k] with the events of the bucket of `at_ms` so far."""
         bucket = at_ms // self._popularity.bucket_ms
-        _, key, count = self._popularity.between(bucket, bucket + 1, self._market)
-        row = self._rows(key)
+        found = self._popularity.between(bucket, bucket + 1, self._market)
+        row, count = self._rows(found.key), found.count
         open_bucket = np.bincount(
             row[row >= 0], weights=count[row >= 0], minlength=self._items
         ).astype(np.float32)

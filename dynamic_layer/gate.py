@@ -27,7 +27,7 @@ def served_hit_rate(
     """
     if bundle.head is None or popularity is None:
         return hit_rate(bundle, held_out)
-    return hit_rates(bundle, held_out, popularity)[0]
+    return hit_rates(bundle, held_out, popularity).head
 
 
 def hit_rate(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> float:

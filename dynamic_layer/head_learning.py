@@ -1,7 +1,9 @@
 """How the head learns in the stream: from examples that the towers behind it have not seen."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -105,22 +107,39 @@ def _hit(
     return np.asarray(label.any(axis=1) & (before < K), np.bool_)
 
 
-def hit_rates(
-    bundle: DynamicBundle, examples: PaddedExamples, popularity: Popularity
-) -> tuple[float, float]:
+class HitRates(NamedTuple):
+    """HR@10 of a bundle's head and of its towers on the same examples, and where they differ.
+
+    better, worse: examples that only the head, and only the towers, have among their best ten.
+    """
+
+    head: float
+    towers: float
+    better: int
+    worse: int
+
+    @property
+    def head_wins(self) -> bool:
+        """Whether the head is ahead by more than chance: by twice the deviation of a fair coin."""
+        return self.better - self.worse >= 2 * math.sqrt(self.better + self.worse) > 0
+
+
+def hit_rates(bundle: DynamicBundle, examples: PaddedExamples, popularity: Popularity) -> HitRates:
     """Return HR@10 of a bundle's head and of its towers on the same examples.
 
     Items of the history do not compete; targets that are unknown or no candidates are misses.
     """
     settings = ranking_settings(bundle)
     if settings is None or not len(examples):
-        return 0.0, 0.0
+        return HitRates(0.0, 0.0, 0, 0)
     maker = ListMaker(bundle, settings)
-    head = towers = 0
+    head = towers = better = worse = 0
     for made in made_lists(bundle, maker, examples, popularity, settings.demand_half_lives_days):
         head += int(made.head.sum())
         towers += int(made.towers.sum())
-    return head / len(examples), towers / len(examples)
+        better += int((made.head & ~made.towers).sum())
+        worse += int((made.towers & ~made.head).sum())
+    return HitRates(head / len(examples), towers / len(examples), better, worse)
 
 
 def _as_served(bundle: DynamicBundle | None) -> dict[str, float]:

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.demand import Demand, DemandReader
 from dynamic_layer.features import ItemRows
-from dynamic_layer.popularity import LivePopularity
+from dynamic_layer.live_popularity import LivePopularity
 
+#: Share of the events behind a bundle that the live counts must know: some have left the window
+#: since it was made.
+CAUGHT_UP = 0.98
 #: Favourites of a market are ranked anew after so many milliseconds.
 REFRESH_MS = 2_000
 
@@ -40,12 +43,11 @@ class LiveDemand:
         )
 
     def _is_live(self) -> bool:
-        """Whether the live counts hold at least the events that the bundle was made with."""
+        """Whether the live counts hold about the events that the bundle was made with."""
         known = self._bundle.manifest.get("demand_events")
-        return self._reader is not None and known is not None and self._live_events() >= known
-
-    def _live_events(self) -> int:
-        return 0 if self._live is None else self._live.events()
+        if self._live is None or self._reader is None or known is None:
+            return False
+        return self._live.events() >= CAUGHT_UP * known
 
     def at(self, now_ms: int) -> Demand:
         """Return the demand of the bundle's items at the end of the last whole bucket."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,33 @@ def _summed(counts: _Counts) -> _Counts:
     return _Counts(bucket=bucket[starts], market=market[starts], key=key[starts], count=total)
 
 
+class BucketCounts(NamedTuple):
+    """Counts by bucket and item, [m] each; a pair may come several times, and counts add up."""
+
+    bucket: NDArray[np.int64]
+    key: NDArray[np.uint64]
+    count: NDArray[np.int64]
+
+
+_NONE = BucketCounts(np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64))
+
+
+class News(NamedTuple):
+    """What is new to a reader, all as of one moment.
+
+    version: to be given back with the next question.
+    oldest:  first bucket that has counts, -1 if none has.
+    late:    what was added to (or, below 0, taken from) buckets that the reader has read already;
+             None where that is not remembered: it has to begin anew.
+    counts:  the buckets that it asked for.
+    """
+
+    version: int
+    oldest: int
+    late: BucketCounts | None
+    counts: BucketCounts
+
+
 class Popularity:
     """Counts events per item, market and bucket of time.
 
@@ -85,25 +112,24 @@ class Popularity:
         self._compact()
         return int(self._counts.bucket[0]) if len(self._counts.bucket) else -1
 
-    def late(self) -> int:
-        """Return a number that changes when counts come to buckets before the newest."""
-        return 0
+    def news(self, first: int, end: int, since: int, market: int | None = None) -> "News":
+        """Return what a reader that has read the buckets before `first` has to read by `end`.
 
-    def between(
-        self, first: int, end: int, market: int | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
-        """Return the counts of buckets `first` to before `end`: bucket, key and count, [m] each.
-
-        Ascending by bucket; a key comes once for each of its markets.
+        since: the `version` of its last news; what came to buckets before `first` after that is in
+        `late`.
         """
+        return News(0, self.oldest(), _NONE, self.between(first, end, market))
+
+    def between(self, first: int, end: int, market: int | None = None) -> "BucketCounts":
+        """Return the counts of buckets `first` to before `end`, ascending by bucket."""
         self._compact()
         counts = self._counts
         part = slice(*np.searchsorted(counts.bucket, [first, end]))
         bucket, key, count = counts.bucket[part], counts.key[part], counts.count[part]
         if market is None:
-            return bucket, key, count
+            return BucketCounts(bucket, key, count)
         own = counts.market[part] == market
-        return bucket[own], key[own], count[own]
+        return BucketCounts(bucket[own], key[own], count[own])
 
     def add(
         self,
@@ -146,111 +172,20 @@ class Popularity:
         The bucket that holds `at_ms` itself is left out when `at_ms` is not its end, so that a
         reading never contains what came later. market: one country's bucket, or None for all.
         """
-        self._compact()
-        counts = self._counts
-        end_ms = (counts.bucket + 1) * self._bucket_ms
-        chosen = end_ms <= at_ms
-        if market is not None:
-            chosen &= counts.market == market
-        row = rows(counts.key[chosen])
-        age_days = (at_ms - end_ms[chosen]) / _DAY_MS
-        weight = counts.count[chosen] * np.exp2(-age_days / half_life_days)
+        bucket, key, count = self.between(0, at_ms // self._bucket_ms, market)
+        row = rows(key)
+        age_days = (at_ms - (bucket + 1) * self._bucket_ms) / _DAY_MS
+        weight = count * np.exp2(-age_days / half_life_days)
         known = row >= 0
         total = np.bincount(row[known], weights=weight[known], minlength=items)
         return total.astype(np.float32)
 
     def markets(self, most: int) -> list[int]:
         """Return the known markets with the most events, at most `most`."""
-        self._compact()
-        events = np.bincount(self._counts.market, weights=self._counts.count)
+        events = self._by_market()
         order = np.argsort(-events, kind="stable")
         return [int(market) for market in order if market and events[market] > 0][:most]
 
-
-class LivePopularity(Popularity):
-    """The sum of what the partitions' states counted, bucket by bucket.
-
-    Guarantees: a block replaces the block of the same partition and bucket that was made of fewer
-    records, and no other; so the sum is exact whatever is read twice or comes from a worker that
-    has lost its partition. May be written and read in different threads.
-    """
-
-    def __init__(self, *, bucket_ms: int, window_buckets: int) -> None:
-        """bucket_ms: length of a bucket in the states; window_buckets: buckets that are kept."""
-        super().__init__(bucket_hours=1.0, window_days=1.0)
-        self._bucket_ms, self._window = bucket_ms, window_buckets
-        self._blocks: dict[int, dict[int, tuple[int, _Counts]]] = {}
-        self._sums: dict[int, _Counts] = {}
-        self._turn = Lock()
-        self._newest = -1
-        self._late = 0
-        self._stale = False
-
-    def put(
-        self,
-        *,
-        partition: int,
-        bucket: int,
-        records: int,
-        keys: NDArray[np.uint64],
-        markets: NDArray[np.int64],
-        counts: NDArray[np.int64],
-    ) -> bool:
-        """Take a partition's counts of a bucket, [m] each; return whether they are news.
-
-        records: how many records of the partition the counts were made of.
-        """
-        with self._turn:
-            return self._put(partition, records, bucket, keys, markets, counts)
-
-    def _put(
-        self,
-        partition: int,
-        records: int,
-        bucket: int,
-        keys: NDArray[np.uint64],
-        markets: NDArray[np.int64],
-        counts: NDArray[np.int64],
-    ) -> bool:
-        known = self._blocks.get(bucket, {}).get(partition)
-        if bucket <= self._newest - self._window or (known and known[0] > records):
-            return False
-        block = _Counts(
-            bucket=np.full(len(keys), bucket, np.int64), market=markets, key=keys, count=counts
-        )
-        self._blocks.setdefault(bucket, {})[partition] = (records, block)
-        self._sums.pop(bucket, None)
-        self._stale = True
-        self._late += bucket < self._newest
-        if bucket > self._newest:
-            self._newest = bucket
-            for old in [b for b in self._blocks if b <= bucket - self._window]:
-                del self._blocks[old]
-                self._sums.pop(old, None)
-        return True
-
-    def late(self) -> int:
-        """Return how many blocks have come to buckets before the newest."""
-        return self._late
-
-    def add(
-        self,
-        keys: NDArray[np.uint64],
-        timestamps: NDArray[np.int64],
-        markets: NDArray[np.int64],
-    ) -> None:
-        """Refuse events: they are counted by the states."""
-        raise TypeError("live popularity takes blocks of counts, not events")
-
-    def _compact(self) -> None:
-        with self._turn:
-            self._sum_up()
-
-    def _sum_up(self) -> None:
-        if not self._stale:
-            return
-        for bucket, parts in self._blocks.items():
-            if bucket not in self._sums:
-                self._sums[bucket] = _summed(_joined([block for _, block in parts.values()]))
-        self._counts = _joined([self._sums[bucket] for bucket in sorted(self._sums)])
-        self._stale = False
+    def _by_market(self) -> NDArray[np.float64]:
+        self._compact()
+        return np.bincount(self._counts.market, weights=self._counts.count)

@@ -21,7 +21,7 @@ from dynamic_layer.head_ranker import HeadRanker
 from dynamic_layer.index import Hits
 from dynamic_layer.list_maker import Asking, asking
 from dynamic_layer.live_demand import LiveDemand
-from dynamic_layer.popularity import LivePopularity
+from dynamic_layer.live_popularity import LivePopularity
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -283,11 +283,11 @@ class Trainer:
             head = self._ranking.publish()
         bundle = self._bundle(head, figures)
         if head is not None:
-            with_head, without = hit_rates(bundle, self.holdout().newest(_JUDGED), self.popularity)
+            found = hit_rates(bundle, self.holdout().newest(_JUDGED), self.popularity)
             bundle.manifest["metrics"] |= {
-                "held_out_hr_at_10_head": with_head, "held_out_hr_at_10_towers": without
+                "held_out_hr_at_10_head": found.head, "held_out_hr_at_10_towers": found.towers
             }  # fmt: skip
-            if with_head < without:
+            if not found.head_wins:
                 bundle = replace(bundle, head=None)
         if self._ranking is not None:
             self._ranking.freeze(bundle, max(self._schedule.trained, self._unseen))

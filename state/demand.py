@@ -44,10 +44,13 @@ def market_of(country: str) -> int:
 class DemandBlock:
     """The counts of one bucket: item keys u64 [m], markets i64 [m] and counts i64 [m].
 
-    Ascending by item number and market, each pair once; empty where the bucket has left the window.
+    Ascending by item number and market, each pair once.
+
+    live: False where the bucket has left the window; these are its last counts.
     """
 
     bucket: int
+    live: bool
     keys: U64
     markets: I64
     counts: I64
@@ -80,10 +83,9 @@ class Demand:
         rows = self._changed.get(bucket)
         if rows is None:
             rows = self._read(bucket)
-        if bucket < first_live:
-            rows = rows[:0]
         return DemandBlock(
             bucket=bucket,
+            live=bucket >= first_live,
             keys=keys[rows["item"].astype(np.int64)],
             markets=rows["market"].astype(np.int64),
             counts=rows["count"].astype(np.int64),

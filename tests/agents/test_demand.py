@@ -19,8 +19,8 @@ HOUR_MS = 3_600_000
 def summed(live: LivePopularity) -> dict[int, int]:
     """Item key -> events over all buckets and markets."""
     found: Counter[int] = Counter()
-    _, keys, counts = live.between(0, NOW // HOUR_MS + 100)
-    for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+    counts = live.between(0, NOW // HOUR_MS + 100)
+    for key, count in zip(counts.key.tolist(), counts.count.tolist(), strict=True):
         found[key] += count
     return dict(found)
 

@@ -83,7 +83,7 @@ def test_the_sum_is_the_count_over_the_log_in_any_order_and_parts(seed: int, row
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(seed=seeds, steps=st.integers(0, 4))
 def test_a_reader_that_goes_on_reads_what_one_that_begins_reads(seed: int, steps: int) -> None:
     log, cuts = drawn(seed)

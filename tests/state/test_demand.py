@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from state import PartitionState, StateSettings, Window, database, market_of
 from state.compare import differences
+from state.dump import demand_counts
 from tests.state.conftest import SCRATCH
 from tests.state.streams_of_events import (
     BUCKET,
@@ -30,15 +31,6 @@ PART = BUCKET // 4
 SETTINGS = StateSettings(
     window=Window(bucket_ms=BUCKET, buckets=5), demand_bucket_ms=PART, delta_room=1 << 12
 )
-
-
-def counted(state: PartitionState) -> dict[tuple[int, int], int]:
-    """(bucket, item key) -> count over all markets."""
-    found: Counter[tuple[int, int]] = Counter()
-    for block in state.demand():
-        for key, count in zip(block.keys.tolist(), block.counts.tolist(), strict=True):
-            found[block.bucket, key] += count
-    return dict(found)
 
 
 def over_the_log(log: list[Event | Erasure]) -> dict[tuple[int, int], int]:
@@ -72,12 +64,12 @@ def test_counts_are_those_of_the_log_under_any_cut_crash_and_redelivery(
         apply_records(state, "events", log, min(begin, len(log)), min(end, len(log)))
         if end % 2:
             state.commit()
-    assert counted(state) == over_the_log(log), "before the commit"
+    assert demand_counts(state) == over_the_log(log), "before the commit"
     state.commit()
-    assert counted(state) == over_the_log(log)
+    assert demand_counts(state) == over_the_log(log)
     state.close()
     reopened = PartitionState(folder, 0, SETTINGS)
-    assert counted(reopened) == over_the_log(log)
+    assert demand_counts(reopened) == over_the_log(log)
     assert reopened.changed_demand() == []
     reopened.close()
     shutil.rmtree(folder)
@@ -96,7 +88,7 @@ def test_whoever_keeps_the_changed_blocks_knows_the_counts(
         apply_records(state, "events", log, begin, end)
         for block in state.changed_demand():
             pairs = zip(block.keys.tolist(), block.counts.tolist(), strict=True)
-            kept[block.bucket] = {(block.bucket, key): count for key, count in pairs}
+            kept[block.bucket] = {(block.bucket, key): n for key, n in pairs if block.live}
         state.commit()
     joined = {name: count for block in kept.values() for name, count in block.items()}
     assert joined == over_the_log(log)
@@ -131,14 +123,14 @@ def test_a_state_that_did_not_count_counts_from_where_it_is(tmp_path: Path) -> N
     state.database[database.META] = msgspec.json.encode(meta)
     state.close()
     state = PartitionState(tmp_path / "a", 0, SETTINGS)
-    assert counted(state) == {}
+    assert demand_counts(state) == {}
     assert state.demand_from == {"events": 2}
     log.append(Event("bob", "i1", "stream", 30))
     apply_records(state, "events", log, 2, 3)
     state.commit()
     state.close()
     state = PartitionState(tmp_path / "a", 0, SETTINGS)
-    assert list(counted(state).values()) == [1]
+    assert list(demand_counts(state).values()) == [1]
     other = PartitionState(tmp_path / "b", 0, SETTINGS)
     feed(other, log, [])
     other.commit()

@@ -12,9 +12,15 @@ __all__ = ["changed_demand", "live_popularity", "take_demand"]
 logger = logging.getLogger(__name__)
 
 
-def live_popularity(settings: StateSettings) -> LivePopularity:
-    """Return an empty sum for states with these settings."""
-    return LivePopularity(bucket_ms=settings.demand_ms, window_buckets=settings.demand_buckets)
+def live_popularity(settings: StateSettings, hours: float | None = None) -> LivePopularity:
+    """Return an empty sum for states with these settings.
+
+    hours: how many of the latest are kept; None keeps the whole window.
+    """
+    buckets = settings.demand_buckets
+    if hours is not None:
+        buckets = min(buckets, max(1, round(hours * 3_600_000 / settings.demand_ms)))
+    return LivePopularity(bucket_ms=settings.demand_ms, window_buckets=buckets)
 
 
 def changed_demand(state: PartitionState) -> Iterator[tuple[bytes, bytes | None]]:

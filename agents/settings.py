@@ -33,6 +33,8 @@ class WorkerSettings:
     example_share:      share of the events that become training examples, chosen by their offset.
     example_history:    history entries of an example, newest first.
     ranking_head:       rank by a bundle's head where it has one; else by towers and popularity.
+    demand_hours:       latest hours of live popularity that a worker keeps in memory; what is older
+                        it knows from the bundle, which is not to be older than this.
     lists:              the named lists; empty means one mixed list and one per item type.
     list_length:        items of the default lists.
     """
@@ -56,6 +58,7 @@ class WorkerSettings:
     example_share: float = 1.0
     example_history: int = 50
     ranking_head: bool = True
+    demand_hours: float = 48.0
     lists: tuple[ListSettings, ...] = ()
     list_length: int = 10
 

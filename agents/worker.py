@@ -64,10 +64,10 @@ class Worker:
             folder / "state", state, self.topics,
             Checkpoints(store, keep=settings.keep_checkpoints), clock_ms,
         )  # fmt: skip
+        live = live_popularity(state, settings.demand_hours)
         self.models = Models(
-            store, folder / "bundles", encoder, clock_ms, live_popularity(state),
-            use_head=settings.ranking_head,
-        )  # fmt: skip
+            store, folder / "bundles", encoder, clock_ms, live, use_head=settings.ranking_head
+        )
         self._catalog = Catalog(topics, self.partitions, outputs, self.tally)
         self._recommend = Recommend(
             settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms

@@ -72,7 +72,7 @@ class DemandReader:
     """Reads demand at ascending moments; each count is added once, late ones when they come.
 
     It begins anew when it is asked for an earlier moment, when more came late than is remembered,
-    and when buckets have left the window.
+    and, without a start, when buckets have left the window.
     """
 
     def __init__(
@@ -82,32 +82,49 @@ class DemandReader:
         items: int,
         half_lives_days: Sequence[float],
         market: int | None = None,
+        start: Demand | None = None,
     ) -> None:
-        """rows: of item keys, `items` in all; market: a country's bucket, or None for all."""
+        """rows: of item keys, `items` in all; market: a country's bucket, or None for all.
+
+        start: what was known at a moment; only what is counted from then on is read.
+        """
+        self._start = start
         self._popularity, self._rows, self._items = popularity, rows, items
         self._half_lives = tuple(half_lives_days)
         self._market = market
         self._begin()
 
     def _begin(self) -> None:
+        start, bucket_ms = self._start, self._popularity.bucket_ms
         self._end = 0  # buckets before this one are in the sums
-        self._version, self._oldest = 0, -1
+        self._version, self._oldest = -1, -1
         self._sums = np.zeros((self._items, len(self._half_lives)))
         self._first = np.full(self._items, -1, np.int64)
         self._last = np.full(self._items, -1, np.int64)
         self._read: Demand | None = None
+        if start is not None:
+            self._end = -(-start.at_ms // bucket_ms)
+            self._sums += start.values
+            met, days = start.age_days > 0, bucket_ms / _DAY_MS
+            first = self._end - np.rint(start.age_days / days).astype(np.int64)
+            last = self._end - 1 - np.rint(start.silent_days / days).astype(np.int64)
+            self._first[met], self._last[met] = first[met], last[met]
 
     def at(self, at_ms: int) -> Demand:
         """Return the demand from buckets that ended by `at_ms`."""
         end = at_ms // self._popularity.bucket_ms
         if end < self._end:
             self._begin()
+        if self._start is not None and end <= self._end and self._version < 0:
+            return self._start
         news = self._popularity.news(self._end, end, self._version, self._market)
-        if self._end and (news.oldest != self._oldest or news.late is None):
+        gone = self._start is None and news.oldest != self._oldest
+        if self._version >= 0 and (gone or news.late is None):
             self._begin()
-            news = self._popularity.news(0, end, news.version, self._market)
+            news = self._popularity.news(self._end, end, news.version, self._market)
+        # What came late before the first reading is in it.
+        late = news.late if self._version >= 0 else None
         self._version, self._oldest = news.version, news.oldest
-        late = news.late if news.late is not None and self._end else None
         if self._read is not None and end == self._end and (late is None or not len(late.key)):
             return self._read
         bucket_days = self._popularity.bucket_ms / _DAY_MS

@@ -29,7 +29,7 @@ class DemandRecord:
                partition and bucket, the one made of more is right.
     part:      of `parts`, a power of two: the counts are those of all keys whose remainder by
                `parts` it is.
-    keys:      u64 [n], item keys; markets: i64 [n]; counts: i64 [n].
+    keys:      u64 [n], item keys; markets and counts: integers [n].
     """
 
     partition: int
@@ -37,8 +37,8 @@ class DemandRecord:
     bucket_ms: int
     records: int
     keys: NDArray[np.uint64]
-    markets: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    markets: NDArray[np.integer[Any]]
+    counts: NDArray[np.integer[Any]]
     part: int = 0
     parts: int = 1
 

@@ -65,7 +65,8 @@ def make_bundle(
     bias = fit.weight * np.log(recent[EVERYWHERE] + settings.popularity.smoothing)
     bias = bias.astype(np.float32)
     ranking = settings.ranking
-    demand = DemandReader(popularity, rows, items, ranking.demand_half_lives_days).at(at_ms)
+    # Whole buckets alone, as heads read it; workers add what is counted from there on.
+    demand = DemandReader(popularity, rows, items, ranking.demand_half_lives_days).at(newest_ms)
     metrics = {"held_out_ndcg": fit.ndcg, "held_out_hr_at_10": fit.hr_at_10}
     return DynamicBundle(
         manifest={
@@ -77,7 +78,7 @@ def make_bundle(
             "settings_hash": settings_hash(settings),
             "popularity": asdict(fit),
             "newest_event": newest_ms,
-            "demand_events": popularity.events(),
+            "popularity_at": at_ms,
             "demand_bucket_ms": popularity.bucket_ms,
             "metrics": {**manifest["metrics"], **metrics},
         },

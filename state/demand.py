@@ -9,6 +9,7 @@ event was applied; the sum over markets depends on the events alone.
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,11 @@ __all__ = ["DEMAND", "MARKETS", "Demand", "DemandBlock", "Markets", "market_of"]
 DEMAND = b"d"
 #: Markets are numbered below this; 0 is no or an unknown country.
 MARKETS = 256
-_ROW = np.dtype([("item", "<u4"), ("market", "<u2"), ("count", "<u4")])
-Rows = npt.NDArray[np.void]
+#: Bits of a market, and of an item and a market, in a code.
+_MARKET_BITS, _CODE_BITS = 8, 40
+_ROW_BYTES = 12
+#: Span of buckets up to which an added one's place is its distance from the first.
+_NEAR = 1 << 20
 
 
 def market_of(country: str) -> int:
@@ -42,7 +46,7 @@ def market_of(country: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class DemandBlock:
-    """The counts of one bucket: item keys u64 [m], markets i64 [m] and counts i64 [m].
+    """The counts of one bucket: item keys u64 [m], markets i16 [m] and counts i32 [m].
 
     Ascending by item number and market, each pair once.
 
@@ -52,8 +56,38 @@ class DemandBlock:
     bucket: int
     live: bool
     keys: U64
-    markets: I64
-    counts: I64
+    markets: npt.NDArray[np.int16]
+    counts: npt.NDArray[np.int32]
+
+
+class _Rows(NamedTuple):
+    """Counts of a bucket: codes i64 [m], ascending, (item << 8) | market; and counts i32 [m]."""
+
+    codes: I64
+    counts: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, value: bytes) -> "_Rows":
+        n = len(value) // _ROW_BYTES
+        return cls(np.frombuffer(value, "<i8", n), np.frombuffer(value, "<i4", n, 8 * n))
+
+    def pack(self) -> bytes:
+        return self.codes.tobytes() + self.counts.tobytes()
+
+    def plus(self, other: "_Rows") -> "_Rows":
+        if not len(self.codes):
+            return other
+        place = np.searchsorted(self.codes, other.codes)
+        known = self.codes[np.minimum(place, len(self.codes) - 1)] == other.codes
+        counts = self.counts.copy()
+        counts[place[known]] += other.counts[known]
+        if known.all():
+            return _Rows(self.codes, counts)
+        new = ~known
+        return _Rows(
+            np.insert(self.codes, place[new], other.codes[new]),
+            np.insert(counts, place[new], other.counts[new]),
+        )
 
 
 class Demand:
@@ -63,41 +97,27 @@ class Demand:
         """Read from an open database; anew: forget with the next commit what lies in it."""
         self._database = source
         self._anew = anew
-        self._added: list[tuple[I64, I64, I64]] = []
-        self._changed: dict[int, Rows] = {}
+        self._added: list[tuple[I64, I64]] = []
+        self._changed: dict[int, _Rows] = {}
         self._oldest = next(self._stored(), None)
 
     def add(self, buckets: I64, items: I64, markets: I64) -> None:
         """Count events: bucket, item number and market of each, int64 [n]."""
         if len(buckets):
-            self._added.append((buckets, items, markets))
+            self._added.append((buckets, (items << _MARKET_BITS) | markets))
 
-    def changed(self, first_live: int) -> list[int]:
-        """Buckets that events or the window have changed since the last commit, ascending."""
+    def changed(self, first_live: int, keys: U64) -> list[DemandBlock]:
+        """What events or the window have changed since the last commit, ascending by bucket."""
         self._gather()
-        return sorted({*self._changed, *self._gone(first_live)})
-
-    def block(self, bucket: int, first_live: int, keys: U64) -> DemandBlock:
-        """Counts of a bucket as of now; keys: of the partition's item numbers."""
-        self._gather()
-        rows = self._changed.get(bucket)
-        if rows is None:
-            rows = self._read(bucket)
-        return DemandBlock(
-            bucket=bucket,
-            live=bucket >= first_live,
-            keys=keys[rows["item"].astype(np.int64)],
-            markets=rows["market"].astype(np.int64),
-            counts=rows["count"].astype(np.int64),
-        )
+        return self._blocks(sorted({*self._changed, *self._gone(first_live)}), first_live, keys)
 
     def blocks(self, first_live: int, keys: U64) -> Iterator[DemandBlock]:
-        """Counts of all buckets of the window, ascending."""
+        """Counts of all buckets of the window, ascending; keys: of the partition's item numbers."""
         self._gather()
         stored = () if self._anew else self._stored()
         for bucket in sorted({*stored, *self._changed}):
             if bucket >= first_live:
-                yield self.block(bucket, first_live, keys)
+                yield from self._blocks([bucket], first_live, keys)
 
     def write(self, batch: WriteBatch, first_live: int) -> None:
         """Put what has changed into the batch of a commit."""
@@ -106,7 +126,7 @@ class Demand:
             batch.delete(_key(bucket))
         for bucket, rows in self._changed.items():
             if bucket >= first_live:
-                batch.put(_key(bucket), rows.tobytes())
+                batch.put(_key(bucket), rows.pack())
                 if self._oldest is None or bucket < self._oldest:
                     self._oldest = bucket
         if self._oldest is not None:
@@ -117,30 +137,53 @@ class Demand:
         self._changed.clear()
         self._anew = False
 
+    def _blocks(self, buckets: Sequence[int], first_live: int, keys: U64) -> list[DemandBlock]:
+        if not buckets:
+            return []
+        # A commit of old events changes thousands of buckets: columns are made once for all.
+        rows = [self._rows(bucket) for bucket in buckets]
+        codes = np.concatenate([part.codes for part in rows])
+        counts = np.concatenate([part.counts for part in rows])
+        item_keys = keys[codes >> _MARKET_BITS]
+        markets = (codes & (MARKETS - 1)).astype(np.int16)
+        ends = np.cumsum([len(part.codes) for part in rows]).tolist()
+        return [
+            DemandBlock(
+                bucket=bucket,
+                live=bucket >= first_live,
+                keys=item_keys[begin:end],
+                markets=markets[begin:end],
+                counts=counts[begin:end],
+            )
+            for bucket, begin, end in zip(buckets, [0, *ends], ends, strict=False)
+        ]
+
+    def _rows(self, bucket: int) -> _Rows:
+        rows = self._changed.get(bucket)
+        return self._read(bucket) if rows is None else rows
+
     def _gather(self) -> None:
         """Move what was added into its buckets."""
         if not self._added:
             return
-        columns = zip(*self._added, strict=True)
-        bucket, item, market = (np.concatenate(parts) for parts in columns)
+        bucket, code = (np.concatenate(parts) for parts in zip(*self._added, strict=True))
         self._added.clear()
-        order = np.lexsort((market, item, bucket))
-        bucket, item, market = bucket[order], item[order], market[order]
-        new = (np.diff(bucket) != 0) | (np.diff(item) != 0) | (np.diff(market) != 0)
-        starts = np.flatnonzero(np.r_[True, new])
-        rows = np.zeros(len(starts), _ROW)
-        rows["item"], rows["market"] = item[starts], market[starts]
-        rows["count"] = np.diff(np.r_[starts, len(bucket)])
-        edges = np.flatnonzero(np.r_[True, np.diff(bucket[starts]) != 0])
-        for part in np.split(np.arange(len(starts)), edges[1:]):
-            number = int(bucket[starts[part[0]]])
-            known = self._changed.get(number)
-            before = self._read(number) if known is None else known
-            self._changed[number] = _summed(before, rows[part])
+        numbers, place = _places(bucket)
+        # One sort of one column: three times as fast as a sort by three.
+        joined = np.sort((place << _CODE_BITS) | code)
+        starts = np.flatnonzero(np.r_[True, joined[1:] != joined[:-1]])
+        counts = np.diff(np.r_[starts, len(joined)]).astype(np.int32)
+        joined = joined[starts]
+        ends = np.searchsorted(joined >> _CODE_BITS, np.arange(len(numbers)), side="right").tolist()
+        codes = joined & ((1 << _CODE_BITS) - 1)
+        for number, begin, end in zip(numbers.tolist(), [0, *ends], ends, strict=False):
+            if begin < end:
+                new = _Rows(codes[begin:end], counts[begin:end])
+                self._changed[number] = self._rows(number).plus(new)
 
-    def _read(self, bucket: int) -> Rows:
+    def _read(self, bucket: int) -> _Rows:
         stored = None if self._anew else self._database.get(_key(bucket))
-        return np.frombuffer(stored or b"", _ROW)
+        return _Rows.of(stored or b"")
 
     def _stored(self) -> Iterator[int]:
         for key, _ in database.scan(self._database, DEMAND, database.after(DEMAND)):
@@ -159,20 +202,13 @@ def _key(bucket: int) -> bytes:
     return DEMAND + struct.pack(">Q", max(bucket, 0))
 
 
-def _summed(left: Rows, right: Rows) -> Rows:
-    """Return the counts of both, ascending by item and market."""
-    if not len(left):
-        return right
-    rows = np.concatenate([left, right])
-    order = np.lexsort((rows["market"], rows["item"]))
-    rows = rows[order]
-    new = (np.diff(rows["item"].astype(np.int64)) != 0) | (
-        np.diff(rows["market"].astype(np.int64)) != 0
-    )
-    starts = np.flatnonzero(np.r_[True, new])
-    found = rows[starts].copy()
-    found["count"] = np.add.reduceat(rows["count"], starts)
-    return found
+def _places(buckets: I64) -> tuple[I64, I64]:
+    """Return bucket numbers, ascending, and the place of each bucket among them, i64 [n]."""
+    first, last = int(buckets.min()), int(buckets.max())
+    if last - first < _NEAR:
+        return np.arange(first, last + 1), buckets - first
+    numbers, place = np.unique(buckets, return_inverse=True)
+    return numbers, place.astype(np.int64)
 
 
 class Markets:

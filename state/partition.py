@@ -222,7 +222,9 @@ class PartitionState:
         self._demand.add(
             events.timestamp[first:][counted] // self.settings.demand_ms,
             item[counted],
-            self._markets.of(events.user_id[first:], counted, self._country),
+            self._markets.of(events.user_id[first:], counted, self._country)
+            if self._has_users
+            else np.zeros(int(counted.sum()), np.int64),
         )
         if next_offset > position:
             self._applied += n - int(too_old.sum())
@@ -431,16 +433,12 @@ class PartitionState:
         return known
 
     def _country(self, user_id: str) -> str:
-        return str(self.user(user_id).get("country") or "") if self._has_users else ""
+        return str(self.user(user_id).get("country") or "")
 
     def changed_demand(self) -> list[DemandBlock]:
         """Counts of live popularity that the next commit writes, by bucket, all of the bucket."""
         first_live = self.settings.first_demand(self.watermark)
-        keys = self._items.keys
-        return [
-            self._demand.block(bucket, first_live, keys)
-            for bucket in self._demand.changed(first_live)
-        ]
+        return self._demand.changed(first_live, self._items.keys)
 
     def demand(self) -> Iterator[DemandBlock]:
         """Counts of live popularity of the whole window, by bucket, as of now.

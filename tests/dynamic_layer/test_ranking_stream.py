@@ -25,6 +25,8 @@ from dynamic_layer import (
     accept,
     default_lists,
 )
+from dynamic_layer.demand import DemandReader
+from dynamic_layer.features import ItemRows
 from dynamic_layer.head_learning import hit_rates, made_lists, ranking_settings
 from dynamic_layer.list_maker import ListMaker, asking
 from dynamic_layer.replay import pad
@@ -62,11 +64,15 @@ def same_topic(items: Items) -> sp.csr_array:
 def live_of(examples: ExampleBatch) -> LivePopularity:
     """The events of a batch as the states of one partition count them."""
     live = LivePopularity(bucket_ms=HOUR_MS, window_buckets=90 * 24)
+    count_into(live, examples)
+    return live
+
+
+def count_into(live: LivePopularity, examples: ExampleBatch) -> None:
     bucket = examples.timestamp // HOUR_MS
     for number in np.unique(bucket).tolist():
         keys, counts = np.unique(examples.target[bucket == number], return_counts=True)
         put(live, number, keys, counts)
-    return live
 
 
 def put(live: LivePopularity, bucket: int, keys: NDArray[np.uint64], counts: object) -> None:
@@ -129,7 +135,13 @@ def test_serving_reads_the_features_that_training_read(
     assert settings is not None
     maker = ListMaker(bundle, settings)
     halves = settings.demand_half_lives_days
-    recommender, seen = Recommender(bundle, live), 0
+    # A bundle of two days before: demand since then is the worker's own.
+    made_ms = int(batch.timestamp.min()) - 2 * DAY_MS
+    items = len(static.item_keys)
+    before = DemandReader(live, ItemRows(static.item_keys), items, halves).at(made_ms)
+    since = LivePopularity(bucket_ms=HOUR_MS, window_buckets=90 * 24)
+    count_into(since, examples.take(np.flatnonzero(examples.timestamp >= before.at_ms)))
+    recommender, seen = Recommender(replace(bundle, demand=before), since), 0
     for row in range(len(batch)):
         alone = pad(batch.take(np.array([row])), HEADED.replay.history_cap, 0)
         for made in made_lists(bundle, maker, alone, live, halves):
@@ -321,18 +333,16 @@ def test_a_new_item_is_a_candidate_of_the_head(bundle: DynamicBundle, static: It
     assert "new" in recommender.recommend([user], [everything], NOW_MS)[0]["all"].item_ids
 
 
-def test_live_counts_are_used_once_they_know_what_the_bundle_knew(
-    bundle: DynamicBundle, static: Items, examples: ExampleBatch
+def test_live_counts_are_added_to_what_the_bundle_knew(
+    bundle: DynamicBundle, static: Items
 ) -> None:
     nobody = make_user(static, [], now_ms=NOW_MS)
     mix = [ListSettings(name="mix")]
-    behind = LivePopularity(bucket_ms=HOUR_MS, window_buckets=90 * 24)
-    put(behind, NOW_MS // HOUR_MS, static.item_keys[[50]], [100])
     made = Recommender(bundle).recommend([nobody], mix, NOW_MS)[0]["mix"].item_ids
-    assert Recommender(bundle, behind).recommend([nobody], mix, NOW_MS)[0]["mix"].item_ids == made
-    live = live_of(examples)
+    assert made[0] != "i50"
+    live = LivePopularity(bucket_ms=HOUR_MS, window_buckets=48)
     recommender = Recommender(bundle, live)
-    assert recommender.recommend([nobody], mix, NOW_MS)[0]["mix"].item_ids[0] != "i50"
+    assert recommender.recommend([nobody], mix, NOW_MS)[0]["mix"].item_ids == made
     put(live, NOW_MS // HOUR_MS, static.item_keys[[50]], [1_000])
     later = NOW_MS + 5_000
     assert recommender.recommend([nobody], mix, later)[0]["mix"].item_ids[0] == "i50"

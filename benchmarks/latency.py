@@ -130,7 +130,9 @@ def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str
         text=text,
         hgnn=np.zeros((plan.items, 1), np.float32),
     )
-    bundle = Trainer(static, seed=plan.seed, use_hgnn=False).publish()
+    ranking = replace(Settings().dynamic.ranking, enabled=True)
+    dynamic = replace(Settings().dynamic, ranking=ranking)
+    bundle = Trainer(static, dynamic, seed=plan.seed, use_hgnn=False).publish()
     other = rng.integers(plan.items, size=(plan.items, plan.neighbours)).astype(np.int32)
     other.sort(axis=1)
     weights = sp.csr_array(
@@ -142,8 +144,7 @@ def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str
         shape=(plan.items, plan.items),
     )
     bundle = replace(bundle, weights={"ease": weights})
-    settings = Settings().dynamic.ranking
-    head = RankingHead(ListMaker(bundle, settings).names, settings.head.hidden).eval()
+    head = RankingHead(ListMaker(bundle, ranking).names, ranking.head.hidden).eval()
     return replace(bundle, head=head), names
 
 

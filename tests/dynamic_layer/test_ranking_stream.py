@@ -47,7 +47,7 @@ NOW_MS = START_MS + 30 * DAY_MS
 HEADED = replace(
     SMALL,
     ranking=RankingSettings(
-        towers=20, neighbours=20, demand=10, limit=40, min_lists=50,
+        enabled=True, towers=20, neighbours=20, demand=10, limit=40, min_lists=50,
         head=HeadSettings(hidden=8, negatives=32, epochs=8.0),
     ),
 )  # fmt: skip

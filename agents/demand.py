@@ -7,7 +7,7 @@ from dynamic_layer import CorruptDemand, DemandRecord, LivePopularity
 from state import PartitionState, StateSettings
 from streams import LogRecord
 
-__all__ = ["changed_demand", "live_popularity", "take_demand"]
+__all__ = ["live_popularity", "news_of_demand", "take_demand"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +23,18 @@ def live_popularity(settings: StateSettings, hours: float | None = None) -> Live
     return LivePopularity(bucket_ms=settings.demand_ms, window_buckets=buckets)
 
 
-def changed_demand(state: PartitionState) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield the records, key and value, that a commit of this state has to be preceded by.
+def news_of_demand(
+    state: PartitionState, *, all_of_it: bool
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield records, key and value, of what this state has counted and not told yet.
 
-    Written before the commit, nothing that is committed is ever missing on the topic; written
+    Written before a commit, what is committed as told is never missing on the topic; written
     twice, they say the same. A bucket that has left the window is withdrawn.
+
+    all_of_it: the buckets of earlier days too.
     """
     records = sum(state.counts.values())
-    for block in state.changed_demand():
+    for block in state.tell_demand(all_of_it=all_of_it):
         whole = DemandRecord(
             partition=state.partition,
             bucket=block.bucket,

@@ -149,7 +149,7 @@ class DemandReader:
     def _add(self, counts: BucketCounts) -> None:
         row = self._rows(counts.key)
         known = row >= 0
-        row, bucket, count = row[known], counts.bucket[known], counts.count[known]
+        row, bucket, count = row[known], counts.bucket[known], counts.events[known]
         if not len(row):
             return
         behind = (self._end - 1 - bucket) * (self._popularity.bucket_ms / _DAY_MS)
@@ -169,7 +169,7 @@ class DemandReader:
         """Return the demand f32 [n, k] with the events of the bucket of `at_ms` so far."""
         bucket = at_ms // self._popularity.bucket_ms
         found = self._popularity.between(bucket, bucket + 1, self._market)
-        row, count = self._rows(found.key), found.count
+        row, count = self._rows(found.key), found.events
         open_bucket = np.bincount(
             row[row >= 0], weights=count[row >= 0], minlength=self._items
         ).astype(np.float32)

@@ -1,6 +1,7 @@
 """Live popularity: the sum of what the partitions' states count, as their records come."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -132,7 +133,7 @@ class LivePopularity(Popularity):
             chosen = self._chosen(first, end)
         return _counts(chosen, market)
 
-    def _chosen(self, first: int, end: int) -> list[tuple[int, _Block | _Late]]:
+    def _chosen(self, first: int, end: int) -> list[tuple[int, _Block]]:
         # A running bucket is asked for all the time: then the window is not gone through.
         wanted = range(first, end) if end - first <= len(self._blocks) else sorted(self._blocks)
         return [
@@ -204,7 +205,7 @@ def _difference(bucket: int, before: _Block, after: _Block) -> _Late:
     return _Late(bucket=bucket, key=key[changed], market=market[changed], count=total[total != 0])
 
 
-def _counts(parts: list[tuple[int, _Block | _Late]], market: int | None) -> BucketCounts:
+def _counts(parts: Sequence[tuple[int, _Block | _Late]], market: int | None) -> BucketCounts:
     buckets, keys, counts = [], [], []
     for bucket, part in parts:
         chosen = slice(None) if market is None else part.market == market

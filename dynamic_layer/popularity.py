@@ -54,7 +54,7 @@ class BucketCounts(NamedTuple):
 
     bucket: NDArray[np.int64]
     key: NDArray[np.uint64]
-    count: NDArray[np.int64]
+    events: NDArray[np.int64]
 
 
 _NONE = BucketCounts(np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64))
@@ -188,4 +188,5 @@ class Popularity:
 
     def _by_market(self) -> NDArray[np.float64]:
         self._compact()
-        return np.bincount(self._counts.market, weights=self._counts.count)
+        counts = self._counts
+        return np.asarray(np.bincount(counts.market, weights=counts.count), np.float64)

@@ -50,6 +50,7 @@ class CommitRecord(msgspec.Struct, frozen=True):
     erased: topic -> offset of the last erasure; older checkpoints may hold who was erased.
     demand_from: topic -> offset from which live popularity was counted; None in records of
             versions that did not count it.
+    demand_untold: buckets of live popularity that have changed since they were last told to others.
     """
 
     format: int
@@ -67,6 +68,7 @@ class CommitRecord(msgspec.Struct, frozen=True):
     settings: dict[str, Any] = {}
     erased: dict[str, int] = {}
     demand_from: dict[str, int] | None = None
+    demand_untold: tuple[int, ...] = ()
 
 
 class _Version(msgspec.Struct):

@@ -106,10 +106,10 @@ class Demand:
         if len(buckets):
             self._added.append((buckets, (items << _MARKET_BITS) | markets))
 
-    def changed(self, first_live: int, keys: U64) -> list[DemandBlock]:
-        """What events or the window have changed since the last commit, ascending by bucket."""
+    def changed(self, first_live: int) -> set[int]:
+        """Buckets that events or the window have changed since the last commit."""
         self._gather()
-        return self._blocks(sorted({*self._changed, *self._gone(first_live)}), first_live, keys)
+        return {*self._changed, *self._gone(first_live)}
 
     def blocks(self, first_live: int, keys: U64) -> Iterator[DemandBlock]:
         """Counts of all buckets of the window, ascending; keys: of the partition's item numbers."""
@@ -117,7 +117,7 @@ class Demand:
         stored = () if self._anew else self._stored()
         for bucket in sorted({*stored, *self._changed}):
             if bucket >= first_live:
-                yield from self._blocks([bucket], first_live, keys)
+                yield from self.some([bucket], first_live, keys)
 
     def write(self, batch: WriteBatch, first_live: int) -> None:
         """Put what has changed into the batch of a commit."""
@@ -137,7 +137,9 @@ class Demand:
         self._changed.clear()
         self._anew = False
 
-    def _blocks(self, buckets: Sequence[int], first_live: int, keys: U64) -> list[DemandBlock]:
+    def some(self, buckets: Sequence[int], first_live: int, keys: U64) -> list[DemandBlock]:
+        """Counts of some buckets as of now; keys: of the partition's item numbers."""
+        self._gather()
         if not buckets:
             return []
         # A commit of old events changes thousands of buckets: columns are made once for all.

@@ -97,6 +97,7 @@ class PartitionState:
         made = self._meta.demand_from
         self._demand = Demand(self._database, anew=made is None)
         self._demand_from = dict(self._meta.positions) if made is None else made
+        self._untold, self._told = set(self._meta.demand_untold), set[int]()
         self._has_users = any(
             database.scan(self._database, database.USERS, database.after(database.USERS))
         )
@@ -165,6 +166,11 @@ class PartitionState:
     def erasing(self) -> bool:
         """Whether an erasure waits for the next commit."""
         return self._erased != self._meta.erased
+
+    @property
+    def telling(self) -> bool:
+        """Whether counts of live popularity were told of which the last commit says otherwise."""
+        return not self._told.isdisjoint(self._meta.demand_untold)
 
     @property
     def pending(self) -> int:
@@ -319,7 +325,9 @@ class PartitionState:
         )
         runs = (*(r for r in self._meta.runs if r.last >= first_live), *added)
         self._histories.write(batch)
-        self._demand.write(batch, self.settings.first_demand(self.watermark))
+        first_demand = self.settings.first_demand(self.watermark)
+        self._untold |= self._demand.changed(first_demand) - self._told
+        self._demand.write(batch, first_demand)
         for key, record in self._records.items():
             if record is None:
                 batch.delete(key)
@@ -343,9 +351,11 @@ class PartitionState:
             settings=self.settings.meaning(),
             erased=dict(self._erased),
             demand_from=self._demand_from,
+            demand_untold=tuple(sorted(self._untold)),
         )
         self._write(batch, meta)
         self._demand.written()
+        self._told.clear()
         if self._merging and not {*self._merging.due.runs} <= {*runs}:
             # A run that it reads has left the window.
             self._merging.abandon()
@@ -435,10 +445,20 @@ class PartitionState:
     def _country(self, user_id: str) -> str:
         return str(self.user(user_id).get("country") or "")
 
-    def changed_demand(self) -> list[DemandBlock]:
-        """Counts of live popularity that the next commit writes, by bucket, all of the bucket."""
+    def tell_demand(self, *, all_of_it: bool = True) -> list[DemandBlock]:
+        """Return the counts that others do not know yet, all of a bucket; they count as told.
+
+        To be called before a commit, which notes what was not told: so a state that is opened
+        again knows it. all_of_it: False leaves buckets before the last two of the window for
+        another time; a history that is read at full speed changes thousands with each commit.
+        """
         first_live = self.settings.first_demand(self.watermark)
-        return self._demand.changed(first_live, self._items.keys)
+        first = 0 if all_of_it else self.settings.first_demand_of(max(self.watermark - 1, 0))
+        news = self._untold | self._demand.changed(first_live)
+        told = sorted(bucket for bucket in news if bucket >= first)
+        self._told.update(told)
+        self._untold = news.difference(told)
+        return self._demand.some(told, first_live, self._items.keys)
 
     def demand(self) -> Iterator[DemandBlock]:
         """Counts of live popularity of the whole window, by bucket, as of now.

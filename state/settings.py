@@ -100,8 +100,11 @@ class StateSettings:
 
     def first_demand(self, watermark: int) -> int:
         """First bucket of live popularity inside the window that ends at a watermark."""
-        first = max(self.window.first_live(watermark), 0)
-        return first * (self.window.bucket_ms // self.demand_ms)
+        return self.first_demand_of(max(self.window.first_live(watermark), 0))
+
+    def first_demand_of(self, bucket: int) -> int:
+        """First bucket of live popularity inside a bucket of the window."""
+        return bucket * (self.window.bucket_ms // self.demand_ms)
 
     def meaning(self) -> dict[str, Any]:
         """The settings that decide what the state is, by name, as JSON values."""

@@ -20,7 +20,7 @@ def summed(live: LivePopularity) -> dict[int, int]:
     """Item key -> events over all buckets and markets."""
     found: Counter[int] = Counter()
     counts = live.between(0, NOW // HOUR_MS + 100)
-    for key, count in zip(counts.key.tolist(), counts.count.tolist(), strict=True):
+    for key, count in zip(counts.key.tolist(), counts.events.tolist(), strict=True):
         found[key] += count
     return dict(found)
 

@@ -65,12 +65,14 @@ def test_counts_are_those_of_the_log_under_any_cut_crash_and_redelivery(
         if end % 2:
             state.commit()
     assert demand_counts(state) == over_the_log(log), "before the commit"
+    untold = {block.bucket for block in state.tell_demand()}
+    assert {bucket for bucket, _ in over_the_log(log)} <= untold, "nobody was told so far"
     state.commit()
     assert demand_counts(state) == over_the_log(log)
     state.close()
     reopened = PartitionState(folder, 0, SETTINGS)
     assert demand_counts(reopened) == over_the_log(log)
-    assert reopened.changed_demand() == []
+    assert reopened.tell_demand() == []
     reopened.close()
     shutil.rmtree(folder)
 
@@ -86,7 +88,7 @@ def test_whoever_keeps_the_changed_blocks_knows_the_counts(
     edges = sorted({0, len(log), *(a for a in at if a < len(log))})
     for begin, end in itertools.pairwise(edges):
         apply_records(state, "events", log, begin, end)
-        for block in state.changed_demand():
+        for block in state.tell_demand():
             pairs = zip(block.keys.tolist(), block.counts.tolist(), strict=True)
             kept[block.bucket] = {(block.bucket, key): n for key, n in pairs if block.live}
         state.commit()
@@ -161,3 +163,24 @@ def test_a_bucket_divides_the_windows() -> None:
     assert StateSettings().fingerprint() == StateSettings(demand_bucket_ms=3_600_000).fingerprint()
     assert StateSettings().fingerprint() != StateSettings(demand_bucket_ms=60_000).fingerprint()
     assert np.gcd(StateSettings().demand_ms, StateSettings().window.bucket_ms) == 3_600_000
+
+
+def test_earlier_days_are_told_at_another_time_even_after_a_crash(tmp_path: Path) -> None:
+    log: list[Event | Erasure] = [
+        Event("ann", "i1", "stream", 10), Event("ann", "i2", "stream", 3 * BUCKET)
+    ]  # fmt: skip
+    state = PartitionState(tmp_path, 0, SETTINGS)
+    feed(state, log, [])
+    today, earlier = 3 * BUCKET // PART, 0
+    assert [block.bucket for block in state.tell_demand(all_of_it=False)] == [today]
+    state.commit()
+    assert state.tell_demand(all_of_it=False) == []
+    state.close()
+    state = PartitionState(tmp_path, 0, SETTINGS)
+    assert not state.telling
+    assert [block.bucket for block in state.tell_demand()] == [earlier]
+    assert state.telling
+    state.commit()
+    assert not state.telling
+    assert state.tell_demand() == []
+    state.close()

@@ -53,7 +53,9 @@ def test_a_target_is_judged_by_the_best_of_the_others(hits: float, reached: bool
     rows = [row("segue", hits), row("popular", 0.2), row("text_knn", 0.1), row("ease", 0.9)]
     found = verdict(target, rows)
     assert found is not None
-    assert found == (hits, pytest.approx(0.25), reached)
+    assert found[0] == hits
+    assert found[1] == pytest.approx(0.25)
+    assert found[2] is reached
     assert verdict(target, rows[:1]) is None
     assert verdict(target, rows[1:]) is None
 

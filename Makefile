@@ -7,6 +7,7 @@ JAVA_AND_MAVEN := $(and $(shell command -v java),$(shell command -v mvn))
 SEED ?= 1
 FAULTS ?= 50
 MINUTES ?= 20
+
 .PHONY: setup system demo test soak check crash bench quality lock schemas docs clean
 
 setup: .venv/.installed var/kafka/.resolved

@@ -33,7 +33,7 @@ _SEGUE = {
 }
 
 
-_NEXT = {"epochs": (2, 4, 8), "text": (True, False)}
+_NEXT = {"epochs": (8, 2, 4), "text": (True, False)}
 
 
 class UnknownModel(ValueError):
@@ -159,10 +159,10 @@ def models() -> dict[str, Model]:
             about="the sequence-aware user tower over vectors of the item tower, alone",
             fit=_lazily("evaluation.next_event", "sequence"),
             space={
-                "epochs": (2, 4, 8),
+                "epochs": (8, 2, 4, 12),
                 "blocks": (1, 2, 3),
                 "length": (100, 50, 200),
-                "dropout": (0.2, 0.1, 0.4),
+                "dropout": (0.3, 0.1, 0.2, 0.4),
                 "text": (True, False),
             },
             seeded=True,

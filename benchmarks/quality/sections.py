@@ -93,7 +93,9 @@ SECTIONS = (
         data="AFK",
         options=("--where 'src % 2 = 1' --order abxi_pos --protocol sampled --candidates trained"),
         runs=(
-            Run(name="abxi-segue", models="segue,segue_sequence,segue_next_later"),
+            Run(name="abxi-segue", models="segue"),
+            Run(name="abxi-sequence", models="segue_sequence"),
+            Run(name="abxi-later", models="segue_next_later"),
             Run(name="abxi-baselines", models="popularity,item_cf"),
         ),
     ),
@@ -103,7 +105,8 @@ SECTIONS = (
         data="ML1M",
         options="--protocol loo --order user_seq --min-events 5 --candidates trained",
         runs=(
-            Run(name="ml-1m-segue", models="segue,segue_sequence"),
+            Run(name="ml-1m-sequence", models="segue_sequence"),
+            Run(name="ml-1m-segue", models="segue"),
             Run(name="ml-1m-baselines", models="popularity,item_cf,ease"),
             Run(name="ml-1m-sasrec", models="sasrec,sasrec_bce,gsasrec"),
         ),

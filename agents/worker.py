@@ -126,7 +126,9 @@ class Worker:
         topic, partition = records[0].topic, records[0].partition
         async with self._turn:
             if topic in self._ingest.decoders:
-                self._ingest.learning = self.models.static_generation is not None
+                self._ingest.learning = self.models.learns_from(
+                    topic, partition, records[-1].offset
+                )
                 self._recommend.touch(await self._ingest(records))
                 self._read_to[topic, partition] = records[-1].offset + 1
             elif topic == self._topics.catalogue:

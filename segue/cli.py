@@ -17,6 +17,7 @@ from segue.commands import (
     static,
     topics,
 )
+from segue.commands.catalogue import catalogue
 from segue.commands.demo import demo
 from segue.commands.erase import erase
 from segue.commands.evaluate import evaluate
@@ -49,6 +50,7 @@ app.command()(roles.trainer)
 app.command()(roles.rekey)
 app.command()(console.console)
 app.command()(console.token)
+app.command()(catalogue)
 app.command()(feed.feed)
 app.command()(replay)
 app.command()(people.status)

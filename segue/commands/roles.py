@@ -1,12 +1,19 @@
 """segue worker, segue trainer, segue rekey: the roles that run for ever."""
 
 import asyncio
+import logging
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segue.options import ConfigOption, SetOption, explained, settings_of
+
+if TYPE_CHECKING:
+    from segue.settings import Settings
+    from streams import LogRecord
+
+logger = logging.getLogger(__name__)
 
 Name = Annotated[
     str, typer.Option("--name", help="Name of this process; its local state is kept under it.")
@@ -65,6 +72,7 @@ def worker(
     async def run() -> int:
         outputs = KafkaOutputs()
         agents = make_worker(settings, name, outputs)
+        await agents.models.announced(await _static_announcements(settings))
         if metrics_port is not None:
             from prometheus_client import start_http_server
 
@@ -87,6 +95,30 @@ def worker(
 
     with explained(WrongState, SourceError):
         raise typer.Exit(asyncio.run(run()))
+
+
+async def _static_announcements(settings: "Settings") -> list["LogRecord"]:
+    """What was announced of graphs until now.
+
+    A worker learns of them before its first event, or a backlog would be read without making
+    examples. Of bundles it learns while it reads: to load one takes seconds.
+    """
+    from aiokafka.errors import KafkaError
+
+    from segue.looking import read_from
+    from streams import AdminError, ModelAnnouncement, decode
+
+    try:
+        records = await read_from(settings, settings.topics.models, {})
+    except (AdminError, KafkaError) as error:
+        # The app has the patience for a broker that is away; it follows this topic too.
+        logger.warning("announcements are not read before the events: %s", error)
+        return []
+    return [
+        record
+        for record in records
+        if record.value and decode(ModelAnnouncement, record.value).kind == "static"
+    ]
 
 
 def trainer(

@@ -1,5 +1,6 @@
 """Events into state; examples, dead letters and users to answer out of it."""
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -22,8 +23,11 @@ from streams import (
     dead_letter,
     encode,
 )
+from streams.log_source import log_refused
 
 __all__ = ["Ingest"]
+
+logger = logging.getLogger(__name__)
 
 #: Examples of one record on the examples topic: about a megabyte with full histories.
 EXAMPLES_PER_RECORD = 1_000
@@ -83,6 +87,7 @@ class Ingest:
             observe=self._settings.example_history,
         )
         letters += self._too_old(records, events, applied.too_old)
+        log_refused(logger, letters)
         for letter in letters:
             await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
         examples = _examples(topic, state, events, applied.observations)

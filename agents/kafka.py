@@ -11,6 +11,7 @@ from agents.worker import Worker
 from streams import KafkaSettings, LogRecord, Record, TopicSettings
 from streams.app import WorkerApp, create_app, serve
 from streams.broadcast import read_again, read_all
+from streams.log_source import concerning
 from streams.outbox import Outbox
 
 __all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
@@ -77,7 +78,9 @@ async def serve_worker(
     @app.agent(app.topic(topics.requests), name="requests")
     async def requests(stream: Any) -> None:
         async for event in stream.events():
-            await worker.handle_requests([_record(event.message)])
+            records = [_record(event.message)]
+            with concerning(records):
+                await worker.handle_requests(records)
 
     return await _serve(
         app,
@@ -142,7 +145,8 @@ async def _follow(
 
     async def read() -> None:
         async for records in read_all(kafka, topic):
-            await take(records)
+            with concerning(records):
+                await take(records)
 
     await read_again(read, topic)
 

@@ -1,5 +1,6 @@
 """The command line. Commands import what they need when they run, so that --help is quick."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ from segue.commands.erase import erase
 from segue.commands.evaluate import evaluate
 from segue.commands.replay import replay
 from segue.commands.reproduce import reproduce
+from segue.log_format import is_json, log_crash
 from segue.screen import log_to_screen
 
 __all__ = ["app", "main"]
@@ -70,4 +72,10 @@ def _all_commands(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except Exception as error:
+        if not is_json():
+            raise
+        log_crash(error)
+        sys.exit(1)

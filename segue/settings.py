@@ -19,6 +19,7 @@ import msgspec
 from agents import TrainerSettings, WorkerSettings
 from console.settings import ConsoleSettings
 from dynamic_layer import DynamicSettings
+from segue.log_format import LogSettings
 from state import ArtifactStore, StateSettings
 from static_layer import StaticSettings
 from streams import (
@@ -53,6 +54,7 @@ class Settings:
 
     data: str = "var"
     artifacts: str = ""
+    log: LogSettings = field(default_factory=LogSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
     events: EventRules = field(default_factory=EventRules)

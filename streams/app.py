@@ -11,6 +11,7 @@ import faust
 from faust.types import TP
 
 from streams.log_levels import demote_ordinary_warnings
+from streams.log_source import concerning
 from streams.outbox import Outbox
 from streams.positions import PassOver, PositionError, Positions
 from streams.transport import Batch, BatchSchema, Rewind, Transport
@@ -133,10 +134,11 @@ class WorkerApp(faust.App):
         async with self._turn:
             if self.failed or not self.consumer.is_current(batch):
                 return
-            try:
-                await handler(batch)
-            except Exception as error:
-                await self._fail(error)
+            with concerning(batch):
+                try:
+                    await handler(batch)
+                except Exception as error:
+                    await self._fail(error)
 
     async def _note_assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
         self._assigned = {tp for tp in assigned if tp.topic in self.batched}

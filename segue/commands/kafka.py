@@ -33,11 +33,16 @@ def broker_of(settings: "Settings") -> DevelopmentBroker:
 
 
 @app.command(epilog="Example: segue kafka start --port 9092")
-def start(port: Port = None, config: ConfigOption = None, flags: SetOption = None) -> None:
+def start(
+    port: Port = None,
+    timeout: Annotated[float, typer.Option(help="Seconds until it must have answered.")] = 180.0,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
     """Resolve the jars, format the storage, start the broker and wait until it answers."""
     broker = broker_of(settings_of(config, flags))
     with explained(BrokerError), console.status("starting Apache Kafka"):
-        address = broker.start(port)
+        address = broker.start(port, timeout=timeout)
     console.print(f"Kafka answers at [bold]{address}[/]; stop it with: segue kafka stop")
     console.print('for this shell: eval "$(segue kafka env)"', highlight=False)
 

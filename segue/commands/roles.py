@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segue.options import ConfigOption, SetOption, explained, settings_of
+from segue.options import ConfigOption, LogFormatOption, SetOption, explained, settings_of
 
 if TYPE_CHECKING:
     from segue.settings import Settings
@@ -40,6 +40,7 @@ def worker(
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     accept_gap: AcceptGap = False,
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -55,7 +56,7 @@ def worker(
     from state import WrongState, compile_kernels
     from streams import AdminError, SourceError, read_in_place, require_topics
 
-    settings = settings_of(config, flags)
+    settings = settings_of(config, flags, log_format)
     if in_place := read_in_place(settings.sources):
         with explained(AdminError, SourceError):
             require_topics(settings.kafka, in_place, settings.topics.partitions)
@@ -125,6 +126,7 @@ def trainer(
     name: Name = "trainer-1",
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -135,7 +137,7 @@ def trainer(
     from agents.kafka import KafkaOutputs, serve_trainer
     from segue.roles import make_train
 
-    settings = settings_of(config, flags)
+    settings = settings_of(config, flags, log_format)
 
     async def run() -> int:
         if settings.trainer.threads:
@@ -158,6 +160,7 @@ def trainer(
 def rekey(
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -172,7 +175,7 @@ def rekey(
     from streams import AdminError, SourceError, rekeyed, require_topics
     from streams.rekey_app import serve_rekey
 
-    settings = settings_of(config, flags)
+    settings = settings_of(config, flags, log_format)
     registry = CollectorRegistry()
     if metrics_port is not None:
         start_http_server(metrics_port, metrics_host, registry)

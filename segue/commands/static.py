@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
+from segue.options import (
+    ConfigOption,
+    JsonOption,
+    LogFormatOption,
+    SetOption,
+    explained,
+    settings_of,
+)
 from segue.screen import StageBars, console, errors, progress_bars
 from segue.times import seconds_of
 
@@ -41,6 +48,7 @@ def build(
         ),
     ] = "",
     as_json: JsonOption = False,
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -53,7 +61,8 @@ def build(
     from segue.roles import now_ms
     from segue.times import log_point
 
-    settings = settings_of(config, [*(flags or ()), *([f"static.recipe={recipe}"] * bool(recipe))])
+    chosen = [f"static.recipe={recipe}"] if recipe else []
+    settings = settings_of(config, [*(flags or ()), *chosen], log_format)
     point = log_point(until, now_ms(), end="latest") if until else None
     metrics = _build(settings, seed, point)
     if as_json:
@@ -73,13 +82,14 @@ def schedule(
     metrics_host: Annotated[
         str, typer.Option(help="Address for Prometheus; the default is reached from here alone.")
     ] = "127.0.0.1",
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
     """Build now and then again and again; a run that fails is reported and the next one comes."""
     from segue.build_tally import BuildTally
 
-    settings, interval = settings_of(config, flags), seconds_of(every)
+    settings, interval = settings_of(config, flags, log_format), seconds_of(every)
     tally = BuildTally()
     if metrics_port is not None:
         from prometheus_client import start_http_server

@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["ShellBlock", "shell_blocks"]
 
-#: What a line of an indented block begins with if it is for the shell, and not a table or a picture.
+#: What the first line of an indented block for the shell begins with; tables begin otherwise.
 PROGRAMS = ("make ", "export ", "segue ", ".venv/bin/", "git ", "docker ", "kubectl ", "curl ")
 FENCES = ("```bash", "```console", "```sh", "```shell")
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")

@@ -30,11 +30,13 @@ def console(
     import torch
     from aiokafka.errors import KafkaError
 
+    from segue.rights import require_rights_of
     from segue.serving_console import new_token, serve_console, tune_search
     from state import WrongState, compile_kernels
     from streams import AdminError, PositionError
 
     settings = settings_of(config, flags, log_format)
+    require_rights_of("console", settings)
     own = settings.console
     own = replace(own, host=host or own.host, port=own.port if port is None else port)
     shown = ""

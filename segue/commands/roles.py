@@ -52,11 +52,13 @@ def worker(
     Example: segue worker --name worker-2 --metrics-port 9101
     """
     from agents.kafka import KafkaOutputs, serve_worker
+    from segue.rights import require_rights_of
     from segue.roles import make_worker, spare_collections
     from state import WrongState, compile_kernels
     from streams import AdminError, SourceError, read_in_place, require_topics
 
     settings = settings_of(config, flags, log_format)
+    require_rights_of("worker", settings)
     if in_place := read_in_place(settings.sources):
         with explained(AdminError, SourceError):
             require_topics(settings.kafka, in_place, settings.topics.partitions)
@@ -135,9 +137,11 @@ def trainer(
     Example: segue trainer --set trainer.publish_every_s=30
     """
     from agents.kafka import KafkaOutputs, serve_trainer
+    from segue.rights import require_rights_of
     from segue.roles import make_train
 
     settings = settings_of(config, flags, log_format)
+    require_rights_of("trainer", settings)
 
     async def run() -> int:
         if settings.trainer.threads:
@@ -172,10 +176,12 @@ def rekey(
     """
     from prometheus_client import CollectorRegistry, start_http_server
 
+    from segue.rights import require_rights_of
     from streams import AdminError, SourceError, rekeyed, require_topics
     from streams.rekey_app import serve_rekey
 
     settings = settings_of(config, flags, log_format)
+    require_rights_of("rekey", settings)
     registry = CollectorRegistry()
     if metrics_port is not None:
         start_http_server(metrics_port, metrics_host, registry)

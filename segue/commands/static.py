@@ -175,9 +175,12 @@ def compare(
 
 def _build(settings: "Settings", seed: int, until: "LogPoint | None" = None) -> dict[str, object]:
     from agents.outputs import ProducerOutputs
+    from segue.rights import require_rights_of
     from segue.static_job import run_static_job
     from state import CorruptArtifact, WrongState
     from streams import AdminError, PositionError
+
+    require_rights_of("static", settings)
 
     async def run() -> dict[str, object]:
         with progress_bars() as bars:

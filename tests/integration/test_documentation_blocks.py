@@ -44,11 +44,8 @@ def clone(tmp_path: Path, jars: Path) -> Iterator[Path]:
 
 
 def runnable(page: Path) -> list[ShellBlock]:
-    blocks = shell_blocks(page)
-    for block in blocks:
-        if block.reason:
-            print(f"{block.place} is not run: {block.reason}")
-    return [block for block in blocks if not block.reason]
+    """The blocks without a reason against it; tests/test_documentation.py tells of the others."""
+    return [block for block in shell_blocks(page) if not block.reason]
 
 
 def run(blocks: list[ShellBlock], folder: Path) -> list[str]:

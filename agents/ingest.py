@@ -9,6 +9,7 @@ from agents.outputs import Outputs
 from agents.partitions import States
 from agents.settings import WorkerSettings
 from agents.tally import Tally
+from agents.tracing import Traces
 from agents.waiting import TouchedUsers
 from dynamic_layer import ExampleBatch
 from state import Erased, Observations, PartitionState, apply_in_order
@@ -50,6 +51,7 @@ class Ingest:
         outputs: Outputs,
         tally: Tally,
         withdraw: Callable[[str, int, Iterable[str], Sequence[Erased]], Awaitable[None]],
+        traces: Traces | None = None,
     ) -> None:
         """Read and write through the objects given.
 
@@ -63,6 +65,7 @@ class Ingest:
         self._outputs = outputs
         self._tally = tally
         self._withdraw = withdraw
+        self._traces = traces
         self.learning = False
 
     async def __call__(self, records: Sequence[LogRecord]) -> TouchedUsers:
@@ -71,6 +74,14 @@ class Ingest:
         Records that are in the state already change nothing, but their users are returned: they
         are read again because some of these were not answered.
         """
+        if self._traces is None:
+            return await self._take(records, _untraced)
+        with self._traces.ingesting(records) as applied:
+            return await self._take(records, applied)
+
+    async def _take(
+        self, records: Sequence[LogRecord], in_state: Callable[[], None]
+    ) -> TouchedUsers:
         topic, partition = records[0].topic, records[0].partition
         state = self._partitions[partition]
         position = state.position(topic) or 0
@@ -86,6 +97,7 @@ class Ingest:
             wanted=self._sampled if self.learning else None,
             observe=self._settings.example_history,
         )
+        in_state()
         letters += self._too_old(records, events, applied.too_old)
         log_refused(logger, letters)
         for letter in letters:
@@ -134,6 +146,10 @@ class Ingest:
             )
             for row in rows
         ]
+
+
+def _untraced() -> None:
+    """Note nothing."""
 
 
 def _examples(

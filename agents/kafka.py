@@ -30,9 +30,15 @@ class KafkaOutputs:
         self.app: WorkerApp | None = None
         self._outbox: Outbox | None = None
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> None:
         """Queue a record."""
-        await self._open().send(topic, key, value)
+        await self._open().send(topic, key, value, headers=headers)
 
     async def flush(self) -> None:
         """Wait for the acknowledgement of everything sent."""

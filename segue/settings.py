@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from agents import TrainerSettings, WorkerSettings
+from agents.tracing import TraceSettings
 from console.settings import ConsoleSettings
 from dynamic_layer import DynamicSettings
 from segue.log_format import LogSettings
@@ -55,6 +56,7 @@ class Settings:
     data: str = "var"
     artifacts: str = ""
     log: LogSettings = field(default_factory=LogSettings)
+    trace: TraceSettings = field(default_factory=TraceSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
     events: EventRules = field(default_factory=EventRules)

@@ -74,7 +74,8 @@ def worker(
 
     async def run() -> int:
         outputs = KafkaOutputs()
-        agents = make_worker(settings, name, outputs)
+        with explained(ValueError):  # an extra that is not installed
+            agents = make_worker(settings, name, outputs)
         await agents.models.announced(await _static_announcements(settings))
         if metrics_port is not None:
             from prometheus_client import start_http_server

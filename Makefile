@@ -81,7 +81,7 @@ quality: setup
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra dev --extra avro --extra dgl --extra evaluate --extra bench --extra docs pyproject.toml -o requirements.lock
+		--no-header --extra dev --extra avro --extra otel --extra dgl --extra evaluate --extra bench --extra docs pyproject.toml -o requirements.lock
 	printf 'uv\nsetuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
 

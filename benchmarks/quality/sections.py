@@ -147,7 +147,7 @@ SECTIONS = (
                 name="amazon-fk-stream",
                 models=f"popularity_1d,popularity_3d,popularity_7d,popularity_14d,popularity_30d,"
                 f"item_cf_decayed_30d,bigrams,{_ARMS}",
-                more="--asked 2500 --taught 40",
+                more="--asked 1500 --taught 25",
             ),
         ),
         page="freshness",

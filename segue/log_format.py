@@ -14,6 +14,7 @@ from streams.log_source import source_of_log
 
 __all__ = [
     "JsonLines",
+    "LogAs",
     "LogFormat",
     "LogSettings",
     "TextLines",
@@ -40,6 +41,15 @@ class LogSettings:
     """
 
     format: LogFormat = "text"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogAs:
+    """What the lines of a process say of it, and the format that its command line asks for."""
+
+    role: str = ""
+    name: str = ""
+    format: str | None = None
 
 
 class TextLines(logging.Formatter):
@@ -91,7 +101,7 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-def format_log(form: LogFormat, *, role: str, name: str, hidden: frozenset[str]) -> None:
+def format_log(form: LogFormat, who: LogAs, *, hidden: frozenset[str]) -> None:
     """Have the root logger write to standard error in a form from now on.
 
     As JSON it writes Python's warnings too. A handler for people stays what it is, but hides.
@@ -99,7 +109,7 @@ def format_log(form: LogFormat, *, role: str, name: str, hidden: frozenset[str])
     logging.captureWarnings(form == "json")
     if form == "json":
         handler = logging.StreamHandler()
-        handler.setFormatter(JsonLines(role=role, name=name, hidden=hidden))
+        handler.setFormatter(JsonLines(role=who.role, name=who.name, hidden=hidden))
         logging.basicConfig(level=logging.getLogger().level, handlers=[handler], force=True)
         return
     for known in logging.getLogger().handlers:

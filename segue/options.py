@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
-from segue.log_format import format_log, is_json, log_crash, secrets_of
+from segue.log_format import LogAs, format_log, is_json, log_crash, secrets_of
 from segue.screen import errors
 
 if TYPE_CHECKING:
@@ -36,16 +35,16 @@ _NOT_SETTINGS = {"SEGUE_CONFIG_FILE"}
 
 
 def settings_of(
-    config: Path | None, flags: list[str] | None, log_format: str | None = None
+    config: Path | None, flags: list[str] | None, log: LogAs | None = None
 ) -> "Settings":
     """Compose the settings of a command; a mistake ends it with status 2 and says what is wrong.
 
-    log_format: that the command was asked for, if it was. From here on the log is written as the
-    settings say, and hides the secrets that are in them.
+    log: what a role's lines say of it, and the format that it was asked for. From here on the log
+    is written as the settings say, and hides the secrets that are in them.
     """
     from segue.settings import SettingsError, load_settings
 
-    flags = [*(flags or ()), *([f"log.format={log_format}"] if log_format else ())]
+    flags = [*(flags or ()), *([f"log.format={log.format}"] if log and log.format else ())]
 
     environment = {k: v for k, v in os.environ.items() if k not in _NOT_SETTINGS}
     try:
@@ -53,20 +52,8 @@ def settings_of(
     except SettingsError as error:
         errors.print(f"[red]settings:[/] {error}", highlight=False)
         raise typer.Exit(2) from error
-    role, name = _who()
-    format_log(settings.log.format, role=role, name=name, hidden=secrets_of(settings))
+    format_log(settings.log.format, log or LogAs(), hidden=secrets_of(settings))
     return settings
-
-
-def _who() -> tuple[str, str]:
-    """The command's role (`static schedule`) and the process's name (`worker-1`)."""
-    context = click.get_current_context(silent=True)
-    name = str(context.params.get("name") or "") if context else ""
-    role: list[str] = []
-    while context is not None and context.parent is not None:
-        role.insert(0, context.info_name or "")
-        context = context.parent
-    return " ".join(role), name
 
 
 @contextmanager

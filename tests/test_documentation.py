@@ -97,5 +97,5 @@ def test_a_table_is_no_shell_block_and_a_reason_holds_for_the_next_block_alone(t
     )
     found = [(block.line, block.text, block.reason) for block in shell_blocks(page)]
     assert found == [
-        (2, "make one\nmake two", ""), (11, "make three", "it takes a day"), (18, "make four", "")
+        (2, "make one\nmake two", ""), (11, "make three", "it takes a day"), (19, "make four", "")
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from segue.log_format import LogAs
 from segue.options import ConfigOption, LogFormatOption, SetOption, explained, settings_of
 from segue.screen import console as screen
 
@@ -35,7 +36,8 @@ def console(
     from state import WrongState, compile_kernels
     from streams import AdminError, PositionError
 
-    settings = settings_of(config, flags, log_format)
+    log = LogAs(role="console", name=name, format=log_format)
+    settings = settings_of(config, flags, log)
     require_rights_of("console", settings)
     own = settings.console
     own = replace(own, host=host or own.host, port=own.port if port is None else port)

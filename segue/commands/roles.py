@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segue.log_format import LogAs
 from segue.options import ConfigOption, LogFormatOption, SetOption, explained, settings_of
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def worker(
     from state import WrongState, compile_kernels
     from streams import AdminError, SourceError, read_in_place, require_topics
 
-    settings = settings_of(config, flags, log_format)
+    log = LogAs(role="worker", name=name, format=log_format)
+    settings = settings_of(config, flags, log)
     require_rights_of("worker", settings)
     if in_place := read_in_place(settings.sources):
         with explained(AdminError, SourceError):
@@ -141,7 +143,8 @@ def trainer(
     from segue.rights import require_rights_of
     from segue.roles import make_train
 
-    settings = settings_of(config, flags, log_format)
+    log = LogAs(role="trainer", name=name, format=log_format)
+    settings = settings_of(config, flags, log)
     require_rights_of("trainer", settings)
 
     async def run() -> int:
@@ -181,7 +184,8 @@ def rekey(
     from streams import AdminError, SourceError, rekeyed, require_topics
     from streams.rekey_app import serve_rekey
 
-    settings = settings_of(config, flags, log_format)
+    log = LogAs(role="rekey", format=log_format)
+    settings = settings_of(config, flags, log)
     require_rights_of("rekey", settings)
     registry = CollectorRegistry()
     if metrics_port is not None:

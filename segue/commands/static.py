@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segue.log_format import LogAs
 from segue.options import (
     ConfigOption,
     JsonOption,
@@ -62,7 +63,8 @@ def build(
     from segue.times import log_point
 
     chosen = [f"static.recipe={recipe}"] if recipe else []
-    settings = settings_of(config, [*(flags or ()), *chosen], log_format)
+    log = LogAs(role="static", format=log_format)
+    settings = settings_of(config, [*(flags or ()), *chosen], log)
     point = log_point(until, now_ms(), end="latest") if until else None
     metrics = _build(settings, seed, point)
     if as_json:
@@ -89,7 +91,8 @@ def schedule(
     """Build now and then again and again; a run that fails is reported and the next one comes."""
     from segue.build_tally import BuildTally
 
-    settings, interval = settings_of(config, flags, log_format), seconds_of(every)
+    log = LogAs(role="static", format=log_format)
+    settings, interval = settings_of(config, flags, log), seconds_of(every)
     tally = BuildTally()
     if metrics_port is not None:
         from prometheus_client import start_http_server

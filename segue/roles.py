@@ -10,6 +10,7 @@ from agents import Train, Worker
 from agents.demand import live_popularity
 from agents.outputs import Outputs
 from segue.settings import Settings
+from segue.tracing import make_traces
 from static_layer import TextEncoder, TextSettings
 
 __all__ = [
@@ -68,6 +69,7 @@ def make_worker(
         outputs=outputs,
         clock_ms=clock_ms,
         sources=settings.sources,
+        traces=make_traces(settings.trace, "segue-worker"),
     )
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from agents import Worker, WorkerSettings
+from agents.outputs import EmbeddedOutputs
 from state import ArtifactStore, StateSettings
 from static_layer import TextEncoder
 from streams import (
@@ -39,11 +41,11 @@ class BenchOutputs:
     def __init__(self, found: "Bench") -> None:
         self._bench = found
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        self._bench.log.append(topic, key, value)
+    async def send(self, topic: str, key: bytes | None, value: bytes | None, _: Any = None) -> None:
+        await EmbeddedOutputs(self._bench.log).send(topic, key, value)
 
     async def flush(self) -> None:
-        self._bench.log.sync()
+        await EmbeddedOutputs(self._bench.log).flush()
 
 
 class Bench:

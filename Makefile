@@ -8,7 +8,7 @@ SEED ?= 1
 FAULTS ?= 50
 MINUTES ?= 20
 
-.PHONY: setup system demo test soak check crash bench lock schemas docs clean
+.PHONY: setup system demo test soak check crash bench quality lock schemas docs clean
 
 setup: .venv/.installed var/kafka/.resolved
 
@@ -73,6 +73,11 @@ crash: setup
 bench: setup
 	$(BIN)/python benchmarks/transport.py
 	$(BIN)/segue bench throughput --workers 2
+
+# Figures on real data that are missing, then benchmarks/QUALITY.md and docs/freshness.md.
+DATA ?= ../shared/data
+quality: setup
+	$(BIN)/python -m benchmarks.quality --data $(DATA)
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

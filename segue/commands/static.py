@@ -29,17 +29,32 @@ Recipe = Annotated[
 ]
 
 
+Ray = Annotated[
+    str,
+    typer.Option(help="Run on a Ray cluster: its host:port, auto, or local (sets ray.address)."),
+]
+
+
 @app.command(epilog="Example: segue static build --set static.train.max_seconds=600")
 def build(
     seed: Seed = 1,
     recipe: Recipe = "",
+    ray: Ray = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Merge the latest checkpoints, train the HGNN, publish and announce the bundle."""
-    settings = settings_of(config, [*(flags or ()), *([f"static.recipe={recipe}"] * bool(recipe))])
+    """Merge the latest checkpoints, train the HGNN, publish and announce the bundle.
+
+    Under torchrun (torchrun --nproc-per-node 2 -m segue static build) the processes train together,
+    and the first one writes.
+    """
+    given = {"static.recipe": recipe, "ray.address": ray}
+    named = [f"{name}={value}" for name, value in given.items() if value]
+    settings = settings_of(config, [*(flags or ()), *named])
     metrics = _build(settings, seed)
+    if metrics is None:
+        return
     if as_json:
         typer.echo(json.dumps(metrics))
     else:
@@ -147,10 +162,12 @@ def compare(
         json_file.write_text(json.dumps({"split": split, "rows": rows}, indent=2))
 
 
-def _build(settings: "Settings", seed: int) -> dict[str, object]:
+def _build(settings: "Settings", seed: int) -> dict[str, object] | None:
+    """Run the job; None in a process of torchrun's that only helps the first one."""
     from agents.outputs import ProducerOutputs
-    from segue.static_job import run_static_job
+    from segue.static_job import help_static_job, run_static_job
     from state import CorruptArtifact, WrongState
+    from static_layer import ClusterFailed, process_group
 
     async def run() -> dict[str, object]:
         with progress_bars() as bars:
@@ -160,5 +177,9 @@ def _build(settings: "Settings", seed: int) -> dict[str, object]:
                 )
         return {"name": bundle.name, "metrics": bundle.manifest["metrics"]}
 
-    with explained(ValueError, CorruptArtifact, WrongState):
+    expected = (ValueError, CorruptArtifact, WrongState, ClusterFailed)
+    with explained(*expected), process_group() as processes:
+        if processes.rank:
+            help_static_job(settings, seed=seed)
+            return None
         return asyncio.run(run())

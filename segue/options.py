@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from segue.screen import errors
 
@@ -36,7 +37,7 @@ def settings_of(config: Path | None, flags: list[str] | None) -> "Settings":
     try:
         return load_settings(config, environment, flags or ())
     except SettingsError as error:
-        errors.print(f"[red]settings:[/] {error}", highlight=False)
+        errors.print(f"[red]settings:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(2) from error
 
 
@@ -46,5 +47,5 @@ def explained(*kinds: type[Exception], status: int = 1) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        errors.print(f"[red]error:[/] {error}", highlight=False)
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(status) from error

@@ -49,9 +49,8 @@ def build(
     Under torchrun (torchrun --nproc-per-node 2 -m segue static build) the processes train together,
     and the first one writes.
     """
-    given = {"static.recipe": recipe, "ray.address": ray}
-    named = [f"{name}={value}" for name, value in given.items() if value]
-    settings = settings_of(config, [*(flags or ()), *named])
+    given = _flags({"static.recipe": recipe, "ray.address": ray})
+    settings = settings_of(config, [*(flags or ()), *given])
     metrics = _build(settings, seed)
     if metrics is None:
         return
@@ -110,6 +109,10 @@ def compare(
     recipes: Annotated[
         list[str] | None, typer.Option("--recipe", help="default, paper; repeat for more.")
     ] = None,
+    samplers: Annotated[
+        list[str] | None,
+        typer.Option("--sampler", help="torch, dgl; repeat for both; static.train.sampler else."),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each recipe.")] = 2,
     two_tower: Annotated[
         bool, typer.Option(help="Also train the two-tower with and without the vectors.")
@@ -127,6 +130,7 @@ def compare(
     alone, without live popularity.
     """
     from dataclasses import asdict, replace
+    from itertools import product
 
     from evaluation import DatasetError, Protocol, read_dataset, time_split
     from segue.roles import make_encoder
@@ -142,8 +146,10 @@ def compare(
         plan = TrialPlan(
             example_days=example_days, protocol=Protocol(max_users=users), two_tower=two_tower
         )
-        for recipe in recipes or ["default"]:
-            settings = settings_of(config, [*(flags or ()), f"static.recipe={recipe}"])
+        for recipe, named in product(recipes or ["default"], samplers or [""]):
+            given = {"static.recipe": recipe, "static.train.sampler": named}
+            settings = settings_of(config, [*(flags or ()), *_flags(given)])
+            sampler = settings.static.train.sampler
             popularity = replace(settings.dynamic.popularity, weights=(0.0,))
             dynamic = replace(settings.dynamic, popularity=popularity)
             encoder, results = make_encoder(settings), {}
@@ -154,12 +160,18 @@ def compare(
                         progress=StageBars(bars),
                     )  # fmt: skip
                 results[seed] = run_trial(dataset, parts, plan, bundle, dynamic=dynamic, seed=seed)
-                rows += [{"recipe": recipe, "seed": seed, **asdict(row)} for row in results[seed]]
+                run = {"recipe": recipe, "sampler": sampler, "seed": seed}
+                rows += [{**run, **asdict(row)} for row in results[seed]]
             encoder.close()
-            console.print(table(recipe, results))
+            console.print(table(f"{recipe}, {sampler} sampler", results))
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps({"split": split, "rows": rows}, indent=2))
+
+
+def _flags(given: dict[str, str]) -> list[str]:
+    """Return the settings that options of their own stand for; an empty one was not given."""
+    return [f"{path}={value}" for path, value in given.items() if value]
 
 
 def _build(settings: "Settings", seed: int) -> dict[str, object] | None:

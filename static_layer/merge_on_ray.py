@@ -73,7 +73,7 @@ def merge_on_ray(
         progress(len(parts), len(partitions))
     summed = (
         rows.select_columns(["shard", *_PAIR_COLUMNS])
-        .groupby("shard")
+        .groupby("shard", num_partitions=shards)
         .map_groups(_summed, batch_format="pyarrow")
     )
     total = _total(list(summed.iter_batches(batch_size=None, batch_format="pyarrow")))

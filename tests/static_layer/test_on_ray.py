@@ -10,7 +10,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,10 +32,14 @@ pytestmark = [
 
 TWO = RaySettings(address="127.0.0.2", workers=2, retries=1)
 SMALL = 80 << 20
+PATIENCE_S = 120.0
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "GLOO_SOCKET_IFNAME": "lo",
+    # A busy machine is no dead one.
+    "RAY_agent_register_timeout_ms": "120000",
+    "RAY_health_check_failure_threshold": "50",
 }
 
 
@@ -48,13 +53,15 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as environment:
         for name, value in {**ENVIRONMENT, "RAY_TMPDIR": folder}.items():
             environment.setenv(name, value)
+        environment.setattr(ray._private.services, "get_node", _patient(ray._private.services))
         nodes = Cluster()
         try:
             for host in ("127.0.0.2", "127.0.0.3"):
                 nodes.add_node(
-                    node_ip_address=host, num_cpus=1, object_store_memory=SMALL,
-                    include_dashboard=False,
+                    wait=False, node_ip_address=host, num_cpus=1, object_store_memory=SMALL,
+                    include_dashboard=False, include_log_monitor=False, no_monitor=True,
                 )  # fmt: skip
+            nodes.wait_for_nodes(timeout=PATIENCE_S)
             ray.init(
                 address=nodes.address, _node_ip_address="127.0.0.2", logging_level="warning",
                 log_to_driver=False,
@@ -63,14 +70,38 @@ def cluster() -> Iterator[Any]:
         finally:
             ray.shutdown()
             nodes.shutdown()
+            left = [process for process in psutil.process_iter() if _names(process, folder)]
+            for process in left:
+                process.kill()
+            psutil.wait_procs(left, timeout=10)
             shutil.rmtree(folder)
-    left = [child for child in psutil.Process().children(recursive=True) if _is_rays(child)]
     assert left == []
 
 
-def _is_rays(process: psutil.Process) -> bool:
+def _patient(services: Any) -> Callable[..., Any]:
+    """Return services.get_node, which waits for a node to register instead of being asked again.
+
+    Ray gives a node thirty seconds to start.
+    """
+    asked = services.get_node
+
+    def get_node(*arguments: Any) -> Any:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return asked(*arguments)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    return get_node
+
+
+def _names(process: psutil.Process, folder: str) -> bool:
+    """Whether a process belongs to the cluster whose files lie in the folder."""
     try:
-        return "ray" in " ".join(process.cmdline()[:2]) and process.status() != "zombie"
+        return any(folder in part for part in process.cmdline())
     except psutil.Error:
         return False
 

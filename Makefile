@@ -8,7 +8,7 @@ SEED ?= 1
 FAULTS ?= 50
 MINUTES ?= 20
 
-.PHONY: setup system demo test soak check crash bench lock schemas docs clean
+.PHONY: setup system demo test soak check crash bench quality lock schemas docs clean
 
 setup: .venv/.installed var/kafka/.resolved
 
@@ -74,9 +74,14 @@ bench: setup
 	$(BIN)/python benchmarks/transport.py
 	$(BIN)/segue bench throughput --workers 2
 
+# Figures on real data that are missing, then benchmarks/QUALITY.md and docs/freshness.md.
+DATA ?= ../shared/data
+quality: setup
+	$(BIN)/python -m benchmarks.quality --data $(DATA)
+
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra dev --extra avro --extra dgl --extra evaluate --extra bench --extra docs pyproject.toml -o requirements.lock
+		--no-header --extra dev --extra avro --extra otel --extra dgl --extra evaluate --extra bench --extra docs pyproject.toml -o requirements.lock
 	printf 'uv\nsetuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
 

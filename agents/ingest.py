@@ -1,5 +1,6 @@
 """Events into state; examples, dead letters and users to answer out of it."""
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from agents.outputs import Outputs
 from agents.partitions import States
 from agents.settings import WorkerSettings
 from agents.tally import Tally
+from agents.tracing import Traces
 from agents.waiting import TouchedUsers
 from dynamic_layer import ExampleBatch
 from state import Erased, Observations, PartitionState, apply_in_order
@@ -22,8 +24,11 @@ from streams import (
     dead_letter,
     encode,
 )
+from streams.log_source import log_refused
 
 __all__ = ["Ingest"]
+
+logger = logging.getLogger(__name__)
 
 #: Examples of one record on the examples topic: about a megabyte with full histories.
 EXAMPLES_PER_RECORD = 1_000
@@ -46,6 +51,7 @@ class Ingest:
         outputs: Outputs,
         tally: Tally,
         withdraw: Callable[[str, int, Iterable[str], Sequence[Erased]], Awaitable[None]],
+        traces: Traces | None = None,
     ) -> None:
         """Read and write through the objects given.
 
@@ -59,6 +65,7 @@ class Ingest:
         self._outputs = outputs
         self._tally = tally
         self._withdraw = withdraw
+        self._traces = traces
         self.learning = False
 
     async def __call__(self, records: Sequence[LogRecord]) -> TouchedUsers:
@@ -67,6 +74,14 @@ class Ingest:
         Records that are in the state already change nothing, but their users are returned: they
         are read again because some of these were not answered.
         """
+        if self._traces is None:
+            return await self._take(records, _untraced)
+        with self._traces.ingesting(records) as applied:
+            return await self._take(records, applied)
+
+    async def _take(
+        self, records: Sequence[LogRecord], in_state: Callable[[], None]
+    ) -> TouchedUsers:
         topic, partition = records[0].topic, records[0].partition
         state = self._partitions[partition]
         position = state.position(topic) or 0
@@ -82,7 +97,9 @@ class Ingest:
             wanted=self._sampled if self.learning else None,
             observe=self._settings.example_history,
         )
+        in_state()
         letters += self._too_old(records, events, applied.too_old)
+        log_refused(logger, letters)
         for letter in letters:
             await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
         examples = _examples(topic, state, events, applied.observations)
@@ -129,6 +146,10 @@ class Ingest:
             )
             for row in rows
         ]
+
+
+def _untraced() -> None:
+    """Note nothing."""
 
 
 def _examples(

@@ -11,6 +11,7 @@ from agents.worker import Worker
 from streams import KafkaSettings, LogRecord, Record, TopicSettings
 from streams.app import WorkerApp, create_app, serve
 from streams.broadcast import read_again, read_all
+from streams.log_source import concerning
 from streams.outbox import Outbox
 
 __all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
@@ -29,9 +30,15 @@ class KafkaOutputs:
         self.app: WorkerApp | None = None
         self._outbox: Outbox | None = None
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> None:
         """Queue a record."""
-        await self._open().send(topic, key, value)
+        await self._open().send(topic, key, value, headers=headers)
 
     async def flush(self) -> None:
         """Wait for the acknowledgement of everything sent."""
@@ -77,7 +84,9 @@ async def serve_worker(
     @app.agent(app.topic(topics.requests), name="requests")
     async def requests(stream: Any) -> None:
         async for event in stream.events():
-            await worker.handle_requests([_record(event.message)])
+            records = [_record(event.message)]
+            with concerning(records):
+                await worker.handle_requests(records)
 
     return await _serve(
         app,
@@ -142,7 +151,8 @@ async def _follow(
 
     async def read() -> None:
         async for records in read_all(kafka, topic):
-            await take(records)
+            with concerning(records):
+                await take(records)
 
     await read_again(read, topic)
 

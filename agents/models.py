@@ -67,6 +67,7 @@ class Models:
         self._pinned: str | None = None
         self._wanted: str | None = None
         self.static_generation: int | None = None
+        self._graph_ends: dict[str, dict[int, int]] = {}
         self.recommender: Recommender | None = None
 
     @property
@@ -78,6 +79,11 @@ class Models:
     def generation(self) -> int | None:
         """Generation of the bundle in use."""
         return self.recommender.bundle.generation if self.recommender else None
+
+    def learns_from(self, topic: str, partition: int, offset: int) -> bool:
+        """Tell whether an event at this place may be trained on: it came after a graph was made."""
+        ends = self._graph_ends.get(topic, {})
+        return self.static_generation is not None and offset >= ends.get(partition, 0)
 
     async def recommend(
         self,
@@ -122,6 +128,7 @@ class Models:
             self._pinned = pin.name if (pin := news["pinned"]) else None
         if static := news.get("static"):
             self.static_generation = static.generation
+            self._graph_ends = await asyncio.to_thread(self._ends_of, static.name)
             logger.info("examples are made since static generation %d", static.generation)
         if dynamic := news.get("dynamic"):
             self._trained = dynamic.name
@@ -173,6 +180,19 @@ class Models:
             self._waiting.update(new)
             await self._remove(current, gone)
             await self._add(current, new)
+
+    def _ends_of(self, static: str) -> dict[str, dict[int, int]]:
+        """Topic -> partition -> next offset of a graph; empty if that cannot be read."""
+        try:
+            offsets = self._store.manifest("static", static).get("offsets", {})
+        except CorruptArtifact as error:
+            # The trainer asks again, of each example; here it only saves writing them.
+            logger.warning("where the graph of %s ends is not known: %s", static, error)
+            return {}
+        return {
+            topic: {int(partition): offset for partition, offset in ends.items()}
+            for topic, ends in offsets.items()
+        }
 
     def _fetch(self, name: str) -> Recommender:
         folder = self._scratch / name

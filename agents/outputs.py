@@ -1,5 +1,6 @@
 """Where agents write: Kafka through the app's outbox, or the embedded log."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
@@ -12,8 +13,14 @@ __all__ = ["EmbeddedOutputs", "NoOutputs", "Outputs", "ProducerOutputs"]
 class Outputs(Protocol):
     """Records on their way out; what is flushed is safe."""
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        """Queue a record."""
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> None:
+        """Queue a record, with headers where there is a trace to go on with."""
 
     async def flush(self) -> None:
         """Wait until everything sent so far is stored; raises if anything was refused."""
@@ -22,7 +29,13 @@ class Outputs(Protocol):
 class NoOutputs:
     """Outputs that are not written: others write them, or have written them already."""
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> None:
         """Drop a record."""
 
     async def flush(self) -> None:
@@ -30,13 +43,19 @@ class NoOutputs:
 
 
 class EmbeddedOutputs:
-    """Writes straight into the embedded log."""
+    """Writes straight into the embedded log, whose records have no headers."""
 
     def __init__(self, log: EmbeddedLog) -> None:
         """Write to `log`."""
         self._log = log
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> None:
         """Append a record."""
         self._log.append(topic, key, value)
 
@@ -62,11 +81,17 @@ class ProducerOutputs:
         if self._producer is not None:
             await self._producer.stop()
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> None:
         """Queue a record."""
         if self._producer is None:
             raise RuntimeError("outputs are used inside of `async with`")
-        await self._producer.send(topic, value=value, key=key)
+        await self._producer.send(topic, value=value, key=key, headers=headers)
 
     async def flush(self) -> None:
         """Wait for the acknowledgement of everything sent."""

@@ -1,6 +1,6 @@
 """Users with news get new lists: at most one answer per user and interval, newest news first."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from agents.models import Models
@@ -8,6 +8,7 @@ from agents.outputs import Outputs
 from agents.partitions import Partitions, user_state
 from agents.settings import WorkerSettings
 from agents.tally import Tally
+from agents.tracing import Headers, Traces
 from agents.waiting import Touched, TouchedUsers, Waiting
 from dynamic_layer import ListSettings, Ranking, UserState, default_lists
 from streams import (
@@ -42,6 +43,7 @@ class Recommend:
         outputs: Outputs,
         tally: Tally,
         clock_ms: Callable[[], int],
+        traces: Traces | None = None,
     ) -> None:
         """Read and write through the objects given."""
         self._settings = settings
@@ -51,6 +53,7 @@ class Recommend:
         self._outputs = outputs
         self._tally = tally
         self._clock_ms = clock_ms
+        self._traces = traces
         self._waiting = Waiting(
             settings.waiting_users, settings.answer_every_ms, settings.answer_backlog
         )
@@ -75,6 +78,8 @@ class Recommend:
     def withdraw(self, user: str) -> None:
         """Drop a user who was erased: waiting, answered, or with lists that are being made."""
         self._waiting.withdraw(user)
+        if self._traces is not None:
+            self._traces.withdraw(user)
         for making in self._making:
             making.withdrawn.add(user)
 
@@ -153,6 +158,19 @@ class Recommend:
         touched: Sequence[Touched],
         wanted: Sequence[frozenset[str]] | None = None,
     ) -> None:
+        if self._traces is None:
+            return await self._write(making, users, touched, wanted, {})
+        with self._traces.answering([because.user_id for because in touched]) as headers:
+            return await self._write(making, users, touched, wanted, headers)
+
+    async def _write(
+        self,
+        making: "_Making",
+        users: Sequence[UserState],
+        touched: Sequence[Touched],
+        wanted: Sequence[frozenset[str]] | None,
+        headers: Mapping[str, Headers],
+    ) -> None:
         if not users:
             return
         now = self._clock_ms()
@@ -168,7 +186,10 @@ class Recommend:
                 if because.user_id in making.withdrawn or (names and name not in names):
                     continue
                 record = self._record(because, name, ranking, generation)
-                await self._outputs.send(self._topics.recommendations, record.key, encode(record))
+                await self._outputs.send(
+                    self._topics.recommendations, record.key, encode(record),
+                    headers.get(because.user_id),
+                )  # fmt: skip
                 sent += 1
         self._tally.answered(sent)
 

@@ -14,6 +14,7 @@ from agents.partitions import Partitions
 from agents.recommend import Recommend
 from agents.settings import WorkerSettings
 from agents.tally import Tally
+from agents.tracing import Traces
 from state import ArtifactStore, Checkpoints, StateSettings
 from static_layer import TextEncoder
 from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders
@@ -48,6 +49,7 @@ class Worker:
         clock_ms: Callable[[], int],
         tally: Tally | None = None,
         sources: Sequence[SourceSettings] = (),
+        traces: Traces | None = None,
     ) -> None:
         """Keep state and scratch files below `folder`; read sources that are keyed by user too."""
         self.tally = tally or Tally()
@@ -65,15 +67,17 @@ class Worker:
         self.models = Models(store, folder / "bundles", encoder, clock_ms)
         self._catalog = Catalog(topics, self.partitions, outputs, self.tally)
         self._recommend = Recommend(
-            settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms
-        )
+            settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms,
+            traces,
+        )  # fmt: skip
         self.tally.watch(
             generation=lambda: self.models.generation, waiting=lambda: len(self._recommend)
         )
         withdraw = Withdraw(settings, topics, self.partitions, self._recommend, outputs, clock_ms)
         self._ingest = Ingest(
-            settings, topics, decoders, self.partitions, outputs, self.tally, withdraw
-        )
+            settings, topics, decoders, self.partitions, outputs, self.tally, withdraw,
+            traces,
+        )  # fmt: skip
         self._turn = asyncio.Lock()
         # One upload at a time, since snapshots share a scratch folder. Taken before the turn.
         self._uploading = asyncio.Lock()
@@ -126,7 +130,9 @@ class Worker:
         topic, partition = records[0].topic, records[0].partition
         async with self._turn:
             if topic in self._ingest.decoders:
-                self._ingest.learning = self.models.static_generation is not None
+                self._ingest.learning = self.models.learns_from(
+                    topic, partition, records[-1].offset
+                )
                 self._recommend.touch(await self._ingest(records))
                 self._read_to[topic, partition] = records[-1].offset + 1
             elif topic == self._topics.catalogue:

@@ -11,9 +11,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from agents.partitions import user_state
-from console.api import TheReplica, TheServing, UserId, known_of
+from console.answers import known_of
 from console.guard import may_see_people
 from console.listener import listener
+from console.parameters import TheReplica, TheServing, UserId
 from console.present import Present
 from console.problems import Problem
 from console.replica import Replica

@@ -52,7 +52,7 @@ class FitSettings:
     negatives: int = 512
     tokens: int = 4096
     steps: int = 250
-    epochs: int = 2
+    epochs: int = 8
     learning_rate: float = 1e-3
     span: int = 10
     decay: float = 0.8

@@ -39,7 +39,7 @@ class SequenceSettings:
     lags: int = 16
     blocks: int = 1
     heads: int = 2
-    dropout: float = 0.2
+    dropout: float = 0.3
 
 
 def gap_buckets(timestamp: NDArray[np.int64], first: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -33,6 +33,9 @@ _SEGUE = {
 }
 
 
+_NEXT = {"epochs": (8, 2, 4), "text": (True, False)}
+
+
 class UnknownModel(ValueError):
     """A name stands in no row of the table."""
 
@@ -156,10 +159,10 @@ def models() -> dict[str, Model]:
             about="the sequence-aware user tower over vectors of the item tower, alone",
             fit=_lazily("evaluation.next_event", "sequence"),
             space={
-                "epochs": (2, 4, 8),
+                "epochs": (8, 2, 4, 12),
                 "blocks": (1, 2, 3),
                 "length": (100, 50, 200),
-                "dropout": (0.2, 0.1, 0.4),
+                "dropout": (0.3, 0.1, 0.2, 0.4),
                 "text": (True, False),
             },
             seeded=True,
@@ -168,14 +171,14 @@ def models() -> dict[str, Model]:
             name="segue_next",
             about="a head over that tower, ItemCF, text and demand before the asked moment",
             fit=_lazily("evaluation.next_event", "next_event"),
-            space={"epochs": (2, 4, 8), "text": (True, False)},
+            space=_NEXT,
             seeded=True,
         ),
         Model(
             name="segue_next_later",
             about="the same with demand after the asked moment, which leave-one-out hands over",
             fit=_lazily("evaluation.next_event", "next_event", later=True),
-            space={"epochs": (2, 4, 8), "text": (True, False)},
+            space=_NEXT,
             seeded=True,
         ),
         Model(
@@ -193,6 +196,7 @@ def models() -> dict[str, Model]:
                 next_event=_lazily("evaluation.next_event", "next_event"),
             ),
             space=_SEGUE,
+            next_space=_NEXT,
             seeded=True,
         ),
     ]
@@ -225,8 +229,8 @@ def _lazily(module: str, name: str, **fixed: Any) -> Fit:
 def _by_what_is_asked(days: Fit, *, next_event: Fit) -> Fit:
     """One fit for the days after a split, another where the next event alone is asked for.
 
-    Settings are those of `days`; the other one keeps its defaults, and `days` stands in for it
-    where it cannot be fitted.
+    Settings are those of the one that is meant. Where the other cannot be fitted `days` stands in
+    for it, with its defaults.
     """
 
     def fit(
@@ -235,7 +239,8 @@ def _by_what_is_asked(days: Fit, *, next_event: Fit) -> Fit:
         given: dict[str, Any] = {"seed": seed, "progress": progress}
         if split.horizon_days is None:
             with suppress(CannotFit):
-                return next_event(dataset, split, **given)
+                return next_event(dataset, split, **given, **settings)
+            return days(dataset, split, **given)
         return days(dataset, split, **given, **settings)
 
     return fit

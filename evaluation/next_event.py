@@ -66,10 +66,10 @@ def sequence(
     progress: Progress,
     text: bool = True,
     length: int = 100,
-    epochs: int = 2,
+    epochs: int = 8,
     width: int = 128,
     blocks: int = 1,
-    dropout: float = 0.2,
+    dropout: float = 0.3,
     negatives: int = 512,
     learning_rate: float = 1e-3,
 ) -> Scorer:
@@ -103,7 +103,7 @@ def next_event(
     text: bool = True,
     settings: NextEventSettings | None = None,
     later: bool = False,
-    epochs: int = 2,
+    epochs: int = 8,
 ) -> Scorer:
     """Fit the towers, the counts and the head that mixes them; raises CannotFit for too few events.
 

@@ -1,5 +1,6 @@
 """The command line. Commands import what they need when they run, so that --help is quick."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -17,11 +18,13 @@ from segue.commands import (
     static,
     topics,
 )
+from segue.commands.catalogue import catalogue
 from segue.commands.demo import demo
 from segue.commands.erase import erase
 from segue.commands.evaluate import evaluate
 from segue.commands.replay import replay
 from segue.commands.reproduce import reproduce
+from segue.log_format import is_json, log_crash
 from segue.screen import log_to_screen
 
 __all__ = ["app", "main"]
@@ -49,6 +52,7 @@ app.command()(roles.trainer)
 app.command()(roles.rekey)
 app.command()(console.console)
 app.command()(console.token)
+app.command()(catalogue)
 app.command()(feed.feed)
 app.command()(replay)
 app.command()(people.status)
@@ -68,4 +72,10 @@ def _all_commands(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except Exception as error:
+        if not is_json():
+            raise
+        log_crash(error)
+        sys.exit(1)

@@ -19,6 +19,7 @@ from streams import (
     ModelAnnouncement,
     Recommendation,
     Request,
+    Source,
     decode,
     encode,
     end_offsets,
@@ -32,6 +33,7 @@ from streams import (
 __all__ = ["read_from", "system_status", "titles_of", "user_view"]
 
 SHOWN_HISTORY = 20
+ASK_AGAIN_S = 3.0
 
 
 async def system_status(settings: Settings) -> dict[str, Any]:
@@ -218,29 +220,33 @@ async def _catch_up(settings: Settings, state: PartitionState, partition: int, u
 async def _ask(
     settings: Settings, user: str, timeout: float
 ) -> tuple[dict[str, Recommendation], int | None]:
-    """Send a request and collect its lists; nothing if no worker answers in time."""
+    """Send a request and collect its lists; nothing if no worker answers in time.
+
+    The request is sent again now and then: a worker without a bundle answers nobody.
+    """
     topics = settings.topics
     answers = (await asyncio.to_thread(end_offsets, settings.kafka, [topics.recommendations]))[
         topics.recommendations
     ]
     request = Request(user_id=user)
-    async with AIOKafkaProducer(**settings.kafka.for_aiokafka()) as producer:
-        placed = await producer.send_and_wait(
-            topics.requests, key=request.key, value=encode(request)
-        )
+    placed: set[Source] = set()
     lists: dict[str, Recommendation] = {}
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline and not lists:
-        for record in await read_from(settings, topics.recommendations, answers):
-            if record.value is None:
-                continue
-            found = decode(Recommendation, record.value)
-            source = found.source
-            if source and (source.topic, source.partition, source.offset) == (
-                topics.requests,
-                placed.partition,
-                placed.offset,
-            ):
-                lists[found.list] = found
+    deadline, asked_at = time.monotonic() + timeout, 0.0
+    async with AIOKafkaProducer(**settings.kafka.for_aiokafka()) as producer:
+        while time.monotonic() < deadline and not lists:
+            if not placed or time.monotonic() - asked_at > ASK_AGAIN_S:
+                sent = await producer.send_and_wait(
+                    topics.requests, key=request.key, value=encode(request)
+                )
+                asked_at = time.monotonic()
+                placed.add(
+                    Source(topic=topics.requests, partition=sent.partition, offset=sent.offset)
+                )
+            for record in await read_from(settings, topics.recommendations, answers):
+                if record.value is None:
+                    continue
+                found = decode(Recommendation, record.value)
+                if found.source in placed:
+                    lists[found.list] = found
     generation = next((found.generation for found in lists.values()), None)
     return lists, generation

@@ -55,8 +55,11 @@ async def replay(
     replace: bool,
     now_ms: int,
     progress: Progress,
+    catalogue_to_its_end: bool = False,
 ) -> dict[str, Any]:
     """Read every partition's spans into `<data>/replays/<name>`; returns what came of it.
+
+    catalogue_to_its_end: `end` is for events alone; catalogue and users are read as they are now.
 
     Nothing else is written. `replay.json`, written last, is what is returned.
     Raises ReplayExists, ValueError for a name or points without meaning, AdminError,
@@ -67,7 +70,9 @@ async def replay(
     folder = replays(settings) / name
     if folder.exists() and not replace:
         raise ReplayExists(f"{folder} exists; choose another name, or --replace it")
-    spans = await asyncio.to_thread(spans_of, settings, log, begin, end)
+    spans = await asyncio.to_thread(
+        spans_of, settings, log, begin, end, catalogue_to_its_end=catalogue_to_its_end
+    )
     # The plan is good: only now may what was there before go.
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     started = time.monotonic()
@@ -85,7 +90,12 @@ async def replay(
 
 
 def spans_of(
-    settings: Settings, log: Log, begin: LogPoint, end: LogPoint
+    settings: Settings,
+    log: Log,
+    begin: LogPoint,
+    end: LogPoint,
+    *,
+    catalogue_to_its_end: bool = False,
 ) -> dict[int, dict[str, Span]]:
     """Which offsets to read: partition -> topic -> span.
 
@@ -106,6 +116,8 @@ def spans_of(
             for partition, offset in at[topic].items()
         }
     ends = _ends(settings, log, end, held)
+    if catalogue_to_its_end:
+        ends |= {place: part.end for place, part in held.items() if place[0] not in of_events}
     spans: dict[int, dict[str, Span]] = {}
     for topic, partition in sorted(held, key=lambda place: (place[1], keyed.index(place[0]))):
         first, last = firsts[topic, partition], ends[topic, partition]

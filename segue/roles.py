@@ -9,6 +9,7 @@ from pathlib import Path
 from agents import Train, Worker
 from agents.outputs import Outputs
 from segue.settings import Settings
+from segue.tracing import make_traces
 from static_layer import TextEncoder, TextSettings
 
 __all__ = [
@@ -67,6 +68,7 @@ def make_worker(
         outputs=outputs,
         clock_ms=clock_ms,
         sources=settings.sources,
+        traces=make_traces(settings.trace, "segue-worker"),
     )
 
 

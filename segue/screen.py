@@ -19,6 +19,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from segue.log_format import TextLines
+
 __all__ = [
     "Bars",
     "LineBars",
@@ -154,12 +156,13 @@ def clock_time(iso: str | None) -> str:
 
 def log_to_screen(*, verbose: bool = False) -> None:
     """Log to standard error; other people's libraries only from warnings on."""
-    handler: logging.Handler
     if sys.stderr.isatty():
-        handler = RichHandler(console=errors, show_path=False)
+        # What is written as JSON later must not be wrapped to the width of the terminal.
+        handler: logging.Handler = RichHandler(console=errors, show_path=False)
+        handler.setFormatter(TextLines("%(message)s"))
     else:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(TextLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # Says that a topic made a moment ago has no leader yet, and tries again.
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
@@ -171,6 +174,7 @@ def log_to_screen(*, verbose: bool = False) -> None:
         "dynamic_layer",
         "evaluation",
         "agents",
+        "console",
         "segue",
     ):
         logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -143,8 +143,9 @@ async def serve_console(settings: Settings, name: str, started: Callable[[str], 
     async with open_console(settings, name) as (app, following):
         server = uvicorn.Server(
             uvicorn.Config(
-                app, host=own.host, port=own.port, log_level="warning", access_log=False,
-                proxy_headers=False, server_header=False, timeout_graceful_shutdown=GRACE_S,
+                app, host=own.host, port=own.port, log_config=None, log_level="warning",
+                access_log=False, proxy_headers=False, server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
                 h11_max_incomplete_event_size=16_384,
             )
         )  # fmt: skip

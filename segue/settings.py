@@ -17,8 +17,10 @@ from typing import Any
 import msgspec
 
 from agents import TrainerSettings, WorkerSettings
+from agents.tracing import TraceSettings
 from console.settings import ConsoleSettings
 from dynamic_layer import DynamicSettings
+from segue.log_format import LogSettings
 from state import ArtifactStore, StateSettings
 from static_layer import RaySettings, StaticSettings
 from streams import (
@@ -53,6 +55,8 @@ class Settings:
 
     data: str = "var"
     artifacts: str = ""
+    log: LogSettings = field(default_factory=LogSettings)
+    trace: TraceSettings = field(default_factory=TraceSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
     events: EventRules = field(default_factory=EventRules)

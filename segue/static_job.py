@@ -1,6 +1,7 @@
-"""One run of the static job: checkpoints in, an announced static bundle out."""
+"""One run of the static job: checkpoints or the log in, an announced static bundle out."""
 
 import asyncio
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -8,9 +9,13 @@ from pathlib import Path
 
 from agents import announce
 from agents.outputs import Outputs
+from segue.replaying import replay
 from segue.roles import make_encoder, now_ms, text_settings
 from segue.settings import Settings
-from state import Checkpoints, merge_checkpoints
+from segue.state_folders import found_state, replays
+from segue.times import LogPoint
+from state import Checkpoints, MergedState, merge_checkpoints
+from state.merge import merge_folders
 from static_layer import (
     Parallel,
     Progress,
@@ -24,21 +29,44 @@ from static_layer import (
 __all__ = ["help_static_job", "run_static_job"]
 
 KEEP_BUNDLES = 3
+#: Name of the replay from which a graph is built.
+FROM_LOG = "static-build"
 
 
 async def run_static_job(
-    settings: Settings, outputs: Outputs, *, seed: int, progress: Progress
+    settings: Settings,
+    outputs: Outputs,
+    *,
+    seed: int,
+    progress: Progress,
+    until: LogPoint | None = None,
 ) -> StaticBundle:
     """Merge the latest checkpoints, build the bundle, publish and announce it.
 
     With `ray.address` set a Ray cluster merges and trains. In the first of several processes
     (see static_layer.process_group) the others have to call `help_static_job`.
-    Raises ValueError when there is no checkpoint or no catalogue, CorruptArtifact when a
-    partition has no whole checkpoint, ClusterFailed when Ray does not finish.
+    until: build from the log up to this point instead; what came later is left for examples. The
+           state that it takes lies in `<data>/replays` meanwhile.
+    Raises ValueError when there is no checkpoint, no catalogue, or no event before `until`,
+    CorruptArtifact when a partition has no whole checkpoint, ClusterFailed when Ray does not
+    finish; with `until` AdminError and PositionError too.
     """
     on_ray = bool(settings.ray.address)
-    job = _on_ray if on_ray else _merge_and_build
-    bundle = await asyncio.to_thread(job, settings, seed, progress)
+    if on_ray and until is not None:
+        raise ValueError("a build from the log runs here: expected no ray.address with it")
+    if until is not None:
+        await _replay(settings, until, progress)
+
+    def job() -> StaticBundle:
+        if on_ray:
+            return _on_ray(settings, seed, progress)
+        return _here(settings, seed, progress, from_log=until is not None)
+
+    try:
+        bundle = await asyncio.to_thread(job)
+    finally:
+        if until is not None:
+            shutil.rmtree(replays(settings) / FROM_LOG, ignore_errors=True)
     await announce(
         bundle, bundle.name, _numbers(bundle.manifest["metrics"]),
         store=settings.store(), scratch=settings.folder / "static", outputs=outputs,
@@ -54,15 +82,9 @@ def help_static_job(settings: Settings, *, seed: int) -> None:
         build_together(merged, settings.static, seed=seed, encoder=encoder, progress=silent)
 
 
-def _merge_and_build(settings: Settings, seed: int, progress: Progress) -> StaticBundle:
-    merged = share_state(
-        merge_checkpoints(
-            Checkpoints(settings.store()),
-            settings.state,
-            progress=lambda done, total: progress("merge", done, total),
-        ),
-        settings.state,
-    )
+def _here(settings: Settings, seed: int, progress: Progress, *, from_log: bool) -> StaticBundle:
+    merged = _merged(settings, from_log=from_log, progress=progress)
+    merged = share_state(merged, settings.state)
     with closing(make_encoder(settings)) as encoder:
         bundle = build_together(
             merged, settings.static, seed=seed, encoder=encoder, progress=progress
@@ -95,3 +117,30 @@ def _on_ray(settings: Settings, seed: int, progress: Progress) -> StaticBundle:
 
 def _numbers(metrics: dict[str, object]) -> dict[str, float]:
     return {k: float(v) for k, v in metrics.items() if isinstance(v, int | float)}
+
+
+def _merged(settings: Settings, *, from_log: bool, progress: Progress) -> MergedState:
+    def merging(done: int, total: int) -> None:
+        progress("merge", done, total)
+
+    if not from_log:
+        return merge_checkpoints(Checkpoints(settings.store()), settings.state, progress=merging)
+    with found_state(settings, FROM_LOG) as found:
+        return merge_folders(found.folders, settings.state, merging)
+
+
+async def _replay(settings: Settings, until: LogPoint, progress: Progress) -> None:
+    """Read the events up to a point of the log, and all of the catalogue."""
+
+    def reading(partition: int, read: int, total: int) -> None:
+        progress(f"read partition {partition}", read, total)
+
+    summary = await replay(
+        settings, settings.kafka, FROM_LOG, begin=LogPoint(text="earliest"), end=until,
+        replace=True, now_ms=now_ms(), progress=reading, catalogue_to_its_end=True,
+    )  # fmt: skip
+    if not summary["events"]:
+        raise ValueError(
+            f"the log holds no event before {until.text}: there is nothing to make a graph of. "
+            "Choose a later point; `segue sources check` shows the newest events"
+        )

@@ -11,8 +11,10 @@ import faust
 from faust.types import TP
 
 from streams.log_levels import demote_ordinary_warnings
+from streams.log_source import concerning
 from streams.outbox import Outbox
 from streams.positions import PassOver, PositionError, Positions
+from streams.rights import explained_refusal
 from streams.transport import Batch, BatchSchema, Rewind, Transport
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,11 @@ _POLL_RECORDS = 8_192
 
 class FaustSettings(Protocol):
     """What an app needs to know about Kafka; `streams.security.KafkaSettings` has it."""
+
+    @property
+    def sasl_username(self) -> str:
+        """Return who we are to Kafka; empty where nobody logs in."""
+        ...
 
     def for_faust(self) -> dict[str, Any]:
         """Return the keyword arguments of faust.App: broker, broker_credentials, ..."""
@@ -72,6 +79,7 @@ class WorkerApp(faust.App):
         accept_gap: bool,
         on_assigned: OnPartitions,
         on_revoked: OnPartitions,
+        user: str,
         **settings: Any,
     ) -> None:
         """Set up Faust's app; see `create_app` for the arguments."""
@@ -80,6 +88,7 @@ class WorkerApp(faust.App):
         self.rewind = rewind
         self.pass_over = pass_over
         self.accept_gap = accept_gap
+        self.user = user
         self.open_partitions: set[TP] = set()
         self.failed = False
         self._on_assigned = on_assigned
@@ -133,10 +142,11 @@ class WorkerApp(faust.App):
         async with self._turn:
             if self.failed or not self.consumer.is_current(batch):
                 return
-            try:
-                await handler(batch)
-            except Exception as error:
-                await self._fail(error)
+            with concerning(batch):
+                try:
+                    await handler(batch)
+                except Exception as error:
+                    await self._fail(error)
 
     async def _note_assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
         self._assigned = {tp for tp in assigned if tp.topic in self.batched}
@@ -232,6 +242,7 @@ def create_app(
         accept_gap=accept_gap,
         on_assigned=on_assigned,
         on_revoked=on_revoked,
+        user=kafka.sasl_username,
         **kafka.for_faust(),
         autodiscover=False,
         key_serializer="raw",
@@ -300,10 +311,8 @@ async def serve(app: WorkerApp) -> int:
     if app.crash_reason is not None:
         reason = app.crash_reason
         # Written for people; of other errors the kind says more than their text.
-        log.error(
-            "%s stopped: %s", app.conf.id,
-            reason if isinstance(reason, PositionError) else repr(reason),
-        )  # fmt: skip
+        told = str(reason) if isinstance(reason, PositionError) else repr(reason)
+        log.error("%s stopped: %s", app.conf.id, explained_refusal(app.user, reason) or told)
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 """Sending many records at once and knowing when all of them are safe."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 _SETTLE_EVERY = 1024
@@ -49,10 +49,11 @@ class Outbox:
         *,
         partition: int | None = None,
         timestamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
     ) -> None:
         """Queue one record. partition: None chooses by key, as Kafka's own clients do."""
         seconds = None if timestamp_ms is None else timestamp_ms / 1000
-        acknowledged = await self._producer.send(topic, key, value, partition, seconds, None)
+        acknowledged = await self._producer.send(topic, key, value, partition, seconds, headers)
         self._unacknowledged.append(asyncio.ensure_future(acknowledged))
         self.sent += 1
         if len(self._unacknowledged) >= _SETTLE_EVERY:

@@ -1,37 +1,64 @@
 #!/usr/bin/env bash
 # Least rights for each role, for Kafka's own authoriser. One principal a role:
 #   deploy/kafka/acls.sh BOOTSTRAP [kafka-acls.sh's options, such as --command-config admin.properties]
-# Names follow `topics.prefix`, `worker.group` and `trainer.group`; set PREFIX, WORKERS, TRAINERS to yours.
+# Names follow `topics.prefix`, `worker.group`, `trainer.group` and `rekey.group`; set PREFIX, WORKERS,
+# TRAINERS, REKEYERS to yours. Topics of other owners (docs/foreign-topics.md), in quotes with spaces:
+# IN_PLACE for those that workers read as they are, REKEYED for those that `segue rekey` reads.
+# `segue static build --until`, `segue replay` and `segue topics create` are for an administrator.
 set -euo pipefail
 bootstrap=${1:?address of a broker}
 shift
-prefix=${PREFIX:-segue} workers=${WORKERS:-segue-workers} trainers=${TRAINERS:-segue-trainer}
-acls() { "${KAFKA_ACLS:-kafka-acls.sh}" --bootstrap-server "$bootstrap" "${options[@]}" --add "$@"; }
 options=("$@")
+prefix=${PREFIX:-segue}
+workers=${WORKERS:-segue-workers} trainers=${TRAINERS:-segue-trainer} rekeyers=${REKEYERS:-segue-rekey}
+read -ra in_place <<<"${IN_PLACE:-}"
+read -ra rekeyed <<<"${REKEYED:-}"
 
-may() { # principal, operation (Read, Write, Describe), topics
+acls() { # principal, operation (Read or Write), resources (--topic or --group and a name, each)
   local who=$1 what=$2
   shift 2
-  for topic in "$@"; do
-    acls --allow-principal "User:$who" --operation "$what" --operation Describe --topic "$prefix.$topic"
-  done
+  "${KAFKA_ACLS:-kafka-acls.sh}" --bootstrap-server "$bootstrap" ${options[@]+"${options[@]}"} \
+    --add --force --allow-principal "User:$who" --operation "$what" --operation Describe "$@"
 }
-in_group() { acls --allow-principal "User:$1" --operation Read --operation Describe --group "$2"; }
+ours() { # names of our topics, without the prefix
+  local name
+  for name in "$@"; do resources+=(--topic "$prefix.$name"); done
+}
+theirs() { # names of topics of other owners
+  local name
+  for name in "$@"; do resources+=(--topic "$name"); done
+}
 
-may producer Write events catalogue users requests
+resources=() && ours events catalogue users requests
+acls producer Write "${resources[@]}"
 
-may worker Read events catalogue users requests models
-may worker Write recommendations examples dead-letters receipts
-in_group worker "$workers"
+resources=(--group "$workers") && ours events catalogue users requests models
+theirs ${in_place[@]+"${in_place[@]}"}
+acls worker Read "${resources[@]}"
+resources=() && ours recommendations examples dead-letters receipts
+acls worker Write "${resources[@]}"
 
-may trainer Read examples models
-may trainer Write models dead-letters
-in_group trainer "$trainers"
+resources=(--group "$trainers") && ours examples models
+acls trainer Read "${resources[@]}"
+resources=() && ours models dead-letters
+acls trainer Write "${resources[@]}"
 
-may static Write models
+resources=() && ours models
+acls static Write "${resources[@]}"
 
-# A console joins no group; it shows the workers' lag.
-may console Read events catalogue users models recommendations dead-letters receipts
-acls --allow-principal "User:console" --operation Describe --group "$workers"
+# A console joins no group; it shows the workers' lag, which takes Describe alone.
+resources=() && ours events catalogue users models recommendations dead-letters receipts
+theirs ${in_place[@]+"${in_place[@]}"}
+acls console Read "${resources[@]}"
+acls console Describe --group "$workers"
 # Only where it may erase (events, users) and pin (models):
-may console Write events users models
+resources=() && ours events users models
+acls console Write "${resources[@]}"
+
+if ((${#rekeyed[@]})); then
+  resources=(--group "$rekeyers")
+  theirs "${rekeyed[@]}"
+  acls rekey Read "${resources[@]}"
+  resources=() && ours events dead-letters
+  acls rekey Write "${resources[@]}"
+fi

@@ -124,8 +124,12 @@ def static(
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
         "var/bench-static.json"
     ),
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw time and memory by size (extra: evaluate).")
+    ] = None,
 ) -> None:
     """The static job from checkpoints to item vectors, one epoch: time and memory by stage."""
+    from benchmarks import static_curve
     from benchmarks.static_scale import StaticPlan, run, show
 
     sizes = items or [10_000, 100_000]
@@ -139,8 +143,13 @@ def static(
         )
         for size, number in zip(sizes, numbers, strict=True)
     ]  # fmt: skip
-    show(run(plans, json_file))
+    report = run(plans, json_file)
+    show(report)
+    static_curve.show(report["rows"])
     console.print(f"figures: {json_file}")
+    if plot is not None:
+        static_curve.draw(report["rows"], plot)
+        console.print(f"plot: {plot}")
 
 
 @app.command(epilog="Example: segue bench samplers --items 100000 --edges 2000000")

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from segue.options import ConfigOption, SetOption, explained, settings_of
+from segue.log_format import LogAs
+from segue.options import ConfigOption, LogFormatOption, SetOption, explained, settings_of
 from segue.screen import console as screen
 
 
@@ -15,6 +16,7 @@ def console(
     ] = "console-1",
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -29,11 +31,14 @@ def console(
     import torch
     from aiokafka.errors import KafkaError
 
+    from segue.rights import require_rights_of
     from segue.serving_console import new_token, serve_console, tune_search
     from state import WrongState, compile_kernels
     from streams import AdminError, PositionError
 
-    settings = settings_of(config, flags)
+    log = LogAs(role="console", name=name, format=log_format)
+    settings = settings_of(config, flags, log)
+    require_rights_of("console", settings)
     own = settings.console
     own = replace(own, host=host or own.host, port=own.port if port is None else port)
     shown = ""

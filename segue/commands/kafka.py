@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import console
+from segue.screen import console, errors
 from streams.broker import DevelopmentBroker
 from streams.distribution import BrokerError
 
@@ -33,13 +33,18 @@ def broker_of(settings: "Settings") -> DevelopmentBroker:
 
 
 @app.command(epilog="Example: segue kafka start --port 9092")
-def start(port: Port = None, config: ConfigOption = None, flags: SetOption = None) -> None:
+def start(
+    port: Port = None,
+    timeout: Annotated[float, typer.Option(help="Seconds until it must have answered.")] = 180.0,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
     """Resolve the jars, format the storage, start the broker and wait until it answers."""
     broker = broker_of(settings_of(config, flags))
     with explained(BrokerError), console.status("starting Apache Kafka"):
-        address = broker.start(port)
+        address = broker.start(port, timeout=timeout)
     console.print(f"Kafka answers at [bold]{address}[/]; stop it with: segue kafka stop")
-    console.print(f"export KAFKA_BOOTSTRAP_SERVERS={address}", highlight=False)
+    console.print('for this shell: eval "$(segue kafka env)"', highlight=False)
 
 
 @app.command(epilog="Example: segue kafka jars")
@@ -56,6 +61,16 @@ def stop(config: ConfigOption = None, flags: SetOption = None) -> None:
     with explained(BrokerError):
         stopped = broker_of(settings_of(config, flags)).stop()
     console.print("Kafka has stopped" if stopped else "Kafka was not running")
+
+
+@app.command(epilog='Example: eval "$(segue kafka env)"')
+def env(config: ConfigOption = None, flags: SetOption = None) -> None:
+    """Print what tells a shell, and all commands in it, where the broker is; status 3 without."""
+    found = broker_of(settings_of(config, flags)).status()
+    if not found.running:
+        errors.print("Kafka is not running; start it with: segue kafka start")
+        raise typer.Exit(3)
+    typer.echo(f"export KAFKA_BOOTSTRAP_SERVERS={found.address}")
 
 
 @app.command(epilog="Example: segue kafka status --json")

@@ -38,7 +38,8 @@ def recommend(
 ) -> None:
     """Show a user's history and, asked from the workers now, the current lists with titles.
 
-    The history is read from the latest checkpoint and brought up to date from the log.
+    The history is read from the latest checkpoint and brought up to date from the log. Ends with
+    status 3 if no list came in time.
 
     Example: segue recommend user-000001
     """
@@ -51,8 +52,9 @@ def recommend(
         found = asyncio.run(user_view(settings, user, timeout))
     if as_json:
         typer.echo(json.dumps(found))
-        return
-    _show_user(found)
+    else:
+        _show_user(found)
+    raise typer.Exit(0 if found["lists"] else 3)
 
 
 def _show_status(found: dict[str, Any]) -> None:

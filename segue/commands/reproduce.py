@@ -11,7 +11,7 @@ from segue.options import ConfigOption, SetOption, explained, settings_of
 from segue.screen import StageBars, console, progress_bars
 
 if TYPE_CHECKING:
-    from evaluation.reproduction_run import World
+    from evaluation.reproduction.run import World
     from segue.settings import Settings
     from static_layer import Progress
 
@@ -52,9 +52,9 @@ def reproduce(
     import torch
 
     from evaluation.dataset import DatasetError
-    from evaluation.reproduction_page import page_of
-    from evaluation.reproduction_run import names_of, run_rows
-    from evaluation.reproduction_worlds import REAL, SIMULATED, plan_of
+    from evaluation.reproduction.page import page_of
+    from evaluation.reproduction.run import names_of, run_rows
+    from evaluation.reproduction.worlds import REAL, SIMULATED, plan_of
 
     if threads > 0:
         torch.set_num_threads(threads)
@@ -147,9 +147,9 @@ def _world(
     name: str, data: Path | None, users: int, settings: "Settings", progress: "Progress"
 ) -> "World":
     from evaluation.dataset import read_dataset
-    from evaluation.paper_models import People
-    from evaluation.reproduction_run import make_world
-    from evaluation.reproduction_worlds import SIMULATED, end_of, plan_of
+    from evaluation.reproduction.models import People
+    from evaluation.reproduction.run import make_world
+    from evaluation.reproduction.worlds import SIMULATED, end_of, plan_of
     from evaluation.text import TextVectors
     from segue.roles import text_settings
 
@@ -173,7 +173,7 @@ def _simulated() -> tuple[Any, Any]:
     import pyarrow as pa
 
     from evaluation.dataset import dataset_of
-    from evaluation.paper_models import People
+    from evaluation.reproduction.models import People
     from simulation import World as Drawn
     from simulation import WorldSettings
 

@@ -1,12 +1,20 @@
 """segue worker, segue trainer, segue rekey: the roles that run for ever."""
 
 import asyncio
+import logging
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segue.options import ConfigOption, SetOption, explained, settings_of
+from segue.log_format import LogAs
+from segue.options import ConfigOption, LogFormatOption, SetOption, explained, settings_of
+
+if TYPE_CHECKING:
+    from segue.settings import Settings
+    from streams import LogRecord
+
+logger = logging.getLogger(__name__)
 
 Name = Annotated[
     str, typer.Option("--name", help="Name of this process; its local state is kept under it.")
@@ -33,6 +41,7 @@ def worker(
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     accept_gap: AcceptGap = False,
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -44,11 +53,14 @@ def worker(
     Example: segue worker --name worker-2 --metrics-port 9101
     """
     from agents.kafka import KafkaOutputs, serve_worker
+    from segue.rights import require_rights_of
     from segue.roles import make_worker, spare_collections
     from state import WrongState, compile_kernels
     from streams import AdminError, SourceError, read_in_place, require_topics
 
-    settings = settings_of(config, flags)
+    log = LogAs(role="worker", name=name, format=log_format)
+    settings = settings_of(config, flags, log)
+    require_rights_of("worker", settings)
     if in_place := read_in_place(settings.sources):
         with explained(AdminError, SourceError):
             require_topics(settings.kafka, in_place, settings.topics.partitions)
@@ -64,7 +76,9 @@ def worker(
 
     async def run() -> int:
         outputs = KafkaOutputs()
-        agents = make_worker(settings, name, outputs)
+        with explained(ValueError):  # an extra that is not installed
+            agents = make_worker(settings, name, outputs)
+        await agents.models.announced(await _static_announcements(settings))
         if metrics_port is not None:
             from prometheus_client import start_http_server
 
@@ -89,10 +103,35 @@ def worker(
         raise typer.Exit(asyncio.run(run()))
 
 
+async def _static_announcements(settings: "Settings") -> list["LogRecord"]:
+    """What was announced of graphs until now.
+
+    A worker learns of them before its first event, or a backlog would be read without making
+    examples. Of bundles it learns while it reads: to load one takes seconds.
+    """
+    from aiokafka.errors import KafkaError
+
+    from segue.looking import read_from
+    from streams import AdminError, ModelAnnouncement, decode
+
+    try:
+        records = await read_from(settings, settings.topics.models, {})
+    except (AdminError, KafkaError) as error:
+        # The app has the patience for a broker that is away; it follows this topic too.
+        logger.warning("announcements are not read before the events: %s", error)
+        return []
+    return [
+        record
+        for record in records
+        if record.value and decode(ModelAnnouncement, record.value).kind == "static"
+    ]
+
+
 def trainer(
     name: Name = "trainer-1",
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -101,9 +140,12 @@ def trainer(
     Example: segue trainer --set trainer.publish_every_s=30
     """
     from agents.kafka import KafkaOutputs, serve_trainer
+    from segue.rights import require_rights_of
     from segue.roles import make_train
 
-    settings = settings_of(config, flags)
+    log = LogAs(role="trainer", name=name, format=log_format)
+    settings = settings_of(config, flags, log)
+    require_rights_of("trainer", settings)
 
     async def run() -> int:
         if settings.trainer.threads:
@@ -126,6 +168,7 @@ def trainer(
 def rekey(
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -137,10 +180,13 @@ def rekey(
     """
     from prometheus_client import CollectorRegistry, start_http_server
 
+    from segue.rights import require_rights_of
     from streams import AdminError, SourceError, rekeyed, require_topics
     from streams.rekey_app import serve_rekey
 
-    settings = settings_of(config, flags)
+    log = LogAs(role="rekey", format=log_format)
+    settings = settings_of(config, flags, log)
+    require_rights_of("rekey", settings)
     registry = CollectorRegistry()
     if metrics_port is not None:
         start_http_server(metrics_port, metrics_host, registry)

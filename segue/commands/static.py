@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
+from segue.log_format import LogAs
+from segue.options import (
+    ConfigOption,
+    JsonOption,
+    LogFormatOption,
+    SetOption,
+    explained,
+    settings_of,
+)
 from segue.screen import StageBars, console, errors, progress_bars
 from segue.times import seconds_of
 
 if TYPE_CHECKING:
     from segue.settings import Settings
+    from segue.times import LogPoint
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,18 +49,34 @@ def build(
     seed: Seed = 1,
     recipe: Recipe = "",
     ray: Ray = "",
+    until: Annotated[
+        str,
+        typer.Option(
+            help="Build from the log up to here, without checkpoints: last=14d, or a log time."
+        ),
+    ] = "",
     as_json: JsonOption = False,
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
     """Merge the latest checkpoints, train the HGNN, publish and announce the bundle.
 
+    The first build on a topic that has been written to for long: with [bold]--until[/], before
+    any worker runs. The events before that point make the graph; those after it are left for the
+    trainer, who may not learn from events that are in the graph.
+
     Under torchrun (torchrun --nproc-per-node 2 -m segue static build) the processes train together,
     and the first one writes.
     """
-    given = _flags({"static.recipe": recipe, "ray.address": ray})
-    settings = settings_of(config, [*(flags or ()), *given])
-    metrics = _build(settings, seed)
+    from segue.roles import now_ms
+    from segue.times import log_point
+
+    chosen = _flags({"static.recipe": recipe, "ray.address": ray})
+    log = LogAs(role="static", format=log_format)
+    settings = settings_of(config, [*(flags or ()), *chosen], log)
+    point = log_point(until, now_ms(), end="latest") if until else None
+    metrics = _build(settings, seed, point)
     if metrics is None:
         return
     if as_json:
@@ -71,13 +96,15 @@ def schedule(
     metrics_host: Annotated[
         str, typer.Option(help="Address for Prometheus; the default is reached from here alone.")
     ] = "127.0.0.1",
+    log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
     """Build now and then again and again; a run that fails is reported and the next one comes."""
     from segue.build_tally import BuildTally
 
-    settings, interval = settings_of(config, flags), seconds_of(every)
+    log = LogAs(role="static", format=log_format)
+    settings, interval = settings_of(config, flags, log), seconds_of(every)
     tally = BuildTally()
     if metrics_port is not None:
         from prometheus_client import start_http_server
@@ -174,24 +201,31 @@ def _flags(given: dict[str, str]) -> list[str]:
     return [f"{path}={value}" for path, value in given.items() if value]
 
 
-def _build(settings: "Settings", seed: int) -> dict[str, object] | None:
+def _build(
+    settings: "Settings", seed: int, until: "LogPoint | None" = None
+) -> dict[str, object] | None:
     """Run the job; None in a process of torchrun's that only helps the first one."""
     from agents.outputs import ProducerOutputs
+    from segue.rights import require_rights_of
     from segue.static_job import help_static_job, run_static_job
     from state import CorruptArtifact, WrongState
     from static_layer import ClusterFailed, process_group
+    from streams import AdminError, PositionError
 
     async def run() -> dict[str, object]:
         with progress_bars() as bars:
             async with ProducerOutputs(settings.kafka) as outputs:
                 bundle = await run_static_job(
-                    settings, outputs, seed=seed, progress=StageBars(bars)
+                    settings, outputs, seed=seed, progress=StageBars(bars), until=until
                 )
         return {"name": bundle.name, "metrics": bundle.manifest["metrics"]}
 
-    expected = (ValueError, CorruptArtifact, WrongState, ClusterFailed)
+    expected = (
+        ValueError, CorruptArtifact, WrongState, ClusterFailed, AdminError, PositionError
+    )  # fmt: skip
     with explained(*expected), process_group() as processes:
         if processes.rank:
             help_static_job(settings, seed=seed)
             return None
+        require_rights_of("static", settings)
         return asyncio.run(run())

@@ -26,7 +26,13 @@ class Collected:
         """Start with nothing."""
         self.sent: dict[str, list[Sent]] = defaultdict(list)
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> None:
         """Keep a record."""
         self.sent[topic].append((key, value))
 

@@ -57,10 +57,12 @@ def test_every_model_is_fitted_and_ranked_the_same_for_the_same_seed(
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_tuning_may_try_is_taken(name: str) -> None:
-    trial = trial_of(random_dataset(1), test_days=8)
+@pytest.mark.parametrize("protocol", ["time", "loo"])
+def test_what_tuning_may_try_is_taken(name: str, protocol: str) -> None:
+    trial = trial_of(random_dataset(1), protocol=protocol, test_days=8)
     (row,) = chosen([name])
-    last = {setting: values[-1] for setting, values in row.space.items()}
+    space = row.space_of(trial.past)
+    last = {setting: values[-1] for setting, values in space.items()}
     fitted = row.fit(
         trial.dataset, trial.past, seed=1, progress=silent, **{**last, **QUICK.get(name, {})}
     )

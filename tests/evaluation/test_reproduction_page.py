@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evaluation.paper_claims import CLAIMS, Claim, judge
-from evaluation.reproduction_page import page_of
-from evaluation.reproduction_targets import Target, frozen_share, met
+from evaluation.reproduction.claims import CLAIMS, Claim, judge
+from evaluation.reproduction.page import page_of
+from evaluation.reproduction.targets import Target, frozen_share, met
 
 ROOT = Path(__file__).parents[2]
 CLAIM = Claim(says="a beats b", better="a", worse="b", role="major")
@@ -69,8 +69,8 @@ def test_frozen_and_daily_are_compared_over_all_days() -> None:
 
 
 def test_claims_name_rows_that_exist() -> None:
-    from evaluation.reproduction import rows_of  # noqa: PLC0415 - torch
-    from evaluation.reproduction_worlds import plan_of  # noqa: PLC0415
+    from evaluation.reproduction.rows import rows_of  # noqa: PLC0415 - torch
+    from evaluation.reproduction.worlds import plan_of  # noqa: PLC0415
 
     names = {row.name for row in rows_of(plan_of("simulated"))}
     assert {name for claim in CLAIMS for name in (claim.better, claim.worse)} <= names

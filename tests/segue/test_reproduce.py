@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from evaluation import reproduction_worlds
-from evaluation.reproduction import WorldPlan, in_papers_form
+from evaluation.reproduction import worlds
+from evaluation.reproduction.rows import WorldPlan, in_papers_form
 from segue.cli import app
 from segue.commands import reproduce
 
-plan_of = reproduction_worlds.plan_of
+plan_of = worlds.plan_of
 
 
 def tiny(name: str) -> WorldPlan:
@@ -31,8 +31,8 @@ def tiny(name: str) -> WorldPlan:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(reproduction_worlds, "plan_of", tiny)
-    monkeypatch.setattr("evaluation.reproduction_run._AGES_DAYS", (1.0,))
+    monkeypatch.setattr(worlds, "plan_of", tiny)
+    monkeypatch.setattr("evaluation.reproduction.run._AGES_DAYS", (1.0,))
     for name, size in (("ITEMS", 60), ("USERS", 80), ("EVENTS", 2_000)):
         monkeypatch.setattr(reproduce, name, size)
     return tmp_path

@@ -56,6 +56,7 @@ def test_without_ray_the_command_names_the_extra(
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "static_layer.on_ray", raising=False)
     monkeypatch.delitem(sys.modules, "static_layer.merge_on_ray", raising=False)
+    monkeypatch.setattr("segue.rights.require_rights_of", lambda *_: None)
     monkeypatch.setattr("agents.outputs.ProducerOutputs.__aenter__", _nothing)
     done = CliRunner().invoke(app, ["static", "build", "--ray", "auto", *flags(tmp_path)])
     assert done.exit_code == 1

@@ -7,8 +7,8 @@ from typing import Any
 
 from evaluation.dataset import Dataset
 from evaluation.measure import Row, measure, summary
-from evaluation.paper_models import Bench, GraphForm, People, examples_from
-from evaluation.reproduction import Fitter, RowPlan, WorldPlan, rows_of
+from evaluation.reproduction.models import Bench, GraphForm, People, examples_from
+from evaluation.reproduction.rows import Fitter, RowPlan, WorldPlan, rows_of
 from evaluation.split import DAY_MS
 from evaluation.text import TextVectors
 from evaluation.trial import Trial, TrialSettings, make_trial

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from dynamic_layer import DynamicSettings
 from dynamic_layer.tower_fits import offline_settings
-from evaluation.reproduction import WorldPlan, in_papers_form
+from evaluation.reproduction.rows import WorldPlan, in_papers_form
 from static_layer import StaticSettings
 
 __all__ = ["REAL", "SIMULATED", "end_of", "plan_of"]

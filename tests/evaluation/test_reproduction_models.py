@@ -11,9 +11,9 @@ from dynamic_layer import DynamicSettings, ExampleBatch, Trainer
 from dynamic_layer.tower_fits import offline_settings
 from evaluation import Dataset
 from evaluation.item_graph import USER, graph_of
-from evaluation.paper_models import Bench, GraphForm, People, spread
-from evaluation.reproduction import Fitter, in_papers_form, rows_of
-from evaluation.reproduction_worlds import plan_of
+from evaluation.reproduction.models import Bench, GraphForm, People, spread
+from evaluation.reproduction.rows import Fitter, in_papers_form, rows_of
+from evaluation.reproduction.worlds import plan_of
 from static_layer import GraphSettings, StaticSettings
 from static_layer.progress import silent
 from tests.evaluation.worlds import DAY, random_dataset
@@ -129,7 +129,7 @@ def test_towers_learn_from_the_events_since_the_graphs_end(
         return add(self, batch)
 
     monkeypatch.setattr(Trainer, "add", spy)
-    monkeypatch.setattr("evaluation.paper_models._CHUNK", 100)
+    monkeypatch.setattr("evaluation.reproduction.models._CHUNK", 100)
     bench(dataset).towers("text", small_towers(), examples_from_ms=begin, seed=1)
     times = np.concatenate([batch.timestamp for batch in given])
     assert times.tolist() == dataset.events.timestamp[dataset.events.timestamp >= begin].tolist()

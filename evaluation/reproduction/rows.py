@@ -12,7 +12,7 @@ from typing import Literal
 from dynamic_layer import DynamicBundle, DynamicSettings, recipe
 from evaluation.baselines import Scorer, popularity, vector_knn
 from evaluation.item_graph import Pair
-from evaluation.paper_models import Bench, GraphForm, Reads, examples_from, spread
+from evaluation.reproduction.models import Bench, GraphForm, Reads, examples_from, spread
 from static_layer import StaticSettings, TrainSettings, recipe_of
 
 __all__ = ["Fitter", "RowPlan", "WorldPlan", "in_papers_form", "rows_of"]

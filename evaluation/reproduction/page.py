@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evaluation.paper_claims import CLAIMS, PAPER_FIGURES, judge, unified
-from evaluation.reproduction_targets import frozen_share, met, targets_of
+from evaluation.reproduction.claims import CLAIMS, PAPER_FIGURES, judge, unified
+from evaluation.reproduction.targets import frozen_share, met, targets_of
 
 __all__ = ["page_of"]
 
@@ -12,7 +12,7 @@ Report = Mapping[str, Any]
 
 _HEAD = """# Reproduction: the papers' figures, ours, and whether the direction holds
 
-Made by one command; edit none of it by hand (its words are in `evaluation/reproduction_page.py`,
+Made by one command; edit none of it by hand (its words are in `evaluation/reproduction/page.py`,
 what is said of the figures in `benchmarks/reproduction/notes.md`):
 
     segue reproduce --data DATA --page docs/reproduction.md

@@ -1,0 +1,155 @@
+"""What is measured: data sets, how they are asked, and which models answer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["SECTIONS", "Run", "Section", "files_of"]
+
+_FOLDERS = {"LFM": "lfm1m", "AFK": "amazon-fk", "ML1M": "ml-1m"}
+_BASELINES = (
+    "popularity,popularity_recent,popularity_decayed,popularity_mix,text_knn,item_cf,"
+    "item_cf_decayed,ials"
+)
+_COUNTERS = (
+    "popularity_1h,popularity_6h,popularity_1d,popularity_3d,popularity_7d,popularity_14d,"
+    "popularity_30d"
+)
+_ARMS = (
+    "segue/frozen_model_frozen_users,segue/frozen_model_live_users,segue/daily_retrain,"
+    "segue/continual,segue/continual_live_popularity"
+)
+_NEIGHBOURS = "item_cf_hour,item_cf_decayed_1h,item_cf_decayed_1d,bigrams,bigrams_hour"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Models that are fitted in one process: `segue evaluate`'s --models and --seeds.
+
+    more: further options of this run alone.
+    """
+
+    name: str
+    models: str
+    seeds: int = 1
+    more: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One way of asking one data set; its runs' rows stand in one table.
+
+    name:    of the section, and of its notes.
+    title:   as the page has it.
+    data:    LFM, AFK or ML1M.
+    options: of `segue evaluate`, the same for all runs.
+    page:    `quality`, or `freshness` for streams.
+    cold, tiers: whether tables of cold items and of popularity tiers are shown.
+    """
+
+    name: str
+    title: str
+    data: str
+    options: str
+    runs: tuple[Run, ...]
+    page: str = "quality"
+    cold: bool = False
+    tiers: bool = False
+
+
+def files_of(data: Path, name: str) -> tuple[Path, Path]:
+    """Return the events and the items of a set, in the folder of all sets."""
+    folder = data / _FOLDERS[name]
+    return folder / "events.parquet", folder / "items.parquet"
+
+
+SECTIONS = (
+    Section(
+        name="lfm1m",
+        title="lfm1m, split 2014-04-04, the next 30 days",
+        data="LFM",
+        options="--until 2014-05-04 --test-days 30",
+        runs=(
+            Run(name="lfm1m-segue", models="segue", seeds=3),
+            Run(name="lfm1m-baselines", models=f"{_BASELINES},ease", seeds=3),
+            Run(name="lfm1m-others", models="lightgcn,two_tower,two_tower_hgnn"),
+        ),
+        tiers=True,
+    ),
+    Section(
+        name="amazon-fk",
+        title="amazon-fk, split 2014-04-25, the next 90 days",
+        data="AFK",
+        options="--until 2014-07-24 --test-days 90 --users 4000",
+        runs=(
+            Run(name="amazon-fk-segue", models="segue", seeds=3),
+            Run(name="amazon-fk-baselines", models=_BASELINES, seeds=3),
+            Run(name="amazon-fk-others", models="ease,lightgcn,two_tower,two_tower_hgnn"),
+        ),
+        cold=True,
+    ),
+    Section(
+        name="abxi",
+        title="amazon-fk in ABXI's protocol: leave-one-out, 999 negatives of the same type",
+        data="AFK",
+        options=("--where 'src % 2 = 1' --order abxi_pos --protocol sampled --candidates trained"),
+        runs=(
+            Run(name="abxi-segue", models="segue"),
+            Run(name="abxi-sequence", models="segue_sequence"),
+            Run(name="abxi-later", models="segue_next_later"),
+            Run(name="abxi-baselines", models="popularity,item_cf"),
+        ),
+    ),
+    Section(
+        name="ml-1m",
+        title="ML-1M, leave-one-out, all movies ranked",
+        data="ML1M",
+        options="--protocol loo --order user_seq --min-events 5 --candidates trained",
+        runs=(
+            Run(name="ml-1m-sequence", models="segue_sequence"),
+            Run(name="ml-1m-segue", models="segue"),
+            Run(name="ml-1m-baselines", models="popularity,item_cf,ease"),
+            Run(name="ml-1m-sasrec", models="sasrec,sasrec_bce,gsasrec"),
+        ),
+    ),
+    Section(
+        name="lfm1m-stream",
+        title="lfm1m, the next event, 2014-04-14 to 2014-05-03",
+        data="LFM",
+        options=(
+            "--protocol prequential --until 2014-05-04 --test-days 20"
+            " --warmup-days 30 --fit-days 30"
+        ),
+        runs=(
+            Run(
+                name="lfm1m-stream",
+                models=f"{_COUNTERS},{_NEIGHBOURS},{_ARMS}",
+                more="--asked 2000 --taught 130",
+            ),
+            Run(
+                name="lfm1m-stream-more",
+                models="popularity_7d,item_cf_hour,item_cf_decayed_1d,bigrams_hour,"
+                "segue/continual_live_popularity",
+                more="--asked 4000 --taught 400 --step 400",
+            ),
+        ),
+        page="freshness",
+    ),
+    Section(
+        name="amazon-fk-stream",
+        title="amazon-fk, the day's basket, 2014-04-25 to 2014-07-23",
+        data="AFK",
+        options=(
+            "--protocol prequential --ask basket --until 2014-07-24 --test-days 90"
+            " --warmup-days 45 --fit-days 45"
+        ),
+        runs=(
+            Run(
+                name="amazon-fk-stream",
+                models=f"popularity_1d,popularity_3d,popularity_7d,popularity_14d,popularity_30d,"
+                f"item_cf_decayed_30d,bigrams,{_ARMS}",
+                more="--asked 1500 --taught 25",
+            ),
+        ),
+        page="freshness",
+    ),
+)

@@ -1,0 +1,92 @@
+"""Items over HTTP: what is near to one or to a text, and what is known of one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from console.answers import answer, placed_items, problems_of
+from console.parameters import K, TheReplica, TheServing, Types, check_ready, check_types
+from console.problems import Problem
+from console.wire import Id, ItemBody, Similar
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.get(
+    "/similar", tags=["items"], response_model=Similar, responses=problems_of(404, 503),
+    summary="Items near to an item",
+)  # fmt: skip
+async def similar_items(
+    replica: TheReplica,
+    serving: TheServing,
+    item_type: Annotated[Id, Query(alias="type")],
+    item_id: Annotated[Id, Query(alias="id")],
+    types: Types = [],  # noqa: B006
+    k: K = 10,
+    titles: bool = False,
+) -> Response:
+    """By cosine in the space of the two towers; popularity plays no part."""
+    check_types(serving, types)
+    check_ready(replica)
+    generation, found = await serving.similar(item_type, item_id, types, k)
+    if found is None:
+        raise Problem(404, "the bundle in use has no vector for this item")
+    return answer(Similar(generation=generation, items=placed_items(replica, found, titles)))
+
+
+@router.get(
+    "/search", tags=["items"], response_model=Similar, responses=problems_of(404, 503),
+    summary="Items near to a text",
+)  # fmt: skip
+async def search(
+    replica: TheReplica,
+    serving: TheServing,
+    q: Annotated[str, Query(min_length=1, max_length=500)],
+    types: Types = [],  # noqa: B006
+    k: K = 10,
+    titles: bool = True,
+) -> Response:
+    """The text is placed in the shared space as a new item with this description would be."""
+    check_types(serving, types)
+    check_ready(replica)
+    generation, found = await serving.search(q, types, k)
+    return answer(Similar(generation=generation, items=placed_items(replica, found, titles)))
+
+
+@router.get(
+    "/item", tags=["items"], response_model=ItemBody, responses=problems_of(404, 503),
+    summary="What is known of an item",
+)  # fmt: skip
+async def item(
+    replica: TheReplica,
+    serving: TheServing,
+    item_type: Annotated[Id, Query(alias="type")],
+    item_id: Annotated[Id, Query(alias="id")],
+    k: K = 10,
+) -> Response:
+    """Its entry in the catalogue, its users, and the items that the same users had."""
+    check_ready(replica)
+    users, near = await replica.neighbours(item_type, item_id)
+    entry = replica.entry(item_type, item_id)
+    if entry is None and not users:
+        raise Problem(404, "neither the catalogue nor any user has this item")
+    best = sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
+    names = replica.names(key for key, _ in best)
+    neighbours = [
+        {
+            "item_type": names[key][0], "item_id": names[key][1],
+            "title": replica.title(*names[key]), "users": count,
+        }
+        for key, count in best
+    ]  # fmt: skip
+    body = {
+        "item_type": item_type,
+        "item_id": item_id,
+        "catalogue": entry,
+        "recommendable": serving.has_vector(item_type, item_id),
+        "users": users,
+        "neighbours": neighbours,
+    }
+    return answer(body)

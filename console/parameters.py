@@ -1,0 +1,83 @@
+"""What requests of the API hold, what they need of the process, and what is refused early."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from pydantic import StringConstraints
+
+from console.guard import may_see_people, may_write
+from console.operations import Operations
+from console.problems import Problem
+from console.replica import Replica
+from console.serving import Serving
+from console.wire import MOST, Id
+from streams.faults import id_fault
+
+__all__ = [
+    "Excluded",
+    "K",
+    "PageText",
+    "People",
+    "TheOperations",
+    "TheReplica",
+    "TheServing",
+    "Types",
+    "UserId",
+    "Writing",
+    "check_ready",
+    "check_types",
+    "check_user",
+]
+
+People = Annotated[str, Depends(may_see_people)]
+Writing = Annotated[str, Depends(may_write)]
+UserId = Annotated[Id, Query(description="At most 256 bytes.")]
+Types = Annotated[list[Id], Query(max_length=20, description="Item types; none: all.")]
+K = Annotated[int, Query(ge=1, le=MOST, description="Items in the answer.")]
+TypeAndId = Annotated[
+    str, StringConstraints(min_length=3, max_length=600, pattern=r"^[^:]+:[\s\S]+$")
+]
+Excluded = Annotated[
+    list[TypeAndId],
+    Query(max_length=MOST, description="Items that must not come, as type:id."),
+]
+PageText = Annotated[str | None, Query(max_length=400, description="`next_page` of a page.")]
+
+
+def _replica(request: Request) -> Replica:
+    replica: Replica = request.app.state.replica
+    return replica
+
+
+def _serving(request: Request) -> Serving:
+    serving: Serving = request.app.state.serving
+    return serving
+
+
+def _operations(request: Request) -> Operations:
+    operations: Operations = request.app.state.operations
+    return operations
+
+
+TheReplica = Annotated[Replica, Depends(_replica)]
+TheServing = Annotated[Serving, Depends(_serving)]
+TheOperations = Annotated[Operations, Depends(_operations)]
+
+
+def check_user(user: str) -> None:
+    """Raise Problem for an id that no event can have."""
+    if fault := id_fault(user):
+        raise Problem(404, f"no user can have this id: {fault[1]}")
+
+
+def check_types(serving: Serving, types: list[Id]) -> None:
+    """Raise Problem for item types that the bundle in use does not know."""
+    known = serving.types()
+    if unknown := sorted(set(types) - set(known)):
+        raise Problem(404, f"the bundle in use knows the types {known}, not {unknown}")
+
+
+def check_ready(replica: Replica) -> None:
+    """Raise Problem while no lists can be made."""
+    if not replica.ready:
+        raise Problem(503, "not ready yet: see /ready", headers={"Retry-After": "1"})

@@ -1,0 +1,76 @@
+"""People over HTTP: what is known of one, and to erase it."""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from console.answers import answer, known_of, place_of, problems_of
+from console.parameters import (
+    K,
+    People,
+    TheOperations,
+    TheReplica,
+    UserId,
+    Writing,
+    check_ready,
+    check_user,
+)
+from console.wire import Erasing, ReceiptBody, UserBody
+from streams import Source
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.get(
+    "/user", tags=["people"], response_model=UserBody, responses=problems_of(401, 403, 404, 503),
+    summary="What is known of a user",
+)  # fmt: skip
+async def user_body(replica: TheReplica, _: People, user: UserId, k: K = 50) -> Response:
+    """Attributes, and the history inside the window, newest first; a stranger's is empty."""
+    check_user(user)
+    check_ready(replica)
+    return answer(await known_of(replica, user, k))
+
+
+@router.delete(
+    "/user", status_code=202, tags=["people"], response_model=Erasing,
+    responses=problems_of(401, 403, 404), summary="Erase a user",
+)  # fmt: skip
+async def erase(operations: TheOperations, request: Request, by: Writing, user: UserId) -> Response:
+    """Writes the records of `segue erase`; what goes when: docs/erasure.md."""
+    check_user(user)
+    attributes, events = await operations.erase(user, by)
+    receipt = f"{request.url_for('receipt').path}?{urlencode(place_of(events))}"
+    return answer(
+        {"events": place_of(events), "users": place_of(attributes), "receipt": receipt},
+        status=202, headers={"Location": receipt},
+    )  # fmt: skip
+
+
+@router.get(
+    "/receipt", tags=["people"], response_model=ReceiptBody, responses=problems_of(401, 403),
+    summary="What came of an erasure",
+)  # fmt: skip
+async def receipt(
+    operations: TheOperations,
+    _: Writing,
+    topic: Annotated[str, Query(min_length=1, max_length=249)],
+    partition: Annotated[int, Query(ge=0, lt=1 << 31)],
+    offset: Annotated[int, Query(ge=0, lt=1 << 53)],
+) -> Response:
+    """By the place of the erasure's record on the topic of events; the newest are known here."""
+    source = Source(topic=topic, partition=partition, offset=offset)
+    found = operations.receipt(source)
+    body: dict[str, Any] = {"applied_here": operations.applied(source), "done": found is not None}
+    if found is not None:
+        body |= {
+            "held": found.held,
+            "position": found.position,
+            "user_sha256": found.user_sha256,
+            "checkpoints": msgspec.to_builtins(found.checkpoints),
+        }
+    return answer(body)

@@ -1,0 +1,1 @@
+"""The papers' models, tables and claims, on the simulated world and on real data."""

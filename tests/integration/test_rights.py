@@ -1,0 +1,255 @@
+"""The rights that deploy/kafka/acls.sh grants, on a real broker with Kafka's own authoriser."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import TopicAuthorizationFailedError
+from kafka import KafkaAdminClient
+from kafka.admin import (
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePatternFilter,
+    ResourceType,
+)
+
+from segue.rights import RIGHTS
+from segue.settings import Settings, write_settings
+from streams import (
+    Event,
+    KafkaSettings,
+    SourceSettings,
+    TopicDefinition,
+    create_topics,
+    encode,
+    group_lag,
+    topics,
+)
+from streams.broker import DevelopmentBroker, _free_ports
+from streams.broker_configuration import HOST
+from streams.distribution import KafkaDistribution
+from streams.rights import READ, WRITE, Rights, missing_rights, require_rights
+from tests.integration.conftest import POM, wait_until
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "deploy" / "kafka" / "acls.sh"
+USERS = ("producer", "worker", "trainer", "static", "console", "rekey", "nobody")
+PASSWORD = "of-{}"  # noqa: S105 of a user that exists here alone
+
+# Users log in at a listener of their own. The development broker's own one stays open: who comes
+# there is nobody by name, and is the administrator here.
+AUTHORISER = """
+listeners=PLAINTEXT://{host}:{port},SASL_PLAINTEXT://{host}:{login},CONTROLLER://{host}:{controller}
+advertised.listeners=PLAINTEXT://{host}:{port},SASL_PLAINTEXT://{host}:{login}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required {users};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=false
+"""
+
+
+class GuardedBroker(DevelopmentBroker):
+    """A development broker that knows users, and lets them do only what they may."""
+
+    login = ""
+
+    def _configure(self, port: int | None) -> str:
+        address = super()._configure(port)
+        lines = self._properties.read_text().splitlines()
+        controller = next(x for x in lines if x.startswith("controller.quorum")).split(":")[-1]
+        [login] = _free_ports(1)
+        self.login = f"{HOST}:{login}"
+        # The last of two lines with the same name holds.
+        guarded = AUTHORISER.format(
+            host=HOST, port=address.split(":")[1], login=login, controller=controller,
+            users=" ".join(f'user_{name}="{PASSWORD.format(name)}"' for name in USERS),
+        )  # fmt: skip
+        self._properties.write_text("\n".join(lines) + "\n" + guarded)
+        return address
+
+
+@pytest.fixture(scope="module")
+def guarded(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]:
+    """A broker with topics, and with the rights that the script grants."""
+    node = GuardedBroker(tmp_path_factory.mktemp("guarded"), POM, libs=jars)
+    address = node.start(timeout=120)
+    settings = settings_for(node, "nobody")
+    foreign = [TopicDefinition(name=source.topic, partitions=1) for source in settings.sources]
+    create_topics(KafkaSettings(bootstrap_servers=address), [*topics(settings.topics), *foreign])
+    tool = node.data_dir / "kafka-acls"
+    command = KafkaDistribution(pom=POM, libs=jars).command(
+        "org.apache.kafka.tools.AclCommand", options=("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+    )
+    tool.write_text("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in command) + ' "$@"\n')
+    tool.chmod(0o755)
+    done = subprocess.run(
+        [SCRIPT, address], capture_output=True, text=True, check=False,
+        env=os.environ | {"KAFKA_ACLS": str(tool), "IN_PLACE": "plays", "REKEYED": "clicks"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield node
+    node.stop()
+
+
+def settings_for(node: GuardedBroker, user: str) -> Settings:
+    kafka = KafkaSettings(
+        bootstrap_servers=node.login or node._address(), security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="PLAIN", sasl_username=user, sasl_password=PASSWORD.format(user),
+    )  # fmt: skip
+    return Settings(
+        data=str(node.data_dir / user),
+        kafka=kafka,
+        topics=replace(Settings().topics, partitions=1),
+        sources=(
+            SourceSettings(topic="plays"),
+            SourceSettings(topic="clicks", keyed_by_user=False),
+        ),
+    )
+
+
+def granted(address: str) -> dict[str, dict[str, set[str]]]:
+    """User -> operation -> what it is granted on, as the broker tells; without Describe."""
+    admin = KafkaAdminClient(bootstrap_servers=address)
+    anything = ACLFilter(
+        None, None, ACLOperation.ANY, ACLPermissionType.ALLOW,
+        ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+    )  # fmt: skip
+    entries, _ = admin.describe_acls(anything)
+    admin.close()
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for entry in entries:
+        where = entry.resource_pattern
+        name = f"{where.resource_type.name.lower()} {where.resource_name}"
+        found[entry.principal.removeprefix("User:")][entry.operation.name.title()].add(name)
+    return found
+
+
+def test_the_script_grants_what_the_roles_do_and_no_more(guarded: GuardedBroker) -> None:
+    found = granted(guarded._address())
+    settings = settings_for(guarded, "nobody")
+    for role, rights_of in RIGHTS.items():
+        rights = rights_of(settings)
+        may_read = {f"topic {name}" for name in rights.read}
+        may_read |= {f"group {rights.group}"} if rights.group else set()
+        may_write = {f"topic {name}" for name in rights.write}
+        if role == "console":  # where it may erase and pin
+            may_write = {f"topic segue.{name}" for name in ("events", "users", "models")}
+        assert (role, found[role][READ], found[role][WRITE]) == (role, may_read, may_write)
+        assert found[role].keys() <= {READ, WRITE, "Describe"}
+    assert found.keys() == {*RIGHTS, "producer"}
+
+
+@pytest.mark.parametrize("role", RIGHTS)
+def test_each_role_finds_its_own_rights_and_misses_those_of_others(
+    guarded: GuardedBroker, role: str
+) -> None:
+    settings = settings_for(guarded, role)
+    require_rights(settings.kafka, RIGHTS[role](settings))
+    assert "segue.requests" in " ".join(
+        missing_rights(settings.kafka, Rights(write=frozenset({"segue.requests"})))
+    )
+
+
+def test_nobody_is_told_everything_that_he_lacks(guarded: GuardedBroker) -> None:
+    settings = settings_for(guarded, "nobody")
+    missing = missing_rights(settings.kafka, RIGHTS["trainer"](settings))
+    assert missing == [
+        "Write on topic segue.dead-letters",
+        "Read on topic segue.examples",
+        "Read on topic segue.models",
+        "Write on topic segue.models",
+        "Read on group segue-trainer",
+    ]
+
+
+def test_a_role_without_a_right_ends_and_names_it(guarded: GuardedBroker) -> None:
+    """The trainer's user may not do what a worker does."""
+    done = started(guarded, "trainer", "worker")
+    try:
+        assert done.wait(60) == 1
+        said = (Path(settings_for(guarded, "trainer").data) / "worker.log").read_text()
+    finally:
+        ended(done)
+    assert "Kafka user trainer lacks the right" in said
+    assert "Write on topic segue.recommendations" in said
+    assert "Read on group segue-workers" in said
+    assert "of-trainer" not in said
+
+
+def test_a_worker_lives_on_its_own_rights(guarded: GuardedBroker) -> None:
+    """It applies what the producer's user wrote, in its own topic and in one read in place."""
+    names = settings_for(guarded, "worker").topics
+
+    async def write() -> None:
+        event = Event(
+            user_id="ann", item_id="i1", item_type="podcast", kind="stream",
+            timestamp=time.time_ns() // 1_000_000,
+        )  # fmt: skip
+        kafka = settings_for(guarded, "producer").kafka
+        async with AIOKafkaProducer(**kafka.for_aiokafka()) as producer:
+            for value in (encode(event), b"{not JSON"):
+                await producer.send_and_wait(names.events, key=b"ann", value=value)
+            with pytest.raises(TopicAuthorizationFailedError):
+                await producer.send_and_wait(names.models, key=b"static", value=b"{}")
+
+    async def letters() -> list[bytes]:
+        kafka = settings_for(guarded, "console").kafka
+        async with AIOKafkaConsumer(
+            names.dead_letters, auto_offset_reset="earliest", **kafka.for_aiokafka()
+        ) as consumer:
+            record = await asyncio.wait_for(consumer.getone(), 60)
+        return [record.value]
+
+    asyncio.run(write())
+    worker = started(guarded, "worker", "worker")
+    admin = KafkaSettings(bootstrap_servers=guarded._address())
+    try:
+        wait_until(
+            lambda: group_lag(admin, "segue-workers", [names.events])[names.events] == {0: 0},
+            "the worker's commits", seconds=100,
+        )  # fmt: skip
+        [letter] = asyncio.run(letters())
+        assert json.loads(letter)["reason"] == "malformed"
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0, log_of(guarded, "worker", "worker")
+    finally:
+        ended(worker)
+    assert "lacks" not in log_of(guarded, "worker", "worker")
+
+
+def started(guarded: GuardedBroker, user: str, role: str) -> subprocess.Popen[bytes]:
+    settings = settings_for(guarded, user)
+    config = Path(settings.data) / "segue.toml"
+    write_settings(replace(settings, sources=settings.sources[:1]), config)
+    with (Path(settings.data) / f"{role}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "segue", role, "--config", str(config)],
+            stdout=log, stderr=log, cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def log_of(guarded: GuardedBroker, user: str, role: str) -> str:
+    return (Path(settings_for(guarded, user).data) / f"{role}.log").read_text()

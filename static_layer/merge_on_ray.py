@@ -96,7 +96,7 @@ def _read(
     checkpoints = Checkpoints(ArtifactStore(store_url))
     part = read_checkpoint(checkpoints, partition, settings, watermark)
     counts = part.co_interactions
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         "left": counts.item_keys[counts.left],
         "right": counts.item_keys[counts.right],
         "count": counts.count,
@@ -144,10 +144,12 @@ def _summed(rows: pa.Table) -> pa.Table:
     """Sum a shard: of all its rows one is made."""
     counts = _total([rows])
     ends = np.array([0, len(counts.count)])
-    columns = (counts.item_keys[counts.left], counts.item_keys[counts.right], counts.count)
-    return pa.table(
-        {name: _lists(ends, column) for name, column in zip(_PAIR_COLUMNS, columns, strict=True)}
-    )
+    columns: dict[str, NDArray[Any]] = {
+        "left": counts.item_keys[counts.left],
+        "right": counts.item_keys[counts.right],
+        "count": counts.count,
+    }
+    return pa.table({name: _lists(ends, column) for name, column in columns.items()})
 
 
 def _total(tables: Sequence[pa.Table]) -> CoInteractions:

@@ -44,7 +44,8 @@ def merge_on_ray(
     """Sum the furthest checkpoints of all partitions: equal to state.merge_checkpoints.
 
     store_url: of the artifact store, as every machine of the cluster reaches it.
-    progress:  called with (partitions read, partitions). Raises what merge_checkpoints raises.
+    progress:  called with (partitions read, partitions).
+    What merge_checkpoints raises is behind an error of Ray's (static_layer.on_ray finds it there).
     """
     checkpoints = Checkpoints(ArtifactStore(store_url))
     partitions = partitions_of(checkpoints)

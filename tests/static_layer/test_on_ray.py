@@ -128,11 +128,16 @@ def test_the_merged_state_is_that_of_one_process(cluster: Any, world: Path) -> N
     store = str(world / "store")
     merged = merge_on_ray(store, STATE)
     assert_equal(merged, merge_checkpoints(Checkpoints(ArtifactStore(store)), STATE))
-    # The window that they have in common has left counts out: the test would not see them.
+
+
+def test_what_a_task_raises_comes_out_in_its_own_kind(cluster: Any, world: Path) -> None:
+    from static_layer.on_ray import build_on_ray
+
+    store, encoder = str(world / "store"), functools.partial(TextEncoder, text_settings(world))
     longer = replace(STATE, window=replace(STATE.window, buckets=60))
     assert longer.fingerprint() != STATE.fingerprint()
     with pytest.raises(WrongState, match="other settings"):
-        merge_on_ray(store, longer)
+        build_on_ray(store, longer, STATIC, TWO, seed=5, encoder=encoder)
 
 
 def test_a_broken_checkpoint_moves_the_window_back_as_in_one_process(

@@ -1,6 +1,7 @@
 """Worker processes that are started again whenever they end, as an orchestrator would do it."""
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -63,7 +64,9 @@ class WorkerProcess:
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
         if self.alive:
-            os.kill(self.pid, number)
+            # It may end by itself between the two.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def told(self, since: int = 0) -> str:
         """What its log says from a byte on."""

@@ -99,9 +99,9 @@ def look_around() -> ShellBlock:
     assert " console " in console
     # The last one runs until it is stopped. It takes any port, and is at home when it says where.
     served = (
-        f"SEGUE_CONSOLE__PORT=0 timeout -s INT 90 {console} --name readme > readme.log 2>&1 &\n"
+        f"SEGUE_CONSOLE__PORT=0 {console} --name readme > readme.log 2>&1 &\n"
         "until grep -q 'console: http' readme.log; do kill -0 $!; read -rt 0.2 <> <(:) || :; done\n"
-        "kill -INT $!"
+        "kill $! && wait $! || :"
     )
     text = "\n".join(["mkdir -p var/demo && cp radio.toml var/demo/segue.toml", *commands, served])
     return ShellBlock(page=block.page, line=block.line, text=text, reason="")

@@ -49,7 +49,10 @@ def merge_on_ray(
     """
     checkpoints = Checkpoints(ArtifactStore(store_url))
     partitions = partitions_of(checkpoints)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # Else what a task raised would come without its kind.
+    context.raise_original_map_exception = True
     shards = max(int(ray.cluster_resources().get("CPU", 1)), 1)
     # All partitions are cut to the window that the furthest one is in. If it proves to be another
     # one (a checkpoint was broken, or a newer one came), they are read again.

@@ -8,7 +8,15 @@ from state.commit_record import Missing, WrongState
 from state.erasure import apply_in_order
 from state.history import History
 from state.keys import item_key
-from state.merge import CATALOGUE_SCHEMA, MergedState, merge_checkpoints
+from state.merge import (
+    CATALOGUE_SCHEMA,
+    MergedState,
+    PartitionCounts,
+    merge_checkpoints,
+    merged_of,
+    partitions_of,
+    read_checkpoint,
+)
 from state.partition import LOGGED_AT, PartitionState
 from state.settings import StateSettings, Window
 from state.warming import compile_kernels
@@ -28,6 +36,7 @@ __all__ = [
     "MergedState",
     "Missing",
     "Observations",
+    "PartitionCounts",
     "PartitionState",
     "StateSettings",
     "Window",
@@ -36,4 +45,7 @@ __all__ = [
     "compile_kernels",
     "item_key",
     "merge_checkpoints",
+    "merged_of",
+    "partitions_of",
+    "read_checkpoint",
 ]

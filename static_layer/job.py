@@ -15,7 +15,9 @@ from static_layer.graph import GraphSettings, build_graph
 from static_layer.hgnn import HGNNSettings
 from static_layer.infer import item_vectors
 from static_layer.item_text import catalogue_texts
+from static_layer.parallel import Parallel
 from static_layer.progress import Progress, silent
+from static_layer.sharing import encode_together
 from static_layer.text import TextEncoder, TextSettings
 from static_layer.train import train
 from static_layer.train_settings import TrainSettings
@@ -79,7 +81,30 @@ def build(
 
     encoder: used instead of one made from `settings.text` (it is not closed).
     clock:   seconds since the epoch; names the bundle and measures the stages.
-    Raises ValueError for a catalogue without items.
+    Raises ValueError for a catalogue without items, and in one of several processes.
+    """
+    if Parallel.here().size > 1:
+        raise ValueError("this is one of several processes: expected a call of build_together")
+    bundle = build_together(
+        merged, settings, seed=seed, encoder=encoder, progress=progress, clock=clock
+    )
+    assert bundle is not None  # noqa: S101 - who is alone is the first
+    return bundle
+
+
+def build_together(
+    merged: MergedState,
+    settings: StaticSettings,
+    *,
+    seed: int,
+    encoder: TextEncoder | None = None,
+    progress: Progress = silent,
+    clock: Callable[[], float] = time.time,
+) -> StaticBundle | None:
+    """Do what `build` does, as one of the processes of the open process group.
+
+    All encode their part of the texts and train together; the first one computes the item
+    vectors and returns the bundle, the others return None. All must have the same merged state.
     """
     settings = recipe_of(settings)
     catalogue = merged.catalogue.sort("item_key")
@@ -92,7 +117,7 @@ def build(
     own_encoder = encoder is None
     encoder = encoder or TextEncoder(settings.text)
     texts, has_text = catalogue_texts(catalogue)
-    text = encoder.encode(texts, progress, mapped=len(texts) > settings.mapped_above)
+    text = encode_together(encoder, texts, progress, mapped=len(texts) > settings.mapped_above)
     del texts
     if own_encoder:
         encoder.close()
@@ -106,6 +131,9 @@ def build(
 
     training = train(graph, text, settings.hgnn, settings.train, seed=seed, progress=progress)
     seconds["train"] = training.seconds
+    processes = Parallel.here()
+    if processes.rank:
+        return None
 
     started = clock()
     hgnn = item_vectors(
@@ -137,6 +165,7 @@ def build(
             "validation_mrr": _finite(training.validation_mrr),
             "edges_seen": training.edges_seen,
             "stopped_by": training.stopped_by,
+            "processes": processes.size,
             "seconds": seconds,
         },
     }

@@ -75,7 +75,7 @@ def train(
         graph, settings.validation_share, settings.max_validation_edges, rng
     )
     progress("structure", 0, 1)
-    structure = structural_features(train_graph, model_settings.structure, seed=seed)
+    structure = _structure(train_graph, model_settings.structure, seed)
     progress("structure", 1, 1)
     features = NodeFeatures(model, text, structure, device)
     result = Training(model=model, features=features)
@@ -93,6 +93,20 @@ def train(
         result = _fit(result, learner, train_graph, held_back, rng, progress, out_of_time)
     model.eval()
     return replace(result, seconds=clock() - started)
+
+
+def _structure(graph: HeteroGraph, width: int, seed: int) -> NDArray[np.float32]:
+    """Return the first process's structural features on all: rounding could turn those of others.
+
+    The rest of the processes wait for it instead of computing the same.
+    """
+    processes = Parallel.here()
+    if processes.rank:
+        structure = np.empty((graph.nodes, width), dtype=np.float32)
+    else:
+        structure = structural_features(graph, width, seed=seed)
+    processes.fill(structure)
+    return structure
 
 
 def _require_equal_graphs(graph: HeteroGraph, device: torch.device) -> None:
@@ -140,7 +154,9 @@ def _fit(
             late = out_of_time()
             if late:
                 break
-        loss, mrr = float(np.mean(losses)), learner.validate(held_back)
+        loss = float(np.mean(losses))
+        # All processes have to stop at the same epoch, whatever the last digits of theirs are.
+        mrr = learner.parallel.firsts(learner.validate(held_back), learner.device)
         # A graph too small to hold an edge back is judged by its training loss.
         score = mrr if len(held_back) else -loss
         if score > best_score:

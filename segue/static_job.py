@@ -51,6 +51,7 @@ async def run_static_job(
     CorruptArtifact when a partition has no whole checkpoint, ClusterFailed when Ray does not
     finish; with `until` AdminError and PositionError too.
     """
+    _require_publishable(settings)
     on_ray = bool(settings.ray.address)
     if on_ray and until is not None:
         raise ValueError("a build from the log runs here: expected no ray.address with it")
@@ -77,6 +78,7 @@ async def run_static_job(
 
 def help_static_job(settings: Settings, *, seed: int) -> None:
     """Take part in a job as a process that is not the first one; nothing is written here."""
+    _require_publishable(settings)
     merged = share_state(None, settings.state)
     with closing(make_encoder(settings)) as encoder:
         build_together(merged, settings.static, seed=seed, encoder=encoder, progress=silent)
@@ -91,6 +93,15 @@ def _here(settings: Settings, seed: int, progress: Progress, *, from_log: bool) 
         )
     assert bundle is not None  # noqa: S101 - this is the first process
     return bundle
+
+
+def _require_publishable(settings: Settings) -> None:
+    """Refuse tuned texts: workers would encode new items with the encoder as it was before."""
+    if settings.static.train.tune_text:
+        raise ValueError(
+            "static.train.tune_text is for measuring with `segue static compare`: workers encode"
+            " new items with the encoder as it is; set it to 0 to publish a bundle"
+        )
 
 
 def _on_ray(settings: Settings, seed: int, progress: Progress) -> StaticBundle:

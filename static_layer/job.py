@@ -21,6 +21,7 @@ from static_layer.sharing import encode_together
 from static_layer.text import TextEncoder, TextSettings
 from static_layer.train import train
 from static_layer.train_settings import TrainSettings
+from static_layer.tuned_text import TunedText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ def recipe_of(settings: StaticSettings) -> StaticSettings:
     """Return the settings that the job runs with.
 
     The recipe `paper` puts the papers' form in the place of graph, hgnn and train, whatever these
-    say; of train, only what no result depends on stays as it is set, and the clock.
+    say; of train, only what no result depends on stays as it is set, the clock, and `tune_*`.
     """
     if settings.recipe == "default":
         return settings
@@ -63,6 +64,8 @@ def recipe_of(settings: StaticSettings) -> StaticSettings:
             epochs=50, patience=10, batch_size=256, learning_rate=1e-3,
             loss="hinge", edge_draw="uniform", in_batch=False, balanced=True, cold_share=0.0,
             max_edges_per_epoch=0,
+            tune_text=kept.tune_text, tune_learning_rate=kept.tune_learning_rate,
+            tune_texts=kept.tune_texts,
             max_seconds=kept.max_seconds, sampler=kept.sampler, device=kept.device,
         ),
     )  # fmt: skip
@@ -118,6 +121,9 @@ def build_together(
     encoder = encoder or TextEncoder(settings.text)
     texts, has_text = catalogue_texts(catalogue)
     text = encode_together(encoder, texts, progress, mapped=len(texts) > settings.mapped_above)
+    layers, tuned = settings.train.tune_text, None
+    if layers:
+        tuned = TunedText(encoder, texts, layers, progress)
     del texts
     if own_encoder:
         encoder.close()
@@ -129,7 +135,11 @@ def build_together(
     progress("graph", 1, 1, {"nodes": graph.nodes, **graph.edge_counts})
     seconds["graph"] = clock() - started
 
-    training = train(graph, text, settings.hgnn, settings.train, seed=seed, progress=progress)
+    training = train(
+        graph, text, settings.hgnn, settings.train, seed=seed, tuned=tuned, progress=progress
+    )
+    if tuned is not None:
+        text = tuned.vectors()
     seconds["train"] = training.seconds
     processes = Parallel.here()
     if processes.rank:
@@ -155,7 +165,7 @@ def build_together(
         "seed": seed,
         "settings": asdict(settings),
         "settings_hash": settings_hash(settings),
-        "text_model": encoder.fingerprint,
+        "text_model": tuned.fingerprint(encoder.fingerprint) if tuned else encoder.fingerprint,
         "metrics": {
             "nodes": graph.nodes,
             "edges": graph.edge_counts,

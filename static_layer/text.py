@@ -150,6 +150,11 @@ class TextEncoder:
         """Return the 16 bytes by which the cache knows a text's vector."""
         return hashlib.blake2b(f"{self.fingerprint}\0{text}".encode(), digest_size=16).digest()
 
+    def loaded(self) -> "SentenceTransformer":
+        """Return the model, loaded; it is shared, and not to be changed."""
+        with self._lock:
+            return self._loaded()
+
     def _encode_now(self, texts: list[str]) -> NDArray[np.float32]:
         with self._lock:
             vectors = self._loaded().encode(

@@ -140,6 +140,12 @@ def compare(
         list[str] | None,
         typer.Option("--sampler", help="torch, dgl; repeat for both; static.train.sampler else."),
     ] = None,
+    tune_text: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Last layers of the text encoder that learn with the HGNN; repeat for more."
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each recipe.")] = 2,
     two_tower: Annotated[
         bool, typer.Option(help="Also train the two-tower with and without the vectors.")
@@ -173,10 +179,17 @@ def compare(
         plan = TrialPlan(
             example_days=example_days, protocol=Protocol(max_users=users), two_tower=two_tower
         )
-        for recipe, named in product(recipes or ["default"], samplers or [""]):
-            given = {"static.recipe": recipe, "static.train.sampler": named}
+        layers = [str(number) for number in tune_text or []]
+        for recipe, named, tuned in product(
+            recipes or ["default"], samplers or [""], layers or [""]
+        ):
+            given = {
+                "static.recipe": recipe,
+                "static.train.sampler": named,
+                "static.train.tune_text": tuned,
+            }
             settings = settings_of(config, [*(flags or ()), *_flags(given)])
-            sampler = settings.static.train.sampler
+            sampler, learns = settings.static.train.sampler, settings.static.train.tune_text
             popularity = replace(settings.dynamic.popularity, weights=(0.0,))
             dynamic = replace(settings.dynamic, popularity=popularity)
             encoder, results = make_encoder(settings), {}
@@ -187,10 +200,11 @@ def compare(
                         progress=StageBars(bars),
                     )  # fmt: skip
                 results[seed] = run_trial(dataset, parts, plan, bundle, dynamic=dynamic, seed=seed)
-                run = {"recipe": recipe, "sampler": sampler, "seed": seed}
+                run = {"recipe": recipe, "sampler": sampler, "tune_text": learns, "seed": seed}
                 rows += [{**run, **asdict(row)} for row in results[seed]]
             encoder.close()
-            console.print(table(f"{recipe}, {sampler} sampler", results))
+            title = f"{recipe}, {sampler} sampler" + (f", {learns} text layers" if learns else "")
+            console.print(table(title, results))
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps({"split": split, "rows": rows}, indent=2))

@@ -100,8 +100,10 @@ def look_around() -> ShellBlock:
     # The last one runs until it is stopped. It takes any port, and is at home when it says where.
     served = (
         f"SEGUE_CONSOLE__PORT=0 {console} --name readme > readme.log 2>&1 &\n"
-        "until grep -q 'console: http' readme.log; do kill -0 $!; read -rt 0.2 <> <(:) || :; done\n"
-        "kill $! && wait $! || :"
+        # A process substitution is a `$!` too.
+        "seen=$!\n"
+        "until grep -q 'console: http' readme.log; do kill -0 $seen; read -rt 1 <> <(:) || :; done\n"
+        "kill $seen && wait $seen || :"
     )
     text = "\n".join(["mkdir -p var/demo && cp radio.toml var/demo/segue.toml", *commands, served])
     return ShellBlock(page=block.page, line=block.line, text=text, reason="")

@@ -40,11 +40,11 @@ system:
 demo: setup
 	$(BIN)/segue demo
 
-# A file's tests stay in one process, each with a broker of its own where it needs one. More
-# processes than cores, and what waits most comes first, for that is what lasts.
+# A file's tests stay in one process; those with a broker come after the others, two at a time, each
+# of the two with a broker of its own.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder \
-		tests/integration tests/static_layer/test_on_ray.py tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/integration
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/integration
 
 # Generated streams for a property of the state; costly ones take a part of them. In all they are
 # 24,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.

@@ -102,7 +102,8 @@ def look_around() -> ShellBlock:
         f"SEGUE_CONSOLE__PORT=0 {console} --name readme > readme.log 2>&1 &\n"
         # A process substitution is a `$!` too.
         "seen=$!\n"
-        "until grep -q 'console: http' readme.log; do kill -0 $seen; read -rt 1 <> <(:) || :; done\n"
+        "until grep -q 'console: http' readme.log; do\n"
+        "kill -0 $seen; read -rt 1 <> <(:) || :; done\n"
         "kill $seen && wait $seen || :"
     )
     text = "\n".join(["mkdir -p var/demo && cp radio.toml var/demo/segue.toml", *commands, served])

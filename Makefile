@@ -40,10 +40,11 @@ system:
 demo: setup
 	$(BIN)/segue demo
 
-# A file's tests stay in one process; those with a broker are alone on the machine.
+# A file's tests stay in one process; those with a broker come after the others, two at a time, each
+# of the two with a broker of its own.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/integration
-	$(BIN)/pytest tests/integration
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/integration
 
 # Generated streams for a property of the state; costly ones take a part of them. In all they are
 # 24,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.
@@ -81,7 +82,7 @@ quality: setup
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra dev --extra avro --extra otel --extra dgl --extra evaluate --extra bench --extra docs pyproject.toml -o requirements.lock
+		--no-header --extra dev --extra avro --extra dgl --extra otel --extra ray --extra evaluate --extra bench --extra docs pyproject.toml -o requirements.lock
 	printf 'uv\nsetuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
 

@@ -12,7 +12,7 @@ from streams import KafkaSettings, LogRecord, Record, TopicSettings
 from streams.app import WorkerApp, create_app, serve
 from streams.broadcast import read_again, read_all
 from streams.log_source import concerning
-from streams.outbox import Outbox
+from streams.outbox import Headers, Outbox
 
 __all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
 
@@ -31,11 +31,7 @@ class KafkaOutputs:
         self._outbox: Outbox | None = None
 
     async def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] | None = None,
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
         """Queue a record."""
         await self._open().send(topic, key, value, headers=headers)

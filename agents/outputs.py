@@ -1,11 +1,11 @@
 """Where agents write: Kafka through the app's outbox, or the embedded log."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 
 from streams import EmbeddedLog, KafkaSettings
+from streams.outbox import Headers
 
 __all__ = ["EmbeddedOutputs", "NoOutputs", "Outputs", "ProducerOutputs"]
 
@@ -14,11 +14,7 @@ class Outputs(Protocol):
     """Records on their way out; what is flushed is safe."""
 
     async def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] | None = None,
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
         """Queue a record, with headers where there is a trace to go on with."""
 
@@ -30,11 +26,7 @@ class NoOutputs:
     """Outputs that are not written: others write them, or have written them already."""
 
     async def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] | None = None,
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
         """Drop a record."""
 
@@ -50,11 +42,7 @@ class EmbeddedOutputs:
         self._log = log
 
     async def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] | None = None,
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
         """Append a record."""
         self._log.append(topic, key, value)
@@ -82,11 +70,7 @@ class ProducerOutputs:
             await self._producer.stop()
 
     async def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] | None = None,
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
         """Queue a record."""
         if self._producer is None:

@@ -8,7 +8,7 @@ from agents.outputs import Outputs
 from agents.partitions import Partitions, user_state
 from agents.settings import WorkerSettings
 from agents.tally import Tally
-from agents.tracing import Headers, Traces
+from agents.tracing import Traces
 from agents.waiting import Touched, TouchedUsers, Waiting
 from dynamic_layer import ListSettings, Ranking, UserState, default_lists
 from streams import (
@@ -20,6 +20,7 @@ from streams import (
     decode_requests,
     encode,
 )
+from streams.outbox import Headers
 
 __all__ = ["Recommend"]
 

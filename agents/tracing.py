@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams import LogRecord
+from streams.outbox import Headers
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
-__all__ = ["Headers", "TraceSettings", "Traces"]
-
-Headers = list[tuple[str, bytes]]
+__all__ = ["TraceSettings", "Traces"]
 
 PARENT, STATE = "traceparent", "tracestate"
 

@@ -245,20 +245,23 @@ async def announce(
     now_ms: int,
     keep: int,
     pinned: str | None = None,
+    published: bool = False,
 ) -> None:
     """Publish a bundle in the artifact store, say so on the models topic, prune old ones.
 
     pinned: a bundle that stays, however old it is, since people want it served.
+    published: whoever made the bundle has put it into the store already.
     """
     kind: Literal["static", "dynamic"] = "static" if isinstance(bundle, StaticBundle) else "dynamic"
-    folder = scratch / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        await asyncio.to_thread(bundle.save, folder)
-        await asyncio.to_thread(store.publish, kind, name, folder)
-    finally:
+    if not published:
+        folder = scratch / name
         shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            await asyncio.to_thread(bundle.save, folder)
+            await asyncio.to_thread(store.publish, kind, name, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     record = ModelAnnouncement(
         kind=kind, name=name, url=store.url, generation=bundle.generation,
         created_at=now_ms, metrics=metrics,

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from segue.plots import drawn
 from segue.screen import console
 
 __all__ = ["PAPER_ITEMS", "draw", "extrapolated", "show"]
@@ -68,28 +69,26 @@ def show(rows: Sequence[Row], items: int = PAPER_ITEMS) -> None:
 
 def draw(rows: Sequence[Row], file: Path, items: int = PAPER_ITEMS) -> None:
     """Draw seconds by stage and memory over items, logarithmic; dashed where extrapolated."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
-
     sizes = [row["plan"]["items"] for row in rows]
-    figure = Figure(figsize=(9, 3.6))
-    time, memory = figure.subplots(1, 2)
-    for name in rows[-1]["stages"]:
-        time.plot(sizes, [row["stages"][name]["seconds"] for row in rows], marker=".", label=name)
-    time.plot(sizes, [row["seconds"] for row in rows], "k-o", label="all")
-    memory.plot(sizes, [row["peak_gib"] for row in rows], "k-o")
-    beyond = extrapolated(rows, items)
-    for panel, ends in ((time, "seconds"), (memory, "peak_gib")):
-        if beyond:
-            value = beyond[0] if ends == "seconds" else beyond[1]
-            panel.plot([sizes[-1], items], [rows[-1][ends], value], "k--o", fillstyle="none")
-        panel.set_xscale("log")
-        panel.set_yscale("log")
-        panel.set_xlabel("items (20 edges each)")
-    time.set_ylabel("seconds")
-    time.legend(fontsize=7)
-    memory.set_ylabel("peak memory, GiB")
-    figure.tight_layout()
-    figure.savefig(file, metadata={"Date": None})
+    with drawn(file, (9, 3.6)) as figure:
+        time, memory = figure.subplots(1, 2)
+        for name in rows[-1]["stages"]:
+            time.plot(
+                sizes, [row["stages"][name]["seconds"] for row in rows], marker=".", label=name
+            )
+        time.plot(sizes, [row["seconds"] for row in rows], "k-o", label="all")
+        memory.plot(sizes, [row["peak_gib"] for row in rows], "k-o")
+        beyond = extrapolated(rows, items)
+        for panel, ends in ((time, "seconds"), (memory, "peak_gib")):
+            if beyond:
+                value = beyond[0] if ends == "seconds" else beyond[1]
+                panel.plot([sizes[-1], items], [rows[-1][ends], value], "k--o", fillstyle="none")
+            panel.set_xscale("log")
+            panel.set_yscale("log")
+            panel.set_xlabel("items (20 edges each)")
+        time.set_ylabel("seconds")
+        time.legend(fontsize=7)
+        memory.set_ylabel("peak memory, GiB")
 
 
 def main(

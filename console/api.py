@@ -8,9 +8,8 @@ from console.guard import only_known_parameters
 
 __all__ = ["health", "router"]
 
-router = APIRouter(
-    prefix="/v1", responses=problems_of(), dependencies=[Depends(only_known_parameters)]
-)
+router = APIRouter(responses=problems_of(), dependencies=[Depends(only_known_parameters)])
+# Each part says /v1 itself: metrics are labelled by the path that a route was declared with.
 for part in (lists_api, items_api, people_api, models_api):
     router.include_router(part.router)
 health = health_api.router

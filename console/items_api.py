@@ -11,7 +11,7 @@ from console.wire import Id, ItemBody, Similar
 
 __all__ = ["router"]
 
-router = APIRouter()
+router = APIRouter(prefix="/v1")
 
 
 @router.get(

@@ -30,7 +30,7 @@ from state import item_key
 
 __all__ = ["router"]
 
-router = APIRouter()
+router = APIRouter(prefix="/v1")
 
 
 @router.get(

@@ -10,7 +10,7 @@ from console.wire import Bundle, Pinning, Written
 
 __all__ = ["router"]
 
-router = APIRouter()
+router = APIRouter(prefix="/v1")
 
 
 @router.get(

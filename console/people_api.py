@@ -22,7 +22,7 @@ from streams import Source
 
 __all__ = ["router"]
 
-router = APIRouter()
+router = APIRouter(prefix="/v1")
 
 
 @router.get(

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from segue.screen import console, errors
+from segue.plots import drawn
+from segue.screen import console
 
 if TYPE_CHECKING:
     from evaluation.prequential import Replayed
@@ -66,12 +65,6 @@ def show_replay(report: dict[str, Any]) -> None:
 
 def draw_days(report: dict[str, Any], file: Path) -> None:
     """Draw HR@10 by day, a line per arm: all of ours, and the best of the others."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        errors.print("[red]error:[/] --plot needs matplotlib: install segue\\[evaluate]")
-        raise typer.Exit(1) from error
     from datetime import UTC, datetime
 
     rows = sorted(
@@ -79,8 +72,7 @@ def draw_days(report: dict[str, Any], file: Path) -> None:
         key=lambda row: ("/" not in row["model"], -row["hr_at_10"]),
     )
     smooth = max(1, round(report["trial"]["test_days"] / 15))
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "segue"}):
-        figure = Figure(figsize=(9, 4.5))
+    with drawn(file, (9, 4.5)) as figure:
         panel = figure.add_subplot()
         for row in rows[:_LINES]:
             days = [day for day in report["days"] if day["model"] == row["model"]]
@@ -101,5 +93,3 @@ def draw_days(report: dict[str, Any], file: Path) -> None:
         panel.set_ylim(bottom=0)
         panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.autofmt_xdate()
-        figure.tight_layout()
-        figure.savefig(file, dpi=110, metadata={"Date": None} if file.suffix == ".svg" else None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from segue.log_format import LogAs, format_log, is_json, log_crash, secrets_of
 from segue.screen import errors
@@ -50,7 +51,7 @@ def settings_of(
     try:
         settings = load_settings(config, environment, flags)
     except SettingsError as error:
-        errors.print(f"[red]settings:[/] {error}", highlight=False)
+        errors.print(f"[red]settings:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(2) from error
     format_log(settings.log.format, log or LogAs(), hidden=secrets_of(settings))
     return settings
@@ -65,5 +66,5 @@ def explained(*kinds: type[Exception], status: int = 1) -> Iterator[None]:
         if is_json():
             log_crash(error)
             raise typer.Exit(status) from error
-        errors.print(f"[red]error:[/] {error}", highlight=False)
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(status) from error

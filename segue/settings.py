@@ -22,7 +22,7 @@ from console.settings import ConsoleSettings
 from dynamic_layer import DynamicSettings
 from segue.log_format import LogSettings
 from state import ArtifactStore, StateSettings
-from static_layer import StaticSettings
+from static_layer import RaySettings, StaticSettings
 from streams import (
     EventRules,
     KafkaSettings,
@@ -62,6 +62,7 @@ class Settings:
     events: EventRules = field(default_factory=EventRules)
     state: StateSettings = field(default_factory=StateSettings)
     static: StaticSettings = field(default_factory=StaticSettings)
+    ray: RaySettings = field(default_factory=RaySettings)
     dynamic: DynamicSettings = field(default_factory=DynamicSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)

@@ -2,21 +2,32 @@
 
 import asyncio
 import shutil
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from agents import announce
 from agents.outputs import Outputs
 from dynamic_layer import state_weights
 from segue.replaying import replay
-from segue.roles import make_encoder, now_ms
+from segue.roles import make_encoder, now_ms, text_settings
 from segue.settings import Settings
 from segue.state_folders import found_state, replays
 from segue.times import LogPoint
 from state import Checkpoints, MergedState, merge_checkpoints
 from state.merge import merge_folders
-from static_layer import Progress, StaticBundle, build
+from static_layer import (
+    Parallel,
+    Progress,
+    StaticBundle,
+    TextEncoder,
+    build_together,
+    share_state,
+    silent,
+)
 
-__all__ = ["run_static_job"]
+__all__ = ["help_static_job", "run_static_job"]
 
 KEEP_BUNDLES = 3
 #: Name of the replay from which a graph is built.
@@ -33,42 +44,98 @@ async def run_static_job(
 ) -> StaticBundle:
     """Merge the latest checkpoints, build the bundle, publish and announce it.
 
+    With `ray.address` set a Ray cluster merges and trains. In the first of several processes
+    (see static_layer.process_group) the others have to call `help_static_job`.
     until: build from the log up to this point instead; what came later is left for examples. The
            state that it takes lies in `<data>/replays` meanwhile.
     Raises ValueError when there is no checkpoint, no catalogue, or no event before `until`,
-    CorruptArtifact when a partition has no whole checkpoint; with `until` AdminError and
-    PositionError too.
+    CorruptArtifact when a partition has no whole checkpoint, ClusterFailed when Ray does not
+    finish; with `until` AdminError and PositionError too.
     """
-    store = settings.store()
+    _require_publishable(settings)
+    on_ray = bool(settings.ray.address)
+    if on_ray and until is not None:
+        raise ValueError("a build from the log runs here: expected no ray.address with it")
+    if on_ray and settings.dynamic.ranking.enabled:
+        raise ValueError(
+            "a bundle made on Ray has no item weights for the ranking head: set"
+            " dynamic.ranking.enabled=false, or leave ray.address empty"
+        )
     if until is not None:
         await _replay(settings, until, progress)
 
-    def merge_and_build() -> StaticBundle:
-        merged = _merged(settings, from_log=until is not None, progress=progress)
-        encoder = make_encoder(settings)
-        try:
-            made = build(merged, settings.static, seed=seed, encoder=encoder, progress=progress)
-        finally:
-            encoder.close()
-        ranking = settings.dynamic.ranking
-        if not ranking.enabled:
-            return made
-        progress("item weights", 0, 1)
-        weights = state_weights(merged.co_interactions, made.item_keys, ranking.ease)
-        progress("item weights", 1, 1)
-        return replace(made, weights=weights)
+    def job() -> StaticBundle:
+        if on_ray:
+            return _on_ray(settings, seed, progress)
+        return _here(settings, seed, progress, from_log=until is not None)
 
     try:
-        bundle = await asyncio.to_thread(merge_and_build)
+        bundle = await asyncio.to_thread(job)
     finally:
         if until is not None:
             shutil.rmtree(replays(settings) / FROM_LOG, ignore_errors=True)
     await announce(
         bundle, bundle.name, _numbers(bundle.manifest["metrics"]),
-        store=store, scratch=settings.folder / "static", outputs=outputs,
-        topics=settings.topics, now_ms=now_ms(), keep=KEEP_BUNDLES,
+        store=settings.store(), scratch=settings.folder / "static", outputs=outputs,
+        topics=settings.topics, now_ms=now_ms(), keep=KEEP_BUNDLES, published=on_ray,
     )  # fmt: skip
     return bundle
+
+
+def help_static_job(settings: Settings, *, seed: int) -> None:
+    """Take part in a job as a process that is not the first one; nothing is written here."""
+    _require_publishable(settings)
+    merged = share_state(None, settings.state)
+    with closing(make_encoder(settings)) as encoder:
+        build_together(merged, settings.static, seed=seed, encoder=encoder, progress=silent)
+
+
+def _here(settings: Settings, seed: int, progress: Progress, *, from_log: bool) -> StaticBundle:
+    merged = _merged(settings, from_log=from_log, progress=progress)
+    merged = share_state(merged, settings.state)
+    with closing(make_encoder(settings)) as encoder:
+        bundle = build_together(
+            merged, settings.static, seed=seed, encoder=encoder, progress=progress
+        )
+    assert bundle is not None  # noqa: S101 - this is the first process
+    ranking = settings.dynamic.ranking
+    if not ranking.enabled:
+        return bundle
+    progress("item weights", 0, 1)
+    weights = state_weights(merged.co_interactions, bundle.item_keys, ranking.ease)
+    progress("item weights", 1, 1)
+    return replace(bundle, weights=weights)
+
+
+def _require_publishable(settings: Settings) -> None:
+    """Refuse tuned texts: workers would encode new items with the encoder as it was before."""
+    if settings.static.train.tune_text:
+        raise ValueError(
+            "static.train.tune_text is for measuring with `segue static compare`: workers encode"
+            " new items with the encoder as it is; set it to 0 to publish a bundle"
+        )
+
+
+def _on_ray(settings: Settings, seed: int, progress: Progress) -> StaticBundle:
+    if Parallel.here().size > 1:
+        raise ValueError("ray.address is set under torchrun: expected one of the two")
+    try:
+        from static_layer.on_ray import build_on_ray
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "ray":
+            raise
+        raise ValueError(
+            "ray.address is set, but Ray is not installed: `pip install 'segue[ray]'`"
+        ) from error
+    # Paths are to mean the same wherever a worker runs.
+    text = text_settings(settings)
+    text = replace(text, cache=str(Path(text.cache).resolve()))
+    url = settings.store().url
+    url = url if "://" in url else str(Path(url).resolve())
+    return build_on_ray(
+        url, settings.state, settings.static, settings.ray,
+        seed=seed, encoder=partial(TextEncoder, text), progress=progress,
+    )  # fmt: skip
 
 
 def _numbers(metrics: dict[str, object]) -> dict[str, float]:

@@ -9,7 +9,15 @@ from state.demand import MARKETS, DemandBlock, market_of
 from state.erasure import apply_in_order
 from state.history import History
 from state.keys import item_key
-from state.merge import CATALOGUE_SCHEMA, MergedState, merge_checkpoints
+from state.merge import (
+    CATALOGUE_SCHEMA,
+    MergedState,
+    PartitionCounts,
+    merge_checkpoints,
+    merged_of,
+    partitions_of,
+    read_checkpoint,
+)
 from state.partition import LOGGED_AT, PartitionState
 from state.settings import StateSettings, Window
 from state.warming import compile_kernels
@@ -31,6 +39,7 @@ __all__ = [
     "MergedState",
     "Missing",
     "Observations",
+    "PartitionCounts",
     "PartitionState",
     "StateSettings",
     "Window",
@@ -40,4 +49,7 @@ __all__ = [
     "item_key",
     "market_of",
     "merge_checkpoints",
+    "merged_of",
+    "partitions_of",
+    "read_checkpoint",
 ]

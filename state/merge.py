@@ -20,7 +20,15 @@ from state.keys import item_key
 from state.run_files import RunFiles
 from state.settings import StateSettings
 
-__all__ = ["CATALOGUE_SCHEMA", "MergedState", "merge_checkpoints"]
+__all__ = [
+    "CATALOGUE_SCHEMA",
+    "MergedState",
+    "PartitionCounts",
+    "merge_checkpoints",
+    "merged_of",
+    "partitions_of",
+    "read_checkpoint",
+]
 
 #: Columns of the merged catalogue. Only `item_key`, `item_id` and `item_type` are never null.
 CATALOGUE_SCHEMA = pl.Schema(
@@ -55,6 +63,23 @@ class MergedState:
     settings: StateSettings
 
 
+@dataclass(frozen=True, kw_only=True)
+class PartitionCounts:
+    """What one partition brings to the sum.
+
+    co_interactions: restricted to the window that the reader asked for.
+    catalogue:       its live items, columns of `CATALOGUE_SCHEMA`.
+    positions:       topic -> next offset.
+    watermark:       greatest bucket that this partition has seen; -1 if it had no events.
+    """
+
+    partition: int
+    co_interactions: CoInteractions
+    catalogue: pl.DataFrame
+    positions: dict[str, int]
+    watermark: int
+
+
 def merge_checkpoints(
     checkpoints: Checkpoints,
     settings: StateSettings,
@@ -67,15 +92,20 @@ def merge_checkpoints(
     Raises CorruptArtifact if a partition has checkpoints but none is whole, WrongState if one was
     made with other settings, ValueError if there is no checkpoint at all.
     """
+    partitions = partitions_of(checkpoints)
+    with tempfile.TemporaryDirectory(prefix="segue-merge-") as scratch:
+        folders = {partition: Path(scratch) / str(partition) for partition in partitions}
+        for partition, folder in folders.items():
+            _restore(checkpoints, partition, folder)
+        return merge_folders(folders, settings, progress)
+
+
+def partitions_of(checkpoints: Checkpoints) -> list[int]:
+    """Return the partitions that have checkpoints; raises ValueError where none has."""
     partitions = checkpoints.partitions()
     if not partitions:
         raise ValueError("the artifact store holds no checkpoint: has a worker run yet?")
-    with tempfile.TemporaryDirectory(prefix="segue-merge-") as scratch:
-        folders = [Path(scratch) / str(partition) for partition in partitions]
-        for partition, folder in zip(partitions, folders, strict=True):
-            if checkpoints.restore(partition, folder) is None:
-                raise CorruptArtifact(f"no checkpoint of partition {partition} is whole")
-        return merge_folders(dict(zip(partitions, folders, strict=True)), settings, progress)
+    return partitions
 
 
 def merge_folders(
@@ -84,38 +114,74 @@ def merge_folders(
     progress: Callable[[int, int], None] | None = None,
 ) -> MergedState:
     """Sum the state in database folders (partition -> folder), opened read-only."""
-    offsets: dict[str, dict[int, int]] = {}
     watermark = -1
     for partition, folder in folders.items():
         source = database.open_database(folder, settings, read_only=True)
         meta = read_meta(source)
         source.close()
-        if meta is None:
-            continue
-        check_meta(meta, partition, settings, folder)
-        watermark = max(watermark, meta.watermark)
-        for topic, position in meta.positions.items():
-            offsets.setdefault(topic, {})[partition] = position
-
-    parts: list[CoInteractions] = []
-    rows: list[dict[str, Any]] = []
-    for done, folder in enumerate(folders.values(), 1):
-        source = database.open_database(folder, settings, read_only=True)
-        # A partition whose own clock is behind still holds buckets that have left the window.
-        meta = read_meta(source)
-        runs = meta.runs if meta else ()
-        items = ItemNumbers.read(source)
-        parts.append(read_co_interactions(RunFiles(folder), runs, items, settings, watermark))
-        rows.extend(_catalogue_rows(source))
-        source.close()
+        if meta is not None:
+            check_meta(meta, partition, settings, folder)
+            watermark = max(watermark, meta.watermark)
+    parts: list[PartitionCounts] = []
+    for partition, folder in folders.items():
+        parts.append(_read(folder, partition, settings, watermark))
         if progress:
-            progress(done, len(folders))
+            progress(len(parts), len(folders))
+    return merged_of(parts, CoInteractions.sum([part.co_interactions for part in parts]), settings)
+
+
+def read_checkpoint(
+    checkpoints: Checkpoints, partition: int, settings: StateSettings, watermark: int
+) -> PartitionCounts:
+    """Read a partition's furthest checkpoint, restricted to the window that ends at `watermark`.
+
+    Raises CorruptArtifact if none is whole, WrongState if it was made with other settings.
+    """
+    with tempfile.TemporaryDirectory(prefix="segue-merge-") as scratch:
+        folder = Path(scratch) / str(partition)
+        _restore(checkpoints, partition, folder)
+        return _read(folder, partition, settings, watermark)
+
+
+def merged_of(
+    parts: Sequence[PartitionCounts], co_interactions: CoInteractions, settings: StateSettings
+) -> MergedState:
+    """Put the partitions' parts and the sum of their counts together."""
+    offsets: dict[str, dict[int, int]] = {}
+    for part in parts:
+        for topic, position in part.positions.items():
+            offsets.setdefault(topic, {})[part.partition] = position
     return MergedState(
-        co_interactions=CoInteractions.sum(parts),
-        catalogue=_catalogue(rows),
+        co_interactions=co_interactions,
+        catalogue=pl.concat([part.catalogue for part in parts]).sort("item_key"),
         offsets=offsets,
-        watermark=watermark,
+        watermark=max(part.watermark for part in parts),
         settings=settings,
+    )
+
+
+def _restore(checkpoints: Checkpoints, partition: int, folder: Path) -> None:
+    if checkpoints.restore(partition, folder) is None:
+        raise CorruptArtifact(f"no checkpoint of partition {partition} is whole")
+
+
+def _read(folder: Path, partition: int, settings: StateSettings, watermark: int) -> PartitionCounts:
+    source = database.open_database(folder, settings, read_only=True)
+    meta = read_meta(source)
+    if meta is not None:
+        check_meta(meta, partition, settings, folder)
+    # A partition whose own clock is behind still holds buckets that have left the window.
+    counts = read_co_interactions(
+        RunFiles(folder), meta.runs if meta else (), ItemNumbers.read(source), settings, watermark
+    )
+    rows = list(_catalogue_rows(source))
+    source.close()
+    return PartitionCounts(
+        partition=partition,
+        co_interactions=counts,
+        catalogue=_catalogue(rows),
+        positions=dict(meta.positions) if meta else {},
+        watermark=meta.watermark if meta else -1,
     )
 
 
@@ -133,4 +199,4 @@ def _catalogue(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
         name: [row.get(name) for row in rows] for name in CATALOGUE_SCHEMA if name != "item_key"
     }
     columns["item_key"] = [item_key(row["item_type"], row["item_id"]) for row in rows]
-    return pl.DataFrame(columns, schema=CATALOGUE_SCHEMA).sort("item_key")
+    return pl.DataFrame(columns, schema=CATALOGUE_SCHEMA)

@@ -4,8 +4,11 @@ from static_layer.bundle import BundleError, StaticBundle
 from static_layer.graph import GraphSettings, HeteroGraph, build_graph
 from static_layer.hgnn import HGNN, HGNNSettings
 from static_layer.item_text import catalogue_texts, item_text
-from static_layer.job import StaticSettings, build, recipe_of
-from static_layer.progress import Progress
+from static_layer.job import StaticSettings, build, build_together, recipe_of
+from static_layer.parallel import Parallel, process_group
+from static_layer.progress import Progress, silent
+from static_layer.ray_settings import ClusterFailed, RaySettings
+from static_layer.sharing import share_state
 from static_layer.text import TextEncoder, TextSettings
 from static_layer.text_model import TextModelError
 from static_layer.train_settings import TrainSettings
@@ -13,10 +16,13 @@ from static_layer.train_settings import TrainSettings
 __all__ = [
     "HGNN",
     "BundleError",
+    "ClusterFailed",
     "GraphSettings",
     "HGNNSettings",
     "HeteroGraph",
+    "Parallel",
     "Progress",
+    "RaySettings",
     "StaticBundle",
     "StaticSettings",
     "TextEncoder",
@@ -25,7 +31,11 @@ __all__ = [
     "TrainSettings",
     "build",
     "build_graph",
+    "build_together",
     "catalogue_texts",
     "item_text",
+    "process_group",
     "recipe_of",
+    "share_state",
+    "silent",
 ]

@@ -15,10 +15,13 @@ from static_layer.graph import GraphSettings, build_graph
 from static_layer.hgnn import HGNNSettings
 from static_layer.infer import item_vectors
 from static_layer.item_text import catalogue_texts
+from static_layer.parallel import Parallel
 from static_layer.progress import Progress, silent
+from static_layer.sharing import encode_together
 from static_layer.text import TextEncoder, TextSettings
 from static_layer.train import train
 from static_layer.train_settings import TrainSettings
+from static_layer.tuned_text import TunedText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,7 @@ def recipe_of(settings: StaticSettings) -> StaticSettings:
     """Return the settings that the job runs with.
 
     The recipe `paper` puts the papers' form in the place of graph, hgnn and train, whatever these
-    say; of train, only what no result depends on stays as it is set, and the clock.
+    say; of train, only what no result depends on stays as it is set, the clock, and `tune_*`.
     """
     if settings.recipe == "default":
         return settings
@@ -61,6 +64,8 @@ def recipe_of(settings: StaticSettings) -> StaticSettings:
             epochs=50, patience=10, batch_size=256, learning_rate=1e-3,
             loss="hinge", edge_draw="uniform", in_batch=False, balanced=True, cold_share=0.0,
             max_edges_per_epoch=0,
+            tune_text=kept.tune_text, tune_learning_rate=kept.tune_learning_rate,
+            tune_texts=kept.tune_texts,
             max_seconds=kept.max_seconds, sampler=kept.sampler, device=kept.device,
         ),
     )  # fmt: skip
@@ -79,7 +84,30 @@ def build(
 
     encoder: used instead of one made from `settings.text` (it is not closed).
     clock:   seconds since the epoch; names the bundle and measures the stages.
-    Raises ValueError for a catalogue without items.
+    Raises ValueError for a catalogue without items, and in one of several processes.
+    """
+    if Parallel.here().size > 1:
+        raise ValueError("this is one of several processes: expected a call of build_together")
+    bundle = build_together(
+        merged, settings, seed=seed, encoder=encoder, progress=progress, clock=clock
+    )
+    assert bundle is not None  # noqa: S101 - who is alone is the first
+    return bundle
+
+
+def build_together(
+    merged: MergedState,
+    settings: StaticSettings,
+    *,
+    seed: int,
+    encoder: TextEncoder | None = None,
+    progress: Progress = silent,
+    clock: Callable[[], float] = time.time,
+) -> StaticBundle | None:
+    """Do what `build` does, as one of the processes of the open process group.
+
+    All encode their part of the texts and train together; the first one computes the item
+    vectors and returns the bundle, the others return None. All must have the same merged state.
     """
     settings = recipe_of(settings)
     catalogue = merged.catalogue.sort("item_key")
@@ -92,7 +120,10 @@ def build(
     own_encoder = encoder is None
     encoder = encoder or TextEncoder(settings.text)
     texts, has_text = catalogue_texts(catalogue)
-    text = encoder.encode(texts, progress, mapped=len(texts) > settings.mapped_above)
+    text = encode_together(encoder, texts, progress, mapped=len(texts) > settings.mapped_above)
+    layers, tuned = settings.train.tune_text, None
+    if layers:
+        tuned = TunedText(encoder, texts, layers, progress)
     del texts
     if own_encoder:
         encoder.close()
@@ -104,8 +135,15 @@ def build(
     progress("graph", 1, 1, {"nodes": graph.nodes, **graph.edge_counts})
     seconds["graph"] = clock() - started
 
-    training = train(graph, text, settings.hgnn, settings.train, seed=seed, progress=progress)
+    training = train(
+        graph, text, settings.hgnn, settings.train, seed=seed, tuned=tuned, progress=progress
+    )
+    if tuned is not None:
+        text = tuned.vectors()
     seconds["train"] = training.seconds
+    processes = Parallel.here()
+    if processes.rank:
+        return None
 
     started = clock()
     hgnn = item_vectors(
@@ -127,7 +165,7 @@ def build(
         "seed": seed,
         "settings": asdict(settings),
         "settings_hash": settings_hash(settings),
-        "text_model": encoder.fingerprint,
+        "text_model": tuned.fingerprint(encoder.fingerprint) if tuned else encoder.fingerprint,
         "metrics": {
             "nodes": graph.nodes,
             "edges": graph.edge_counts,
@@ -137,6 +175,7 @@ def build(
             "validation_mrr": _finite(training.validation_mrr),
             "edges_seen": training.edges_seen,
             "stopped_by": training.stopped_by,
+            "processes": processes.size,
             "seconds": seconds,
         },
     }

@@ -13,6 +13,7 @@ from static_layer.loss import contrastive_loss, hinge_loss
 from static_layer.parallel import Parallel
 from static_layer.sampler import Sampler
 from static_layer.train_settings import TrainSettings
+from static_layer.tuned_text import FreshText, TunedText
 
 _VALIDATION_STRANGERS = 1000
 
@@ -28,17 +29,22 @@ class Learner:
         graph: HeteroGraph,
         settings: TrainSettings,
         seed: int,
+        tuned: TunedText | None = None,
     ) -> None:
         """Keep the model and make its optimiser.
 
         features: of all items; sampler: on the graph that carries messages; graph: with all
-        edges, so that no neighbour passes for a stranger.
+        edges, so that no neighbour passes for a stranger; tuned: text that learns too.
         """
-        self.model, self.features = model, features
+        self.model, self.features, self.tuned = model, features, tuned
         self.sampler, self.settings = sampler, settings
         self.device = next(model.parameters()).device
         self.strangers = Strangers(graph, self.device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+        if tuned is not None:
+            self.optimizer.add_param_group(
+                {"params": tuned.layers.parameters(), "lr": settings.tune_learning_rate}
+            )
         self.parallel = Parallel.here()
         self.learning = self.parallel.wrap(model)
         # What all processes draw alike, and what each draws for itself.
@@ -56,11 +62,14 @@ class Learner:
         drawn = torch.rand(len(links), generator=self.generator, device=device)[part]
         anchors, positives = links.anchors[part].to(device), links.positives[part].to(device)
         self.model.train()
-        z = self._vectors(self.learning, torch.cat([anchors, positives, negatives]), self.sampling)
+        cold = (drawn < settings.cold_share).nonzero().squeeze(1)
+        fresh = self._fresh(anchors[cold], torch.cat([anchors, positives]))
+        rows = torch.cat([anchors, positives, negatives])
+        z = self._vectors(self.learning, rows, self.sampling, fresh)
         z_a, z_p, z_n = torch.split(z, [len(anchors), len(positives), len(negatives)])
         if settings.cold_share:
-            cold = (drawn < settings.cold_share).nonzero().squeeze(1)
-            z_a = z_a.index_copy(0, cold, self.model.cold(self.features.text(anchors[cold])))
+            text = self.features.text(anchors[cold], fresh)
+            z_a = z_a.index_copy(0, cold, self.model.cold(text))
         excluded = self.strangers.excluded(anchors, negatives)
         if settings.loss == "hinge":
             loss = hinge_loss(z_a, z_p, z_n, excluded, settings.margin)
@@ -100,9 +109,31 @@ class Learner:
             reciprocal.append(1.0 / (1.0 + above.sum(dim=1)))
         return float(torch.cat(reciprocal).mean())
 
-    def _vectors(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def renew_text(self) -> None:
+        """Encode all texts as the encoder is now, where it learns."""
+        if self.tuned is not None:
+            self.features.renew(self.tuned.vectors())
+
+    def _fresh(self, cold: Tensor, others: Tensor) -> FreshText | None:
+        """Return text vectors with gradient of at most `tune_texts` rows, the cold ones first.
+
+        What is known by text alone carries the loss to it most directly.
+        """
+        if self.tuned is None:
+            return None
+        drawn = torch.randperm(len(others), generator=self.generator, device=self.device)
+        rows = torch.unique(torch.cat([cold, others[drawn]])[: self.settings.tune_texts])
+        return FreshText(rows, self.tuned(rows))
+
+    def _vectors(
+        self,
+        model: nn.Module,
+        rows: Tensor,
+        generator: torch.Generator,
+        fresh: FreshText | None = None,
+    ) -> Tensor:
         """Return the vectors of rows that may repeat, each row computed once."""
         distinct, place = torch.unique(rows, return_inverse=True)
         blocks = self.sampler.blocks(distinct, generator)
-        z: Tensor = model(self.features.rows(blocks[0].sources), blocks)
+        z: Tensor = model(self.features.rows(blocks[0].sources, fresh), blocks)
         return z[place]

@@ -1,19 +1,29 @@
 """One training on several processes: each learns from its part of every batch.
 
-The processes are torchrun's, with a process group that the caller has opened. All have the whole
-graph and draw the same batches and negatives from the same seed; of a batch each computes its own
-part, and DistributedDataParallel averages the gradients. So the model is the one that a single
-process learns at the same batch size, but for the neighbours that are sampled.
+The processes are torchrun's or Ray's, with a process group that the caller has opened. All have the
+whole graph and draw the same batches and negatives from the same seed; of a batch each computes its
+own part, and DistributedDataParallel averages the gradients. So the model is the one that a single
+process learns at the same batch size, but for the neighbours that are sampled. What rounding could
+make different on another machine, and would lead the processes apart, the first one tells the rest.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+_AT_ONCE = 64 << 20  # bytes that travel in one message, so that a device holds no more of them
+#: How long a process waits for another one. Whoever dies is missed by torchrun or Ray at once; this
+#: is for the slow: texts are encoded for hours where no vector is known (chosen).
+PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +39,12 @@ class Parallel:
         if not (distributed.is_available() and distributed.is_initialized()):
             return cls()
         return cls(rank=distributed.get_rank(), size=distributed.get_world_size())
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors lie that the processes exchange."""
+        on_gpus = self.size > 1 and distributed.get_backend() == "nccl"
+        return torch.device("cuda" if on_gpus else "cpu")
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model whose gradients are averaged over the processes."""
@@ -61,6 +77,26 @@ class Parallel:
         distributed.all_reduce(tensor)
         return float(tensor.item())
 
+    def firsts(self, value: float, device: torch.device) -> float:
+        """Return the first process's value on all."""
+        return self.total(0.0 if self.rank else value, device)
+
+    def fill(self, array: NDArray[Any], source: int = 0) -> None:
+        """Give an array on all processes the values that it has on one of them.
+
+        array: contiguous, of the same shape and type everywhere; it may be memory-mapped.
+        """
+        if self.size == 1:
+            return
+        content = array.reshape(-1).view(np.uint8)
+        for start in range(0, len(content), _AT_ONCE):
+            part = content[start : start + _AT_ONCE]
+            # The sender's array may be read-only, which torch does not know.
+            message = torch.from_numpy(part.copy() if self.rank == source else part).to(self.device)
+            distributed.broadcast(message, source)
+            if self.rank != source and message.is_cuda:
+                part[:] = message.cpu().numpy()
+
 
 @contextmanager
 def process_group() -> Iterator[Parallel]:
@@ -71,7 +107,7 @@ def process_group() -> Iterator[Parallel]:
     on_gpus = torch.cuda.is_available()
     if on_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if on_gpus else "gloo")
+    distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
     try:
         yield Parallel.here()
     finally:

@@ -101,7 +101,7 @@ class TextEncoder:
             nonlocal done, result
             for key, vector in vectors.items():
                 if result is None:
-                    result = self._empty((len(texts), len(vector)), mapped=mapped)
+                    result = self.room((len(texts), len(vector)), mapped=mapped)
                 # What the cache stores is rounded: round all, so that a warm cache changes nothing.
                 rounded = vector.astype(np.float16).astype(np.float32)
                 result[rows[key]] = rounded / max(float(np.linalg.norm(rounded)), 1e-12)
@@ -138,17 +138,22 @@ class TextEncoder:
         if self._cache is not None:
             self._cache.close()
 
-    def key(self, text: str) -> bytes:
-        """Return the 16 bytes by which the cache knows a text's vector."""
-        return hashlib.blake2b(f"{self.fingerprint}\0{text}".encode(), digest_size=16).digest()
-
-    def _empty(self, shape: tuple[int, int], *, mapped: bool) -> NDArray[np.floating]:
+    def room(self, shape: tuple[int, int], *, mapped: bool) -> NDArray[np.floating]:
         """Return room for vectors: in memory, or in a file without a name beside the cache."""
         if not mapped:
             return np.empty(shape, dtype=np.float32)
         folder = Path(self.settings.cache).parent if self.settings.cache else None
         with tempfile.TemporaryFile(dir=folder) as file:
             return np.memmap(file, dtype=np.float16, mode="w+", shape=shape)
+
+    def key(self, text: str) -> bytes:
+        """Return the 16 bytes by which the cache knows a text's vector."""
+        return hashlib.blake2b(f"{self.fingerprint}\0{text}".encode(), digest_size=16).digest()
+
+    def loaded(self) -> "SentenceTransformer":
+        """Return the model, loaded; it is shared, and not to be changed."""
+        with self._lock:
+            return self._loaded()
 
     def _encode_now(self, texts: list[str]) -> NDArray[np.float32]:
         with self._lock:

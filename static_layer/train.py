@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from static_layer.features import NodeFeatures
 from static_layer.graph import HeteroGraph
@@ -19,6 +20,7 @@ from static_layer.progress import Progress, silent
 from static_layer.sampler import CsrSampler, Sampler
 from static_layer.structure import structural_features
 from static_layer.train_settings import TrainSettings
+from static_layer.tuned_text import TunedText
 
 _REPORT_STEPS = 32  # an epoch over millions of edges lasts minutes: show that it moves
 SamplerFactory = Callable[[HeteroGraph, tuple[int, ...], torch.device], Sampler]
@@ -53,17 +55,22 @@ def train(
     settings: TrainSettings,
     *,
     seed: int,
+    tuned: TunedText | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
 ) -> Training:
     """Fit an HGNN to the graph; text is f16 or f32[n, d], in the order of the graph's rows.
 
+    tuned: the same texts, whose encoder learns with the HGNN; `vectors` gives what became of
+    them. All of them are encoded again after each epoch.
     Inside a group of processes (see static_layer.parallel) all train one model together. The
     held-back edges carry no messages during training and do not shape the structural
     features. A graph without edges gives the untrained model, which still maps equal texts to
     equal vectors. Raises FloatingPointError if the loss is not finite, ValueError if the
-    processes have graphs of different sizes.
+    processes have graphs of different sizes, or several are to tune texts.
     """
+    if tuned is not None and Parallel.here().size > 1:
+        raise ValueError("static.train.tune_text: expected one process, this is one of several")
     started = clock()
     device = settings.torch_device()
     _require_equal_graphs(graph, device)
@@ -75,13 +82,15 @@ def train(
         graph, settings.validation_share, settings.max_validation_edges, rng
     )
     progress("structure", 0, 1)
-    structure = structural_features(train_graph, model_settings.structure, seed=seed)
+    structure = _structure(train_graph, model_settings.structure, seed)
     progress("structure", 1, 1)
     features = NodeFeatures(model, text, structure, device)
+    if tuned is not None:
+        tuned.to(device)
     result = Training(model=model, features=features)
     if any(train_graph.edge_counts.values()):
         sampler = sampler_factory(settings.sampler)(train_graph, settings.fan_outs, device)
-        learner = Learner(model, features, sampler, graph, settings, seed)
+        learner = Learner(model, features, sampler, graph, settings, seed, tuned)
 
         def out_of_time() -> bool:
             if not settings.max_seconds:
@@ -93,6 +102,20 @@ def train(
         result = _fit(result, learner, train_graph, held_back, rng, progress, out_of_time)
     model.eval()
     return replace(result, seconds=clock() - started)
+
+
+def _structure(graph: HeteroGraph, width: int, seed: int) -> NDArray[np.float32]:
+    """Return the first process's structural features on all: rounding could turn those of others.
+
+    The rest of the processes wait for it instead of computing the same.
+    """
+    processes = Parallel.here()
+    if processes.rank:
+        structure = np.empty((graph.nodes, width), dtype=np.float32)
+    else:
+        structure = structural_features(graph, width, seed=seed)
+    processes.fill(structure)
+    return structure
 
 
 def _require_equal_graphs(graph: HeteroGraph, device: torch.device) -> None:
@@ -119,7 +142,8 @@ def _fit(
     settings, model = learner.settings, untrained.model
     best = replace(untrained, stopped_by="epochs")
     progress("hgnn", 0, settings.epochs)
-    best_score, best_weights = -float("inf"), copy.deepcopy(model.state_dict())
+    learned = nn.ModuleList([model] if learner.tuned is None else [model, learner.tuned])
+    best_score, best_weights = -float("inf"), copy.deepcopy(learned.state_dict())
     edges_seen = 0
     for epoch in range(1, settings.epochs + 1):
         links = balanced_links(
@@ -140,18 +164,22 @@ def _fit(
             late = out_of_time()
             if late:
                 break
-        loss, mrr = float(np.mean(losses)), learner.validate(held_back)
+        loss = float(np.mean(losses))
+        learner.renew_text()
+        # All processes have to stop at the same epoch, whatever the last digits of theirs are.
+        mrr = learner.parallel.firsts(learner.validate(held_back), learner.device)
         # A graph too small to hold an edge back is judged by its training loss.
         score = mrr if len(held_back) else -loss
         if score > best_score:
-            best_score, best_weights = score, copy.deepcopy(model.state_dict())
+            best_score, best_weights = score, copy.deepcopy(learned.state_dict())
             best = replace(best, best_epoch=epoch, validation_mrr=mrr)
         best = replace(best, epochs=epoch, loss=loss, edges_seen=edges_seen)
         progress("hgnn", epoch, settings.epochs, _figures(best, mrr))
         if late or epoch - best.best_epoch >= settings.patience:
             best = replace(best, stopped_by="clock" if late else "patience")
             break
-    model.load_state_dict(best_weights)
+    learned.load_state_dict(best_weights)
+    learner.renew_text()
     return best
 
 

@@ -38,6 +38,13 @@ class TrainSettings:
     max_edges_per_epoch:  bounds an epoch, and with it the time between validations; 0 does not.
     max_seconds:          stop after the first step that ends later; 0 does not. A training
                           that is stopped by the clock is not reproducible by seed.
+    tune_text:            layers of the text encoder, counted from its end, that learn with the
+                          HGNN; 0 trains none. For measuring: `segue static build` refuses it
+                          (docs/hgnn.md has what it was measured to be worth).
+    tune_learning_rate:   of these layers.
+    tune_texts:           texts of a step that the gradient reaches, those of the items known by
+                          text alone first; the others are as they were after the last epoch. A
+                          text costs three times these layers' part of an encoding.
     sampler:              `torch`, or `dgl` (needs the dgl extra).
     device:               `auto`, `cpu`, `cuda`, ...
     """
@@ -59,6 +66,9 @@ class TrainSettings:
     max_validation_edges: int = 4096
     max_edges_per_epoch: int = 50_000
     max_seconds: float = 0.0
+    tune_text: int = 0
+    tune_learning_rate: float = 2e-5
+    tune_texts: int = 256
     sampler: Literal["torch", "dgl"] = "torch"
     device: str = "auto"
 

@@ -5,7 +5,7 @@ They block; an event loop calls them by asyncio.to_thread.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from kafka.errors import (
     KafkaError,
     NotCoordinatorError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -123,6 +124,20 @@ def describe_topics(log: Log, names: Iterable[str]) -> dict[str, TopicDefinition
         name: _definition(name, rows, {key: row["value"] for key, row in configs[name].items()})
         for name, rows in partitions.items()
     }
+
+
+def partition_counts(log: Log, names: Iterable[str]) -> dict[str, int]:
+    """Return how many partitions topics have; names that do not exist are left out.
+
+    Asks for nothing but that: to describe a topic whole takes the right to see its settings.
+    """
+    names = sorted(set(names))
+    if isinstance(log, EmbeddedLog):
+        return {name: topic.partitions for name, topic in log.topics().items() if name in names}
+    if not names:
+        return {}
+    with _client(log) as client:
+        return {name: len(rows) for name, rows in _partitions(client, names).items()}
 
 
 def end_offsets(log: Log, names: Iterable[str]) -> PartitionOffsets:
@@ -287,21 +302,35 @@ def _definition(
 
 
 def _partitions(client: Any, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    described = client.describe_topics(list(names))
+    errors = {topic["name"]: for_code(topic["error_code"]) for topic in described}
+    hidden = sorted(n for n, error in errors.items() if error is TopicAuthorizationFailedError)
+    if hidden:
+        raise AdminError(f"this client lacks the right Describe on topic {', '.join(hidden)}")
     return {
         topic["name"]: topic["partitions"]
-        for topic in client.describe_topics(list(names))
-        if for_code(topic["error_code"]) is not UnknownTopicOrPartitionError
+        for topic in described
+        if errors[topic["name"]] is not UnknownTopicOrPartitionError
     }
 
 
 def _committed(client: Any, group: str, timeout_ms: int) -> dict[Any, Any]:
+    found: dict[str, dict[Any, Any]] = once_coordinated(
+        lambda: client.list_group_offsets(group), timeout_ms
+    )
+    return found.get(group, {})
+
+
+def once_coordinated(ask: Callable[[], Any], timeout_ms: int) -> Any:
+    """Ask something about a group, again while the cluster makes what it keeps groups in.
+
+    A new cluster makes its topic of committed offsets when it is first asked for one.
+    """
     deadline = time.monotonic() + timeout_ms / 1000
     while True:
         try:
-            found: dict[Any, Any] = client.list_group_offsets(group).get(group, {})
-            return found
+            return ask()
         except _COORDINATOR_NOT_READY:
-            # A new cluster makes its topic of committed offsets when it is first asked for one.
             if time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)

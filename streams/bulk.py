@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streams.admin import Log, describe_topics
+from streams.admin import Log, partition_counts
 from streams.embedded import EmbeddedLog
 from streams.partitioner import murmur2_partition
 from streams.security import KafkaSettings
@@ -56,13 +56,11 @@ async def bulk_write(
     before anything is written when the topic is not there or has other partitions.
     """
     progress = on_progress or _silent
-    found = (await asyncio.to_thread(describe_topics, log, [topic])).get(topic)
+    found = (await asyncio.to_thread(partition_counts, log, [topic])).get(topic)
     if found is None:
         raise BulkWriteError(f"there is no topic {topic}; create the topics first")
-    if found.partitions != partitions:
-        raise BulkWriteError(
-            f"topic {topic} has {found.partitions} partitions, expected {partitions}"
-        )
+    if found != partitions:
+        raise BulkWriteError(f"topic {topic} has {found} partitions, expected {partitions}")
     if isinstance(log, EmbeddedLog):
         return await _write_embedded(log, topic, partitions, records, progress)
     return await _write_kafka(log, topic, partitions, records, progress, compression)

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
+Headers = Sequence[tuple[str, bytes]]
+"""Of a record: name and value of each."""
+
 _SETTLE_EVERY = 1024
 
 
@@ -49,7 +52,7 @@ class Outbox:
         *,
         partition: int | None = None,
         timestamp_ms: int | None = None,
-        headers: Sequence[tuple[str, bytes]] | None = None,
+        headers: Headers | None = None,
     ) -> None:
         """Queue one record. partition: None chooses by key, as Kafka's own clients do."""
         seconds = None if timestamp_ms is None else timestamp_ms / 1000

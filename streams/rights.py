@@ -11,15 +11,16 @@ from dataclasses import dataclass
 import aiokafka.errors
 import kafka.errors
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.errors import GroupAuthorizationFailedError, KafkaError
 
+from streams.admin import once_coordinated
 from streams.security import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
 READ, WRITE = "Read", "Write"
 _GROUP_REFUSED = (
-    kafka.errors.GroupAuthorizationFailedError,
+    GroupAuthorizationFailedError,
     aiokafka.errors.GroupAuthorizationFailedError,
 )
 _TOPIC_REFUSED = (
@@ -75,7 +76,7 @@ def missing_rights(settings: KafkaSettings, rights: Rights) -> list[str]:
     client = KafkaAdminClient(**settings.for_admin())
     try:
         found = [*_on_topics(client, rights)]
-        if rights.group and not _may_see(client, rights.group):
+        if rights.group and not _may_read(client, rights.group, settings.request_timeout_ms):
             found.append(f"{READ} on group {rights.group}")
     finally:
         client.close()
@@ -118,16 +119,16 @@ def _on_topics(client: KafkaAdminClient, rights: Rights) -> Iterable[str]:
                 yield f"{operation} on topic {name}"
 
 
-def _may_see(client: KafkaAdminClient, group: str) -> bool:
-    """Whether the user may at least see a group: who may read it may.
+def _may_read(client: KafkaAdminClient, group: str, timeout_ms: int) -> bool:
+    """Whether the user may read a group, as far as Kafka tells.
 
-    The operations on a group that has no members yet are not told.
+    Of a group that has no members yet it tells only whether the user may see it.
     """
     try:
-        found = client.describe_groups([group]).get(group, {})
-    except kafka.errors.GroupAuthorizationFailedError:
+        found = once_coordinated(lambda: client.describe_groups([group]), timeout_ms)[group]
+    except GroupAuthorizationFailedError:
         return False
-    if "GroupAuthorizationFailed" in str(found.get("error")):
+    if GroupAuthorizationFailedError.__name__ in str(found.get("error")):
         return False
     allowed = {str(operation).title() for operation in found.get("authorized_operations") or ()}
     return not allowed or bool(found.get("error")) or READ in allowed

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from streams.admin import Log, describe_topics
+from streams.admin import Log, partition_counts
 from streams.topics import TopicSettings
 
 Path = tuple[str, ...]
@@ -205,17 +205,17 @@ def topic_faults(log: Log, sources: Iterable[SourceSettings], partitions: int) -
     partitions: of our own keyed topics. Raises AdminError.
     """
     sources = list(sources)
-    found = describe_topics(log, [source.topic for source in sources])
+    found = partition_counts(log, [source.topic for source in sources])
     faults = {}
     for source in sources:
-        topic = found.get(source.topic)
-        if topic is None:
+        count = found.get(source.topic)
+        if count is None:
             faults[source.topic] = "there is no such topic"
-        elif source.keyed_by_user and topic.partitions != partitions:
+        elif source.keyed_by_user and count != partitions:
             faults[source.topic] = (
-                f"it has {topic.partitions} partitions and Segue's topics have {partitions}, so "
+                f"it has {count} partitions and Segue's topics have {partitions}, so "
                 "that its users would lie elsewhere than the rest of what is known of them: set "
-                f"topics.partitions to {topic.partitions} before the topics are created, or "
+                f"topics.partitions to {count} before the topics are created, or "
                 "keyed_by_user to false for this source"
             )
     return faults

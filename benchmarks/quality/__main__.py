@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.quality.page import command_of, page_of
+from benchmarks.quality.page import command_of, options_of, page_of
 from benchmarks.quality.sections import SECTIONS, Run, Section, files_of
 from segue.freshness_table import draw_days
 from segue.screen import console, errors, progress_bars
@@ -75,9 +75,8 @@ def main(
 
 def _run(section: Section, run: Run, data: Path, threads: int) -> bool:
     """Run one `segue evaluate`, and keep its report; return whether it ended well."""
-    command = command_of(section, run)
     events, items = files_of(data, section.data)
-    options = shlex.split(command)[3:]
+    options = shlex.split(options_of(section, run))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         done = subprocess.run(
@@ -89,7 +88,7 @@ def _run(section: Section, run: Run, data: Path, threads: int) -> bool:
         )  # fmt: skip
         if done.returncode:
             return False
-        keep(report, command, _file(run.name))
+        keep(report, command_of(section, run), _file(run.name))
     return True
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.quality.sections import Run, Section
 from benchmarks.quality.targets import TARGETS, verdict
 
-__all__ = ["page_of"]
+__all__ = ["command_of", "options_of", "page_of"]
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -24,15 +24,18 @@ def page_of(sections: Sequence[Section], reports: Mapping[str, Report], notes: P
     parts = [_said(notes, f"introduction-{sections[0].page}"), _targets(sections, reports)]
     for section in sections:
         parts.append(f"## {section.title}")
-        parts.append(_commands(section))
+        parts.append(_commands(section, reports))
         known = [(run, reports[run.name]) for run in section.runs if run.name in reports]
         if known:
             tables = _stream if section.page == "freshness" else _ranking
             parts.extend(tables(section, known))
-        missing = [run.models for run in section.runs if run.name not in reports]
-        if missing:
-            names = ", ".join(f"`{name}`" for models in missing for name in models.split(","))
-            parts.append(f"**Not measured yet:** {names}.")
+        missing: dict[str, list[str]] = {}
+        for run in section.runs:
+            if run.name not in reports:
+                missing.setdefault(run.more, []).extend(run.models.split(","))
+        for more, models in missing.items():
+            names = ", ".join(f"`{name}`" for name in models)
+            parts.append(f"**Not measured yet{f', `{more}`' if more else ''}:** {names}.")
         parts.append(_said(notes, section.name))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -62,15 +65,23 @@ def _targets(sections: Sequence[Section], reports: Mapping[str, Report]) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _commands(section: Section) -> str:
-    return "\n".join(f"    {command_of(section, run)}" for run in section.runs)
+def _commands(section: Section, reports: Mapping[str, Report]) -> str:
+    """What made the figures that there are, and would make the others."""
+    return "\n".join(
+        f"    {reports.get(run.name, {}).get('command') or command_of(section, run)}"
+        for run in section.runs
+    )
+
+
+def options_of(section: Section, run: Run) -> str:
+    """Return what stands behind the files in the command of a run."""
+    parts = [section.options, run.more, f"--seeds {run.seeds}" if run.seeds > 1 else ""]
+    return " ".join(part for part in (*parts, f"--models {run.models}") if part)
 
 
 def command_of(section: Section, run: Run) -> str:
     """Return the command of a run, the data set's files by its short name."""
-    parts = [f"segue evaluate {section.data} {section.options}", run.more]
-    parts += [f"--seeds {run.seeds}" if run.seeds > 1 else "", f"--models {run.models}"]
-    return " ".join(part for part in parts if part)
+    return f"segue evaluate {section.data} {options_of(section, run)}"
 
 
 def _ranking(section: Section, known: Sequence[tuple[Run, Report]]) -> Iterator[str]:

@@ -18,7 +18,7 @@ acls() { # principal, operation (Read or Write), resources (--topic or --group a
   local who=$1 what=$2
   shift 2
   "${KAFKA_ACLS:-kafka-acls.sh}" --bootstrap-server "$bootstrap" ${options[@]+"${options[@]}"} \
-    --add --force --allow-principal "User:$who" --operation "$what" --operation Describe "$@"
+    --add --allow-principal "User:$who" --operation "$what" --operation Describe "$@"
 }
 ours() { # names of our topics, without the prefix
   local name

@@ -299,22 +299,20 @@ def _show(report: dict[str, Any], *, segments: bool) -> None:
 
 def _draw(report: dict[str, Any], file: Path) -> None:
     """HR@10 with its interval, a panel per item type."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        errors.print("[red]error:[/] --plot needs matplotlib: install segue\\[evaluate]")
-        raise typer.Exit(1) from error
+    from segue.plots import drawn
+
     rows = [row for row in report["rows"] if row["segment"] == "all"]
     types = list(dict.fromkeys(row["item_type"] for row in rows))
-    figure = Figure(figsize=(1.5 + 4 * len(types), 1.5 + 0.35 * len(rows) / max(len(types), 1)))
-    for place, item_type in enumerate(types, 1):
-        panel = figure.add_subplot(1, len(types), place)
-        bars = sorted((r for r in rows if r["item_type"] == item_type), key=lambda r: r["hr_at_10"])
-        values = [bar["hr_at_10"] for bar in bars]
-        low = [max(0.0, bar["hr_at_10"] - bar["hr_at_10_ci"][0]) for bar in bars]
-        high = [max(0.0, bar["hr_at_10_ci"][1] - bar["hr_at_10"]) for bar in bars]
-        panel.barh([bar["model"] for bar in bars], values, xerr=[low, high], color="#4c78a8")
-        panel.set_title(f"{item_type} ({bars[0]['users']:,} users)")
-        panel.set_xlabel("HR@10, 95 % interval over users")
-    figure.tight_layout()
-    figure.savefig(file, dpi=120)
+    size = (1.5 + 4 * len(types), 1.5 + 0.35 * len(rows) / max(len(types), 1))
+    with drawn(file, size, dpi=120) as figure:
+        for place, item_type in enumerate(types, 1):
+            panel = figure.add_subplot(1, len(types), place)
+            bars = [row for row in rows if row["item_type"] == item_type]
+            bars.sort(key=lambda row: row["hr_at_10"])
+            values = [bar["hr_at_10"] for bar in bars]
+            low = [max(0.0, bar["hr_at_10"] - bar["hr_at_10_ci"][0]) for bar in bars]
+            high = [max(0.0, bar["hr_at_10_ci"][1] - bar["hr_at_10"]) for bar in bars]
+            names = [bar["model"] for bar in bars]
+            panel.barh(names, values, xerr=[low, high], color="#4c78a8")
+            panel.set_title(f"{item_type} ({bars[0]['users']:,} users)")
+            panel.set_xlabel("HR@10, 95 % interval over users")

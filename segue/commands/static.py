@@ -38,10 +38,17 @@ Recipe = Annotated[
 ]
 
 
+Ray = Annotated[
+    str,
+    typer.Option(help="Run on a Ray cluster: its host:port, auto, or local (sets ray.address)."),
+]
+
+
 @app.command(epilog="Example: segue static build --set static.train.max_seconds=600")
 def build(
     seed: Seed = 1,
     recipe: Recipe = "",
+    ray: Ray = "",
     until: Annotated[
         str,
         typer.Option(
@@ -58,15 +65,20 @@ def build(
     The first build on a topic that has been written to for long: with [bold]--until[/], before
     any worker runs. The events before that point make the graph; those after it are left for the
     trainer, who may not learn from events that are in the graph.
+
+    Under torchrun (torchrun --nproc-per-node 2 -m segue static build) the processes train together,
+    and the first one writes.
     """
     from segue.roles import now_ms
     from segue.times import log_point
 
-    chosen = [f"static.recipe={recipe}"] if recipe else []
+    chosen = _flags({"static.recipe": recipe, "ray.address": ray})
     log = LogAs(role="static", format=log_format)
     settings = settings_of(config, [*(flags or ()), *chosen], log)
     point = log_point(until, now_ms(), end="latest") if until else None
     metrics = _build(settings, seed, point)
+    if metrics is None:
+        return
     if as_json:
         typer.echo(json.dumps(metrics))
     else:
@@ -124,6 +136,16 @@ def compare(
     recipes: Annotated[
         list[str] | None, typer.Option("--recipe", help="default, paper; repeat for more.")
     ] = None,
+    samplers: Annotated[
+        list[str] | None,
+        typer.Option("--sampler", help="torch, dgl; repeat for both; static.train.sampler else."),
+    ] = None,
+    tune_text: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Last layers of the text encoder that learn with the HGNN; repeat for more."
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each recipe.")] = 2,
     two_tower: Annotated[
         bool, typer.Option(help="Also train the two-tower with and without the vectors.")
@@ -141,6 +163,7 @@ def compare(
     alone, without live popularity.
     """
     from dataclasses import asdict, replace
+    from itertools import product
 
     from evaluation import DatasetError, Protocol, read_dataset, time_split
     from segue.roles import make_encoder
@@ -156,8 +179,17 @@ def compare(
         plan = TrialPlan(
             example_days=example_days, protocol=Protocol(max_users=users), two_tower=two_tower
         )
-        for recipe in recipes or ["default"]:
-            settings = settings_of(config, [*(flags or ()), f"static.recipe={recipe}"])
+        layers = [str(number) for number in tune_text or []]
+        for recipe, named, tuned in product(
+            recipes or ["default"], samplers or [""], layers or [""]
+        ):
+            given = {
+                "static.recipe": recipe,
+                "static.train.sampler": named,
+                "static.train.tune_text": tuned,
+            }
+            settings = settings_of(config, [*(flags or ()), *_flags(given)])
+            sampler, learns = settings.static.train.sampler, settings.static.train.tune_text
             popularity = replace(settings.dynamic.popularity, weights=(0.0,))
             dynamic = replace(settings.dynamic, popularity=popularity)
             encoder, results = make_encoder(settings), {}
@@ -168,22 +200,31 @@ def compare(
                         progress=StageBars(bars),
                     )  # fmt: skip
                 results[seed] = run_trial(dataset, parts, plan, bundle, dynamic=dynamic, seed=seed)
-                rows += [{"recipe": recipe, "seed": seed, **asdict(row)} for row in results[seed]]
+                run = {"recipe": recipe, "sampler": sampler, "tune_text": learns, "seed": seed}
+                rows += [{**run, **asdict(row)} for row in results[seed]]
             encoder.close()
-            console.print(table(recipe, results))
+            title = f"{recipe}, {sampler} sampler" + (f", {learns} text layers" if learns else "")
+            console.print(table(title, results))
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps({"split": split, "rows": rows}, indent=2))
 
 
-def _build(settings: "Settings", seed: int, until: "LogPoint | None" = None) -> dict[str, object]:
+def _flags(given: dict[str, str]) -> list[str]:
+    """Return the settings that options of their own stand for; an empty one was not given."""
+    return [f"{path}={value}" for path, value in given.items() if value]
+
+
+def _build(
+    settings: "Settings", seed: int, until: "LogPoint | None" = None
+) -> dict[str, object] | None:
+    """Run the job; None in a process of torchrun's that only helps the first one."""
     from agents.outputs import ProducerOutputs
     from segue.rights import require_rights_of
-    from segue.static_job import run_static_job
+    from segue.static_job import help_static_job, run_static_job
     from state import CorruptArtifact, WrongState
+    from static_layer import ClusterFailed, process_group
     from streams import AdminError, PositionError
-
-    require_rights_of("static", settings)
 
     async def run() -> dict[str, object]:
         with progress_bars() as bars:
@@ -193,5 +234,12 @@ def _build(settings: "Settings", seed: int, until: "LogPoint | None" = None) -> 
                 )
         return {"name": bundle.name, "metrics": bundle.manifest["metrics"]}
 
-    with explained(ValueError, CorruptArtifact, WrongState, AdminError, PositionError):
+    expected = (
+        ValueError, CorruptArtifact, WrongState, ClusterFailed, AdminError, PositionError
+    )  # fmt: skip
+    with explained(*expected), process_group() as processes:
+        if processes.rank:
+            help_static_job(settings, seed=seed)
+            return None
+        require_rights_of("static", settings)
         return asyncio.run(run())

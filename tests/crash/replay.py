@@ -12,6 +12,7 @@ from segue.settings import Settings
 from state import Checkpoints, CorruptArtifact, PartitionState
 from state.dump import Dump, dump
 from streams import LogRecord
+from streams.outbox import Headers
 
 __all__ = ["Collected", "Replay", "copies", "replay"]
 
@@ -27,11 +28,7 @@ class Collected:
         self.sent: dict[str, list[Sent]] = defaultdict(list)
 
     async def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] | None = None,
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
         """Keep a record."""
         self.sent[topic].append((key, value))

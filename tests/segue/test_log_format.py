@@ -2,16 +2,13 @@
 
 import json
 import logging
-import os
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from segue.cli import app
+from segue.cli import app, main
 from segue.log_format import JsonLines, TextLines, secrets_of
 from segue.settings import Settings, load_settings
 from streams import AvroSettings, KafkaSettings, Record, SourceSettings
@@ -19,7 +16,6 @@ from streams.dead_letters import dead_letter
 from streams.log_source import concerning, log_refused
 from streams.records import Reason
 
-ROOT = Path(__file__).parents[2]
 ROLES = (
     ["worker"],
     ["trainer"],
@@ -169,18 +165,13 @@ def test_it_is_a_setting_and_can_come_from_the_environment():
     assert load_settings().log.format == "text"
 
 
-def test_a_process_that_fails_says_so_as_json():
-    """Secrets and all: a worker whose settings contradict its broker's port."""
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "segue", "rekey", "--log-format", "json",
-            "--set", 'sources=[{"topic": "clicks"}]',
-        ],
-        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    [line] = [json.loads(line) for line in done.stderr.splitlines()]
+def test_a_process_that_fails_says_so_as_json(monkeypatch, capsys):
+    flags = ["--log-format", "json", "--set", 'sources=[{"topic": "clicks"}]']
+    monkeypatch.setattr(sys, "argv", ["segue", "rekey", *flags])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    [line] = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert line["role"] == "rekey"
     assert line["level"] == "critical"
     assert "nothing to re-key" in line["message"]

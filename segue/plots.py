@@ -1,0 +1,34 @@
+"""Figures of the commands that have --plot."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from segue.screen import errors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["drawn"]
+
+
+@contextmanager
+def drawn(file: Path, size: tuple[float, float], *, dpi: int = 110) -> Iterator["Figure"]:
+    """Yield a figure to draw on, which is then written to `file`; equal figures give equal SVGs.
+
+    size: width and height in inches. Ends the command where matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        errors.print("[red]error:[/] --plot needs matplotlib: install segue\\[evaluate]")
+        raise typer.Exit(1) from error
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "segue"}):
+        figure = Figure(figsize=size)
+        yield figure
+        figure.tight_layout()
+        figure.savefig(file, dpi=dpi, metadata={"Date": None} if file.suffix == ".svg" else None)

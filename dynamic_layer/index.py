@@ -1,6 +1,8 @@
 """Nearest-neighbour search per type: what was built, what is fresh, and nothing that is gone."""
 
 import logging
+import os
+import sys
 import threading
 from collections.abc import Sequence
 from copy import copy
@@ -31,6 +33,9 @@ __all__ = ["Hits", "ItemIndex"]
 logger = logging.getLogger(__name__)
 
 _QUERIES = 256
+# Exact search for these, over all items, is the larger part of a fold.
+_QUERIES_AGAIN = 128
+_NICE = 10
 _MEASURED = "index-queries.safetensors"
 
 
@@ -189,6 +194,7 @@ class ItemIndex:
             self._folding.start()
 
     def _fold_due(self) -> None:
+        _yield_to_searches()
         while due := self._due():
             for number in due:
                 try:
@@ -217,7 +223,7 @@ class ItemIndex:
             before.removed,
             before.vectors,
             self._settings,
-            queries=self._queries,
+            queries=self._queries[-_QUERIES_AGAIN:],
             scale=self._scale,
         )
         with self._changing:
@@ -315,6 +321,12 @@ class ItemIndex:
         file = folder / _MEASURED
         queries = load_file(file)["queries"] if file.exists() else None
         return cls(vectors, type_number, settings, queries=queries, scale=scale, built=built)
+
+
+def _yield_to_searches() -> None:
+    """Give this thread what time searches leave, where a thread can have a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _pairs(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -156,9 +156,12 @@ def _worker(scratch: Path) -> Iterator[None]:
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
     try:
-        yield
-        if process.poll() is not None:
-            raise RuntimeError(f"the worker died:\n{(scratch / 'worker.log').read_text()[-3000:]}")
+        try:
+            yield
+        finally:
+            if process.poll() is not None:
+                said = (scratch / "worker.log").read_text()[-3000:]
+                raise RuntimeError(f"the worker died:\n{said}")
     finally:
         process.terminate()
         try:
@@ -271,6 +274,7 @@ class _Measurement:
         """Send an event now and then until there is an answer."""
         deadline = time.monotonic() + PATIENCE_S
         while not self._answers:
+            # An answer needs an event; the worker may still be starting.
             await self._send(producer, "first", 0)
             await asyncio.sleep(0.5)
             if time.monotonic() > deadline:

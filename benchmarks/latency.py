@@ -2,11 +2,11 @@
 
     segue bench latency --json var/bench-latency.json
 
-One `segue worker` answers with a bundle of random vectors, weights and head: how long an answer
+Workers (--workers) answer with a bundle of random vectors, weights and head: how long an answer
 takes does not depend on what they say. This process writes events at a steady rate and reads the
 recommendations like any other consumer; an event's latency ends when the first recommendation that
 knows it has arrived here, or with the measurement where none has. Meanwhile the bundle is swapped.
-Broker, worker and this process share the machine.
+Broker, workers and this process share the machine.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class LatencyPlan:
 
     rate: events/s; items of two types and users in all; warm_s: seconds of events before it counts;
     swap_s: between two bundles; head: whether the bundle's head ranks; neighbours: item-item
-    weights of an item.
+    weights of an item; workers: processes that share the partitions.
     """
 
     rate: int = 2_000
@@ -66,6 +66,7 @@ class LatencyPlan:
     swap_s: float = 30.0
     head: bool = True
     neighbours: int = 64
+    workers: int = 1
     seed: int = 1
 
 
@@ -93,7 +94,8 @@ def show(report: dict[str, Any]) -> None:
     rate = f"{report['events_per_second']:,.0f} events/s"
     console.print(
         f"{report['machine']}, {report['cores']} cores: {rate}, "
-        f"{report['items']:,} items, {report['swaps']} swaps, {head} ranking head\n"
+        f"{report['items']:,} items, {report['swaps']} swaps, {report['workers']} workers,"
+        f" {head} ranking head\n"
         f"event to recommendation: {latency}; {report['recommendations']:,} recommendations, "
         f"{report['unanswered']:,} of {report['events']:,} events without",
         highlight=False,
@@ -108,7 +110,9 @@ def _measure(plan: LatencyPlan, scratch: Path) -> dict[str, Any]:
         write_settings(settings, scratch / "segue.toml")
         create_topics(kafka, topics(settings.topics))
         bundle, keys = random_bundle(plan)
-        with _worker(scratch):
+        with ExitStack() as running:
+            for number in range(plan.workers):
+                running.enter_context(_worker(scratch, f"worker-{number}"))
             return asyncio.run(_Measurement(plan, settings, bundle, keys).run())
 
 
@@ -149,9 +153,12 @@ def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str
 
 
 @contextmanager
-def _worker(scratch: Path) -> Iterator[None]:
-    log = (scratch / "worker.log").open("wb")
-    command = [sys.executable, "-m", "segue", "worker", "--config", str(scratch / "segue.toml")]
+def _worker(scratch: Path, name: str) -> Iterator[None]:
+    log = (scratch / f"{name}.log").open("wb")
+    command = [
+        *(sys.executable, "-m", "segue", "worker"),
+        *("--name", name, "--config", str(scratch / "segue.toml")),
+    ]
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
@@ -160,7 +167,7 @@ def _worker(scratch: Path) -> Iterator[None]:
             yield
         finally:
             if process.poll() is not None:
-                said = (scratch / "worker.log").read_text()[-3000:]
+                said = (scratch / f"{name}.log").read_text()[-3000:]
                 raise RuntimeError(f"the worker died:\n{said}")
     finally:
         process.terminate()
@@ -231,6 +238,7 @@ class _Measurement:
             "machine": cpu_model(),
             "cores": os.cpu_count(),
             "head": plan.head,
+            "workers": plan.workers,
             "items": plan.items,
             "users": plan.users,
             "seconds": round(took, 1),

@@ -100,8 +100,8 @@ class IndexSettings:
     probes:    share of the inverted lists that a search reads.
     """
 
-    ivf_above: int = 200_000
-    probes: float = 0.1
+    ivf_above: int = 20_000
+    probes: float = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)

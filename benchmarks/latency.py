@@ -2,7 +2,7 @@
 
     segue bench latency --json var/bench-latency.json
 
-Workers (--workers) answer with a bundle of random vectors, weights and head: how long an answer
+Workers (--workers) answer with a bundle of drawn vectors, weights and head: how long an answer
 takes does not depend on what they say. This process writes events at a steady rate and reads the
 recommendations like any other consumer; an event's latency ends when the first recommendation that
 knows it has arrived here, or with the measurement where none has. Meanwhile the bundle is swapped.
@@ -31,6 +31,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from agents import announce
 from agents.outputs import ProducerOutputs
 from benchmarks.broker import broker_at
+from benchmarks.index_data import ItemSpace
 from benchmarks.machine import cpu_model
 from dynamic_layer import DynamicBundle, RankingHead, Trainer
 from dynamic_layer.list_maker import ListMaker
@@ -121,8 +122,8 @@ def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str
     rng = np.random.default_rng(plan.seed)
     names = [(("podcast", "audiobook")[n % 2], f"i{n}") for n in range(plan.items)]
     item_keys = np.array([item_key(*name) for name in names], np.uint64)
-    text = rng.standard_normal((plan.items, TEXT_WIDTH), dtype=np.float32)
-    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    # In topics, as texts are: an index finds its way among vectors of no shape by no means.
+    text = ItemSpace.draw(TEXT_WIDTH, plan.seed).items(plan.items, rng)[:, :-1]
     none = [None] * plan.items
     static = CatalogueItems(
         item_keys=item_keys,

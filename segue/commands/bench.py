@@ -116,6 +116,7 @@ def latency(
     items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 100_000,
     users: Annotated[int, typer.Option(help="Users whose events come.")] = 20_000,
     swap: Annotated[float, typer.Option(help="Seconds between two bundles.")] = 30.0,
+    workers: Annotated[int, typer.Option(help="Workers that share the partitions.")] = 2,
     head: Annotated[bool, typer.Option(help="Rank by a ranking head.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of events and vectors.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
@@ -132,8 +133,9 @@ def latency(
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     plan = LatencyPlan(
-        rate=rate, seconds=seconds, items=items, users=users, swap_s=swap, head=head, seed=seed
-    )
+        rate=rate, seconds=seconds, items=items, users=users, swap_s=swap, workers=workers,
+        head=head, seed=seed,
+    )  # fmt: skip
     with explained(ValueError, RuntimeError, BrokerError, AdminError):
         report = run(plan, json_file)
     show(report)

@@ -48,6 +48,7 @@ TEXT_WIDTH = 384
 PATIENCE_S = 120.0
 DRAIN_S = 10.0
 TICK_S = 0.01
+BATCH_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +210,13 @@ class _Measurement:
         await self._announce()
         name = self._settings.topics.recommendations
         async with (
-            AIOKafkaProducer(**kafka.for_aiokafka(), linger_ms=2, acks=1) as producer,
+            AIOKafkaProducer(
+                # In small batches thousands of events wait for each other when a core is missing.
+                **kafka.for_aiokafka(),
+                linger_ms=2,
+                acks=1,
+                max_batch_size=BATCH_BYTES,
+            ) as producer,  # fmt: skip
             AIOKafkaConsumer(enable_auto_commit=False, **kafka.for_aiokafka()) as consumer,
         ):
             partitions = range(self._settings.topics.partitions)

@@ -30,3 +30,21 @@ class TrainTally:
             "HR@10 of the last bundle on held-out examples.",
             registry=registry,
         )
+        self.checkpoints = Counter(
+            "segue_trainer_checkpoints", "Checkpoints of the trainer written.", registry=registry
+        )
+        self.checkpoints_failed = Counter(
+            "segue_trainer_checkpoints_failed",
+            "Checkpoints of the trainer that could not be written.",
+            registry=registry,
+        )
+        self.checkpoint_seconds = Gauge(
+            "segue_trainer_checkpoint_seconds",
+            "How long the last checkpoint stopped training.",
+            registry=registry,
+        )
+        self.checkpointed_at = Gauge(
+            "segue_trainer_checkpoint_timestamp_seconds",
+            "When the last checkpoint was written.",
+            registry=registry,
+        )

@@ -2,7 +2,7 @@
 
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.demand_block import DemandRecord
-from dynamic_layer.errors import CorruptBundle, CorruptDemand, CorruptExamples
+from dynamic_layer.errors import CorruptBundle, CorruptCheckpoint, CorruptDemand, CorruptExamples
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.explaining import Explanation, explain, search_text, similar
 from dynamic_layer.gate import accept, hit_rate, served_hit_rate
@@ -20,6 +20,7 @@ from dynamic_layer.recommender import (
     UserState,
     default_lists,
 )
+from dynamic_layer.saved import Saved
 from dynamic_layer.settings import (
     DynamicSettings,
     GateSettings,
@@ -33,10 +34,12 @@ from dynamic_layer.settings import (
 )
 from dynamic_layer.state_weights import state_weights
 from dynamic_layer.trainer import Intake, Trainer, TrainingStats
+from dynamic_layer.trainer_checkpoints import TrainerCheckpoint, TrainerCheckpoints
 
 __all__ = [
     "CandidateSettings",
     "CorruptBundle",
+    "CorruptCheckpoint",
     "CorruptDemand",
     "CorruptExamples",
     "DemandRecord",
@@ -65,9 +68,12 @@ __all__ = [
     "RankingSettings",
     "Recommender",
     "ReplaySettings",
+    "Saved",
     "Sources",
     "TowerSettings",
     "Trainer",
+    "TrainerCheckpoint",
+    "TrainerCheckpoints",
     "TrainingStats",
     "UserState",
     "accept",

@@ -18,6 +18,7 @@ from dynamic_layer.popularity import Popularity
 from dynamic_layer.ranking import user_features
 from dynamic_layer.ranking_head import HeadTrainer, Lists, RankingHead
 from dynamic_layer.replay import PaddedExamples, Replay
+from dynamic_layer.saved import Saved, generator_saved, restore_generator
 from dynamic_layer.settings import RankingSettings
 
 K = 10
@@ -233,3 +234,24 @@ class HeadLearning:
         if self._head is None or self._head.held < self.settings.min_lists:
             return None
         return self._head.publish()
+
+    def saved(self) -> Saved:
+        """Return what was learned and the lists it was learned from, without the bundle."""
+        parts = {"own": Saved(values={"names": self._names, "rng": generator_saved(self._rng)})}
+        if self._head is not None:
+            parts["head"] = self._head.saved()
+        return Saved.joined(parts)
+
+    def restore(self, saved: Saved) -> None:
+        """Go on where another was, with lists of examples that come after the next bundle.
+
+        What came after the last one is not made lists of: the towers that it was frozen with are
+        gone, and later ones have been trained on it.
+        """
+        own = saved.part("own").values
+        self._names = list(own["names"])
+        restore_generator(self._rng, own["rng"])
+        if "head" in saved.values:
+            self._head = HeadTrainer(self._names, self.settings.head, seed=self._seed)
+            self._head.restore(saved.part("head"))
+        self.thaw()

@@ -1,0 +1,194 @@
+"""The trainer and kills: it goes on where its last checkpoint was, and takes nothing twice."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from agents import TrainerSettings
+from agents.train import Train
+from state import ArtifactStore
+from streams import LogRecord, Record, TopicSettings
+from tests.dynamic_layer.worlds import SMALL, make_examples, make_items
+
+ITEMS = make_items()
+TOPICS = TopicSettings(partitions=2)
+DYNAMIC = replace(SMALL, batch_size=32, replay=replace(SMALL.replay, epochs=1.0))
+
+
+class Sent:
+    """Outputs that are kept."""
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+
+    async def send(self, topic: str, key: bytes | None, value: bytes | None, _=None) -> None:
+        self.topics.append(topic)
+
+    async def flush(self) -> None:
+        pass
+
+
+def records(n: int) -> list[LogRecord]:
+    """Records of the examples topic, of two partitions in turn."""
+    return [
+        Record(
+            topic=TOPICS.examples,
+            partition=k % 2,
+            offset=k // 2,
+            timestamp=0,
+            key=None,
+            value=make_examples(
+                ITEMS, 25, first_offset=25 * (k // 2), partition=k % 2, seed=k
+            ).pack(),
+        )
+        for k in range(n)
+    ]
+
+
+def process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace, items=ITEMS, **more
+) -> Train:
+    """A trainer that has just been started on the disk of this test."""
+
+    async def static_bundle(_self, name):
+        return items if name == items.manifest["name"] else None
+
+    monkeypatch.setattr(Train, "_static_bundle", static_bundle)
+    settings = {"settle_s": 0.0, "slice_s": 0.002, "checkpoint_every_s": 2.0, **more}
+    return Train(
+        settings=TrainerSettings(**settings),
+        dynamic=DYNAMIC,
+        topics=TOPICS,
+        store=ArtifactStore(str(tmp_path / "store")),
+        folder=tmp_path,
+        outputs=Sent(),
+        clock_ms=lambda: clock.ms,
+    )
+
+
+async def began(train: Train, items=ITEMS) -> Train:
+    """What its topics tell it first."""
+    await train.assigned()
+    if train._static is None:
+        await train._adopt(items.manifest["name"])
+    return train
+
+
+def taken(train: Train) -> list[tuple[int, int]]:
+    found = []
+    for memory in train._trainer.memories.values():
+        examples = memory.take(memory.numbers())
+        found += list(zip(examples.source.tolist(), examples.offset.tolist(), strict=True))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_kills_at_random_places_lose_no_record_and_take_none_twice(
+    tmp_path, monkeypatch, seed
+):
+    rng, clock = random.Random(seed), SimpleNamespace(ms=1_000_000)
+    log = records(24)
+    train = await began(process(tmp_path, monkeypatch, clock))
+    kills = went_back = 0
+    while True:
+        place = {n: train.position(TOPICS.examples, n) or 0 for n in (0, 1)}
+        coming = [r for r in log if r.offset >= place[r.partition]][: rng.randint(1, 4)]
+        if not coming:
+            break
+        # A batch is of one partition, and may begin with what was read already.
+        first = coming[0].partition
+        again = [r for r in log if r.partition == first and r.offset < place[first]][-1:]
+        await train.examples_came([*again, *(r for r in coming if r.partition == first)])
+        await train.step()
+        clock.ms += rng.randint(100, 1_500)
+        if rng.random() < 0.5 and kills < 6:
+            kills += 1
+            before = sum(train.positions().values())
+            train = await began(process(tmp_path, monkeypatch, clock))
+            went_back += sum(train.positions().values()) < before
+    assert kills > 2
+    whole = process(tmp_path / "whole", monkeypatch, clock)
+    await began(whole)
+    await whole.examples_came(log)
+    assert taken(train) == taken(whole)
+    assert train.examples == whole.examples
+    assert went_back, "some kill came between two checkpoints"
+
+
+async def test_a_trainer_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock))
+    await train.examples_came(records(6))
+    for _ in range(200):
+        await train.step()
+        clock.ms += 10
+        if train._published_at:
+            break
+    assert train._published_at
+    generation = train._trainer.publish().generation
+    train._trainer._generation -= 1
+    await train.close()
+    again = await began(process(tmp_path, monkeypatch, clock))
+    assert again.positions() == train.positions()
+    assert again.examples == train.examples
+    saved, restored = train._trainer.saved(), again._trainer.saved()
+    assert saved.values == restored.values
+    assert all((saved.arrays[name] == restored.arrays[name]).all() for name in saved.arrays)
+    clock.ms += 600_000
+    assert not await again.step(), "nothing is new, so nothing is learned or published"
+    assert again._outputs.topics == []
+    assert again._trainer.publish().generation == generation
+
+
+async def test_what_a_bundle_learned_from_is_in_a_checkpoint_when_it_is_announced(
+    tmp_path, monkeypatch
+):
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock, checkpoint_every_s=1e9))
+    await train.examples_came(records(6))
+    for _ in range(200):
+        await train.step()
+        clock.ms += 10
+        if TOPICS.models in train._outputs.topics:
+            break
+    killed = await began(process(tmp_path, monkeypatch, clock))
+    assert killed.positions() == train.positions()
+    assert killed._published_at == 0, "it was not announced yet when the checkpoint was written"
+
+
+async def test_a_static_bundle_that_was_announced_meanwhile_is_adopted(tmp_path, monkeypatch):
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock))
+    await train.examples_came(records(6))
+    await train.close()
+    newer = make_items(132)
+    newer.manifest = {"name": "static-2", "offsets": {}}
+    again = process(tmp_path, monkeypatch, clock, items=newer)
+    (tmp_path / "store" / "static" / "static-2").mkdir(parents=True)
+    (tmp_path / "store" / "static" / "static-2" / "manifest.json").write_text("{}")
+    await again.assigned()
+    assert again._static == "static-2", "the first one is gone from the store"
+    assert again.positions() == train.positions()
+    assert taken(again) == taken(train)
+    assert again._trainer.publish().manifest["static"] == "static-2"
+
+
+async def test_a_disk_that_is_full_stops_no_training(tmp_path, monkeypatch, caplog):
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock))
+    await train.examples_came(records(2))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(train._checkpoints, "write", full)
+        clock.ms += 10_000
+        await train.step()
+    assert "could not be written" in caplog.text
+    clock.ms += 10_000
+    await train.step()
+    assert (await began(process(tmp_path, monkeypatch, clock))).positions() == train.positions()

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from agents.announcements import newest_announcements
+from agents.announcing import announce, fetch_static
 from agents.demand import take_demand
+from agents.measure import Measure
 from agents.outputs import Outputs
 from agents.settings import TrainerSettings
 from agents.train_tally import TrainTally
@@ -27,9 +28,9 @@ from dynamic_layer import (
 )
 from state import ArtifactStore, CorruptArtifact
 from static_layer import BundleError, StaticBundle
-from streams import LogRecord, ModelAnnouncement, Reason, TopicSettings, dead_letter, encode
+from streams import LogRecord, Reason, TopicSettings, dead_letter, encode
 
-__all__ = ["Train", "announce"]
+__all__ = ["Train"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Train:
         self._trainer: Trainer | None = None
         self._static: str | None = None
         self._pinned: str | None = None
+        self._trained: str | None = None
         self._early: list[ExampleBatch] = []
         self._served: DynamicBundle | None = None
         self._published_at = 0
@@ -89,6 +91,14 @@ class Train:
             folder / "checkpoints", keep=settings.keep_checkpoints
         )
         self._positions: dict[tuple[str, int], int] = {}
+        self._measure = Measure(
+            settings=settings,
+            history_cap=dynamic.replay.history_cap,
+            store=store,
+            folder=folder,
+            tally=self.tally,
+            clock_ms=clock_ms,
+        )
         self._opened = False
         self._checkpointed_at = clock_ms()
         self._checkpointed: object = None
@@ -146,17 +156,37 @@ class Train:
         news = newest_announcements(records)
         if "pinned" in news:
             self._pinned = pin.name if (pin := news["pinned"]) else None
+        if dynamic := news.get("dynamic"):
+            self._trained = dynamic.name
         if (static := news.get("static")) and static.name != self._static:
             await self._adopt(static.name)
+        await self._serve(self._pinned or self._trained)
+
+    async def _serve(self, name: str | None) -> None:
+        """Measure the bundle that workers serve now; hold new ones against it after a restart."""
+        if name is None or name == self._measure.serving:
+            return
+        bundle = await self._measure.fetch(name, self._served)
+        async with self._turn:
+            if self._trainer is not None:
+                trainer = self._trainer
+                await self._aside(lambda: self._measure.ask(trainer.popularity))
+            await self._aside(lambda: self._measure.serve(name, bundle))
+            learned_on = None if bundle is None else bundle.manifest["static"]
+            if self._served is None and name == self._trained and learned_on == self._static:
+                self._served = bundle
 
     async def step(self) -> bool:
         """Train for one slice, publish or checkpoint if it is time; was anything learned?"""
         async with self._turn:
             if self._trainer is None:
                 return False
-            done = await self._learn(self._trainer)
+            trainer = self._trainer
+            if self._measure.due:
+                await self._aside(lambda: self._measure.ask(trainer.popularity))
+            done = await self._learn(trainer)
             if self._clock_ms() - self._checkpointed_at >= self._settings.checkpoint_every_s * 1000:
-                await self._checkpoint(self._trainer)
+                await self._checkpoint(trainer)
             return done
 
     async def _learn(self, trainer: Trainer) -> bool:
@@ -239,17 +269,12 @@ class Train:
 
     async def _static_bundle(self, name: str) -> StaticBundle | None:
         """Fetch a static bundle; None, with a line in the log, if it is not there whole."""
-        folder = self._folder / "static" / name
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch = self._folder / "static"
         try:
-            return StaticBundle.load(
-                await asyncio.to_thread(self._store.fetch, "static", name, folder)
-            )
+            return await asyncio.to_thread(fetch_static, self._store, name, scratch)
         except (CorruptArtifact, BundleError) as error:
             logger.error("static bundle %s is not adopted: %s", name, error)
             return None
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _new_trainer(self, static: StaticBundle) -> Trainer:
         return Trainer(
@@ -265,7 +290,7 @@ class Train:
     async def _open(self) -> None:
         for checkpoint in self._checkpoints.newest():
             serial = checkpoint.manifest["serial"]
-            notes = checkpoint.notes.values
+            notes = checkpoint.notes.part("agent").values
             # The one that it learned on may have been pruned: then the newest is adopted.
             names = dict.fromkeys([notes["static"], *reversed(self._store.names("static"))])
             for name in names:
@@ -282,15 +307,15 @@ class Train:
                 logger.error("checkpoint %d is passed over: %s", serial, error)
                 continue
             self._trainer, self._static = trainer, name
-            self._recall(notes)
-            self._checkpointed = self._notes()
+            self._recall(checkpoint.notes)
+            self._checkpointed = self._news_of(self._notes())
             logger.info("going on with checkpoint %d, on static bundle %s", serial, name)
             return
         logger.info("no checkpoint: beginning with fresh weights")
 
     def _notes(self) -> Saved:
         """What a checkpoint holds beside the trainer."""
-        return Saved(
+        own = Saved(
             values={
                 "static": self._static,
                 "positions": [[*place, offset] for place, offset in self._positions.items()],
@@ -301,26 +326,36 @@ class Train:
                 "examples": self.examples,
             }
         )
+        return Saved.joined({"agent": own, "measure": self._measure.saved()})
 
-    def _recall(self, notes: Mapping[str, Any]) -> None:
+    def _recall(self, saved: Saved) -> None:
+        notes = saved.part("agent").values
+        self._measure.restore(saved.part("measure"))
         self._positions = {(topic, part): offset for topic, part, offset in notes["positions"]}
         self._published_at, self._news = notes["published_at"], notes["news"]
         self._steps_since, self._said_resting = notes["steps_since"], notes["said_resting"]
         self.examples = notes["examples"]
 
+    def _news_of(self, notes: Saved) -> object:
+        """What differs between two checkpoints if anything does."""
+        return notes.part("agent").values, self._measure.asked
+
     async def _checkpoint(self, trainer: Trainer) -> None:
         """Write a checkpoint if anything is new; a failure is reported and training goes on."""
         self._checkpointed_at = self._clock_ms()
+        await self._aside(lambda: self._measure.ask(trainer.popularity))
         notes = self._notes()
-        if notes == self._checkpointed:
+        news = self._news_of(notes)
+        if news == self._checkpointed:
             return
         try:
+            await self._aside(self._measure.write)
             seconds = await self._aside(lambda: self._checkpoints.write(trainer, notes))
         except OSError as error:
             logger.error("the checkpoint could not be written, the next may: %s", error)
             self.tally.checkpoints_failed.inc()
             return
-        self._checkpointed = notes
+        self._checkpointed = news
         self.tally.checkpoints.inc()
         self.tally.checkpoint_seconds.set(seconds)
         self.tally.checkpointed_at.set(self._checkpointed_at / 1000)
@@ -330,7 +365,7 @@ class Train:
         return int(names[-1].lstrip("g")) + 1 if names else 1
 
     def _take(self, trainer: Trainer, batch: ExampleBatch) -> None:
-        intake = trainer.add(batch)
+        intake = trainer.add(batch, self._measure.sample)
         self.examples += intake.accepted
         self.tally.examples.inc(intake.accepted)
         self._news += intake.accepted
@@ -375,43 +410,3 @@ class Train:
         """Note that a bundle was announced or refused: the next one needs news and time."""
         self._published_at, self._news, self._steps_since = self._clock_ms(), 0, 0
         self._said_resting = self.resting
-
-
-async def announce(
-    bundle: DynamicBundle | StaticBundle,
-    name: str,
-    metrics: dict[str, float],
-    *,
-    store: ArtifactStore,
-    scratch: Path,
-    outputs: Outputs,
-    topics: TopicSettings,
-    now_ms: int,
-    keep: int,
-    pinned: str | None = None,
-    published: bool = False,
-) -> None:
-    """Publish a bundle in the artifact store, say so on the models topic, prune old ones.
-
-    pinned: a bundle that stays, however old it is, since people want it served.
-    published: whoever made the bundle has put it into the store already.
-    """
-    kind: Literal["static", "dynamic"] = "static" if isinstance(bundle, StaticBundle) else "dynamic"
-    if not published:
-        folder = scratch / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            await asyncio.to_thread(bundle.save, folder)
-            await asyncio.to_thread(store.publish, kind, name, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    record = ModelAnnouncement(
-        kind=kind, name=name, url=store.url, generation=bundle.generation,
-        created_at=now_ms, metrics=metrics,
-    )  # fmt: skip
-    await outputs.send(topics.models, record.key, encode(record))
-    await outputs.flush()
-    for old in store.names(kind)[:-keep]:
-        if old != pinned:
-            store.delete(kind, old)

@@ -11,6 +11,8 @@ from dynamic_layer.index import Hits, ItemIndex
 from dynamic_layer.item_weights import EaseSettings
 from dynamic_layer.live_popularity import LivePopularity
 from dynamic_layer.moments import Histories, Moment, moment_at
+from dynamic_layer.popularity import Popularity
+from dynamic_layer.prequential import Asked, Prequential, Row
 from dynamic_layer.propose import CandidateSettings, propose
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from dynamic_layer.recommender import (
@@ -37,6 +39,7 @@ from dynamic_layer.trainer import Intake, Trainer, TrainingStats
 from dynamic_layer.trainer_checkpoints import TrainerCheckpoint, TrainerCheckpoints
 
 __all__ = [
+    "Asked",
     "CandidateSettings",
     "CorruptBundle",
     "CorruptCheckpoint",
@@ -62,12 +65,15 @@ __all__ = [
     "LivePopularity",
     "LossSettings",
     "Moment",
+    "Popularity",
     "PopularitySettings",
+    "Prequential",
     "Ranking",
     "RankingHead",
     "RankingSettings",
     "Recommender",
     "ReplaySettings",
+    "Row",
     "Saved",
     "Sources",
     "TowerSettings",

@@ -39,12 +39,14 @@ class MadeLists:
     place:      i64 [b], of the examples that were asked about.
     lists:      labelled by the target.
     head, towers: bool [b], whether the target was among the best ten.
+    before:     i64 [b], candidates that the head ranks before the target; -1 where it is none.
     """
 
     place: NDArray[np.int64]
     lists: Lists
     head: NDArray[np.bool_]
     towers: NDArray[np.bool_]
+    before: NDArray[np.int64]
 
 
 def made_lists(
@@ -84,28 +86,30 @@ def made_lists(
                 asked, int(type_number[own[0]]), demand.at(int(examples.timestamp[part].min()))
             )
             label, valid = proposed.rows == own[:, None], proposed.rows != NONE
+            before = _before(bundle.head, proposed.features, label, valid)
             yield MadeLists(
                 place=part,
                 lists=Lists(
                     features=proposed.features.astype(np.float16), label=label, valid=valid
                 ),
-                head=_hit(bundle.head, proposed.features, label, valid),
+                head=(before >= 0) & (before < K),
                 towers=(proposed.towers.rows[:, :K] == own[:, None]).any(axis=1),
+                before=before,
             )
 
 
-def _hit(
+def _before(
     head: RankingHead | None,
     features: NDArray[np.float32],
     label: NDArray[np.bool_],
     valid: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
+) -> NDArray[np.int64]:
     if head is None:
-        return np.zeros(len(label), np.bool_)
+        return np.full(len(label), -1)
     scores = head.scores(features, valid)
     aim = np.where(label, scores, -np.inf).max(axis=1, initial=-np.inf)
     before = (scores > aim[:, None]).sum(axis=1)
-    return np.asarray(label.any(axis=1) & (before < K), np.bool_)
+    return np.where(label.any(axis=1), before, -1)
 
 
 class HitRates(NamedTuple):

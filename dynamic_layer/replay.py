@@ -1,6 +1,6 @@
 """Bounded memory of examples: which were seen, and the newest of them for replay."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,13 @@ def pad(batch: ExampleBatch, history_cap: int, source: int) -> PaddedExamples:
         history_item=items,
         history_age=np.maximum(ages, 0.0),
         history_strong=strong,
+    )
+
+
+def joined(parts: Sequence[PaddedExamples]) -> PaddedExamples:
+    """Return several as one; their histories must be padded to one width."""
+    return PaddedExamples(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
     )
 
 

@@ -137,11 +137,18 @@ class Trainer:
         self._counted = -1  # examples in the replay when frequencies were counted
         self._frequency = torch.zeros(0)
 
-    def add(self, batch: ExampleBatch) -> Intake:
-        """Take in the examples of a batch that are new, trainable and of known items."""
+    def add(
+        self, batch: ExampleBatch, witness: Callable[[ExampleBatch], None] | None = None
+    ) -> Intake:
+        """Take in the examples of a batch that are new, trainable and of known items.
+
+        witness: is shown the new ones before anything learns from them.
+        """
         fresh = self._seen.mark(batch.topic, batch.partition, batch.offset)
         duplicate = len(batch) - int(fresh.sum())
         batch = batch.take(fresh)
+        if witness is not None:
+            witness(batch)
         self._newest_ms = max(self._newest_ms, int(batch.timestamp.max(initial=0)))
         name = (batch.topic, batch.partition)
         source = self._sources.setdefault(name, len(self._sources))
@@ -187,15 +194,15 @@ class Trainer:
     ) -> TrainingStats:
         """Train until the limits, or until each example has had its epochs.
 
-        With `max_seconds` the number of steps depends on the machine; `max_steps` alone is
-        reproducible.
+        With `max_seconds` the number of steps depends on the machine, and is at least one while
+        there is anything to learn; `max_steps` alone is reproducible.
         """
         start, seen = time.monotonic(), 0
         losses: list[Tensor] = []
         with torch.random.fork_rng():
             torch.manual_seed(self._seed + self._learner.steps)
             while (max_steps is None or len(losses) < max_steps) and (
-                max_seconds is None or time.monotonic() - start < max_seconds
+                max_seconds is None or not losses or time.monotonic() - start < max_seconds
             ):
                 self._stage()
                 numbers = self._schedule.next_batch()
@@ -242,11 +249,18 @@ class Trainer:
             self._counted = self._replay.written
         return self._frequency
 
-    def _taken(self) -> dict[str, dict[str, int]]:
-        """Return, by topic and partition, the offset behind the last example that was taken."""
-        found: dict[str, dict[str, int]] = {}
+    def _unseen_from(self) -> dict[str, dict[str, int]]:
+        """Return, by topic and partition, the offset from which on nothing was learned from.
+
+        Neither by the towers nor in the graph behind the HGNN's vectors.
+        """
+        found = {
+            topic: {str(partition): int(end) for partition, end in ends.items()}
+            for topic, ends in self._static.manifest.get("offsets", {}).items()
+        }
         for (topic, partition), end in self._next.items():
-            found.setdefault(topic, {})[str(partition)] = end
+            ends = found.setdefault(topic, {})
+            ends[str(partition)] = max(end, ends.get(str(partition), 0))
         return found
 
     def holdout(self) -> PaddedExamples:
@@ -295,7 +309,7 @@ class Trainer:
                 "generation": self._generation,
                 "created_at": self._clock_ms(),
                 "types": self._types,
-                "taken": self._taken(),
+                "unseen_from": self._unseen_from(),
                 "metrics": metrics,
             },
             head=head,

@@ -1,17 +1,23 @@
 """The trainer and kills: it goes on where its last checkpoint was, and takes nothing twice."""
 
+import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from prometheus_client import generate_latest
 
 from agents import TrainerSettings
 from agents.train import Train
+from agents.train_tally import TrainTally
+from dynamic_layer import Asked, ExampleBatch, Row
 from state import ArtifactStore
 from streams import LogRecord, Record, TopicSettings
-from tests.dynamic_layer.worlds import SMALL, make_examples, make_items
+from tests.dynamic_layer.worlds import SMALL, START_MS, make_examples, make_items
 
 ITEMS = make_items()
 TOPICS = TopicSettings(partitions=2)
@@ -23,12 +29,24 @@ class Sent:
 
     def __init__(self) -> None:
         self.topics: list[str] = []
+        self.announcements: list[LogRecord] = []
 
     async def send(self, topic: str, key: bytes | None, value: bytes | None, _=None) -> None:
         self.topics.append(topic)
+        if topic == TOPICS.models:
+            self.announcements.append(
+                Record(topic=topic, partition=0, offset=0, timestamp=0, key=key, value=value)
+            )
 
     async def flush(self) -> None:
         pass
+
+
+def today(batch: ExampleBatch) -> ExampleBatch:
+    """The same examples, all of one day."""
+    moved = START_MS + np.arange(len(batch))
+    before = np.repeat(moved, np.diff(batch.indptr))
+    return replace(batch, timestamp=moved, history_time=before - 60_000)
 
 
 def records(n: int) -> list[LogRecord]:
@@ -40,8 +58,8 @@ def records(n: int) -> list[LogRecord]:
             offset=k // 2,
             timestamp=0,
             key=None,
-            value=make_examples(
-                ITEMS, 25, first_offset=25 * (k // 2), partition=k % 2, seed=k
+            value=today(
+                make_examples(ITEMS, 25, first_offset=25 * (k // 2), partition=k % 2, seed=k)
             ).pack(),
         )
         for k in range(n)
@@ -57,7 +75,8 @@ def process(
         return items if name == items.manifest["name"] else None
 
     monkeypatch.setattr(Train, "_static_bundle", static_bundle)
-    settings = {"settle_s": 0.0, "slice_s": 0.002, "checkpoint_every_s": 2.0, **more}
+    settings = {"settle_s": 0.0, "slice_s": 0.002, "checkpoint_every_s": 2.0}
+    settings |= {"prequential_per_s": 1_000.0, **more}
     return Train(
         settings=TrainerSettings(**settings),
         dynamic=DYNAMIC,
@@ -192,3 +211,66 @@ async def test_a_disk_that_is_full_stops_no_training(tmp_path, monkeypatch, capl
     clock.ms += 10_000
     await train.step()
     assert (await began(process(tmp_path, monkeypatch, clock))).positions() == train.positions()
+
+
+async def test_what_is_served_is_measured_on_examples_before_they_are_learned(
+    tmp_path, monkeypatch
+):
+    clock = SimpleNamespace(ms=1_000_000)
+    log = records(30)
+    train = await began(process(tmp_path, monkeypatch, clock, publish_every_s=1e6))
+    await train.examples_came(log[:12])
+    while TOPICS.models not in train._outputs.topics:
+        await train.step()
+        clock.ms += 100
+    announcement = train._outputs.announcements[-1]
+    await train.announced([announcement])
+    bundle = train._measure._table._bundle
+    assert bundle is train._served, "what was just published need not be fetched"
+    assert bundle.manifest["unseen_from"] == {"segue.events": {"0": 150, "1": 150}}
+    asked = 0
+    for batch in (log[12:20], log[20:24]):
+        clock.ms += 10_000
+        await train.examples_came(batch)
+        await train.step()
+        asked += sum(
+            int((e.strong & ~e.repeat).sum())
+            for e in (ExampleBatch.unpack(record.value) for record in batch)
+        )
+        assert train._measure.asked == asked
+    # A kill: the bundle comes from the store, and what is read again is not counted twice.
+    await train.close()
+    clock.ms += 10_000
+    await train.examples_came(log[24:26])
+    train = await began(process(tmp_path, monkeypatch, clock))
+    await train.announced([announcement])
+    assert train._served is not None, "the next one is held against it"
+    assert train._measure.asked == asked
+    clock.ms += 10_000
+    await train.examples_came(log[24:26])
+    await train.step()
+    clock.ms += 10_000
+    await train.step()
+    rows = [
+        json.loads(line)
+        for path in (tmp_path / "prequential").glob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert sum(row["examples"] for row in rows) == train._measure.asked > asked
+    series = {
+        sample.labels["model"]: sample.value
+        for metric in train.tally.registry.collect()
+        for sample in metric.samples
+        if sample.name == "segue_prequential_examples_total"
+        and sample.labels["item_type"] == "podcast"
+    }
+    assert series["served"] == series["popularity"] > 0
+
+
+def test_the_series_of_old_generations_go():
+    tally = TrainTally()
+    for generation in range(40):
+        tally.asked(Row(1, "podcast", generation, "default"), Asked(examples=1))
+    text = generate_latest(tally.registry).decode()
+    assert 'generation="39"' in text
+    assert len(set(re.findall(r'generation="(\d+)"', text))) == 4

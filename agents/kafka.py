@@ -12,7 +12,7 @@ from streams import KafkaSettings, LogRecord, Record, TopicSettings
 from streams.app import WorkerApp, create_app, serve
 from streams.broadcast import read_again, read_all
 from streams.log_source import concerning
-from streams.outbox import Headers, Outbox
+from streams.outbox import Headers, Outbox, Outgoing
 
 __all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
 
@@ -35,6 +35,10 @@ class KafkaOutputs:
     ) -> None:
         """Queue a record."""
         await self._open().send(topic, key, value, headers=headers)
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Queue records that go to the partitions of their keys."""
+        await self._open().send_many(topic, records)
 
     async def flush(self) -> None:
         """Wait for the acknowledgement of everything sent."""

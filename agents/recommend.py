@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+
 from agents.models import Models
 from agents.outputs import Outputs
 from agents.partitions import Partitions, user_state
@@ -20,7 +22,7 @@ from streams import (
     decode_requests,
     encode,
 )
-from streams.outbox import Headers
+from streams.outbox import Headers, Outgoing
 
 __all__ = ["Recommend"]
 
@@ -187,20 +189,19 @@ class Recommend:
         if found is None:
             return
         generation, rankings = found
-        sent = 0
+        records: list[Outgoing] = []
         for place, (because, lists) in enumerate(zip(touched, rankings, strict=True)):
             names = wanted[place] if wanted else None
+            if because.user_id in making.withdrawn:
+                continue
             for name, ranking in lists.items():
-                # Asked again for each list: sending may wait, and others go on meanwhile.
-                if because.user_id in making.withdrawn or (names and name not in names):
+                if names and name not in names:
                     continue
                 record = self._record(because, name, ranking, generation)
-                await self._outputs.send(
-                    self._topics.recommendations, record.key, encode(record),
-                    headers.get(because.user_id),
-                )  # fmt: skip
-                sent += 1
-        self._tally.answered(sent)
+                records.append(Outgoing(record.key, encode(record), headers.get(because.user_id)))
+        # Whoever is erased from here on has the end of his lists sent after these.
+        await self._outputs.send_many(self._topics.recommendations, records)
+        self._tally.answered(len(records))
 
     def lists(self, types: Sequence[str]) -> Sequence[ListSettings]:
         """Return the lists that are made."""
@@ -213,9 +214,12 @@ class Recommend:
             user_id=because.user_id,
             list=name,
             items=[
-                RecommendedItem(item_id=i, item_type=t, score=round(float(s), 6))
+                RecommendedItem(item_id=i, item_type=t, score=s)
                 for i, t, s in zip(
-                    ranking.item_ids, ranking.item_types, ranking.scores, strict=True
+                    ranking.item_ids,
+                    ranking.item_types,
+                    ranking.scores.astype(np.float64).round(6).tolist(),
+                    strict=True,
                 )
             ],
             generation=generation,

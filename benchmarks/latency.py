@@ -2,11 +2,11 @@
 
     segue bench latency --json var/bench-latency.json
 
-One `segue worker` answers with a bundle of random vectors, weights and head: how long an answer
+Workers (--workers) answer with a bundle of drawn vectors, weights and head: how long an answer
 takes does not depend on what they say. This process writes events at a steady rate and reads the
 recommendations like any other consumer; an event's latency ends when the first recommendation that
 knows it has arrived here, or with the measurement where none has. Meanwhile the bundle is swapped.
-Broker, worker and this process share the machine.
+Broker, workers and this process share the machine.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from agents import announce
 from agents.outputs import ProducerOutputs
 from benchmarks.broker import broker_at
+from benchmarks.index_data import ItemSpace
 from benchmarks.machine import cpu_model
 from dynamic_layer import DynamicBundle, RankingHead, Trainer
 from dynamic_layer.list_maker import ListMaker
@@ -47,6 +48,7 @@ TEXT_WIDTH = 384
 PATIENCE_S = 120.0
 DRAIN_S = 10.0
 TICK_S = 0.01
+BATCH_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ class LatencyPlan:
 
     rate: events/s; items of two types and users in all; warm_s: seconds of events before it counts;
     swap_s: between two bundles; head: whether the bundle's head ranks; neighbours: item-item
-    weights of an item.
+    weights of an item; workers: processes that share the partitions.
     """
 
     rate: int = 2_000
@@ -66,6 +68,7 @@ class LatencyPlan:
     swap_s: float = 30.0
     head: bool = True
     neighbours: int = 64
+    workers: int = 1
     seed: int = 1
 
 
@@ -93,7 +96,8 @@ def show(report: dict[str, Any]) -> None:
     rate = f"{report['events_per_second']:,.0f} events/s"
     console.print(
         f"{report['machine']}, {report['cores']} cores: {rate}, "
-        f"{report['items']:,} items, {report['swaps']} swaps, {head} ranking head\n"
+        f"{report['items']:,} items, {report['swaps']} swaps, {report['workers']} workers,"
+        f" {head} ranking head\n"
         f"event to recommendation: {latency}; {report['recommendations']:,} recommendations, "
         f"{report['unanswered']:,} of {report['events']:,} events without",
         highlight=False,
@@ -108,7 +112,9 @@ def _measure(plan: LatencyPlan, scratch: Path) -> dict[str, Any]:
         write_settings(settings, scratch / "segue.toml")
         create_topics(kafka, topics(settings.topics))
         bundle, keys = random_bundle(plan)
-        with _worker(scratch):
+        with ExitStack() as running:
+            for number in range(plan.workers):
+                running.enter_context(_worker(scratch, f"worker-{number}"))
             return asyncio.run(_Measurement(plan, settings, bundle, keys).run())
 
 
@@ -117,8 +123,8 @@ def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str
     rng = np.random.default_rng(plan.seed)
     names = [(("podcast", "audiobook")[n % 2], f"i{n}") for n in range(plan.items)]
     item_keys = np.array([item_key(*name) for name in names], np.uint64)
-    text = rng.standard_normal((plan.items, TEXT_WIDTH), dtype=np.float32)
-    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    # In topics, as texts are: an index finds its way among vectors of no shape by no means.
+    text = ItemSpace.draw(TEXT_WIDTH, plan.seed).items(plan.items, rng)[:, :-1]
     none = [None] * plan.items
     static = CatalogueItems(
         item_keys=item_keys,
@@ -149,16 +155,22 @@ def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str
 
 
 @contextmanager
-def _worker(scratch: Path) -> Iterator[None]:
-    log = (scratch / "worker.log").open("wb")
-    command = [sys.executable, "-m", "segue", "worker", "--config", str(scratch / "segue.toml")]
+def _worker(scratch: Path, name: str) -> Iterator[None]:
+    log = (scratch / f"{name}.log").open("wb")
+    command = [
+        *(sys.executable, "-m", "segue", "worker"),
+        *("--name", name, "--config", str(scratch / "segue.toml")),
+    ]
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
     try:
-        yield
-        if process.poll() is not None:
-            raise RuntimeError(f"the worker died:\n{(scratch / 'worker.log').read_text()[-3000:]}")
+        try:
+            yield
+        finally:
+            if process.poll() is not None:
+                said = (scratch / f"{name}.log").read_text()[-3000:]
+                raise RuntimeError(f"the worker died:\n{said}")
     finally:
         process.terminate()
         try:
@@ -198,7 +210,13 @@ class _Measurement:
         await self._announce()
         name = self._settings.topics.recommendations
         async with (
-            AIOKafkaProducer(**kafka.for_aiokafka(), linger_ms=2, acks=1) as producer,
+            AIOKafkaProducer(
+                # In small batches thousands of events wait for each other when a core is missing.
+                **kafka.for_aiokafka(),
+                linger_ms=2,
+                acks=1,
+                max_batch_size=BATCH_BYTES,
+            ) as producer,  # fmt: skip
             AIOKafkaConsumer(enable_auto_commit=False, **kafka.for_aiokafka()) as consumer,
         ):
             partitions = range(self._settings.topics.partitions)
@@ -228,6 +246,7 @@ class _Measurement:
             "machine": cpu_model(),
             "cores": os.cpu_count(),
             "head": plan.head,
+            "workers": plan.workers,
             "items": plan.items,
             "users": plan.users,
             "seconds": round(took, 1),
@@ -271,6 +290,7 @@ class _Measurement:
         """Send an event now and then until there is an answer."""
         deadline = time.monotonic() + PATIENCE_S
         while not self._answers:
+            # An answer needs an event; the worker may still be starting.
             await self._send(producer, "first", 0)
             await asyncio.sleep(0.5)
             if time.monotonic() > deadline:

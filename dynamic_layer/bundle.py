@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -96,9 +96,7 @@ class DynamicBundle:
 
     def queries(self, user_vectors: Tensor) -> NDArray[np.float32]:
         """Return the index's query of each user, f32 [b, d + 1]."""
-        one = torch.ones(len(user_vectors), 1)
-        query = torch.cat([user_vectors / self.model.temperature, one], dim=1)
-        return np.asarray(query.numpy(), np.float32)
+        return index_queries(self.model, user_vectors)
 
     def embed(
         self,
@@ -224,6 +222,7 @@ class DynamicBundle:
             served_vectors(vectors, bias),
             features.type_number.numpy(),
             _settings_of(IndexSettings, manifest["settings"]["index"]),
+            scale=index_scale(model, vectors.shape[1]),
         )
         return cls(
             manifest=manifest,
@@ -269,6 +268,21 @@ def served_vectors(vectors: NDArray[np.float32], bias: NDArray[np.float32]) -> N
     return np.concatenate([vectors, bias[:, None]], axis=1)
 
 
+def index_queries(model: TwoTower, user_vectors: Tensor) -> NDArray[np.float32]:
+    """Return the index's query of each user, f32 [b, d + 1]; user_vectors: f32 [b, d]."""
+    one = torch.ones(len(user_vectors), 1)
+    query = torch.cat([user_vectors / model.temperature, one], dim=1)
+    return np.asarray(query.numpy(), np.float32)
+
+
+def index_scale(model: TwoTower, width: int) -> NDArray[np.float32]:
+    """Return the factors after which all columns of the index count alike, f32 [d + 1].
+
+    An affinity is a cosine over the temperature, so popularity counts in units of that.
+    """
+    return np.array([1.0] * width + [model.temperature], np.float32)
+
+
 def _part(states: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): value
@@ -278,4 +292,12 @@ def _part(states: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _settings_of(kind: type[_S], values: dict[str, Any]) -> _S:
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    """Return settings as a bundle has them; those that this version no longer has say nothing."""
+    known = {f.name for f in dataclasses.fields(cast(Any, kind))}
+    return kind(
+        **{
+            name: tuple(v) if isinstance(v, list) else v
+            for name, v in values.items()
+            if name in known
+        }
+    )

@@ -4,19 +4,30 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from dynamic_layer.bundle import FORMAT, DynamicBundle, served_vectors, settings_hash
+from dynamic_layer.bundle import (
+    FORMAT,
+    DynamicBundle,
+    index_queries,
+    index_scale,
+    served_vectors,
+    settings_hash,
+)
 from dynamic_layer.demand import DemandReader
 from dynamic_layer.features import ItemFeatures, ItemRows, StaticItems
 from dynamic_layer.index import ItemIndex
 from dynamic_layer.popularity import Popularity
 from dynamic_layer.popularity_fit import fit_popularity
+from dynamic_layer.ranking import user_features
 from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.replay import PaddedExamples
 from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.towers import TwoTower
 
 _HOUR_MS = 3_600_000
+_MEASURED_WITH = 256
 EVERYWHERE = 0
 """Market number of all markets together."""
 
@@ -93,9 +104,22 @@ def make_bundle(
         bias=bias,
         popularity=recent,
         index=ItemIndex(
-            served_vectors(vectors.numpy(), bias), features.type_number.numpy(), settings.index
+            served_vectors(vectors.numpy(), bias),
+            features.type_number.numpy(),
+            settings.index,
+            queries=_users(model, features, rows, held_out),
+            scale=index_scale(model, vectors.shape[1]),
         ),
         head=head,
         weights=dict(getattr(static, "weights", {})) if ranking.enabled else {},
         demand=demand if ranking.enabled else None,
     )
+
+
+def _users(
+    model: TwoTower, features: ItemFeatures, rows: ItemRows, held_out: PaddedExamples
+) -> NDArray[np.float32]:
+    """Return queries of held-out users, f32 [s, d + 1], to measure the index with."""
+    users = user_features(held_out.newest(_MEASURED_WITH), rows)
+    with torch.no_grad():
+        return index_queries(model, model.user(users, features.content, features.type_number))

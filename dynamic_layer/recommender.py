@@ -197,9 +197,11 @@ class Recommender:
                 if discovery and self._head is not None and len(types) > 1:
                     parts = self._head.across(asked.histories, types, parts)
                 hits = Hits.join(parts, len(users)).best(settings.k)
+            # Items from the front of the row on, then -1: one conversion for all users.
+            chosen: list[list[int]] = hits.rows.tolist()
             for place, answer in enumerate(answers):
                 if personal[place] or settings.repeats == "only":
-                    answer[settings.name] = self._ranking(hits.rows[place], hits.scores[place])
+                    answer[settings.name] = self._ranking(chosen[place], hits.scores[place])
                 else:
                     market = int(markets[place])
                     answer[settings.name] = self._popular(market, types, settings.k, now_ms)
@@ -252,7 +254,7 @@ class Recommender:
             for number in self._numbers(item_types)
         ]
         hits = Hits.join(parts, len(queries)).best(k)
-        return [self._ranking(*hit) for hit in zip(hits.rows, hits.scores, strict=True)]
+        return [self._ranking(*hit) for hit in zip(hits.rows.tolist(), hits.scores, strict=True)]
 
     def _numbers(self, item_types: Sequence[str]) -> list[int]:
         wanted = item_types or self._type_number
@@ -308,13 +310,13 @@ class Recommender:
             [np.zeros(0, np.int64), *(part[~self._index.is_removed(part)][:k] for part in best)]
         )
         rows = rows[np.argsort(-counts[rows], kind="stable")][:k]
-        return self._ranking(rows, np.log1p(counts[rows]))
+        return self._ranking(rows.tolist(), np.log1p(counts[rows]))
 
-    def _ranking(self, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Ranking:
-        kept = rows >= 0
-        chosen = rows[kept].tolist()
+    def _ranking(self, rows: Sequence[int], scores: NDArray[np.float32]) -> Ranking:
+        """Name the items of rows, best first; -1 only behind them."""
+        ids, types = self._ids, self._types
         return Ranking(
-            item_ids=[self._ids[row] for row in chosen],
-            item_types=[self._types[row] for row in chosen],
-            scores=np.asarray(scores[kept], np.float32),
+            item_ids=[ids[row] for row in rows if row >= 0],
+            item_types=[types[row] for row in rows if row >= 0],
+            scores=np.asarray(scores[: len(rows) - rows.count(-1)], np.float32),
         )

@@ -1,6 +1,7 @@
 """Settings of the dynamic layer: towers, loss, replay, popularity, index and gate."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from dynamic_layer.head_features import FeatureSettings
 from dynamic_layer.item_weights import EaseSettings
@@ -94,14 +95,27 @@ class PopularitySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSettings:
-    """Nearest-neighbour index.
+    """Nearest-neighbour index; `segue bench index --curve` has the figures behind the defaults.
 
-    ivf_above: items of one type above which inverted lists replace the exact index.
-    probes:    share of the inverted lists that a search reads.
+    ivf_above:    items of one type above which inverted lists replace the exact index.
+    storage:      of the vectors in the lists: float32, fp16, int8, or int4 (four bits for each of
+                  their main directions, and exact scores for the best of what these find).
+    flat_storage: of the vectors in an index without lists: float32, fp16 or int8.
+    recall:       at 10 against exact search, that the lists to read and the candidates are chosen
+                  for when an index is built; what cannot reach it is searched exactly.
+    fresh_limit:  items that came or went since an index of their type was built, above which one
+                  with them is made aside; or
+    fresh_share:  as a share of the index, if that is more.
+    device:       cpu or cuda (extra: gpu); on cuda int4 is fp16.
     """
 
-    ivf_above: int = 200_000
-    probes: float = 0.1
+    ivf_above: int = 20_000
+    storage: Literal["float32", "fp16", "int8", "int4"] = "int4"
+    flat_storage: Literal["float32", "fp16", "int8"] = "float32"
+    recall: float = 0.998
+    fresh_limit: int = 4_096
+    fresh_share: float = 0.005
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)

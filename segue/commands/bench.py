@@ -116,6 +116,7 @@ def latency(
     items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 100_000,
     users: Annotated[int, typer.Option(help="Users whose events come.")] = 20_000,
     swap: Annotated[float, typer.Option(help="Seconds between two bundles.")] = 30.0,
+    workers: Annotated[int, typer.Option(help="Workers that share the partitions.")] = 2,
     head: Annotated[bool, typer.Option(help="Rank by a ranking head.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of events and vectors.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
@@ -132,8 +133,9 @@ def latency(
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     plan = LatencyPlan(
-        rate=rate, seconds=seconds, items=items, users=users, swap_s=swap, head=head, seed=seed
-    )
+        rate=rate, seconds=seconds, items=items, users=users, swap_s=swap, workers=workers,
+        head=head, seed=seed,
+    )  # fmt: skip
     with explained(ValueError, RuntimeError, BrokerError, AdminError):
         report = run(plan, json_file)
     show(report)
@@ -255,3 +257,49 @@ def trainer(
         report = run(plan, json_file)
     show(report)
     console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench index --items 200000 --minutes 0.5")
+def index(
+    items: Annotated[int, typer.Option(help="Items in the index.")] = 1_000_000,
+    churn: Annotated[float, typer.Option(help="Share of them replaced in a minute.")] = 0.01,
+    minutes: Annotated[float, typer.Option(help="Length of the measurement.")] = 2.0,
+    rate: Annotated[float, typer.Option(help="Searches a second.")] = 40.0,
+    batch: Annotated[int, typer.Option(help="Queries of one search.")] = 1,
+    width: Annotated[int, typer.Option(help="Width of the towers.")] = 128,
+    storage: Annotated[str, typer.Option(help="float32, fp16, int8, int4.")] = "int4",
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Instead: time and recall by size and storage.")
+    ] = False,
+    size: Annotated[
+        list[int] | None, typer.Option(help="Items for --curve; repeat for more rows.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of items and queries.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-index.json"
+    ),
+) -> None:
+    """Searches while the catalogue changes: recall, deleted items, latency, memory; one core.
+
+    Ends with status 1 when a deleted item was returned.
+    """
+    from benchmarks import index_churn, index_curve
+    from dynamic_layer import IndexSettings
+
+    if curve:
+        sizes = size or [10_000, 30_000, 100_000, 300_000, 1_000_000]
+        index_curve.show(index_curve.run(sizes, [width], seed, json_file))
+        console.print(f"figures: {json_file}")
+        return
+    kinds = {kind: IndexSettings(storage=kind) for kind in ("float32", "fp16", "int8", "int4")}
+    if storage not in kinds:
+        raise typer.BadParameter(f"expected --storage to be one of {', '.join(kinds)}")
+    plan = index_churn.ChurnPlan(
+        items=items, width=width, churn=churn, minutes=minutes, rate=rate, batch=batch,
+        seed=seed, settings=kinds[storage],
+    )  # fmt: skip
+    report = index_churn.run(plan, json_file)
+    index_churn.show(report)
+    console.print(f"figures: {json_file}")
+    if report["deleted_returned"]:
+        raise typer.Exit(1)

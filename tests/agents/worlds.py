@@ -1,6 +1,6 @@
 """A worker on the embedded log, with a clock that tests move."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from streams import (
     encode,
     topics,
 )
+from streams.outbox import Outgoing
 
 NOW = 1_800_000_000_000
 TOPICS = TopicSettings(partitions=2)
@@ -43,6 +44,9 @@ class BenchOutputs:
 
     async def send(self, topic: str, key: bytes | None, value: bytes | None, _: Any = None) -> None:
         await EmbeddedOutputs(self._bench.log).send(topic, key, value)
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        await EmbeddedOutputs(self._bench.log).send_many(topic, records)
 
     async def flush(self) -> None:
         await EmbeddedOutputs(self._bench.log).flush()

@@ -74,7 +74,7 @@ def test_lists_shorter_than_k_end_with_minus_one() -> None:
 
 
 def test_inverted_lists_find_nearly_all_above_the_threshold() -> None:
-    settings = IndexSettings(ivf_above=100, probes=0.6)
+    settings = IndexSettings(ivf_above=100)
     index = ItemIndex(VECTORS, TYPES, settings)
     found = index.search(QUERIES, 10).rows
     expected = exact(VECTORS, np.ones(N, np.bool_), 10)

@@ -78,6 +78,7 @@ class Train:
         self._turn = asyncio.Lock()
         self._trainer: Trainer | None = None
         self._static: str | None = None
+        self._static_generation = 0
         self._pinned: str | None = None
         self._trained: str | None = None
         self._early: list[ExampleBatch] = []
@@ -127,21 +128,22 @@ class Train:
 
     async def examples_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the examples topic."""
-        batches: list[tuple[LogRecord, ExampleBatch]] = []
+        batches: list[tuple[LogRecord, ExampleBatch | None]] = []
         for record in records:
+            if record.offset < self._positions.get((record.topic, record.partition), 0):
+                continue  # it was taken
             try:
                 batches.append((record, ExampleBatch.unpack(record.value or b"")))
             except CorruptExamples as error:
+                batches.append((record, None))
                 letter = dead_letter(record, Reason.MALFORMED, str(error))
                 await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
         # Once for all of them: a slice of training may come between two turns.
         async with self._turn:
             for record, batch in batches:
-                if record.offset < self._positions.get((record.topic, record.partition), 0):
-                    continue
-                if self._trainer is None:
+                if batch is not None and self._trainer is None:
                     self._early.append(batch)
-                else:
+                elif batch is not None and self._trainer is not None:
                     self._take(self._trainer, batch)
                 self._positions[record.topic, record.partition] = record.offset + 1
 
@@ -158,8 +160,11 @@ class Train:
             self._pinned = pin.name if (pin := news["pinned"]) else None
         if dynamic := news.get("dynamic"):
             self._trained = dynamic.name
-        if (static := news.get("static")) and static.name != self._static:
+        static = news.get("static")
+        # The topic may still tell of bundles before the one that a checkpoint learned on.
+        if static and static.name != self._static and static.generation >= self._static_generation:
             await self._adopt(static.name)
+            self._static_generation = static.generation
         await self._serve(self._pinned or self._trained)
 
     async def _serve(self, name: str | None) -> None:
@@ -318,6 +323,7 @@ class Train:
         own = Saved(
             values={
                 "static": self._static,
+                "static_generation": self._static_generation,
                 "positions": [[*place, offset] for place, offset in self._positions.items()],
                 "published_at": self._published_at,
                 "news": self._news,
@@ -335,6 +341,7 @@ class Train:
         self._published_at, self._news = notes["published_at"], notes["news"]
         self._steps_since, self._said_resting = notes["steps_since"], notes["said_resting"]
         self.examples = notes["examples"]
+        self._static_generation = notes["static_generation"]
 
     def _news_of(self, notes: Saved) -> object:
         """What differs between two checkpoints if anything does."""
@@ -375,8 +382,10 @@ class Train:
         await self._checkpoint(trainer)
         candidate = await self._aside(trainer.publish)
         held_out = trainer.holdout()
-        reasons = await asyncio.to_thread(
-            accept, candidate, self._served, held_out, self._dynamic.gate, trainer.popularity
+        reasons = await self._aside(
+            lambda: accept(
+                candidate, self._served, held_out, self._dynamic.gate, trainer.popularity
+            )
         )
         name = f"g{candidate.generation:09d}"
         if reasons:
@@ -386,8 +395,8 @@ class Train:
             return
         metrics = {
             **{n: v for n, v in candidate.manifest["metrics"].items() if "hr_at_10" in n},
-            "held_out_hr_at_10": await asyncio.to_thread(
-                served_hit_rate, candidate, held_out, trainer.popularity
+            "held_out_hr_at_10": await self._aside(
+                lambda: served_hit_rate(candidate, held_out, trainer.popularity)
             ),
             "ranking_head": float(candidate.head is not None),
             "examples": float(self.examples),

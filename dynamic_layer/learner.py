@@ -42,8 +42,9 @@ class Learner:
             self._model = self._towers()
             self._published = self._towers()
         self._published.load_state_dict(self._model.state_dict())
+        # Fused: one pass over the weights. Otherwise Adam takes a tenth of a step.
         self._optimiser = torch.optim.Adam(
-            self._model.parameters(), lr=self._settings.learning_rate
+            self._model.parameters(), lr=self._settings.learning_rate, fused=True
         )
         self._averaged = 0  # steps in the published average
 

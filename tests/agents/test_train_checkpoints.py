@@ -1,5 +1,6 @@
 """The trainer and kills: it goes on where its last checkpoint was, and takes nothing twice."""
 
+import asyncio
 import json
 import random
 import re
@@ -16,7 +17,7 @@ from agents.train import Train
 from agents.train_tally import TrainTally
 from dynamic_layer import Asked, ExampleBatch, Row
 from state import ArtifactStore
-from streams import LogRecord, Record, TopicSettings
+from streams import LogRecord, ModelAnnouncement, Record, TopicSettings, encode
 from tests.dynamic_layer.worlds import SMALL, START_MS, make_examples, make_items
 
 ITEMS = make_items()
@@ -193,6 +194,46 @@ async def test_a_static_bundle_that_was_announced_meanwhile_is_adopted(tmp_path,
     assert again.positions() == train.positions()
     assert taken(again) == taken(train)
     assert again._trainer.publish().manifest["static"] == "static-2"
+
+
+async def test_an_announcement_from_before_the_checkpoint_is_no_news(tmp_path, monkeypatch):
+    def announced(name: str, generation: int) -> LogRecord:
+        record = ModelAnnouncement(
+            kind="static", name=name, url="", generation=generation, created_at=0, metrics={}
+        )
+        return Record(
+            topic=TOPICS.models, partition=0, offset=0, timestamp=0, key=record.key,
+            value=encode(record),
+        )  # fmt: skip
+
+    clock = SimpleNamespace(ms=1_000_000)
+    newer = make_items(132)
+    newer.manifest = {"name": "static-2", "offsets": {}}
+    train = process(tmp_path, monkeypatch, clock, items=newer)
+    await train.announced([announced("static-2", 2)])
+    await train.examples_came(records(4))
+    await train.close()
+    again = process(tmp_path, monkeypatch, clock, items=newer)
+    adopted = []
+    monkeypatch.setattr(again, "_adopt", lambda name: adopted.append(name) or asyncio.sleep(0))
+    await again.announced([announced("static-1", 1)])
+    await again.announced([announced("static-2", 2)])
+    assert adopted == []
+    await again.announced([announced("static-3", 3)])
+    assert adopted == ["static-3"]
+
+
+async def test_a_record_that_is_no_batch_is_a_dead_letter_once(tmp_path, monkeypatch):
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock))
+    bad = [
+        Record(topic=TOPICS.examples, partition=0, offset=n, timestamp=0, key=None, value=b"?")
+        for n in range(2)
+    ]
+    await train.examples_came(bad)
+    await train.examples_came(bad)
+    assert train._outputs.topics == [TOPICS.dead_letters] * 2
+    assert train.position(TOPICS.examples, 0) == 2
 
 
 async def test_a_disk_that_is_full_stops_no_training(tmp_path, monkeypatch, caplog):

@@ -169,6 +169,9 @@ def measure(plan: ChurnPlan) -> dict[str, Any]:
         "seconds": time.perf_counter() - start - off_clock,
         "searches": len(wall),
         "search_ms": _percentiles(wall),
+        "slowest": sorted(
+            zip(wall, processor, np.arange(len(wall)).tolist(), strict=True), reverse=True
+        )[:10],
         "search_processor_ms": _percentiles(processor),
         "change_ms": _percentiles(changes),
         "replaced": replaced,

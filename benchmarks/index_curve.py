@@ -55,13 +55,15 @@ class CurveRow:
     search_ms: dict[int, float]
 
 
-def run(sizes: list[int], widths: list[int], seed: int, file: Path) -> dict[str, Any]:
-    """Measure all kinds and write the report to `file`."""
+def run(
+    sizes: list[int], widths: list[int], seed: int, file: Path, kinds: str = ""
+) -> dict[str, Any]:
+    """Measure all kinds, or those with `kinds` in the name, and write the report to `file`."""
     faiss.omp_set_num_threads(1)
     rows = []
     for width in widths:
         for items in sizes:
-            for row in _rows(items, width, seed):
+            for row in _rows(items, width, seed, kinds):
                 rows.append(asdict(row))
                 console.print(_line(rows[-1]), highlight=False)
     report = {"machine": cpu_model(), "seed": seed, "rows": rows}
@@ -95,7 +97,7 @@ def _line(row: dict[str, Any]) -> str:
     return "  ".join(_cells(row))
 
 
-def _rows(items: int, width: int, seed: int) -> Iterator[CurveRow]:
+def _rows(items: int, width: int, seed: int, only: str) -> Iterator[CurveRow]:
     rng = np.random.default_rng(seed)
     space = ItemSpace.draw(width, seed)
     vectors, told = space.items(items, rng), space.queries(_TOLD, rng)
@@ -113,6 +115,8 @@ def _rows(items: int, width: int, seed: int) -> Iterator[CurveRow]:
         "lists int4": IndexSettings(ivf_above=0, storage="int4"),
     }
     for kind, settings in kinds.items():
+        if only not in kind:
+            continue
         begin = time.process_time()
         index = ItemIndex(vectors, types, settings, queries=told)
         build_s = time.process_time() - begin

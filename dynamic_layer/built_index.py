@@ -39,6 +39,7 @@ class BuiltIndex:
     probes:     lists that a search reads, of those that there are.
     candidates: for ten hits, whose scores have to be made exact; 0 where they are exact.
     recall:     at 10 against exact search, on the queries that chose probes and candidates.
+    searched:   its copy on a GPU, and what that needs to live; None where there is none.
     """
 
     index: Any
@@ -49,6 +50,7 @@ class BuiltIndex:
     probes: int = 0
     candidates: int = 0
     recall: float = 1.0
+    searched: tuple[Any, ...] | None = None
 
     def __len__(self) -> int:
         """Number of items."""
@@ -70,7 +72,8 @@ class BuiltIndex:
             k += max(self.candidates - _K, k // 2)
         if self.of_queries is not None:
             queries = queries @ self.of_queries
-        scores, found = self.index.search(np.ascontiguousarray(queries), min(k, len(self)))
+        index = self.index if self.searched is None else self.searched[0]
+        scores, found = index.search(np.ascontiguousarray(queries), min(k, len(self)))
         return self._hits(found, scores)
 
     def search_all(
@@ -123,10 +126,10 @@ class BuiltIndex:
             index = faiss.clone_index(self.index)
             index.remove_ids(_faiss.IDSelectorBitmap(_bits(removed)))
             fill(replace(self, index=index, rows=added), vectors)
-            return replace(self, index=index, rows=rows)
+            return replace(self, index=index, rows=rows, searched=None)
         index = faiss.clone_index(self.index)
         index.reset()
-        made = replace(self, index=index, rows=rows)
+        made = replace(self, index=index, rows=rows, searched=None)
         fill(made, vectors)
         return made
 

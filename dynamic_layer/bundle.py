@@ -94,6 +94,18 @@ class DynamicBundle:
             vectors: Tensor = self.model.user(users, items.content, items.type_number)
         return vectors
 
+    def prepared(self, items: ItemFeatures) -> Tensor:
+        """Return what `vectors_of` reads of items, f32 [n, c]: to be made once for many users."""
+        with torch.no_grad():
+            prepared: Tensor = self.model.user.prepared(items.content)
+        return prepared
+
+    def vectors_of(self, users: UserFeatures, prepared: Tensor, type_number: Tensor) -> Tensor:
+        """Return what `user_vectors` does, of items that were prepared; type_number: i64 [n]."""
+        with torch.no_grad():
+            vectors: Tensor = self.model.user.of_prepared(users, prepared, type_number)
+        return vectors
+
     def queries(self, user_vectors: Tensor) -> NDArray[np.float32]:
         """Return the index's query of each user, f32 [b, d + 1]."""
         return index_queries(self.model, user_vectors)

@@ -1,21 +1,30 @@
 """Nearest-neighbour search per type: what was built, what is fresh, and nothing that is gone."""
 
 import logging
+import os
+import sys
 import threading
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from dynamic_layer.built_index import BuiltIndex
 from dynamic_layer.hits import Hits
-from dynamic_layer.index_building import build, measured, nearest
+from dynamic_layer.index_building import build, folded, on_device
+from dynamic_layer.index_state import (
+    IndexState,
+    Tiers,
+    first_row,
+    sealed,
+    search_built,
+    search_fresh,
+)
 from dynamic_layer.settings import IndexSettings
 from dynamic_layer.vector_store import VectorStore
 
@@ -24,42 +33,10 @@ __all__ = ["Hits", "ItemIndex"]
 logger = logging.getLogger(__name__)
 
 _QUERIES = 256
-# Hits looked at beyond those asked for where items were removed; more than these are hardly ever
-# among the best, and if they are, the search is made again without them.
-_SPARE = 8
+# Exact search for these, over all items, is the larger part of a fold.
+_QUERIES_AGAIN = 128
+_NICE = 10
 _MEASURED = "index-queries.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Tiers:
-    """One type: what was built, and what came since.
-
-    fresh: rows and vectors that are not in `built`. gone, fresh_gone: how many rows of each were
-    removed.
-    """
-
-    built: BuiltIndex | None
-    fresh: VectorStore
-    gone: int = 0
-    fresh_gone: int = 0
-
-    @property
-    def changes(self) -> int:
-        return self.fresh.size + self.gone
-
-
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    """All that a search reads; a change replaces it as a whole.
-
-    types: i16 [rows], type of each row that ever was; removed: bool [rows].
-    """
-
-    tiers: dict[int, _Tiers]
-    vectors: VectorStore
-    types: NDArray[np.int64]
-    removed: NDArray[np.bool_]
-    removals: int = 0
 
 
 class ItemIndex:
@@ -96,7 +73,7 @@ class ItemIndex:
         self._queries = np.ascontiguousarray(queries[-_QUERIES:], np.float32)
         store, nothing = VectorStore.of(vectors), VectorStore.of(vectors[:0])
         tiers = {
-            int(t): _Tiers(
+            int(t): Tiers(
                 built=built[int(t)]
                 if built
                 else self._build(store, np.flatnonzero(type_number == t)),
@@ -104,7 +81,7 @@ class ItemIndex:
             )
             for t in np.unique(type_number)
         }
-        self._state = _State(
+        self._state = IndexState(
             tiers=tiers,
             vectors=store,
             types=type_number.astype(np.int16),
@@ -151,7 +128,7 @@ class ItemIndex:
         """Return an index that shares what was built, with additions and removals of its own."""
         with self._changing:
             # Neither appends to what the other has.
-            self._state = _sealed(self._state)
+            self._state = sealed(self._state)
             other = copy(self)
         other._changing, other._folding = threading.Lock(), None
         return other
@@ -164,7 +141,7 @@ class ItemIndex:
             tiers = dict(state.tiers)
             for t in np.unique(type_number).tolist():
                 of_type = type_number == t
-                tier = tiers.get(t) or _Tiers(
+                tier = tiers.get(t) or Tiers(
                     built=None, fresh=VectorStore.of(state.vectors.base[:0])
                 )
                 fresh = tier.fresh.append(rows[of_type], vectors[of_type])
@@ -190,7 +167,7 @@ class ItemIndex:
             types = state.types[rows]
             for t in np.unique(types).tolist():
                 tier, of_type = tiers[t], rows[types == t]
-                fresh = int((of_type >= _first(tier.fresh)).sum())
+                fresh = int((of_type >= first_row(tier.fresh)).sum())
                 tiers[t] = replace(
                     tier,
                     gone=tier.gone + len(of_type) - fresh,
@@ -217,6 +194,7 @@ class ItemIndex:
             self._folding.start()
 
     def _fold_due(self) -> None:
+        _yield_to_searches()
         while due := self._due():
             for number in due:
                 try:
@@ -238,7 +216,16 @@ class ItemIndex:
         """
         before = self._state
         tier = before.tiers[number]
-        built = self._folded(before, tier)
+        came = tier.fresh.held[0]
+        built = folded(
+            tier.built,
+            came[~before.removed[came]],
+            before.removed,
+            before.vectors,
+            self._settings,
+            queries=self._queries[-_QUERIES_AGAIN:],
+            scale=self._scale,
+        )
         with self._changing:
             state = self._state
             now = state.tiers[number]
@@ -247,7 +234,7 @@ class ItemIndex:
             since = now.gone + now.fresh_gone - tier.gone - tier.fresh_gone
             fresh_gone = int(state.removed[fresh.held[0]].sum())
             tiers = dict(state.tiers)
-            tiers[number] = _Tiers(
+            tiers[number] = Tiers(
                 built=built, fresh=fresh, gone=since - fresh_gone, fresh_gone=fresh_gone
             )
             vectors = state.vectors
@@ -255,25 +242,6 @@ class ItemIndex:
             if 2 * dead.sum() > len(dead):
                 vectors = vectors.kept(~dead)
             self._state = replace(state, tiers=tiers, vectors=vectors)
-
-    def _folded(self, state: _State, tier: _Tiers) -> BuiltIndex | None:
-        came = tier.fresh.held[0]
-        came = came[~state.removed[came]]
-        old = tier.built
-        kept = came[:0] if old is None else old.rows[~state.removed[old.rows]]
-        rows = np.concatenate([kept, came])
-        if not len(rows):
-            return None
-        if old is None or (not old.lists and len(rows) > self._settings.ivf_above):
-            return self._build(state.vectors, rows)
-        made = old.changed(state.removed, came, state.vectors)
-        if made.exact:
-            return made
-        best = nearest(self._queries, state.vectors, rows)
-        made = measured(made, state.vectors, self._queries, best, self._settings)
-        if made.recall < self._settings.recall:
-            return self._build(state.vectors, rows)
-        return made
 
     def search_type(
         self,
@@ -296,8 +264,8 @@ class ItemIndex:
             of_type = (state.types[np.maximum(exclude, 0)] == type_number) & (exclude >= 0)
             spare = int(of_type.sum(axis=1).max(initial=0))
         parts = [
-            _search_built(state, tier, queries, k + spare),
-            _search_fresh(state, tier, queries, k + spare),
+            search_built(state, tier, queries, k + spare),
+            search_fresh(state, tier, queries, k + spare),
         ]
         found = Hits.join(parts, len(queries))
         if exclude is not None and spare:
@@ -345,70 +313,20 @@ class ItemIndex:
         scale: NDArray[np.float32] | None = None,
     ) -> Self:
         """Read what `save` wrote. Raises ValueError when a file does not fit the vectors."""
-        built = {
-            number: BuiltIndex.load(
-                folder / f"index-{number}.faiss",
-                np.flatnonzero(type_number == number),
-                vectors.shape[1],
-            )
-            for number in np.unique(type_number).tolist()
-        }
+        built = {}
+        for number in np.unique(type_number).tolist():
+            rows = np.flatnonzero(type_number == number)
+            made = BuiltIndex.load(folder / f"index-{number}.faiss", rows, vectors.shape[1])
+            built[number] = on_device(made, settings)
         file = folder / _MEASURED
         queries = load_file(file)["queries"] if file.exists() else None
         return cls(vectors, type_number, settings, queries=queries, scale=scale, built=built)
 
 
-def _search_built(state: _State, tier: _Tiers, queries: NDArray[np.float32], k: int) -> Hits:
-    built = tier.built
-    if built is None:
-        return Hits.join([], len(queries))
-    wanted = min(k, len(built) - tier.gone)
-    found = _alive(state, built, queries, built.search(queries, k + min(tier.gone, _SPARE)))
-    short = np.flatnonzero((found.rows >= 0).sum(axis=1) < wanted)
-    if not len(short):
-        return found
-    again = built.search_all(queries[short], k, state.removed, state.vectors)
-    again = _alive(state, built, queries[short], again).best(found.rows.shape[1])
-    rows, scores = found.rows.copy(), found.scores.copy()
-    rows[short], scores[short] = again.rows, again.scores
-    return Hits(rows, scores)
-
-
-def _alive(state: _State, built: BuiltIndex, queries: NDArray[np.float32], found: Hits) -> Hits:
-    """Return hits without what was removed, with the exact scores."""
-    rows = np.maximum(found.rows, 0)
-    if not built.exact:
-        scores = np.matmul(state.vectors(rows), queries[:, :, None])[..., 0]
-        found = Hits(found.rows, scores)
-    return found.without(state.removed[rows])
-
-
-def _search_fresh(state: _State, tier: _Tiers, queries: NDArray[np.float32], k: int) -> Hits:
-    rows, vectors = tier.fresh.held
-    if not len(rows):
-        return Hits.join([], len(queries))
-    wanted = min(k, len(rows) - tier.fresh_gone)
-    scores, place = faiss.knn(
-        queries,
-        vectors,
-        min(len(rows), k + min(tier.fresh_gone, _SPARE)),
-        metric=faiss.METRIC_INNER_PRODUCT,
-    )
-    found = Hits(rows[place], scores).without(state.removed[rows[place]])
-    if ((found.rows >= 0).sum(axis=1) >= wanted).all():
-        return found
-    scores = queries @ vectors.T
-    all_rows = np.broadcast_to(rows, scores.shape)
-    return Hits(all_rows, scores).without(state.removed[all_rows]).best(k)
-
-
-def _first(fresh: VectorStore) -> float:
-    return float(fresh.rows[0]) if fresh.size else np.inf
-
-
-def _sealed(state: _State) -> _State:
-    tiers = {t: replace(tier, fresh=tier.fresh.sealed()) for t, tier in state.tiers.items()}
-    return replace(state, tiers=tiers, vectors=state.vectors.sealed())
+def _yield_to_searches() -> None:
+    """Give this thread what time searches leave, where a thread can have a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _pairs(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -48,9 +48,11 @@ def build(
     vectors count alike; None where they do.
     """
     if len(rows) <= settings.ivf_above and settings.flat_storage == "float32":
-        return _flat(vectors, rows)
+        return on_device(_flat(vectors, rows), settings)
     lists = len(rows) > settings.ivf_above
-    storage = settings.storage if lists else settings.flat_storage
+    storage: str = settings.storage if lists else settings.flat_storage
+    if settings.device == "cuda" and storage == "int4":
+        storage = "fp16"  # FAISS has the search of four-bit codes for processors alone.
     rng = np.random.default_rng(len(rows))
     sample = vectors(rng.choice(rows, min(_TRAINED_ON, len(rows)), replace=False))
     best = nearest(queries, vectors, rows)
@@ -81,14 +83,60 @@ def build(
     fill(made, vectors)
     found = measured(made, vectors, queries, best, settings)
     if found.recall >= settings.recall:
-        return found
+        return on_device(found, settings)
     logger.warning(
         "%d items are searched exactly: codes and lists found %.3f of the nearest, not %.3f",
         len(rows),
         found.recall,
         settings.recall,
     )
-    return _flat(vectors, rows)
+    return on_device(_flat(vectors, rows), settings)
+
+
+def folded(
+    old: BuiltIndex | None,
+    came: NDArray[np.int64],
+    removed: NDArray[np.bool_],
+    vectors: Vectors,
+    settings: IndexSettings,
+    *,
+    queries: NDArray[np.float32],
+    scale: NDArray[np.float32] | None = None,
+) -> BuiltIndex | None:
+    """Return another index with rows that came and without those removed; None without rows.
+
+    Lists and codes stay as they were trained, as long as the recall can be had with them; how much
+    of them is read is measured again.
+    """
+    rows = came if old is None else np.concatenate([old.rows[~removed[old.rows]], came])
+    if not len(rows):
+        return None
+    if old is None or (not old.lists and len(rows) > settings.ivf_above):
+        return build(vectors, rows, settings, queries=queries, scale=scale)
+    made = old.changed(removed, came, vectors)
+    if not made.exact:
+        best = nearest(queries, vectors, rows)
+        made = measured(made, vectors, queries, best, settings)
+        if made.recall < settings.recall:
+            return build(vectors, rows, settings, queries=queries, scale=scale)
+    return on_device(made, settings)
+
+
+def on_device(made: BuiltIndex, settings: IndexSettings) -> BuiltIndex:
+    """Return the index as the settings' device searches it.
+
+    Raises ValueError for cuda where FAISS was built without it.
+    """
+    if settings.device == "cpu":
+        return made
+    if not hasattr(faiss, "StandardGpuResources"):
+        raise ValueError(
+            "expected a FAISS with CUDA for index.device = cuda (the extra `gpu`, instead of "
+            "faiss-cpu), got one without"
+        )
+    gpu: Any = faiss
+    resources = gpu.StandardGpuResources()
+    return replace(made, searched=(gpu.index_cpu_to_gpu(resources, 0, made.index), resources))
 
 
 def _flat(vectors: Vectors, rows: NDArray[np.int64]) -> BuiltIndex:

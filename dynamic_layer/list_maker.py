@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.candidates import NONE, neighbour_lists, union
 from dynamic_layer.demand import Demand
-from dynamic_layer.features import ItemFeatures, UserFeatures
+from dynamic_layer.features import UserFeatures
 from dynamic_layer.head_features import Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
 from dynamic_layer.moments import Histories, Moment
@@ -44,13 +44,14 @@ def asking(
     bundle: DynamicBundle,
     users: UserFeatures,
     met: NDArray[np.int64],
-    items: ItemFeatures | None = None,
+    vectors: torch.Tensor | None = None,
 ) -> Asking:
     """Return users as a list maker reads them.
 
-    met: i64 [b, e], rows not to be recommended; items: of all rows that a history may name.
+    met: i64 [b, e], rows not to be recommended; vectors: of the users, f32 [b, d]; made here from
+    the bundle's items when None.
     """
-    vectors = bundle.user_vectors(users, items)
+    vectors = bundle.user_vectors(users) if vectors is None else vectors
     history = users.history.numpy()
     known = history >= 0
     sizes = known.sum(axis=1)

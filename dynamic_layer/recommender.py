@@ -101,6 +101,7 @@ class Recommender:
         """
         self.bundle = bundle
         self._items = bundle.features
+        self._prepared = bundle.prepared(bundle.features)
         self._rows = ItemRows(bundle.item_keys)
         self._keys = bundle.item_keys
         self._ids = list(bundle.item_ids)
@@ -156,6 +157,7 @@ class Recommender:
         if self._head is not None:
             self._head.add_items(features.type_number.numpy(), vectors)
         self._items = self._items.join(features)
+        self._prepared = torch.cat([self._prepared, self.bundle.prepared(features)])
         self._keys = np.concatenate([self._keys, item_keys[new]])
         self._rows = ItemRows(self._keys)
         self._ids += [item_ids[row] for row in chosen]
@@ -176,7 +178,7 @@ class Recommender:
             return []
         history = self._histories(users)
         features = self._features(users, history, now_ms)
-        asked = asking(self.bundle, features, history, self._items)
+        asked = asking(self.bundle, features, history, self._user_vectors(features))
         markets = bucket_of([user.country for user in users], COUNTRIES)
         personal: list[bool] = np.any(history >= 0, axis=1).tolist()
         searched: dict[tuple[int, bool], Hits] = {}
@@ -234,7 +236,7 @@ class Recommender:
         """Return a user's query without the bias' place, f32 [d]: vector / temperature."""
         history = self._histories([user])
         features = self._features([user], history, now_ms)
-        query = self.bundle.queries(self.bundle.user_vectors(features, self._items))
+        query = self.bundle.queries(self._user_vectors(features))
         return np.asarray(query[0, :-1], np.float32)
 
     def nearest(
@@ -255,6 +257,9 @@ class Recommender:
         ]
         hits = Hits.join(parts, len(queries)).best(k)
         return [self._ranking(*hit) for hit in zip(hits.rows.tolist(), hits.scores, strict=True)]
+
+    def _user_vectors(self, features: UserFeatures) -> torch.Tensor:
+        return self.bundle.vectors_of(features, self._prepared, self._items.type_number)
 
     def _numbers(self, item_types: Sequence[str]) -> list[int]:
         wanted = item_types or self._type_number

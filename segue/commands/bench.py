@@ -274,6 +274,9 @@ def index(
     size: Annotated[
         list[int] | None, typer.Option(help="Items for --curve; repeat for more rows.")
     ] = None,
+    kind: Annotated[
+        str, typer.Option(help="For --curve: a part of a kind's name; empty for all kinds.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Seed of items and queries.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
         "var/bench-index.json"
@@ -288,7 +291,7 @@ def index(
 
     if curve:
         sizes = size or [10_000, 30_000, 100_000, 300_000, 1_000_000]
-        index_curve.show(index_curve.run(sizes, [width], seed, json_file))
+        index_curve.show(index_curve.run(sizes, [width], seed, json_file, kind))
         console.print(f"figures: {json_file}")
         return
     kinds = {kind: IndexSettings(storage=kind) for kind in ("float32", "fp16", "int8", "int4")}

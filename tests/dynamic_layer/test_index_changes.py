@@ -1,14 +1,16 @@
 """Items that come and go: every search equals a search by brute force over what is there."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+import faiss
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from dynamic_layer import IndexSettings, ItemIndex
+from dynamic_layer import IndexSettings, ItemIndex, index
 
 D, TYPES, K = 8, 2, 5
 FEW = IndexSettings(fresh_limit=1_000)
@@ -147,15 +149,15 @@ def test_changes_during_a_fold_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
     rng = np.random.default_rng(7)
     world = made(rng, 200, FEW)
     add(world, rng, 30)
-    fold_of = world.index._folded
+    fold_of = index.folded
 
-    def meanwhile(*given: object) -> object:
-        done = fold_of(*given)  # type: ignore[arg-type]
+    def meanwhile(*given: Any, **more: Any) -> Any:
+        done = fold_of(*given, **more)
         add(world, rng, 25)
         remove(world, rng, 60)
         return done
 
-    monkeypatch.setattr(world.index, "_folded", meanwhile)
+    monkeypatch.setattr(index, "folded", meanwhile)
     world.index.fold(0)
     monkeypatch.undo()
     agree(world, rng)
@@ -179,3 +181,10 @@ def test_what_a_search_began_with_stays_while_the_index_changes() -> None:
     add(other, rng, 30)
     agree(other, rng)
     agree(world, rng)
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    if hasattr(faiss, "StandardGpuResources"):
+        pytest.skip("this FAISS has CUDA")
+    with pytest.raises(ValueError, match="expected a FAISS with CUDA"):
+        made(np.random.default_rng(9), 20, replace(FEW, device="cuda"))

@@ -106,22 +106,27 @@ async def serve_trainer(
     settings: TrainerSettings,
 ) -> int:
     """Run `segue trainer` until it is told to stop or fails; returns the exit status."""
-    app = create_app(settings.group, kafka, batched={topics.examples: EXAMPLE_RECORDS})
+    app = create_app(
+        settings.group,
+        kafka,
+        batched={topics.examples: EXAMPLE_RECORDS},
+        positions=train.position,
+        pass_over=train.passed_over,
+        accept_gap=True,  # examples that are gone are a loss, not an error
+        on_assigned=train.assigned,
+    )
     outputs.app = app
-    read: dict[tuple[str, int], int] = {}
-
-    @app.batches(topics.examples)
-    async def examples(records: Sequence[LogRecord]) -> None:
-        await train.examples_came(records)
-        read[records[0].topic, records[0].partition] = records[-1].offset + 1
-
-    return await _serve(
+    app.batches(topics.examples)(train.examples_came)
+    status = await _serve(
         app,
         train.run(asyncio.Event()),
         _follow(kafka, topics.models, train.announced),
         _follow(kafka, topics.demand, train.demand),
-        _show_positions(app, lambda: read),
+        _show_positions(app, train.positions),
     )
+    if status == 0:
+        await train.close()
+    return status
 
 
 async def _serve(app: WorkerApp, *jobs: Coroutine[Any, Any, None]) -> int:

@@ -74,6 +74,12 @@ class TrainerSettings:
     publish_every_s: least time between two bundles.
     min_examples:    new examples without which no bundle is made while there is more to learn.
     keep_bundles:    bundles of a kind that stay in the artifact store.
+    checkpoint_every_s: time between two checkpoints of the trainer on its disk, in seconds, while
+                     there is anything new: what a kill costs at most.
+    keep_checkpoints: checkpoints of the trainer that stay on its disk.
+    prequential_per_s: new examples a second about which the served bundle is asked before anything
+                     learns from them, at most; 0 asks nothing. One costs about a millisecond of a
+                     core for each 100,000 items of its type.
     seed:            of the towers and of the choice of batches.
     threads:         threads of torch; 0 leaves torch's own choice.
     """
@@ -84,5 +90,8 @@ class TrainerSettings:
     publish_every_s: float = 60.0
     min_examples: int = 200
     keep_bundles: int = 5
+    checkpoint_every_s: float = 30.0
+    keep_checkpoints: int = 2
+    prequential_per_s: float = 20.0
     seed: int = 1
     threads: int = 0

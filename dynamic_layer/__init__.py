@@ -2,7 +2,7 @@
 
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.demand_block import DemandRecord
-from dynamic_layer.errors import CorruptBundle, CorruptDemand, CorruptExamples
+from dynamic_layer.errors import CorruptBundle, CorruptCheckpoint, CorruptDemand, CorruptExamples
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.explaining import Explanation, explain, search_text, similar
 from dynamic_layer.gate import accept, hit_rate, served_hit_rate
@@ -11,6 +11,8 @@ from dynamic_layer.index import Hits, ItemIndex
 from dynamic_layer.item_weights import EaseSettings
 from dynamic_layer.live_popularity import LivePopularity
 from dynamic_layer.moments import Histories, Moment, moment_at
+from dynamic_layer.popularity import Popularity
+from dynamic_layer.prequential import Asked, Prequential, Row
 from dynamic_layer.propose import CandidateSettings, propose
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from dynamic_layer.recommender import (
@@ -20,6 +22,7 @@ from dynamic_layer.recommender import (
     UserState,
     default_lists,
 )
+from dynamic_layer.saved import Saved
 from dynamic_layer.settings import (
     DynamicSettings,
     GateSettings,
@@ -33,10 +36,13 @@ from dynamic_layer.settings import (
 )
 from dynamic_layer.state_weights import state_weights
 from dynamic_layer.trainer import Intake, Trainer, TrainingStats
+from dynamic_layer.trainer_checkpoints import TrainerCheckpoint, TrainerCheckpoints
 
 __all__ = [
+    "Asked",
     "CandidateSettings",
     "CorruptBundle",
+    "CorruptCheckpoint",
     "CorruptDemand",
     "CorruptExamples",
     "DemandRecord",
@@ -59,15 +65,21 @@ __all__ = [
     "LivePopularity",
     "LossSettings",
     "Moment",
+    "Popularity",
     "PopularitySettings",
+    "Prequential",
     "Ranking",
     "RankingHead",
     "RankingSettings",
     "Recommender",
     "ReplaySettings",
+    "Row",
+    "Saved",
     "Sources",
     "TowerSettings",
     "Trainer",
+    "TrainerCheckpoint",
+    "TrainerCheckpoints",
     "TrainingStats",
     "UserState",
     "accept",

@@ -11,3 +11,7 @@ class CorruptBundle(ValueError):
 
 class CorruptDemand(ValueError):
     """Bytes are not a record of demand that this version can read."""
+
+
+class CorruptCheckpoint(ValueError):
+    """A trainer's checkpoint is torn, or of another form of trainer."""

@@ -18,6 +18,7 @@ from dynamic_layer.popularity import Popularity
 from dynamic_layer.ranking import user_features
 from dynamic_layer.ranking_head import HeadTrainer, Lists, RankingHead
 from dynamic_layer.replay import PaddedExamples, Replay
+from dynamic_layer.saved import Saved, generator_saved, restore_generator
 from dynamic_layer.settings import RankingSettings
 
 K = 10
@@ -38,12 +39,14 @@ class MadeLists:
     place:      i64 [b], of the examples that were asked about.
     lists:      labelled by the target.
     head, towers: bool [b], whether the target was among the best ten.
+    before:     i64 [b], candidates that the head ranks before the target; -1 where it is none.
     """
 
     place: NDArray[np.int64]
     lists: Lists
     head: NDArray[np.bool_]
     towers: NDArray[np.bool_]
+    before: NDArray[np.int64]
 
 
 def made_lists(
@@ -83,28 +86,30 @@ def made_lists(
                 asked, int(type_number[own[0]]), demand.at(int(examples.timestamp[part].min()))
             )
             label, valid = proposed.rows == own[:, None], proposed.rows != NONE
+            before = _before(bundle.head, proposed.features, label, valid)
             yield MadeLists(
                 place=part,
                 lists=Lists(
                     features=proposed.features.astype(np.float16), label=label, valid=valid
                 ),
-                head=_hit(bundle.head, proposed.features, label, valid),
+                head=(before >= 0) & (before < K),
                 towers=(proposed.towers.rows[:, :K] == own[:, None]).any(axis=1),
+                before=before,
             )
 
 
-def _hit(
+def _before(
     head: RankingHead | None,
     features: NDArray[np.float32],
     label: NDArray[np.bool_],
     valid: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
+) -> NDArray[np.int64]:
     if head is None:
-        return np.zeros(len(label), np.bool_)
+        return np.full(len(label), -1)
     scores = head.scores(features, valid)
     aim = np.where(label, scores, -np.inf).max(axis=1, initial=-np.inf)
     before = (scores > aim[:, None]).sum(axis=1)
-    return np.asarray(label.any(axis=1) & (before < K), np.bool_)
+    return np.where(label.any(axis=1), before, -1)
 
 
 class HitRates(NamedTuple):
@@ -233,3 +238,24 @@ class HeadLearning:
         if self._head is None or self._head.held < self.settings.min_lists:
             return None
         return self._head.publish()
+
+    def saved(self) -> Saved:
+        """Return what was learned and the lists it was learned from, without the bundle."""
+        parts = {"own": Saved(values={"names": self._names, "rng": generator_saved(self._rng)})}
+        if self._head is not None:
+            parts["head"] = self._head.saved()
+        return Saved.joined(parts)
+
+    def restore(self, saved: Saved) -> None:
+        """Go on where another was, with lists of examples that come after the next bundle.
+
+        What came after the last one is not made lists of: the towers that it was frozen with are
+        gone, and later ones have been trained on it.
+        """
+        own = saved.part("own").values
+        self._names = list(own["names"])
+        restore_generator(self._rng, own["rng"])
+        if "head" in saved.values:
+            self._head = HeadTrainer(self._names, self.settings.head, seed=self._seed)
+            self._head.restore(saved.part("head"))
+        self.thaw()

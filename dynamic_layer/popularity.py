@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.features import ItemRows
+from dynamic_layer.saved import Saved
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
@@ -157,6 +158,19 @@ class Popularity:
         self._recent, self._recent_events = [], 0
         newest = joined.bucket.max(initial=0)
         self._counts = _summed(joined.where(joined.bucket > newest - self._window))
+
+    def saved(self) -> Saved:
+        """Return the counts of the window."""
+        self._compact()
+        return Saved(arrays=dict(vars(self._counts)), values={"bucket_ms": self._bucket_ms})
+
+    def restore(self, saved: Saved) -> None:
+        """Hold the counts of another. Raises ValueError where its buckets are of another length."""
+        if saved.values["bucket_ms"] != self._bucket_ms:
+            got = saved.values["bucket_ms"]
+            raise ValueError(f"expected buckets of {self._bucket_ms} ms, got {got}")
+        self._counts = _Counts(**saved.arrays)
+        self._recent, self._recent_events = [], 0
 
     def read(
         self,

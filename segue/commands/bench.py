@@ -232,6 +232,33 @@ def api(
     console.print(f"figures: {json_file}")
 
 
+@app.command(epilog="Example: segue bench trainer --recipe paper --repeat 3")
+def trainer(
+    recipe: Annotated[str, typer.Option(help="default or paper.")] = "default",
+    items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 20_000,
+    history: Annotated[int, typer.Option(help="Entries of a history.")] = 50,
+    steps: Annotated[int, typer.Option(help="Steps of a slice.")] = 40,
+    repeat: Annotated[int, typer.Option(min=3, help="Slices of each, in turns.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of vectors and examples.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-trainer.json"
+    ),
+) -> None:
+    """Examples a second of the trainer on one core, beside the bare matrix products of its steps.
+
+    The ratio of the two is what matters: it does not depend on the machine as the figures do.
+    """
+    from benchmarks.trainer import TrainerPlan, run, show
+
+    plan = TrainerPlan(
+        recipe=recipe, items=items, history=history, steps=steps, repeat=repeat, seed=seed
+    )
+    with explained(ValueError):
+        report = run(plan, json_file)
+    show(report)
+    console.print(f"figures: {json_file}")
+
+
 @app.command(epilog="Example: segue bench index --items 200000 --minutes 0.5")
 def index(
     items: Annotated[int, typer.Option(help="Items in the index.")] = 1_000_000,

@@ -41,10 +41,11 @@ demo: setup
 	$(BIN)/segue demo
 
 # A file's tests stay in one process; those with a broker come after the others, two at a time, each
-# of the two with a broker of its own.
+# of the two with a broker of its own. tests/conftest.py says which files begin.
+IN_ORDER := OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/integration
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/integration
+	$(IN_ORDER) -n auto --maxprocesses 4 --ignore tests/integration
+	$(IN_ORDER) -n 2 tests/integration
 
 # Generated streams for a property of the state; costly ones take a part of them. In all they are
 # 24,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.

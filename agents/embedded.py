@@ -45,11 +45,14 @@ class EmbeddedRoles:
 
     async def __aenter__(self) -> "EmbeddedRoles":
         await self._worker.assigned(self._assigned)
+        await self._train.assigned()
         self._check_positions()
         reads: list[tuple[str, Take, bool]] = [
             (self._topics.models, self._worker.models.announced, False),
             (self._topics.models, self._train.announced, False),
             (self._topics.catalogue, self._worker.models.catalogue, False),
+            (self._topics.demand, self._worker.models.demand, False),
+            (self._topics.demand, self._train.demand, False),
             (self._topics.examples, self._train.examples_came, False),
             (self._topics.requests, self._worker.handle_requests, True),
         ]
@@ -65,6 +68,7 @@ class EmbeddedRoles:
             await self._worker.revoked(self._assigned)
         finally:
             self._worker.close()
+            await self._train.close()
         for error in failed:
             if isinstance(error, BaseException):
                 raise error
@@ -81,16 +85,27 @@ class EmbeddedRoles:
                 raise error
 
     def _check_positions(self) -> None:
-        """Close the worker and raise PositionError if the log lacks what a state needs next."""
+        """Close the worker and raise PositionError if the log lacks what is needed next."""
         try:
             for topic, number in self._assigned:
                 Held.by_embedded(self._log, topic, number).start(
                     self._worker.partitions.position(topic, number),
                     self._worker.partitions.pass_over,
                 )
+            self._examples_at = self._examples_from()
         except PositionError:
             self._worker.close()
             raise
+
+    def _examples_from(self) -> dict[int, int]:
+        """Where the trainer goes on in each partition; what is gone is passed over."""
+        topic = self._topics.examples
+        return {
+            number: Held.by_embedded(self._log, topic, number).start(
+                self._train.position(topic, number), self._train.passed_over, accept_gap=True
+            )
+            for number in range(self._log.partitions(topic))
+        }
 
     async def _keyed(self) -> None:
         """Read what belongs to the partitions' states from the positions they give."""
@@ -115,7 +130,10 @@ class EmbeddedRoles:
     async def _pump(self, topic: str, take: Take, from_end: bool) -> None:
         numbers = range(self._log.partitions(topic))
         at = {n: self._log.end_offset(topic, n) if from_end else 0 for n in numbers}
-        limit = 32 if topic == self._topics.examples else self._batch
+        examples = topic == self._topics.examples
+        if examples:
+            at = self._examples_at
+        limit = 32 if examples else self._batch
         while not self._stopping.is_set():
             moved = False
             for number in numbers:
@@ -124,6 +142,4 @@ class EmbeddedRoles:
                     await take(records)
                     at[number] = records[-1].offset + 1
                     moved = True
-            if topic == self._topics.examples:
-                self._examples_at = at
             await asyncio.sleep(0 if moved else IDLE_S)

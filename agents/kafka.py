@@ -12,7 +12,7 @@ from streams import KafkaSettings, LogRecord, Record, TopicSettings
 from streams.app import WorkerApp, create_app, serve
 from streams.broadcast import read_again, read_all
 from streams.log_source import concerning
-from streams.outbox import Headers, Outbox
+from streams.outbox import Headers, Outbox, Outgoing
 
 __all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
 
@@ -35,6 +35,10 @@ class KafkaOutputs:
     ) -> None:
         """Queue a record."""
         await self._open().send(topic, key, value, headers=headers)
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Queue records that go to the partitions of their keys."""
+        await self._open().send_many(topic, records)
 
     async def flush(self) -> None:
         """Wait for the acknowledgement of everything sent."""
@@ -89,6 +93,7 @@ async def serve_worker(
         worker.run(asyncio.Event()),
         _follow(kafka, topics.models, worker.models.announced),
         _follow(kafka, topics.catalogue, worker.models.catalogue),
+        _follow(kafka, topics.demand, worker.models.demand),
         _show_positions(app, worker.positions),
     )
 
@@ -101,21 +106,27 @@ async def serve_trainer(
     settings: TrainerSettings,
 ) -> int:
     """Run `segue trainer` until it is told to stop or fails; returns the exit status."""
-    app = create_app(settings.group, kafka, batched={topics.examples: EXAMPLE_RECORDS})
+    app = create_app(
+        settings.group,
+        kafka,
+        batched={topics.examples: EXAMPLE_RECORDS},
+        positions=train.position,
+        pass_over=train.passed_over,
+        accept_gap=True,  # examples that are gone are a loss, not an error
+        on_assigned=train.assigned,
+    )
     outputs.app = app
-    read: dict[tuple[str, int], int] = {}
-
-    @app.batches(topics.examples)
-    async def examples(records: Sequence[LogRecord]) -> None:
-        await train.examples_came(records)
-        read[records[0].topic, records[0].partition] = records[-1].offset + 1
-
-    return await _serve(
+    app.batches(topics.examples)(train.examples_came)
+    status = await _serve(
         app,
         train.run(asyncio.Event()),
         _follow(kafka, topics.models, train.announced),
-        _show_positions(app, lambda: read),
+        _follow(kafka, topics.demand, train.demand),
+        _show_positions(app, train.positions),
     )
+    if status == 0:
+        await train.close()
+    return status
 
 
 async def _serve(app: WorkerApp, *jobs: Coroutine[Any, Any, None]) -> int:

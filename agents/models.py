@@ -12,10 +12,12 @@ import numpy.typing as npt
 import polars as pl
 
 from agents.announcements import newest_announcements
+from agents.demand import take_demand
 from dynamic_layer import (
     CorruptBundle,
     DynamicBundle,
     ListSettings,
+    LivePopularity,
     Ranking,
     Recommender,
     UserState,
@@ -49,11 +51,18 @@ class Models:
         scratch: Path,
         encoder: Callable[[], TextEncoder],
         clock_ms: Callable[[], int],
+        live: LivePopularity | None = None,
+        *,
+        use_head: bool = True,
     ) -> None:
-        """Fetch bundles into `scratch`; `encoder` is made when the first new item comes."""
+        """Fetch bundles into `scratch`; `encoder` is made when the first new item comes.
+
+        live: sum of the partitions' counts; use_head: rank by a bundle's head if it has one.
+        """
         self._store = store
         self._scratch = scratch
         self._make_encoder = encoder
+        self._live, self._use_head = live, use_head
         self._encoder: TextEncoder | None = None
         self._warm = False
         self._clock_ms = clock_ms
@@ -116,6 +125,11 @@ class Models:
     async def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the text vectors f32 [n, dt] of texts, in the space of new items' texts."""
         return await asyncio.to_thread(self._texts, texts)
+
+    async def demand(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the demand topic, of any partition."""
+        if self._live is not None:
+            take_demand(self._live, records)
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
         """Take the newest announcement of each kind among records of the models topic.
@@ -201,7 +215,7 @@ class Models:
             bundle = DynamicBundle.load(self._store.fetch("dynamic", name, folder))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        recommender = Recommender(bundle)
+        recommender = Recommender(bundle, self._live, use_head=self._use_head)
         nobody = np.zeros(0, np.int64)
         user = UserState(
             user_id="",

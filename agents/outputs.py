@@ -1,11 +1,12 @@
 """Where agents write: Kafka through the app's outbox, or the embedded log."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 
 from streams import EmbeddedLog, KafkaSettings
-from streams.outbox import Headers
+from streams.outbox import Headers, Outgoing
 
 __all__ = ["EmbeddedOutputs", "NoOutputs", "Outputs", "ProducerOutputs"]
 
@@ -18,6 +19,9 @@ class Outputs(Protocol):
     ) -> None:
         """Queue a record, with headers where there is a trace to go on with."""
 
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Queue records that go to the partitions of their keys."""
+
     async def flush(self) -> None:
         """Wait until everything sent so far is stored; raises if anything was refused."""
 
@@ -29,6 +33,9 @@ class NoOutputs:
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
         """Drop a record."""
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Drop records."""
 
     async def flush(self) -> None:
         """Do nothing."""
@@ -46,6 +53,11 @@ class EmbeddedOutputs:
     ) -> None:
         """Append a record."""
         self._log.append(topic, key, value)
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Append records."""
+        for key, value, _ in records:
+            self._log.append(topic, key, value)
 
     async def flush(self) -> None:
         """Make what was sent survive a power cut."""
@@ -76,6 +88,11 @@ class ProducerOutputs:
         if self._producer is None:
             raise RuntimeError("outputs are used inside of `async with`")
         await self._producer.send(topic, value=value, key=key, headers=headers)
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Queue records."""
+        for key, value, headers in records:
+            await self.send(topic, key, value, headers)
 
     async def flush(self) -> None:
         """Wait for the acknowledgement of everything sent."""

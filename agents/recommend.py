@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+
 from agents.models import Models
 from agents.outputs import Outputs
 from agents.partitions import Partitions, user_state
@@ -20,7 +22,7 @@ from streams import (
     decode_requests,
     encode,
 )
-from streams.outbox import Headers
+from streams.outbox import Headers, Outgoing
 
 __all__ = ["Recommend"]
 
@@ -58,6 +60,7 @@ class Recommend:
         self._waiting = Waiting(
             settings.waiting_users, settings.answer_every_ms, settings.answer_backlog
         )
+        self._serving_since = clock_ms()
         self._answering: list[Touched] = []
         self._making: list[_Making] = []
 
@@ -86,13 +89,20 @@ class Recommend:
 
     def touch(self, users: TouchedUsers) -> None:
         """Note users whose history changed."""
-        self._waiting.add(users)
+        self._waiting.add(users, self._clock_ms())
 
     def take(self) -> list[tuple[Touched, UserState]]:
         """Take the users that are due, at most `answer_users`, with what is known of them now."""
+        now = self._clock_ms()
         if self._models.recommender is None:
+            self._serving_since = now
             return []
-        self._answering = self._waiting.due(self._clock_ms(), self._settings.answer_users)
+        # Nobody is blamed for the time in which there was nothing to serve.
+        oldest = now - round(self._settings.answer_within_s * 1000)
+        if oldest > self._serving_since:
+            self._waiting.shed_older(oldest)
+        self._tally.shed(self._waiting.shed)
+        self._answering = self._waiting.due(now, self._settings.answer_users)
         return [(touched, self._state(touched)) for touched in self._answering]
 
     async def answer(self, taken: Sequence[tuple[Touched, UserState]]) -> None:
@@ -179,20 +189,19 @@ class Recommend:
         if found is None:
             return
         generation, rankings = found
-        sent = 0
+        records: list[Outgoing] = []
         for place, (because, lists) in enumerate(zip(touched, rankings, strict=True)):
             names = wanted[place] if wanted else None
+            if because.user_id in making.withdrawn:
+                continue
             for name, ranking in lists.items():
-                # Asked again for each list: sending may wait, and others go on meanwhile.
-                if because.user_id in making.withdrawn or (names and name not in names):
+                if names and name not in names:
                     continue
                 record = self._record(because, name, ranking, generation)
-                await self._outputs.send(
-                    self._topics.recommendations, record.key, encode(record),
-                    headers.get(because.user_id),
-                )  # fmt: skip
-                sent += 1
-        self._tally.answered(sent)
+                records.append(Outgoing(record.key, encode(record), headers.get(because.user_id)))
+        # Whoever is erased from here on has the end of his lists sent after these.
+        await self._outputs.send_many(self._topics.recommendations, records)
+        self._tally.answered(len(records))
 
     def lists(self, types: Sequence[str]) -> Sequence[ListSettings]:
         """Return the lists that are made."""
@@ -205,9 +214,12 @@ class Recommend:
             user_id=because.user_id,
             list=name,
             items=[
-                RecommendedItem(item_id=i, item_type=t, score=round(float(s), 6))
+                RecommendedItem(item_id=i, item_type=t, score=s)
                 for i, t, s in zip(
-                    ranking.item_ids, ranking.item_types, ranking.scores, strict=True
+                    ranking.item_ids,
+                    ranking.item_types,
+                    ranking.scores.astype(np.float64).round(6).tolist(),
+                    strict=True,
                 )
             ],
             generation=generation,

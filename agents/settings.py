@@ -25,11 +25,16 @@ class WorkerSettings:
     answer_every_ms:    a user gets at most one answer in this time, however many events come.
     answer_pause_ms:    pause between two rounds of answers; users of one round share their cost.
     answer_users:       users that are answered at once, at most.
+    answer_within_s:    users whose news is older wait no longer; under more load than a worker can
+                        answer, those who are listening now still get their lists in time.
     waiting_users:      users that wait for an answer, at most; beyond it the longest-waiting go.
     answer_backlog:     records of a partition that are read again after a crash or a rebalance, at
                         most, to find users who were not answered; with more, some stay without.
     example_share:      share of the events that become training examples, chosen by their offset.
     example_history:    history entries of an example, newest first.
+    ranking_head:       rank by a bundle's head where it has one; else by towers and popularity.
+    demand_hours:       latest hours of live popularity that a worker keeps in memory; what is older
+                        it knows from the bundle, which is not to be older than this.
     lists:              the named lists; empty means one mixed list and one per item type.
     list_length:        items of the default lists.
     """
@@ -47,10 +52,13 @@ class WorkerSettings:
     answer_every_ms: int = 500
     answer_pause_ms: int = 20
     answer_users: int = 64
+    answer_within_s: float = 120.0
     waiting_users: int = 200_000
     answer_backlog: int = 20_000
     example_share: float = 1.0
     example_history: int = 50
+    ranking_head: bool = True
+    demand_hours: float = 48.0
     lists: tuple[ListSettings, ...] = ()
     list_length: int = 10
 
@@ -66,6 +74,12 @@ class TrainerSettings:
     publish_every_s: least time between two bundles.
     min_examples:    new examples without which no bundle is made while there is more to learn.
     keep_bundles:    bundles of a kind that stay in the artifact store.
+    checkpoint_every_s: time between two checkpoints of the trainer on its disk, in seconds, while
+                     there is anything new: what a kill costs at most.
+    keep_checkpoints: checkpoints of the trainer that stay on its disk.
+    prequential_per_s: new examples a second about which the served bundle is asked before anything
+                     learns from them, at most; 0 asks nothing. One costs about a millisecond of a
+                     core for each 100,000 items of its type.
     seed:            of the towers and of the choice of batches.
     threads:         threads of torch; 0 leaves torch's own choice.
     """
@@ -76,5 +90,8 @@ class TrainerSettings:
     publish_every_s: float = 60.0
     min_examples: int = 200
     keep_bundles: int = 5
+    checkpoint_every_s: float = 30.0
+    keep_checkpoints: int = 2
+    prequential_per_s: float = 20.0
     seed: int = 1
     threads: int = 0

@@ -32,6 +32,7 @@ class Tally:
         self.dead_letters: Counter[str] = Counter()
         self.examples = 0
         self.recommendations = 0
+        self.users_shed = 0
         self._applied = Metric("segue_events_applied", "Events applied.", registry=registry)
         self._refused = Metric(
             "segue_events_refused", "Events refused.", ["reason"], registry=registry
@@ -39,6 +40,9 @@ class Tally:
         self._written = Metric("segue_examples", "Training examples written.", registry=registry)
         self._answers = Metric(
             "segue_recommendations", "Recommendation records written.", registry=registry
+        )
+        self._shed = Metric(
+            "segue_answers_shed", "Users who waited too long for lists.", registry=registry
         )
         self._latency = Histogram(
             "segue_recommendation_latency_seconds",
@@ -110,6 +114,11 @@ class Tally:
         for letter in letters:
             self.dead_letters[letter.reason.value] += 1
             self._refused.labels(letter.reason.value).inc()
+
+    def shed(self, users: int) -> None:
+        """Note how many users were dropped so far, since they waited too long."""
+        self._shed.inc(users - self.users_shed)
+        self.users_shed = users
 
     def answered(self, records: int) -> None:
         """Count recommendation records."""

@@ -2,31 +2,39 @@
 
 import asyncio
 import logging
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeVar
 
 from agents.announcements import newest_announcements
+from agents.announcing import announce, fetch_static
+from agents.demand import take_demand
+from agents.measure import Measure
 from agents.outputs import Outputs
 from agents.settings import TrainerSettings
 from agents.train_tally import TrainTally
 from dynamic_layer import (
+    CorruptCheckpoint,
     CorruptExamples,
     DynamicBundle,
     DynamicSettings,
     ExampleBatch,
+    LivePopularity,
+    Saved,
     Trainer,
+    TrainerCheckpoints,
     accept,
-    hit_rate,
+    served_hit_rate,
 )
 from state import ArtifactStore, CorruptArtifact
 from static_layer import BundleError, StaticBundle
-from streams import LogRecord, ModelAnnouncement, Reason, TopicSettings, dead_letter, encode
+from streams import LogRecord, Reason, TopicSettings, dead_letter, encode
 
-__all__ = ["Train", "announce"]
+__all__ = ["Train"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Growth of the examples at hand within `settle_s` below which training begins.
 SETTLED = 1.1
@@ -37,6 +45,11 @@ class Train:
 
     Examples that come before the first static bundle wait in memory for it. A bundle that the gate
     refuses is logged with its reasons and not published.
+
+    Guarantees: a record of the examples topic is taken once, since its offset is in the checkpoint
+    that holds what became of it, and reading goes on there; a kill costs what came after the last
+    checkpoint, which is read and learned again by weights that do not know it. Whatever a bundle
+    has learned from is in a checkpoint before the bundle is announced.
     """
 
     def __init__(
@@ -49,9 +62,10 @@ class Train:
         folder: Path,
         outputs: Outputs,
         clock_ms: Callable[[], int],
+        live: LivePopularity | None = None,
         tally: TrainTally | None = None,
     ) -> None:
-        """Keep scratch files below `folder`."""
+        """Keep scratch files below `folder`; live: sum of the partitions' counts of demand."""
         self.tally = tally or TrainTally()
         self._settings = settings
         self._dynamic = dynamic
@@ -60,10 +74,13 @@ class Train:
         self._folder = folder
         self._outputs = outputs
         self._clock_ms = clock_ms
+        self._live = live
         self._turn = asyncio.Lock()
         self._trainer: Trainer | None = None
         self._static: str | None = None
+        self._static_generation = 0
         self._pinned: str | None = None
+        self._trained: str | None = None
         self._early: list[ExampleBatch] = []
         self._served: DynamicBundle | None = None
         self._published_at = 0
@@ -71,46 +88,138 @@ class Train:
         self._steps_since = 0
         self._said_resting = True
         self._seen_news, self._seen_at = 0, 0
+        self._checkpoints = TrainerCheckpoints(
+            folder / "checkpoints", keep=settings.keep_checkpoints
+        )
+        self._positions: dict[tuple[str, int], int] = {}
+        self._measure = Measure(
+            settings=settings,
+            history_cap=dynamic.replay.history_cap,
+            store=store,
+            folder=folder,
+            tally=self.tally,
+            clock_ms=clock_ms,
+        )
+        self._opened = False
+        self._checkpointed_at = clock_ms()
+        self._checkpointed: object = None
+        self._work: asyncio.Future[Any] | None = None
         self.examples = 0
         self.resting = True
 
+    def position(self, topic: str, partition: int) -> int | None:
+        """Return the next offset to read of the examples topic; None for the earliest there is."""
+        return self._positions.get((topic, partition))
+
+    def positions(self) -> Mapping[tuple[str, int], int]:
+        """Return the next offset of each partition that was read, by topic and partition."""
+        return self._positions
+
+    def passed_over(self, topic: str, partition: int, offset: int) -> None:
+        """Take note that examples before an offset were deleted before they were read."""
+        logger.warning("examples of %s/%d before offset %d are gone", topic, partition, offset)
+
+    async def assigned(self, _partitions: Iterable[tuple[str, int]] = ()) -> None:
+        """Be where the newest whole checkpoint was; to be called before a position is asked for."""
+        async with self._turn:
+            if not self._opened:
+                await self._open()
+                self._opened = True
+
     async def examples_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the examples topic."""
+        batches: list[tuple[LogRecord, ExampleBatch | None]] = []
         for record in records:
+            if record.offset < self._positions.get((record.topic, record.partition), 0):
+                continue  # it was taken
             try:
-                batch = ExampleBatch.unpack(record.value or b"")
+                batches.append((record, ExampleBatch.unpack(record.value or b"")))
             except CorruptExamples as error:
+                batches.append((record, None))
                 letter = dead_letter(record, Reason.MALFORMED, str(error))
                 await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
-                continue
-            async with self._turn:
-                if self._trainer is None:
+        # Once for all of them: a slice of training may come between two turns.
+        async with self._turn:
+            for record, batch in batches:
+                if batch is not None and self._trainer is None:
                     self._early.append(batch)
-                else:
+                elif batch is not None and self._trainer is not None:
                     self._take(self._trainer, batch)
+                self._positions[record.topic, record.partition] = record.offset + 1
+
+    async def demand(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the demand topic, of any partition."""
+        if self._live is not None:
+            take_demand(self._live, records)
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
         """Adopt the newest static bundle among records of the models topic; keep pinned ones."""
+        await self.assigned()
         news = newest_announcements(records)
         if "pinned" in news:
             self._pinned = pin.name if (pin := news["pinned"]) else None
-        if (static := news.get("static")) and static.name != self._static:
+        if dynamic := news.get("dynamic"):
+            self._trained = dynamic.name
+        static = news.get("static")
+        # The topic may still tell of bundles before the one that a checkpoint learned on.
+        if static and static.name != self._static and static.generation >= self._static_generation:
             await self._adopt(static.name)
+            self._static_generation = static.generation
+        await self._serve(self._pinned or self._trained)
+
+    async def _serve(self, name: str | None) -> None:
+        """Measure the bundle that workers serve now; hold new ones against it after a restart."""
+        if name is None or name == self._measure.serving:
+            return
+        bundle = await self._measure.fetch(name, self._served)
+        async with self._turn:
+            if self._trainer is not None:
+                trainer = self._trainer
+                await self._aside(lambda: self._measure.ask(trainer.popularity))
+            await self._aside(lambda: self._measure.serve(name, bundle))
+            learned_on = None if bundle is None else bundle.manifest["static"]
+            if self._served is None and name == self._trained and learned_on == self._static:
+                self._served = bundle
 
     async def step(self) -> bool:
-        """Train for one slice, publish if it is time; returns whether anything was done."""
+        """Train for one slice, publish or checkpoint if it is time; was anything learned?"""
         async with self._turn:
-            if self._trainer is None or self._still_reading():
+            if self._trainer is None:
                 return False
-            stats = await asyncio.to_thread(self._trainer.train, max_seconds=self._settings.slice_s)
-            self._steps_since += stats.steps
-            self.resting = stats.steps == 0
-            self.tally.steps.inc(stats.steps)
-            self.tally.resting.set(self.resting)
-            if self._due():
-                await self._publish(self._trainer)
-                return True
-            return stats.steps > 0
+            trainer = self._trainer
+            if self._measure.due:
+                await self._aside(lambda: self._measure.ask(trainer.popularity))
+            done = await self._learn(trainer)
+            if self._clock_ms() - self._checkpointed_at >= self._settings.checkpoint_every_s * 1000:
+                await self._checkpoint(trainer)
+            return done
+
+    async def _learn(self, trainer: Trainer) -> bool:
+        if self._still_reading():
+            return False
+        stats = await self._aside(lambda: trainer.train(max_seconds=self._settings.slice_s))
+        self._steps_since += stats.steps
+        self.resting = stats.steps == 0
+        self.tally.steps.inc(stats.steps)
+        self.tally.resting.set(self.resting)
+        if self._due():
+            await self._publish(trainer)
+            return True
+        return stats.steps > 0
+
+    async def close(self) -> None:
+        """Write a last checkpoint; to be called once nothing else here runs any more."""
+        if self._work is not None and not self._work.done():
+            await asyncio.wait([self._work])
+        failed = self._work is not None and not self._work.cancelled() and self._work.exception()
+        if self._trainer is not None and not failed:
+            await self._checkpoint(self._trainer)
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """Do something with the trainer in another thread, to its end even if we are cancelled."""
+        done = asyncio.ensure_future(asyncio.to_thread(work))
+        self._work = done
+        return await asyncio.shield(done)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Train until `stopping` is set."""
@@ -148,27 +257,13 @@ class Train:
         return self._steps_since > 0 and self._news >= self._settings.min_examples
 
     async def _adopt(self, name: str) -> None:
-        folder = self._folder / "static" / name
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            static = StaticBundle.load(
-                await asyncio.to_thread(self._store.fetch, "static", name, folder)
-            )
-        except (CorruptArtifact, BundleError) as error:
-            logger.error("static bundle %s is not adopted: %s", name, error)
+        static = await self._static_bundle(name)
+        if static is None:
             return
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         async with self._turn:
             self._static = name
             if self._trainer is None:
-                self._trainer = Trainer(
-                    static,
-                    self._dynamic,
-                    seed=self._settings.seed,
-                    first_generation=self._next_generation(),
-                    clock_ms=self._clock_ms,
-                )
+                self._trainer = self._new_trainer(static)
             else:
                 self._trainer.adopt(static)
                 self._served = None
@@ -177,31 +272,133 @@ class Train:
             self._early.clear()
         logger.info("learning on static bundle %s", name)
 
+    async def _static_bundle(self, name: str) -> StaticBundle | None:
+        """Fetch a static bundle; None, with a line in the log, if it is not there whole."""
+        scratch = self._folder / "static"
+        try:
+            return await asyncio.to_thread(fetch_static, self._store, name, scratch)
+        except (CorruptArtifact, BundleError) as error:
+            logger.error("static bundle %s is not adopted: %s", name, error)
+            return None
+
+    def _new_trainer(self, static: StaticBundle) -> Trainer:
+        return Trainer(
+            static,
+            self._dynamic,
+            seed=self._settings.seed,
+            ranking=self._dynamic.ranking.enabled,
+            live=self._live,
+            first_generation=self._next_generation(),
+            clock_ms=self._clock_ms,
+        )
+
+    async def _open(self) -> None:
+        for checkpoint in self._checkpoints.newest():
+            serial = checkpoint.manifest["serial"]
+            notes = checkpoint.notes.part("agent").values
+            # The one that it learned on may have been pruned: then the newest is adopted.
+            names = dict.fromkeys([notes["static"], *reversed(self._store.names("static"))])
+            for name in names:
+                static = await self._static_bundle(name)
+                if static is not None:
+                    break
+            else:
+                logger.error("checkpoint %d is of no use without a static bundle", serial)
+                return
+            trainer = self._new_trainer(static)
+            try:
+                await asyncio.to_thread(checkpoint.restore, trainer)
+            except CorruptCheckpoint as error:
+                logger.error("checkpoint %d is passed over: %s", serial, error)
+                continue
+            self._trainer, self._static = trainer, name
+            self._recall(checkpoint.notes)
+            self._checkpointed = self._news_of(self._notes())
+            logger.info("going on with checkpoint %d, on static bundle %s", serial, name)
+            return
+        logger.info("no checkpoint: beginning with fresh weights")
+
+    def _notes(self) -> Saved:
+        """What a checkpoint holds beside the trainer."""
+        own = Saved(
+            values={
+                "static": self._static,
+                "static_generation": self._static_generation,
+                "positions": [[*place, offset] for place, offset in self._positions.items()],
+                "published_at": self._published_at,
+                "news": self._news,
+                "steps_since": self._steps_since,
+                "said_resting": self._said_resting,
+                "examples": self.examples,
+            }
+        )
+        return Saved.joined({"agent": own, "measure": self._measure.saved()})
+
+    def _recall(self, saved: Saved) -> None:
+        notes = saved.part("agent").values
+        self._measure.restore(saved.part("measure"))
+        self._positions = {(topic, part): offset for topic, part, offset in notes["positions"]}
+        self._published_at, self._news = notes["published_at"], notes["news"]
+        self._steps_since, self._said_resting = notes["steps_since"], notes["said_resting"]
+        self.examples = notes["examples"]
+        self._static_generation = notes["static_generation"]
+
+    def _news_of(self, notes: Saved) -> object:
+        """What differs between two checkpoints if anything does."""
+        return notes.part("agent").values, self._measure.asked
+
+    async def _checkpoint(self, trainer: Trainer) -> None:
+        """Write a checkpoint if anything is new; a failure is reported and training goes on."""
+        self._checkpointed_at = self._clock_ms()
+        await self._aside(lambda: self._measure.ask(trainer.popularity))
+        notes = self._notes()
+        news = self._news_of(notes)
+        if news == self._checkpointed:
+            return
+        try:
+            await self._aside(self._measure.write)
+            seconds = await self._aside(lambda: self._checkpoints.write(trainer, notes))
+        except OSError as error:
+            logger.error("the checkpoint could not be written, the next may: %s", error)
+            self.tally.checkpoints_failed.inc()
+            return
+        self._checkpointed = news
+        self.tally.checkpoints.inc()
+        self.tally.checkpoint_seconds.set(seconds)
+        self.tally.checkpointed_at.set(self._checkpointed_at / 1000)
+
     def _next_generation(self) -> int:
         names = self._store.names("dynamic")
         return int(names[-1].lstrip("g")) + 1 if names else 1
 
     def _take(self, trainer: Trainer, batch: ExampleBatch) -> None:
-        intake = trainer.add(batch)
+        intake = trainer.add(batch, self._measure.sample)
         self.examples += intake.accepted
         self.tally.examples.inc(intake.accepted)
         self._news += intake.accepted
 
     async def _publish(self, trainer: Trainer) -> None:
-        candidate = await asyncio.to_thread(trainer.publish)
+        # Before anything says that it was published: it would not be, after a kill in between.
+        await self._checkpoint(trainer)
+        candidate = await self._aside(trainer.publish)
         held_out = trainer.holdout()
-        reasons = await asyncio.to_thread(
-            accept, candidate, self._served, held_out, self._dynamic.gate
+        reasons = await self._aside(
+            lambda: accept(
+                candidate, self._served, held_out, self._dynamic.gate, trainer.popularity
+            )
         )
         name = f"g{candidate.generation:09d}"
-        self._published_at, self._news, self._steps_since = self._clock_ms(), 0, 0
-        self._said_resting = self.resting
         if reasons:
             logger.error("bundle %s is refused: %s", name, "; ".join(reasons))
             self.tally.refused.inc()
+            self._judged()
             return
         metrics = {
-            "held_out_hr_at_10": await asyncio.to_thread(hit_rate, candidate, held_out),
+            **{n: v for n, v in candidate.manifest["metrics"].items() if "hr_at_10" in n},
+            "held_out_hr_at_10": await self._aside(
+                lambda: served_hit_rate(candidate, held_out, trainer.popularity)
+            ),
+            "ranking_head": float(candidate.head is not None),
             "examples": float(self.examples),
             "resting": float(self.resting),
         }
@@ -212,47 +409,13 @@ class Train:
             pinned=self._pinned,
         )  # fmt: skip
         self._served = candidate
+        self._judged()
         self.tally.published.inc()
         self.tally.published_at.set(self._published_at / 1000)
         self.tally.hit_ratio.set(metrics["held_out_hr_at_10"])
         logger.info("published %s: %s", name, metrics)
 
-
-async def announce(
-    bundle: DynamicBundle | StaticBundle,
-    name: str,
-    metrics: dict[str, float],
-    *,
-    store: ArtifactStore,
-    scratch: Path,
-    outputs: Outputs,
-    topics: TopicSettings,
-    now_ms: int,
-    keep: int,
-    pinned: str | None = None,
-    published: bool = False,
-) -> None:
-    """Publish a bundle in the artifact store, say so on the models topic, prune old ones.
-
-    pinned: a bundle that stays, however old it is, since people want it served.
-    published: whoever made the bundle has put it into the store already.
-    """
-    kind: Literal["static", "dynamic"] = "static" if isinstance(bundle, StaticBundle) else "dynamic"
-    if not published:
-        folder = scratch / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            await asyncio.to_thread(bundle.save, folder)
-            await asyncio.to_thread(store.publish, kind, name, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    record = ModelAnnouncement(
-        kind=kind, name=name, url=store.url, generation=bundle.generation,
-        created_at=now_ms, metrics=metrics,
-    )  # fmt: skip
-    await outputs.send(topics.models, record.key, encode(record))
-    await outputs.flush()
-    for old in store.names(kind)[:-keep]:
-        if old != pinned:
-            store.delete(kind, old)
+    def _judged(self) -> None:
+        """Note that a bundle was announced or refused: the next one needs news and time."""
+        self._published_at, self._news, self._steps_since = self._clock_ms(), 0, 0
+        self._said_resting = self.resting

@@ -41,7 +41,9 @@ class Waiting:
     """Users that wait. Taking in a batch costs a few column operations, whether it is big or small.
 
     The newest news are answered first, so that a backlog (a restart, a history read at full speed)
-    never delays those who are listening now.
+    never delays those who are listening now. Whoever has waited too long is dropped and counted.
+
+    shed: users who were dropped, by number or by age.
     """
 
     def __init__(self, most: int, every_ms: int, backlog: int = 20_000) -> None:
@@ -54,7 +56,10 @@ class Waiting:
         self._backlog = backlog
         # Partition -> (first offset, last offset of a user, users), the earliest batch first.
         self._batches: dict[tuple[str, int], deque[tuple[int, int, list[str]]]] = {}
-        self._reason: dict[str, tuple[int, int, str, int]] = {}
+        self._reason: dict[str, tuple[int, int, str, int, int]] = {}
+        # When each batch came, ms, with its users, the earliest first.
+        self._came: deque[tuple[int, list[str]]] = deque()
+        self.shed = 0
         # In the order of their news. A user stands here once for each batch with news; the last
         # place counts, and who is not in `_reason` any more waits no longer.
         self._order: list[str] = []
@@ -63,18 +68,20 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._reason)
 
-    def add(self, touched: TouchedUsers) -> None:
-        """Note users whose history changed."""
+    def add(self, touched: TouchedUsers, now: int = 0) -> None:
+        """Note users whose history changed; now: ms, for `shed_older`."""
         reasons = zip(
             touched.offset,
             touched.event_timestamp,
             repeat(touched.topic),
             repeat(touched.partition),
+            repeat(now),
             strict=False,
         )
         self._reason.update(zip(touched.user_id, reasons, strict=False))
         self._order.extend(touched.user_id)
         if touched.user_id:
+            self._came.append((now, list(touched.user_id)))
             batches = self._batches.setdefault((touched.topic, touched.partition), deque())
             batches.append((touched.first, max(touched.offset), list(touched.user_id)))
             while batches[0][1] < touched.first - self._backlog:
@@ -92,11 +99,23 @@ class Waiting:
             first, last, users = batches[0]
             while users:
                 reason = self._reason.get(users[-1])
-                if reason and reason[2:] == (topic, partition) and first <= reason[0] <= last:
+                if reason and reason[2:4] == (topic, partition) and first <= reason[0] <= last:
                     return first
                 users.pop()
             batches.popleft()
         return None
+
+    def shed_older(self, came_ms: int) -> int:
+        """Drop users whose latest news came before `came_ms`; returns how many there were."""
+        dropped = 0
+        while self._came and self._came[0][0] < came_ms:
+            for user in self._came.popleft()[1]:
+                reason = self._reason.get(user)
+                if reason is not None and reason[4] < came_ms:
+                    del self._reason[user]
+                    dropped += 1
+        self.shed += dropped
+        return dropped
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop the users of partitions that are answered elsewhere from now on."""
@@ -126,7 +145,7 @@ class Waiting:
                 continue
             reason = self._reason.pop(user, None)
             if reason is not None:
-                offset, timestamp, topic, partition = reason
+                offset, timestamp, topic, partition, _ = reason
                 answered[user] = now
                 due.append(
                     Touched(
@@ -147,4 +166,11 @@ class Waiting:
         waiting = [user for user in last_places if user in self._reason]
         for user in waiting[self._most :]:
             del self._reason[user]
+            self.shed += 1
         self._order = waiting[: self._most][::-1]
+        latest = {user: reason[4] for user, reason in self._reason.items()}
+        self._came = deque(
+            (came, left)
+            for came, users in self._came
+            if (left := [user for user in users if latest.get(user) == came])
+        )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from agents.catalog import Catalog
+from agents.demand import live_popularity, news_of_demand
 from agents.erasure import Withdraw
 from agents.ingest import Ingest
 from agents.models import Models
@@ -23,12 +24,16 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger(__name__)
 
+#: Time after which counts of earlier days are told to others; those of today are with each commit.
+TELL_EVERY_MS = 60_000
+
 
 class Worker:
     """What `segue worker` does, without Kafka: driven by Faust, by the embedded log, by tests.
 
     Guaranteed: the examples and dead letters of a batch are acknowledged before the state that
-    produced them is committed, so that a crash repeats them and never loses them. A commit also
+    produced them is committed, so that a crash repeats them and never loses them; so are the counts
+    of live popularity that a commit says were told. A commit also
     notes how far back the users lie who still wait for an answer: after a crash or a rebalance
     the records from there on are read again, which changes no state, and their users are
     answered, some of them twice. One batch or commit runs at a time; lists are made and
@@ -64,7 +69,10 @@ class Worker:
             folder / "state", state, self.topics,
             Checkpoints(store, keep=settings.keep_checkpoints), clock_ms,
         )  # fmt: skip
-        self.models = Models(store, folder / "bundles", encoder, clock_ms)
+        live = live_popularity(state, settings.demand_hours)
+        self.models = Models(
+            store, folder / "bundles", encoder, clock_ms, live, use_head=settings.ranking_head
+        )
         self._catalog = Catalog(topics, self.partitions, outputs, self.tally)
         self._recommend = Recommend(
             settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms,
@@ -84,6 +92,7 @@ class Worker:
         self._checkpointing: asyncio.Future[None] | None = None
         self._committed_at: dict[int, int] = {}
         self._handled_at: dict[int, int] = {}
+        self._told_at: dict[int, int] = {}
         self._checkpointed_at: dict[int, int] = {}
         # Partitions to checkpoint: their state changed, or an older checkpoint holds an erased user
         # and stays until newer ones have pushed it out.
@@ -113,7 +122,7 @@ class Worker:
         async with self._uploading, self._turn:
             partitions = list(partitions)
             leaving = {number for _, number in partitions} & self.partitions.states.keys()
-            await self._commit(leaving)
+            await self._commit(leaving, all_of_it=True)
             for partition in leaving & self._dirty:
                 manifest = self.partitions.snapshot(partition)
                 await asyncio.to_thread(self.partitions.upload, manifest)
@@ -185,7 +194,7 @@ class Worker:
     async def commit(self) -> dict[tuple[str, int], int]:
         """Flush outputs and commit every open partition; returns the next offsets."""
         async with self._turn:
-            await self._commit(set(self.partitions.states))
+            await self._commit(set(self.partitions.states), all_of_it=True)
         return self.positions()
 
     async def checkpoint(self) -> list[str]:
@@ -208,14 +217,25 @@ class Worker:
         """Close every state; uncommitted work is dropped and will be read again."""
         self.partitions.close_all()
 
-    async def _commit(self, numbers: set[int]) -> None:
+    async def _tell_demand(self, number: int, *, all_of_it: bool) -> None:
+        now = self._clock_ms()
+        if now - self._told_at.setdefault(number, now) >= TELL_EVERY_MS:
+            all_of_it = True
+        if all_of_it:
+            self._told_at[number] = now
+        for key, value in news_of_demand(self.partitions.states[number], all_of_it=all_of_it):
+            await self._outputs.send(self._topics.demand, key, value)
+
+    async def _commit(self, numbers: set[int], *, all_of_it: bool = False) -> None:
         # Before the flush: an answer that is sent while it lasts may not be safe after it.
         changed = {number for number in numbers if self._note_unanswered(number)}
+        for number in numbers:
+            await self._tell_demand(number, all_of_it=all_of_it)
         if numbers:
             await self._outputs.flush()
         for number in numbers:
             state = self.partitions.states[number]
-            if number in changed or state.positions != state.committed:
+            if number in changed or state.positions != state.committed or state.telling:
                 state.commit()
             self._committed_at[number] = self._clock_ms()
             self._handled_at.pop(number, None)

@@ -1,14 +1,18 @@
 """The dynamic layer: a two-tower that learns without stopping, its index and its bundles."""
 
 from dynamic_layer.bundle import DynamicBundle
-from dynamic_layer.errors import CorruptBundle, CorruptExamples
+from dynamic_layer.demand_block import DemandRecord
+from dynamic_layer.errors import CorruptBundle, CorruptCheckpoint, CorruptDemand, CorruptExamples
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.explaining import Explanation, explain, search_text, similar
-from dynamic_layer.gate import accept, hit_rate
+from dynamic_layer.gate import accept, hit_rate, served_hit_rate
 from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
 from dynamic_layer.item_weights import EaseSettings
+from dynamic_layer.live_popularity import LivePopularity
 from dynamic_layer.moments import Histories, Moment, moment_at
+from dynamic_layer.popularity import Popularity
+from dynamic_layer.prequential import Asked, Prequential, Row
 from dynamic_layer.propose import CandidateSettings, propose
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from dynamic_layer.recommender import (
@@ -18,22 +22,30 @@ from dynamic_layer.recommender import (
     UserState,
     default_lists,
 )
+from dynamic_layer.saved import Saved
 from dynamic_layer.settings import (
     DynamicSettings,
     GateSettings,
     IndexSettings,
     LossSettings,
     PopularitySettings,
+    RankingSettings,
     ReplaySettings,
     TowerSettings,
     recipe,
 )
+from dynamic_layer.state_weights import state_weights
 from dynamic_layer.trainer import Intake, Trainer, TrainingStats
+from dynamic_layer.trainer_checkpoints import TrainerCheckpoint, TrainerCheckpoints
 
 __all__ = [
+    "Asked",
     "CandidateSettings",
     "CorruptBundle",
+    "CorruptCheckpoint",
+    "CorruptDemand",
     "CorruptExamples",
+    "DemandRecord",
     "DynamicBundle",
     "DynamicSettings",
     "EaseSettings",
@@ -50,16 +62,24 @@ __all__ = [
     "ItemIndex",
     "ListSettings",
     "Lists",
+    "LivePopularity",
     "LossSettings",
     "Moment",
+    "Popularity",
     "PopularitySettings",
+    "Prequential",
     "Ranking",
     "RankingHead",
+    "RankingSettings",
     "Recommender",
     "ReplaySettings",
+    "Row",
+    "Saved",
     "Sources",
     "TowerSettings",
     "Trainer",
+    "TrainerCheckpoint",
+    "TrainerCheckpoints",
     "TrainingStats",
     "UserState",
     "accept",
@@ -72,5 +92,7 @@ __all__ = [
     "propose",
     "recipe",
     "search_text",
+    "served_hit_rate",
     "similar",
+    "state_weights",
 ]

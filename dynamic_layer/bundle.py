@@ -4,18 +4,20 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import polars as pl
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dynamic_layer.demand import Demand
 from dynamic_layer.errors import CorruptBundle
 from dynamic_layer.features import ItemFeatures, UserFeatures, item_features
 from dynamic_layer.index import ItemIndex
@@ -23,8 +25,10 @@ from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.settings import DynamicSettings, IndexSettings, TowerSettings
 from dynamic_layer.towers import TwoTower
 from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.sparse_file import load_sparse, save_sparse
 
 FORMAT = 1
+WEIGHTS = "weights.safetensors"
 _S = TypeVar("_S")
 
 
@@ -48,7 +52,10 @@ class DynamicBundle:
     bias:       f32 [n], added to affinity: weighted log recent popularity.
     popularity: f32 [n] per market (country bucket; 0 is all), decayed counts of events.
     index:      over `served_vectors`.
-    head:       ranks candidates by their features; None where none was trained.
+    head:       ranks candidates by their features; None where none was trained, or did not win.
+    weights:    item-item weights f32 [n, n] by name, [source, target], for candidates and features.
+    demand:     as it was when the bundle was made, for workers that know no other; None without a
+                head.
     """
 
     manifest: dict[str, Any]
@@ -64,6 +71,8 @@ class DynamicBundle:
     popularity: dict[int, NDArray[np.float32]]
     index: ItemIndex
     head: RankingHead | None = None
+    weights: dict[str, sp.csr_array] = field(default_factory=dict)
+    demand: Demand | None = None
 
     @property
     def generation(self) -> int:
@@ -85,11 +94,21 @@ class DynamicBundle:
             vectors: Tensor = self.model.user(users, items.content, items.type_number)
         return vectors
 
+    def prepared(self, items: ItemFeatures) -> Tensor:
+        """Return what `vectors_of` reads of items, f32 [n, c]: to be made once for many users."""
+        with torch.no_grad():
+            prepared: Tensor = self.model.user.prepared(items.content)
+        return prepared
+
+    def vectors_of(self, users: UserFeatures, prepared: Tensor, type_number: Tensor) -> Tensor:
+        """Return what `user_vectors` does, of items that were prepared; type_number: i64 [n]."""
+        with torch.no_grad():
+            vectors: Tensor = self.model.user.of_prepared(users, prepared, type_number)
+        return vectors
+
     def queries(self, user_vectors: Tensor) -> NDArray[np.float32]:
         """Return the index's query of each user, f32 [b, d + 1]."""
-        one = torch.ones(len(user_vectors), 1)
-        query = torch.cat([user_vectors / self.model.temperature, one], dim=1)
-        return np.asarray(query.numpy(), np.float32)
+        return index_queries(self.model, user_vectors)
 
     def embed(
         self,
@@ -133,6 +152,14 @@ class DynamicBundle:
             "bias": torch.from_numpy(self.bias),
             **{f"popularity.{m}": torch.from_numpy(v) for m, v in self.popularity.items()},
         }
+        if self.demand is not None:
+            columns |= {
+                "demand.at_ms": torch.tensor(self.demand.at_ms),
+                "demand.half_lives_days": torch.tensor(self.demand.half_lives_days),
+                "demand.values": torch.from_numpy(self.demand.values),
+                "demand.age_days": torch.from_numpy(self.demand.age_days),
+                "demand.silent_days": torch.from_numpy(self.demand.silent_days),
+            }
         save_file(
             {name: value.contiguous() for name, value in columns.items()},
             folder / "items.safetensors",
@@ -148,6 +175,8 @@ class DynamicBundle:
         self.index.save(folder)
         if self.head is not None:
             self.head.save(folder)
+        if self.weights:
+            save_sparse(self.weights, folder / WEIGHTS)
         manifest = self.manifest | {"hgnn": None, "head": self.head is not None}
         if self.hgnn is not None:
             manifest["hgnn"] = {
@@ -193,14 +222,19 @@ class DynamicBundle:
             hgnn = HGNN(shape["text_width"], shape["types"], HGNNSettings(**shape["settings"]))
             hgnn.load_state_dict(_part(states, "hgnn."))
         vectors, bias = columns["vectors"].numpy(), columns["bias"].numpy()
-        if not len(items) == len(features) == len(vectors) == len(bias):
-            sizes = (len(items), len(features), len(vectors), len(bias))
-            raise ValueError(f"expected columns of one length, got {sizes}")
+        demand = _demand(columns)
+        weights = load_sparse(folder / WEIGHTS)
+        sizes = {len(items), len(features), len(vectors), len(bias)}
+        sizes |= {size for matrix in weights.values() for size in matrix.shape}
+        sizes |= {len(demand)} if demand is not None else set()
+        if len(sizes) > 1:
+            raise ValueError(f"expected columns of one length, got {sorted(sizes)}")
         index = ItemIndex.load(
             folder,
             served_vectors(vectors, bias),
             features.type_number.numpy(),
             _settings_of(IndexSettings, manifest["settings"]["index"]),
+            scale=index_scale(model, vectors.shape[1]),
         )
         return cls(
             manifest=manifest,
@@ -220,7 +254,21 @@ class DynamicBundle:
             },
             index=index,
             head=RankingHead.load(folder) if manifest.get("head") else None,
+            weights=weights,
+            demand=demand,
         )
+
+
+def _demand(columns: dict[str, Tensor]) -> Demand | None:
+    if "demand.values" not in columns:
+        return None
+    return Demand(
+        at_ms=int(columns["demand.at_ms"]),
+        half_lives_days=tuple(columns["demand.half_lives_days"].tolist()),
+        values=columns["demand.values"].numpy(),
+        age_days=columns["demand.age_days"].numpy(),
+        silent_days=columns["demand.silent_days"].numpy(),
+    )
 
 
 def served_vectors(vectors: NDArray[np.float32], bias: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -232,6 +280,21 @@ def served_vectors(vectors: NDArray[np.float32], bias: NDArray[np.float32]) -> N
     return np.concatenate([vectors, bias[:, None]], axis=1)
 
 
+def index_queries(model: TwoTower, user_vectors: Tensor) -> NDArray[np.float32]:
+    """Return the index's query of each user, f32 [b, d + 1]; user_vectors: f32 [b, d]."""
+    one = torch.ones(len(user_vectors), 1)
+    query = torch.cat([user_vectors / model.temperature, one], dim=1)
+    return np.asarray(query.numpy(), np.float32)
+
+
+def index_scale(model: TwoTower, width: int) -> NDArray[np.float32]:
+    """Return the factors after which all columns of the index count alike, f32 [d + 1].
+
+    An affinity is a cosine over the temperature, so popularity counts in units of that.
+    """
+    return np.array([1.0] * width + [model.temperature], np.float32)
+
+
 def _part(states: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): value
@@ -241,4 +304,12 @@ def _part(states: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _settings_of(kind: type[_S], values: dict[str, Any]) -> _S:
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    """Return settings as a bundle has them; those that this version no longer has say nothing."""
+    known = {f.name for f in dataclasses.fields(cast(Any, kind))}
+    return kind(
+        **{
+            name: tuple(v) if isinstance(v, list) else v
+            for name, v in values.items()
+            if name in known
+        }
+    )

@@ -7,3 +7,11 @@ class CorruptExamples(ValueError):
 
 class CorruptBundle(ValueError):
     """A folder that should hold a dynamic bundle does not."""
+
+
+class CorruptDemand(ValueError):
+    """Bytes are not a record of demand that this version can read."""
+
+
+class CorruptCheckpoint(ValueError):
+    """A trainer's checkpoint is torn, or of another form of trainer."""

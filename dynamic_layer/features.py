@@ -208,6 +208,6 @@ def pool_history(
     since = torch.where(torch.isinf(latest), torch.zeros(()), latest)
     signals = torch.log1p(torch.stack([totals[0], totals[1], since], dim=1))
     return (
-        torch.stack(pools, dim=1).view(b, types, len(weights), -1),
+        torch.stack(pools, dim=1).view(b, types, len(weights), content.shape[1]),
         signals.view(b, types, SIGNALS_PER_TYPE),
     )

@@ -5,6 +5,8 @@ import torch
 
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.features import ItemRows
+from dynamic_layer.head_learning import hit_rates
+from dynamic_layer.popularity import Popularity
 from dynamic_layer.ranking import affinities, ranks, user_features
 from dynamic_layer.replay import PaddedExamples
 from dynamic_layer.settings import GateSettings
@@ -15,8 +17,21 @@ _JUDGED = 2_048
 _K = 10
 
 
+def served_hit_rate(
+    bundle: DynamicBundle, held_out: PaddedExamples, popularity: Popularity | None
+) -> float:
+    """Return HR@10 of what a bundle serves: its head's lists, or those of its towers.
+
+    popularity: counts from which the demand of each example's time is read; without it a head
+    cannot be judged, and the towers stand in for it.
+    """
+    if bundle.head is None or popularity is None:
+        return hit_rate(bundle, held_out)
+    return hit_rates(bundle, held_out, popularity).head
+
+
 def hit_rate(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> float:
-    """Return HR@k of a bundle: share of targets among the k best items of their type.
+    """Return HR@k of a bundle's towers: share of targets among the k best items of their type.
 
     Items of the history do not compete; targets that the bundle does not know are misses. 0
     without examples.
@@ -46,13 +61,18 @@ def accept(
     served: DynamicBundle | None,
     held_out: PaddedExamples,
     settings: GateSettings,
+    popularity: Popularity | None = None,
 ) -> list[str]:
     """Return the reasons why a candidate must not serve; none means that it may.
 
-    served: the bundle in use, if any; held_out: examples that neither was trained on.
+    served: the bundle in use, if any; held_out: examples that neither was trained on; popularity:
+    counts of demand at their time, without which heads are not compared.
     """
     numbers = [candidate.vectors, candidate.bias, *candidate.popularity.values()]
     weights = [value.numpy() for value in candidate.model.state_dict().values()]
+    numbers += [matrix.data for matrix in candidate.weights.values()]
+    if candidate.head is not None:
+        weights += [value.numpy() for value in candidate.head.state_dict().values()]
     if not all(np.isfinite(values).all() for values in numbers + weights):
         return ["expected finite weights and vectors, got NaN or infinity"]
     if not len(candidate.item_keys):
@@ -74,7 +94,8 @@ def accept(
     if len(held_out) >= _SAMPLE and coverage < settings.min_coverage:
         reasons.append(f"expected coverage of {settings.min_coverage}, got {coverage:.4f}")
     if served is not None and len(held_out) >= _SAMPLE:
-        before, after = hit_rate(served, held_out), hit_rate(candidate, held_out)
+        before = served_hit_rate(served, held_out, popularity)
+        after = served_hit_rate(candidate, held_out, popularity)
         if after < before * (1 - settings.max_loss):
             reasons.append(
                 f"expected HR@{_K} of at least {before * (1 - settings.max_loss):.3f} on "

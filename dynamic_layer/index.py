@@ -1,60 +1,54 @@
-"""Nearest-neighbour search: exact or inverted lists per type, a fresh tier, deletes by filter."""
+"""Nearest-neighbour search per type: what was built, what is fresh, and nothing that is gone."""
 
+import logging
+import os
+import sys
+import threading
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
+from dynamic_layer.built_index import BuiltIndex
+from dynamic_layer.hits import Hits
+from dynamic_layer.index_building import build, folded, on_device
+from dynamic_layer.index_state import (
+    IndexState,
+    Tiers,
+    first_row,
+    sealed,
+    search_built,
+    search_fresh,
+)
 from dynamic_layer.settings import IndexSettings
+from dynamic_layer.vector_store import VectorStore
 
-_TRAINING_POINTS_PER_LIST = 64
-# FAISS 1.15 multiplies matrices only from 128,000 numbers in the queries on (2,000 users of 64
-# dimensions), and below goes through the items once for each query. For 64 queries over 50,000
-# items that took 53 ms instead of 13, for 16 queries 15 instead of 4.6 (one core, AVX2).
-faiss.cvar.distance_compute_blas_threshold = 512
+__all__ = ["Hits", "ItemIndex"]
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class Hits:
-    """The best items for each of `b` queries, best first.
-
-    rows:   i64 [b, k], item rows; -1 where there are fewer.
-    scores: f32 [b, k]; -inf where there are fewer.
-    """
-
-    rows: NDArray[np.int64]
-    scores: NDArray[np.float32]
-
-    def best(self, k: int) -> "Hits":
-        """Return the `k` best of each query, in order."""
-        order = np.argsort(-self.scores, axis=1, kind="stable")[:, :k]
-        scores = np.take_along_axis(self.scores, order, axis=1)
-        rows = np.where(np.isneginf(scores), -1, np.take_along_axis(self.rows, order, axis=1))
-        short = k - rows.shape[1]
-        if short > 0:
-            rows = np.pad(rows, ((0, 0), (0, short)), constant_values=-1)
-            scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
-        return Hits(rows, scores)
-
-    @staticmethod
-    def join(parts: Sequence["Hits"], queries: int) -> "Hits":
-        """Return all parts' hits side by side, for the same queries; not in order."""
-        rows = [np.zeros((queries, 0), np.int64), *(part.rows for part in parts)]
-        scores = [np.zeros((queries, 0), np.float32), *(part.scores for part in parts)]
-        return Hits(np.concatenate(rows, axis=1), np.concatenate(scores, axis=1))
+_QUERIES = 256
+# Exact search for these, over all items, is the larger part of a fold.
+_QUERIES_AGAIN = 128
+_NICE = 10
+_MEASURED = "index-queries.safetensors"
 
 
 class ItemIndex:
     """Finds the items with the greatest inner product, per item type.
 
-    Built once from a bundle's vectors and never changed after that: items that come later live in
-    a small exact fresh tier, and items that go are filtered out. Both take effect at once, by
-    replacing arrays, never by changing what a search may be reading.
+    Built from a bundle's vectors. Items that come later live in a small exact fresh tier, items
+    that go are filtered out; both take effect at once. When many have come and gone, an index of
+    their type with them is made aside, in a thread, and swapped in: so a search stays fast and
+    memory bounded, but for three bytes for each row that ever was.
+
+    Searches may run in any thread beside one that changes the index: what one of them reads is
+    never changed, only replaced as a whole.
     """
 
     def __init__(
@@ -63,67 +57,191 @@ class ItemIndex:
         type_number: NDArray[np.int64],
         settings: IndexSettings,
         *,
-        built: dict[int, Any] | None = None,
+        queries: NDArray[np.float32] | None = None,
+        scale: NDArray[np.float32] | None = None,
+        built: dict[int, BuiltIndex] | None = None,
     ) -> None:
-        """vectors: f32 [n, d]; type_number: i64 [n]; built: FAISS index per type, from `load`."""
-        self._settings = settings
-        self._rows = {int(t): np.flatnonzero(type_number == t) for t in np.unique(type_number)}
-        self._built = built or {t: self._build(vectors[rows]) for t, rows in self._rows.items()}
-        for index in self._built.values():
-            if hasattr(index, "nprobe"):
-                index.nprobe = max(1, round(settings.probes * index.nlist))
-        self._n = len(vectors)
-        self._vectors = vectors
-        self._removed: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._fresh_vectors: NDArray[np.float32] = vectors[:0]
-        self._fresh_types: NDArray[np.int64] = np.zeros(0, np.int64)
+        """vectors: f32 [n, d]; type_number: i64 [n]; built: index per type, from `load`.
 
-    def _build(self, vectors: NDArray[np.float32]) -> Any:
-        vectors = np.ascontiguousarray(vectors, np.float32)
-        flat = faiss.IndexFlatIP(vectors.shape[1])
-        if len(vectors) <= self._settings.ivf_above:
-            flat.add(vectors)
-            return flat
-        lists = int(4 * np.sqrt(len(vectors)))
-        index = faiss.IndexIVFFlat(flat, vectors.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
-        every = max(1, len(vectors) // (lists * _TRAINING_POINTS_PER_LIST))
-        index.train(np.ascontiguousarray(vectors[::every]))
-        index.add(vectors)
-        return index
+        queries: f32 [s, d], like those that will come: how much of the lists is read is measured
+        with them; sums of two items' vectors when None. scale: f32 [d], factors after which the
+        vectors' columns count alike; None where they do.
+        """
+        self._settings, self._scale = settings, scale
+        if queries is None or not len(queries):
+            queries = _pairs(vectors)
+        self._queries = np.ascontiguousarray(queries[-_QUERIES:], np.float32)
+        store, nothing = VectorStore.of(vectors), VectorStore.of(vectors[:0])
+        tiers = {
+            int(t): Tiers(
+                built=built[int(t)]
+                if built
+                else self._build(store, np.flatnonzero(type_number == t)),
+                fresh=nothing,
+            )
+            for t in np.unique(type_number)
+        }
+        self._state = IndexState(
+            tiers=tiers,
+            vectors=store,
+            types=type_number.astype(np.int16),
+            removed=np.zeros(len(vectors), np.bool_),
+        )
+        self._changing = threading.Lock()
+        self._folding: threading.Thread | None = None
+
+    def _build(self, vectors: VectorStore, rows: NDArray[np.int64]) -> BuiltIndex:
+        return build(vectors, rows, self._settings, queries=self._queries, scale=self._scale)
 
     def __len__(self) -> int:
         """Items that a search can return."""
-        return self._n + len(self._fresh_vectors) - len(self._removed)
+        return len(self._state.types) - self._state.removals
 
     @property
     def removed(self) -> int:
         """Rows that are never returned."""
-        return len(self._removed)
+        return self._state.removals
+
+    @property
+    def built(self) -> dict[int, BuiltIndex]:
+        """What is searched of each type, beside the fresh tier."""
+        tiers = self._state.tiers
+        return {t: tier.built for t, tier in tiers.items() if tier.built is not None}
+
+    @property
+    def fresh(self) -> int:
+        """Items in the fresh tier."""
+        return sum(tier.fresh.size - tier.fresh_gone for tier in self._state.tiers.values())
 
     def is_removed(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which rows were removed, bool of the same shape."""
-        return np.isin(rows, self._removed)
+        """Return which rows were removed, bool of the same shape; rows below 0 were not."""
+        removed = self._state.removed
+        if not len(removed):
+            return np.zeros(rows.shape, np.bool_)
+        return removed[np.maximum(rows, 0)] & (rows >= 0)
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of rows, f32 [..., d]."""
-        built = self._vectors[np.minimum(rows, self._n - 1)]
-        if not len(self._fresh_vectors):
-            return built
-        fresh = self._fresh_vectors[np.maximum(rows - self._n, 0)]
-        return np.where((rows < self._n)[..., None], built, fresh)
+        """Return the vectors of rows, f32 [..., d]; of removed rows perhaps zeros."""
+        return self._state.vectors(rows)
 
     def copy(self) -> "ItemIndex":
         """Return an index that shares what was built, with additions and removals of its own."""
-        return copy(self)
+        with self._changing:
+            # Neither appends to what the other has.
+            self._state = sealed(self._state)
+            other = copy(self)
+        other._changing, other._folding = threading.Lock(), None
+        return other
 
     def add(self, vectors: NDArray[np.float32], type_number: NDArray[np.int64]) -> None:
         """Append items to the fresh tier, f32 [m, d] and i64 [m]; rows follow the last one."""
-        self._fresh_types = np.concatenate([self._fresh_types, type_number])
-        self._fresh_vectors = np.concatenate([self._fresh_vectors, vectors])
+        with self._changing:
+            state = self._state
+            rows = len(state.types) + np.arange(len(vectors))
+            tiers = dict(state.tiers)
+            for t in np.unique(type_number).tolist():
+                of_type = type_number == t
+                tier = tiers.get(t) or Tiers(
+                    built=None, fresh=VectorStore.of(state.vectors.base[:0])
+                )
+                fresh = tier.fresh.append(rows[of_type], vectors[of_type])
+                tiers[t] = replace(tier, fresh=fresh)
+            self._state = replace(
+                state,
+                tiers=tiers,
+                vectors=state.vectors.append(rows, vectors),
+                types=np.concatenate([state.types, type_number.astype(np.int16)]),
+                removed=np.concatenate([state.removed, np.zeros(len(rows), np.bool_)]),
+            )
+        self._fold_if_due()
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Never return these rows again."""
-        self._removed = np.union1d(self._removed, rows)
+        with self._changing:
+            state = self._state
+            rows = np.unique(rows)
+            rows = rows[~state.removed[rows]]
+            removed = state.removed.copy()
+            removed[rows] = True
+            tiers = dict(state.tiers)
+            types = state.types[rows]
+            for t in np.unique(types).tolist():
+                tier, of_type = tiers[t], rows[types == t]
+                fresh = int((of_type >= first_row(tier.fresh)).sum())
+                tiers[t] = replace(
+                    tier,
+                    gone=tier.gone + len(of_type) - fresh,
+                    fresh_gone=tier.fresh_gone + fresh,
+                )
+            self._state = replace(
+                state, tiers=tiers, removed=removed, removals=state.removals + len(rows)
+            )
+        self._fold_if_due()
+
+    def _due(self) -> list[int]:
+        """Types whose changes are more than a search should have to look at."""
+        settings = self._settings
+        return [
+            t
+            for t, tier in self._state.tiers.items()
+            if tier.changes
+            > max(settings.fresh_limit, settings.fresh_share * len(tier.built or ()))
+        ]
+
+    def _fold_if_due(self) -> None:
+        if self._due() and (self._folding is None or not self._folding.is_alive()):
+            self._folding = threading.Thread(target=self._fold_due, name="fold", daemon=True)
+            self._folding.start()
+
+    def _fold_due(self) -> None:
+        _yield_to_searches()
+        while due := self._due():
+            for number in due:
+                try:
+                    self.fold(number)
+                except Exception:
+                    # Searches go on with what there is, and the next change tries again.
+                    logger.exception("no index with the fresh items of type %d", number)
+                    return
+
+    def settle(self) -> None:
+        """Wait until no index is being made aside."""
+        if self._folding is not None:
+            self._folding.join()
+
+    def fold(self, number: int) -> None:
+        """Make an index of one type with what came and without what went, and search that.
+
+        Changes may go on meanwhile; one fold at a time.
+        """
+        before = self._state
+        tier = before.tiers[number]
+        came = tier.fresh.held[0]
+        built = folded(
+            tier.built,
+            came[~before.removed[came]],
+            before.removed,
+            before.vectors,
+            self._settings,
+            queries=self._queries[-_QUERIES_AGAIN:],
+            scale=self._scale,
+        )
+        with self._changing:
+            state = self._state
+            now = state.tiers[number]
+            fresh = now.fresh.after(tier.fresh.size)
+            # What was removed since is still in what was built.
+            since = now.gone + now.fresh_gone - tier.gone - tier.fresh_gone
+            fresh_gone = int(state.removed[fresh.held[0]].sum())
+            tiers = dict(state.tiers)
+            tiers[number] = Tiers(
+                built=built, fresh=fresh, gone=since - fresh_gone, fresh_gone=fresh_gone
+            )
+            vectors = state.vectors
+            dead = state.removed[vectors.held[0]]
+            if 2 * dead.sum() > len(dead):
+                vectors = vectors.kept(~dead)
+            self._state = replace(state, tiers=tiers, vectors=vectors)
 
     def search_type(
         self,
@@ -136,56 +254,25 @@ class ItemIndex:
 
         queries: f32 [b, d]; exclude: i64 [b, e], rows that a query must not get, -1 for none.
         """
+        state = self._state
+        tier = state.tiers.get(type_number)
+        if tier is None:
+            return Hits.join([], len(queries)).best(k)
         queries = np.ascontiguousarray(queries, np.float32)
-        rows = self._rows.get(type_number, np.zeros(0, np.int64))
         spare = 0
-        if exclude is not None and len(rows):
-            of_type = np.zeros(self._n + len(self._fresh_types) + 1, np.bool_)
-            of_type[rows] = True
-            of_type[self._n : -1] = self._fresh_types == type_number
-            spare = int(of_type[exclude].sum(axis=1).max(initial=0))
-        found = Hits.join(
-            [
-                self._search_built(queries, type_number, min(k + spare, len(rows))),
-                self._search_fresh(queries, type_number),
-            ],
-            len(queries),
-        )
         if exclude is not None:
-            width = self._n + len(self._fresh_types) + 1
-            owner = np.arange(len(queries))[:, None] * width
-            banned = np.isin(owner + found.rows, (owner + exclude)[exclude >= 0])
-            found = Hits(found.rows, np.where(banned, np.float32(-np.inf), found.scores))
+            of_type = (state.types[np.maximum(exclude, 0)] == type_number) & (exclude >= 0)
+            spare = int(of_type.sum(axis=1).max(initial=0))
+        parts = [
+            search_built(state, tier, queries, k + spare),
+            search_fresh(state, tier, queries, k + spare),
+        ]
+        found = Hits.join(parts, len(queries))
+        if exclude is not None and spare:
+            found = found.best(k + spare)
+            owner = np.arange(len(queries))[:, None] * len(state.types)
+            found = found.without(np.isin(owner + found.rows, (owner + exclude)[of_type]))
         return found.best(k)
-
-    def _search_built(self, queries: NDArray[np.float32], type_number: int, k: int) -> Hits:
-        if k == 0:
-            return Hits.join([], len(queries))
-        index, rows = self._built[type_number], self._rows[type_number]
-        options: dict[str, Any] = {}
-        removed = np.flatnonzero(np.isin(rows, self._removed))
-        if len(removed):
-            keep: Any = faiss.IDSelectorNot(faiss.IDSelectorBatch(removed))
-            # FAISS's Python constructors take keywords that its type hints do not know.
-            parameters: Any = faiss
-            options["params"] = (
-                parameters.SearchParametersIVF(sel=keep, nprobe=index.nprobe)
-                if hasattr(index, "nprobe")
-                else parameters.SearchParameters(sel=keep)
-            )
-        scores, places = index.search(queries, k, **options)
-        missing = places < 0
-        return Hits(
-            np.where(missing, -1, rows[np.maximum(places, 0)]),
-            np.where(missing, np.float32(-np.inf), scores),
-        )
-
-    def _search_fresh(self, queries: NDArray[np.float32], type_number: int) -> Hits:
-        place = np.flatnonzero(self._fresh_types == type_number)
-        rows = place + self._n
-        alive = ~np.isin(rows, self._removed)
-        scores = queries @ self._fresh_vectors[place[alive]].T
-        return Hits(np.broadcast_to(rows[alive], scores.shape), scores)
 
     def search(
         self,
@@ -201,12 +288,19 @@ class ItemIndex:
 
     def known_types(self) -> list[int]:
         """Return the numbers of the types that have items, ascending."""
-        return sorted(set(self._rows) | set(self._fresh_types.tolist()))
+        return sorted(self._state.tiers)
 
     def save(self, folder: Path) -> None:
-        """Write one FAISS file per type to the folder. The fresh tier is not part of it."""
-        for number, index in self._built.items():
-            faiss.write_index(index, str(folder / f"index-{number}.faiss"))
+        """Write one FAISS file per type to the folder, and with what they were measured.
+
+        Raises ValueError where items came or went: rows are those of the vectors at the start.
+        """
+        state = self._state
+        if state.removals or len(state.types) > len(state.vectors.base):
+            raise ValueError("expected an index as it was built, got one with later changes")
+        for number, built in self.built.items():
+            built.save(folder / f"index-{number}.faiss")
+        save_file({"queries": self._queries}, folder / _MEASURED)
 
     @classmethod
     def load(
@@ -215,15 +309,29 @@ class ItemIndex:
         vectors: NDArray[np.float32],
         type_number: NDArray[np.int64],
         settings: IndexSettings,
+        *,
+        scale: NDArray[np.float32] | None = None,
     ) -> Self:
         """Read what `save` wrote. Raises ValueError when a file does not fit the vectors."""
-        built: dict[int, Any] = {}
+        built = {}
         for number in np.unique(type_number).tolist():
-            built[number] = faiss.read_index(str(folder / f"index-{number}.faiss"))
-            size = int((type_number == number).sum())
-            if built[number].ntotal != size or built[number].d != vectors.shape[1]:
-                raise ValueError(
-                    f"expected an index of {size} x {vectors.shape[1]} for type {number}, "
-                    f"got {built[number].ntotal} x {built[number].d}"
-                )
-        return cls(vectors, type_number, settings, built=built)
+            rows = np.flatnonzero(type_number == number)
+            made = BuiltIndex.load(folder / f"index-{number}.faiss", rows, vectors.shape[1])
+            built[number] = on_device(made, settings)
+        file = folder / _MEASURED
+        queries = load_file(file)["queries"] if file.exists() else None
+        return cls(vectors, type_number, settings, queries=queries, scale=scale, built=built)
+
+
+def _yield_to_searches() -> None:
+    """Give this thread what time searches leave, where a thread can have a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+def _pairs(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return queries where none are known: sums of two items."""
+    if not len(vectors):
+        return vectors
+    rows = np.random.default_rng(0).integers(len(vectors), size=(2, _QUERIES))
+    return np.asarray(vectors[rows[0]] + vectors[rows[1]], np.float32)

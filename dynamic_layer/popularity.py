@@ -1,11 +1,14 @@
 """Recent demand: integer event counts in short buckets, decayed when they are read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.features import ItemRows
+from dynamic_layer.saved import Saved
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
@@ -20,6 +23,58 @@ class _Counts:
     market: NDArray[np.int64]
     key: NDArray[np.uint64]
     count: NDArray[np.int64]
+
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "_Counts":
+        return _Counts(**{name: column[chosen] for name, column in vars(self).items()})
+
+
+def _joined(parts: Sequence[_Counts]) -> _Counts:
+    return _Counts(
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("bucket", "market", "key", "count")
+        }
+    )
+
+
+def _summed(counts: _Counts) -> _Counts:
+    """Return the counts ascending by bucket, market and key, each of these once."""
+    if not len(counts.key):
+        return counts
+    counts = counts.where(np.lexsort((counts.key, counts.market, counts.bucket)))
+    bucket, market, key = counts.bucket, counts.market, counts.key
+    starts = np.flatnonzero(
+        np.r_[True, (np.diff(bucket) != 0) | (np.diff(market) != 0) | (key[1:] != key[:-1])]
+    )
+    total = np.add.reduceat(counts.count, starts)
+    return _Counts(bucket=bucket[starts], market=market[starts], key=key[starts], count=total)
+
+
+class BucketCounts(NamedTuple):
+    """Counts by bucket and item, [m] each; a pair may come several times, and counts add up."""
+
+    bucket: NDArray[np.int64]
+    key: NDArray[np.uint64]
+    events: NDArray[np.int64]
+
+
+_NONE = BucketCounts(np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64))
+
+
+class News(NamedTuple):
+    """What is new to a reader, all as of one moment.
+
+    version: to be given back with the next question.
+    oldest:  first bucket that has counts, -1 if none has.
+    late:    what was added to (or, below 0, taken from) buckets that the reader has read already;
+             None where that is not remembered: it has to begin anew.
+    counts:  the buckets that it asked for.
+    """
+
+    version: int
+    oldest: int
+    late: BucketCounts | None
+    counts: BucketCounts
 
 
 class Popularity:
@@ -38,6 +93,44 @@ class Popularity:
         self._counts = _Counts(bucket=none, market=none, key=none.astype(np.uint64), count=none)
         self._recent: list[_Counts] = []
         self._recent_events = 0
+
+    @property
+    def bucket_ms(self) -> int:
+        """Length of a bucket."""
+        return self._bucket_ms
+
+    def whole(self, at_ms: int) -> int:
+        """Return the end of the last bucket that ended by `at_ms`, ms UTC."""
+        return at_ms // self._bucket_ms * self._bucket_ms
+
+    def events(self) -> int:
+        """Return how many events the window holds."""
+        self._compact()
+        return int(self._counts.count.sum())
+
+    def oldest(self) -> int:
+        """Return the first bucket that has counts, -1 if none has."""
+        self._compact()
+        return int(self._counts.bucket[0]) if len(self._counts.bucket) else -1
+
+    def news(self, first: int, end: int, since: int, market: int | None = None) -> "News":
+        """Return what a reader that has read the buckets before `first` has to read by `end`.
+
+        since: the `version` of its last news; what came to buckets before `first` after that is in
+        `late`.
+        """
+        return News(0, self.oldest(), _NONE, self.between(first, end, market))
+
+    def between(self, first: int, end: int, market: int | None = None) -> "BucketCounts":
+        """Return the counts of buckets `first` to before `end`, ascending by bucket."""
+        self._compact()
+        counts = self._counts
+        part = slice(*np.searchsorted(counts.bucket, [first, end]))
+        bucket, key, count = counts.bucket[part], counts.key[part], counts.count[part]
+        if market is None:
+            return BucketCounts(bucket, key, count)
+        own = counts.market[part] == market
+        return BucketCounts(bucket[own], key[own], count[own])
 
     def add(
         self,
@@ -61,26 +154,23 @@ class Popularity:
     def _compact(self) -> None:
         if not self._recent:
             return
-        parts = [self._counts, *self._recent]
-        bucket, market, key, count = (
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("bucket", "market", "key", "count")
-        )
+        joined = _joined([self._counts, *self._recent])
         self._recent, self._recent_events = [], 0
-        kept = bucket > bucket.max(initial=0) - self._window
-        order = np.flatnonzero(kept)[np.lexsort((key[kept], market[kept], bucket[kept]))]
-        bucket, market, key, count = bucket[order], market[order], key[order], count[order]
-        if not len(key):
-            return
-        starts = np.flatnonzero(
-            np.r_[True, (np.diff(bucket) != 0) | (np.diff(market) != 0) | (key[1:] != key[:-1])]
-        )
-        self._counts = _Counts(
-            bucket=bucket[starts],
-            market=market[starts],
-            key=key[starts],
-            count=np.add.reduceat(count, starts),
-        )
+        newest = joined.bucket.max(initial=0)
+        self._counts = _summed(joined.where(joined.bucket > newest - self._window))
+
+    def saved(self) -> Saved:
+        """Return the counts of the window."""
+        self._compact()
+        return Saved(arrays=dict(vars(self._counts)), values={"bucket_ms": self._bucket_ms})
+
+    def restore(self, saved: Saved) -> None:
+        """Hold the counts of another. Raises ValueError where its buckets are of another length."""
+        if saved.values["bucket_ms"] != self._bucket_ms:
+            got = saved.values["bucket_ms"]
+            raise ValueError(f"expected buckets of {self._bucket_ms} ms, got {got}")
+        self._counts = _Counts(**saved.arrays)
+        self._recent, self._recent_events = [], 0
 
     def read(
         self,
@@ -96,22 +186,21 @@ class Popularity:
         The bucket that holds `at_ms` itself is left out when `at_ms` is not its end, so that a
         reading never contains what came later. market: one country's bucket, or None for all.
         """
-        self._compact()
-        counts = self._counts
-        end_ms = (counts.bucket + 1) * self._bucket_ms
-        chosen = end_ms <= at_ms
-        if market is not None:
-            chosen &= counts.market == market
-        row = rows(counts.key[chosen])
-        age_days = (at_ms - end_ms[chosen]) / _DAY_MS
-        weight = counts.count[chosen] * np.exp2(-age_days / half_life_days)
+        bucket, key, count = self.between(0, at_ms // self._bucket_ms, market)
+        row = rows(key)
+        age_days = (at_ms - (bucket + 1) * self._bucket_ms) / _DAY_MS
+        weight = count * np.exp2(-age_days / half_life_days)
         known = row >= 0
         total = np.bincount(row[known], weights=weight[known], minlength=items)
         return total.astype(np.float32)
 
     def markets(self, most: int) -> list[int]:
         """Return the known markets with the most events, at most `most`."""
-        self._compact()
-        events = np.bincount(self._counts.market, weights=self._counts.count)
+        events = self._by_market()
         order = np.argsort(-events, kind="stable")
         return [int(market) for market in order if market and events[market] > 0][:most]
+
+    def _by_market(self) -> NDArray[np.float64]:
+        self._compact()
+        counts = self._counts
+        return np.asarray(np.bincount(counts.market, weights=counts.count), np.float64)

@@ -4,17 +4,30 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from dynamic_layer.bundle import FORMAT, DynamicBundle, served_vectors, settings_hash
+from dynamic_layer.bundle import (
+    FORMAT,
+    DynamicBundle,
+    index_queries,
+    index_scale,
+    served_vectors,
+    settings_hash,
+)
+from dynamic_layer.demand import DemandReader
 from dynamic_layer.features import ItemFeatures, ItemRows, StaticItems
 from dynamic_layer.index import ItemIndex
 from dynamic_layer.popularity import Popularity
 from dynamic_layer.popularity_fit import fit_popularity
+from dynamic_layer.ranking import user_features
+from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.replay import PaddedExamples
 from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.towers import TwoTower
 
 _HOUR_MS = 3_600_000
+_MEASURED_WITH = 256
 EVERYWHERE = 0
 """Market number of all markets together."""
 
@@ -31,12 +44,14 @@ def make_bundle(
     newest_ms: int,
     seed: int,
     manifest: dict[str, Any],
+    head: RankingHead | None = None,
 ) -> DynamicBundle:
     """Return the bundle of a model that nothing will change any more.
 
     features: of the static bundle's items; held_out: fits the weight of popularity;
     newest_ms: time of the newest event, to which popularity is decayed;
-    manifest: generation, created_at, types and metrics, completed here.
+    manifest: generation, created_at, types and metrics, completed here;
+    head: ranks candidates; None to serve by towers and popularity.
     """
     rows, items = ItemRows(static.item_keys), len(features)
     vectors = model.item_vectors(features)
@@ -60,6 +75,9 @@ def make_bundle(
     }
     bias = fit.weight * np.log(recent[EVERYWHERE] + settings.popularity.smoothing)
     bias = bias.astype(np.float32)
+    ranking = settings.ranking
+    # Whole buckets alone, as heads read it; workers add what is counted from there on.
+    demand = DemandReader(popularity, rows, items, ranking.demand_half_lives_days).at(newest_ms)
     metrics = {"held_out_ndcg": fit.ndcg, "held_out_hr_at_10": fit.hr_at_10}
     return DynamicBundle(
         manifest={
@@ -71,6 +89,8 @@ def make_bundle(
             "settings_hash": settings_hash(settings),
             "popularity": asdict(fit),
             "newest_event": newest_ms,
+            "popularity_at": at_ms,
+            "demand_bucket_ms": popularity.bucket_ms,
             "metrics": {**manifest["metrics"], **metrics},
         },
         item_keys=static.item_keys,
@@ -84,6 +104,22 @@ def make_bundle(
         bias=bias,
         popularity=recent,
         index=ItemIndex(
-            served_vectors(vectors.numpy(), bias), features.type_number.numpy(), settings.index
+            served_vectors(vectors.numpy(), bias),
+            features.type_number.numpy(),
+            settings.index,
+            queries=_users(model, features, rows, held_out),
+            scale=index_scale(model, vectors.shape[1]),
         ),
+        head=head,
+        weights=dict(getattr(static, "weights", {})) if ranking.enabled else {},
+        demand=demand if ranking.enabled else None,
     )
+
+
+def _users(
+    model: TwoTower, features: ItemFeatures, rows: ItemRows, held_out: PaddedExamples
+) -> NDArray[np.float32]:
+    """Return queries of held-out users, f32 [s, d + 1], to measure the index with."""
+    users = user_features(held_out.newest(_MEASURED_WITH), rows)
+    with torch.no_grad():
+        return index_queries(model, model.user(users, features.content, features.type_number))

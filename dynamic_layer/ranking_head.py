@@ -15,6 +15,15 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from dynamic_layer.errors import CorruptBundle
+from dynamic_layer.saved import (
+    Saved,
+    generator_saved,
+    module_saved,
+    optimiser_saved,
+    restore_generator,
+    restore_module,
+    restore_optimiser,
+)
 
 FILE = "head.safetensors"
 
@@ -158,11 +167,15 @@ class HeadTrainer:
         *,
         seed: int,
         start: Mapping[str, float] | None = None,
+        initial: Mapping[str, float] | None = None,
     ) -> None:
         """names: of the features, in order.
 
         start: linear weights by name that training starts from; others start at 0.
+        initial: likewise, but of the features as they are, before they are scaled, and the hidden
+        layer starts silent: with few lists a head is no worse than the ranking they stand for.
         """
+        self._initial = dict(initial or {})
         self.settings = settings or HeadSettings()
         self._rng = np.random.default_rng(seed)
         with torch.random.fork_rng():
@@ -247,6 +260,18 @@ class HeadTrainer:
         for head in (self._head, self._published):
             head.mean.copy_(torch.from_numpy(mean))
             head.deviation.copy_(torch.from_numpy(deviation))
+            self._begin(head)
+
+    def _begin(self, head: RankingHead) -> None:
+        """Have a head rank by the initial weights alone."""
+        if not self._initial:
+            return
+        with torch.no_grad():
+            for place, name in enumerate(head.names):
+                weight = self._initial.get(name, 0.0)
+                head.linear.weight[0, place] = weight * head.deviation[place]
+            if head.outer is not None:
+                head.outer.weight.zero_()
 
     def _batch(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Lists:
         part = np.searchsorted(starts, rows, side="right") - 1
@@ -289,6 +314,41 @@ class HeadTrainer:
         head = RankingHead(self._published.names, self._published.hidden)
         head.load_state_dict(self._published.state_dict())
         return head.eval()
+
+    def saved(self) -> Saved:
+        """Return everything that later training depends on, the lists included."""
+        own = Saved(
+            arrays={"sum": self._sum, "square": self._square},
+            values={
+                "owed": self._owed,
+                "steps": self._steps,
+                "count": self._count,
+                "rng": generator_saved(self._rng),
+            },
+        )
+        lists = {f"{n:06d}": Saved(arrays=vars(kept)) for n, kept in enumerate(self._kept)}
+        return Saved.joined(
+            {
+                "own": own,
+                "head": module_saved(self._head),
+                "published": module_saved(self._published),
+                "optimiser": optimiser_saved(self._optimiser),
+                "lists": Saved.joined(lists),
+            }
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Go on where another trainer of the same features was."""
+        own = saved.part("own")
+        self._owed, self._steps = float(own.values["owed"]), int(own.values["steps"])
+        self._count = float(own.values["count"])
+        self._sum, self._square = np.array(own.arrays["sum"]), np.array(own.arrays["square"])
+        restore_generator(self._rng, own.values["rng"])
+        restore_module(self._head, saved.part("head"))
+        restore_module(self._published, saved.part("published"))
+        restore_optimiser(self._optimiser, saved.part("optimiser"))
+        lists = saved.part("lists")
+        self._kept = [Lists(**lists.part(name).arrays) for name in sorted(lists.values)]
 
     def manifest(self) -> dict[str, object]:
         """Return settings, steps and lists seen, for a bundle's manifest."""

@@ -17,7 +17,11 @@ from dynamic_layer.features import (
     age_of,
     bucket_of,
 )
+from dynamic_layer.head_ranker import HeadRanker
 from dynamic_layer.index import Hits
+from dynamic_layer.list_maker import Asking, asking
+from dynamic_layer.live_demand import LiveDemand
+from dynamic_layer.live_popularity import LivePopularity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +85,23 @@ class Ranking:
 class Recommender:
     """Serves one bundle, with items that came or went since it was made.
 
-    A batch of users costs one pass of the user tower and one search per item type. Users whose
-    history holds no known item get the recent popularity of their market. Not thread-safe: swap
-    the recommender, do not share it.
+    A batch of users costs one pass of the user tower and one search per item type; where the bundle
+    has a head, it ranks what the search and its other sources propose. Users whose history holds
+    no known item get the recent popularity of their market. Not thread-safe: swap the recommender,
+    do not share it.
     """
 
-    def __init__(self, bundle: DynamicBundle) -> None:
-        """bundle: stays as it is; items added here live in this object."""
+    def __init__(
+        self, bundle: DynamicBundle, live: LivePopularity | None = None, *, use_head: bool = True
+    ) -> None:
+        """bundle: stays as it is; items added here live in this object.
+
+        live: counts of demand that go on after the bundle was made; use_head: rank by the bundle's
+        head if it has one.
+        """
         self.bundle = bundle
         self._items = bundle.features
+        self._prepared = bundle.prepared(bundle.features)
         self._rows = ItemRows(bundle.item_keys)
         self._keys = bundle.item_keys
         self._ids = list(bundle.item_ids)
@@ -97,7 +109,8 @@ class Recommender:
         self._index = bundle.index.copy()
         self._type_number = {name: number for number, name in enumerate(bundle.types)}
         self._history_cap = int(bundle.manifest["settings"]["replay"]["history_cap"])
-        self._favourites: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._demand = LiveDemand(bundle, live)
+        self._head = HeadRanker.of(bundle, self._index) if use_head else None
 
     def __len__(self) -> int:
         """Items that can be recommended."""
@@ -141,7 +154,10 @@ class Recommender:
             np.concatenate([vectors, bias], axis=1).astype(np.float32),
             features.type_number.numpy(),
         )
+        if self._head is not None:
+            self._head.add_items(features.type_number.numpy(), vectors)
         self._items = self._items.join(features)
+        self._prepared = torch.cat([self._prepared, self.bundle.prepared(features)])
         self._keys = np.concatenate([self._keys, item_keys[new]])
         self._rows = ItemRows(self._keys)
         self._ids += [item_ids[row] for row in chosen]
@@ -161,7 +177,8 @@ class Recommender:
         if not users:
             return []
         history = self._histories(users)
-        queries = self._queries(users, history, now_ms)
+        features = self._features(users, history, now_ms)
+        asked = asking(self.bundle, features, history, self._user_vectors(features))
         markets = bucket_of([user.country for user in users], COUNTRIES)
         personal: list[bool] = np.any(history >= 0, axis=1).tolist()
         searched: dict[tuple[int, bool], Hits] = {}
@@ -170,21 +187,37 @@ class Recommender:
         for settings in lists:
             types = self._numbers(settings.item_types)
             if settings.repeats == "only":
-                hits = self._among_history(queries, history, types, settings.k)
+                hits = self._among_history(asked.queries, history, types, settings.k)
             else:
-                exclude = settings.repeats == "exclude"
+                discovery = settings.repeats == "exclude"
                 for number in types:
-                    if (number, exclude) not in searched:
-                        searched[number, exclude] = self._index.search_type(
-                            queries, number, depth, history if exclude else None
+                    if (number, discovery) not in searched:
+                        searched[number, discovery] = self._search(
+                            asked, number, depth, now_ms, discovery=discovery
                         )
-                hits = Hits.join([searched[n, exclude] for n in types], len(users)).best(settings.k)
+                parts = [searched[number, discovery] for number in types]
+                if discovery and self._head is not None and len(types) > 1:
+                    parts = self._head.across(asked.histories, types, parts)
+                hits = Hits.join(parts, len(users)).best(settings.k)
+            # Items from the front of the row on, then -1: one conversion for all users.
+            chosen: list[list[int]] = hits.rows.tolist()
             for place, answer in enumerate(answers):
                 if personal[place] or settings.repeats == "only":
-                    answer[settings.name] = self._ranking(hits.rows[place], hits.scores[place])
+                    answer[settings.name] = self._ranking(chosen[place], hits.scores[place])
                 else:
-                    answer[settings.name] = self._popular(int(markets[place]), types, settings.k)
+                    market = int(markets[place])
+                    answer[settings.name] = self._popular(market, types, settings.k, now_ms)
         return answers
+
+    def _search(
+        self, asked: Asking, number: int, depth: int, now_ms: int, *, discovery: bool
+    ) -> Hits:
+        """Return the best items of a type, `depth` of them, in an order that lists may share."""
+        if discovery and self._head is not None:
+            return self._head.best(asked, number, self._demand.at(now_ms), depth)
+        return self._index.search_type(
+            asked.queries, number, depth, asked.met if discovery else None
+        )
 
     def rows(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the row of each item, i64 of the same shape; -1 where it has no vector here."""
@@ -201,7 +234,10 @@ class Recommender:
 
     def user_vector(self, user: UserState, now_ms: int) -> NDArray[np.float32]:
         """Return a user's query without the bias' place, f32 [d]: vector / temperature."""
-        return self._queries([user], self._histories([user]), now_ms)[0, :-1]
+        history = self._histories([user])
+        features = self._features([user], history, now_ms)
+        query = self.bundle.queries(self._user_vectors(features))
+        return np.asarray(query[0, :-1], np.float32)
 
     def nearest(
         self,
@@ -220,7 +256,10 @@ class Recommender:
             for number in self._numbers(item_types)
         ]
         hits = Hits.join(parts, len(queries)).best(k)
-        return [self._ranking(*hit) for hit in zip(hits.rows, hits.scores, strict=True)]
+        return [self._ranking(*hit) for hit in zip(hits.rows.tolist(), hits.scores, strict=True)]
+
+    def _user_vectors(self, features: UserFeatures) -> torch.Tensor:
+        return self.bundle.vectors_of(features, self._prepared, self._items.type_number)
 
     def _numbers(self, item_types: Sequence[str]) -> list[int]:
         wanted = item_types or self._type_number
@@ -236,9 +275,9 @@ class Recommender:
             filled[place, : len(user.history_item)] = True
         return np.where(filled, self._rows(keys), -1)
 
-    def _queries(
+    def _features(
         self, users: Sequence[UserState], history: NDArray[np.int64], now_ms: int
-    ) -> NDArray[np.float32]:
+    ) -> UserFeatures:
         width = min(history.shape[1], self._history_cap)
         age_s = np.zeros((len(users), width), np.float32)
         strong = np.zeros((len(users), width), np.bool_)
@@ -246,7 +285,7 @@ class Recommender:
             times = user.history_time[:width]
             age_s[place, : len(times)] = np.maximum(now_ms - times, 0) / 1_000
             strong[place, : len(times)] = user.history_strong[:width]
-        features = UserFeatures(
+        return UserFeatures(
             history=torch.from_numpy(history[:, :width]),
             age_s=torch.from_numpy(age_s),
             strong=torch.from_numpy(strong),
@@ -255,7 +294,6 @@ class Recommender:
                 age_of(np.array([user.birth_year for user in users]), np.full(len(users), now_ms))
             ),
         )
-        return self.bundle.queries(self.bundle.user_vectors(features, self._items))
 
     def _among_history(
         self,
@@ -270,30 +308,20 @@ class Recommender:
         scores = np.einsum("bd,bhd->bh", queries, vectors)
         return Hits(history, np.where(allowed, scores, np.float32(-np.inf))).best(k)
 
-    def _popular(self, market: int, types: Sequence[int], k: int) -> Ranking:
-        """Return the most popular items of a market; of all markets where there is no such one."""
-        popularity = self.bundle.popularity
-        market = market if market in popularity else 0
-        counts = popularity[market]
-        best: list[NDArray[np.int64]] = []
-        for number in types:
-            if (market, number) not in self._favourites:
-                rows = np.flatnonzero(self.bundle.features.type_number.numpy() == number)
-                # Ties, and items without events in the market, are settled by all markets.
-                order = np.lexsort((-popularity[0][rows], -counts[rows]))
-                self._favourites[market, number] = rows[order]
-            rows = self._favourites[market, number]
-            rows = rows[: k + self._index.removed]
-            best.append(rows[~self._index.is_removed(rows)][:k])
-        rows = np.concatenate([np.zeros(0, np.int64), *best])
+    def _popular(self, market: int, types: Sequence[int], k: int, now_ms: int) -> Ranking:
+        """Return the items most in demand in a market; in all markets where it is unknown."""
+        counts, best = self._demand.favourites(market, types, k, self._index.removed, now_ms)
+        rows = np.concatenate(
+            [np.zeros(0, np.int64), *(part[~self._index.is_removed(part)][:k] for part in best)]
+        )
         rows = rows[np.argsort(-counts[rows], kind="stable")][:k]
-        return self._ranking(rows, np.log1p(counts[rows]))
+        return self._ranking(rows.tolist(), np.log1p(counts[rows]))
 
-    def _ranking(self, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Ranking:
-        kept = rows >= 0
-        chosen = rows[kept].tolist()
+    def _ranking(self, rows: Sequence[int], scores: NDArray[np.float32]) -> Ranking:
+        """Name the items of rows, best first; -1 only behind them."""
+        ids, types = self._ids, self._types
         return Ranking(
-            item_ids=[self._ids[row] for row in chosen],
-            item_types=[self._types[row] for row in chosen],
-            scores=np.asarray(scores[kept], np.float32),
+            item_ids=[ids[row] for row in rows if row >= 0],
+            item_types=[types[row] for row in rows if row >= 0],
+            scores=np.asarray(scores[: len(rows) - rows.count(-1)], np.float32),
         )

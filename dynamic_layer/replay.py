@@ -1,5 +1,6 @@
 """Bounded memory of examples: which were seen, and the newest of them for replay."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.features import COUNTRIES, bucket_of
+from dynamic_layer.saved import Saved
 
 _SECOND_MS = 1_000
 
@@ -87,6 +89,13 @@ def pad(batch: ExampleBatch, history_cap: int, source: int) -> PaddedExamples:
     )
 
 
+def joined(parts: Sequence[PaddedExamples]) -> PaddedExamples:
+    """Return several as one; their histories must be padded to one width."""
+    return PaddedExamples(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+    )
+
+
 class SeenOffsets:
     """Remembers which offsets of a partition were seen, in bounded memory.
 
@@ -125,6 +134,27 @@ class SeenOffsets:
         seen[offsets[fresh] % self._span] = True
         return fresh
 
+    def saved(self) -> Saved:
+        """Return what was seen, one bit for each offset remembered."""
+        return Saved(
+            arrays={str(n): np.packbits(seen) for n, seen in enumerate(self._seen.values())},
+            values={
+                "span": self._span,
+                "floors": [[*name, self._floor[name]] for name in self._seen],
+            },
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Know what another knew. Raises ValueError for one with another span."""
+        if saved.values["span"] != self._span:
+            raise ValueError(f"expected a span of {self._span}, got {saved.values['span']}")
+        self._floor, self._seen = {}, {}
+        for n, (topic, partition, floor) in enumerate(saved.values["floors"]):
+            self._floor[topic, partition] = floor
+            self._seen[topic, partition] = np.unpackbits(
+                saved.arrays[str(n)], count=self._span
+            ).astype(np.bool_)
+
 
 class Replay:
     """A ring of the newest examples.
@@ -137,6 +167,7 @@ class Replay:
         """capacity: examples held; history_cap: history entries held per example."""
         self.capacity = capacity
         self._written = 0
+        self._numbered = 0
         self._ring = PaddedExamples(
             source=np.zeros(capacity, np.int64),
             offset=np.zeros(capacity, np.int64),
@@ -161,6 +192,11 @@ class Replay:
         """Examples ever appended; the newest held has number `written - 1`."""
         return self._written
 
+    @property
+    def numbered(self) -> int:
+        """How often the examples were numbered anew; until then a number means one example."""
+        return self._numbered
+
     def append(self, examples: PaddedExamples) -> None:
         """Add examples, oldest first; of more than `capacity` only the last are kept."""
         keep = slice(max(0, len(examples) - self.capacity), None)
@@ -180,7 +216,14 @@ class Replay:
         """
         kept = self.take(self.numbers()[wanted])
         self._written = 0
+        self._numbered += 1
         self.append(kept)
+
+    def restore(self, first: int, segments: Iterable[PaddedExamples], numbered: int) -> None:
+        """Hold the examples of another memory: number `first` and those that follow it."""
+        self._written, self._numbered = first, numbered
+        for segment in segments:
+            self.append(segment)
 
     def numbers(self) -> NDArray[np.int64]:
         """Return the numbers of the examples held, i64 [len], in order of arrival."""

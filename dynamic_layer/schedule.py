@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.replay import Replay
+from dynamic_layer.saved import Saved, generator_saved, restore_generator
 from dynamic_layer.settings import ReplaySettings
 
 _DAY_MS = 86_400_000
@@ -37,6 +38,27 @@ class Schedule:
         self._owed = 0.0  # replayed examples still to come
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
         self._ordered = -1
+
+    def saved(self) -> Saved:
+        """Return what was trained on, what is still owed, and the state of the draws."""
+        return Saved(
+            values={
+                "trained": self._trained,
+                "owed": self._owed,
+                "rng": generator_saved(self._rng),
+            }
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Go on where another schedule was, over a memory with the same examples."""
+        self.restart()
+        self._trained, self._owed = int(saved.values["trained"]), float(saved.values["owed"])
+        restore_generator(self._rng, saved.values["rng"])
+
+    @property
+    def trained(self) -> int:
+        """Number of the first example that was not trained on; those before were, or are gone."""
+        return self._trained
 
     @property
     def pending(self) -> int:

@@ -1,6 +1,11 @@
 """Settings of the dynamic layer: towers, loss, replay, popularity, index and gate."""
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from dynamic_layer.head_features import FeatureSettings
+from dynamic_layer.item_weights import EaseSettings
+from dynamic_layer.ranking_head import HeadSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +95,27 @@ class PopularitySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSettings:
-    """Nearest-neighbour index.
+    """Nearest-neighbour index; `segue bench index --curve` has the figures behind the defaults.
 
-    ivf_above: items of one type above which inverted lists replace the exact index.
-    probes:    share of the inverted lists that a search reads.
+    ivf_above:    items of one type above which inverted lists replace the exact index.
+    storage:      of the vectors in the lists: float32, fp16, int8, or int4 (four bits for each of
+                  their main directions, and exact scores for the best of what these find).
+    flat_storage: of the vectors in an index without lists: float32, fp16 or int8.
+    recall:       at 10 against exact search, that the lists to read and the candidates are chosen
+                  for when an index is built; what cannot reach it is searched exactly.
+    fresh_limit:  items that came or went since an index of their type was built, above which one
+                  with them is made aside; or
+    fresh_share:  as a share of the index, if that is more.
+    device:       cpu or cuda (extra: gpu); on cuda int4 is fp16.
     """
 
-    ivf_above: int = 200_000
-    probes: float = 0.1
+    ivf_above: int = 20_000
+    storage: Literal["float32", "fp16", "int8", "int4"] = "int4"
+    flat_storage: Literal["float32", "fp16", "int8"] = "float32"
+    recall: float = 0.998
+    fresh_limit: int = 4_096
+    fresh_share: float = 0.005
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +137,61 @@ class GateSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RankingSettings:
+    """The ranking head in the stream: which candidates it sees, what it reads, how it learns.
+
+    enabled:     train a head, and serve with it where it ranks held-out examples better than
+                 the two-tower with popularity does. Off: on the simulated world it did not.
+    half_lives_days: recencies at which a history is summed over item-item weights.
+    demand_half_lives_days: of recent demand.
+    towers:      candidates of a type from the index.
+    neighbours:  by item-item weights, for each half-life.
+    demand:      by demand, for each half-life.
+    limit:       of their union; demand's come last and are cut first.
+    first_share: share of the examples at hand, the last ones, that the first towers do not see
+                 before the first head has learned from them.
+    first_lists: lists made of these, at most, and in steady state of the examples between two
+    lists:       bundles.
+    min_lists:   lists without which no head is published.
+    type_prior:  entries of the whole catalogue's mixture of types that a user's shares begin with.
+    ease:        item-item weights, made by the static job.
+    head:        shape and training.
+    """
+
+    enabled: bool = False
+    half_lives_days: tuple[float, ...] = (3_650.0, 30.0, 5.0)
+    demand_half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0)
+    towers: int = 80
+    neighbours: int = 60
+    demand: int = 20
+    limit: int = 250
+    first_share: float = 0.3
+    first_lists: int = 6_000
+    lists: int = 2_000
+    min_lists: int = 256
+    type_prior: float = 2.0
+    ease: EaseSettings = field(default_factory=EaseSettings)
+    head: HeadSettings = field(
+        default_factory=lambda: HeadSettings(negatives=128, capacity=8_192, epochs=4.0)
+    )
+
+    def features(self) -> FeatureSettings:
+        """Return what the head reads; `past` is no use where what the user had is excluded."""
+        return FeatureSettings(
+            groups=("weights", "towers", "demand", "age", "user"),
+            half_lives_days=self.half_lives_days,
+            demand_half_lives_days=self.demand_half_lives_days,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DynamicSettings:
     """Everything the two-tower's trainer can be told.
 
     batch_size:    examples per step.
     learning_rate: of Adam.
     averaging:     decay per step of the averaged weights that are published; 0 publishes the last.
-    towers, loss, replay, popularity, index, gate: the parts' own settings.
+    towers, loss, replay, popularity, ranking, index, gate: the parts' own settings.
     """
 
     batch_size: int = 256
@@ -135,6 +201,7 @@ class DynamicSettings:
     loss: LossSettings = field(default_factory=LossSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     popularity: PopularitySettings = field(default_factory=PopularitySettings)
+    ranking: RankingSettings = field(default_factory=RankingSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     gate: GateSettings = field(default_factory=GateSettings)
 
@@ -154,5 +221,6 @@ def recipe(name: str) -> DynamicSettings:
             loss=LossSettings(uniform_negatives=0, log_q=True, weak_weight=0.0),
             replay=ReplaySettings(epochs=10.0),
             popularity=PopularitySettings(weights=(0.0,)),
+            ranking=RankingSettings(enabled=False),
         )
     raise ValueError(f"expected recipe 'default' or 'paper', got {name!r}")

@@ -56,8 +56,24 @@ class UserTower(nn.Module):
         pools, signals = pool_history(
             users, content, type_number, types=self.types, half_lives_days=self.half_lives
         )
-        if self.short_cut:
-            pools = self.short_cut(pools)
+        return self._vector(users, self.short_cut(pools) if self.short_cut else pools, signals)
+
+    def prepared(self, content: Tensor) -> Tensor:
+        """Return of items what `of_prepared` pools, f32 [n, c or d].
+
+        The short cut is linear: it may come before the pools, once for each item, as well as behind
+        them, for each pool of each user. Training cannot, whose short cut changes with every step.
+        """
+        return self.short_cut(content) if self.short_cut else content
+
+    def of_prepared(self, users: UserFeatures, prepared: Tensor, type_number: Tensor) -> Tensor:
+        """Return what `forward` does, of items that were prepared."""
+        pools, signals = pool_history(
+            users, prepared, type_number, types=self.types, half_lives_days=self.half_lives
+        )
+        return self._vector(users, pools, signals)
+
+    def _vector(self, users: UserFeatures, pools: Tensor, signals: Tensor) -> Tensor:
         inputs = [pools.flatten(1), signals.flatten(1)]
         inputs += [self.country(users.country), self.user_age(users.age)]
         vector = self.tower(self.dropout(torch.cat(inputs, dim=1)))

@@ -1,8 +1,10 @@
 """The trainer: examples in, bundles out, for ever."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -12,16 +14,19 @@ from torch import Tensor
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.features import ItemRows, StaticItems, item_features
-from dynamic_layer.loss import candidates, inclusion_log_q, sampled_softmax
+from dynamic_layer.head_learning import HeadLearning, hit_rates
+from dynamic_layer.learner import Learner
 from dynamic_layer.popularity import Popularity
 from dynamic_layer.publish import make_bundle
 from dynamic_layer.ranking import user_features
+from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.replay import PaddedExamples, Replay, SeenOffsets, pad
+from dynamic_layer.saved import Saved
 from dynamic_layer.schedule import Schedule
 from dynamic_layer.settings import DynamicSettings
-from dynamic_layer.towers import TwoTower
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_JUDGED = 2_048  # held-out examples that decide whether a head serves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +75,15 @@ class Trainer:
         *,
         seed: int,
         use_hgnn: bool = True,
+        ranking: bool = False,
+        live: Popularity | None = None,
         first_generation: int = 1,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """static: items and vectors; use_hgnn: whether the towers read the HGNN's vectors.
 
+        ranking: whether a ranking head is trained beside the towers; live: counts of demand by
+        others, used instead of the examples' own where it has more events;
         first_generation: number of the first bundle; clock_ms: stamps bundles.
         """
         self.settings = settings or DynamicSettings()
@@ -82,7 +91,6 @@ class Trainer:
         self._clock_ms = clock_ms
         self._generation = first_generation
         self._seed = seed
-        self._torch_rng = torch.Generator().manual_seed(seed)
         replay = self.settings.replay
         self._replay = Replay(capacity=replay.capacity, history_cap=replay.history_cap)
         self._holdout = Replay(capacity=replay.holdout_size, history_cap=replay.history_cap)
@@ -94,12 +102,17 @@ class Trainer:
         )
         self._seen = SeenOffsets()
         self._sources: dict[tuple[str, int], int] = {}
+        self._next: dict[tuple[str, int], int] = {}  # behind the greatest offset taken
         self._popularity = Popularity(
             bucket_hours=self.settings.popularity.bucket_hours, window_days=replay.window_days
         )
-        self._steps = 0
+        self._live = live
+        self._ranking = HeadLearning(self.settings.ranking, seed=seed) if ranking else None
         self._newest_ms = 0
         self._read(static)
+        self._learner = Learner(
+            self.settings, seed=seed, features=self._features, types=len(self._types)
+        )
         self._start()
 
     def _read(self, static: StaticItems) -> None:
@@ -116,25 +129,30 @@ class Trainer:
         )
 
     def _start(self) -> None:
-        width = self._features.content.shape[1]
-        with torch.random.fork_rng():
-            torch.manual_seed(self._seed)
-            self._model = TwoTower(width, len(self._types), self.settings.towers)
-            self._published = TwoTower(width, len(self._types), self.settings.towers)
-        self._published.load_state_dict(self._model.state_dict())
-        self._optimiser = torch.optim.Adam(self._model.parameters(), lr=self.settings.learning_rate)
+        """Begin with fresh towers, for which every example at hand is new."""
+        self._learner.begin(self._features, len(self._types))
         self._schedule.restart()
+        self._unseen = 0  # number of the first example that these weights never saw
+        self._staged = False  # whether the first head has had its towers
         self._counted = -1  # examples in the replay when frequencies were counted
         self._frequency = torch.zeros(0)
-        self._averaged = 0  # steps in the published average
 
-    def add(self, batch: ExampleBatch) -> Intake:
-        """Take in the examples of a batch that are new, trainable and of known items."""
+    def add(
+        self, batch: ExampleBatch, witness: Callable[[ExampleBatch], None] | None = None
+    ) -> Intake:
+        """Take in the examples of a batch that are new, trainable and of known items.
+
+        witness: is shown the new ones before anything learns from them.
+        """
         fresh = self._seen.mark(batch.topic, batch.partition, batch.offset)
         duplicate = len(batch) - int(fresh.sum())
         batch = batch.take(fresh)
+        if witness is not None:
+            witness(batch)
         self._newest_ms = max(self._newest_ms, int(batch.timestamp.max(initial=0)))
-        source = self._sources.setdefault((batch.topic, batch.partition), len(self._sources))
+        name = (batch.topic, batch.partition)
+        source = self._sources.setdefault(name, len(self._sources))
+        self._next[name] = max(self._next.get(name, 0), int(batch.offset.max(initial=-1)) + 1)
         examples = pad(batch, self.settings.replay.history_cap, source)
         strong = examples.strong
         self._popularity.add(
@@ -176,17 +194,17 @@ class Trainer:
     ) -> TrainingStats:
         """Train until the limits, or until each example has had its epochs.
 
-        With `max_seconds` the number of steps depends on the machine; `max_steps` alone is
-        reproducible.
+        With `max_seconds` the number of steps depends on the machine, and is at least one while
+        there is anything to learn; `max_steps` alone is reproducible.
         """
         start, seen = time.monotonic(), 0
         losses: list[Tensor] = []
-        self._model.train()
         with torch.random.fork_rng():
-            torch.manual_seed(self._seed + self._steps)
+            torch.manual_seed(self._seed + self._learner.steps)
             while (max_steps is None or len(losses) < max_steps) and (
-                max_seconds is None or time.monotonic() - start < max_seconds
+                max_seconds is None or not losses or time.monotonic() - start < max_seconds
             ):
+                self._stage()
                 numbers = self._schedule.next_batch()
                 if numbers is None:
                     break
@@ -200,52 +218,50 @@ class Trainer:
             pending=self._schedule.pending,
         )
 
+    def _stage(self) -> None:
+        """Freeze the first towers before they have seen the last examples at hand.
+
+        The first head learns from these; the towers then go on with them.
+        """
+        if self._ranking is None or self._staged:
+            return
+        share = self.settings.ranking.first_share
+        if self._schedule.trained >= (1 - share) * self._replay.written > 0:
+            self._staged = True
+            self._ranking.freeze(self._bundle(None, {}), self._schedule.trained)
+
     def _step(self, examples: PaddedExamples) -> Tensor:
-        settings, model, features = self.settings, self._model, self._features
         target = torch.from_numpy(self._rows(examples.target))
         known = target >= 0
-        weight = torch.from_numpy(self._weights(examples)) * known
-        uniform = torch.randint(
-            len(features), (settings.loss.uniform_negatives,), generator=self._torch_rng
+        return self._learner.step(
+            user_features(examples, self._rows),
+            target.clamp(min=0),
+            torch.from_numpy(self._weights(examples)) * known,
+            self._features,
+            self._frequencies() if self.settings.loss.log_q else None,
         )
-        items, place = candidates(target.clamp(min=0), uniform)
-        users = model.user(
-            user_features(examples, self._rows), features.content, features.type_number
-        )
-        loss = sampled_softmax(
-            users,
-            model.item(features.take(items)),
-            place,
-            weight,
-            temperature=model.temperature,
-            log_q=self._log_q(items, len(target)) if settings.loss.log_q else None,
-        )
-        self._optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        self._optimiser.step()
-        self._steps += 1
-        self._average()
-        return loss.detach()
 
-    def _log_q(self, items: Tensor, batch_size: int) -> Tensor:
+    def _frequencies(self) -> Tensor:
         if self._counted != self._replay.written:
             rows = self._rows(self._replay.targets())
             counts = np.bincount(rows[rows >= 0], minlength=len(self._features))
             self._frequency = torch.from_numpy(counts / max(1, counts.sum())).float()
             self._counted = self._replay.written
-        return inclusion_log_q(self._frequency[items], batch_size)
+        return self._frequency
 
-    def _average(self) -> None:
-        """Move the published weights towards the current ones."""
-        self._averaged += 1
-        # A young average would otherwise remember the random start.
-        decay = min(self.settings.averaging, self._averaged / (self._averaged + 10))
-        if self.settings.averaging == 0:
-            decay = 0.0
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self._published.parameters()), list(self._model.parameters()), 1 - decay
-            )
+    def _unseen_from(self) -> dict[str, dict[str, int]]:
+        """Return, by topic and partition, the offset from which on nothing was learned from.
+
+        Neither by the towers nor in the graph behind the HGNN's vectors.
+        """
+        found = {
+            topic: {str(partition): int(end) for partition, end in ends.items()}
+            for topic, ends in self._static.manifest.get("offsets", {}).items()
+        }
+        for (topic, partition), end in self._next.items():
+            ends = found.setdefault(topic, {})
+            ends[str(partition)] = max(end, ends.get(str(partition), 0))
+        return found
 
     def holdout(self) -> PaddedExamples:
         """Return the held-out examples that lie after the snapshot, oldest arrival first."""
@@ -253,13 +269,37 @@ class Trainer:
 
     def publish(self) -> DynamicBundle:
         """Return a bundle of the current state; later training does not change it."""
-        model = TwoTower(self._features.content.shape[1], len(self._types), self.settings.towers)
-        model.load_state_dict(self._published.state_dict())
-        bundle = make_bundle(
+        figures, head = {}, None
+        if self._ranking is not None:
+            figures = self._ranking.learn(self._replay, self.popularity)
+            head = self._ranking.publish()
+        bundle = self._bundle(head, figures)
+        if head is not None:
+            found = hit_rates(bundle, self.holdout().newest(_JUDGED), self.popularity)
+            bundle.manifest["metrics"] |= {
+                "held_out_hr_at_10_head": found.head, "held_out_hr_at_10_towers": found.towers
+            }  # fmt: skip
+            if not found.head_wins:
+                bundle = replace(bundle, head=None)
+        if self._ranking is not None:
+            self._ranking.freeze(bundle, max(self._schedule.trained, self._unseen))
+        self._generation += 1
+        return bundle
+
+    @property
+    def popularity(self) -> Popularity:
+        """Counts of demand: those of others where they have more events than our examples."""
+        live = self._live
+        known = live is not None and live.events() >= self._popularity.events()
+        return live if live is not None and known else self._popularity
+
+    def _bundle(self, head: RankingHead | None, figures: dict[str, float]) -> DynamicBundle:
+        metrics = {"steps": self._learner.steps, "examples": self._replay.written, **figures}
+        return make_bundle(
             self._static,
             self._features,
-            model.eval(),
-            self._popularity,
+            self._learner.published(),
+            self.popularity,
             self.holdout(),
             self.settings,
             use_hgnn=self.use_hgnn,
@@ -269,11 +309,11 @@ class Trainer:
                 "generation": self._generation,
                 "created_at": self._clock_ms(),
                 "types": self._types,
-                "metrics": {"steps": self._steps, "examples": self._replay.written},
+                "unseen_from": self._unseen_from(),
+                "metrics": metrics,
             },
+            head=head,
         )
-        self._generation += 1
-        return bundle
 
     def adopt(self, static: StaticItems) -> None:
         """Go over to a new static bundle, keeping the towers' weights (warm start).
@@ -284,9 +324,80 @@ class Trainer:
         """
         before = (self._types, self._features.content.shape[1])
         self._read(static)
-        for memory in (self._replay, self._holdout):
+        self._adopted(fits=before == (self._types, self._features.content.shape[1]))
+
+    def _adopted(self, *, fits: bool) -> None:
+        """Keep what came after the new snapshot; fits: whether the towers can read its vectors."""
+        for memory in self.memories.values():
             memory.keep(self._after_snapshot(memory.take(memory.numbers())))
-        if before != (self._types, self._features.content.shape[1]):
+        if self._ranking is not None:
+            self._ranking.thaw()
+        # The towers have seen the examples at hand: only later ones teach the head again.
+        self._unseen, self._staged = self._replay.written, True
+        if not fits:
             self._start()
         self._schedule.restart()
         self._counted = -1
+
+    @property
+    def memories(self) -> dict[str, Replay]:
+        """The examples held: those that are trained on, and those that are held out."""
+        return {"replay": self._replay, "holdout": self._holdout}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the settings that decide the form of what `saved` returns."""
+        settings, replay = self.settings, self.settings.replay
+        form = {
+            "towers": asdict(settings.towers),
+            "memories": [replay.capacity, replay.history_cap, replay.holdout_size],
+            "bucket_hours": settings.popularity.bucket_hours,
+            "head": asdict(settings.ranking.head),
+            "use_hgnn": self.use_hgnn,
+        }
+        return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:16]
+
+    def saved(self) -> Saved:
+        """Return all that later training depends on, but for the examples in `memories`."""
+        own = Saved(
+            values={
+                "static": self._static.manifest.get("name"),
+                "types": self._types,
+                "generation": self._generation,
+                "newest_ms": self._newest_ms,
+                "sources": [[*source, self._next[source]] for source in self._sources],
+                "unseen": self._unseen,
+                "staged": self._staged,
+            }
+        )
+        parts = {
+            "own": own,
+            "learner": self._learner.saved(),
+            "schedule": self._schedule.saved(),
+            "seen": self._seen.saved(),
+            "popularity": self._popularity.saved(),
+        }
+        if self._ranking is not None:
+            parts["ranking"] = self._ranking.saved()
+        return Saved.joined(parts)
+
+    def restore(self, saved: Saved) -> None:
+        """Go on where another trainer was; `memories` must hold its examples already.
+
+        If that one learned on another static bundle, this one's is adopted now. Raises ValueError,
+        KeyError or RuntimeError for what another form of trainer saved.
+        """
+        own = saved.part("own").values
+        self._generation = max(self._generation, int(own["generation"]))
+        self._newest_ms = int(own["newest_ms"])
+        self._sources = {(topic, part): n for n, (topic, part, _) in enumerate(own["sources"])}
+        self._next = {(topic, part): end for topic, part, end in own["sources"]}
+        self._seen.restore(saved.part("seen"))
+        self._popularity.restore(saved.part("popularity"))
+        self._schedule.restore(saved.part("schedule"))
+        self._unseen, self._staged = int(own["unseen"]), bool(own["staged"])
+        if self._ranking is not None and "ranking" in saved.values:
+            self._ranking.restore(saved.part("ranking"))
+        fits = self._learner.restore(saved.part("learner")) and own["types"] == self._types
+        if own["static"] != self._static.manifest.get("name") or not fits:
+            self._adopted(fits=fits)

@@ -10,6 +10,7 @@ from segue.commands import (
     console,
     feed,
     kafka,
+    models,
     people,
     roles,
     simulate,
@@ -44,6 +45,7 @@ app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
 app.add_typer(sources.app, name="sources")
 app.add_typer(static.app, name="static")
+app.add_typer(models.app, name="models")
 app.add_typer(state.app, name="state")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(bench.app, name="bench")

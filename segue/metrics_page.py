@@ -21,8 +21,8 @@ FILE = Path("docs") / "metrics.md"
 _HEAD = """# Metrics
 
 Made of the code by `python -m segue.metrics_page`; a test keeps them equal. Labels have few values:
-partitions, reasons of dead letters, routes as they are declared. No label holds what a record or a
-client sent.
+partitions, reasons, routes as they are declared, item types of the catalogue, the last four
+generations that were asked. No label holds what an event or a client sent.
 """
 
 

@@ -15,10 +15,12 @@ def _worker(settings: Settings) -> Rights:
     return Rights(
         read=frozenset(
             {names.events, names.catalogue, names.users, names.requests, names.models}
+            | {names.demand}
             | {source.topic for source in read_in_place(settings.sources)}
         ),
         write=frozenset(
             {names.recommendations, names.examples, names.dead_letters, names.receipts}
+            | {names.demand}
         ),
         group=settings.worker.group,
     )
@@ -27,7 +29,7 @@ def _worker(settings: Settings) -> Rights:
 def _trainer(settings: Settings) -> Rights:
     names = settings.topics
     return Rights(
-        read=frozenset({names.examples, names.models}),
+        read=frozenset({names.examples, names.models, names.demand}),
         write=frozenset({names.models, names.dead_letters}),
         group=settings.trainer.group,
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents import Train, Worker
+from agents.demand import live_popularity
 from agents.outputs import Outputs
 from segue.settings import Settings
 from segue.tracing import make_traces
@@ -84,6 +85,7 @@ def make_train(
         folder=_folder(settings, "trainers", name),
         outputs=outputs,
         clock_ms=clock_ms,
+        live=live_popularity(settings.state),
     )
 
 

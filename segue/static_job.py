@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agents import announce
 from agents.outputs import Outputs
+from dynamic_layer import state_weights
 from segue.replaying import replay
 from segue.roles import make_encoder, now_ms, text_settings
 from segue.settings import Settings
@@ -55,6 +56,11 @@ async def run_static_job(
     on_ray = bool(settings.ray.address)
     if on_ray and until is not None:
         raise ValueError("a build from the log runs here: expected no ray.address with it")
+    if on_ray and settings.dynamic.ranking.enabled:
+        raise ValueError(
+            "a bundle made on Ray has no item weights for the ranking head: set"
+            " dynamic.ranking.enabled=false, or leave ray.address empty"
+        )
     if until is not None:
         await _replay(settings, until, progress)
 
@@ -92,7 +98,13 @@ def _here(settings: Settings, seed: int, progress: Progress, *, from_log: bool) 
             merged, settings.static, seed=seed, encoder=encoder, progress=progress
         )
     assert bundle is not None  # noqa: S101 - this is the first process
-    return bundle
+    ranking = settings.dynamic.ranking
+    if not ranking.enabled:
+        return bundle
+    progress("item weights", 0, 1)
+    weights = state_weights(merged.co_interactions, bundle.item_keys, ranking.ease)
+    progress("item weights", 1, 1)
+    return replace(bundle, weights=weights)
 
 
 def _require_publishable(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from state.batches import Applied, Erased, EventColumns, Observations
 from state.checkpoint import CheckpointManifest, Checkpoints
 from state.co_interactions import CoInteractions
 from state.commit_record import Missing, WrongState
+from state.demand import MARKETS, DemandBlock, market_of
 from state.erasure import apply_in_order
 from state.history import History
 from state.keys import item_key
@@ -24,12 +25,14 @@ from state.warming import compile_kernels
 __all__ = [
     "CATALOGUE_SCHEMA",
     "LOGGED_AT",
+    "MARKETS",
     "Applied",
     "ArtifactStore",
     "CheckpointManifest",
     "Checkpoints",
     "CoInteractions",
     "CorruptArtifact",
+    "DemandBlock",
     "Erased",
     "EventColumns",
     "History",
@@ -44,6 +47,7 @@ __all__ = [
     "apply_in_order",
     "compile_kernels",
     "item_key",
+    "market_of",
     "merge_checkpoints",
     "merged_of",
     "partitions_of",

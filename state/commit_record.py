@@ -48,6 +48,9 @@ class CommitRecord(msgspec.Struct, frozen=True):
     """The record that makes a commit: written in the same batch as the state it belongs to.
 
     erased: topic -> offset of the last erasure; older checkpoints may hold who was erased.
+    demand_from: topic -> offset from which live popularity was counted; None in records of
+            versions that did not count it.
+    demand_untold: buckets of live popularity that have changed since they were last told to others.
     """
 
     format: int
@@ -64,6 +67,8 @@ class CommitRecord(msgspec.Struct, frozen=True):
     missing: tuple[Missing, ...] = ()
     settings: dict[str, Any] = {}
     erased: dict[str, int] = {}
+    demand_from: dict[str, int] | None = None
+    demand_untold: tuple[int, ...] = ()
 
 
 class _Version(msgspec.Struct):

@@ -36,7 +36,7 @@ ROWS = 8_000_000
 class Difference:
     """One thing that two states of a partition do not agree on.
 
-    part:        position, watermark, history, pair, user or item.
+    part:        position, watermark, history, pair, demand, user or item.
     key:         what it is about: a topic; a user and an item; a bucket and two items; ..
     left, right: JSON values; None where a state has nothing.
     """
@@ -70,6 +70,7 @@ def differences(
     for part, found in (
         ("history", _histories(left, right, names)),
         ("pair", _pairs(left, right, names, rows)),
+        ("demand", _demand(left, right, names)),
         ("user", _records(left, right, database.USERS)),
         ("item", _records(left, right, database.CATALOGUE)),
     ):
@@ -153,6 +154,31 @@ def _pairs(left: PartitionState, right: PartitionState, names: _Names, rows: int
         sides = (pair_counts(state, first, end - 1) for state in (left, right))
         for bucket, a, b, one, other in _unequal(*sides):
             yield (str(bucket), names[a], names[b]), one or None, other or None
+
+
+def _demand(left: PartitionState, right: PartitionState, names: _Names) -> Found:
+    """Differences of live popularity, over all markets: these depend on another topic's order.
+
+    Counts that begin at different offsets are not compared.
+    """
+    if left.demand_from != right.demand_from:
+        return
+    lefts, rights = left.demand(), right.demand()
+    mine, theirs = next(lefts, None), next(rights, None)
+    while mine or theirs:
+        bucket = min(block.bucket for block in (mine, theirs) if block)
+        sides = []
+        for block in (mine, theirs):
+            own = block if block and block.bucket == bucket else None
+            keys = own.keys if own else np.zeros(0, np.uint64)
+            counts = own.counts if own else np.zeros(0, np.int64)
+            found, where = np.unique(keys, return_inverse=True)
+            total = np.bincount(where, counts, len(found)).astype(np.int64)
+            sides.append((np.full(len(found), bucket, np.int64), found, found, total))
+        for _, item, _, one, other in _unequal(*sides):
+            yield (str(bucket), names[item]), one or None, other or None
+        mine = next(lefts, None) if mine and mine.bucket == bucket else mine
+        theirs = next(rights, None) if theirs and theirs.bucket == bucket else theirs
 
 
 def _unequal(left: Counts, right: Counts) -> Iterator[tuple[int, int, int, int, int]]:

@@ -4,8 +4,9 @@ Dense item numbers, the cut into runs and what is purged lazily depend on how th
 into batches. The dump does not: it holds what the definition in DESIGN.md defines and no more.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from state.runs import read_runs
 __all__ = [
     "Dump",
     "Entry",
+    "demand_counts",
     "dump",
     "entries_of",
     "grouped",
@@ -43,6 +45,8 @@ class Dump:
                first; users without live entries are left out.
     pairs:     (bucket, lesser item key, greater item key) -> users, without zeros.
     users, catalogue: latest records by key.
+    demand:    (bucket, item key) -> events of the graph kinds, over all markets: which market an
+               event is counted in depends on the order of two topics.
     """
 
     watermark: int
@@ -50,13 +54,14 @@ class Dump:
     pairs: dict[tuple[int, int, int], int]
     users: dict[str, bytes]
     catalogue: dict[bytes, bytes]
+    demand: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def differences(self, other: "Dump", limit: int = 10) -> list[str]:
         """First differences between two states, for people; empty if they are equal."""
         found: list[str] = []
         if self.watermark != other.watermark:
             found.append(f"watermark: {self.watermark} and {other.watermark}")
-        for name in ("histories", "pairs", "users", "catalogue"):
+        for name in ("histories", "pairs", "users", "catalogue", "demand"):
             mine: dict[Any, Any] = getattr(self, name)
             theirs: dict[Any, Any] = getattr(other, name)
             for key in sorted(mine.keys() | theirs.keys(), key=repr):
@@ -83,7 +88,17 @@ def dump(state: PartitionState) -> Dump:
         },
         users={user.decode(): value for user, value in records(state, database.USERS)},
         catalogue=dict(records(state, database.CATALOGUE)),
+        demand=demand_counts(state),
     )
+
+
+def demand_counts(state: PartitionState) -> dict[tuple[int, int], int]:
+    """The counts of live popularity by bucket and item key, over all markets."""
+    found: Counter[tuple[int, int]] = Counter()
+    for block in state.demand():
+        for key, count in zip(block.keys.tolist(), block.counts.tolist(), strict=True):
+            found[block.bucket, key] += count
+    return dict(found)
 
 
 def records(state: PartitionState, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

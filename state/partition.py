@@ -1,6 +1,6 @@
 """The state of one partition: what its events made of histories and co-interactions."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from state.commit_record import (
     read_meta,
 )
 from state.deltas import cleared, empty_deltas, grown
+from state.demand import Demand, DemandBlock, Markets
 from state.histories import Histories
 from state.history import History
 from state.items import ItemNumbers
@@ -36,6 +37,8 @@ __all__ = ["LOGGED_AT", "PartitionState"]
 MERGE_SHARE = 4
 #: Users whose decoded attributes are kept at hand.
 KNOWN_USERS = 65_536
+#: Users whose market is kept at hand.
+KNOWN_MARKETS = 1 << 20
 
 #: Where a user's attributes say when the log took them.
 LOGGED_AT = "logged_at"
@@ -89,6 +92,15 @@ class PartitionState:
         )
         self._records: dict[bytes, bytes | None] = {}
         self._attributes: dict[str, Mapping[str, Any]] = {}
+        self._markets = Markets(KNOWN_MARKETS)
+        # Where a version that does not count has gone on with the state, counts begin anew.
+        made = self._meta.demand_from
+        self._demand = Demand(self._database, anew=made is None)
+        self._demand_from = dict(self._meta.positions) if made is None else made
+        self._untold, self._told = set(self._meta.demand_untold), set[int]()
+        self._has_users = any(
+            database.scan(self._database, database.USERS, database.after(database.USERS))
+        )
         self._deltas = empty_deltas(settings.delta_room)
         self._merging: Merging | None = None
         self._last_run = self._meta.run
@@ -156,6 +168,11 @@ class PartitionState:
         return self._erased != self._meta.erased
 
     @property
+    def telling(self) -> bool:
+        """Whether counts of live popularity were told of which the last commit says otherwise."""
+        return not self._told.isdisjoint(self._meta.demand_untold)
+
+    @property
     def pending(self) -> int:
         """Co-interaction deltas that wait for the next commit."""
         return int(self._deltas[2][0])
@@ -207,6 +224,14 @@ class PartitionState:
             )  # fmt: skip
             if begin < n:
                 self._deltas = grown(self._deltas)
+        counted = strong & ~too_old
+        self._demand.add(
+            events.timestamp[first:][counted] // self.settings.demand_ms,
+            item[counted],
+            self._markets.of(events.user_id[first:], counted, self._country)
+            if self._has_users
+            else np.zeros(int(counted.sum()), np.int64),
+        )
         if next_offset > position:
             self._applied += n - int(too_old.sum())
             self._refused += refused + int(too_old.sum())
@@ -249,6 +274,7 @@ class PartitionState:
         if self.user(user_id).get(LOGGED_AT, 0) <= logged_at:
             self._records[database.USERS + user_id.encode()] = None
             self._attributes.pop(user_id, None)
+            self._markets.forget([user_id])
         self._erased_keys |= {p + user_id.encode() for p in (database.HISTORY, database.USERS)}
         self._applied += 1
         self._erased[topic] = offset
@@ -267,6 +293,9 @@ class PartitionState:
         The object says under `LOGGED_AT` when the log took it, ms UTC; without, it counts as old.
         """
         self._attributes.clear()
+        records = list(records)
+        self._markets.forget(user for _, user, _ in records)
+        self._has_users |= bool(records)
         self._apply_records(
             topic, ((o, database.USERS + u.encode(), v) for o, u, v in records), next_offset
         )
@@ -296,6 +325,9 @@ class PartitionState:
         )
         runs = (*(r for r in self._meta.runs if r.last >= first_live), *added)
         self._histories.write(batch)
+        first_demand = self.settings.first_demand(self.watermark)
+        self._untold |= self._demand.changed(first_demand) - self._told
+        self._demand.write(batch, first_demand)
         for key, record in self._records.items():
             if record is None:
                 batch.delete(key)
@@ -318,8 +350,12 @@ class PartitionState:
             missing=self._missing,
             settings=self.settings.meaning(),
             erased=dict(self._erased),
+            demand_from=self._demand_from,
+            demand_untold=tuple(sorted(self._untold)),
         )
         self._write(batch, meta)
+        self._demand.written()
+        self._told.clear()
         if self._merging and not {*self._merging.due.runs} <= {*runs}:
             # A run that it reads has left the window.
             self._merging.abandon()
@@ -405,6 +441,38 @@ class PartitionState:
                 self._attributes.clear()
             self._attributes[user_id] = known
         return known
+
+    def _country(self, user_id: str) -> str:
+        return str(self.user(user_id).get("country") or "")
+
+    def tell_demand(self, *, all_of_it: bool = True) -> list[DemandBlock]:
+        """Return the counts that others do not know yet, all of a bucket; they count as told.
+
+        To be called before a commit, which notes what was not told: so a state that is opened
+        again knows it. all_of_it: False leaves buckets before the last two of the window for
+        another time; a history that is read at full speed changes thousands with each commit.
+        """
+        first_live = self.settings.first_demand(self.watermark)
+        first = 0 if all_of_it else self.settings.first_demand_of(max(self.watermark - 1, 0))
+        news = self._untold | self._demand.changed(first_live)
+        told = sorted(bucket for bucket in news if bucket >= first)
+        self._told.update(told)
+        self._untold = news.difference(told)
+        return self._demand.some(told, first_live, self._items.keys)
+
+    def demand(self) -> Iterator[DemandBlock]:
+        """Counts of live popularity of the whole window, by bucket, as of now.
+
+        Exact for the records from `demand_from` on: what the state had applied before a version
+        that counts opened it is not in them.
+        """
+        first_live = self.settings.first_demand(self.watermark)
+        return self._demand.blocks(first_live, self._items.keys)
+
+    @property
+    def demand_from(self) -> dict[str, int]:
+        """First offset of each topic that live popularity counts; 0 where none is named."""
+        return dict(self._demand_from)
 
     def neighbours(
         self, item_type: str, item_id: str, *, first_bucket: int = 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ __all__ = ["StateSettings", "Window"]
 
 #: A history entry keeps its visits as two 64-bit words, one bit for a bucket.
 MAX_BUCKETS = 128
+HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,9 @@ class StateSettings:
     """Settings that decide what the state is; two states compare only if these are equal.
 
     window:         span of time of histories and co-interactions.
+    demand_bucket_ms: length of a bucket of live popularity, which counts events of the graph kinds;
+                    where a bucket of the window is no multiple of it, the greatest length that
+                    divides both.
     graph_kinds:    event kinds that make co-interactions (the paper's strong signal).
     history_cap:    entries a history holds at most (ours; the papers have none).
 
@@ -63,6 +68,7 @@ class StateSettings:
     """
 
     window: Window = field(default_factory=Window)
+    demand_bucket_ms: int = HOUR_MS
     graph_kinds: tuple[str, ...] = ("stream",)
     history_cap: int = 512
     write_buffer_bytes: int = 32 << 20
@@ -75,18 +81,42 @@ class StateSettings:
         """Refuse settings without meaning; raises ValueError."""
         if self.history_cap < 1:
             raise ValueError(f"history_cap must be at least 1, not {self.history_cap}")
+        if self.demand_bucket_ms < 1:
+            raise ValueError(f"demand_bucket_ms must be at least 1, not {self.demand_bucket_ms}")
         if self.merge_runs < 2:
             raise ValueError(f"merge_runs must be at least 2, not {self.merge_runs}")
         if not self.graph_kinds:
             raise ValueError("graph_kinds is empty: no event would make a co-interaction")
 
+    @property
+    def demand_ms(self) -> int:
+        """Length of a bucket of live popularity: buckets of the window are made of whole ones."""
+        return math.gcd(self.demand_bucket_ms, self.window.bucket_ms)
+
+    @property
+    def demand_buckets(self) -> int:
+        """Buckets of live popularity in the window."""
+        return self.window.buckets * self.window.bucket_ms // self.demand_ms
+
+    def first_demand(self, watermark: int) -> int:
+        """First bucket of live popularity inside the window that ends at a watermark."""
+        return self.first_demand_of(max(self.window.first_live(watermark), 0))
+
+    def first_demand_of(self, bucket: int) -> int:
+        """First bucket of live popularity inside a bucket of the window."""
+        return bucket * (self.window.bucket_ms // self.demand_ms)
+
     def meaning(self) -> dict[str, Any]:
         """The settings that decide what the state is, by name, as JSON values."""
-        return {
+        found: dict[str, Any] = {
             "window": asdict(self.window),
             "graph_kinds": sorted(self.graph_kinds),
             "history_cap": self.history_cap,
         }
+        # Named only where it is not the default: states that are older than it stay what they are.
+        if self.demand_bucket_ms != HOUR_MS:
+            found["demand_bucket_ms"] = self.demand_bucket_ms
+        return found
 
     def fingerprint(self) -> str:
         """Hash of the settings that decide what the state is, 16 hex digits."""

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
@@ -16,8 +17,10 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.sparse_file import load_sparse, save_sparse
 
 FORMAT = 1
+WEIGHTS = "weights.safetensors"
 
 _ITEM_SCHEMA = pl.Schema(
     {
@@ -49,6 +52,7 @@ class StaticBundle:
     model:    the HGNN, for items that the graph does not have (`cold`).
     manifest: plain JSON: format, name, generation, created_at (ms), offsets, watermark,
               window, settings, settings_hash, text_model, metrics.
+    weights:  item-item weights f32[n, n] by name, [source, target]; none in older bundles.
     """
 
     items: pl.DataFrame
@@ -56,6 +60,7 @@ class StaticBundle:
     hgnn: NDArray[np.float32]
     model: HGNN
     manifest: dict[str, Any]
+    weights: dict[str, sp.csr_array] = field(default_factory=dict)
 
     @cached_property
     def item_keys(self) -> NDArray[np.uint64]:
@@ -133,6 +138,8 @@ class StaticBundle:
         )
         weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
         save_tensors(weights, folder / "hgnn.safetensors")
+        if self.weights:
+            save_sparse(self.weights, folder / WEIGHTS)
         shape = {
             "text_width": self.model.text_width,
             "types": self.model.types,
@@ -164,7 +171,10 @@ class StaticBundle:
                 f"{folder} has {items.height} items, {len(vectors['text'])} text vectors and"
                 f" {len(vectors['hgnn'])} HGNN vectors; expected equal numbers"
             )
-        return cls(items, vectors["text"], vectors["hgnn"], model, manifest)
+        weights = load_sparse(folder / WEIGHTS)
+        if any(matrix.shape != (items.height, items.height) for matrix in weights.values()):
+            raise BundleError(f"{folder} has weights that do not fit {items.height} items")
+        return cls(items, vectors["text"], vectors["hgnn"], model, manifest, weights)
 
 
 def item_frame(

@@ -1,11 +1,23 @@
 """Sending many records at once and knowing when all of them are safe."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from streams.partitioner import murmur2_partitions
 
 Headers = Sequence[tuple[str, bytes]]
 """Of a record: name and value of each."""
+
+
+class Outgoing(NamedTuple):
+    """A record that goes to the partition of its key."""
+
+    key: bytes
+    value: bytes
+    headers: Headers | None = None
+
 
 _SETTLE_EVERY = 1024
 
@@ -25,6 +37,18 @@ class Sends(Protocol):
         """Queue one record; the awaitable returned is its acknowledgement."""
         ...
 
+    async def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        ...
+
+    def create_batch(self) -> Any:
+        """Return an empty batch: `append` returns None when it is full."""
+        ...
+
+    async def send_batch(self, batch: Any, topic: str, partition: int) -> Awaitable[Any]:
+        """Queue a batch; the awaitable returned is its acknowledgement."""
+        ...
+
 
 class DeliveryError(RuntimeError):
     """Records were not acknowledged: whatever depends on them must not be committed."""
@@ -33,8 +57,9 @@ class DeliveryError(RuntimeError):
 class Outbox:
     """Records on their way to Kafka, written without waiting for each other.
 
-    `send` queues and returns (it waits only while the producer's buffer is full); `flush` returns
-    when all that was sent so far is acknowledged by all replicas. Order is kept per partition.
+    `send` and `send_many` queue and return (they wait only while the producer's buffer is full);
+    `flush` returns when all that was sent so far is acknowledged by all replicas. Order is kept per
+    partition: what is sent while others still wait to be queued comes after these.
     """
 
     def __init__(self, producer: Sends) -> None:
@@ -42,6 +67,7 @@ class Outbox:
         self._producer = producer
         self._unacknowledged: list[asyncio.Future[Any]] = []
         self._failure: BaseException | None = None
+        self._order = asyncio.Lock()
         self.sent = 0
 
     async def send(
@@ -56,9 +82,39 @@ class Outbox:
     ) -> None:
         """Queue one record. partition: None chooses by key, as Kafka's own clients do."""
         seconds = None if timestamp_ms is None else timestamp_ms / 1000
-        acknowledged = await self._producer.send(topic, key, value, partition, seconds, headers)
+        async with self._order:
+            acknowledged = await self._producer.send(topic, key, value, partition, seconds, headers)
+        self._sent(acknowledged, 1)
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Queue records, each to the partition of its key; a fifth of the cost of one by one."""
+        if not records:
+            return
+        async with self._order:
+            number = await self._producer.partitions(topic)
+            parts: dict[int, list[Outgoing]] = defaultdict(list)
+            chosen = murmur2_partitions([record.key for record in records], number).tolist()
+            for partition, record in zip(chosen, records, strict=True):
+                parts[partition].append(record)
+            # A partition whose batch before is still on its way does not hold up the others.
+            await asyncio.gather(*(self._send_part(topic, n, part) for n, part in parts.items()))
+
+    async def _send_part(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
+        producer, held = self._producer, 0
+        batch = producer.create_batch()
+        for key, value, headers in records:
+            row = {"timestamp": None, "key": key, "value": value, "headers": list(headers or ())}
+            if batch.append(**row) is None:
+                self._sent(await producer.send_batch(batch, topic, partition), held)
+                batch, held = producer.create_batch(), 0
+                # The first record of a batch is always taken, however long it is.
+                batch.append(**row)
+            held += 1
+        self._sent(await producer.send_batch(batch, topic, partition), held)
+
+    def _sent(self, acknowledged: Awaitable[Any], records: int) -> None:
         self._unacknowledged.append(asyncio.ensure_future(acknowledged))
-        self.sent += 1
+        self.sent += records
         if len(self._unacknowledged) >= _SETTLE_EVERY:
             self._forget_settled()
 

@@ -66,6 +66,11 @@ class TopicSettings:
         return f"{self.prefix}.examples"
 
     @property
+    def demand(self) -> str:
+        """Topic of live popularity: each partition's counts by bucket."""
+        return f"{self.prefix}.demand"
+
+    @property
     def models(self) -> str:
         """Topic of model announcements."""
         return f"{self.prefix}.models"
@@ -148,6 +153,7 @@ def topics(settings: TopicSettings) -> list[TopicDefinition]:
             **{"max.compaction.lag.ms": str(settings.users_days * DAY_MS)},
         ),
         kept(settings.examples, settings.events_days),
+        compacted(settings.demand, settings.partitions),
         compacted(settings.models, 1),
         kept(settings.recommendations, settings.recommendations_days),
         kept(settings.requests, settings.requests_days),

@@ -32,13 +32,13 @@ theirs() { # names of topics of other owners
 resources=() && ours events catalogue users requests
 acls producer Write "${resources[@]}"
 
-resources=(--group "$workers") && ours events catalogue users requests models
+resources=(--group "$workers") && ours events catalogue users requests models demand
 theirs ${in_place[@]+"${in_place[@]}"}
 acls worker Read "${resources[@]}"
-resources=() && ours recommendations examples dead-letters receipts
+resources=() && ours recommendations examples demand dead-letters receipts
 acls worker Write "${resources[@]}"
 
-resources=(--group "$trainers") && ours examples models
+resources=(--group "$trainers") && ours examples models demand
 acls trainer Read "${resources[@]}"
 resources=() && ours models dead-letters
 acls trainer Write "${resources[@]}"

@@ -109,6 +109,39 @@ def recovery(
     console.print(f"figures: {json_file}")
 
 
+@app.command(epilog="Example: segue bench latency --seconds 60 --no-head")
+def latency(
+    rate: Annotated[int, typer.Option(help="Events per second.")] = 2_000,
+    seconds: Annotated[float, typer.Option(help="Length of the measurement.")] = 120.0,
+    items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 100_000,
+    users: Annotated[int, typer.Option(help="Users whose events come.")] = 20_000,
+    swap: Annotated[float, typer.Option(help="Seconds between two bundles.")] = 30.0,
+    workers: Annotated[int, typer.Option(help="Workers that share the partitions.")] = 2,
+    head: Annotated[bool, typer.Option(help="Rank by a ranking head.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of events and vectors.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-latency.json"
+    ),
+) -> None:
+    """Event on the topic to recommendation on the topic: percentiles by an outside consumer.
+
+    Uses the broker of KAFKA_BOOTSTRAP_SERVERS, or starts one (Java 17 and Maven) and stops it.
+    """
+    from benchmarks.latency import LatencyPlan, run, show
+    from streams import AdminError
+    from streams.distribution import BrokerError
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    plan = LatencyPlan(
+        rate=rate, seconds=seconds, items=items, users=users, swap_s=swap, workers=workers,
+        head=head, seed=seed,
+    )  # fmt: skip
+    with explained(ValueError, RuntimeError, BrokerError, AdminError):
+        report = run(plan, json_file)
+    show(report)
+    console.print(f"figures: {json_file}")
+
+
 @app.command(epilog="Example: segue bench static --items 100000 --edges 2000000")
 def static(
     items: Annotated[
@@ -197,3 +230,79 @@ def api(
     )
     show(run(plan, json_file))
     console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench trainer --recipe paper --repeat 3")
+def trainer(
+    recipe: Annotated[str, typer.Option(help="default or paper.")] = "default",
+    items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 20_000,
+    history: Annotated[int, typer.Option(help="Entries of a history.")] = 50,
+    steps: Annotated[int, typer.Option(help="Steps of a slice.")] = 40,
+    repeat: Annotated[int, typer.Option(min=3, help="Slices of each, in turns.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of vectors and examples.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-trainer.json"
+    ),
+) -> None:
+    """Examples a second of the trainer on one core, beside the bare matrix products of its steps.
+
+    The ratio of the two is what matters: it does not depend on the machine as the figures do.
+    """
+    from benchmarks.trainer import TrainerPlan, run, show
+
+    plan = TrainerPlan(
+        recipe=recipe, items=items, history=history, steps=steps, repeat=repeat, seed=seed
+    )
+    with explained(ValueError):
+        report = run(plan, json_file)
+    show(report)
+    console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench index --items 200000 --minutes 0.5")
+def index(
+    items: Annotated[int, typer.Option(help="Items in the index.")] = 1_000_000,
+    churn: Annotated[float, typer.Option(help="Share of them replaced in a minute.")] = 0.01,
+    minutes: Annotated[float, typer.Option(help="Length of the measurement.")] = 2.0,
+    rate: Annotated[float, typer.Option(help="Searches a second.")] = 40.0,
+    batch: Annotated[int, typer.Option(help="Queries of one search.")] = 1,
+    width: Annotated[int, typer.Option(help="Width of the towers.")] = 128,
+    storage: Annotated[str, typer.Option(help="float32, fp16, int8, int4.")] = "int4",
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Instead: time and recall by size and storage.")
+    ] = False,
+    size: Annotated[
+        list[int] | None, typer.Option(help="Items for --curve; repeat for more rows.")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(help="For --curve: a part of a kind's name; empty for all kinds.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Seed of items and queries.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-index.json"
+    ),
+) -> None:
+    """Searches while the catalogue changes: recall, deleted items, latency, memory; one core.
+
+    Ends with status 1 when a deleted item was returned.
+    """
+    from benchmarks import index_churn, index_curve
+    from dynamic_layer import IndexSettings
+
+    if curve:
+        sizes = size or [10_000, 30_000, 100_000, 300_000, 1_000_000]
+        index_curve.show(index_curve.run(sizes, [width], seed, json_file, kind))
+        console.print(f"figures: {json_file}")
+        return
+    kinds = {kind: IndexSettings(storage=kind) for kind in ("float32", "fp16", "int8", "int4")}
+    if storage not in kinds:
+        raise typer.BadParameter(f"expected --storage to be one of {', '.join(kinds)}")
+    plan = index_churn.ChurnPlan(
+        items=items, width=width, churn=churn, minutes=minutes, rate=rate, batch=batch,
+        seed=seed, settings=kinds[storage],
+    )  # fmt: skip
+    report = index_churn.run(plan, json_file)
+    index_churn.show(report)
+    console.print(f"figures: {json_file}")
+    if report["deleted_returned"]:
+        raise typer.Exit(1)

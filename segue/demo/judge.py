@@ -1,4 +1,4 @@
-"""HR@10 and coverage on the test days: popularity, two-tower, two-tower with HGNN.
+"""HR@10 and coverage on the test days: popularity, two-tower, with HGNN, with the ranking head.
 
 What a user touched before the split, by any kind of event, is excluded for every model alike, and
 only streams of items that the user had not touched count as hits.
@@ -144,6 +144,10 @@ def judge(
         "two_tower": _ranker(two_tower, dataset, histories, material.split_ms),
         "two_tower_hgnn": _ranker(two_tower_hgnn, dataset, histories, material.split_ms),
     }
+    if two_tower_hgnn.head is not None:
+        models["ranking_head"] = _ranker(
+            two_tower_hgnn, dataset, histories, material.split_ms, use_head=True
+        )
     return Verdict(
         results=evaluate(models, dataset, split, protocol=Protocol(max_users=TEST_USERS))
     )
@@ -164,9 +168,16 @@ def train_without_hgnn(
     return train_to_rest(trainer, "two-tower without HGNN", examples, progress)
 
 
-def _ranker(bundle: DynamicBundle, dataset: Dataset, histories: Histories, now_ms: int) -> Ranker:
-    """Rank as a worker would."""
-    recommender = Recommender(bundle)
+def _ranker(
+    bundle: DynamicBundle,
+    dataset: Dataset,
+    histories: Histories,
+    now_ms: int,
+    *,
+    use_head: bool = False,
+) -> Ranker:
+    """Rank as a worker would, by the bundle's head or by its towers and popularity."""
+    recommender = Recommender(bundle, use_head=use_head)
     names = zip(
         dataset.items["item_type"].to_list(), dataset.items["item_id"].to_list(), strict=True
     )

@@ -38,9 +38,9 @@ class Kept(NoOutputs):
     def __init__(self) -> None:
         self.headers: dict[bytes | None, object] = {}
 
-    async def send(self, topic, key, value, headers=None):
+    async def send_many(self, topic, records):
         if topic == TOPICS.recommendations:
-            self.headers[key] = headers
+            self.headers |= {key: headers for key, _, headers in records}
 
 
 @pytest.fixture

@@ -98,3 +98,15 @@ def test_who_has_waited_for_more_records_than_the_backlog_is_not_read_again():
     for first in range(40):
         waiting.add(batch_of(first, f"user-{first}"))
     assert waiting.first("events", 0) == 29
+
+
+def test_whoever_has_waited_too_long_is_dropped_unless_there_was_newer_news():
+    waiting = Waiting(100, 0)
+    waiting.add(touched(["a", "b"]), now=1_000)
+    waiting.add(touched(["c"], offset=2), now=5_000)
+    waiting.add(touched(["b"], offset=3), now=6_000)
+    assert waiting.shed_older(1_000) == 0
+    assert waiting.shed_older(6_000) == 2
+    assert waiting.shed == 2
+    assert names(waiting.due(7_000, 10)) == ["b"]
+    assert waiting.shed_older(10_000) == 0, "who was answered is not dropped"

@@ -1,8 +1,9 @@
 """A worker on the embedded log, with a clock that tests move."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from agents import Worker, WorkerSettings
 from agents.outputs import EmbeddedOutputs
@@ -19,6 +20,7 @@ from streams import (
     encode,
     topics,
 )
+from streams.outbox import Outgoing
 
 NOW = 1_800_000_000_000
 TOPICS = TopicSettings(partitions=2)
@@ -32,6 +34,22 @@ class Clock:
 
     def __call__(self) -> int:
         return self.ms
+
+
+class BenchOutputs:
+    """Writes into the log that a bench has now: tests close it and open it again."""
+
+    def __init__(self, found: "Bench") -> None:
+        self._bench = found
+
+    async def send(self, topic: str, key: bytes | None, value: bytes | None, _: Any = None) -> None:
+        await EmbeddedOutputs(self._bench.log).send(topic, key, value)
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        await EmbeddedOutputs(self._bench.log).send_many(topic, records)
+
+    async def flush(self) -> None:
+        await EmbeddedOutputs(self._bench.log).flush()
 
 
 class Bench:
@@ -54,7 +72,7 @@ class Bench:
             store=ArtifactStore(str(self.folder / "artifacts")),
             folder=self.folder / name,
             encoder=TextEncoder,
-            outputs=EmbeddedOutputs(self.log),
+            outputs=BenchOutputs(self),
             clock_ms=self.clock,
         )
 

@@ -1,6 +1,6 @@
 """What must be true after the faults: pure functions over the log, the states and the answers."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ __all__ = [
     "Repeats",
     "consumed_items",
     "dead_letter_differences",
+    "demand_differences",
     "listening",
     "repeats",
     "state_differences",
@@ -40,6 +41,23 @@ def state_differences(states: Mapping[str, tuple[int, Dump]], log: Mapping[int, 
     for name, (partition, mine) in states.items():
         found += [f"{name}: {line}" for line in mine.differences(log[partition], LIMIT)]
     return found
+
+
+def demand_differences(
+    told: Mapping[tuple[int, int], int], log: Iterable[Dump], first: int
+) -> list[str]:
+    """First differences between what the demand topic sums up to and a replay of the log.
+
+    told: (bucket, item key) -> events; first: bucket from which on all of them are compared.
+    """
+    expected: Counter[tuple[int, int]] = Counter()
+    for state in log:
+        expected.update(state.demand)
+    return [
+        f"demand of item {place[1]} in bucket {place[0]}: {told.get(place)} told, {expected[place]}"
+        for place in sorted(told.keys() | expected.keys())
+        if place[0] >= first and told.get(place, 0) != expected[place]
+    ][:LIMIT]
 
 
 def dead_letter_differences(

@@ -12,7 +12,7 @@ from segue.settings import Settings
 from state import Checkpoints, CorruptArtifact, PartitionState
 from state.dump import Dump, dump
 from streams import LogRecord
-from streams.outbox import Headers
+from streams.outbox import Headers, Outgoing
 
 __all__ = ["Collected", "Replay", "copies", "replay"]
 
@@ -32,6 +32,10 @@ class Collected:
     ) -> None:
         """Keep a record."""
         self.sent[topic].append((key, value))
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Keep records."""
+        self.sent[topic] += [(key, value) for key, value, _ in records]
 
     async def flush(self) -> None:
         """Do nothing: what is kept is safe."""

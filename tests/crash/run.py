@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.demand import live_popularity, take_demand
 from segue.commands.kafka import pom_file
 from segue.looking import read_from
 from segue.settings import Settings, write_settings
@@ -22,7 +24,7 @@ from streams import DeadLetter, LogRecord, Recommendation, create_topics, decode
 from streams.broker import DevelopmentBroker
 from tests.crash import checker
 from tests.crash.faults import FAULTS, Scene, draw_faults
-from tests.crash.replay import copies, replay
+from tests.crash.replay import Replay, copies, replay
 from tests.crash.supervisor import Cluster, Stuck
 from tests.crash.watch import AgeWatch
 from tests.crash.world import RATE, Writer, crash_settings, make_world, publish_models
@@ -218,6 +220,8 @@ async def _judge(settings: Settings, scene: Scene, since: dict[int, int], report
     ]
     harmed = {Path(path).name for path in scene.broken}
     differences += [line for line in broken if not any(name in line for name in harmed)]
+    told, first = _told(await _read(settings, names.demand), settings, again)
+    differences += checker.demand_differences(told, again.dumps.values(), first)
     letters = await _read(settings, names.dead_letters)
     differences += checker.dead_letter_differences(letters, again.letters)
     refused = [decode(DeadLetter, letter.value or b"").source for letter in letters]
@@ -236,6 +240,7 @@ async def _judge(settings: Settings, scene: Scene, since: dict[int, int], report
         "dead_letters": len(again.letters),
         "histories": sum(len(d.histories) for d in again.dumps.values()),
         "pairs": sum(len(d.pairs) for d in again.dumps.values()),
+        "demand": sum(told.values()),
         "copies_compared": len(states),
         "checkpoints_broken": len(broken),
         "recommendations": dropped.answers,
@@ -246,6 +251,21 @@ async def _judge(settings: Settings, scene: Scene, since: dict[int, int], report
         ),
         "users_whose_latest_event_is_not_answered": len(checker.unanswered(heard, answers, {})),
     }
+
+
+def _told(
+    records: Sequence[LogRecord], settings: Settings, again: Replay
+) -> tuple[dict[tuple[int, int], int], int]:
+    """What the demand topic sums up to, and the first bucket that no window has left."""
+    live, state = live_popularity(settings.state), settings.state
+    take_demand(live, records)
+    newest = max((bucket for dump in again.dumps.values() for bucket, _ in dump.demand), default=0)
+    firsts = [state.first_demand(dump.watermark) for dump in again.dumps.values()]
+    found: Counter[tuple[int, int]] = Counter()
+    counts = live.between(0, newest + 1)
+    for bucket, key, count in zip(*(column.tolist() for column in counts), strict=True):
+        found[bucket, key] += count
+    return dict(found), max([*firsts, newest - state.demand_buckets + 1])
 
 
 async def _read(settings: Settings, topic: str) -> list[LogRecord]:

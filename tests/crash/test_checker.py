@@ -94,6 +94,16 @@ def test_one_changed_count_is_a_difference() -> None:
     assert checker.state_differences({"a copy": (0, mine)}, {0: mine}) == []
 
 
+def test_a_count_of_demand_that_was_not_told_is_a_difference() -> None:
+    empty = Dump(watermark=3, histories={}, pairs={}, users={}, catalogue={})
+    log = [dataclasses.replace(empty, demand=counts) for counts in ({(7, 1): 2}, {(7, 1): 1})]
+
+    assert checker.demand_differences({(7, 1): 3}, log, 7) == []
+    assert "2 told, 3" in checker.demand_differences({(7, 1): 2}, log, 7)[0]
+    assert len(checker.demand_differences({(7, 2): 1}, log, 7)) == 2
+    assert checker.demand_differences({(6, 2): 1, (7, 1): 3}, log, 7) == [], "out of the window"
+
+
 def test_a_dead_letter_that_is_missing_or_too_many_or_another_is_a_difference() -> None:
     def letter(offset: int, reason: Reason) -> tuple[bytes, bytes]:
         found = DeadLetter(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from dynamic_layer import DynamicBundle, GateSettings, IndexSettings, ItemIndex, Trainer, accept
@@ -44,13 +45,41 @@ def test_collapsed_vectors_are_refused(trainer: Trainer, bundle: DynamicBundle) 
     assert "cosine" in reasons(replace(bundle, vectors=same), bundle, trainer)
 
 
-def test_an_index_that_misses_items_is_refused(trainer: Trainer, bundle: DynamicBundle) -> None:
+KINDS = [
+    IndexSettings(),
+    IndexSettings(ivf_above=20, storage="float32"),
+    IndexSettings(ivf_above=20, storage="int4"),
+]
+
+
+def index_of(bundle: DynamicBundle, settings: IndexSettings) -> ItemIndex:
     index = ItemIndex(
-        served_vectors(bundle.vectors, bundle.bias),
-        bundle.features.type_number.numpy(),
-        IndexSettings(),
+        served_vectors(bundle.vectors, bundle.bias), bundle.features.type_number.numpy(), settings
     )
+    assert all((built.lists > 0) == (settings.ivf_above == 20) for built in index.built.values())
+    return index
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_an_index_that_misses_items_is_refused(
+    trainer: Trainer, bundle: DynamicBundle, settings: IndexSettings
+) -> None:
+    index = index_of(bundle, settings)
+    assert reasons(replace(bundle, index=index), bundle, trainer) == ""
     index.remove(np.arange(0, len(bundle.vectors), 20))
+    assert "recall" in reasons(replace(bundle, index=index), bundle, trainer)
+
+
+@pytest.mark.parametrize("settings", KINDS[1:])
+def test_lists_with_shuffled_item_ids_are_refused(
+    trainer: Trainer, bundle: DynamicBundle, settings: IndexSettings
+) -> None:
+    index = index_of(bundle, settings)
+    for built in index.built.values():
+        vectors = index.vectors(built.rows)
+        built.index.reset()
+        shuffled = np.random.default_rng(0).permutation(built.rows)
+        built.index.add_with_ids(built.coded(vectors), shuffled)
     assert "recall" in reasons(replace(bundle, index=index), bundle, trainer)
 
 

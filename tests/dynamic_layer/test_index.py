@@ -74,7 +74,7 @@ def test_lists_shorter_than_k_end_with_minus_one() -> None:
 
 
 def test_inverted_lists_find_nearly_all_above_the_threshold() -> None:
-    settings = IndexSettings(ivf_above=100, probes=0.6)
+    settings = IndexSettings(ivf_above=100)
     index = ItemIndex(VECTORS, TYPES, settings)
     found = index.search(QUERIES, 10).rows
     expected = exact(VECTORS, np.ones(N, np.bool_), 10)
@@ -84,11 +84,41 @@ def test_inverted_lists_find_nearly_all_above_the_threshold() -> None:
     assert not np.isin(index.search(QUERIES, 10).rows, found[:, 0]).any()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        IndexSettings(),
+        IndexSettings(flat_storage="int8"),
+        IndexSettings(ivf_above=100, storage="fp16"),
+        IndexSettings(ivf_above=100),
+    ],
+)
 def test_a_saved_index_searches_alike_and_must_fit_its_vectors(
-    index: ItemIndex, tmp_path: Path
+    settings: IndexSettings, tmp_path: Path
 ) -> None:
+    index = ItemIndex(VECTORS, TYPES, settings)
     index.save(tmp_path)
-    loaded = ItemIndex.load(tmp_path, VECTORS, TYPES, IndexSettings())
+    loaded = ItemIndex.load(tmp_path, VECTORS, TYPES, settings)
     assert loaded.search(QUERIES, 5).rows.tolist() == index.search(QUERIES, 5).rows.tolist()
     with pytest.raises(ValueError, match="expected an index of"):
         ItemIndex.load(tmp_path, VECTORS[:-3], TYPES[:-3], IndexSettings())
+
+
+def test_an_index_that_changed_is_not_saved(index: ItemIndex, tmp_path: Path) -> None:
+    index.remove(np.array([3]))
+    with pytest.raises(ValueError, match="expected an index as it was built"):
+        index.save(tmp_path)
+
+
+def test_how_lists_are_read_is_measured_when_they_are_built() -> None:
+    loose = ItemIndex(VECTORS, TYPES, IndexSettings(ivf_above=100, recall=0.6)).built[0]
+    strict = ItemIndex(VECTORS, TYPES, IndexSettings(ivf_above=100, recall=0.999)).built[0]
+    assert loose.recall >= 0.6
+    assert strict.recall >= 0.999
+    assert loose.probes / loose.lists < strict.probes / strict.lists
+
+
+def test_recall_that_lists_cannot_have_makes_the_index_exact() -> None:
+    index = ItemIndex(VECTORS, TYPES, IndexSettings(ivf_above=100, recall=1.01))
+    assert all(built.lists == 0 and built.exact for built in index.built.values())
+    assert index.search(QUERIES, 10).rows.tolist() == exact(VECTORS, np.ones(N, np.bool_), 10)

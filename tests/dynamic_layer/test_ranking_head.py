@@ -38,6 +38,26 @@ def trained(seed: int, settings: HeadSettings = SMALL) -> RankingHead:
     return trainer.publish()
 
 
+def test_a_head_begins_where_it_is_told_to() -> None:
+    rng = np.random.default_rng(0)
+    lists = Lists(
+        features=rng.normal(3.0, 2.0, (30, 12, 3)).astype(np.float32),
+        label=np.arange(12) == rng.integers(12, size=(30, 1)),
+        valid=np.ones((30, 12), bool),
+    )
+    trainer = HeadTrainer(["a", "b", "c"], seed=1, initial={"b": 2.0, "unknown": 9.0})
+    trainer.add(lists)
+    trainer._scale()
+    scores = trainer._head(torch.from_numpy(lists.features)).detach().numpy()
+    by_b = 2.0 * lists.features[:, :, 1]
+    np.testing.assert_allclose(
+        scores - scores.mean(1, keepdims=True), by_b - by_b.mean(1, keepdims=True), atol=1e-3
+    )
+    trainer.train()
+    moved = trainer.publish()(torch.from_numpy(lists.features)).detach().numpy()
+    assert not np.allclose(moved, scores, atol=1e-2)
+
+
 def test_loss_is_cross_entropy_of_each_positive_against_the_negatives() -> None:
     scores = torch.tensor([[1.0, 0.0, -1.0, 9.0], [0.5, 0.5, 0.0, 0.0]])
     label = torch.tensor([[True, True, False, True], [False, False, False, False]])

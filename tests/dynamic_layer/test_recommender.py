@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from dynamic_layer import DynamicBundle, ListSettings, Recommender, default_lists
 from state.keys import item_key
@@ -34,6 +35,16 @@ def test_users_get_items_of_their_topic_that_they_did_not_have(
         assert not set(found) & set(history)
         assert np.mean(items.topic[found] == topic) >= 0.7
         assert (np.diff(ranking.scores) <= 0).all()
+
+
+def test_prepared_items_give_the_user_vectors_of_the_towers(
+    bundle: DynamicBundle, recommender: Recommender, items: Items
+) -> None:
+    users = [make_user(items, history, now_ms=NOW_MS) for history in ([0, 7, 3], [5], [])]
+    features = recommender._features(users, recommender._histories(users), NOW_MS)
+    torch.testing.assert_close(
+        recommender._user_vectors(features), bundle.user_vectors(features), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_lists_keep_to_their_types(recommender: Recommender, items: Items) -> None:

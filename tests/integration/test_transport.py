@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from kafka import KafkaAdminClient
 
 from streams.app import WorkerApp, create_app, serve
-from streams.outbox import DeliveryError
+from streams.outbox import DeliveryError, Outgoing
 from streams.positions import PositionError
 from streams.security import KafkaSettings
 from streams.transport import Batch
@@ -159,7 +159,13 @@ async def test_ordinary_agents_and_written_records_live_beside_batches(
     async def answer(stream: Any) -> None:
         async for event in stream.events():
             outbox = app.outbox()
-            for number in range(3000):
+            for number in range(1000):
+                await outbox.send(answers, event.key, event.value + b" %d" % number)
+            # More than a batch of bytes, and single records before and behind it.
+            many = [b"%s %d" % (event.value, number) for number in range(1000, 2500)]
+            headers = (("because", b"asked"),)
+            await outbox.send_many(answers, [Outgoing(event.key, v, headers) for v in many])
+            for number in range(2500, 3000):
                 await outbox.send(answers, event.key, event.value + b" %d" % number)
             await outbox.flush()
             asked.set()
@@ -176,6 +182,7 @@ async def test_ordinary_agents_and_written_records_live_beside_batches(
         written = [await asyncio.wait_for(anext(consumer), 10) for _ in range(3000)]
     assert [r.value for r in written] == [b"answer %d" % n for n in range(3000)]
     assert {record.key for record in written} == {b"user"}
+    assert {r.headers for r in written[1000:2500]} == {(("because", b"asked"),)}
 
 
 async def test_a_flush_tells_that_a_record_was_refused(broker: str, new_topic: NewTopic) -> None:

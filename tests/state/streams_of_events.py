@@ -162,4 +162,13 @@ def defined_state(records: Sequence[Event | Erasure], settings: StateSettings) -
             pairs[bucket, key, key] += 1
         for a, b in combinations(sorted(strong_bucket), 2):
             pairs[min(strong_bucket[a], strong_bucket[b]), a, b] += 1
-    return Dump(watermark=watermark, histories=histories, pairs=dict(pairs), users={}, catalogue={})
+    # Counted as the log has them: twice where it has them twice, and erased ones too.
+    demand = Counter(
+        (r.time // settings.demand_ms, r.key)
+        for r in records
+        if isinstance(r, Event) and r.kind in settings.graph_kinds and r.time // BUCKET >= first
+    )
+    return Dump(
+        watermark=watermark, histories=histories, pairs=dict(pairs), users={}, catalogue={},
+        demand=dict(demand),
+    )  # fmt: skip

@@ -36,6 +36,11 @@ def in_dumps(left: Dump, right: Dump):
             for item in mine.keys() | theirs.keys()
             if mine.get(item) != theirs.get(item)
         }
+    found |= {
+        ("demand", place)
+        for place in left.demand.keys() | right.demand.keys()
+        if left.demand.get(place) != right.demand.get(place)
+    }
     return found | {
         ("pair", pair)
         for pair in left.pairs.keys() | right.pairs.keys()
@@ -51,6 +56,8 @@ def by_compare(left, right, rows):
                 found.add(("history", (user, keys(item))))
             case "pair", (bucket, a, b):
                 found.add(("pair", (int(bucket), keys(a), keys(b))))
+            case "demand", (bucket, item):
+                found.add(("demand", (int(bucket), keys(item))))
             case "watermark", ():
                 found.add(("watermark", ()))
     return found

@@ -1,5 +1,6 @@
 """An erased user leaves the state as a log would that never had the user's earlier events."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,9 @@ def test_it_is_the_log_without_the_erased_events_but_for_the_time(fresh_state, s
     with fresh_state(setting) as state, fresh_state(setting) as without:
         feed(state, [*stream, *clock, Erasure("clock")], at)
         feed(without, [*clock, *remaining(stream), Erasure("clock")], [])
-        assert dump(state).differences(dump(without)) == []
+        # Counts of live popularity name nobody, and stay.
+        mine, theirs = (replace(dump(s), demand={}) for s in (state, without))
+        assert mine.differences(theirs) == []
 
 
 @tried(1 / 4)

@@ -39,7 +39,9 @@ def test_order_and_duplicates_change_nothing(fresh_state, stream, setting, at, c
     with fresh_state(setting) as state, fresh_state(setting) as other:
         feed(state, stream, at)
         feed(other, repeated, at)
-        assert dump(state).differences(dump(other)) == []
+        # Live popularity alone counts what the log has twice.
+        once, twice = (replace(dump(s), demand={}) for s in (state, other))
+        assert once.differences(twice) == []
 
 
 @tried()

@@ -23,6 +23,7 @@ def test_every_topic_has_a_definition_and_a_name():
         settings.catalogue,
         settings.users,
         settings.examples,
+        settings.demand,
         settings.models,
         settings.recommendations,
         settings.requests,
@@ -43,7 +44,8 @@ def test_what_is_keyed_alike_has_the_same_partitions():
 def test_only_topics_of_latest_values_are_compacted():
     settings = TopicSettings()
     compacted = {d.name for d in topics(settings) if d.cleanup_policy == "compact"}
-    assert compacted == {settings.catalogue, settings.users, settings.models}
+    latest = {settings.catalogue, settings.users, settings.demand, settings.models}
+    assert compacted == latest
 
 
 def test_attributes_that_were_deleted_are_compacted_away_even_on_a_quiet_topic():

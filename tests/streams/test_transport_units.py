@@ -13,7 +13,8 @@ from faust.types import TP
 from streams import KafkaSettings
 from streams.app import create_app
 from streams.log_levels import demote_ordinary_warnings
-from streams.outbox import DeliveryError, Outbox
+from streams.outbox import DeliveryError, Outbox, Outgoing
+from streams.partitioner import murmur2_partition
 from streams.transport import Batch, BatchScheduler
 
 
@@ -21,12 +22,41 @@ def record(offset: int, topic: str = "events", partition: int = 0) -> ConsumerRe
     return ConsumerRecord(topic, partition, offset, 0, 0, None, b"v", None, 0, 1, ())
 
 
+class FewRecords:
+    """A batch that is full with two records."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+
+    def append(self, *, timestamp: Any, key: bytes, value: bytes, headers: Any) -> object | None:
+        if len(self.keys) == 2:
+            return None
+        self.keys.append(key)
+        return object()
+
+
 class SlowProducer:
-    """Acknowledges when told to."""
+    """Acknowledges when told to; takes batches while `open` is set."""
 
     def __init__(self) -> None:
         self.acknowledgements: list[asyncio.Future[None]] = []
         self.timestamps: list[float | None] = []
+        self.queued: list[tuple[int | None, list[bytes | None]]] = []
+        self.open = asyncio.Event()
+
+    async def partitions(self, topic: str) -> int:
+        return 3
+
+    def create_batch(self) -> FewRecords:
+        return FewRecords()
+
+    async def send_batch(
+        self, batch: FewRecords, topic: str, partition: int
+    ) -> asyncio.Future[None]:
+        await self.open.wait()
+        self.queued.append((partition, [*batch.keys]))
+        self.acknowledgements.append(asyncio.get_running_loop().create_future())
+        return self.acknowledgements[-1]
 
     async def send(
         self,
@@ -38,6 +68,7 @@ class SlowProducer:
         headers: Any,
     ) -> asyncio.Future[None]:
         self.timestamps.append(timestamp)
+        self.queued.append((partition, [key]))
         self.acknowledgements.append(asyncio.get_running_loop().create_future())
         return self.acknowledgements[-1]
 
@@ -72,6 +103,43 @@ async def test_a_failure_is_told_by_the_next_flush_and_by_that_one_only() -> Non
     with pytest.raises(DeliveryError, match="no broker"):
         await outbox.flush()
     await outbox.flush()
+
+
+async def test_many_records_go_to_their_keys_partitions_in_order_and_in_full_batches() -> None:
+    producer, keys = SlowProducer(), [b"user-%d" % (n % 5) for n in range(40)]
+    producer.open.set()
+    outbox = Outbox(producer)
+    await outbox.send_many("t", [Outgoing(key, b"v") for key in keys])
+
+    for partition in range(3):
+        batches = [found for place, found in producer.queued if place == partition]
+        mine = [key for key in keys if murmur2_partition(key, 3) == partition]
+        assert [key for batch in batches for key in batch] == mine
+        assert all(len(batch) == 2 for batch in batches[:-1])
+    assert outbox.sent == 40
+
+    flushing = asyncio.ensure_future(outbox.flush())
+    for acknowledgement in producer.acknowledgements[1:]:
+        acknowledgement.set_result(None)
+    await asyncio.wait({flushing}, timeout=0.01)
+    assert not flushing.done()
+    producer.acknowledgements[0].set_exception(TimeoutError("no broker"))
+    with pytest.raises(DeliveryError, match="no broker"):
+        await asyncio.wait_for(flushing, 1)
+
+
+async def test_what_is_sent_while_a_batch_waits_to_be_queued_comes_after_it() -> None:
+    producer = SlowProducer()
+    outbox = Outbox(producer)
+    many = asyncio.ensure_future(outbox.send_many("t", [Outgoing(b"u", b"list")]))
+    await asyncio.wait({many}, timeout=0.01)
+    one = asyncio.ensure_future(outbox.send("t", b"u", None))
+    await asyncio.wait({one}, timeout=0.01)
+    assert not producer.queued
+
+    producer.open.set()
+    await asyncio.wait_for(asyncio.gather(many, one), 1)
+    assert [place for place, _ in producer.queued] == [murmur2_partition(b"u", 3), None]
 
 
 def test_batches_are_cut_at_their_greatest_length_and_single_records_are_left_alone() -> None:

@@ -1,0 +1,74 @@
+"""Bundles into the artifact store and onto the models topic, and back out of the store."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from agents.outputs import Outputs
+from dynamic_layer import DynamicBundle
+from state import ArtifactStore
+from static_layer import StaticBundle
+from streams import ModelAnnouncement, TopicSettings, encode
+
+__all__ = ["announce", "fetch_dynamic", "fetch_static"]
+
+
+def fetch_static(store: ArtifactStore, name: str, scratch: Path) -> StaticBundle:
+    """Return a static bundle of the store. Raises CorruptArtifact or BundleError."""
+    folder = scratch / name
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        return StaticBundle.load(store.fetch("static", name, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fetch_dynamic(store: ArtifactStore, name: str, scratch: Path) -> DynamicBundle:
+    """Return a dynamic bundle of the store. Raises CorruptArtifact or CorruptBundle."""
+    folder = scratch / name
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        return DynamicBundle.load(store.fetch("dynamic", name, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def announce(
+    bundle: DynamicBundle | StaticBundle,
+    name: str,
+    metrics: dict[str, float],
+    *,
+    store: ArtifactStore,
+    scratch: Path,
+    outputs: Outputs,
+    topics: TopicSettings,
+    now_ms: int,
+    keep: int,
+    pinned: str | None = None,
+    published: bool = False,
+) -> None:
+    """Publish a bundle in the artifact store, say so on the models topic, prune old ones.
+
+    pinned: a bundle that stays, however old it is, since people want it served.
+    published: whoever made the bundle has put it into the store already.
+    """
+    kind: Literal["static", "dynamic"] = "static" if isinstance(bundle, StaticBundle) else "dynamic"
+    if not published:
+        folder = scratch / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            await asyncio.to_thread(bundle.save, folder)
+            await asyncio.to_thread(store.publish, kind, name, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    record = ModelAnnouncement(
+        kind=kind, name=name, url=store.url, generation=bundle.generation,
+        created_at=now_ms, metrics=metrics,
+    )  # fmt: skip
+    await outputs.send(topics.models, record.key, encode(record))
+    await outputs.flush()
+    for old in store.names(kind)[:-keep]:
+        if old != pinned:
+            store.delete(kind, old)

@@ -1,0 +1,353 @@
+"""From the event on its topic to the recommendation on its topic, on a real broker.
+
+    segue bench latency --json var/bench-latency.json
+
+Workers (--workers) answer with a bundle of drawn vectors, weights and head: how long an answer
+takes does not depend on what they say. This process writes events at a steady rate and reads the
+recommendations like any other consumer; an event's latency ends when the first recommendation that
+knows it has arrived here, or with the measurement where none has. Meanwhile the bundle is swapped.
+Broker, workers and this process share the machine.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import scipy.sparse as sp
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from agents import announce
+from agents.outputs import ProducerOutputs
+from benchmarks.broker import broker_at
+from benchmarks.index_data import ItemSpace
+from benchmarks.machine import cpu_model
+from dynamic_layer import DynamicBundle, RankingHead, Trainer
+from dynamic_layer.list_maker import ListMaker
+from dynamic_layer.tower_fits import CatalogueItems
+from segue.screen import console
+from segue.settings import Settings, write_settings
+from state import ArtifactStore, item_key
+from streams import Event, KafkaSettings, ModelAnnouncement, create_topics, encode, topics
+
+__all__ = ["LatencyPlan", "run", "show"]
+
+ROOT = Path(__file__).parents[1]
+TEXT_WIDTH = 384
+PATIENCE_S = 120.0
+DRAIN_S = 10.0
+TICK_S = 0.01
+BATCH_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyPlan:
+    """What is measured.
+
+    rate: events/s; items of two types and users in all; warm_s: seconds of events before it counts;
+    swap_s: between two bundles; head: whether the bundle's head ranks; neighbours: item-item
+    weights of an item; workers: processes that share the partitions.
+    """
+
+    rate: int = 2_000
+    seconds: float = 120.0
+    items: int = 100_000
+    users: int = 20_000
+    warm_s: float = 20.0
+    swap_s: float = 30.0
+    head: bool = True
+    neighbours: int = 64
+    workers: int = 1
+    seed: int = 1
+
+
+class _Answer(msgspec.Struct):
+    """What is read of a recommendation."""
+
+    user_id: str
+    generation: int
+    source: dict[str, Any] | None = None
+
+
+def run(plan: LatencyPlan, file: Path) -> dict[str, Any]:
+    """Measure and write the report to `file`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+        report = _measure(plan, Path(scratch))
+    file.write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report in a few lines."""
+    latency = ", ".join(f"{name} {value:,.0f} ms" for name, value in report["latency_ms"].items())
+    head = "with" if report["head"] else "without"
+    rate = f"{report['events_per_second']:,.0f} events/s"
+    console.print(
+        f"{report['machine']}, {report['cores']} cores: {rate}, "
+        f"{report['items']:,} items, {report['swaps']} swaps, {report['workers']} workers,"
+        f" {head} ranking head\n"
+        f"event to recommendation: {latency}; {report['recommendations']:,} recommendations, "
+        f"{report['unanswered']:,} of {report['events']:,} events without",
+        highlight=False,
+    )
+
+
+def _measure(plan: LatencyPlan, scratch: Path) -> dict[str, Any]:
+    with broker_at(scratch / "kafka", os.environ.get("KAFKA_BOOTSTRAP_SERVERS")) as address:
+        kafka = KafkaSettings(bootstrap_servers=address)
+        base = Settings(data=str(scratch), kafka=kafka)
+        settings = replace(base, worker=replace(base.worker, ranking_head=plan.head))
+        write_settings(settings, scratch / "segue.toml")
+        create_topics(kafka, topics(settings.topics))
+        bundle, keys = random_bundle(plan)
+        with ExitStack() as running:
+            for number in range(plan.workers):
+                running.enter_context(_worker(scratch, f"worker-{number}"))
+            return asyncio.run(_Measurement(plan, settings, bundle, keys).run())
+
+
+def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str]]]:
+    """Return a bundle that knows nothing, of the size that is asked for, and its items' names."""
+    rng = np.random.default_rng(plan.seed)
+    names = [(("podcast", "audiobook")[n % 2], f"i{n}") for n in range(plan.items)]
+    item_keys = np.array([item_key(*name) for name in names], np.uint64)
+    # In topics, as texts are: an index finds its way among vectors of no shape by no means.
+    text = ItemSpace.draw(TEXT_WIDTH, plan.seed).items(plan.items, rng)[:, :-1]
+    none = [None] * plan.items
+    static = CatalogueItems(
+        item_keys=item_keys,
+        item_ids=[item_id for _, item_id in names],
+        item_types=[item_type for item_type, _ in names],
+        languages=none,
+        genres=none,
+        titles=none,
+        text=text,
+        hgnn=np.zeros((plan.items, 1), np.float32),
+    )
+    ranking = replace(Settings().dynamic.ranking, enabled=True)
+    dynamic = replace(Settings().dynamic, ranking=ranking)
+    bundle = Trainer(static, dynamic, seed=plan.seed, use_hgnn=False).publish()
+    other = rng.integers(plan.items, size=(plan.items, plan.neighbours)).astype(np.int32)
+    other.sort(axis=1)
+    weights = sp.csr_array(
+        (
+            rng.random(other.size, dtype=np.float32),
+            other.ravel(),
+            np.arange(plan.items + 1, dtype=np.int32) * plan.neighbours,
+        ),
+        shape=(plan.items, plan.items),
+    )
+    bundle = replace(bundle, weights={"ease": weights})
+    head = RankingHead(ListMaker(bundle, ranking).names, ranking.head.hidden).eval()
+    return replace(bundle, head=head), names
+
+
+@contextmanager
+def _worker(scratch: Path, name: str) -> Iterator[None]:
+    log = (scratch / f"{name}.log").open("wb")
+    command = [
+        *(sys.executable, "-m", "segue", "worker"),
+        *("--name", name, "--config", str(scratch / "segue.toml")),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        try:
+            yield
+        finally:
+            if process.poll() is not None:
+                said = (scratch / f"{name}.log").read_text()[-3000:]
+                raise RuntimeError(f"the worker died:\n{said}")
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+class _Measurement:
+    """Writes events, reads answers, swaps bundles: all at once, on one loop."""
+
+    def __init__(
+        self,
+        plan: LatencyPlan,
+        settings: Settings,
+        bundle: DynamicBundle,
+        names: list[tuple[str, str]],
+    ) -> None:
+        self._plan, self._settings, self._bundle, self._names = plan, settings, bundle, names
+        self._store: ArtifactStore = settings.store()
+        self._generation = 1
+        # user -> (offset, when it was sent): events that no answer knows yet.
+        self._open: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        # user -> (offset of the latest event that an answer knows, when it came).
+        self._answered: dict[str, tuple[int, float]] = {}
+        self._sent = 0
+        self._delays: list[float] = []
+        self._answers = 0
+        self._generations: set[int] = set()
+        self._counting = False
+
+    async def run(self) -> dict[str, Any]:
+        """Return the figures."""
+        plan, kafka = self._plan, self._settings.kafka
+        await self._announce()
+        name = self._settings.topics.recommendations
+        async with (
+            AIOKafkaProducer(
+                # In small batches thousands of events wait for each other when a core is missing.
+                **kafka.for_aiokafka(),
+                linger_ms=2,
+                acks=1,
+                max_batch_size=BATCH_BYTES,
+            ) as producer,  # fmt: skip
+            AIOKafkaConsumer(enable_auto_commit=False, **kafka.for_aiokafka()) as consumer,
+        ):
+            partitions = range(self._settings.topics.partitions)
+            places = [TopicPartition(name, number) for number in partitions]
+            consumer.assign(places)
+            await consumer.seek_to_end(*places)
+            reading = asyncio.ensure_future(self._read(consumer))
+            await self._until_served(producer)
+            swapping = asyncio.ensure_future(self._swap())
+            await self._write(producer, plan.warm_s)
+            self._counting, self._answers = True, 0
+            self._generations.clear()
+            started = time.monotonic()
+            await self._write(producer, plan.seconds)
+            took = time.monotonic() - started
+            deadline = time.monotonic() + DRAIN_S
+            while any(self._open.values()) and time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
+            for task in (swapping, reading):
+                task.cancel()
+            await asyncio.gather(swapping, reading, return_exceptions=True)
+        # Who waits still counts with the time waited so far: left out, they would flatter.
+        now = time.monotonic()
+        waited = [now - sent for events in self._open.values() for _, sent in events]
+        p50, p95, p99 = np.percentile([*self._delays, *waited] or [np.nan], [50, 95, 99])
+        return {
+            "machine": cpu_model(),
+            "cores": os.cpu_count(),
+            "head": plan.head,
+            "workers": plan.workers,
+            "items": plan.items,
+            "users": plan.users,
+            "seconds": round(took, 1),
+            "events": self._sent,
+            "events_per_second": round(self._sent / took, 1),
+            "latency_ms": {
+                "p50": round(1000 * p50, 1),
+                "p95": round(1000 * p95, 1),
+                "p99": round(1000 * p99, 1),
+            },
+            "unanswered": len(waited),
+            "recommendations": self._answers,
+            "swaps": max(0, len(self._generations) - 1),
+        }
+
+    async def _announce(self) -> None:
+        """Publish the bundle under the next generation and say so."""
+        settings, now_ms = self._settings, time.time_ns() // 1_000_000
+        manifest = self._bundle.manifest | {"generation": self._generation}
+        async with ProducerOutputs(settings.kafka) as outputs:
+            if self._generation == 1:
+                # Workers write examples from the first static bundle on: that is work, too.
+                static = ModelAnnouncement(
+                    kind="static", name="none", url=self._store.url, generation=1,
+                    created_at=now_ms, metrics={},
+                )  # fmt: skip
+                await outputs.send(settings.topics.models, static.key, encode(static))
+            await announce(
+                replace(self._bundle, manifest=manifest), f"g{self._generation:09d}", {},
+                store=self._store, scratch=settings.folder / "publish", outputs=outputs,
+                topics=settings.topics, now_ms=now_ms, keep=2,
+            )  # fmt: skip
+        self._generation += 1
+
+    async def _swap(self) -> None:
+        while True:
+            await asyncio.sleep(self._plan.swap_s)
+            await self._announce()
+
+    async def _until_served(self, producer: AIOKafkaProducer) -> None:
+        """Send an event now and then until there is an answer."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._answers:
+            # An answer needs an event; the worker may still be starting.
+            await self._send(producer, "first", 0)
+            await asyncio.sleep(0.5)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no answer within {PATIENCE_S:g} s")
+
+    async def _write(self, producer: AIOKafkaProducer, seconds: float) -> None:
+        """Send events at the rate; what could not be sent in time is sent at once."""
+        plan, started, sent = self._plan, time.monotonic(), 0
+        rng = np.random.default_rng([plan.seed, int(seconds)])
+        pending: set[asyncio.Future[None]] = set()
+        while (now := time.monotonic() - started) < seconds:
+            due = int(now * plan.rate) - sent
+            # A few items have most of the events, as everywhere.
+            items = (plan.items * rng.random(due) ** 3).astype(np.int64).tolist()
+            users = rng.integers(plan.users, size=due).tolist()
+            for user, item in zip(users, items, strict=True):
+                task = asyncio.ensure_future(self._send(producer, f"u{user}", item))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+            sent += due
+            await asyncio.sleep(TICK_S)
+        await asyncio.gather(*pending)
+
+    async def _send(self, producer: AIOKafkaProducer, user: str, item: int) -> None:
+        item_type, item_id = self._names[item]
+        at = time.monotonic()
+        event = Event(
+            user_id=user, item_id=item_id, item_type=item_type, kind="stream",
+            timestamp=time.time_ns() // 1_000_000,
+        )  # fmt: skip
+        counts = self._counting
+        self._sent += counts
+        topic = self._settings.topics.events
+        placed = await producer.send_and_wait(topic, value=encode(event), key=event.key)
+        if not counts:
+            return
+        # The answer may have been here before the acknowledgement.
+        offset, came = self._answered.get(user, (-1, 0.0))
+        if offset >= placed.offset:
+            self._delays.append(came - at)
+        else:
+            self._open[user].append((placed.offset, at))
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        decoder = msgspec.json.Decoder(_Answer)
+        async for record in consumer:
+            if record.value is None:
+                continue
+            answer, now = decoder.decode(record.value), time.monotonic()
+            self._answers += 1
+            self._generations.add(answer.generation)
+            if answer.source is None:
+                continue
+            user, offset = answer.user_id, int(answer.source["offset"])
+            if offset > self._answered.get(user, (-1, 0.0))[0]:
+                self._answered[user] = (offset, now)
+            if waiting := self._open.pop(user, None):
+                self._delays += [now - at for sent, at in waiting if sent <= offset]
+                if left := [event for event in waiting if event[0] > offset]:
+                    self._open[user] = left

@@ -1,0 +1,75 @@
+"""Vectors by row: those that were there at the start, and later ones for as long as they live."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST = 256
+
+
+@dataclass(frozen=True)
+class VectorStore:
+    """Vectors of rows; a change gives another store, and what was read from this one stays.
+
+    base:   f32 [n, d], vectors of rows 0 to n - 1.
+    size:   later rows that are held.
+    rows:   i64 [>= size], later rows, ascending.
+    later:  f32 [>= size, d], their vectors. The room behind `size` belongs to whoever appends
+            next; a `sealed` store has none, so that two may go on from it.
+    """
+
+    base: NDArray[np.float32]
+    size: int
+    rows: NDArray[np.int64]
+    later: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, base: NDArray[np.float32]) -> "VectorStore":
+        """Return a store of rows 0 to n - 1."""
+        return cls(base, 0, np.zeros(0, np.int64), base[:0])
+
+    @property
+    def held(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Later rows, and their vectors."""
+        return self.rows[: self.size], self.later[: self.size]
+
+    def sealed(self) -> "VectorStore":
+        """Return the same store without room: appending to it copies."""
+        return VectorStore(self.base, self.size, *self.held)
+
+    def append(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> "VectorStore":
+        """Return a store with more rows, greater than all that it has."""
+        size = self.size + len(rows)
+        held, later = self.rows, self.later
+        if size > len(held):
+            room = max(_LEAST, size + size // 2)
+            held, later = np.zeros(room, np.int64), np.zeros((room, later.shape[1]), np.float32)
+            held[: self.size], later[: self.size] = self.held
+        held[self.size : size], later[self.size : size] = rows, vectors
+        return VectorStore(self.base, size, held, later)
+
+    def after(self, places: int) -> "VectorStore":
+        """Return a store without the first of the later rows."""
+        rows, vectors = self.held
+        return VectorStore.of(self.base).append(rows[places:], vectors[places:])
+
+    def kept(self, keep: NDArray[np.bool_]) -> "VectorStore":
+        """Return a store with some of the later rows, bool [size]."""
+        rows, vectors = self.held
+        return VectorStore.of(self.base).append(rows[keep], vectors[keep])
+
+    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of rows, f32 [..., d]; zeros for later rows that are not held."""
+        first = len(self.base)
+        if not self.size or not (rows >= first).any():
+            return self.base[np.minimum(rows, first - 1)] if first else self._nothing(rows)
+        held, vectors = self.held
+        place = np.minimum(np.searchsorted(held, rows), self.size - 1)
+        late = np.where((held[place] == rows)[..., None], vectors[place], np.float32(0))
+        if not first:
+            return late
+        return np.where((rows < first)[..., None], self.base[np.minimum(rows, first - 1)], late)
+
+    def _nothing(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.zeros((*rows.shape, self.base.shape[1]), np.float32)

@@ -1,0 +1,170 @@
+"""Which bundles there are, which one is served, and how people choose another: by records."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from agents.announcements import newest_announcements
+from agents.outputs import ProducerOutputs
+from dynamic_layer import CorruptBundle, DynamicBundle
+from segue.looking import read_from
+from segue.roles import now_ms
+from segue.settings import Settings
+from state import CorruptArtifact
+from streams import ModelAnnouncement, encode
+
+__all__ = ["BundleChoiceError", "bundles", "one_bundle", "pin", "promote", "rollback", "unpin"]
+
+Kind = Literal["dynamic", "static"]
+Announced = dict[str, ModelAnnouncement | None]
+
+
+class BundleChoiceError(ValueError):
+    """A bundle cannot be chosen: it is not there, not whole, or of no use for what was asked."""
+
+
+async def bundles(settings: Settings, kind: Kind = "dynamic") -> list[dict[str, Any]]:
+    """Return the bundles of a kind in the artifact store, the newest first, as JSON values.
+
+    `served` is what workers were told to serve. Raises AdminError, KafkaError.
+    """
+    announced = await _announced(settings)
+    return await asyncio.to_thread(_bundles, settings, kind, announced)
+
+
+async def one_bundle(settings: Settings, name: str, kind: Kind = "dynamic") -> dict[str, Any]:
+    """Return one bundle with its whole manifest. Raises BundleChoiceError."""
+    for found in await bundles(settings, kind):
+        if found["name"] == name:
+            try:
+                manifest = settings.store().manifest(kind, name)
+            except CorruptArtifact as error:
+                raise BundleChoiceError(f"{name}: {error}") from error
+            return found | {"manifest": manifest}
+    raise BundleChoiceError(_unknown(settings, name, kind))
+
+
+async def pin(settings: Settings, name: str) -> ModelAnnouncement:
+    """Have a bundle served, whatever the trainer publishes, until `unpin`.
+
+    It is fetched and loaded here first: workers would refuse a torn one, and go on as before.
+    Raises BundleChoiceError, AdminError, KafkaError.
+    """
+    generation = await asyncio.to_thread(_whole, settings, name)
+    return await _say(settings, "pinned", name, generation)
+
+
+async def unpin(settings: Settings) -> str | None:
+    """Have the trainer's newest bundle served again; returns its name, None if there is none."""
+    async with ProducerOutputs(settings.kafka) as outputs:
+        await outputs.send(settings.topics.models, b"pinned", None)
+        await outputs.flush()
+    newest = (await _announced(settings)).get("dynamic")
+    return newest.name if newest else None
+
+
+async def rollback(settings: Settings) -> tuple[str, ModelAnnouncement]:
+    """Pin the whole bundle before the one that is served; returns the name of that one, too.
+
+    Raises BundleChoiceError where there is none.
+    """
+    served = _served(await _announced(settings))
+    if served is None:
+        raise BundleChoiceError("no bundle is served yet")
+    store = settings.store()
+    for name in (n for n in store.names("dynamic")[::-1] if n < served):
+        try:
+            return served, await pin(settings, name)
+        except BundleChoiceError:
+            continue  # torn: the one before it
+    raise BundleChoiceError(
+        f"there is no whole bundle before {served}: `trainer.keep_bundles` of them are kept"
+    )
+
+
+async def promote(settings: Settings, name: str) -> ModelAnnouncement:
+    """Have a bundle served as the trainer's newest: until it publishes the next; lifts a pin.
+
+    For bundles that are in the store and were not announced. Raises BundleChoiceError for one that
+    is older than the newest announced, since generations only grow: `pin` serves those.
+    """
+    generation = await asyncio.to_thread(_whole, settings, name)
+    newest = (await _announced(settings)).get("dynamic")
+    if newest is not None and generation < newest.generation:
+        raise BundleChoiceError(
+            f"{name} is older than {newest.name}, and generations only grow: `segue models pin"
+            f" {name}` serves it until it is unpinned"
+        )
+    said = await _say(settings, "dynamic", name, generation)
+    await unpin(settings)
+    return said
+
+
+async def _announced(settings: Settings) -> Announced:
+    return newest_announcements(await read_from(settings, settings.topics.models, {}))
+
+
+def _served(announced: Announced) -> str | None:
+    found = announced.get("pinned") or announced.get("dynamic")
+    return found.name if found else None
+
+
+def _bundles(settings: Settings, kind: Kind, announced: Announced) -> list[dict[str, Any]]:
+    store = settings.store()
+    current = announced.get("static")
+    served = _served(announced) if kind == "dynamic" else current.name if current else None
+    pinned = announced.get("pinned")
+    rows: list[dict[str, Any]] = []
+    for name in store.names(kind)[::-1]:
+        row = {
+            "name": name,
+            "served": name == served,
+            "pinned": kind == "dynamic" and pinned is not None and name == pinned.name,
+        }
+        try:
+            manifest = store.manifest(kind, name)
+        except CorruptArtifact as error:
+            rows.append(row | {"generation": None, "problem": str(error)})
+            continue
+        rows.append(
+            row
+            | {
+                "generation": int(manifest["generation"]),
+                "created_at": manifest.get("created_at"),
+                "metrics": manifest.get("metrics", {}),
+                "bytes": sum(int(file["bytes"]) for file in manifest["files"].values()),
+            }
+        )
+    return rows
+
+
+def _whole(settings: Settings, name: str) -> int:
+    """Fetch and load a bundle; returns its generation."""
+    store = settings.store()
+    if name not in store.names("dynamic"):
+        raise BundleChoiceError(_unknown(settings, name, "dynamic"))
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            folder = store.fetch("dynamic", name, Path(scratch) / name)
+            return DynamicBundle.load(folder).generation
+        except (CorruptArtifact, CorruptBundle) as error:
+            raise BundleChoiceError(f"{name} is not whole: {error}") from error
+
+
+def _unknown(settings: Settings, name: str, kind: Kind) -> str:
+    there = ", ".join(settings.store().names(kind)) or "none"
+    return f"the artifact store holds no {kind} bundle {name!r}; there are: {there}"
+
+
+async def _say(
+    settings: Settings, kind: Literal["dynamic", "pinned"], name: str, generation: int
+) -> ModelAnnouncement:
+    said = ModelAnnouncement(
+        kind=kind, name=name, url=settings.store().url, generation=generation,
+        created_at=now_ms(), metrics={},
+    )  # fmt: skip
+    async with ProducerOutputs(settings.kafka) as outputs:
+        await outputs.send(settings.topics.models, said.key, encode(said))
+        await outputs.flush()
+    return said

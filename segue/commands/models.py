@@ -1,0 +1,162 @@
+"""segue models: which bundles there are, and which one is served."""
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
+from segue.screen import console
+
+app = typer.Typer(no_args_is_help=True, help="Bundles: list, show, pin, roll back, promote.")
+
+T = TypeVar("T")
+KindOption = Annotated[
+    Literal["dynamic", "static"],
+    typer.Option("--kind", help="Bundles of the trainer or of graphs."),
+]
+NameArgument = Annotated[str, typer.Argument(help="Name of a bundle, as `list` shows it.")]
+
+
+@app.command(name="list", epilog="Example: segue models list --json")
+def list_(
+    kind: KindOption = "dynamic",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """List the bundles in the artifact store, the newest first, and which one workers serve."""
+    from segue.bundles import bundles
+
+    found = _run(bundles(settings_of(config, flags), kind))
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif not found:
+        console.print(f"no {kind} bundles yet", highlight=False)
+    else:
+        _show_table(found)
+
+
+@app.command(epilog="Example: segue models show g000000012")
+def show(
+    name: NameArgument,
+    kind: KindOption = "dynamic",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """Show what one bundle was made of and with: metrics, offsets, settings, files."""
+    from segue.bundles import one_bundle
+
+    found = _run(one_bundle(settings_of(config, flags), name, kind))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    _show_table([found])
+    console.print_json(json.dumps(found["manifest"]))
+
+
+@app.command(epilog="Example: segue models pin g000000012")
+def pin(
+    name: NameArgument,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """Have workers serve one bundle, whatever the trainer publishes, until `unpin`.
+
+    It is fetched and loaded here first; one that is not whole is refused.
+    """
+    from segue.bundles import pin as pin_
+
+    said = _run(pin_(settings_of(config, flags), name))
+    _say({"pinned": said.name, "generation": said.generation}, f"pinned {said.name}", as_json)
+
+
+@app.command(epilog="Example: segue models unpin")
+def unpin(
+    as_json: JsonOption = False, config: ConfigOption = None, flags: SetOption = None
+) -> None:
+    """Have workers serve the trainer's newest bundle again."""
+    from segue.bundles import unpin as unpin_
+
+    newest = _run(unpin_(settings_of(config, flags)))
+    served = f"{newest} is served again" if newest else "there is no bundle yet"
+    _say({"pinned": None, "newest": newest}, f"the pin is off: {served}", as_json)
+
+
+@app.command(epilog="Example: segue models rollback")
+def rollback(
+    as_json: JsonOption = False, config: ConfigOption = None, flags: SetOption = None
+) -> None:
+    """Pin the bundle before the one that is served. Again: the one before that."""
+    from segue.bundles import rollback as rollback_
+
+    served, said = _run(rollback_(settings_of(config, flags)))
+    _say(
+        {"from": served, "pinned": said.name, "generation": said.generation},
+        f"rolled back from {served} to {said.name}; `segue models unpin` ends that",
+        as_json,
+    )
+
+
+@app.command(epilog="Example: segue models promote g000000013")
+def promote(
+    name: NameArgument,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """Announce a bundle as the newest: workers serve it until the trainer publishes; lifts a pin.
+
+    For bundles that are in the store and were not announced; an older one is for `pin`.
+    """
+    from segue.bundles import promote as promote_
+
+    said = _run(promote_(settings_of(config, flags), name))
+    _say({"promoted": said.name, "generation": said.generation}, f"promoted {said.name}", as_json)
+
+
+def _run(asked: Awaitable[T]) -> T:
+    from aiokafka.errors import KafkaError
+
+    from segue.bundles import BundleChoiceError
+    from streams import AdminError
+
+    async def run() -> T:
+        return await asked
+
+    with explained(BundleChoiceError, AdminError, KafkaError):
+        return asyncio.run(run())
+
+
+def _say(values: dict[str, Any], sentence: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(values))
+    else:
+        console.print(sentence, highlight=False)
+
+
+def _show_table(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table()
+    for head in ("bundle", "served", "made (UTC)", "MiB", "HR@10 on held-out examples"):
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        if row["generation"] is None:
+            table.add_row(row["name"], "", f"[red]{row['problem']}[/]", "", "")
+            continue
+        made = datetime.fromtimestamp((row["created_at"] or 0) / 1000, UTC)
+        hit_rate = row["metrics"].get("held_out_hr_at_10")
+        table.add_row(
+            row["name"],
+            "pinned" if row["pinned"] else "yes" if row["served"] else "",
+            f"{made:%Y-%m-%d %H:%M:%S}" if row["created_at"] else "?",
+            f"{row['bytes'] / 2**20:,.1f}",
+            "" if hit_rate is None else f"{hit_rate:.4f}",
+        )
+    console.print(table)

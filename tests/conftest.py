@@ -1,0 +1,27 @@
+"""The order of the files: those that take longest, or mostly wait, begin first."""
+
+import pytest
+
+#: A file's tests run in one process; one of these begun last would run alone for minutes.
+LONGEST = (
+    "integration/test_documentation_blocks.py",
+    "integration/test_demo_kafka.py",
+    "static_layer/test_on_ray.py",
+    "evaluation/test_models.py",
+    "evaluation/test_prequential.py",
+    "evaluation/test_segue_model.py",
+    "state/test_runs.py",
+    "segue/test_demo_embedded.py",
+    "segue/test_evaluate.py",
+    "state/test_exactness.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort by LONGEST; the others stay in the order in which they were found."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((n for n, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
+
+    items.sort(key=place)

@@ -1,0 +1,366 @@
+"""The ranking head in the stream: what it reads, when it learns, when it serves."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from dynamic_layer import (
+    DemandRecord,
+    DynamicBundle,
+    ExampleBatch,
+    GateSettings,
+    HeadSettings,
+    ListSettings,
+    LivePopularity,
+    RankingHead,
+    RankingSettings,
+    Recommender,
+    Trainer,
+    UserState,
+    accept,
+    default_lists,
+)
+from dynamic_layer.demand import DemandReader
+from dynamic_layer.features import ItemRows
+from dynamic_layer.head_learning import hit_rates, made_lists, ranking_settings
+from dynamic_layer.list_maker import ListMaker, asking
+from dynamic_layer.replay import pad
+from state.keys import item_key
+from tests.dynamic_layer.worlds import (
+    DAY_MS,
+    SMALL,
+    START_MS,
+    Items,
+    make_examples,
+    make_items,
+    make_user,
+    unit,
+)
+
+HOUR_MS = 3_600_000
+NOW_MS = START_MS + 30 * DAY_MS
+HEADED = replace(
+    SMALL,
+    ranking=RankingSettings(
+        enabled=True, towers=20, neighbours=20, demand=10, limit=40, min_lists=50,
+        head=HeadSettings(hidden=8, negatives=32, epochs=8.0),
+    ),
+)  # fmt: skip
+
+
+def same_topic(items: Items) -> sp.csr_array:
+    """Weights that know the topics: what counts over many users would give."""
+    n = len(items.topic)
+    alike = (items.topic[:, None] == items.topic) & ~np.eye(n, dtype=bool)
+    noise = np.random.default_rng(3).random((n, n))
+    return sp.csr_array((alike * (0.5 + noise)).astype(np.float32))
+
+
+def live_of(examples: ExampleBatch) -> LivePopularity:
+    """The events of a batch as the states of one partition count them."""
+    live = LivePopularity(bucket_ms=HOUR_MS, window_buckets=90 * 24)
+    count_into(live, examples)
+    return live
+
+
+def count_into(live: LivePopularity, examples: ExampleBatch) -> None:
+    bucket = examples.timestamp // HOUR_MS
+    for number in np.unique(bucket).tolist():
+        keys, counts = np.unique(examples.target[bucket == number], return_counts=True)
+        put(live, number, keys, counts)
+
+
+def put(live: LivePopularity, bucket: int, keys: NDArray[np.uint64], counts: object) -> None:
+    record = DemandRecord(
+        partition=0, bucket=bucket, bucket_ms=HOUR_MS, records=1, keys=keys,
+        markets=np.zeros(len(keys), np.int64), counts=np.asarray(counts, np.int64),
+    )  # fmt: skip
+    live.put(record)
+
+
+@pytest.fixture(scope="module")
+def static() -> Items:
+    items = make_items()
+    # Vectors that tell nothing: the towers have demand alone to go by.
+    rng = np.random.default_rng(5)
+    items.hgnn = unit(rng.normal(size=items.hgnn.shape))
+    items.text = unit(rng.normal(size=items.text.shape)).astype(np.float16)
+    items.weights = {"ease": same_topic(items)}  # type: ignore[attr-defined]
+    return items
+
+
+@pytest.fixture(scope="module")
+def examples(static: Items) -> ExampleBatch:
+    return make_examples(static, 2_000)
+
+
+@pytest.fixture(scope="module")
+def trainer(static: Items, examples: ExampleBatch) -> Trainer:
+    trainer = Trainer(static, HEADED, seed=7, ranking=True, live=live_of(examples))
+    trainer.add(examples)
+    trainer.train()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def bundle(trainer: Trainer) -> DynamicBundle:
+    bundle = trainer.publish()
+    assert bundle.head is not None
+    return bundle
+
+
+def asked(batch: ExampleBatch, row: int) -> UserState:
+    """The user of an example as a worker knew him just before the event."""
+    entries = slice(batch.indptr[row], batch.indptr[row + 1])
+    return UserState(
+        user_id="u",
+        history_item=batch.history_item[entries],
+        history_time=batch.history_time[entries],
+        history_strong=batch.history_strong[entries],
+        country=batch.country[row],
+        birth_year=int(batch.birth_year[row]),
+    )
+
+
+def test_serving_reads_the_features_that_training_read(
+    static: Items, bundle: DynamicBundle, examples: ExampleBatch
+) -> None:
+    batch, live = examples.take(np.arange(1_950, 1_990)), live_of(examples)
+    settings = ranking_settings(bundle)
+    assert settings is not None
+    maker = ListMaker(bundle, settings)
+    halves = settings.demand_half_lives_days
+    # A bundle of two days before: demand since then is the worker's own.
+    made_ms = int(batch.timestamp.min()) - 2 * DAY_MS
+    items = len(static.item_keys)
+    before = DemandReader(live, ItemRows(static.item_keys), items, halves).at(made_ms)
+    since = LivePopularity(bucket_ms=HOUR_MS, window_buckets=90 * 24)
+    count_into(since, examples.take(np.flatnonzero(examples.timestamp >= before.at_ms)))
+    recommender, seen = Recommender(replace(bundle, demand=before), since), 0
+    for row in range(len(batch)):
+        alone = pad(batch.take(np.array([row])), HEADED.replay.history_cap, 0)
+        for made in made_lists(bundle, maker, alone, live, halves):
+            place = 0
+            user, now_ms = asked(batch, row), int(batch.timestamp[row])
+            history = recommender._histories([user])
+            users = asking(bundle, recommender._features([user], history, now_ms), history)
+            target = int(np.flatnonzero(static.item_keys == batch.target[row])[0])
+            number = int(bundle.features.type_number[target])
+            assert recommender._head is not None
+            served = recommender._head._maker.propose(users, number, recommender._demand.at(now_ms))
+            inside = made.lists.valid[place]
+            assert (served.rows[0] == target).any() == made.lists.label[place].any()
+            np.testing.assert_allclose(
+                served.features[0][: inside.sum()],
+                made.lists.features[place][inside].astype(np.float32),
+                atol=4e-3, rtol=2e-3,
+            )  # fmt: skip
+            seen += 1
+    assert seen == 40
+
+
+def test_what_comes_later_changes_no_feature(
+    static: Items, bundle: DynamicBundle, examples: ExampleBatch
+) -> None:
+    batch = pad(examples.take(np.arange(1_000, 1_030)), HEADED.replay.history_cap, 0)
+    settings = ranking_settings(bundle)
+    assert settings is not None
+    maker, halves = ListMaker(bundle, settings), settings.demand_half_lives_days
+    live = live_of(examples)
+    before = list(made_lists(bundle, maker, batch, live, halves))
+    first = int(batch.timestamp.max()) // HOUR_MS
+    # The newest buckets stay, so that nothing leaves the window; a burst begins in the last one's.
+    for bucket in range(first, first + 3):
+        put(live, bucket, static.item_keys, np.full(len(static.item_keys), 10_000))
+    after = list(made_lists(bundle, maker, batch, live, halves))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.lists.features, other.lists.features)
+
+
+def test_the_first_head_learns_from_examples_that_its_towers_had_not_seen(
+    static: Items, examples: ExampleBatch
+) -> None:
+    trainer = Trainer(static, HEADED, seed=7, ranking=True)
+    accepted = trainer.add(examples).accepted
+    trainer.train(max_steps=1)
+    learning = trainer._ranking
+    assert learning is not None
+    assert not learning.ready
+    trainer.train()
+    assert learning.ready
+    assert learning._first >= (1 - HEADED.ranking.first_share) * accepted
+    assert learning._first < accepted
+    frozen = learning._bundle
+    assert frozen is not None
+    assert frozen.head is None
+    trainer.publish()
+    assert learning._first == accepted, "what came before the bundle never teaches again"
+
+
+def test_a_head_is_judged_before_it_learns_from_an_example(
+    trainer: Trainer, bundle: DynamicBundle, static: Items
+) -> None:
+    later = make_examples(static, 600, first_offset=2_000, seed=9)
+    trainer.add(replace(later, timestamp=later.timestamp + 31 * DAY_MS))
+    again = trainer.publish()
+    figures = again.manifest["metrics"]
+    assert figures["prequential_examples"] > 300
+    assert figures["prequential_hr_at_10"] > 0.3
+    assert "prequential_hr_at_10" not in bundle.manifest["metrics"], "there was none to judge"
+
+
+def test_the_head_beats_the_towers_where_there_is_more_to_know(
+    trainer: Trainer, bundle: DynamicBundle
+) -> None:
+    head, towers, *_ = hit_rates(bundle, trainer.holdout(), trainer.popularity)
+    assert head > 1.2 * towers
+
+
+def test_a_head_that_ranks_worse_than_its_towers_is_left_out(
+    static: Items, examples: ExampleBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(static, HEADED, seed=7, ranking=True)
+    trainer.add(examples)
+    trainer.train()
+    publish = trainer._ranking.publish  # type: ignore[union-attr]
+    monkeypatch.setattr(trainer._ranking, "publish", lambda: upside_down(publish()))
+    assert trainer.publish().head is None
+
+
+def upside_down(head: RankingHead | None) -> RankingHead:
+    assert head is not None
+    with torch.no_grad():
+        for weight in (head.linear.weight, head.outer.weight):  # type: ignore[union-attr]
+            weight.mul_(-1)
+    return head
+
+
+def test_the_gate_refuses_heads_that_are_broken_or_worse(
+    trainer: Trainer, bundle: DynamicBundle
+) -> None:
+    held_out, demand = trainer.holdout(), trainer.popularity
+    assert len(held_out) > 150
+    held_out = held_out.take(np.resize(np.arange(len(held_out)), 256))
+    copy = RankingHead(bundle.head.names, bundle.head.hidden)  # type: ignore[union-attr]
+    copy.load_state_dict(bundle.head.state_dict())  # type: ignore[union-attr]
+    worse = replace(bundle, head=upside_down(copy))
+    assert any("HR@10" in r for r in accept(worse, bundle, held_out, GateSettings(), demand))
+    assert accept(bundle, bundle, held_out, GateSettings(), demand) == []
+    with torch.no_grad():
+        copy.linear.weight[0, 0] = torch.nan
+    assert "finite" in accept(worse, bundle, held_out, GateSettings(), demand)[0]
+
+
+def test_a_bundle_keeps_its_head_weights_and_demand_on_disk(
+    bundle: DynamicBundle, static: Items, tmp_path: Path
+) -> None:
+    bundle.save(tmp_path)
+    loaded = DynamicBundle.load(tmp_path)
+    users = [make_user(static, [row, row + 6], now_ms=NOW_MS) for row in range(6)]
+    lists = default_lists(bundle.types)
+    for one, other in zip(
+        Recommender(bundle).recommend(users, lists, NOW_MS),
+        Recommender(loaded).recommend(users, lists, NOW_MS),
+        strict=True,
+    ):
+        for name, ranking in one.items():
+            assert ranking.item_ids == other[name].item_ids
+            np.testing.assert_allclose(ranking.scores, other[name].scores, atol=1e-5)
+
+
+def test_bundles_without_a_head_and_workers_told_so_rank_by_the_towers(
+    bundle: DynamicBundle, static: Items
+) -> None:
+    user = make_user(static, [0, 6], now_ms=NOW_MS)
+    lists = default_lists(bundle.types)
+    settings = {k: v for k, v in bundle.manifest["settings"].items() if k != "ranking"}
+    manifest = bundle.manifest | {"settings": settings}
+    old = replace(bundle, head=None, demand=None, weights={}, manifest=manifest)
+    by_towers = Recommender(old).recommend([user], lists, NOW_MS)[0]
+    told = Recommender(bundle, use_head=False).recommend([user], lists, NOW_MS)[0]
+    by_head = Recommender(bundle).recommend([user], lists, NOW_MS)[0]
+    assert {n: r.item_ids for n, r in by_towers.items()} == {n: r.item_ids for n, r in told.items()}
+    assert any(by_head[n].item_ids != told[n].item_ids for n in told)
+
+
+def test_lists_of_the_head_keep_their_promises(bundle: DynamicBundle, static: Items) -> None:
+    recommender = Recommender(bundle)
+    new = item_key("podcast", "new")
+    recommender.add_items(
+        item_keys=np.array([new], np.uint64), item_ids=["new"], item_types=["podcast"],
+        languages=["en"], genres=[None], text=static.text[:1],
+    )  # fmt: skip
+    history = [0, 12, 24]
+    user = replace(
+        make_user(static, history, now_ms=NOW_MS),
+        history_item=np.append(static.item_keys[history], np.uint64(new)),
+        history_time=NOW_MS - np.arange(1, 5) * HOUR_MS,
+        history_strong=np.ones(4, bool),
+    )
+    first = recommender.recommend([user], default_lists(bundle.types), NOW_MS)[0]
+    gone = static.item_keys[[int(i[1:]) for i in first["mix"].item_ids[:3]]]
+    recommender.remove_items(gone)
+    answer = recommender.recommend([user], default_lists(bundle.types), NOW_MS)[0]
+    for name, ranking in answer.items():
+        rows = [int(i[1:]) for i in ranking.item_ids]
+        assert len(ranking) == 10
+        assert len(set(rows)) == 10
+        assert not {*rows} & {*history}
+        assert not {*static.item_keys[rows].tolist()} & {*gone.tolist()}
+        assert (np.diff(ranking.scores) <= 0).all()
+        if name != "mix":
+            assert {*ranking.item_types} == {name.removeprefix("discover-")}
+    # All that this user had are podcasts: they lead where types are mixed.
+    assert first["mix"].item_types.count("podcast") > 5
+
+
+def test_a_new_item_is_a_candidate_of_the_head(bundle: DynamicBundle, static: Items) -> None:
+    settings = bundle.manifest["settings"]
+    wide = settings["ranking"] | {"towers": 100, "limit": 100}
+    manifest = bundle.manifest | {"settings": settings | {"ranking": wide}}
+    recommender = Recommender(replace(bundle, manifest=manifest))
+    recommender.add_items(
+        item_keys=np.array([item_key("podcast", "new")], np.uint64), item_ids=["new"],
+        item_types=["podcast"], languages=["en"], genres=[None], text=static.text[:1],
+    )  # fmt: skip
+    everything = ListSettings(name="all", item_types=("podcast",), k=100)
+    user = make_user(static, [0, 12, 24], now_ms=NOW_MS)
+    assert "new" in recommender.recommend([user], [everything], NOW_MS)[0]["all"].item_ids
+
+
+def test_live_counts_are_added_to_what_the_bundle_knew(
+    bundle: DynamicBundle, static: Items
+) -> None:
+    nobody = make_user(static, [], now_ms=NOW_MS)
+    mix = [ListSettings(name="mix")]
+    made = Recommender(bundle).recommend([nobody], mix, NOW_MS)[0]["mix"].item_ids
+    assert made[0] != "i50"
+    live = LivePopularity(bucket_ms=HOUR_MS, window_buckets=48)
+    recommender = Recommender(bundle, live)
+    assert recommender.recommend([nobody], mix, NOW_MS)[0]["mix"].item_ids == made
+    put(live, NOW_MS // HOUR_MS, static.item_keys[[50]], [1_000])
+    later = NOW_MS + 5_000
+    assert recommender.recommend([nobody], mix, later)[0]["mix"].item_ids[0] == "i50"
+
+
+def test_a_new_static_bundle_keeps_the_head_and_learns_from_later_examples_alone(
+    static: Items, examples: ExampleBatch
+) -> None:
+    trainer = Trainer(static, HEADED, seed=7, ranking=True)
+    trainer.add(examples)
+    trainer.train()
+    assert trainer.publish().head is not None
+    static.manifest = {"name": "static-2", "offsets": {"segue.events": {"0": 1_000}}}
+    trainer.adopt(static)
+    trainer.train()
+    again = trainer.publish()
+    assert "prequential_examples" not in again.manifest["metrics"]
+    learning = trainer._ranking
+    assert learning is not None
+    assert learning._first == trainer._replay.written
+    static.manifest = {"name": "static-1", "offsets": {}}

@@ -2,8 +2,10 @@
 
 import asyncio
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from agents.outputs import Outputs
 from dynamic_layer import DynamicBundle
@@ -11,25 +13,38 @@ from state import ArtifactStore
 from static_layer import StaticBundle
 from streams import ModelAnnouncement, TopicSettings, encode
 
-__all__ = ["announce", "fetch_dynamic", "fetch_static"]
+__all__ = ["announce", "described", "fetch_dynamic", "fetch_static"]
 
 
 def fetch_static(store: ArtifactStore, name: str, scratch: Path) -> StaticBundle:
     """Return a static bundle of the store. Raises CorruptArtifact or BundleError."""
-    folder = scratch / name
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
+    with _emptied(scratch / name) as folder:
         return StaticBundle.load(store.fetch("static", name, folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def fetch_dynamic(store: ArtifactStore, name: str, scratch: Path) -> DynamicBundle:
     """Return a dynamic bundle of the store. Raises CorruptArtifact or CorruptBundle."""
-    folder = scratch / name
+    with _emptied(scratch / name) as folder:
+        return DynamicBundle.load(store.fetch("dynamic", name, folder))
+
+
+def described(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what people are told of a bundle, by its manifest in the store, as JSON values."""
+    return {
+        "name": name,
+        "generation": int(manifest["generation"]),
+        "created_at": manifest.get("created_at"),
+        "metrics": manifest.get("metrics", {}),
+        "bytes": sum(int(file["bytes"]) for file in manifest["files"].values()),
+    }
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """Yield a path at which nothing lies, and nothing will."""
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        return DynamicBundle.load(store.fetch("dynamic", name, folder))
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -55,14 +70,10 @@ async def announce(
     """
     kind: Literal["static", "dynamic"] = "static" if isinstance(bundle, StaticBundle) else "dynamic"
     if not published:
-        folder = scratch / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
+        with _emptied(scratch / name) as folder:
+            folder.mkdir(parents=True)
             await asyncio.to_thread(bundle.save, folder)
             await asyncio.to_thread(store.publish, kind, name, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     record = ModelAnnouncement(
         kind=kind, name=name, url=store.url, generation=bundle.generation,
         created_at=now_ms, metrics=metrics,

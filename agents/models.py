@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -12,10 +11,10 @@ import numpy.typing as npt
 import polars as pl
 
 from agents.announcements import newest_announcements
+from agents.announcing import fetch_dynamic
 from agents.demand import take_demand
 from dynamic_layer import (
     CorruptBundle,
-    DynamicBundle,
     ListSettings,
     LivePopularity,
     Ranking,
@@ -209,12 +208,7 @@ class Models:
         }
 
     def _fetch(self, name: str) -> Recommender:
-        folder = self._scratch / name
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            bundle = DynamicBundle.load(self._store.fetch("dynamic", name, folder))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        bundle = fetch_dynamic(self._store, name, self._scratch)
         recommender = Recommender(bundle, self._live, use_head=self._use_head)
         nobody = np.zeros(0, np.int64)
         user = UserState(

@@ -2,10 +2,11 @@
 
     segue bench latency --json var/bench-latency.json
 
-Workers (--workers) answer with a bundle of drawn vectors, weights and head: how long an answer
-takes does not depend on what they say. This process writes events at a steady rate and reads the
-recommendations like any other consumer; an event's latency ends when the first recommendation that
-knows it has arrived here, or with the measurement where none has. Meanwhile the bundle is swapped.
+Workers (--workers) answer with a bundle of drawn vectors, weights and head; its texts lie in
+topics, since how long a search takes depends on how its vectors lie. This process writes events at
+a steady rate and reads the recommendations like any other consumer; an event's latency ends when
+the first recommendation that knows it has arrived here, or with the measurement where none has.
+Meanwhile the bundle is swapped.
 Broker, workers and this process share the machine.
 """
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 
+from agents.announcing import described
 from console.replica import Replica
 from state import CorruptArtifact
 from streams import (
@@ -170,17 +171,13 @@ class Operations:
             except CorruptArtifact as error:
                 found.append({"name": name, "generation": None, "problem": str(error)})
                 continue
-            generation = int(manifest["generation"])
+            row = described(name, manifest)
             found.append(
-                {
-                    "name": name,
-                    "generation": generation,
-                    "created_at": manifest.get("created_at"),
+                row
+                | {
                     "static": manifest.get("static"),
                     "types": manifest.get("types", []),
-                    "metrics": manifest.get("metrics", {}),
-                    "bytes": sum(int(file["bytes"]) for file in manifest["files"].values()),
-                    "served": generation == models.generation,
+                    "served": row["generation"] == models.generation,
                     "pinned": name == models.pinned,
                 }
             )

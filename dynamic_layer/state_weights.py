@@ -1,30 +1,16 @@
 """Item-item weights from the merged state: what the static job adds to its bundle."""
 
-from typing import Protocol
-
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from dynamic_layer.features import ItemRows
 from dynamic_layer.item_weights import EaseSettings, capped, ease_weights
-
-
-class Counts(Protocol):
-    """What is read of the merged state (see state.CoInteractions)."""
-
-    @property
-    def item_keys(self) -> NDArray[np.uint64]: ...  # noqa: D102
-    @property
-    def left(self) -> NDArray[np.int32]: ...  # noqa: D102
-    @property
-    def right(self) -> NDArray[np.int32]: ...  # noqa: D102
-    @property
-    def count(self) -> NDArray[np.int32]: ...  # noqa: D102
+from static_layer.graph import CoInteractionCounts
 
 
 def state_weights(
-    counts: Counts, item_keys: NDArray[np.uint64], settings: EaseSettings
+    counts: CoInteractionCounts, item_keys: NDArray[np.uint64], settings: EaseSettings
 ) -> dict[str, sp.csr_array]:
     """Return item-item weights f32 [n, n] by name; rows are places in `item_keys`, u64 [n].
 
@@ -36,7 +22,7 @@ def state_weights(
     return {"ease": ease_weights(matrix, settings)}
 
 
-def count_matrix(counts: Counts, item_keys: NDArray[np.uint64]) -> sp.csr_array:
+def count_matrix(counts: CoInteractionCounts, item_keys: NDArray[np.uint64]) -> sp.csr_array:
     """Return the symmetric counts f32 [n, n], the items' users on the diagonal."""
     row = ItemRows(item_keys)(counts.item_keys)
     left, right = row[counts.left], row[counts.right]

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agents.announcements import newest_announcements
+from agents.announcing import described, fetch_dynamic
 from agents.outputs import ProducerOutputs
-from dynamic_layer import CorruptBundle, DynamicBundle
+from dynamic_layer import CorruptBundle
 from segue.looking import read_from
 from segue.roles import now_ms
 from segue.settings import Settings
@@ -117,25 +118,12 @@ def _bundles(settings: Settings, kind: Kind, announced: Announced) -> list[dict[
     pinned = announced.get("pinned")
     rows: list[dict[str, Any]] = []
     for name in store.names(kind)[::-1]:
-        row = {
-            "name": name,
-            "served": name == served,
-            "pinned": kind == "dynamic" and pinned is not None and name == pinned.name,
-        }
         try:
-            manifest = store.manifest(kind, name)
+            row = described(name, store.manifest(kind, name))
         except CorruptArtifact as error:
-            rows.append(row | {"generation": None, "problem": str(error)})
-            continue
-        rows.append(
-            row
-            | {
-                "generation": int(manifest["generation"]),
-                "created_at": manifest.get("created_at"),
-                "metrics": manifest.get("metrics", {}),
-                "bytes": sum(int(file["bytes"]) for file in manifest["files"].values()),
-            }
-        )
+            row = {"name": name, "generation": None, "problem": str(error)}
+        of_it = kind == "dynamic" and pinned is not None and name == pinned.name
+        rows.append(row | {"served": name == served, "pinned": of_it})
     return rows
 
 
@@ -146,8 +134,7 @@ def _whole(settings: Settings, name: str) -> int:
         raise BundleChoiceError(_unknown(settings, name, "dynamic"))
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            folder = store.fetch("dynamic", name, Path(scratch) / name)
-            return DynamicBundle.load(folder).generation
+            return fetch_dynamic(store, name, Path(scratch)).generation
         except (CorruptArtifact, CorruptBundle) as error:
             raise BundleChoiceError(f"{name} is not whole: {error}") from error
 

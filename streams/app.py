@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import faust
-from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from streams.log_levels import demote_ordinary_warnings
@@ -127,7 +126,7 @@ class WorkerApp(faust.App):
 
     def outbox(self) -> Outbox:
         """Return a new outbox that writes through this app's producer."""
-        return Outbox(_Sends(self.producer))
+        return Outbox(self.producer)
 
     async def commit_positions(self, positions: Mapping[tuple[str, int], int]) -> bool:
         """Commit the next offset to read of partitions, for whoever watches the group's lag.
@@ -268,42 +267,6 @@ def create_app(
         producer_max_batch_size=256 * 1024,
         producer_max_request_size=9 * 1024 * 1024,
     )
-
-
-class _Sends:
-    """Faust's producer, which has no batches: these go to the aiokafka producer inside of it."""
-
-    def __init__(self, producer: Any) -> None:
-        self._faust = producer
-
-    async def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        partition: int | None,
-        timestamp: float | None,
-        headers: Any,
-    ) -> Awaitable[Any]:
-        found: Awaitable[Any] = await self._faust.send(
-            topic, key, value, partition, timestamp, headers
-        )
-        return found
-
-    async def partitions(self, topic: str) -> int:
-        return len(await self._kafka.partitions_for(topic))
-
-    def create_batch(self) -> Any:
-        return self._kafka.create_batch()
-
-    async def send_batch(self, batch: Any, topic: str, partition: int) -> Awaitable[Any]:
-        sent: Awaitable[Any] = await self._kafka.send_batch(batch, topic, partition=partition)
-        return sent
-
-    @property
-    def _kafka(self) -> AIOKafkaProducer:
-        found: AIOKafkaProducer = self._faust._ensure_producer()
-        return found
 
 
 async def commit_positions(app: WorkerApp, positions: Mapping[tuple[str, int], int]) -> bool:

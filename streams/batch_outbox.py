@@ -6,12 +6,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from streams.outbox import DeliveryError
+from streams.outbox import DeliveryError, filled
 from streams.security import KafkaSettings
 from streams.topics import ACCEPTED_BYTES
 
 BATCH_BYTES = 512 * 1024
 _SETTLE_EVERY = 64
+_NO_HEADERS: list[tuple[str, bytes]] = []
 
 
 class BatchOutbox:
@@ -52,14 +53,8 @@ class BatchOutbox:
         producer = self._producer
         if producer is None:
             raise RuntimeError("an outbox is used inside of `async with`")
-        batch = producer.create_batch()
-        for key, value in records:
-            if batch.append(key=key, value=value, timestamp=None) is None:
-                await self._send(producer, batch, topic, partition)
-                batch = producer.create_batch()
-                # The first record of a batch is always taken, however long it is.
-                batch.append(key=key, value=value, timestamp=None)
-        if records:
+        rows = ((key, value, _NO_HEADERS) for key, value in records)
+        for batch, _ in filled(producer.create_batch, rows):
             await self._send(producer, batch, topic, partition)
 
     async def flush(self) -> None:

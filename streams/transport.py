@@ -16,7 +16,7 @@ Topics that are not batched behave as in plain Faust: one message each, at least
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -303,6 +303,23 @@ class Producer(FaustProducer):
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
+
+    # Faust sends single records only: batches go to the aiokafka producer inside of it.
+
+    async def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        return len(await self._ensure_producer().partitions_for(topic))
+
+    def create_batch(self) -> Any:
+        """Return an empty batch: `append` returns None when it is full."""
+        return self._ensure_producer().create_batch()
+
+    async def send_batch(self, batch: Any, topic: str, partition: int) -> Awaitable[Any]:
+        """Queue a batch; the awaitable returned is its acknowledgement."""
+        sent: Awaitable[Any] = await self._ensure_producer().send_batch(
+            batch, topic, partition=partition
+        )
+        return sent
 
 
 class Transport(FaustTransport):

@@ -58,6 +58,8 @@ def worker(
     from state import WrongState, compile_kernels
     from streams import AdminError, SourceError, read_in_place, require_topics
 
+    # Until there is something to checkpoint; unhandled, the signal would end the worker.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     log = LogAs(role="worker", name=name, format=log_format)
     settings = settings_of(config, flags, log)
     require_rights_of("worker", settings)

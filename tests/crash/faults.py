@@ -34,10 +34,9 @@ class Scene:
     small_disk: str | None
     broken: set[str]
 
-    def victim(self, draw: random.Random) -> WorkerProcess:
-        """Return one of the running workers. Raises Stuck if there is none."""
-        if not self.cluster.running:
-            raise Stuck("no worker is running")
+    async def victim(self, draw: random.Random) -> WorkerProcess:
+        """Return a running worker, the first to be back if a fault has ended all. Raises Stuck."""
+        await until(lambda: bool(self.cluster.running), "a worker to run", 30)
         return draw.choice(self.cluster.running)
 
 
@@ -61,13 +60,13 @@ def draw_faults(seed: int, count: int, kinds: Sequence[Fault]) -> list[Fault]:
 
 async def _kill(scene: Scene, draw: random.Random) -> str:
     await asyncio.sleep(draw.uniform(0, 1))
-    victim = scene.victim(draw)
+    victim = await scene.victim(draw)
     scene.cluster.kill(victim)
     return f"SIGKILL of {victim.name}"
 
 
 async def _kill_in_checkpoint(scene: Scene, draw: random.Random) -> str:
-    victim, pause = scene.victim(draw), draw.uniform(0, 0.25)
+    victim, pause = await scene.victim(draw), draw.uniform(0, 0.25)
     victim.send(signal.SIGUSR1)
     await asyncio.sleep(pause)
     scene.cluster.kill(victim)
@@ -84,7 +83,7 @@ async def _kill_all(scene: Scene, _: random.Random) -> str:
 
 
 async def _zombie(scene: Scene, draw: random.Random) -> str:
-    victim = scene.victim(draw)
+    victim = await scene.victim(draw)
     away = scene.cluster.settings.worker.session_timeout_s + draw.uniform(0.5, 4)
     victim.send(signal.SIGSTOP)
     await asyncio.sleep(away)
@@ -104,7 +103,7 @@ async def _scale(scene: Scene, _: random.Random) -> str:
 
 
 async def _restart(scene: Scene, draw: random.Random) -> str:
-    victim = scene.victim(draw)
+    victim = await scene.victim(draw)
     await scene.cluster.stop(victim)
     scene.cluster.add(victim.name)
     return f"{victim.name} restarted by SIGTERM"
@@ -136,7 +135,7 @@ async def _full_disk(scene: Scene, draw: random.Random) -> str:
 
 async def _no_longer_files(scene: Scene, draw: random.Random) -> str:
     """Refuse a worker every byte beyond a length: what is left where nothing can be mounted."""
-    victim = scene.victim(draw)
+    victim = await scene.victim(draw)
     victim.wanted = False
     process = psutil.Process(victim.pid)
     _, most = process.rlimit(psutil.RLIMIT_FSIZE)
@@ -157,7 +156,7 @@ async def _ends(worker: WorkerProcess, draw: random.Random) -> str:
 
 
 async def _wipe(scene: Scene, draw: random.Random) -> str:
-    victim = scene.victim(draw)
+    victim = await scene.victim(draw)
     victim.wanted = False
     scene.cluster.kill(victim)
     scene.cluster.wipe(victim)

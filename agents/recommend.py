@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import numpy as np
-
 from agents.models import Models
 from agents.outputs import Outputs
 from agents.partitions import Partitions, user_state
@@ -16,12 +14,12 @@ from dynamic_layer import ListSettings, Ranking, UserState, default_lists
 from streams import (
     LogRecord,
     Recommendation,
-    RecommendedItem,
     Source,
     TopicSettings,
     decode_requests,
     encode,
 )
+from streams.lists import listed_items
 from streams.outbox import Headers, Outgoing
 
 __all__ = ["Recommend"]
@@ -213,15 +211,7 @@ class Recommend:
         return Recommendation(
             user_id=because.user_id,
             list=name,
-            items=[
-                RecommendedItem(item_id=i, item_type=t, score=s)
-                for i, t, s in zip(
-                    ranking.item_ids,
-                    ranking.item_types,
-                    ranking.scores.astype(np.float64).round(6).tolist(),
-                    strict=True,
-                )
-            ],
+            items=listed_items(ranking.item_ids, ranking.item_types, ranking.scores.tolist()),
             generation=generation,
             source=Source(topic=because.topic, partition=because.partition, offset=because.offset),
             event_timestamp=because.event_timestamp,

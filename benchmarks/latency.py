@@ -21,11 +21,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 import scipy.sparse as sp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -40,7 +42,9 @@ from dynamic_layer.tower_fits import CatalogueItems
 from segue.screen import console
 from segue.settings import Settings, write_settings
 from state import ArtifactStore, item_key
-from streams import Event, KafkaSettings, ModelAnnouncement, create_topics, encode, topics
+from streams import Event, KafkaSettings, ModelAnnouncement, Source, create_topics, encode, topics
+from streams.outbox import filled
+from streams.partitioner import murmur2_partitions
 
 __all__ = ["LatencyPlan", "run", "show"]
 
@@ -50,6 +54,7 @@ PATIENCE_S = 120.0
 DRAIN_S = 10.0
 TICK_S = 0.01
 BATCH_BYTES = 256 * 1024
+_NO_HEADERS: list[tuple[str, bytes]] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,10 @@ class _Answer(msgspec.Struct):
 
     user_id: str
     generation: int
-    source: dict[str, Any] | None = None
+    source: Source | None = None
+
+
+_ANSWERS = msgspec.json.Decoder(_Answer)
 
 
 def run(plan: LatencyPlan, file: Path) -> dict[str, Any]:
@@ -95,12 +103,14 @@ def show(report: dict[str, Any]) -> None:
     latency = ", ".join(f"{name} {value:,.0f} ms" for name, value in report["latency_ms"].items())
     head = "with" if report["head"] else "without"
     rate = f"{report['events_per_second']:,.0f} events/s"
+    busy = ", ".join(f"{what} {cores:.2f}" for what, cores in report["cores_in_use"].items())
     console.print(
         f"{report['machine']}, {report['cores']} cores: {rate}, "
         f"{report['items']:,} items, {report['swaps']} swaps, {report['workers']} workers,"
         f" {head} ranking head\n"
         f"event to recommendation: {latency}; {report['recommendations']:,} recommendations, "
-        f"{report['unanswered']:,} of {report['events']:,} events without",
+        f"{report['unanswered']:,} of {report['events']:,} events without\n"
+        f"cores in use: {busy}",
         highlight=False,
     )
 
@@ -230,9 +240,9 @@ class _Measurement:
             await self._write(producer, plan.warm_s)
             self._counting, self._answers = True, 0
             self._generations.clear()
-            started = time.monotonic()
+            before, started = _processor_s(), time.monotonic()
             await self._write(producer, plan.seconds)
-            took = time.monotonic() - started
+            took, after = time.monotonic() - started, _processor_s()
             deadline = time.monotonic() + DRAIN_S
             while any(self._open.values()) and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
@@ -261,6 +271,10 @@ class _Measurement:
             "unanswered": len(waited),
             "recommendations": self._answers,
             "swaps": max(0, len(self._generations) - 1),
+            "cores_in_use": {
+                what: round((seconds - before.get(what, 0.0)) / took, 2)
+                for what, seconds in after.items()
+            },
         }
 
     async def _announce(self) -> None:
@@ -292,7 +306,7 @@ class _Measurement:
         deadline = time.monotonic() + PATIENCE_S
         while not self._answers:
             # An answer needs an event; the worker may still be starting.
-            await self._send(producer, "first", 0)
+            await self._send(producer, ["first"], [0])
             await asyncio.sleep(0.5)
             if time.monotonic() > deadline:
                 raise RuntimeError(f"no answer within {PATIENCE_S:g} s")
@@ -306,49 +320,83 @@ class _Measurement:
             due = int(now * plan.rate) - sent
             # A few items have most of the events, as everywhere.
             items = (plan.items * rng.random(due) ** 3).astype(np.int64).tolist()
-            users = rng.integers(plan.users, size=due).tolist()
-            for user, item in zip(users, items, strict=True):
-                task = asyncio.ensure_future(self._send(producer, f"u{user}", item))
+            users = [f"u{user}" for user in rng.integers(plan.users, size=due).tolist()]
+            if due:
+                task = asyncio.ensure_future(self._send(producer, users, items))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
             sent += due
             await asyncio.sleep(TICK_S)
         await asyncio.gather(*pending)
 
-    async def _send(self, producer: AIOKafkaProducer, user: str, item: int) -> None:
-        item_type, item_id = self._names[item]
-        at = time.monotonic()
-        event = Event(
-            user_id=user, item_id=item_id, item_type=item_type, kind="stream",
-            timestamp=time.time_ns() // 1_000_000,
-        )  # fmt: skip
-        counts = self._counting
-        self._sent += counts
+    async def _send(self, producer: AIOKafkaProducer, users: list[str], items: list[int]) -> None:
+        """Send an event for each user, those of a partition together: this process must be light.
+
+        An event's time begins before its batch is made.
+        """
+        now_ms, at, counts = time.time_ns() // 1_000_000, time.monotonic(), self._counting
+        self._sent += counts * len(users)
+        parts: dict[int, list[tuple[str, Event]]] = defaultdict(list)
+        keys, partitions = [user.encode() for user in users], self._settings.topics.partitions
+        places = murmur2_partitions(keys, partitions).tolist()
+        for user, item, place in zip(users, items, places, strict=True):
+            item_type, item_id = self._names[item]
+            event = Event(
+                user_id=user, item_id=item_id, item_type=item_type, kind="stream", timestamp=now_ms,
+            )  # fmt: skip
+            parts[place].append((user, event))
         topic = self._settings.topics.events
-        placed = await producer.send_and_wait(topic, value=encode(event), key=event.key)
-        if not counts:
-            return
-        # The answer may have been here before the acknowledgement.
-        offset, came = self._answered.get(user, (-1, 0.0))
-        if offset >= placed.offset:
-            self._delays.append(came - at)
-        else:
-            self._open[user].append((placed.offset, at))
+        for partition, events in parts.items():
+            rows = ((event.key, encode(event), _NO_HEADERS) for _, event in events)
+            names = iter([user for user, _ in events])
+            for batch, held in filled(producer.create_batch, rows):
+                placed = await (await producer.send_batch(batch, topic, partition=partition))
+                if counts:
+                    self._placed(list(islice(names, held)), placed.offset, at)
+
+    def _placed(self, users: list[str], first: int, at: float) -> None:
+        """Note events that were stored, one behind the other from an offset on."""
+        for offset, user in enumerate(users, first):
+            # The answer may have been here before the acknowledgement.
+            answered, came = self._answered.get(user, (-1, 0.0))
+            if answered >= offset:
+                self._delays.append(came - at)
+            else:
+                self._open[user].append((offset, at))
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
-        decoder = msgspec.json.Decoder(_Answer)
-        async for record in consumer:
-            if record.value is None:
-                continue
-            answer, now = decoder.decode(record.value), time.monotonic()
+        while True:
+            fetched = await consumer.getmany(timeout_ms=200)
+            now = time.monotonic()
+            for records in fetched.values():
+                self._came([record.value for record in records if record.value], now)
+
+    def _came(self, answers: list[bytes], now: float) -> None:
+        """Match answers that came to the events that they know."""
+        for answer in map(_ANSWERS.decode, answers):
             self._answers += 1
             self._generations.add(answer.generation)
             if answer.source is None:
                 continue
-            user, offset = answer.user_id, int(answer.source["offset"])
+            user, offset = answer.user_id, answer.source.offset
             if offset > self._answered.get(user, (-1, 0.0))[0]:
                 self._answered[user] = (offset, now)
             if waiting := self._open.pop(user, None):
                 self._delays += [now - at for sent, at in waiting if sent <= offset]
                 if left := [event for event in waiting if event[0] > offset]:
                     self._open[user] = left
+
+
+def _processor_s() -> dict[str, float]:
+    """Return the processor time of all who take part, by what they do, from their starts on."""
+    own, spent = psutil.Process(), dict[str, float]()
+    for process in [own, *own.children(recursive=True)]:
+        try:
+            times, command = process.cpu_times(), process.cmdline()
+        except psutil.NoSuchProcess:
+            continue
+        what = (
+            "broker" if "kafka.Kafka" in command else "workers" if "worker" in command else "this"
+        )
+        spent[what] = spent.get(what, 0.0) + times.user + times.system
+    return spent

@@ -69,8 +69,7 @@ def _alive(state: IndexState, built: BuiltIndex, queries: NDArray[np.float32], f
     """Return hits without what was removed, with the exact scores."""
     rows = np.maximum(found.rows, 0)
     if not built.exact:
-        scores = np.matmul(state.vectors(rows), queries[:, :, None])[..., 0]
-        found = Hits(found.rows, scores)
+        found = Hits(found.rows, state.vectors.scores(rows, queries))
     return found.without(state.removed[rows])
 
 

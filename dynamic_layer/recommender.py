@@ -319,9 +319,9 @@ class Recommender:
 
     def _ranking(self, rows: Sequence[int], scores: NDArray[np.float32]) -> Ranking:
         """Name the items of rows, best first; -1 only behind them."""
-        ids, types = self._ids, self._types
+        named = rows[: len(rows) - rows.count(-1)]
         return Ranking(
-            item_ids=[ids[row] for row in rows if row >= 0],
-            item_types=[types[row] for row in rows if row >= 0],
-            scores=np.asarray(scores[: len(rows) - rows.count(-1)], np.float32),
+            item_ids=[*map(self._ids.__getitem__, named)],
+            item_types=[*map(self._types.__getitem__, named)],
+            scores=scores[: len(named)],
         )

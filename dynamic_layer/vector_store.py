@@ -1,9 +1,14 @@
 """Vectors by row: those that were there at the start, and later ones for as long as they live."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
+
+# What FAISS's type hints do not know.
+_faiss: Any = faiss
 
 _LEAST = 256
 
@@ -70,6 +75,26 @@ class VectorStore:
         if not first:
             return late
         return np.where((rows < first)[..., None], self.base[np.minimum(rows, first - 1)], late)
+
+    def scores(self, rows: NDArray[np.int64], queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return each query's inner products with rows, f32 [b, c].
+
+        rows: i64 [b, c], of the store; queries: f32 [b, d].
+        """
+        (b, c), (first, d) = rows.shape, self.base.shape
+        late = rows >= first
+        if not first or not self.base.flags.c_contiguous or 2 * late.sum() > late.size:
+            return np.asarray(np.matmul(self(rows), queries[:, :, None])[..., 0], np.float32)
+        # FAISS reads the vectors where they lie: a third of what gathering them first takes.
+        scores = np.empty((b, c), np.float32)
+        asked, ids = np.ascontiguousarray(queries, np.float32), np.where(late, 0, rows)
+        _faiss.fvec_inner_products_by_idx(
+            *(faiss.swig_ptr(array) for array in (scores, asked, self.base, ids)), d, b, c
+        )
+        if late.any():
+            query, _ = late.nonzero()
+            scores[late] = np.einsum("md,md->m", self(rows[late]), asked[query])
+        return scores
 
     def _nothing(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.zeros((*rows.shape, self.base.shape[1]), np.float32)

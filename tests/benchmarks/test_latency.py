@@ -1,8 +1,6 @@
 """The latency benchmark: what it serves, and how it matches answers to events."""
 
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -26,21 +24,31 @@ def test_its_bundle_is_served_by_its_head(tmp_path: Path) -> None:
     assert not set(answer["mix"].item_ids) & {item_id for _, item_id in names[:3]}
 
 
-async def test_an_event_is_answered_by_the_first_answer_that_knows_it(tmp_path: Path) -> None:
-    measured = _Measurement(LatencyPlan(), Settings(data=str(tmp_path)), None, [])  # type: ignore[arg-type]
-    sent = time.monotonic() - 1.0
-    measured._open["ann"] = [(5, sent), (7, sent)]
+def measurement(folder: Path) -> _Measurement:
+    return _Measurement(LatencyPlan(), Settings(data=str(folder)), None, [])  # type: ignore[arg-type]
 
-    async def answers():
-        for offset in (4, 5, 6):
-            source = {"topic": "events", "partition": 0, "offset": offset}
-            value = {"user_id": "ann", "generation": 3, "source": source, "items": []}
-            yield SimpleNamespace(value=msgspec.json.encode(value))
-        yield SimpleNamespace(value=None)
 
-    await measured._read(answers())
-    assert len(measured._delays) == 1
-    assert 1.0 <= measured._delays[0] < 2.0
-    assert measured._open["ann"] == [(7, sent)]
+def answer(user, offset):
+    source = {"topic": "events", "partition": 0, "offset": offset}
+    return msgspec.json.encode({"user_id": user, "generation": 3, "source": source, "items": []})
+
+
+def test_an_event_is_answered_by_the_first_answer_that_knows_it(tmp_path: Path) -> None:
+    measured = measurement(tmp_path)
+    measured._placed(["bob", "ann"], 4, 10.0)
+    measured._placed(["ann"], 7, 10.5)
+    measured._came([answer("ann", 4), answer("ann", 5)], 11.0)
+    measured._came([answer("ann", 6)], 12.0)
+    assert measured._delays == [1.0]
+    assert dict(measured._open) == {"bob": [(4, 10.0)], "ann": [(7, 10.5)]}
     assert measured._answers == 3
-    assert measured._answered["ann"][0] == 6
+    assert measured._answered["ann"] == (6, 12.0)
+
+
+def test_an_answer_may_come_before_its_events_are_known_to_be_stored(tmp_path: Path) -> None:
+    measured = measurement(tmp_path)
+    measured._came([answer("ann", 9)], 11.0)
+    measured._placed(["ann"], 8, 10.0)
+    measured._placed(["ann"], 10, 10.75)
+    assert measured._delays == [1.0]
+    assert measured._open["ann"] == [(10, 10.75)]

@@ -345,6 +345,11 @@ class Trainer:
         return {"replay": self._replay, "holdout": self._holdout}
 
     @property
+    def sources(self) -> list[tuple[str, int]]:
+        """The topics and partitions of the examples, by the number that `memories` give them."""
+        return list(self._sources)
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the settings that decide the form of what `saved` returns."""
         settings, replay = self.settings, self.settings.replay

@@ -137,8 +137,8 @@ def models() -> dict[str, Model]:
         ),
         Model(
             name="gsasrec",
-            about="the same with gSASRec's loss and 256 negatives",
-            fit=_lazily("evaluation.sasrec", "sasrec", loss="gbce", negatives=256),
+            about="the same with gSASRec's loss and 256 negatives, which asks for more epochs",
+            fit=_lazily("evaluation.sasrec", "sasrec", loss="gbce", negatives=256, epochs=20),
             space=_SASREC,
             seeded=True,
         ),

@@ -94,8 +94,6 @@ SECTIONS = (
         options=("--where 'src % 2 = 1' --order abxi_pos --protocol sampled --candidates trained"),
         runs=(
             Run(name="abxi-segue", models="segue"),
-            Run(name="abxi-sequence", models="segue_sequence"),
-            Run(name="abxi-later", models="segue_next_later"),
             Run(name="abxi-baselines", models="popularity,item_cf"),
         ),
     ),
@@ -108,7 +106,8 @@ SECTIONS = (
             Run(name="ml-1m-sequence", models="segue_sequence"),
             Run(name="ml-1m-segue", models="segue"),
             Run(name="ml-1m-baselines", models="popularity,item_cf,ease"),
-            Run(name="ml-1m-sasrec", models="sasrec,sasrec_bce,gsasrec"),
+            Run(name="ml-1m-sasrec", models="sasrec,sasrec_bce"),
+            Run(name="ml-1m-gsasrec", models="gsasrec"),
         ),
     ),
     Section(

@@ -82,6 +82,29 @@ async def _kill_all(scene: Scene, _: random.Random) -> str:
     return f"SIGKILL of all {len(victims)} workers"
 
 
+async def _kill_trainer(scene: Scene, draw: random.Random) -> str:
+    """Kill the trainer at any time: while it learns, writes a checkpoint or publishes."""
+    cluster = scene.cluster
+    await until(lambda: cluster.trainer.alive, "the trainer to run", 30)
+    since, pause = cluster.trainer.log_size, draw.uniform(0, 3)
+    await asyncio.sleep(pause)
+    cluster.kill(cluster.trainer)
+    bundles = cluster.trainer.told(since).count("published")
+    return f"SIGKILL of the trainer, {bundles} bundles after {pause:.1f} s"
+
+
+async def _kill_in_swap(scene: Scene, draw: random.Random) -> str:
+    """Kill a worker while the workers go over to another bundle."""
+    trainer = scene.cluster.trainer
+    await until(lambda: trainer.alive, "the trainer to run", 30)
+    since, pause = trainer.log_size, draw.uniform(0, 0.4)
+    await until(lambda: "published" in trainer.told(since), "a bundle to be published", 90)
+    victim = await scene.victim(draw)
+    await asyncio.sleep(pause)
+    scene.cluster.kill(victim)
+    return f"SIGKILL of {victim.name} {1000 * pause:.0f} ms after a bundle was announced"
+
+
 async def _zombie(scene: Scene, draw: random.Random) -> str:
     victim = await scene.victim(draw)
     away = scene.cluster.settings.worker.session_timeout_s + draw.uniform(0.5, 4)
@@ -222,6 +245,8 @@ FAULTS = (
     Fault("kill", 4, _kill),
     Fault("kill in checkpoint", 4, _kill_in_checkpoint),
     Fault("kill all", 2, _kill_all),
+    Fault("kill trainer", 3, _kill_trainer),
+    Fault("kill in swap", 3, _kill_in_swap),
     Fault("zombie", 4, _zombie),
     Fault("scale", 3, _scale),
     Fault("restart", 1, _restart),

@@ -24,10 +24,12 @@ from streams import DeadLetter, LogRecord, Recommendation, create_topics, decode
 from streams.broker import DevelopmentBroker
 from tests.crash import checker
 from tests.crash.faults import FAULTS, Scene, draw_faults
+from tests.crash.learned import judge_learning
 from tests.crash.replay import Replay, copies, replay
 from tests.crash.supervisor import Cluster, Stuck
 from tests.crash.watch import AgeWatch
 from tests.crash.world import RATE, Writer, crash_settings, make_world, publish_models
+from tests.dynamic_layer.worlds import Items
 
 __all__ = ["Options", "Report", "run"]
 
@@ -98,16 +100,18 @@ async def run(options: Options) -> Report:
                 async with _traffic(cluster, writer, options.workers):
                     since = await _harm(scene, watch, options, report)
                     await _drain(cluster, writer, since)
-                await asyncio.gather(*map(cluster.stop, cluster.running))
+                await cluster.learned()
+                await asyncio.gather(*map(cluster.stop, [*cluster.running, cluster.trainer]))
             except Stuck as error:
                 report.differences.append(f"stuck: {error}")
             else:
                 tell("comparing every copy of the state with a replay of the log")
-                await _judge(settings, scene, since, report)
+                answers = await _judge(settings, scene, since, report)
+                await _judge_learning(settings, world, answers, report)
             finally:
-                for worker in cluster.workers.values():
-                    worker.wanted = False
-                    cluster.kill(worker)
+                for process in cluster.everyone:
+                    process.wanted = False
+                    cluster.kill(process)
     finally:
         await asyncio.to_thread(broker.stop)
         report.exits = cluster.exits
@@ -123,9 +127,10 @@ def tell(line: str) -> None:
 
 @asynccontextmanager
 async def _traffic(cluster: Cluster, writer: Writer, workers: int) -> AsyncIterator[None]:
-    """Run the workers, their supervisor and the writer; the writer ends its work at the end."""
+    """Run workers, trainer, supervisor and writer; the writer ends its work at the end."""
     for number in range(1, workers + 1):
         cluster.add(f"worker-{number}")
+    cluster.trainer.wanted = True
     watching = asyncio.ensure_future(cluster.watch())
     writing = asyncio.ensure_future(writer.run())
     try:
@@ -201,7 +206,9 @@ async def _drain(cluster: Cluster, writer: Writer, since: dict[int, int]) -> Non
         await asyncio.sleep(1)
 
 
-async def _judge(settings: Settings, scene: Scene, since: dict[int, int], report: Report) -> None:
+async def _judge(
+    settings: Settings, scene: Scene, since: dict[int, int], report: Report
+) -> Sequence[Recommendation]:
     names, scratch = settings.topics, settings.folder / "scratch"
     records = [
         record
@@ -251,6 +258,19 @@ async def _judge(settings: Settings, scene: Scene, since: dict[int, int], report
         ),
         "users_whose_latest_event_is_not_answered": len(checker.unanswered(heard, answers, {})),
     }
+    return answers
+
+
+async def _judge_learning(
+    settings: Settings, world: Items, answers: Sequence[Recommendation], report: Report
+) -> None:
+    names = settings.topics
+    examples, models = [await _read(settings, name) for name in (names.examples, names.models)]
+    learned = await asyncio.to_thread(
+        judge_learning, settings, world, report.seed, examples, models, answers
+    )
+    report.differences += learned.differences
+    report.figures |= learned.figures
 
 
 def _told(

@@ -1,4 +1,4 @@
-"""Worker processes that are started again whenever they end, as an orchestrator would do it."""
+"""Processes that are started again whenever they end, as an orchestrator would do it."""
 
 import asyncio
 import contextlib
@@ -40,12 +40,13 @@ class Stuck(RuntimeError):
 
 @dataclass
 class WorkerProcess:
-    """One worker: its process, its disk and its log. `wanted` ones are started again."""
+    """A worker or the trainer: process, disk and log. `wanted` ones are started again."""
 
     name: str
     disk: Path
     log: Path
     metrics_port: int
+    role: str = "worker"
     process: "multiprocessing.process.BaseProcess | None" = None
     wanted: bool = True
 
@@ -85,8 +86,8 @@ class WorkerProcess:
 class Cluster:
     """The broker and the workers of one run.
 
-    Faults reach for `workers` and `broker`. A worker that ends although nobody killed it is noted
-    in `exits`, with the last thing it said, and started again.
+    Faults reach for `workers`, `trainer` and `broker`. Whoever ends although nobody killed it is
+    noted in `exits`, with the last thing it said, and started again.
     """
 
     def __init__(self, settings: Settings, broker: DevelopmentBroker) -> None:
@@ -95,19 +96,29 @@ class Cluster:
         self.broker = broker
         self.config = settings.folder / "segue.toml"
         self.workers: dict[str, WorkerProcess] = {}
+        self.trainer = self._process("trainer", "trainer")
+        self.trainer.wanted = False
         self.exits: list[str] = []
 
     def add(self, name: str) -> WorkerProcess:
         """Start a worker; a name that was there before finds its disk again."""
         if name not in self.workers:
-            folder = self.settings.folder
-            disk = folder / "disks" / name
-            disk.mkdir(parents=True, exist_ok=True)
-            self.workers[name] = WorkerProcess(name, disk, folder / f"{name}.log", _free_port())
+            self.workers[name] = self._process(name, "worker")
         worker = self.workers[name]
         worker.wanted = True
         self._launch(worker)
         return worker
+
+    def _process(self, name: str, role: str) -> WorkerProcess:
+        folder = self.settings.folder
+        disk = folder / "disks" / name
+        disk.mkdir(parents=True, exist_ok=True)
+        return WorkerProcess(name, disk, folder / f"{name}.log", _free_port(), role)
+
+    @property
+    def everyone(self) -> list[WorkerProcess]:
+        """The workers, running or not, and the trainer."""
+        return [*self.workers.values(), self.trainer]
 
     @property
     def running(self) -> list[WorkerProcess]:
@@ -139,7 +150,7 @@ class Cluster:
     async def watch(self) -> None:
         """Start wanted workers again when they end, for ever."""
         while True:
-            for worker in list(self.workers.values()):
+            for worker in self.everyone:
                 if worker.wanted and not worker.alive:
                     if worker.process is not None:
                         reason = _reason(worker, worker.process.exitcode)
@@ -152,10 +163,20 @@ class Cluster:
 
         Raises Stuck if the workers do not get there.
         """
-        started = time.monotonic()
         ends = await asyncio.to_thread(self.ends)
+        return await self._reached(self.settings.worker.group, ends, what)
+
+    async def learned(self) -> None:
+        """Wait until the trainer has taken every example that is there now. Raises Stuck."""
+        examples = self.settings.topics.examples
+        found = await asyncio.to_thread(end_offsets, self.settings.kafka, [examples])
+        ends = {(examples, partition): end for partition, end in found[examples].items()}
+        await self._reached(self.settings.trainer.group, ends, "the trainer")
+
+    async def _reached(self, group: str, ends: dict[tuple[str, int], int], what: str) -> float:
+        started = time.monotonic()
         deadline = started + PATIENCE_S
-        while behind := await asyncio.to_thread(self._behind, ends):
+        while behind := await asyncio.to_thread(self._behind, group, ends):
             if time.monotonic() > deadline:
                 raise Stuck(f"{what}: {behind} not applied after {PATIENCE_S:g} s")
             await asyncio.sleep(POLL_S)
@@ -167,12 +188,11 @@ class Cluster:
         found = end_offsets(self.settings.kafka, [names.events, names.catalogue, names.users])
         return {(t, p): end for t, ends in found.items() for p, end in ends.items()}
 
-    def _behind(self, ends: dict[tuple[str, int], int]) -> dict[str, int]:
+    def _behind(self, group: str, ends: dict[tuple[str, int], int]) -> dict[str, int]:
         """Records below `ends` by partition that the group has not shown as committed."""
         try:
             client = KafkaAdminClient(**self.settings.kafka.for_admin())
             try:
-                group = self.settings.worker.group
                 found = client.list_group_offsets(group).get(group, {})
             finally:
                 client.close()
@@ -187,7 +207,7 @@ class Cluster:
 
     def _launch(self, worker: WorkerProcess) -> None:
         command = [
-            *("segue", "worker", "--name", worker.name, "--config", str(self.config)),
+            *("segue", worker.role, "--name", worker.name, "--config", str(self.config)),
             *("--metrics-port", str(worker.metrics_port)),
             *("--set", f"data={worker.disk}"),
         ]

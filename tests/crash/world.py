@@ -3,27 +3,31 @@
 import asyncio
 import random
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from agents import WorkerSettings, announce
+from agents import TrainerSettings, WorkerSettings, announce
 from agents.outputs import ProducerOutputs
-from dynamic_layer import Trainer
+from dynamic_layer import GateSettings, Trainer
 from segue.roles import make_encoder, now_ms
 from segue.settings import Settings
 from simulation import faults
 from state import StateSettings
-from static_layer import StaticSettings, TextSettings
+from static_layer import StaticBundle, StaticSettings, TextSettings
+from static_layer.bundle import FORMAT, item_frame
 from static_layer.text_cache import VectorCache
-from streams import Event, Item, KafkaSettings, ModelAnnouncement, TopicSettings, User, encode
+from streams import Event, Item, KafkaSettings, TopicSettings, User, encode
 from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
 
-__all__ = ["Writer", "crash_settings", "make_world", "publish_models"]
+__all__ = ["Writer", "crash_settings", "make_world", "publish_models", "static_bundle"]
 
 DAY_MS = 86_400_000
+FIRST = "g000000001"
 ITEMS, USERS = 400, 400
 EXAMPLES = 2_000
 #: Records per second, and how long the writer rests between two helpings.
@@ -45,6 +49,17 @@ def crash_settings(folder: Path, address: str) -> Settings:
             write_buffer_bytes=1 << 20, block_cache_bytes=4 << 20, delta_room=1 << 14
         ),
         static=StaticSettings(text=TextSettings(cache=str(folder / "text-vectors.db"))),
+        # Swaps all the time; how good a bundle is, is no concern of this run.
+        dynamic=replace(SMALL, gate=GateSettings(max_loss=1.0, min_coverage=0.0)),
+        trainer=TrainerSettings(
+            slice_s=0.1,
+            settle_s=0.5,
+            publish_every_s=2.0,
+            min_examples=20,
+            checkpoint_every_s=1.0,
+            keep_bundles=3,
+            threads=1,
+        ),
         worker=WorkerSettings(
             batch=64,
             commit_every_ms=50,
@@ -61,31 +76,52 @@ def make_world(seed: int) -> Items:
 
 
 async def publish_models(settings: Settings, items: Items, seed: int) -> None:
-    """Train a two-tower on made-up examples for some seconds, publish and announce it.
+    """Publish and announce a static bundle, and a two-tower trained for some seconds on it.
 
-    Workers answer with it; how good its answers are is no concern of this run. The static bundle
-    is only announced: workers note its generation, and from then on make examples.
+    Workers answer with it at once, and make examples; the trainer goes on with bundles of its own.
     """
-    trainer = Trainer(items, SMALL, seed=seed, clock_ms=now_ms)
+    static = static_bundle(items)
+    trainer = Trainer(static, settings.dynamic, seed=seed, clock_ms=now_ms)
     trainer.add(make_examples(items, EXAMPLES, seed=seed))
     await asyncio.to_thread(trainer.train)
-    bundle = trainer.publish()
     encoder = make_encoder(settings)
     # The text with which workers warm up: with it known, none of them loads the text model.
     cache = VectorCache(Path(settings.static.text.cache))
     cache.add({encoder.key("warm up"): np.zeros(1, np.float32)})
     cache.close()
     encoder.close()
-    topics = settings.topics
     async with ProducerOutputs(settings.kafka) as outputs:
-        static = ModelAnnouncement(
-            kind="static", name="static-1", url="", generation=1, created_at=now_ms(), metrics={}
-        )
-        await outputs.send(topics.models, static.key, encode(static))
-        await announce(
-            bundle, "dynamic-1", {}, store=settings.store(), scratch=settings.folder / "scratch",
-            outputs=outputs, topics=topics, now_ms=now_ms(), keep=1,
-        )  # fmt: skip
+        for bundle, name in ((static, static.name), (trainer.publish(), FIRST)):
+            await announce(
+                bundle, name, {}, store=settings.store(), scratch=settings.folder / "scratch",
+                outputs=outputs, topics=settings.topics, now_ms=now_ms(), keep=1,
+            )  # fmt: skip
+
+
+def static_bundle(items: Items) -> StaticBundle:
+    """Return the items as what a static job would have made of an empty state."""
+    order = np.argsort(items.item_keys)
+    table = pl.DataFrame(
+        {
+            "item_key": items.item_keys,
+            "item_id": items.item_ids,
+            "item_type": items.item_types,
+            "title": items.titles,
+            "language": items.languages,
+            "genres": items.genres,
+        }
+    )[order]
+    manifest = {
+        "format": FORMAT, "name": FIRST, "generation": 1, "created_at": now_ms(), "offsets": {},
+    }  # fmt: skip
+    n = len(order)
+    return StaticBundle(
+        item_frame(table, np.zeros(n, np.int64), np.ones(n, np.bool_)),
+        items.text[order],
+        items.hgnn[order],
+        items.model,
+        manifest,
+    )
 
 
 class Writer:

@@ -1,0 +1,132 @@
+"""What the trainer must have made of the log of examples, whatever was killed meanwhile."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from dynamic_layer import (
+    CorruptBundle,
+    DynamicBundle,
+    ExampleBatch,
+    Saved,
+    Trainer,
+    TrainerCheckpoints,
+)
+from segue.settings import Settings
+from state import CorruptArtifact
+from streams import LogRecord, ModelAnnouncement, Recommendation, decode
+from tests.crash.world import static_bundle
+from tests.dynamic_layer.worlds import Items
+
+__all__ = ["Learned", "announced_differences", "judge_learning", "memory_differences"]
+
+Held = Mapping[str, Counter[tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Differences, none if all is well, and figures for the report."""
+
+    differences: list[str] = field(default_factory=list)
+    figures: dict[str, int] = field(default_factory=dict)
+
+
+def judge_learning(
+    settings: Settings,
+    items: Items,
+    seed: int,
+    examples: Sequence[LogRecord],
+    models: Sequence[LogRecord],
+    answers: Iterable[Recommendation],
+) -> Learned:
+    """Hold the trainer's last checkpoint against the log, and answers against announcements.
+
+    The trainer has ended in order after it had read everything.
+    """
+    again = _trainer(settings, items, seed)
+    accepted = sum(
+        again.add(ExampleBatch.unpack(record.value or b"")).accepted for record in examples
+    )
+    folder = settings.folder / "disks" / "trainer" / "trainers" / "trainer" / "checkpoints"
+    checkpoint = next(TrainerCheckpoints(folder).newest(), None)
+    if checkpoint is None:
+        return Learned(["the trainer left no checkpoint"])
+    trainer = _trainer(settings, items, seed)
+    checkpoint.restore(trainer)
+    counted = _examples(checkpoint.notes)
+    differences = memory_differences(_held(trainer), _held(again))
+    if counted != accepted:
+        differences.append(f"the trainer took {counted} examples, the log has {accepted}")
+    said = [
+        decode(ModelAnnouncement, record.value)
+        for record in sorted(models, key=lambda record: record.offset)
+        if record.value
+    ]
+    generations = [one.generation for one in said if one.kind == "dynamic"]
+    served = {answer.generation for answer in answers}
+    differences += announced_differences(generations, served)
+    differences += _broken_bundles(settings)
+    return Learned(
+        differences,
+        {
+            "examples": accepted,
+            "bundles_announced": len(generations),
+            "bundles_served": len(served),
+        },
+    )
+
+
+def memory_differences(mine: Held, log: Held) -> list[str]:
+    """Examples that are held twice, not held, or held by the wrong memory."""
+    return [
+        f"{memory}: example {place} is held {mine[memory][place]} times, not {log[memory][place]}"
+        for memory in log
+        for place in sorted(mine[memory].keys() | log[memory].keys())
+        if mine[memory][place] != log[memory][place]
+    ][:10]
+
+
+def announced_differences(generations: Sequence[int], served: Iterable[int]) -> list[str]:
+    """Generations that do not rise, and answers from bundles of which nobody was told."""
+    found = [
+        f"generation {later} was announced after {earlier}"
+        for earlier, later in pairwise(generations)
+        if later <= earlier
+    ]
+    unknown = sorted(set(served) - set(generations))
+    return found + [f"generation {one} was served and never announced" for one in unknown]
+
+
+def _trainer(settings: Settings, items: Items, seed: int) -> Trainer:
+    return Trainer(static_bundle(items), settings.dynamic, seed=seed)
+
+
+def _examples(notes: Saved) -> int:
+    return int(notes.part("agent").values["examples"])
+
+
+def _held(trainer: Trainer) -> dict[str, Counter[tuple[int, int]]]:
+    """Return the (partition, offset) of the examples in each memory."""
+    partition = dict(enumerate(trainer.sources))
+    return {
+        name: Counter(
+            (partition[source][1], offset)
+            for source, offset in zip(
+                *(column.tolist() for column in (held.source, held.offset)), strict=True
+            )
+        )
+        for name, memory in trainer.memories.items()
+        for held in [memory.take(memory.numbers())]
+    }
+
+
+def _broken_bundles(settings: Settings) -> list[str]:
+    """Read every bundle that is in the store; nobody is writing any more."""
+    store, found = settings.store(), []
+    for name in store.names("dynamic"):
+        try:
+            DynamicBundle.load(store.fetch("dynamic", name, settings.folder / "scratch" / name))
+        except (CorruptArtifact, CorruptBundle) as error:
+            found.append(f"bundle {name} is not whole: {error}")
+    return found

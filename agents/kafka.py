@@ -5,10 +5,12 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
 from agents.settings import TrainerSettings, WorkerSettings
 from agents.train import Train
 from agents.worker import Worker
-from streams import KafkaSettings, LogRecord, Record, TopicSettings
+from streams import KafkaSettings, LogRecord, Record, TopicSettings, UnreachableError
 from streams.app import WorkerApp, create_app, serve
 from streams.broadcast import read_again, read_all
 from streams.log_source import concerning
@@ -161,7 +163,7 @@ async def _follow(
             with concerning(records):
                 await take(records)
 
-    await read_again(read, topic)
+    await read_again(read, topic, retried=(KafkaError, UnreachableError))
 
 
 async def _show_positions(

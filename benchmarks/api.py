@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.index_data import ItemSpace
 from benchmarks.machine import cpu_model
 from console import ConsoleSettings, TokenSettings
 from dynamic_layer import DynamicBundle, DynamicSettings, ExampleBatch, Trainer
@@ -69,7 +70,7 @@ class ApiPlan:
 
 @dataclass
 class _Items:
-    """A static bundle's columns, at random: a search costs the same whatever the vectors say."""
+    """A static bundle's columns; vectors lie in topics, without which no index finds its way."""
 
     item_keys: NDArray[np.uint64]
     item_ids: list[str]
@@ -236,8 +237,9 @@ def _random_items(plan: ApiPlan, rng: np.random.Generator) -> _Items:
     n, shape = plan.items, HGNNSettings()
     ids = [f"item-{row}" for row in range(n)]
     types = [("audiobook", "podcast")[row % 2] for row in range(n)]
-    text = rng.normal(size=(n, 384)).astype(np.float32)
-    hgnn = rng.normal(size=(n, shape.output)).astype(np.float32)
+    text, hgnn = (
+        ItemSpace.draw(width, plan.seed).items(n, rng)[:, :-1] for width in (384, shape.output)
+    )
     return _Items(
         item_keys=np.array([item_key(t, i) for t, i in zip(types, ids, strict=True)], np.uint64),
         item_ids=ids,
@@ -245,8 +247,8 @@ def _random_items(plan: ApiPlan, rng: np.random.Generator) -> _Items:
         languages=[None] * n,
         genres=[None] * n,
         titles=[f"Item {row}" for row in range(n)],
-        text=(text / np.linalg.norm(text, axis=1, keepdims=True)).astype(np.float16),
-        hgnn=hgnn / np.linalg.norm(hgnn, axis=1, keepdims=True),
+        text=text.astype(np.float16),
+        hgnn=hgnn,
         model=HGNN(384, 2, shape).eval(),
         manifest={"name": "random", "offsets": {}},
     )

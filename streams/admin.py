@@ -44,6 +44,10 @@ class AdminError(RuntimeError):
     """Kafka does not answer, or refuses; the message says where and what."""
 
 
+class UnreachableError(AdminError):
+    """Kafka does not answer now; it may soon."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """One setting of a topic that exists: what was asked for and what was found."""
@@ -230,16 +234,20 @@ def _client(kafka: KafkaSettings) -> Iterator[Any]:
     try:
         client = KafkaAdminClient(**kafka.for_admin())
     except KafkaError as error:
-        raise AdminError(
+        raise _kind(error)(
             f"no Kafka broker answers at {kafka.bootstrap_servers}: {error!r}. Is one running "
             f"there, and are security_protocol and credentials right?"
         ) from error
     try:
         yield client
     except KafkaError as error:
-        raise AdminError(f"Kafka at {kafka.bootstrap_servers} refused: {error!r}") from error
+        raise _kind(error)(f"Kafka at {kafka.bootstrap_servers} refused: {error!r}") from error
     finally:
         client.close()
+
+
+def _kind(error: KafkaError) -> type[AdminError]:
+    return UnreachableError if getattr(error, "retriable", False) else AdminError
 
 
 def _create(log: Log, wanted: Mapping[str, TopicDefinition]) -> set[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from streams.admin import AdminError
+from streams.admin import AdminError, UnreachableError
 from streams.broadcast import read_all
 from streams.security import KafkaSettings
 from tests.integration.conftest import fill
@@ -85,3 +85,14 @@ async def test_a_missing_topic_is_named(broker: str) -> None:
     with pytest.raises(AdminError, match="no-such-topic"):
         async for _ in read_all(KafkaSettings(bootstrap_servers=broker), "no-such-topic"):
             pass
+
+
+async def test_a_broker_that_is_away_may_come_back_and_a_topic_that_is_missing_does_not(
+    broker: str,
+) -> None:
+    away = KafkaSettings(bootstrap_servers="127.0.0.1:1", request_timeout_ms=1_000)
+    with pytest.raises(UnreachableError, match="no Kafka broker answers"):
+        await anext(aiter(read_all(away, "models")))
+    with pytest.raises(AdminError, match="no topic") as missing:
+        await anext(aiter(read_all(KafkaSettings(bootstrap_servers=broker), "never-made")))
+    assert not isinstance(missing.value, UnreachableError)

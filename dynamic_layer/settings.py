@@ -141,7 +141,7 @@ class RankingSettings:
     """The ranking head in the stream: which candidates it sees, what it reads, how it learns.
 
     enabled:     train a head, and serve with it where it ranks held-out examples better than
-                 the two-tower with popularity does. Off: on the simulated world it did not.
+                 the two-tower with popularity does.
     half_lives_days: recencies at which a history is summed over item-item weights.
     demand_half_lives_days: of recent demand.
     towers:      candidates of a type from the index.
@@ -158,7 +158,7 @@ class RankingSettings:
     head:        shape and training.
     """
 
-    enabled: bool = False
+    enabled: bool = True
     half_lives_days: tuple[float, ...] = (3_650.0, 30.0, 5.0)
     demand_half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0)
     towers: int = 80

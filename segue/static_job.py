@@ -1,6 +1,7 @@
 """One run of the static job: checkpoints or the log in, an announced static bundle out."""
 
 import asyncio
+import logging
 import shutil
 from contextlib import closing
 from dataclasses import replace
@@ -28,6 +29,8 @@ from static_layer import (
 )
 
 __all__ = ["help_static_job", "run_static_job"]
+
+logger = logging.getLogger(__name__)
 
 KEEP_BUNDLES = 3
 #: Name of the replay from which a graph is built.
@@ -57,10 +60,7 @@ async def run_static_job(
     if on_ray and until is not None:
         raise ValueError("a build from the log runs here: expected no ray.address with it")
     if on_ray and settings.dynamic.ranking.enabled:
-        raise ValueError(
-            "a bundle made on Ray has no item weights for the ranking head: set"
-            " dynamic.ranking.enabled=false, or leave ray.address empty"
-        )
+        logger.warning("a bundle made on Ray has no item weights: the head ranks by the rest")
     if until is not None:
         await _replay(settings, until, progress)
 

@@ -156,6 +156,7 @@ class Recommender:
         )
         if self._head is not None:
             self._head.add_items(features.type_number.numpy(), vectors)
+        self._demand.add_items(item_keys[new], features.type_number.numpy())
         self._items = self._items.join(features)
         self._prepared = torch.cat([self._prepared, self.bundle.prepared(features)])
         self._keys = np.concatenate([self._keys, item_keys[new]])

@@ -19,11 +19,13 @@ from agents.outputs import ProducerOutputs
 from dynamic_layer import Trainer
 from dynamic_layer.tower_fits import CatalogueItems
 from segue.roles import make_encoder
+from segue.searching import search_view
 from segue.settings import Settings, write_settings
 from simulation.lexicon import topics as lexicon
 from state import item_key
 from streams import (
     Event,
+    EventRules,
     Item,
     KafkaSettings,
     Recommendation,
@@ -59,6 +61,12 @@ def podcasts() -> list[Item]:
     ]
 
 
+def queries() -> list[Item]:
+    """One query of each topic, as a static job makes items of them: the text is the title."""
+    texts = [about(topic, 0).rsplit(" ", 2)[0].lower() for topic in range(6)]
+    return [Item(item_id=text, item_type="query", title=text) for text in texts]
+
+
 def topics_of(found: Recommendation) -> list[int]:
     return [int(item.item_id[1:]) % 6 for item in found.items if item.item_id[1:].isdigit()]
 
@@ -77,9 +85,9 @@ class Outside:
         placed = await self._producer.send_and_wait(name, key=record.key, value=value)
         return int(placed.offset)
 
-    async def listen(self, user: str, item_id: str) -> int:
+    async def listen(self, user: str, item_id: str, item_type: str = "podcast") -> int:
         event = Event(
-            user_id=user, item_id=item_id, item_type="podcast", kind="stream",
+            user_id=user, item_id=item_id, item_type=item_type, kind="stream",
             timestamp=time.time_ns() // 1_000_000,
         )  # fmt: skip
         return await self.write("events", event)
@@ -134,7 +142,7 @@ async def publish(settings: Settings, items: list[Item]) -> None:
     )  # fmt: skip
     encoder.close()
     now = time.time_ns() // 1_000_000
-    world: Any = SimpleNamespace(item_keys=keys, topic=np.arange(len(items)) % 6)
+    world: Any = SimpleNamespace(item_keys=keys, topic=np.arange(len(items)) % 6)  # of queries, too
     examples = make_examples(world, 1_500)
     shift = now - DAY_MS - START_MS - 30 * DAY_MS
     examples = replace(
@@ -162,7 +170,11 @@ def served(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         kafka=KafkaSettings(bootstrap_servers=broker),
         topics=TopicSettings(prefix="newcomers", partitions=2),
     )
-    settings = replace(settings, worker=replace(settings.worker, group="newcomers"))
+    settings = replace(
+        settings,
+        worker=replace(settings.worker, group="newcomers"),
+        events=EventRules(text_types=("query",)),
+    )
     write_settings(settings, folder / "segue.toml")
     create_topics(settings.kafka, topics(settings.topics))
     with (folder / "worker.log").open("wb") as log:
@@ -181,7 +193,7 @@ def served(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 async def _until_answered(settings: Settings) -> None:
     items = podcasts()
-    await publish(settings, items)
+    await publish(settings, items + queries())
     async with outside_of(settings) as outside:
         for item in items:
             await outside.write("catalogue", item)
@@ -251,6 +263,43 @@ async def test_one_event_makes_a_list_personal(served: Settings) -> None:
         # Seven others of the topic are there for ten places.
         assert topics_of(found).count(topic) >= 6
         assert topics_of(found)[:5] == [topic] * 5
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(150)
+async def test_who_types_a_query_is_understood_by_it_and_others_are_suggested_it(
+    served: Settings,
+) -> None:
+    query = queries()[5].item_id
+    async with outside_of(served) as outside:
+
+        async def types() -> None:
+            await outside.listen("typist", f"  {query.upper()}  ", "query")
+
+        async def listens() -> None:
+            await outside.listen("reader", "p5")
+
+        def of(user: str, name: str) -> Callable[[Recommendation], bool]:
+            return lambda found: found.user_id == user and found.list == name
+
+        found = await outside.first(of("typist", DISCOVER), types)
+        assert topics_of(found)[:5] == [5] * 5
+        # Typed in another way it is the same item, and the typist has had it.
+        suggested = await outside.first(of("typist", "discover-query"), types)
+        assert query not in [item.item_id for item in suggested.items]
+        suggested = await outside.first(of("reader", "discover-query"), listens)
+        assert suggested.items[0].item_id == query
+
+    words = about(5, 3)
+    found_items = (await search_view(served, words, k=9))["items"]
+    assert {item["item_type"] for item in found_items} == {"podcast", "query"}
+    ids = [item["item_id"] for item in found_items]
+    own = [name for name in ids if name == query or (name[1:].isdigit() and int(name[1:]) % 6 == 5)]
+    assert len(own) >= 7
+    only = await search_view(served, words, ["query"], 3)
+    assert [item["title"] for item in only["items"]][0] == query
+    with pytest.raises(ValueError, match=r"types of podcast, query; got film"):
+        await search_view(served, words, ["film"])
 
 
 @pytest.mark.integration

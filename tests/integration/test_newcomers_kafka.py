@@ -297,7 +297,7 @@ async def test_who_types_a_query_is_understood_by_it_and_others_are_suggested_it
     own = [name for name in ids if name == query or (name[1:].isdigit() and int(name[1:]) % 6 == 5)]
     assert len(own) >= 7
     only = await search_view(served, words, ["query"], 3)
-    assert [item["title"] for item in only["items"]][0] == query
+    assert only["items"][0]["title"] == query
     with pytest.raises(ValueError, match=r"types of podcast, query; got film"):
         await search_view(served, words, ["film"])
 

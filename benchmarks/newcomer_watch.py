@@ -12,9 +12,11 @@ from segue.demo.kafka_runtime import KafkaRuntime
 from segue.roles import now_ms
 from streams import Event, Item, Recommendation, encode
 
-__all__ = ["Launch", "Watched", "Watcher"]
+__all__ = ["DEPTHS", "Launch", "Watched", "Watcher"]
 
 Name = tuple[str, str]
+#: Places of a list in which an item counts as shown, and as within reach; the latter are asked for.
+DEPTHS = (10, 100)
 #: Seconds between two users' events, and of one user's two: once while the item may not be there.
 STEP_S, AGAIN_S = 0.08, 2.2
 #: Fans who go on after the item is deleted; seconds between their two events then.
@@ -40,8 +42,8 @@ class Launch:
 class Watched:
     """What was seen of a launch; seconds are since just before its record was sent.
 
-    first_s:  when the first list with the item was here; None where none came in time.
-    shown:    user -> when the first list with it was here.
+    first_s:  depth -> when the first list, of anybody, with the item so far up was here.
+    shown:    depth -> user -> when the first list with the item so far up was here.
     answered: users for whom there was any list in time.
     after_s:  of lists with the item that came after it was deleted, seconds since just before that.
     stayed:   fans who had been shown it and were answered after it was deleted.
@@ -49,8 +51,8 @@ class Watched:
 
     launch: Launch
     started: float
-    first_s: float | None = None
-    shown: dict[str, float] = field(default_factory=dict)
+    first_s: dict[int, float] = field(default_factory=dict)
+    shown: dict[int, dict[str, float]] = field(default_factory=lambda: {d: {} for d in DEPTHS})
     answered: set[str] = field(default_factory=set)
     deleted: float | None = None
     after_s: list[float] = field(default_factory=list)
@@ -59,18 +61,20 @@ class Watched:
     def saw(self, answer: Recommendation, now: float) -> None:
         """Take note of a list that came."""
         name = (self.launch.item.item_type, self.launch.item.item_id)
-        holds = any((item.item_type, item.item_id) == name for item in answer.items)
+        places = (p for p, i in enumerate(answer.items) if (i.item_type, i.item_id) == name)
+        place = next(places, None)
         if self.deleted is not None:
-            if holds:
+            if place is not None:
                 self.after_s.append(now - self.deleted)
             return
-        if answer.user_id in self.launch.asked:
+        asked = answer.user_id in self.launch.asked
+        if asked:
             self.answered.add(answer.user_id)
-        if not holds:
-            return
-        self.first_s = min(self.first_s or now - self.started, now - self.started)
-        if answer.user_id in self.launch.asked:
-            self.shown.setdefault(answer.user_id, now - self.started)
+        for depth in DEPTHS:
+            if place is not None and place < depth:
+                self.first_s.setdefault(depth, now - self.started)
+                if asked:
+                    self.shown[depth].setdefault(answer.user_id, now - self.started)
 
 
 class Watcher:
@@ -127,7 +131,7 @@ class Watcher:
         return watched
 
     def _staying(self) -> list[str]:
-        return list(self._watched.shown)[:STAYING] if self._watched else []
+        return list(self._watched.shown[DEPTHS[-1]])[:STAYING] if self._watched else []
 
     async def _listen(self, user: str, item: Name) -> int:
         event = Event(

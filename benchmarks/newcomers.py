@@ -4,7 +4,8 @@
 
 The simulated world is written to the topics, a static bundle is built and a trainer learns until it
 rests, all as in the demo, with a worker and a trainer as processes of their own. Then items that
-nobody has met appear one after another, as catalogue records and nothing else. While they are new,
+nobody has met appear one after another, as catalogue records and nothing else. Lists are longer
+than usual, so that one can see what stands further down. While the items are new,
 three kinds of users send events: fans of the item's topic who are with that topic at the moment,
 fans who are with something else, and users who do not follow the topic. This process reads the
 recommendations like any other consumer. At the end each item is deleted, and the fans who were
@@ -27,7 +28,7 @@ from rich.table import Table
 from benchmarks.broker import broker_at
 from benchmarks.machine import cpu_model
 from benchmarks.newcomer_places import Standing, places
-from benchmarks.newcomer_watch import Launch, Watched, Watcher
+from benchmarks.newcomer_watch import DEPTHS, Launch, Watched, Watcher
 from segue.demo.flow import DemoOptions, demo_settings
 from segue.demo.kafka_runtime import KafkaRuntime
 from segue.demo.material import Material, simulated
@@ -84,7 +85,9 @@ def _measure(plan: NewcomersPlan, scratch: Path) -> dict[str, Any]:
         base = Settings(data=str(scratch / "data"))
         base = replace(base, kafka=replace(base.kafka, bootstrap_servers=address))
         options = DemoOptions(seed=plan.seed, hgnn_seconds=plan.hgnn_seconds)
-        runtime = KafkaRuntime(demo_settings(base, material, options), f"Kafka at {address}")
+        made = demo_settings(base, material, options)
+        made = replace(made, worker=replace(made.worker, list_length=DEPTHS[-1]))
+        runtime = KafkaRuntime(made, f"Kafka at {address}")
         return asyncio.run(_on(runtime, plan, world, material))
 
 
@@ -185,7 +188,7 @@ def _launch(
 def _report(
     plan: NewcomersPlan, found: list[Watched], standings: list[list[Standing]]
 ) -> dict[str, Any]:
-    firsts = [watched.first_s for watched in found if watched.first_s is not None]
+    firsts = {d: [w.first_s[d] for w in found if d in w.first_s] for d in DEPTHS}
     after = [second for watched in found for second in watched.after_s]
     pairs = [
         (watched, standing)
@@ -196,8 +199,8 @@ def _report(
         "machine": cpu_model(),
         "cores": os.cpu_count(),
         **asdict(plan),
-        "first_list_s": _percentiles(firsts),
-        "never_listed": len(found) - len(firsts),
+        "first_list_s": {f"first {d}": _percentiles(firsts[d]) for d in DEPTHS},
+        "never_listed": {f"first {d}": len(found) - len(firsts[d]) for d in DEPTHS},
         "groups": {group: _group(plan, group, pairs) for group in GROUPS},
         "deleted": {
             "lists_with_it_later": len(after),
@@ -212,14 +215,19 @@ def _group(
     plan: NewcomersPlan, group: str, pairs: list[tuple[Watched, Standing]]
 ) -> dict[str, Any]:
     mine = [(w, s) for w, s in pairs if w.launch.asked[s.user] == group]
-    seconds = [w.shown[s.user] for w, s in mine if w.shown.get(s.user, np.inf) <= plan.deadline_s]
-    missed = [s for w, s in mine if s.user not in w.shown]
+    near, far = (
+        [w.shown[d][s.user] for w, s in mine if w.shown[d].get(s.user, np.inf) <= plan.deadline_s]
+        for d in DEPTHS
+    )
+    missed = [s for w, s in mine if s.user not in w.shown[DEPTHS[0]]]
     return {
         "asked": len(mine),
         "answered": sum(s.user in w.answered for w, s in mine),
-        "shown": len(seconds),
-        "share": round(len(seconds) / max(1, len(mine)), 4),
-        "shown_s": _percentiles(seconds),
+        "shown": len(near),
+        "share": round(len(near) / max(1, len(mine)), 4),
+        "shown_s": _percentiles(near),
+        "within_reach": round(len(far) / max(1, len(mine)), 4),
+        "within_reach_s": _percentiles(far),
         "place": _percentiles([s.place for _, s in mine]),
         "missed": {
             "place": _percentiles([s.place for s in missed]),
@@ -230,13 +238,13 @@ def _group(
 
 def _row(watched: Watched) -> dict[str, Any]:
     item = watched.launch.item
-    shown = Counter(watched.launch.asked[user] for user in watched.shown)
+    shown = Counter(watched.launch.asked[user] for user in watched.shown[DEPTHS[0]])
     return {
         "item_type": item.item_type,
         "item_id": item.item_id,
         "title": item.title,
         "alike": len(watched.launch.alike),
-        "first_list_s": None if watched.first_s is None else round(watched.first_s, 3),
+        "first_list_s": {f"first {d}": round(s, 3) for d, s in watched.first_s.items()},
         "shown": {group: shown[group] for group in GROUPS},
     }
 
@@ -254,24 +262,30 @@ def show(report: dict[str, Any]) -> None:
         title=f"{report['newcomers']} new items among {report['items']:,}, {report['users']:,} "
         f"users; {report['machine']}, {report['cores']} cores"
     )
-    for name in ("users", "asked", "shown it", "s p50", "s p95", "s most", "place p50", "p95"):
+    columns = ("users", "asked", "first 10", "s p50", "s p95", "first 100", "place p50", "p95")
+    for name in columns:
         table.add_column(name, justify="left" if name == "users" else "right")
     for group, row in report["groups"].items():
         times = row["shown_s"] or {}
         table.add_row(
-            group, f"{row['asked']:,}", f"{row['shown']:,} ({row['share']:.0%})",
-            *(f"{times[name]:.2f}" if times else "-" for name in ("p50", "p95", "most")),
+            group, f"{row['asked']:,}", f"{row['share']:.1%}",
+            *(f"{times[name]:.2f}" if times else "-" for name in ("p50", "p95")),
+            f"{row['within_reach']:.1%}",
             *(f"{row['place'][name]:,.0f}" for name in ("p50", "p95")),
         )  # fmt: skip
     console.print(table)
-    firsts, deleted = report["first_list_s"] or {}, report["deleted"]
-    times = ", ".join(f"{name} {value:.2f} s" for name, value in firsts.items()) or "never"
+    for which, found in report["first_list_s"].items():
+        times = ", ".join(f"{name} {value:.2f} s" for name, value in (found or {}).items())
+        console.print(
+            f"catalogue record to a list with it among the {which}: {times or 'never'}; "
+            f"{report['never_listed'][which]} of {report['newcomers']} in no list within "
+            f"{report['deadline_s']:g} s",
+            highlight=False,
+        )
+    deleted = report["deleted"]
     missed = report["groups"][GROUPS[0]]["missed"]
     where = missed["place"] or {}
     console.print(
-        f"catalogue record to the first list with it: {times}; "
-        f"{report['never_listed']} of {report['newcomers']} in no list within "
-        f"{report['deadline_s']:g} s\n"
         f"deleted: {deleted['lists_with_it_later']} lists with it later, the last after "
         f"{deleted['last_s']:.2f} s, while {deleted['fans_answered_later']} fans were answered\n"
         "fans with the topic who were not shown it: its place in their list is "

@@ -45,19 +45,22 @@ def test_an_item_is_shown_by_the_first_list_that_holds_it_until_it_is_deleted() 
     )  # fmt: skip
     watched = Watched(launch=launch, started=100.0)
     watched.saw(listed("bob", "a", "b"), 100.5)
+    watched.saw(listed("cyd", *(f"i{n}" for n in range(20)), "new"), 100.75)
     watched.saw(listed("cyd", "new"), 101.0)
     watched.saw(listed("ann", "a", "new"), 102.0)
     watched.saw(listed("ann", "new"), 103.0)
     watched.deleted = 105.0
     watched.saw(listed("ann", "new"), 105.25)
     watched.saw(listed("bob", "a"), 105.5)
-    assert (watched.first_s, watched.shown) == (1.0, {"ann": 2.0})
+    assert watched.first_s == {10: 1.0, 100: 0.75}
+    assert watched.shown == {10: {"ann": 2.0}, 100: {"ann": 2.0}}
     assert watched.answered == {"ann", "bob"}
     assert watched.after_s == [0.25]
 
     standings = [[Standing(user=u, place=p, alike=0.5) for u, p in (("ann", 2), ("bob", 40))]]
     report = _report(replace(PLAN, newcomers=1), [watched], standings)
-    assert report["first_list_s"]["p50"] == 1.0
+    assert report["first_list_s"]["first 10"]["p50"] == 1.0
+    assert report["never_listed"] == {"first 10": 0, "first 100": 0}
     assert report["groups"][GROUPS[0]]["share"] == 1.0
     assert report["groups"][GROUPS[2]]["missed"]["place"]["p50"] == 40
     assert report["deleted"] == {

@@ -7,6 +7,8 @@ from fastapi import APIRouter, Query, Response
 from console.answers import answer, placed_items, problems_of
 from console.parameters import K, TheReplica, TheServing, Types, check_ready, check_types
 from console.problems import Problem
+from console.replica import Replica
+from console.serving import Serving
 from console.wire import Id, ItemBody, Similar
 
 __all__ = ["router"]
@@ -70,8 +72,11 @@ async def item(
     check_ready(replica)
     users, near = await replica.neighbours(item_type, item_id)
     entry = replica.entry(item_type, item_id)
-    if entry is None and not users:
+    if entry is None and not (users and _is_public(replica, serving, item_type, item_id)):
         raise Problem(404, "neither the catalogue nor any user has this item")
+    if replica.state_settings.text_types:
+        others = replica.names(near)
+        near = {key: near[key] for key in others if _is_public(replica, serving, *others[key])}
     best = sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
     names = replica.names(key for key, _ in best)
     neighbours = [
@@ -90,3 +95,12 @@ async def item(
         "neighbours": neighbours,
     }
     return answer(body)
+
+
+def _is_public(replica: Replica, serving: Serving, item_type: str, item_id: str) -> bool:
+    """Whether others may see an item: texts only once the bundle in use has them.
+
+    A text can tell who wrote it, and is an item of a bundle once enough users did.
+    """
+    texts = replica.state_settings.text_types
+    return item_type not in texts or serving.has_vector(item_type, item_id)

@@ -191,8 +191,9 @@ class Replica:
         return entry
 
     def title(self, item_type: str, item_id: str) -> str | None:
-        """An item's title."""
-        return (self.entry(item_type, item_id) or {}).get("title")
+        """An item's title; a text is its own."""
+        own = item_id if item_type in self.state_settings.text_types else None
+        return (self.entry(item_type, item_id) or {}).get("title") or own
 
     def names(self, keys: Iterable[int]) -> dict[int, tuple[str, str]]:
         """(type, id) of those item keys that a partition's users have had."""

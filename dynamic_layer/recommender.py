@@ -109,6 +109,7 @@ class Recommender:
         self._index = bundle.index.copy()
         self._type_number = {name: number for number, name in enumerate(bundle.types)}
         self._history_cap = int(bundle.manifest["settings"]["replay"]["history_cap"])
+        self._bias_of_new = _average_bias(bundle)
         self._demand = LiveDemand(bundle, live)
         self._head = HeadRanker.of(bundle, self._index) if use_head else None
 
@@ -149,13 +150,14 @@ class Recommender:
             text=np.asarray(text)[new],
         )
         # Nobody has met them, which says nothing of their worth: they get the average demand.
-        bias = np.full((len(new), 1), self.bundle.bias.mean() if len(self.bundle.bias) else 0.0)
+        bias = self._bias_of_new[features.type_number.numpy()]
         self._index.add(
-            np.concatenate([vectors, bias], axis=1).astype(np.float32),
+            np.concatenate([vectors, bias[:, None]], axis=1).astype(np.float32),
             features.type_number.numpy(),
         )
         if self._head is not None:
             self._head.add_items(features.type_number.numpy(), vectors)
+        self._demand.add_items(item_keys[new], features.type_number.numpy())
         self._items = self._items.join(features)
         self._prepared = torch.cat([self._prepared, self.bundle.prepared(features)])
         self._keys = np.concatenate([self._keys, item_keys[new]])
@@ -325,3 +327,20 @@ class Recommender:
             item_types=[*map(self._types.__getitem__, named)],
             scores=scores[: len(named)],
         )
+
+
+def _average_bias(bundle: DynamicBundle) -> NDArray[np.float32]:
+    """Return the logarithm of the average demand of each type's items, f32 [types].
+
+    Demand is averaged, not its logarithm: the scores' logarithms stand for chances, and the chance
+    of an item of which nothing is known is the mean of what it may turn out to be. A few items have
+    most of the demand, so that the mean of the logarithms, which is that of a common item, is far
+    below it.
+    """
+    number, bias = bundle.features.type_number.numpy(), bundle.bias.astype(np.float64)
+    found = np.zeros(len(bundle.types), np.float32)
+    for of_type in range(len(found)):
+        own = bias[number == of_type]
+        if len(own):
+            found[of_type] = np.log(np.exp(own - own.max()).mean()) + own.max()
+    return found

@@ -71,7 +71,15 @@ class Settings:
     rekey: RekeySettings = field(default_factory=RekeySettings)
 
     def __post_init__(self) -> None:
-        """Refuse settings of rooms that contradict each other."""
+        """Refuse settings of rooms that contradict each other, and tell rooms what others know."""
+        text_types = self.events.text_types
+        if self.state.text_types not in ((), text_types):
+            raise ValueError(
+                f"state.text_types is {self.state.text_types}: expected those of"
+                f" events.text_types, {text_types}; set them there alone"
+            )
+        # A frozen value is completed here as __init__ would.
+        object.__setattr__(self, "state", dataclasses.replace(self.state, text_types=text_types))
         check_sources(self.sources, self.events.kinds, self.topics)
 
     @property

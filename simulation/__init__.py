@@ -3,6 +3,7 @@
 from simulation.catalogue import ITEM_SCHEMA
 from simulation.faults import FATES, Fault, faults
 from simulation.marks import Marks, TypeMarks, marks
+from simulation.newcomers import Newcomer
 from simulation.settings import KINDS, Behaviour, WorldSettings
 from simulation.world import EVENT_SCHEMA, LiveStep, World
 
@@ -15,6 +16,7 @@ __all__ = [
     "Fault",
     "LiveStep",
     "Marks",
+    "Newcomer",
     "TypeMarks",
     "World",
     "WorldSettings",

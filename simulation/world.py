@@ -12,6 +12,7 @@ from simulation.audience import Audience, draw_audience
 from simulation.catalogue import Items, describe, draw_items
 from simulation.choice import Chooser
 from simulation.history import Contacts, Events, draw_history, draw_kinds
+from simulation.newcomers import Newcomer, look_up
 from simulation.settings import KINDS, WorldSettings
 
 EVENT_SCHEMA = pa.schema(
@@ -104,6 +105,17 @@ class World:
         users = np.array([int(name.rpartition("-")[2]) for name in user_ids], dtype=np.int64)
         type_row = self.settings.item_types.index(item_type)
         return self._chooser.affinity(users, type_row, time_ms)[:, : self.settings.items]
+
+    def newcomer(self, place: int, time_ms: int) -> Newcomer:
+        """Return one of the `settings.reserve` items held back, as if it were launched now.
+
+        Raises IndexError for a place that is not reserved.
+        """
+        if not 0 <= place < self.settings.reserve:
+            raise IndexError(f"expected a place below {self.settings.reserve}, got {place}")
+        row = self.settings.items + place
+        entry = self._launch(np.array([row]), time_ms).to_pylist()[0]
+        return look_up(self._items, self._audience, row, entry, time_ms)
 
     @cached_property
     def _described(self) -> pa.Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 from rocksdict import Rdict
 
@@ -50,7 +51,8 @@ class MergedState:
     """The state of all partitions at the offsets of their checkpoints.
 
     co_interactions: summed over partitions and restricted to the common window.
-    catalogue:       live items, columns of `CATALOGUE_SCHEMA`, one row an item.
+    catalogue:       live items, columns of `CATALOGUE_SCHEMA`, one row an item; among them the
+                     items of `settings.text_types` that `settings.text_users` users have had.
     offsets:         topic -> partition -> next offset: everything below is in the counts.
     watermark:       greatest bucket seen by any partition; -1 if there were no events.
     settings:        settings of the state.
@@ -69,6 +71,7 @@ class PartitionCounts:
 
     co_interactions: restricted to the window that the reader asked for.
     catalogue:       its live items, columns of `CATALOGUE_SCHEMA`.
+    texts:           items of the text types that its users have had, in the same columns.
     positions:       topic -> next offset.
     watermark:       greatest bucket that this partition has seen; -1 if it had no events.
     """
@@ -76,6 +79,7 @@ class PartitionCounts:
     partition: int
     co_interactions: CoInteractions
     catalogue: pl.DataFrame
+    texts: pl.DataFrame
     positions: dict[str, int]
     watermark: int
 
@@ -151,9 +155,15 @@ def merged_of(
     for part in parts:
         for topic, position in part.positions.items():
             offsets.setdefault(topic, {})[part.partition] = position
+    entries = pl.concat([part.catalogue for part in parts])
+    texts = pl.concat([part.texts for part in parts]).unique("item_key")
+    # Partitions hold the users apart, so that their sum counts each user of an item once.
+    often = co_interactions.item_keys[co_interactions.users >= settings.text_users]
+    texts = texts.filter(pl.col("item_key").is_in(pl.Series(often, dtype=pl.UInt64).implode()))
+    texts = texts.join(entries, on="item_key", how="anti")
     return MergedState(
         co_interactions=co_interactions,
-        catalogue=pl.concat([part.catalogue for part in parts]).sort("item_key"),
+        catalogue=pl.concat([entries, texts]).sort("item_key"),
         offsets=offsets,
         watermark=max(part.watermark for part in parts),
         settings=settings,
@@ -171,15 +181,18 @@ def _read(folder: Path, partition: int, settings: StateSettings, watermark: int)
     if meta is not None:
         check_meta(meta, partition, settings, folder)
     # A partition whose own clock is behind still holds buckets that have left the window.
+    items = ItemNumbers.read(source)
     counts = read_co_interactions(
-        RunFiles(folder), meta.runs if meta else (), ItemNumbers.read(source), settings, watermark
+        RunFiles(folder), meta.runs if meta else (), items, settings, watermark
     )
     rows = list(_catalogue_rows(source))
+    texts = list(_text_rows(items, counts, settings))
     source.close()
     return PartitionCounts(
         partition=partition,
         co_interactions=counts,
         catalogue=_catalogue(rows),
+        texts=_catalogue(texts),
         positions=dict(meta.positions) if meta else {},
         watermark=meta.watermark if meta else -1,
     )
@@ -192,6 +205,19 @@ def _catalogue_rows(source: Rdict) -> Iterator[dict[str, Any]]:
         row = decode(value)
         if not row.get("deleted"):
             yield row
+
+
+def _text_rows(
+    items: ItemNumbers, counts: CoInteractions, settings: StateSettings
+) -> Iterator[dict[str, Any]]:
+    """Entries of the text types' items with users inside the window: the text is the title."""
+    if not settings.text_types:
+        return
+    alive = np.isin(items.keys[: len(items)], counts.item_keys)
+    for number in np.flatnonzero(alive).tolist():
+        item_type, item_id = items.name(number)
+        if item_type in settings.text_types:
+            yield {"item_type": item_type, "item_id": item_id, "title": item_id}
 
 
 def _catalogue(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:

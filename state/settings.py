@@ -57,6 +57,13 @@ class StateSettings:
     graph_kinds:    event kinds that make co-interactions (the paper's strong signal).
     history_cap:    entries a history holds at most (ours; the papers have none).
 
+    Settings that only decide how it is read:
+    text_types:     item types whose items are texts that describe themselves: those of
+                    events.text_types, which is where they are set.
+    text_users:     users of one such item inside the window from which on it is an item of the
+                    catalogue, and may be shown to others: a text can tell who wrote it. Users by
+                    the graph kinds count.
+
     Settings that only decide how it is kept:
     write_buffer_bytes: RocksDB memtable size of one partition.
     block_cache_bytes:  RocksDB block cache of one partition.
@@ -71,6 +78,8 @@ class StateSettings:
     demand_bucket_ms: int = HOUR_MS
     graph_kinds: tuple[str, ...] = ("stream",)
     history_cap: int = 512
+    text_types: tuple[str, ...] = ()
+    text_users: int = 5
     write_buffer_bytes: int = 32 << 20
     block_cache_bytes: int = 32 << 20
     history_cache_bytes: int = 512 << 20
@@ -83,6 +92,8 @@ class StateSettings:
             raise ValueError(f"history_cap must be at least 1, not {self.history_cap}")
         if self.demand_bucket_ms < 1:
             raise ValueError(f"demand_bucket_ms must be at least 1, not {self.demand_bucket_ms}")
+        if self.text_users < 1:
+            raise ValueError(f"text_users must be at least 1, not {self.text_users}")
         if self.merge_runs < 2:
             raise ValueError(f"merge_runs must be at least 2, not {self.merge_runs}")
         if not self.graph_kinds:

@@ -67,7 +67,7 @@ def merge_on_ray(
             .map_batches(read, batch_size=1, batch_format="pyarrow")
             .materialize()
         )
-        facts = rows.select_columns(["partition", "facts", "catalogue"]).take_all()
+        facts = rows.select_columns(["partition", "facts", "catalogue", "texts"]).take_all()
         parts = [_part(row) for row in facts if row["facts"] is not None]
         found = max(part.watermark for part in parts)
         if found == watermark:
@@ -118,6 +118,7 @@ def _read(
             **{name: _lists(starts, column[order]) for name, column in columns.items()},
             "facts": pa.array([known, *nothing], pa.string()),
             "catalogue": pa.array([_packed(part.catalogue), *nothing], pa.large_binary()),
+            "texts": pa.array([_packed(part.texts), *nothing], pa.large_binary()),
         }
     )
 
@@ -129,6 +130,7 @@ def _part(row: Mapping[str, Any]) -> PartitionCounts:
         partition=int(row["partition"]),
         co_interactions=CoInteractions.sum([]),
         catalogue=pl.read_ipc(row["catalogue"]),
+        texts=pl.read_ipc(row["texts"]),
         positions=facts["positions"],
         watermark=facts["watermark"],
     )

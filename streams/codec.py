@@ -36,6 +36,7 @@ from streams.records import (
     User,
     WireRecord,
 )
+from streams.text_ids import normal_text
 
 T = TypeVar("T")
 Keyed = TypeVar("Keyed", Item, User, Request)
@@ -52,12 +53,15 @@ class EventRules:
     """Which events are accepted.
 
     kinds:     the kinds of event that mean something here; others are dead letters.
+    text_types: item types whose items are texts, such as queries: the id is the text, which is
+               brought into its normal form (streams.text_ids), and needs no catalogue entry.
     future_ms: how far after the record's own log timestamp an event may lie, in milliseconds
                (clocks of devices run ahead); judged against the log, so a replay decides alike.
     max_bytes: greatest length of an event's value in bytes.
     """
 
     kinds: tuple[str, ...] = ("stream", "follow", "preview", "intent")
+    text_types: tuple[str, ...] = ()
     future_ms: int = 3_600_000
     max_bytes: int = 65_536
 
@@ -149,6 +153,7 @@ def decode_events(
     """
     events, kept, letters = _read_all(records, _event_decoder(rules.kinds), rules.max_bytes)
     erasures, letters = _erasures(records, letters)
+    events = _with_normal_ids(events, rules.text_types)
     batch = _columns(events, kept, erasures)
     faults = _faults(events, kept, batch, rules)
     if faults:
@@ -157,6 +162,19 @@ def decode_events(
         good = [row for row in range(len(events)) if row not in faults]
         batch = _columns([events[row] for row in good], [kept[row] for row in good], erasures)
     return batch, letters
+
+
+def _with_normal_ids(events: list[Event], text_types: Sequence[str]) -> list[Event]:
+    """Return the events with ids that are texts in their normal form."""
+    texts = frozenset(text_types)
+    if not texts or texts.isdisjoint([event.item_type for event in events]):
+        return events
+    return [
+        msgspec.structs.replace(event, item_id=normal_text(event.item_id))
+        if event.item_type in texts
+        else event
+        for event in events
+    ]
 
 
 def _columns(
@@ -313,6 +331,10 @@ def _faults(
     # JSON escapes only lengthen, so an id can be too long only within a value that is longer.
     if max(map(len, values), default=0) > MAX_ID_BYTES:
         suspects.update(row for row, value in enumerate(values) if len(value) > MAX_ID_BYTES)
+    # A normal form may be longer than what was written, or empty.
+    if rules.text_types:
+        texts = frozenset(rules.text_types)
+        suspects.update(row for row, name in enumerate(batch.item_type) if name in texts)
     if _ESCAPED_NUL in b"".join(values):
         suspects.update(row for row, value in enumerate(values) if _ESCAPED_NUL in value)
     if not _keyed_by(batch.user_id, records):

@@ -25,6 +25,7 @@ from streams.sources import (
     path_of,
     read_in_place,
 )
+from streams.text_ids import normal_ids
 from streams.timestamps import Faults, milliseconds
 
 EventDecoder = Callable[[Sequence[LogRecord]], tuple[EventBatch, list[DeadLetter]]]
@@ -59,6 +60,7 @@ class MappedDecoder:
     def __init__(self, source: SourceSettings, rules: EventRules) -> None:
         """Make the type of its rows. Raises SourceError if what reads them is not installed."""
         self._rules = rules
+        self._text_types = frozenset(rules.text_types)
         self._keyed = source.keyed_by_user
         row, steps = _row_type(_leaves(source))
         getters = {path: _getter(to) for path, to in steps.items()}
@@ -79,10 +81,11 @@ class MappedDecoder:
         """Return the good events, and a dead letter for each other record."""
         rows, kept, letters = read_each(records, self._read, self._rules.max_bytes)
         faults: Faults = {}
+        item_type = self._item_types(rows, faults)
         batch = EventBatch(
             user_id=_texts(map(self._user_id, rows)),
-            item_type=self._item_types(rows, faults),
-            item_id=_texts(map(self._item_id, rows)),
+            item_type=item_type,
+            item_id=normal_ids(item_type, _texts(map(self._item_id, rows)), self._text_types),
             kind=self._kinds_of(rows, faults),
             timestamp=milliseconds(list(map(self._timestamp, rows)), self._unit, faults),
             offset=np.fromiter((record.offset for record in kept), np.int64, len(kept)),

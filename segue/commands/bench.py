@@ -142,6 +142,41 @@ def latency(
     console.print(f"figures: {json_file}")
 
 
+@app.command(epilog="Example: segue bench newcomers --newcomers 10 --users 3000 --events 60000")
+def newcomers(
+    newcomers: Annotated[int, typer.Option(help="Items that appear, one after another.")] = 30,
+    asked: Annotated[int, typer.Option(help="Users of each kind that are asked for each.")] = 8,
+    items: Annotated[int, typer.Option(help="Items in the world.")] = 2_000,
+    users: Annotated[int, typer.Option(help="Users in the world.")] = 5_000,
+    events: Annotated[int, typer.Option(help="Events in the world's past.")] = 200_000,
+    deadline: Annotated[float, typer.Option(help="Seconds in which an item is awaited.")] = 5.0,
+    hgnn_seconds: Annotated[float, typer.Option(help="Longest training of the HGNN.")] = 40.0,
+    seed: Annotated[int, typer.Option(help="Seed of the world and of the models.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-newcomers.json"
+    ),
+) -> None:
+    """New items, known by their catalogue record alone: how soon they reach whom they fit.
+
+    A worker and a trainer on a simulated world; an outside consumer reads the recommendations.
+    Uses the broker of KAFKA_BOOTSTRAP_SERVERS, or starts one (Java 17 and Maven) and stops it.
+    """
+    from benchmarks.newcomers import NewcomersPlan, run, show
+    from segue.demo.runtime import DemoError
+    from streams import AdminError, BulkWriteError
+    from streams.distribution import BrokerError
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    plan = NewcomersPlan(
+        newcomers=newcomers, asked=asked, items=items, users=users, events=events,
+        deadline_s=deadline, hgnn_seconds=hgnn_seconds, seed=seed,
+    )  # fmt: skip
+    with explained(ValueError, DemoError, BrokerError, AdminError, BulkWriteError):
+        report = run(plan, json_file)
+    show(report)
+    console.print(f"figures: {json_file}")
+
+
 @app.command(epilog="Example: segue bench static --items 100000 --edges 2000000")
 def static(
     items: Annotated[

@@ -1,4 +1,4 @@
-"""segue status, segue recommend: for people who want to look."""
+"""segue status, segue recommend, segue search: for people who want to look."""
 
 import asyncio
 import json
@@ -55,6 +55,53 @@ def recommend(
     else:
         _show_user(found)
     raise typer.Exit(0 if found["lists"] else 3)
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    types: Annotated[
+        list[str] | None, typer.Option("--types", help="Item type; repeat for more. Default: all.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, max=500, help="Items, at most.")] = 10,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """Show the items of every type that are nearest to a text, which nobody need have written.
+
+    The text is placed in the shared space as a new item with this description would be; the bundle
+    is the one that the workers serve.
+
+    Example: segue search "sailing on the sea" --types audiobook --k 5
+    """
+    from segue.searching import search_view
+    from state import CorruptArtifact
+    from streams import AdminError
+
+    settings = settings_of(config, flags)
+    if not text.strip():
+        raise typer.BadParameter("expected a text, got white space")
+    with explained(AdminError, CorruptArtifact, ValueError):
+        found = asyncio.run(search_view(settings, text, tuple(types or ()), k))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    _show_found(found)
+
+
+def _show_found(found: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{escape(found['text'])} (generation {found['generation']})")
+    for head in ("type", "title", "id", "score"):
+        table.add_column(head, justify="right" if head == "score" else "left")
+    for item in found["items"]:
+        table.add_row(
+            *(escape(item[name]) for name in ("item_type", "title", "item_id")),
+            f"{item['score']:.3f}",
+        )
+    console.print(table)
 
 
 def _show_status(found: dict[str, Any]) -> None:

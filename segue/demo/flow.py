@@ -4,7 +4,6 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,20 +15,23 @@ from segue.demo.judge import Histories, Verdict, judge, train_without_hgnn
 from segue.demo.live import LiveResult, live_traffic
 from segue.demo.material import Material
 from segue.demo.runtime import DemoError, Runtime
-from segue.feeding import catalogue_records, event_records, user_records
+from segue.demo.steps import (
+    Speed,
+    applied,
+    ingest,
+    make_static,
+    rested_bundle,
+    until,
+    write_world,
+)
 from segue.looking import titles_of
 from segue.screen import Bars, StageBars
 from segue.settings import Settings
-from segue.static_job import run_static_job
 from state import Window
 from static_layer import StaticBundle
-from streams import ModelAnnouncement, decode
 
 __all__ = ["DemoOptions", "demo_settings", "run_demo"]
 
-POLL_S = 0.2
-#: Longest wait for a step that should take seconds, before the demo gives up.
-PATIENCE_S = 600.0
 PEOPLE = 3
 SHOWN_TITLES = 5
 
@@ -81,20 +83,12 @@ async def run_demo(
     stages = StageBars(bars)
     scratch = runtime.settings.folder / "demo"
     with memory:
-        items = material.catalogue
-        await _write(
-            runtime, bars, "catalogue", names.catalogue, catalogue_records(items), items.num_rows
-        )
-        if material.users is not None:
-            users = material.users
-            await _write(runtime, bars, "users", names.users, user_records(users), users.num_rows)
-        await _applied(runtime, bars, "apply catalogue and users")
-
-        speed = _Speed()
-        await _ingest(runtime, bars, material, "graph", speed)
+        await write_world(runtime, bars, material)
+        speed = Speed()
+        await ingest(runtime, bars, material, "graph", speed)
         await runtime.checkpoint()
-        static = await _static(runtime, options.seed, stages)
-        await _ingest(runtime, bars, material, "learn", speed)
+        static = await make_static(runtime, options.seed, stages)
+        await ingest(runtime, bars, material, "learn", speed)
         await runtime.checkpoint()
         histories = await asyncio.to_thread(Histories, runtime.settings, scratch / "split")
         two_tower, two_tower_hgnn = await _train(runtime, static, options.seed, bars, stages)
@@ -102,8 +96,8 @@ async def run_demo(
             verdict = await asyncio.to_thread(judge, material, histories, two_tower_hgnn, two_tower)
         histories.close()
 
-        await _ingest(runtime, bars, material, "test", speed)
-        await _until(
+        await ingest(runtime, bars, material, "test", speed)
+        await until(
             runtime,
             lambda: runtime.serves(two_tower_hgnn.generation),
             "the worker does not serve the trainer's bundle",
@@ -115,7 +109,7 @@ async def run_demo(
             advance=lambda n: bars.advance(task, n),
         )  # fmt: skip
         bars.update(task, completed=len(material.live))
-        await _applied(runtime, bars, "apply what is left")
+        await applied(runtime, bars, "apply what is left")
         await runtime.checkpoint()
         final = await asyncio.to_thread(Histories, runtime.settings, scratch / "end")
         records_in = sum((await runtime.ends(names.events)).values())
@@ -130,77 +124,6 @@ async def run_demo(
     report["seconds"] = round(time.monotonic() - started, 1)
     report["peak_rss_bytes"] = memory.peak
     return report
-
-
-class _Speed:
-    """Events ingested at full speed, from the first written to the last applied."""
-
-    def __init__(self) -> None:
-        self.events = 0
-        self.seconds = 0.0
-
-
-async def _write(
-    runtime: Runtime,
-    bars: Bars,
-    what: str,
-    topic: str,
-    records: Iterable[tuple[bytes, bytes]],
-    total: int,
-) -> int:
-    task = bars.add_task(f"write {what}", total=total, note="")
-    written = await runtime.write(topic, records, lambda n: bars.update(task, completed=n))
-    bars.update(task, completed=written, total=written)
-    return written
-
-
-async def _applied(runtime: Runtime, bars: Bars, what: str) -> None:
-    """Wait until the worker has applied everything that is in the log."""
-    first = await runtime.waiting()
-    task = bars.add_task(what, total=max(first, 1), note="")
-    deadline = time.monotonic() + PATIENCE_S
-    while left := await runtime.waiting():
-        if time.monotonic() > deadline:
-            raise DemoError(f"the worker has still {left:,} records to apply")
-        first = max(first, left)
-        bars.update(task, completed=first - left, total=first)
-        await asyncio.sleep(POLL_S)
-    bars.update(task, completed=max(first, 1), total=max(first, 1))
-
-
-async def _ingest(
-    runtime: Runtime, bars: Bars, material: Material, part: str, speed: _Speed
-) -> None:
-    """Write a part of the history and wait until it is applied."""
-    events = material.part(part)
-    batches = events.to_arrow().to_batches(max_chunksize=65_536)
-    started = time.monotonic()
-    topic = runtime.settings.topics.events
-    await _write(runtime, bars, f"events to {part}", topic, event_records(batches), events.height)
-    await _applied(runtime, bars, f"apply events to {part}")
-    speed.events += events.height
-    speed.seconds += time.monotonic() - started
-
-
-async def _static(runtime: Runtime, seed: int, stages: StageBars) -> StaticBundle:
-    async with runtime.outputs() as outputs:
-        bundle = await run_static_job(runtime.settings, outputs, seed=seed, progress=stages)
-    await _until(
-        runtime,
-        lambda: runtime.makes_examples(bundle.generation),
-        "the worker has not heard of the static bundle",
-    )
-    return bundle
-
-
-async def _until(runtime: Runtime, condition: Callable[[], bool], otherwise: str) -> None:
-    """Wait for a condition; raises DemoError with `otherwise` when patience ends."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        runtime.check()
-        if time.monotonic() > deadline:
-            raise DemoError(otherwise)
-        await asyncio.sleep(POLL_S)
 
 
 async def _train(
@@ -218,7 +141,7 @@ async def _train(
         )
     )
     try:
-        with_hgnn = await _rested_bundle(runtime)
+        with_hgnn = await rested_bundle(runtime)
         bars.update(task, completed=1, note=f"generation {with_hgnn.generation}")
         return await without, with_hgnn
     finally:
@@ -227,36 +150,13 @@ async def _train(
             await without
 
 
-async def _rested_bundle(runtime: Runtime) -> DynamicBundle:
-    """Wait for a bundle that was made when the trainer had learnt all examples there are."""
-    deadline = time.monotonic() + PATIENCE_S
-    while await runtime.examples_waiting():
-        await asyncio.sleep(POLL_S)
-    seen = len(await runtime.read(runtime.settings.topics.models, {}))
-    rested: ModelAnnouncement | None = None
-    while rested is None:
-        runtime.check()
-        if time.monotonic() > deadline:
-            raise DemoError(f"the trainer has published no bundle for {PATIENCE_S:.0f} s")
-        await asyncio.sleep(POLL_S)
-        records = await runtime.read(runtime.settings.topics.models, {})
-        for record in records[max(0, seen - 1) :]:
-            found = decode(ModelAnnouncement, record.value or b"")
-            if found.kind == "dynamic" and found.metrics.get("resting"):
-                rested = found
-    folder = runtime.settings.folder / "demo" / "bundle"
-    store = runtime.settings.store()
-    name = rested.name
-    return await asyncio.to_thread(lambda: DynamicBundle.load(store.fetch("dynamic", name, folder)))
-
-
 def _report(
     material: Material,
     options: DemoOptions,
     static: StaticBundle,
     verdict: Verdict,
     live: LiveResult,
-    speed: _Speed,
+    speed: Speed,
     final: Histories,
 ) -> dict[str, Any]:
     metrics = static.manifest["metrics"]

@@ -55,8 +55,14 @@ class BenchOutputs:
 class Bench:
     """One worker, its log and its clock."""
 
-    def __init__(self, folder: Path, settings: WorkerSettings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: WorkerSettings | None = None,
+        rules: EventRules | None = None,
+    ) -> None:
         self.clock = Clock()
+        self.rules = rules or EventRules()
         self.folder = folder
         self.settings = settings or WorkerSettings()
         self.log = EmbeddedLog(folder / "log", clock=self.clock)
@@ -68,7 +74,7 @@ class Bench:
             settings=self.settings,
             state=StateSettings(delta_room=1 << 12),
             topics=TOPICS,
-            rules=EventRules(),
+            rules=self.rules,
             store=ArtifactStore(str(self.folder / "artifacts")),
             folder=self.folder / name,
             encoder=TextEncoder,
@@ -81,10 +87,12 @@ class Bench:
         names = (TOPICS.events, TOPICS.catalogue, TOPICS.users)
         return [(name, number) for name in names for number in range(TOPICS.partitions)]
 
-    def listen(self, user: str, *items: str, kind: str = "stream") -> None:
+    def listen(
+        self, user: str, *items: str, kind: str = "stream", item_type: str = "podcast"
+    ) -> None:
         for item in items:
             event = Event(
-                user_id=user, item_id=item, item_type="podcast", kind=kind, timestamp=self.clock.ms
+                user_id=user, item_id=item, item_type=item_type, kind=kind, timestamp=self.clock.ms
             )
             self.log.append(TOPICS.events, event.key, encode(event))
 
@@ -117,8 +125,10 @@ class Bench:
 
 
 @contextmanager
-def bench(folder: Path, settings: WorkerSettings | None = None) -> Iterator[Bench]:
-    found = Bench(folder, settings)
+def bench(
+    folder: Path, settings: WorkerSettings | None = None, rules: EventRules | None = None
+) -> Iterator[Bench]:
+    found = Bench(folder, settings, rules)
     try:
         yield found
     finally:

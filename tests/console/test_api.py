@@ -9,6 +9,7 @@ import pytest
 from agents.partitions import user_state
 from console.cursor import BadCursor, Cursor
 from dynamic_layer import ListSettings, Recommender
+from streams import Event, encode
 from tests.console.conftest import until
 from tests.console.worlds import HEADERS, NOW, OWNER, SEER, STRANGER, WordVectors, served
 
@@ -113,6 +114,38 @@ def test_similar_items_are_the_nearest(client, running):
     scores = [item["score"] for item in body["items"]]
     assert np.allclose(scores, cosines[nearest], atol=1e-4)
     assert client.get("/v1/similar", params={"type": "podcast", "id": "x"}).status_code == 404
+
+
+def test_texts_of_few_users_are_shown_to_nobody_else(world):
+    world.announce(world.bundles[-1])
+    item = {"type": world.items.item_types[40], "id": world.items.item_ids[40]}
+    for user in ("typist-1", "typist-2"):
+        source = world.listen(user, 40, 46)
+        event = Event(
+            user_id=user, item_id="  My own STREET 5", item_type="query", kind="stream",
+            timestamp=NOW,
+        )  # fmt: skip
+        world.log.append(source.topic, event.key, encode(event))
+    with (
+        served(world) as found,
+        found.client(headers={"Authorization": f"Bearer {SEER}"}) as client,
+    ):
+
+        def body():
+            return client.get("/v1/item", params={**item, "k": 50}).json()
+
+        until(lambda: body().get("neighbours"), "the two typists to be counted")
+        near = {(other["item_type"], other["item_id"]) for other in body()["neighbours"]}
+        assert (world.items.item_types[46], world.items.item_ids[46]) in near
+        assert "query" not in {item_type for item_type, _ in near}
+        for written in ("my own street 5", "nobody typed this"):
+            answer = client.get("/v1/item", params={"type": "query", "id": written})
+            assert answer.status_code == 404
+        # Whoever may see people sees what they typed, in its normal form.
+        history = client.get("/v1/user", params={"user": "typist-1"}).json()["history"]
+        assert ("query", "my own street 5", "my own street 5") in {
+            (entry["item_type"], entry["item_id"], entry["title"]) for entry in history
+        }
 
 
 def test_search_places_a_text_as_a_new_item_would_be(client, running):

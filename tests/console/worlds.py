@@ -22,6 +22,7 @@ from streams import (
     DeadLetter,
     EmbeddedLog,
     Event,
+    EventRules,
     Item,
     ModelAnnouncement,
     Reason,
@@ -130,6 +131,7 @@ def make_world(folder: Path, items: Items, bundles: list[DynamicBundle], **conso
     settings = Settings(
         data=str(folder),
         topics=TopicSettings(partitions=2),
+        events=EventRules(text_types=("query",)),
         state=StateSettings(delta_room=1 << 12),
         console=ConsoleSettings(port=0, tokens=tokens, **{"rate_per_s": 0.0, **console}),
     )

@@ -348,6 +348,42 @@ def test_live_counts_are_added_to_what_the_bundle_knew(
     assert recommender.recommend([nobody], mix, later)[0]["mix"].item_ids[0] == "i50"
 
 
+def test_items_that_came_after_the_bundle_have_their_own_live_counts(
+    bundle: DynamicBundle, static: Items
+) -> None:
+    live = LivePopularity(bucket_ms=HOUR_MS, window_buckets=48)
+    recommender = Recommender(bundle, live)
+    nobody, mix = make_user(static, [], now_ms=NOW_MS), [ListSettings(name="mix")]
+    keys = np.array([item_key("podcast", name) for name in ("hit", "flop", "late")], np.uint64)
+
+    def come(rows: list[int]) -> None:
+        recommender.add_items(
+            item_keys=keys[rows], item_ids=[("hit", "flop", "late")[row] for row in rows],
+            item_types=["podcast"] * len(rows), languages=[None] * len(rows),
+            genres=[None] * len(rows), text=static.text[rows],
+        )  # fmt: skip
+
+    def listed(now_ms: int) -> list[str]:
+        return recommender.recommend([nobody], mix, now_ms)[0]["mix"].item_ids
+
+    come([0, 1])
+    assert "hit" not in listed(NOW_MS)
+    put(live, NOW_MS // HOUR_MS, keys, [1_000, 0, 2_000])
+    assert listed(NOW_MS + 5_000)[0] == "hit"
+    # The head reads whole hours. No item is between those of the bundle and the new ones.
+    n, hour = len(static.item_keys), recommender._demand.at(NOW_MS + HOUR_MS)
+    assert (hour.values[n] > 990).all()
+    assert not hour.values[n + 1].any()
+    assert recommender._demand.at(NOW_MS + HOUR_MS) is hour
+    assert hour.order[0, 0] == n
+
+    come([2])
+    assert listed(NOW_MS + 5_500)[0] == "hit", "what came now is not counted at once"
+    assert listed(NOW_MS + 10_000)[:2] == ["late", "hit"]
+    recommender.remove_items(keys[2:])
+    assert listed(NOW_MS + 10_000)[0] == "hit"
+
+
 def test_a_new_static_bundle_keeps_the_head_and_learns_from_later_examples_alone(
     static: Items, examples: ExampleBatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Recommendations."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,24 @@ def test_new_items_are_recommended_at_once_and_read_from_histories(
     answers = recommender.recommend([user, fan], [only, MIX], NOW_MS)
     assert answers[1]["only"].item_ids == ["new"]
     assert "new" not in answers[1]["mix"].item_ids
+
+
+def test_a_new_item_stands_where_an_item_of_its_type_with_average_demand_would(
+    recommender: Recommender, items: Items
+) -> None:
+    bundle = recommender.bundle
+    bias = np.where(items.topic == 1, 3.0, 0.0).astype(np.float32)
+    books = np.array([name == "audiobook" for name in items.item_types])
+    bias[books] = -5.0
+    uneven = Recommender(replace(bundle, bias=bias))
+    uneven.add_items(
+        item_keys=np.array([item_key(t, "new") for t in ("podcast", "audiobook")], np.uint64),
+        item_ids=["new", "new"], item_types=["podcast", "audiobook"], languages=[None, None],
+        genres=[None, None], text=items.text[:2],
+    )  # fmt: skip
+    served = uneven.served_vectors(np.arange(len(items.item_ids), len(items.item_ids) + 2))
+    # A sixth of the podcasts has e^3 times the demand of the others.
+    assert served[:, -1] == pytest.approx([np.log((np.exp(3.0) + 5) / 6), -5.0], abs=1e-5)
 
 
 def test_new_items_of_an_unknown_type_wait_for_the_next_bundle(recommender: Recommender) -> None:

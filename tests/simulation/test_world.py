@@ -185,3 +185,27 @@ def test_interests_drift() -> None:
 def test_batches_hold_at_most_the_asked_number_of_rows() -> None:
     sizes = [len(batch) for batch in World(TINY).history(batch_rows=1_000)]
     assert all(left == 1_000 >= right for left, right in pairwise(sizes))
+
+
+def test_a_newcomer_has_fans_where_its_topic_and_language_are_liked() -> None:
+    world = World(replace(TINY, users=2_000), seed=3)
+    newcomer = world.newcomer(0, world.settings.end_ms)
+    entry, catalogue = newcomer.entry, world.catalogue().to_pylist()
+    assert entry["item_id"] not in {item["item_id"] for item in catalogue}
+    assert entry["published_at"] == world.settings.end_ms
+    for row in newcomer.alike.tolist():
+        for name in ("item_type", "language", "genres"):
+            assert catalogue[row][name] == entry[name]
+    assert 0.02 < np.mean(newcomer.interest > 0) < 0.3
+    assert newcomer.interest.max() <= 1
+    # The world's own probabilities: who has the interest is likelier to meet what is alike.
+    users = world.users()["user_id"].to_pylist()
+    fans = np.argsort(-newcomer.interest)[:20]
+    others = np.flatnonzero(newcomer.interest == 0)[:20]
+    near, far = (
+        world.affinity([users[row] for row in rows], entry["item_type"], world.settings.end_ms)
+        for rows in (fans, others)
+    )
+    assert near[:, newcomer.alike].sum() > 3 * far[:, newcomer.alike].sum()
+    with pytest.raises(IndexError, match="below 20"):
+        world.newcomer(20, world.settings.end_ms)

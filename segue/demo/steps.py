@@ -1,0 +1,124 @@
+"""The steps of a demo: records in, everything applied, a static bundle, a rested trainer."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from dynamic_layer import DynamicBundle
+from segue.demo.material import Material
+from segue.demo.runtime import POLL_S, DemoError, Runtime
+from segue.feeding import catalogue_records, event_records, user_records
+from segue.screen import Bars, StageBars
+from segue.static_job import run_static_job
+from static_layer import StaticBundle
+from streams import ModelAnnouncement, decode
+
+__all__ = ["Speed", "applied", "ingest", "make_static", "rested_bundle", "until", "write_world"]
+
+#: Longest wait for a step that should take seconds, before the demo gives up.
+PATIENCE_S = 600.0
+
+
+@dataclass
+class Speed:
+    """Events ingested at full speed, and seconds from the first written to the last applied."""
+
+    events: int = 0
+    seconds: float = 0.0
+
+
+async def _write(
+    runtime: Runtime,
+    bars: Bars,
+    what: str,
+    topic: str,
+    records: Iterable[tuple[bytes, bytes]],
+    total: int,
+) -> int:
+    task = bars.add_task(f"write {what}", total=total, note="")
+    written = await runtime.write(topic, records, lambda n: bars.update(task, completed=n))
+    bars.update(task, completed=written, total=written)
+    return written
+
+
+async def write_world(runtime: Runtime, bars: Bars, material: Material) -> None:
+    """Write the catalogue and the users and wait until they are applied."""
+    names, items, users = runtime.settings.topics, material.catalogue, material.users
+    await _write(
+        runtime, bars, "catalogue", names.catalogue, catalogue_records(items), items.num_rows
+    )
+    if users is not None:
+        await _write(runtime, bars, "users", names.users, user_records(users), users.num_rows)
+    await applied(runtime, bars, "apply catalogue and users")
+
+
+async def applied(runtime: Runtime, bars: Bars, what: str) -> None:
+    """Wait until the worker has applied everything that is in the log."""
+    first = await runtime.waiting()
+    task = bars.add_task(what, total=max(first, 1), note="")
+    deadline = time.monotonic() + PATIENCE_S
+    while left := await runtime.waiting():
+        if time.monotonic() > deadline:
+            raise DemoError(f"the worker has still {left:,} records to apply")
+        first = max(first, left)
+        bars.update(task, completed=first - left, total=first)
+        await asyncio.sleep(POLL_S)
+    bars.update(task, completed=max(first, 1), total=max(first, 1))
+
+
+async def ingest(runtime: Runtime, bars: Bars, material: Material, part: str, speed: Speed) -> None:
+    """Write a part of the history and wait until it is applied."""
+    events = material.part(part)
+    batches = events.to_arrow().to_batches(max_chunksize=65_536)
+    started = time.monotonic()
+    topic = runtime.settings.topics.events
+    await _write(runtime, bars, f"events to {part}", topic, event_records(batches), events.height)
+    await applied(runtime, bars, f"apply events to {part}")
+    speed.events += events.height
+    speed.seconds += time.monotonic() - started
+
+
+async def make_static(runtime: Runtime, seed: int, stages: StageBars) -> StaticBundle:
+    """Run the static job and wait until the worker has heard of its bundle."""
+    async with runtime.outputs() as outputs:
+        bundle = await run_static_job(runtime.settings, outputs, seed=seed, progress=stages)
+    await until(
+        runtime,
+        lambda: runtime.makes_examples(bundle.generation),
+        "the worker has not heard of the static bundle",
+    )
+    return bundle
+
+
+async def until(runtime: Runtime, condition: Callable[[], bool], otherwise: str) -> None:
+    """Wait for a condition; raises DemoError with `otherwise` when patience ends."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        runtime.check()
+        if time.monotonic() > deadline:
+            raise DemoError(otherwise)
+        await asyncio.sleep(POLL_S)
+
+
+async def rested_bundle(runtime: Runtime) -> DynamicBundle:
+    """Wait for a bundle that was made when the trainer had learnt all examples there are."""
+    deadline = time.monotonic() + PATIENCE_S
+    while await runtime.examples_waiting():
+        await asyncio.sleep(POLL_S)
+    seen = len(await runtime.read(runtime.settings.topics.models, {}))
+    rested: ModelAnnouncement | None = None
+    while rested is None:
+        runtime.check()
+        if time.monotonic() > deadline:
+            raise DemoError(f"the trainer has published no bundle for {PATIENCE_S:.0f} s")
+        await asyncio.sleep(POLL_S)
+        records = await runtime.read(runtime.settings.topics.models, {})
+        for record in records[max(0, seen - 1) :]:
+            found = decode(ModelAnnouncement, record.value or b"")
+            if found.kind == "dynamic" and found.metrics.get("resting"):
+                rested = found
+    folder = runtime.settings.folder / "demo" / "bundle"
+    store = runtime.settings.store()
+    name = rested.name
+    return await asyncio.to_thread(lambda: DynamicBundle.load(store.fetch("dynamic", name, folder)))

@@ -1,0 +1,61 @@
+"""Items near to a text, from the bundle that the workers serve: what the API's search answers."""
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agents.models import Models
+from console.serving import Serving
+from segue.looking import read_from, titles_of
+from segue.roles import make_encoder, now_ms
+from segue.settings import Settings
+from state import CorruptArtifact
+
+__all__ = ["search_view"]
+
+
+async def search_view(
+    settings: Settings, text: str, types: Sequence[str] = (), k: int = 10
+) -> dict[str, Any]:
+    """Return the items nearest to a text, best first, as JSON values.
+
+    types: none named: all. Items that came or went since the bundle was made count as they do for
+    the workers. Raises AdminError, CorruptArtifact where no whole bundle is served, and ValueError
+    for a type that the bundle does not have.
+    """
+    topics = settings.topics
+    encoder = await asyncio.to_thread(make_encoder, settings)
+    with tempfile.TemporaryDirectory(prefix="segue-search-") as scratch:
+        models = Models(settings.store(), Path(scratch), lambda: encoder, now_ms)
+        try:
+            await models.announced(await read_from(settings, topics.models, {}))
+            if models.recommender is None:
+                raise CorruptArtifact(
+                    "no whole bundle is served: `segue status` shows what was announced"
+                )
+            known = models.recommender.bundle.types
+            if unknown := sorted(set(types) - set(known)):
+                raise ValueError(f"expected types of {', '.join(known)}; got {', '.join(unknown)}")
+            catalogue = await read_from(settings, topics.catalogue, {})
+            if catalogue:
+                await models.catalogue(catalogue)
+            serving = Serving(models, now_ms, batch=1, waiting=1)
+            generation, found = await serving.search(text, types, k)
+        finally:
+            encoder.close()
+    titles = titles_of(catalogue)
+    return {
+        "text": text,
+        "generation": generation,
+        "items": [
+            {
+                "item_type": item.item_type,
+                "item_id": item.item_id,
+                "title": titles.get((item.item_type, item.item_id), item.item_id),
+                "score": item.score,
+            }
+            for item in found
+        ],
+    }

@@ -72,6 +72,9 @@ class TrainerSettings:
     settle_s:        before the first bundle, training begins when the examples at hand grew by
                      less than a tenth in this many seconds: the log has been read.
     publish_every_s: least time between two bundles.
+    adopt_within_s:  longest time that the first bundle on a new static bundle waits until the gate
+                     can compare it with the one served (256 held-out examples from after the
+                     snapshot) and all that is there has been learned.
     min_examples:    new examples without which no bundle is made while there is more to learn.
     keep_bundles:    bundles of a kind that stay in the artifact store.
     checkpoint_every_s: time between two checkpoints of the trainer on its disk, in seconds, while
@@ -88,6 +91,7 @@ class TrainerSettings:
     slice_s: float = 0.5
     settle_s: float = 2.0
     publish_every_s: float = 60.0
+    adopt_within_s: float = 600.0
     min_examples: int = 200
     keep_bundles: int = 5
     checkpoint_every_s: float = 30.0

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from agents.announcements import newest_announcements
 from agents.announcing import announce, fetch_static
+from agents.cadence import Cadence
 from agents.demand import take_demand
 from agents.measure import Measure
 from agents.outputs import Outputs
@@ -35,9 +37,6 @@ __all__ = ["Train"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-#: Growth of the examples at hand within `settle_s` below which training begins.
-SETTLED = 1.1
 
 
 class Train:
@@ -83,11 +82,7 @@ class Train:
         self._trained: str | None = None
         self._early: list[ExampleBatch] = []
         self._served: DynamicBundle | None = None
-        self._published_at = 0
-        self._news = 0
-        self._steps_since = 0
-        self._said_resting = True
-        self._seen_news, self._seen_at = 0, 0
+        self._cadence = Cadence(settings, clock_ms)
         self._checkpoints = TrainerCheckpoints(
             folder / "checkpoints", keep=settings.keep_checkpoints
         )
@@ -105,7 +100,6 @@ class Train:
         self._checkpointed: object = None
         self._work: asyncio.Future[Any] | None = None
         self.examples = 0
-        self.resting = True
 
     def position(self, topic: str, partition: int) -> int | None:
         """Return the next offset to read of the examples topic; None for the earliest there is."""
@@ -177,8 +171,7 @@ class Train:
                 trainer = self._trainer
                 await self._aside(lambda: self._measure.ask(trainer.popularity))
             await self._aside(lambda: self._measure.serve(name, bundle))
-            learned_on = None if bundle is None else bundle.manifest["static"]
-            if self._served is None and name == self._trained and learned_on == self._static:
+            if self._served is None and name == self._trained:
                 self._served = bundle
 
     async def step(self) -> bool:
@@ -195,14 +188,13 @@ class Train:
             return done
 
     async def _learn(self, trainer: Trainer) -> bool:
-        if self._still_reading():
+        if self._cadence.still_reading():
             return False
         stats = await self._aside(lambda: trainer.train(max_seconds=self._settings.slice_s))
-        self._steps_since += stats.steps
-        self.resting = stats.steps == 0
+        self._cadence.learned(stats)
         self.tally.steps.inc(stats.steps)
-        self.tally.resting.set(self.resting)
-        if self._due():
+        self.tally.resting.set(self._cadence.resting)
+        if self._cadence.due(len(trainer.memories["holdout"])):
             await self._publish(trainer)
             return True
         return stats.steps > 0
@@ -227,35 +219,6 @@ class Train:
             if not await self.step():
                 await asyncio.sleep(0.1)
 
-    def _still_reading(self) -> bool:
-        """Whether the log of examples is still being read for the first time.
-
-        Whoever trained meanwhile would give the first examples all of their epochs before the last
-        ones are there, and the towers would remember the order in which they were read.
-        """
-        if self._published_at or self._steps_since:
-            return False
-        now = self._clock_ms()
-        if now - self._seen_at < self._settings.settle_s * 1000:
-            return True
-        grown = self._news > SETTLED * self._seen_news
-        self._seen_news, self._seen_at = self._news, now
-        return grown
-
-    def _due(self) -> bool:
-        """Whether there is something to publish, and the last bundle is old enough.
-
-        The first bundle waits until all that is there has been learnt: it has nothing to replace.
-        When the trainer comes to rest, the last bundle says so: others wait for that.
-        """
-        if self._published_at == 0:
-            return self.resting and self._steps_since > 0
-        if self._clock_ms() - self._published_at < self._settings.publish_every_s * 1000:
-            return False
-        if self.resting:
-            return self._steps_since > 0 or not self._said_resting
-        return self._steps_since > 0 and self._news >= self._settings.min_examples
-
     async def _adopt(self, name: str) -> None:
         static = await self._static_bundle(name)
         if static is None:
@@ -265,8 +228,9 @@ class Train:
             if self._trainer is None:
                 self._trainer = self._new_trainer(static)
             else:
-                self._trainer.adopt(static)
-                self._served = None
+                # What is served stays: the gate holds what comes of the new vectors against it.
+                await self._aside(partial(self._trainer.adopt, static))
+                self._cadence.adopted()
             for batch in self._early:
                 self._take(self._trainer, batch)
             self._early.clear()
@@ -313,6 +277,9 @@ class Train:
                 continue
             self._trainer, self._static = trainer, name
             self._recall(checkpoint.notes)
+            if name != notes["static"]:
+                logger.warning("static bundle %s is gone, so nothing is aligned", notes["static"])
+                self._cadence.adopted()
             self._checkpointed = self._news_of(self._notes())
             logger.info("going on with checkpoint %d, on static bundle %s", serial, name)
             return
@@ -325,11 +292,8 @@ class Train:
                 "static": self._static,
                 "static_generation": self._static_generation,
                 "positions": [[*place, offset] for place, offset in self._positions.items()],
-                "published_at": self._published_at,
-                "news": self._news,
-                "steps_since": self._steps_since,
-                "said_resting": self._said_resting,
                 "examples": self.examples,
+                **self._cadence.notes(),
             }
         )
         return Saved.joined({"agent": own, "measure": self._measure.saved()})
@@ -338,8 +302,7 @@ class Train:
         notes = saved.part("agent").values
         self._measure.restore(saved.part("measure"))
         self._positions = {(topic, part): offset for topic, part, offset in notes["positions"]}
-        self._published_at, self._news = notes["published_at"], notes["news"]
-        self._steps_since, self._said_resting = notes["steps_since"], notes["said_resting"]
+        self._cadence.recall(notes)
         self.examples = notes["examples"]
         self._static_generation = notes["static_generation"]
 
@@ -375,7 +338,7 @@ class Train:
         intake = trainer.add(batch, self._measure.sample)
         self.examples += intake.accepted
         self.tally.examples.inc(intake.accepted)
-        self._news += intake.accepted
+        self._cadence.news += intake.accepted
 
     async def _publish(self, trainer: Trainer) -> None:
         # Before anything says that it was published: it would not be, after a kill in between.
@@ -391,7 +354,7 @@ class Train:
         if reasons:
             logger.error("bundle %s is refused: %s", name, "; ".join(reasons))
             self.tally.refused.inc()
-            self._judged()
+            self._cadence.judged()
             return
         metrics = {
             **{n: v for n, v in candidate.manifest["metrics"].items() if "hr_at_10" in n},
@@ -400,7 +363,7 @@ class Train:
             ),
             "ranking_head": float(candidate.head is not None),
             "examples": float(self.examples),
-            "resting": float(self.resting),
+            "resting": float(self._cadence.resting),
         }
         await announce(
             candidate, name, metrics,
@@ -409,13 +372,8 @@ class Train:
             pinned=self._pinned,
         )  # fmt: skip
         self._served = candidate
-        self._judged()
+        self._cadence.judged()
         self.tally.published.inc()
-        self.tally.published_at.set(self._published_at / 1000)
+        self.tally.published_at.set(self._cadence.published_at / 1000)
         self.tally.hit_ratio.set(metrics["held_out_hr_at_10"])
         logger.info("published %s: %s", name, metrics)
-
-    def _judged(self) -> None:
-        """Note that a bundle was announced or refused: the next one needs news and time."""
-        self._published_at, self._news, self._steps_since = self._clock_ms(), 0, 0
-        self._said_resting = self.resting

@@ -24,6 +24,7 @@ from dynamic_layer.recommender import (
 )
 from dynamic_layer.saved import Saved
 from dynamic_layer.settings import (
+    AdoptionSettings,
     DynamicSettings,
     GateSettings,
     IndexSettings,
@@ -39,6 +40,7 @@ from dynamic_layer.trainer import Intake, Trainer, TrainingStats
 from dynamic_layer.trainer_checkpoints import TrainerCheckpoint, TrainerCheckpoints
 
 __all__ = [
+    "AdoptionSettings",
     "Asked",
     "CandidateSettings",
     "CorruptBundle",

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dynamic_layer.alignment import Matrix, turned
 from dynamic_layer.demand import Demand
 from dynamic_layer.errors import CorruptBundle
 from dynamic_layer.features import ItemFeatures, UserFeatures, item_features
@@ -48,6 +49,8 @@ class DynamicBundle:
     features:   of the items, as the towers read them.
     model:      the towers.
     hgnn:       the HGNN, for the vectors of items that come later; None without HGNN.
+    rotation:   f32 [d, d], turns the HGNN's vectors into the space that the towers read; None where
+                they read them as they are.
     vectors:    f32 [n, d], item vectors / temperature would be affinity: unit length.
     bias:       f32 [n], added to affinity: weighted log recent popularity.
     popularity: f32 [n] per market (country bucket; 0 is all), decayed counts of events.
@@ -73,6 +76,7 @@ class DynamicBundle:
     head: RankingHead | None = None
     weights: dict[str, sp.csr_array] = field(default_factory=dict)
     demand: Demand | None = None
+    rotation: Matrix | None = None
 
     @property
     def generation(self) -> int:
@@ -127,6 +131,7 @@ class DynamicBundle:
         if self.hgnn is not None:
             with torch.no_grad():
                 cold = self.hgnn.cold(torch.from_numpy(text)).numpy()
+            cold = turned(cold, self.rotation)
         features = item_features(
             types=self.types,
             item_types=item_types,
@@ -142,6 +147,8 @@ class DynamicBundle:
         states = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         if self.hgnn is not None:
             states |= {f"hgnn.{name}": value for name, value in self.hgnn.state_dict().items()}
+        if self.rotation is not None:
+            states["rotation"] = torch.from_numpy(self.rotation)
         save_file(
             {name: value.clone() for name, value in states.items()},
             folder / "towers.safetensors",
@@ -256,6 +263,7 @@ class DynamicBundle:
             head=RankingHead.load(folder) if manifest.get("head") else None,
             weights=weights,
             demand=demand,
+            rotation=states["rotation"].numpy() if "rotation" in states else None,
         )
 
 

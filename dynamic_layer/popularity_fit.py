@@ -42,15 +42,18 @@ def fit_popularity(
     rows: ItemRows,
     settings: PopularitySettings,
     seed: int,
+    last: PopularityFit | None = None,
 ) -> PopularityFit:
     """Return the pair of half-life and weight that ranks the newest held-out targets best.
 
     Popularity is read at the start of each stretch of time, so no target counts itself.
-    vectors: f32 [n, d] of all items.
+    vectors: f32 [n, d] of all items; last: the fit before, whose pair stays with too few examples.
     """
     grid = list(product(settings.half_lives_days, settings.weights))
     order = np.argsort(held_out.timestamp, kind="stable")
     order = order[rows(held_out.target[order]) >= 0][-settings.fit_examples :]
+    if last is not None and len(order) < settings.min_examples:
+        grid = [(last.half_life_days, last.weight)]
     if not len(order):
         half_life, weight = grid[len(grid) // 2]
         return PopularityFit(

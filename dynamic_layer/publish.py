@@ -16,15 +16,16 @@ from dynamic_layer.bundle import (
     settings_hash,
 )
 from dynamic_layer.demand import DemandReader
-from dynamic_layer.features import ItemFeatures, ItemRows, StaticItems
+from dynamic_layer.features import ItemFeatures, ItemRows
 from dynamic_layer.index import ItemIndex
 from dynamic_layer.popularity import Popularity
-from dynamic_layer.popularity_fit import fit_popularity
+from dynamic_layer.popularity_fit import PopularityFit, fit_popularity
 from dynamic_layer.ranking import user_features
 from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.replay import PaddedExamples
 from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.towers import TwoTower
+from dynamic_layer.trained_items import TrainedItems
 
 _HOUR_MS = 3_600_000
 _MEASURED_WITH = 256
@@ -33,27 +34,27 @@ EVERYWHERE = 0
 
 
 def make_bundle(
-    static: StaticItems,
-    features: ItemFeatures,
+    known: TrainedItems,
     model: TwoTower,
     popularity: Popularity,
     held_out: PaddedExamples,
     settings: DynamicSettings,
     *,
-    use_hgnn: bool,
     newest_ms: int,
     seed: int,
+    last_fit: PopularityFit | None,
     manifest: dict[str, Any],
     head: RankingHead | None = None,
 ) -> DynamicBundle:
     """Return the bundle of a model that nothing will change any more.
 
-    features: of the static bundle's items; held_out: fits the weight of popularity;
-    newest_ms: time of the newest event, to which popularity is decayed;
+    known: the items; held_out: fits the weight of popularity; last_fit: that of the bundle before,
+    which holds while held-out examples are few; newest_ms: time of the newest event, to which
+    popularity is decayed;
     manifest: generation, created_at, types and metrics, completed here;
     head: ranks candidates; None to serve by towers and popularity.
     """
-    rows, items = ItemRows(static.item_keys), len(features)
+    static, features, rows, items = known.static, known.features, known.rows, len(known.features)
     vectors = model.item_vectors(features)
     fit = fit_popularity(
         held_out,
@@ -64,6 +65,7 @@ def make_bundle(
         rows=rows,
         settings=settings.popularity,
         seed=seed,
+        last=last_fit,
     )
     # The newest event's own bucket counts too: nothing later than it is known.
     at_ms = newest_ms + int(settings.popularity.bucket_hours * _HOUR_MS)
@@ -84,7 +86,7 @@ def make_bundle(
             **manifest,
             "format": FORMAT,
             "static": static.manifest.get("name"),
-            "use_hgnn": use_hgnn,
+            "use_hgnn": known.use_hgnn,
             "settings": asdict(settings),
             "settings_hash": settings_hash(settings),
             "popularity": asdict(fit),
@@ -99,7 +101,8 @@ def make_bundle(
         titles=list(static.titles),
         features=features,
         model=model,
-        hgnn=getattr(static, "model", None) if use_hgnn else None,
+        hgnn=getattr(static, "model", None) if known.use_hgnn else None,
+        rotation=known.rotation,
         vectors=vectors.numpy(),
         bias=bias,
         popularity=recent,

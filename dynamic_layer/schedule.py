@@ -39,6 +39,20 @@ class Schedule:
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
         self._ordered = -1
 
+    def keep(self, wanted: NDArray[np.bool_], *, anew: bool) -> None:
+        """Forget all examples held but some; wanted: bool [len], in order of arrival.
+
+        anew: count those that stay as new; otherwise what was trained on stays so, and of the
+        replay that is owed, the share of the examples that stay.
+        """
+        replay = self._replay
+        trained = int((wanted & (replay.numbers() < self._trained)).sum())
+        owed = self._owed * float(wanted.mean()) if len(wanted) else 0.0
+        replay.keep(wanted)
+        self.restart()
+        if not anew:
+            self._trained, self._owed = trained, owed
+
     def saved(self) -> Saved:
         """Return what was trained on, what is still owed, and the state of the draws."""
         return Saved(

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.examples import ExampleBatch
-from dynamic_layer.features import ItemRows, StaticItems, item_features
+from dynamic_layer.features import StaticItems
 from dynamic_layer.head_learning import HeadLearning, hit_rates
 from dynamic_layer.learner import Learner
 from dynamic_layer.popularity import Popularity
+from dynamic_layer.popularity_fit import PopularityFit
 from dynamic_layer.publish import make_bundle
 from dynamic_layer.ranking import user_features
 from dynamic_layer.ranking_head import RankingHead
@@ -24,6 +25,7 @@ from dynamic_layer.replay import PaddedExamples, Replay, SeenOffsets, pad
 from dynamic_layer.saved import Saved
 from dynamic_layer.schedule import Schedule
 from dynamic_layer.settings import DynamicSettings
+from dynamic_layer.trained_items import TrainedItems
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _JUDGED = 2_048  # held-out examples that decide whether a head serves
@@ -109,28 +111,19 @@ class Trainer:
         self._live = live
         self._ranking = HeadLearning(self.settings.ranking, seed=seed) if ranking else None
         self._newest_ms = 0
-        self._read(static)
+        self._fit: PopularityFit | None = None  # of the last bundle
+        self._items = TrainedItems(static, use_hgnn=use_hgnn)
         self._learner = Learner(
-            self.settings, seed=seed, features=self._features, types=len(self._types)
+            self.settings,
+            seed=seed,
+            features=self._items.features,
+            types=len(self._items.types),
         )
         self._start()
 
-    def _read(self, static: StaticItems) -> None:
-        self._static = static
-        self._types = sorted(set(static.item_types))
-        self._rows = ItemRows(static.item_keys)
-        self._features = item_features(
-            types=self._types,
-            item_types=static.item_types,
-            languages=static.languages,
-            genres=static.genres,
-            text=static.text,
-            hgnn=static.hgnn if self.use_hgnn else None,
-        )
-
     def _start(self) -> None:
         """Begin with fresh towers, for which every example at hand is new."""
-        self._learner.begin(self._features, len(self._types))
+        self._learner.begin(self._items.features, len(self._items.types))
         self._schedule.restart()
         self._unseen = 0  # number of the first example that these weights never saw
         self._staged = False  # whether the first head has had its towers
@@ -178,11 +171,9 @@ class Trainer:
 
     def _after_snapshot(self, examples: PaddedExamples) -> NDArray[np.bool_]:
         """Return which examples the static bundle's graph cannot contain, bool [b]."""
-        first = np.zeros(max(1, len(self._sources)), np.int64)
+        first, ends = np.zeros(max(1, len(self._sources)), np.int64), self._items.graph_ends()
         for (topic, partition), source in self._sources.items():
-            # The manifest is JSON: its partitions are strings.
-            offsets = self._static.manifest.get("offsets", {}).get(topic, {})
-            first[source] = offsets.get(str(partition), offsets.get(partition, 0))
+            first[source] = ends.get(topic, {}).get(str(partition), 0)
         return examples.offset >= first[examples.source]
 
     def _weights(self, examples: PaddedExamples) -> NDArray[np.float32]:
@@ -231,20 +222,20 @@ class Trainer:
             self._ranking.freeze(self._bundle(None, {}), self._schedule.trained)
 
     def _step(self, examples: PaddedExamples) -> Tensor:
-        target = torch.from_numpy(self._rows(examples.target))
+        target = torch.from_numpy(self._items.rows(examples.target))
         known = target >= 0
         return self._learner.step(
-            user_features(examples, self._rows),
+            user_features(examples, self._items.rows),
             target.clamp(min=0),
             torch.from_numpy(self._weights(examples)) * known,
-            self._features,
+            self._items.features,
             self._frequencies() if self.settings.loss.log_q else None,
         )
 
     def _frequencies(self) -> Tensor:
         if self._counted != self._replay.written:
-            rows = self._rows(self._replay.targets())
-            counts = np.bincount(rows[rows >= 0], minlength=len(self._features))
+            rows = self._items.rows(self._replay.targets())
+            counts = np.bincount(rows[rows >= 0], minlength=len(self._items.features))
             self._frequency = torch.from_numpy(counts / max(1, counts.sum())).float()
             self._counted = self._replay.written
         return self._frequency
@@ -254,10 +245,7 @@ class Trainer:
 
         Neither by the towers nor in the graph behind the HGNN's vectors.
         """
-        found = {
-            topic: {str(partition): int(end) for partition, end in ends.items()}
-            for topic, ends in self._static.manifest.get("offsets", {}).items()
-        }
+        found = self._items.graph_ends()
         for (topic, partition), end in self._next.items():
             ends = found.setdefault(topic, {})
             ends[str(partition)] = max(end, ends.get(str(partition), 0))
@@ -274,6 +262,7 @@ class Trainer:
             figures = self._ranking.learn(self._replay, self.popularity)
             head = self._ranking.publish()
         bundle = self._bundle(head, figures)
+        self._fit = PopularityFit(**bundle.manifest["popularity"])
         if head is not None:
             found = hit_rates(bundle, self.holdout().newest(_JUDGED), self.popularity)
             bundle.manifest["metrics"] |= {
@@ -296,19 +285,18 @@ class Trainer:
     def _bundle(self, head: RankingHead | None, figures: dict[str, float]) -> DynamicBundle:
         metrics = {"steps": self._learner.steps, "examples": self._replay.written, **figures}
         return make_bundle(
-            self._static,
-            self._features,
+            self._items,
             self._learner.published(),
             self.popularity,
             self.holdout(),
             self.settings,
-            use_hgnn=self.use_hgnn,
             newest_ms=self._newest_ms,
             seed=self._seed,
+            last_fit=self._fit,
             manifest={
                 "generation": self._generation,
                 "created_at": self._clock_ms(),
-                "types": self._types,
+                "types": self._items.types,
                 "unseen_from": self._unseen_from(),
                 "metrics": metrics,
             },
@@ -318,25 +306,29 @@ class Trainer:
     def adopt(self, static: StaticItems) -> None:
         """Go over to a new static bundle, keeping the towers' weights (warm start).
 
-        Of the examples at hand, those that came after its snapshot are trained on (again), with
-        the new vectors; the others are forgotten. Where the types or the widths of the vectors
-        changed, the towers start anew.
+        Its vectors are turned into the space of those in use, if the settings say so. Examples
+        that came before its snapshot are forgotten; those after it are trained on again only if
+        the settings say so. Where the types or the widths of the vectors changed, the towers
+        start anew.
         """
-        before = (self._types, self._features.content.shape[1])
-        self._read(static)
-        self._adopted(fits=before == (self._types, self._features.content.shape[1]))
+        items = self._items.next(static, align=self.settings.adoption.align)
+        fits, self._items = self._items.fits(items), items
+        self._adopted(fits=fits)
 
     def _adopted(self, *, fits: bool) -> None:
         """Keep what came after the new snapshot; fits: whether the towers can read its vectors."""
-        for memory in self.memories.values():
-            memory.keep(self._after_snapshot(memory.take(memory.numbers())))
+        after = {
+            name: self._after_snapshot(memory.take(memory.numbers()))
+            for name, memory in self.memories.items()
+        }
+        self._holdout.keep(after["holdout"])
+        self._schedule.keep(after["replay"], anew=self.settings.adoption.relearn)
         if self._ranking is not None:
             self._ranking.thaw()
         # The towers have seen the examples at hand: only later ones teach the head again.
         self._unseen, self._staged = self._replay.written, True
         if not fits:
             self._start()
-        self._schedule.restart()
         self._counted = -1
 
     @property
@@ -364,16 +356,19 @@ class Trainer:
 
     def saved(self) -> Saved:
         """Return all that later training depends on, but for the examples in `memories`."""
+        rotation = self._items.rotation
         own = Saved(
+            arrays={} if rotation is None else {"rotation": rotation},
             values={
-                "static": self._static.manifest.get("name"),
-                "types": self._types,
+                "static": self._items.name,
+                "types": self._items.types,
+                "fit": None if self._fit is None else asdict(self._fit),
                 "generation": self._generation,
                 "newest_ms": self._newest_ms,
                 "sources": [[*source, self._next[source]] for source in self._sources],
                 "unseen": self._unseen,
                 "staged": self._staged,
-            }
+            },
         )
         parts = {
             "own": own,
@@ -389,10 +384,16 @@ class Trainer:
     def restore(self, saved: Saved) -> None:
         """Go on where another trainer was; `memories` must hold its examples already.
 
-        If that one learned on another static bundle, this one's is adopted now. Raises ValueError,
-        KeyError or RuntimeError for what another form of trainer saved.
+        If that one learned on another static bundle, this one's is adopted now, with its vectors
+        as they are. Raises ValueError, KeyError or RuntimeError for what another form of trainer
+        saved.
         """
-        own = saved.part("own").values
+        own, arrays = saved.part("own").values, saved.part("own").arrays
+        same = own["static"] == self._items.name
+        if same and "rotation" in arrays:
+            self._items = self._items.turned_by(arrays["rotation"])
+        # Checkpoints of earlier versions know of no fit.
+        self._fit = None if own.get("fit") is None else PopularityFit(**own["fit"])
         self._generation = max(self._generation, int(own["generation"]))
         self._newest_ms = int(own["newest_ms"])
         self._sources = {(topic, part): n for n, (topic, part, _) in enumerate(own["sources"])}
@@ -403,6 +404,6 @@ class Trainer:
         self._unseen, self._staged = int(own["unseen"]), bool(own["staged"])
         if self._ranking is not None and "ranking" in saved.values:
             self._ranking.restore(saved.part("ranking"))
-        fits = self._learner.restore(saved.part("learner")) and own["types"] == self._types
-        if own["static"] != self._static.manifest.get("name") or not fits:
+        fits = self._learner.restore(saved.part("learner")) and own["types"] == self._items.types
+        if not same or not fits:
             self._adopted(fits=fits)

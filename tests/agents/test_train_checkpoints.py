@@ -145,9 +145,9 @@ async def test_a_trainer_that_was_stopped_goes_on_where_it_was(tmp_path, monkeyp
     for _ in range(200):
         await train.step()
         clock.ms += 10
-        if train._published_at:
+        if train._cadence.published_at:
             break
-    assert train._published_at
+    assert train._cadence.published_at
     generation = train._trainer.publish().generation
     train._trainer._generation -= 1
     await train.close()
@@ -176,7 +176,9 @@ async def test_what_a_bundle_learned_from_is_in_a_checkpoint_when_it_is_announce
             break
     killed = await began(process(tmp_path, monkeypatch, clock))
     assert killed.positions() == train.positions()
-    assert killed._published_at == 0, "it was not announced yet when the checkpoint was written"
+    assert killed._cadence.published_at == 0, (
+        "it was not announced yet when the checkpoint was written"
+    )
 
 
 async def test_a_static_bundle_that_was_announced_meanwhile_is_adopted(tmp_path, monkeypatch):
@@ -194,6 +196,31 @@ async def test_a_static_bundle_that_was_announced_meanwhile_is_adopted(tmp_path,
     assert again.positions() == train.positions()
     assert taken(again) == taken(train)
     assert again._trainer.publish().manifest["static"] == "static-2"
+
+
+async def test_what_is_served_stays_until_a_bundle_on_the_new_vectors_is_as_good(
+    tmp_path, monkeypatch, caplog
+):
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock, adopt_within_s=0.0))
+    log = records(140)
+    await train.examples_came(log)
+    while TOPICS.models not in train._outputs.topics:
+        await train.step()
+        clock.ms += 100
+    served = train._served
+    assert len(train._trainer.holdout()) >= 256
+    newer = make_items()
+    newer.manifest = {"name": "static-2", "offsets": {}}
+    shuffled = np.random.default_rng(1).permutation(len(newer.item_keys))
+    newer.hgnn, newer.text = newer.hgnn[shuffled], newer.text[shuffled]
+    monkeypatch.setattr(train, "_static_bundle", lambda _: asyncio.sleep(0, newer))
+    await train._adopt("static-2")
+    await train.step()
+    assert "is refused" in caplog.text
+    assert "the served bundle has" in caplog.text
+    assert train._served is served
+    assert train._outputs.topics.count(TOPICS.models) == 1
 
 
 async def test_an_announcement_from_before_the_checkpoint_is_no_news(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dynamic_layer import DynamicBundle, Trainer, hit_rate
+from dynamic_layer import AdoptionSettings, DynamicBundle, Trainer, hit_rate
 from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
 
 
@@ -103,12 +103,38 @@ def test_adopting_a_static_bundle_keeps_the_weights_and_the_examples_after_its_s
     grown.text[: len(items.text)] = items.text
     trainer.adopt(grown)
     assert trainer.holdout().offset.min() >= 2_000
-    stats = trainer.train()
-    assert 2_000 < stats.examples < 3_300
+    memory = trainer._replay
+    assert 800 < len(memory) == memory.written <= 1_000
+    assert memory.take(memory.numbers()).offset.min() >= 2_000
+    assert trainer.train().steps == 0, "the towers have learned all of these"
     bundle = trainer.publish()
     assert bundle.manifest["static"] == "static-2"
     assert len(bundle.item_keys) == 132
     assert hit_rate(bundle, held_out) > 0.8 * before
+
+
+def test_examples_after_the_snapshot_are_learned_again_where_that_is_wanted(items: Items) -> None:
+    again = replace(SMALL, adoption=AdoptionSettings(relearn=True))
+    trainer = Trainer(items, again, seed=0)
+    trainer.add(make_examples(items, 3_000))
+    trainer.train()
+    newer = make_items()
+    newer.manifest = {"name": "static-2", "offsets": {TOPIC: {"0": 2_000}}}
+    trainer.adopt(newer)
+    assert 2_000 < trainer.train().examples < 3_300
+
+
+def test_what_was_not_learned_before_an_adoption_is_learned_after_it(items: Items) -> None:
+    trainer = Trainer(items, SMALL, seed=0)
+    trainer.add(make_examples(items, 2_000))
+    trainer.train()
+    trainer.add(make_examples(items, 400, first_offset=2_000, seed=5))
+    pending = trainer.train(max_steps=1).pending
+    newer = make_items()
+    newer.manifest = {"name": "static-2", "offsets": {TOPIC: {"0": 1_500}}}
+    trainer.adopt(newer)
+    epochs = SMALL.replay.epochs
+    assert 0.5 * pending * epochs < trainer.train().examples < 1.5 * pending * epochs + 400
 
 
 def test_adopting_another_set_of_types_starts_the_towers_anew(items: Items) -> None:

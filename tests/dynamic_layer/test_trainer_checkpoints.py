@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer import CorruptCheckpoint, Saved, Trainer, TrainerCheckpoints
+from dynamic_layer import AdoptionSettings, CorruptCheckpoint, Saved, Trainer, TrainerCheckpoints
 from dynamic_layer.examples import ExampleBatch
 from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
 
@@ -212,14 +212,16 @@ def test_a_checkpoint_made_with_other_settings_is_refused(tmp_path: Path) -> Non
 
 
 def test_another_static_bundle_is_adopted_by_the_restored_trainer(tmp_path: Path) -> None:
-    trainer = Trainer(ITEMS, TINY, seed=3)
+    # Without the bundle that it learned on there is nothing to align to.
+    raw = replace(TINY, adoption=AdoptionSettings(align=False))
+    trainer = Trainer(ITEMS, raw, seed=3)
     for batch in batches(8):
         trainer.add(batch)
     trainer.train()
     write(trainer, tmp_path, 8)
     grown = make_items(132)
     grown.manifest = {"name": "static-2", "offsets": {TOPIC: {"0": 200, "1": 190}}}
-    found, _ = restored(tmp_path, items=grown)
+    found, _ = restored(tmp_path, items=grown, settings=raw)
     trainer.adopt(grown)
     for one in (found, trainer):
         assert one.holdout().offset.min() >= 190

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.features import ItemRows
@@ -31,18 +32,20 @@ def served_hit_rate(
 
 
 def hit_rate(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> float:
-    """Return HR@k of a bundle's towers: share of targets among the k best items of their type.
+    """Return HR@k of a bundle's towers: the mean of `target_hits`; 0 without examples."""
+    return float(target_hits(bundle, held_out, k).mean()) if len(held_out) else 0.0
 
-    Items of the history do not compete; targets that the bundle does not know are misses. 0
-    without examples.
+
+def target_hits(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> NDArray[np.bool_]:
+    """Return which targets are among the k best items of their type by a bundle's towers, bool [b].
+
+    Items of the history do not compete; targets that the bundle does not know are misses.
     """
-    if not len(held_out):
-        return 0.0
     rows = ItemRows(bundle.item_keys)
     users = user_features(held_out, rows)
     target = torch.from_numpy(rows(held_out.target))
-    known = target >= 0
-    hits, bias = 0, torch.from_numpy(bundle.bias)
+    known = (target >= 0).numpy()
+    hits, bias = np.zeros(len(held_out), np.bool_), torch.from_numpy(bundle.bias)
     queries = bundle.user_vectors(users) / bundle.model.temperature
     for chunk, scores, _ in affinities(
         queries,
@@ -52,8 +55,8 @@ def hit_rate(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> fl
         type_number=bundle.features.type_number,
     ):
         rank = ranks(scores, target[chunk].clamp(min=0), bias)
-        hits += int(((rank < k) & known[chunk].numpy()).sum())
-    return hits / len(held_out)
+        hits[chunk] = (rank < k) & known[chunk]
+    return hits
 
 
 def accept(

@@ -161,7 +161,7 @@ class Bench:
             extra = self.vectors(form, seed).items
         elif reads == "control":
             extra = self._control(examples_from_ms)
-        catalogue = replace(self._catalogue, hgnn=extra)
+        catalogue = replace(self.catalogue, hgnn=extra)
         trainer = Trainer(catalogue, settings, seed=seed, use_hgnn=reads != "text")
         events = self.events
         first = int(np.searchsorted(events.timestamp, examples_from_ms))
@@ -174,7 +174,7 @@ class Bench:
                 timestamp=events.timestamp[:end],
                 strong=events.strong[:end],
             )
-            trainer.add(self._examples(part, start, cap))
+            trainer.add(self.examples(part, start, cap))
         self._progress("two-tower", 0, 1)
         trainer.train()
         self._progress("two-tower", 1, 1)
@@ -182,7 +182,7 @@ class Bench:
 
     def two_tower(self, bundle: DynamicBundle, *, popularity: bool = False) -> Scorer:
         """Score by trained towers: affinity, and log recent popularity where asked for."""
-        place = ItemRows(bundle.item_keys)(self._catalogue.item_keys)
+        place = ItemRows(bundle.item_keys)(self.catalogue.item_keys)
         bias = bundle.bias if popularity else np.zeros_like(bundle.bias)
         items = served_vectors(bundle.vectors, bias)[place]
         keys, asked = ItemRows(bundle.item_keys), self._asked(bundle)
@@ -195,7 +195,7 @@ class Bench:
         return score
 
     @cached_property
-    def _catalogue(self) -> CatalogueItems:
+    def catalogue(self) -> CatalogueItems:
         """The items as the trainer reads them, without vectors of a graph."""
         items = self.dataset.items
 
@@ -227,10 +227,11 @@ class Bench:
         scalars /= np.maximum(scalars.std(axis=0), 1e-6) * np.float32(_GAIN)
         return scalars
 
-    def _examples(self, events: Interactions, first: int, cap: int) -> ExampleBatch:
+    def examples(self, events: Interactions, first: int, cap: int) -> ExampleBatch:
+        """Return the events from number `first` on as examples; the earlier ones are history."""
         batch = examples_of(
             user=events.user,
-            item_key=self._catalogue.item_keys[events.item],
+            item_key=self.catalogue.item_keys[events.item],
             timestamp=events.timestamp,
             strong=events.strong,
             first=first,
@@ -245,7 +246,7 @@ class Bench:
         batch = examples_of(
             user=np.concatenate([events.user, users]),
             item_key=np.concatenate(
-                [self._catalogue.item_keys[events.item], np.zeros(len(users), np.uint64)]
+                [self.catalogue.item_keys[events.item], np.zeros(len(users), np.uint64)]
             ),
             timestamp=np.concatenate([events.timestamp, np.full(len(users), self.at_ms)]),
             strong=np.concatenate([events.strong, np.ones(len(users), np.bool_)]),

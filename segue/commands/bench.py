@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from segue.options import explained
-from segue.screen import console
+from segue.screen import StageBars, console, progress_bars
 
 ROOT = Path(__file__).parents[2]
 
@@ -290,6 +290,41 @@ def trainer(
     )
     with explained(ValueError):
         report = run(plan, json_file)
+    show(report)
+    console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench adoption --seed 1 --switches 1")
+def adoption(
+    world: Annotated[str, typer.Argument(help="simulated, lfm1m or amazon-fk.")] = "simulated",
+    data: Annotated[Path, typer.Option(help="Folder with lfm1m/ and amazon-fk/.")] = Path(
+        "../shared/data"
+    ),
+    first: Annotated[float, typer.Option(help="Day until which the first graph goes.")] = 45.0,
+    snapshot: Annotated[float, typer.Option(help="Day of the second one.")] = 72.0,
+    every: Annotated[float, typer.Option(help="Days between later ones, and of a test.")] = 3.0,
+    switches: Annotated[int, typer.Option(help="How many.")] = 3,
+    lag: Annotated[float, typer.Option(help="Days from a snapshot to its switch.")] = 0.25,
+    fresh_start: Annotated[
+        bool, typer.Option("--fresh-start", help="Another seed for each HGNN.")
+    ] = False,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Of world and models; repeat for more. [1, 2, 3]")
+    ] = None,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-adoption.json"
+    ),
+) -> None:
+    """HR@10 just after a switch to a new static bundle against just before, by how it is done."""
+    from benchmarks.adoption import AdoptionPlan, run, show
+    from evaluation.dataset import DatasetError
+
+    plan = AdoptionPlan(
+        world=world, data=data, seeds=tuple(seed or AdoptionPlan.seeds), first=first,
+        snapshot=snapshot, every=every, switches=switches, lag=lag, fresh_start=fresh_start,
+    )  # fmt: skip
+    with explained(ValueError, DatasetError, OSError), progress_bars() as bars:
+        report = run(plan, json_file, StageBars(bars))
     show(report)
     console.print(f"figures: {json_file}")
 

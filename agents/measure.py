@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agents.announcing import fetch_dynamic
+from agents.quality import QualityStore
 from agents.settings import TrainerSettings
 from agents.train_tally import TrainTally
 from dynamic_layer import (
@@ -43,8 +44,9 @@ class Measure:
         folder: Path,
         tally: TrainTally,
         clock_ms: Callable[[], int],
+        quality: QualityStore,
     ) -> None:
-        """Keep the table in `<folder>/prequential`."""
+        """Keep the table in `<folder>/prequential` and in `quality`."""
         self._table = Prequential(
             folder / "prequential",
             per_second=settings.prequential_per_s,
@@ -55,6 +57,7 @@ class Measure:
         self._store, self._scratch, self._tally = store, folder / "served", tally
         self._clock_ms = clock_ms
         self._asked_at = clock_ms()
+        self._quality = quality
         self.serving: str | None = None
 
     async def fetch(self, name: str, held: DynamicBundle | None) -> DynamicBundle | None:
@@ -100,8 +103,8 @@ class Measure:
         self._table.left_out.clear()
 
     def write(self) -> None:
-        """Write the table's files."""
-        self._table.write()
+        """Write the table's files, here and where a console can read them."""
+        self._quality.put_days(self._table.write())
 
     def saved(self) -> Saved:
         """Return the rows that are open."""

@@ -13,19 +13,22 @@ from agents.cadence import Cadence
 from agents.demand import take_demand
 from agents.measure import Measure
 from agents.outputs import Outputs
+from agents.quality import Decision, QualityStore
 from agents.settings import TrainerSettings
 from agents.train_tally import TrainTally
 from dynamic_layer import (
+    KEPT_DAYS,
     CorruptCheckpoint,
     CorruptExamples,
     DynamicBundle,
     DynamicSettings,
     ExampleBatch,
+    Judgement,
     LivePopularity,
     Saved,
     Trainer,
     TrainerCheckpoints,
-    accept,
+    judge,
     served_hit_rate,
 )
 from state import ArtifactStore, CorruptArtifact
@@ -87,6 +90,7 @@ class Train:
             folder / "checkpoints", keep=settings.keep_checkpoints
         )
         self._positions: dict[tuple[str, int], int] = {}
+        self._quality = QualityStore(store, keep_days=KEPT_DAYS)
         self._measure = Measure(
             settings=settings,
             history_cap=dynamic.replay.history_cap,
@@ -94,6 +98,7 @@ class Train:
             folder=folder,
             tally=self.tally,
             clock_ms=clock_ms,
+            quality=self._quality,
         )
         self._opened = False
         self._checkpointed_at = clock_ms()
@@ -345,14 +350,15 @@ class Train:
         await self._checkpoint(trainer)
         candidate = await self._aside(trainer.publish)
         held_out = trainer.holdout()
-        reasons = await self._aside(
-            lambda: accept(
-                candidate, self._served, held_out, self._dynamic.gate, trainer.popularity
-            )
+        served = self._served
+        found = await self._aside(
+            lambda: judge(candidate, served, held_out, self._dynamic.gate, trainer.popularity)
         )
         name = f"g{candidate.generation:09d}"
-        if reasons:
-            logger.error("bundle %s is refused: %s", name, "; ".join(reasons))
+        decision = self._decision(name, candidate, found)
+        await self._aside(lambda: self._quality.decided(decision))
+        if found.reasons:
+            logger.error("bundle %s is refused: %s", name, "; ".join(found.reasons))
             self.tally.refused.inc()
             self._cadence.judged()
             return
@@ -377,3 +383,11 @@ class Train:
         self.tally.published_at.set(self._cadence.published_at / 1000)
         self.tally.hit_ratio.set(metrics["held_out_hr_at_10"])
         logger.info("published %s: %s", name, metrics)
+
+    def _decision(self, name: str, candidate: DynamicBundle, found: Judgement) -> Decision:
+        return Decision(
+            at=self._clock_ms(), bundle=name, generation=candidate.generation,
+            static=candidate.manifest["static"], reasons=found.reasons, held_out=found.held_out,
+            served=None if self._served is None else f"g{self._served.generation:09d}",
+            hr_at_10=found.hr_at_10, served_hr_at_10=found.served_hr_at_10,
+        )  # fmt: skip

@@ -14,6 +14,8 @@ from console.operations import Operations
 from console.pages import Pages
 from console.pages import router as pages
 from console.problems import handle_problems
+from console.quality import Quality
+from console.quality import router as quality_page
 from console.replica import Replica
 from console.serving import Serving
 from console.settings import ConsoleSettings
@@ -31,6 +33,7 @@ def create_app(
     operations: Operations,
     metrics: ConsoleMetrics,
     watching: Pages,
+    quality: Quality,
 ) -> FastAPI:
     """Return the app; it opens and closes nothing by itself."""
     app = FastAPI(
@@ -49,10 +52,12 @@ def create_app(
     app.state.operations = operations
     app.state.metrics = metrics
     app.state.pages = watching
+    app.state.quality = quality
     handle_problems(app)
     app.include_router(health)
     app.include_router(router)
     app.include_router(pages)
+    app.include_router(quality_page)
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:

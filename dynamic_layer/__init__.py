@@ -5,14 +5,14 @@ from dynamic_layer.demand_block import DemandRecord
 from dynamic_layer.errors import CorruptBundle, CorruptCheckpoint, CorruptDemand, CorruptExamples
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.explaining import Explanation, explain, search_text, similar
-from dynamic_layer.gate import accept, hit_rate, served_hit_rate
+from dynamic_layer.gate import Judgement, accept, hit_rate, judge, served_hit_rate
 from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
 from dynamic_layer.item_weights import EaseSettings
 from dynamic_layer.live_popularity import LivePopularity
 from dynamic_layer.moments import Histories, Moment, moment_at
 from dynamic_layer.popularity import Popularity
-from dynamic_layer.prequential import Asked, Prequential, Row
+from dynamic_layer.prequential import KEPT_DAYS, Asked, Prequential, Row
 from dynamic_layer.propose import CandidateSettings, propose
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from dynamic_layer.recommender import (
@@ -40,6 +40,7 @@ from dynamic_layer.trainer import Intake, Trainer, TrainingStats
 from dynamic_layer.trainer_checkpoints import TrainerCheckpoint, TrainerCheckpoints
 
 __all__ = [
+    "KEPT_DAYS",
     "AdoptionSettings",
     "Asked",
     "CandidateSettings",
@@ -62,6 +63,7 @@ __all__ = [
     "IndexSettings",
     "Intake",
     "ItemIndex",
+    "Judgement",
     "ListSettings",
     "Lists",
     "LivePopularity",
@@ -89,6 +91,7 @@ __all__ = [
     "explain",
     "feature_names",
     "hit_rate",
+    "judge",
     "moment_at",
     "pair_features",
     "propose",

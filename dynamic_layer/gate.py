@@ -1,5 +1,7 @@
 """The gate: whether a new bundle may serve."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -59,6 +61,21 @@ def target_hits(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) ->
     return hits
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the gate found.
+
+    reasons: why the candidate must not serve, none if it may; held_out: examples that it was
+    judged by; hr_at_10, served_hr_at_10: of candidate and served bundle on these, None where the
+    two were not compared.
+    """
+
+    reasons: list[str]
+    held_out: int = 0
+    hr_at_10: float | None = None
+    served_hr_at_10: float | None = None
+
+
 def accept(
     candidate: DynamicBundle,
     served: DynamicBundle | None,
@@ -66,7 +83,18 @@ def accept(
     settings: GateSettings,
     popularity: Popularity | None = None,
 ) -> list[str]:
-    """Return the reasons why a candidate must not serve; none means that it may.
+    """Return the reasons why a candidate must not serve; none means that it may. See `judge`."""
+    return judge(candidate, served, held_out, settings, popularity).reasons
+
+
+def judge(
+    candidate: DynamicBundle,
+    served: DynamicBundle | None,
+    held_out: PaddedExamples,
+    settings: GateSettings,
+    popularity: Popularity | None = None,
+) -> Judgement:
+    """Return whether a candidate may serve, and why not.
 
     served: the bundle in use, if any; held_out: examples that neither was trained on; popularity:
     counts of demand at their time, without which heads are not compared.
@@ -77,10 +105,11 @@ def accept(
     if candidate.head is not None:
         weights += [value.numpy() for value in candidate.head.state_dict().values()]
     if not all(np.isfinite(values).all() for values in numbers + weights):
-        return ["expected finite weights and vectors, got NaN or infinity"]
+        return Judgement(reasons=["expected finite weights and vectors, got NaN or infinity"])
     if not len(candidate.item_keys):
-        return ["expected items, got none"]
+        return Judgement(reasons=["expected items, got none"])
     reasons = []
+    before = after = None
     rng = np.random.default_rng(candidate.generation)
     held_out = held_out.newest(_JUDGED)
     if not _features_match(candidate, rng):
@@ -104,7 +133,9 @@ def accept(
                 f"expected HR@{_K} of at least {before * (1 - settings.max_loss):.3f} on "
                 f"held-out examples, got {after:.3f}; the served bundle has {before:.3f}"
             )
-    return reasons
+    return Judgement(
+        reasons=reasons, held_out=len(held_out), hr_at_10=after, served_hr_at_10=before
+    )
 
 
 def _features_match(bundle: DynamicBundle, rng: np.random.Generator) -> bool:

@@ -181,20 +181,26 @@ class Prequential:
         self._changed.add(row.day)
         return True
 
-    def write(self) -> None:
-        """Write the files of the days that changed; close days, and remove the oldest files."""
+    def write(self) -> list[Path]:
+        """Write the files of the days that changed; close days, and remove the oldest files.
+
+        Returns the files that were written.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
+        written = []
         for day in sorted(self._changed):
             path = self._folder / f"{_date(day)}.jsonl"
             part = path.with_suffix(".part")
             lines = [_line(row, self._rows[row]) for row in sorted(self._rows) if row.day == day]
             part.write_text("".join(lines))
             part.replace(path)
+            written.append(path)
         self._changed.clear()
         newest = max((row.day for row in self._rows), default=0)
         self._rows = {r: asked for r, asked in self._rows.items() if r.day > newest - OPEN_DAYS}
         for old in sorted(self._folder.glob("*.jsonl"))[:-KEPT_DAYS]:
             old.unlink()
+        return written
 
     def saved(self) -> Saved:
         """Return the rows of the days that are open."""

@@ -23,6 +23,7 @@ from console import (
     create_app,
 )
 from console.pages import Pages
+from console.quality import Quality
 from console.settings import PEOPLE, WRITE
 from segue.roles import now_ms, text_settings
 from segue.settings import Settings
@@ -120,7 +121,7 @@ async def open_console(
     watching = Pages(replica, clock_ms, letters=own.letters, lags=lags if log is None else None)
     app = create_app(
         own, replica=replica, serving=serving, operations=operations, metrics=metrics,
-        watching=watching,
+        watching=watching, quality=Quality(replica.store, clock_ms),
     )  # fmt: skip
     async with replica:
         following: asyncio.Future[Any] = asyncio.gather(

@@ -11,8 +11,8 @@ export function chart(place, option) {
     drawn.setOption({
       animation: false, color: COLOURS, textStyle: { color: text },
       grid: { left: 8, right: 16, top: 36, bottom: 8, containLabel: true },
-      tooltip: { trigger: "axis", backgroundColor: card, textStyle: { color: text }, confine: true },
       ...more,
+      tooltip: { trigger: "axis", backgroundColor: card, textStyle: { color: text }, confine: true, ...more.tooltip },
       legend: { textStyle: { color: text }, type: "scroll", top: 0, ...more.legend },
       xAxis: { ...axis, ...more.xAxis }, yAxis: { ...axis, ...more.yAxis },
     });

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from agents import TrainerSettings
+from agents.quality import QualityStore
 from agents.train import Train
 from agents.train_tally import TrainTally
 from dynamic_layer import Asked, ExampleBatch, Row
@@ -219,6 +220,12 @@ async def test_what_is_served_stays_until_a_bundle_on_the_new_vectors_is_as_good
     await train.step()
     assert "is refused" in caplog.text
     assert "the served bundle has" in caplog.text
+    published, refused = QualityStore(train._store, keep_days=9).decisions()
+    assert published["reasons"] == []
+    assert published["served"] is None
+    assert "HR@10" in refused["reasons"][0]
+    assert (refused["bundle"], refused["served"]) == ("g000000002", "g000000001")
+    assert refused["hr_at_10"] < 0.9 * refused["served_hr_at_10"]
     assert train._served is served
     assert train._outputs.topics.count(TOPICS.models) == 1
 
@@ -325,6 +332,11 @@ async def test_what_is_served_is_measured_on_examples_before_they_are_learned(
         for line in path.read_text().splitlines()
     ]
     assert sum(row["examples"] for row in rows) == train._measure.asked > asked
+    # Whoever has the store, a console, reads the same.
+    stored = QualityStore(train._store, keep_days=100)
+    assert [row for day in stored.days() for row in stored.rows(day)] == sorted(
+        rows, key=lambda row: row["day"]
+    )
     series = {
         sample.labels["model"]: sample.value
         for metric in train.tally.registry.collect()

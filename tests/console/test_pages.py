@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 #: Page -> what is there once it is drawn.
 PAGES = {
     "now": "#partitions table",
-    "quality": "#hr canvas",
+    "quality": "#prequential canvas",
     "listener?user=user-03": "ol.places summary",
     "item?q=a+story": "td a",
     "item?type=podcast&id=i3": "td a",
@@ -40,6 +40,9 @@ def shown(tmp_path_factory, items, bundles) -> Iterator[Served]:
     made = make_world(tmp_path_factory.mktemp("shown"), items, bundles)
     for bundle in bundles:
         made.announce(bundle)
+    made.measured(days=12)
+    made.decided(2)
+    made.decided(3, "expected HR@10 of at least 0.225 on held-out examples, got <b>0.210</b>")
     made.refuse(Reason.MALFORMED, "JSON is malformed", '{"user_id": <b>1</b>')
     made.refuse(Reason.UNKNOWN_KIND, "kind: expected stream", "{}")
     with served(made) as found:
@@ -145,6 +148,52 @@ def test_a_rollback_asks_first(page: Page, shown: Served):
         until(lambda: client.get("/ready").json()["generation"] == 2, "the newest")
 
 
+def test_what_was_served_stands_beside_popularity_by_day_and_by_bundle(page: Page):
+    page.goto("/#/quality")
+    table = page.get_by_role("region", name="Prequential HR@10")
+    table.wait_for()
+    assert table.locator("tbody tr").count() == 12 * 2
+    newest = table.locator("tbody tr").first.locator("td").all_inner_texts()
+    assert newest[0] == "2023-12-15"
+    assert newest[1:4] == ["podcast", "default", "400"]
+    assert re.fullmatch(r"0\.2\d\d ± 0\.04\d", newest[4])
+    assert newest[5] == "0.120"
+    said = page.locator("#prequential-said")
+    assert "Newest (2023-12-15): audiobook 0." in said.inner_text()
+    # By keyboard: the first box chooses what a point is.
+    page.get_by_label("One point for each").focus()
+    page.keyboard.press("ArrowDown")
+    until(lambda: table.locator("tbody tr").count() == 2 * 2, "a row for each bundle and type")
+    assert table.locator("tbody td").first.inner_text() == "2"
+    assert "Newest (2): audiobook" in said.inner_text()
+
+
+def test_the_gates_reasons_are_read_as_text(page: Page):
+    page.goto("/#/quality")
+    rows = page.get_by_role("region", name="Decisions of the gate").locator("tbody tr")
+    rows.first.wait_for()
+    refused, published = rows.all_inner_texts()
+    assert "✕ refused" in refused
+    assert "got <b>0.210</b>" in refused
+    assert "0.250 (g000000001)" in refused
+    assert "✓ published" in published
+
+
+def test_a_store_that_cannot_be_read_is_said_and_hides_no_bundle(page: Page, shown: Served):
+    def broken(_: str) -> bytes:
+        raise OSError("no route to the store")
+
+    quality = shown.app.state.quality
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality._quality, "decisions", lambda: broken(""))
+        patch.setattr(quality, "_read_at", None)
+        page.goto("/#/quality")
+        page.get_by_role("alert").get_by_text("The artifact store cannot be read").wait_for()
+        page.get_by_role("region", name="Generations").wait_for()
+        patch.setattr(quality, "_read_at", None)
+    quality._read_at = None
+
+
 def test_without_a_token_it_says_what_to_do(page: Page):
     page.goto("/#/letters")
     page.get_by_role("heading", name="A token is needed").wait_for()
@@ -166,6 +215,8 @@ def test_an_empty_world_is_explained(browser: Browser, tmp_path, items):
         page.get_by_text("not ready: no bundle yet").wait_for()
         page.goto("/#/quality")
         page.get_by_text("No bundle yet.").wait_for()
+        page.get_by_text("Nothing was asked yet.").wait_for()
+        page.get_by_text("None yet: the gate judges").wait_for()
         page.goto("/#/space")
         page.get_by_text("no bundle is loaded yet").wait_for()
         page.goto("/#/letters")

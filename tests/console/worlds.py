@@ -13,8 +13,10 @@ import httpx
 import numpy as np
 import uvicorn
 
+from agents.quality import Decision, QualityStore
 from console import ConsoleSettings, TokenSettings
-from dynamic_layer import DynamicBundle, Trainer
+from dynamic_layer import Asked, DynamicBundle, Row, Trainer
+from dynamic_layer.prequential import _date, _line
 from segue.serving_console import open_console
 from segue.settings import Settings
 from state import StateSettings
@@ -97,6 +99,34 @@ class World:
         )  # fmt: skip
         self.log.append(self.settings.topics.models, record.key, encode(record))
 
+    def measured(self, days: int, generations: int = 2) -> list[Row]:
+        """Store what a trainer measured, the last day being today; returns the rows' names."""
+        files, names = [], []
+        for day in range(NOW // DAY_MS - days + 1, NOW // DAY_MS + 1):
+            rows = [
+                Row(day, item_type, generation, "default")
+                for generation in range(1, generations + 1)
+                for item_type in ("audiobook", "podcast")
+            ]
+            asked = {
+                row: Asked(
+                    examples=200, reciprocal_ranks=20.0,
+                    hits=40.0 + day % 7 + row.generation + 12 * (row.item_type == "podcast"),
+                    popularity_hits=30.0 - 6 * (row.item_type == "podcast"), popularity_reciprocal_ranks=12.0,
+                )
+                for row in rows
+            }  # fmt: skip
+            files.append(self.folder / f"{_date(day)}.jsonl")
+            files[-1].write_text("".join(_line(row, asked[row]) for row in rows))
+            names += rows
+        QualityStore(self.settings.store(), keep_days=100).put_days(files)
+        return names
+
+    def decided(self, generation: int, *reasons: str) -> None:
+        """Store what the gate said of a bundle, as a trainer does."""
+        quality = QualityStore(self.settings.store(), keep_days=100)
+        quality.decided(decision(generation, *reasons))
+
     def answer(self, user: str, source: Source, generation: int) -> None:
         """Write an answer as a worker does."""
         record = Recommendation(
@@ -113,6 +143,15 @@ class World:
             payload_bytes=len(payload),
         )  # fmt: skip
         self.log.append(self.settings.topics.dead_letters, letter.key, encode(letter))
+
+
+def decision(generation: int, *reasons: str) -> Decision:
+    """What the gate might say of a bundle."""
+    return Decision(
+        at=NOW, bundle=f"g{generation:09d}", generation=generation, static="static-1",
+        reasons=list(reasons), held_out=2_048, served="g000000001", hr_at_10=0.21,
+        served_hr_at_10=0.25,
+    )  # fmt: skip
 
 
 def make_bundles(items: Items, generations: int = 2) -> list[DynamicBundle]:

@@ -1,0 +1,107 @@
+"""What the trainer measured and the gate decided, from the artifact store to the page's figures."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from agents.quality import DECISIONS, QualityStore
+from console.quality import BUNDLES, DAYS, FRESH_MS, Quality
+from state import ArtifactStore
+from tests.console.worlds import NOW, World, decision
+
+
+def view(world: World, quality: Quality | None = None) -> dict:
+    return asyncio.run((quality or Quality(world.settings.store(), lambda: NOW)).view())
+
+
+def test_figures_are_added_up_by_day_and_by_bundle(world: World):
+    rows = world.measured(days=4, generations=3)
+    found = view(world)
+    assert found["problem"] is None
+    assert len(found["days"]) == 4 * 2
+    assert [row["generation"] for row in found["bundles"]] == [1, 1, 2, 2, 3, 3]
+    for row in found["days"]:
+        day = sorted({name.day for name in rows})[
+            sorted({r["day"] for r in found["days"]}).index(row["day"])
+        ]
+        more = 12 if row["item_type"] == "podcast" else 0
+        hits = sum(40 + day % 7 + generation + more for generation in (1, 2, 3))
+        assert row["examples"] == 600
+        assert row["hr_at_10"] == pytest.approx(hits / 600)
+        assert row["popularity_hr_at_10"] == pytest.approx((90 - 1.5 * more) / 600)
+    for row in found["bundles"]:
+        assert row["examples"] == 800
+        assert row["popularity_mrr"] == pytest.approx(12 / 200)
+
+
+def test_the_newest_days_and_bundles_are_shown(world: World):
+    world.measured(days=DAYS + 5, generations=BUNDLES + 4)
+    found = view(world)
+    assert len({row["day"] for row in found["days"]}) == DAYS
+    generations = {row["generation"] for row in found["bundles"]}
+    assert generations == set(range(5, BUNDLES + 5))
+    store = QualityStore(world.settings.store(), keep_days=10)
+    store.put_days([])
+    assert len(store.days()) == 10, "older ones go"
+    assert store.days()[-1] == found["days"][-1]["day"]
+
+
+def test_figures_are_news_soon_and_days_that_are_over_are_read_once(world: World, monkeypatch):
+    clock = SimpleNamespace(ms=NOW)
+    world.measured(days=8, generations=1)
+    quality = Quality(world.settings.store(), lambda: clock.ms)
+    read = []
+    rows = quality._quality.rows
+    monkeypatch.setattr(quality._quality, "rows", lambda day: read.append(day) or rows(day))
+    first = view(world, quality)
+    assert len(read) == 8
+    world.measured(days=8, generations=2)
+    assert view(world, quality) == first, "within five seconds nobody asks the store again"
+    clock.ms += FRESH_MS
+    second = view(world, quality)
+    assert len(read) == 8 + 3
+    assert second["days"][-1]["examples"] == 2 * first["days"][-1]["examples"]
+
+
+def test_decisions_are_kept_whoever_wrote_them(world: World):
+    for generation in range(3):  # each by a trainer on another disk
+        world.decided(generation, *(["too bad"] if generation == 1 else []))
+    found = view(world)["decisions"]
+    assert [one["generation"] for one in found] == [2, 1, 0], "the newest first"
+    assert [one["reasons"] for one in found] == [[], ["too bad"], []]
+    store = QualityStore(world.settings.store(), keep_days=1)
+    for generation in range(3, DECISIONS + 1):
+        store.decided(decision(generation))
+    assert [one["generation"] for one in store.decisions()] == list(range(1, DECISIONS + 1))
+
+
+def test_a_store_that_fails_stops_no_trainer_and_loses_nothing(tmp_path: Path, monkeypatch, caplog):
+    quality = QualityStore(ArtifactStore(str(tmp_path / "store")), keep_days=9)
+    files = [tmp_path / f"2025-06-0{day}.jsonl" for day in (1, 2)]
+    for file in files:
+        file.write_text('{"day": "x"}\n')
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ArtifactStore, "put_bytes", full)
+        quality.put_days(files[:1])
+        quality.decided(decision(1))
+    assert "figures could not be stored" in caplog.text
+    assert "decision could not be stored" in caplog.text
+    assert quality.days() == []
+    quality.put_days(files[1:])
+    assert quality.days() == ["2025-06-01", "2025-06-02"]
+    quality.decided(decision(2))
+    assert [one["generation"] for one in quality.decisions()] == [1, 2]
+
+
+def test_a_torn_file_is_a_problem_that_is_said(world: World):
+    world.measured(days=2)
+    world.settings.store().put_bytes(b'{"day": ', "quality/prequential/2023-12-15.jsonl")
+    found = view(world)
+    assert "cannot be read" in found["problem"]
+    assert found["days"] == []

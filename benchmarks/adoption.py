@@ -38,14 +38,17 @@ __all__ = ["ARMS", "AdoptionPlan", "run", "show"]
 
 STAY = "stay"
 ARMS = {
-    "swap": (AdoptionSettings(align=False), 256),
-    "align": (AdoptionSettings(align=True), 256),
-    "relearn": (AdoptionSettings(align=False, relearn=True), 256),
-    "align, relearn": (AdoptionSettings(align=True, relearn=True), 256),
-    "swap, popularity fitted": (AdoptionSettings(align=False), 0),
-    "align, popularity fitted": (AdoptionSettings(align=True), 0),
-    "relearn, popularity fitted": (AdoptionSettings(align=False, relearn=True), 0),
-}
+    "swap": (AdoptionSettings(align=False, follow_steps=0), 256),
+    "align": (AdoptionSettings(follow_steps=0), 256),
+    "follow": (AdoptionSettings(align=False), 256),
+    "align, follow": (AdoptionSettings(), 256),
+    "relearn": (AdoptionSettings(align=False, follow_steps=0, relearn=True), 256),
+    "align, relearn": (AdoptionSettings(follow_steps=0, relearn=True), 256),
+    "align, popularity fitted": (AdoptionSettings(follow_steps=0), 0),
+    "relearn, popularity fitted": (
+        AdoptionSettings(align=False, follow_steps=0, relearn=True), 0,
+    ),
+}  # fmt: skip
 """Settings of each arm, and the held-out examples below which the weight of popularity stays."""
 _DRAWS = 2_000  # of the bootstrap
 _ITEMS, _USERS, _EVENTS = 2_000, 6_000, 300_000  # as in `segue reproduce`
@@ -231,32 +234,31 @@ def _change(parts: Sequence[NDArray[np.float64]], seed: int) -> dict[str, Any]:
 
 
 def run(plan: AdoptionPlan, file: Path, progress: Progress) -> dict[str, Any]:
-    """Measure on one thread, and write the report to `file`."""
+    """Measure on one thread; the report is in `file` after each seed."""
     torch.set_num_threads(1)
+    file.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
+    report: dict[str, Any] = {}
     for seed in plan.seeds:
         rows += _switches(_Timeline(plan, seed, progress))
-    arms = []
-    for name in (STAY, *plan.arms):
-        mine = [row for row in rows if row["arm"] == name]
-        of_switch = {
-            row["switch"]: _change([r["by_user"] for r in mine if r["switch"] == row["switch"]], 0)
-            for row in mine
+        report = {
+            "machine": cpu_model(),
+            "plan": asdict(plan) | {"data": str(plan.data)},
+            "arms": [_arm(name, rows) for name in (STAY, *plan.arms)],
+            "rows": [{k: v for k, v in row.items() if k != "by_user"} for row in rows],
         }
-        arms.append(
-            {"arm": name, **_change([row["by_user"] for row in mine], 0)}
-            | {"worst": min(row["after"] / row["before"] - 1 for row in mine)}
-            | {"switches": of_switch}
-        )
-    report = {
-        "machine": cpu_model(),
-        "plan": asdict(plan) | {"data": str(plan.data)},
-        "arms": arms,
-        "rows": [{k: v for k, v in row.items() if k != "by_user"} for row in rows],
-    }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=1))
+        file.write_text(json.dumps(report, indent=1))
     return report
+
+
+def _arm(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of an arm over all seeds and switches, whose users count each."""
+    mine = [row for row in rows if row["arm"] == name]
+    changes = [row["after"] / row["before"] - 1 for row in mine]
+    return {
+        "arm": name, **_change([row["by_user"] for row in mine], seed=0), "worst": min(changes),
+        "changes": changes,
+    }  # fmt: skip
 
 
 def show(report: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """The towers in training: current and averaged weights, optimiser, draws of negatives."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -65,20 +67,26 @@ class Learner:
         frequency: share of the examples that have each item as target, f32 [n], where the recipe
         corrects for it.
         """
-        settings, model = self._settings, self._model
-        model.train()
+        settings = self._settings
         uniform = torch.randint(
             len(features), (settings.loss.uniform_negatives,), generator=self._rng
         )
         items, place = candidates(target, uniform)
-        loss = sampled_softmax(
-            model.user(users, features.content, features.type_number),
-            model.item(features.take(items)),
-            place,
-            weight,
-            temperature=model.temperature,
-            log_q=None if frequency is None else inclusion_log_q(frequency[items], len(target)),
+        return self.descend(
+            lambda model: sampled_softmax(
+                model.user(users, features.content, features.type_number),
+                model.item(features.take(items)),
+                place,
+                weight,
+                temperature=model.temperature,
+                log_q=None if frequency is None else inclusion_log_q(frequency[items], len(target)),
+            )
         )
+
+    def descend(self, loss_of: Callable[[TwoTower], Tensor]) -> Tensor:
+        """Take a step down a loss of the towers in training; return it."""
+        self._model.train()
+        loss = loss_of(self._model)
         self._optimiser.zero_grad()
         torch.autograd.backward(loss)
         self._optimiser.step()

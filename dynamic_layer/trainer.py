@@ -14,6 +14,7 @@ from torch import Tensor
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.features import StaticItems
+from dynamic_layer.following import follow
 from dynamic_layer.head_learning import HeadLearning, hit_rates
 from dynamic_layer.learner import Learner
 from dynamic_layer.popularity import Popularity
@@ -306,13 +307,24 @@ class Trainer:
     def adopt(self, static: StaticItems) -> None:
         """Go over to a new static bundle, keeping the towers' weights (warm start).
 
-        Its vectors are turned into the space of those in use, if the settings say so. Examples
-        that came before its snapshot are forgotten; those after it are trained on again only if
-        the settings say so. Where the types or the widths of the vectors changed, the towers
-        start anew.
+        Its vectors are turned into the space of those in use, and the towers follow what they said
+        of these, as far as the settings say so. Examples that came before its snapshot are then
+        forgotten; those after it are trained on again only if the settings say so. Where the types
+        or the widths of the vectors changed, the towers start anew.
         """
-        items = self._items.next(static, align=self.settings.adoption.align)
-        fits, self._items = self._items.fits(items), items
+        settings, before = self.settings.adoption, self._items
+        self._items = before.next(static, align=settings.align)
+        fits = before.fits(self._items)
+        if fits and self._learner.steps:  # fresh towers have said nothing yet
+            follow(
+                self._learner,
+                before,
+                self._items,
+                self._replay,
+                steps=settings.follow_steps,
+                batch_size=self.settings.batch_size,
+                seed=self._seed + self._learner.steps,
+            )
         self._adopted(fits=fits)
 
     def _adopted(self, *, fits: bool) -> None:

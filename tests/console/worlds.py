@@ -112,7 +112,8 @@ class World:
                 row: Asked(
                     examples=200, reciprocal_ranks=20.0,
                     hits=40.0 + day % 7 + row.generation + 12 * (row.item_type == "podcast"),
-                    popularity_hits=30.0 - 6 * (row.item_type == "podcast"), popularity_reciprocal_ranks=12.0,
+                    popularity_hits=30.0 - 6 * (row.item_type == "podcast"),
+                    popularity_reciprocal_ranks=12.0,
                 )
                 for row in rows
             }  # fmt: skip

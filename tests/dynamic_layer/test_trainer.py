@@ -114,7 +114,7 @@ def test_adopting_a_static_bundle_keeps_the_weights_and_the_examples_after_its_s
 
 
 def test_examples_after_the_snapshot_are_learned_again_where_that_is_wanted(items: Items) -> None:
-    again = replace(SMALL, adoption=AdoptionSettings(relearn=True))
+    again = replace(SMALL, adoption=AdoptionSettings(follow_steps=0, relearn=True))
     trainer = Trainer(items, again, seed=0)
     trainer.add(make_examples(items, 3_000))
     trainer.train()

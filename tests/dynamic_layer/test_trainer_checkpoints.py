@@ -213,7 +213,7 @@ def test_a_checkpoint_made_with_other_settings_is_refused(tmp_path: Path) -> Non
 
 def test_another_static_bundle_is_adopted_by_the_restored_trainer(tmp_path: Path) -> None:
     # Without the bundle that it learned on there is nothing to align to.
-    raw = replace(TINY, adoption=AdoptionSettings(align=False))
+    raw = replace(TINY, adoption=AdoptionSettings(align=False, follow_steps=0))
     trainer = Trainer(ITEMS, raw, seed=3)
     for batch in batches(8):
         trainer.add(batch)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer import (
+    AdoptionSettings,
     DynamicSettings,
     ExampleBatch,
     LossSettings,
@@ -29,6 +30,7 @@ SMALL = DynamicSettings(
     loss=LossSettings(uniform_negatives=64),
     replay=ReplaySettings(capacity=20_000, history_cap=10, epochs=3.0, holdout_share=0.1),
     popularity=PopularitySettings(weights=(0.0, 0.5), half_lives_days=(7.0,)),
+    adoption=AdoptionSettings(follow_steps=0),
 )
 
 

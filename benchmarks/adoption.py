@@ -65,6 +65,7 @@ class AdoptionPlan:
     snapshot: the second one has the events before; those that follow it are made `every` days.
     switches: how many.
     lag:      from the snapshot to the switch: how long the static job takes.
+    arms:     ways of switching, named in ARMS.
     fresh_start: whether each HGNN has a seed of its own; else all have the run's, as
               `segue static build` does.
     """
@@ -79,6 +80,11 @@ class AdoptionPlan:
     lag: float = 0.25
     fresh_start: bool = False
     arms: tuple[str, ...] = tuple(ARMS)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an arm that there is none of."""
+        if unknown := set(self.arms) - set(ARMS):
+            raise ValueError(f"expected arms of {list(ARMS)}, got {sorted(unknown)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,9 +195,10 @@ def _switches(line: _Timeline) -> Iterator[dict[str, Any]]:
                 "held_out": len(trainer.holdout()),
                 "by_user": _by_user(users, before, after, len(line.dataset.users)),
             }  # fmt: skip
-            trainer.add(coming)
-            trainer.train()
-            bundles[name] = trainer.publish()
+            if switch + 1 < plan.switches:
+                trainer.add(coming)
+                trainer.train()
+                bundles[name] = trainer.publish()
 
 
 def _carry_on(trainer: Trainer, other: Trainer) -> None:

@@ -305,6 +305,9 @@ def adoption(
     every: Annotated[float, typer.Option(help="Days between later ones, and of a test.")] = 3.0,
     switches: Annotated[int, typer.Option(help="How many.")] = 3,
     lag: Annotated[float, typer.Option(help="Days from a snapshot to its switch.")] = 0.25,
+    arm: Annotated[
+        list[str] | None, typer.Option(help="Way of switching; repeat for more. [all]")
+    ] = None,
     fresh_start: Annotated[
         bool, typer.Option("--fresh-start", help="Another seed for each HGNN.")
     ] = False,
@@ -319,11 +322,12 @@ def adoption(
     from benchmarks.adoption import AdoptionPlan, run, show
     from evaluation.dataset import DatasetError
 
-    plan = AdoptionPlan(
-        world=world, data=data, seeds=tuple(seed or AdoptionPlan.seeds), first=first,
-        snapshot=snapshot, every=every, switches=switches, lag=lag, fresh_start=fresh_start,
-    )  # fmt: skip
     with explained(ValueError, DatasetError, OSError), progress_bars() as bars:
+        plan = AdoptionPlan(
+            world=world, data=data, seeds=tuple(seed or AdoptionPlan.seeds), first=first,
+            arms=tuple(arm or AdoptionPlan.arms), snapshot=snapshot, every=every,
+            switches=switches, lag=lag, fresh_start=fresh_start,
+        )  # fmt: skip
         report = run(plan, json_file, StageBars(bars))
     show(report)
     console.print(f"figures: {json_file}")

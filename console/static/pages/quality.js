@@ -58,10 +58,10 @@ const row = (b) => b.problem ? [b.name, html`<span class="bad">${b.problem}</spa
   b.pinned ? "" : html`<button type="button" data-pin="${b.name}">${b.served ? "Pin" : "Roll back to it"}</button>`,
 ];
 
-const decided = ["when (UTC)", "bundle", "decision", { name: "held-out HR@10", number: true }, { name: "of the one served", number: true }, { name: "examples", number: true }, "why"];
+const decided = ["decision", "bundle", "why", { name: "held-out HR@10", number: true }, { name: "of the one served", number: true }, { name: "examples", number: true }, "when (UTC)"];
 
 const decision = (d) => [
-  clock(d.at), d.bundle, d.reasons.length ? html`<strong class="bad">✕ refused</strong>` : html`<span class="good">✓ published</span>`,
-  decimals(d.hr_at_10), d.served_hr_at_10 === null ? "–" : `${decimals(d.served_hr_at_10)} (${d.served})`, count(d.held_out),
-  d.reasons.length ? html`<ul class="reasons">${d.reasons.map((r) => html`<li>${r}</li>`)}</ul>` : d.hr_at_10 === null ? "too few examples to compare" : "",
+  d.reasons.length ? html`<strong class="bad">✕ refused</strong>` : html`<span class="good">✓ published</span>`, d.bundle,
+  d.reasons.length ? html`<ul class="reasons">${d.reasons.map((r) => html`<li>${r}</li>`)}</ul>` : d.hr_at_10 === null ? "too few examples to compare" : "as good as the one served, or nearly",
+  decimals(d.hr_at_10), d.served_hr_at_10 === null ? "–" : `${decimals(d.served_hr_at_10)} (${d.served})`, count(d.held_out), clock(d.at),
 ];

@@ -40,12 +40,11 @@ system:
 demo: setup
 	$(BIN)/segue demo
 
-# A file's tests stay in one process; those with a broker come after the others, two at a time, each
-# of the two with a broker of its own. tests/conftest.py says which files begin.
-IN_ORDER := OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder
+# A file's tests stay in one process, and each process that meets a test with a broker has its own. One
+# process more than cores: such tests wait a lot. tests/conftest.py says which files begin.
+PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 3 ? cores + 1 : 4)))
 test: setup
-	$(IN_ORDER) -n auto --maxprocesses 4 --ignore tests/integration
-	$(IN_ORDER) -n 2 tests/integration
+	OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder -n $(PROCESSES)
 
 # Generated streams for a property of the state; costly ones take a part of them. In all they are
 # 24,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.

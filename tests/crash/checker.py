@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from state import Window
 from state.dump import Dump
 from streams import (
     DeadLetter,
@@ -78,7 +79,9 @@ def dead_letter_differences(
 class Listening:
     """What the log says of the users.
 
-    first:  user -> item (type, id) -> offset of the first event on it.
+    first:  user -> item (type, id) -> offset of the first event on it. Events that the window has
+            left by the end are not in it: the first of a partition may be as old as it likes, and
+            its item may be recommended as soon as a newer one has come.
     latest: user -> place of the latest event.
     """
 
@@ -87,7 +90,7 @@ class Listening:
 
 
 def listening(
-    records: Iterable[LogRecord], rules: EventRules, refused: Iterable[Place]
+    records: Iterable[LogRecord], rules: EventRules, refused: Iterable[Place], window: Window
 ) -> Listening:
     """Read the events that are in the state: decodable ones that were not refused later on."""
     first: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
@@ -98,11 +101,14 @@ def listening(
     gone = set(refused)
     for (topic, partition), found in partitions.items():
         events, _ = decode_events(sorted(found, key=lambda record: record.offset), rules)
+        buckets = events.timestamp // window.bucket_ms
+        live = (buckets >= window.first_live(int(buckets.max(initial=0)))).tolist()
         for row, offset in enumerate(events.offset.tolist()):
             if (topic, partition, offset) in gone:
                 continue
             user = events.user_id[row]
-            first[user].setdefault((events.item_type[row], events.item_id[row]), offset)
+            if live[row]:
+                first[user].setdefault((events.item_type[row], events.item_id[row]), offset)
             latest[user] = (topic, partition, offset)
     return Listening(dict(first), latest)
 

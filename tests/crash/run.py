@@ -199,7 +199,8 @@ async def _drain(cluster: Cluster, writer: Writer, since: dict[int, int]) -> Non
     await cluster.moving("the end of the log")
     deadline = time.monotonic() + ANSWERED_WITHIN_S
     settings = cluster.settings
-    heard = checker.listening(await _read(settings, settings.topics.events), settings.events, ())
+    events = await _read(settings, settings.topics.events)
+    heard = checker.listening(events, settings.events, (), settings.state.window)
     while time.monotonic() < deadline:
         if not checker.unanswered(heard, await _answers(settings), since):
             break
@@ -236,6 +237,7 @@ async def _judge(
         [r for r in records if r.topic == names.events],
         settings.events,
         [(source.topic, source.partition, source.offset) for source in refused],
+        settings.state.window,
     )
     answers = await _answers(settings)
     differences += checker.unanswered(heard, answers, since)[:10]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segue.roles import make_worker
 from segue.settings import Settings
+from state import Window
 from state.dump import Dump
 from streams import (
     DeadLetter,
@@ -32,8 +33,10 @@ TOPICS = TopicSettings(partitions=1)
 NOW = 1_800_000_000_000
 
 
-def listened(offset: int, user: str, item: str, topic: str = TOPICS.events) -> Record:
-    event = Event(user_id=user, item_id=item, item_type="podcast", kind="stream", timestamp=NOW)
+def listened(
+    offset: int, user: str, item: str, topic: str = TOPICS.events, at: int = NOW
+) -> Record:
+    event = Event(user_id=user, item_id=item, item_type="podcast", kind="stream", timestamp=at)
     return Record(topic, 0, offset, NOW, event.key, encode(event))
 
 
@@ -49,7 +52,7 @@ def answer(user: str, offset: int, *items: str, at: int = NOW) -> Recommendation
 
 
 LOG = [listened(0, "ann", "a"), listened(1, "bob", "b"), listened(2, "ann", "c")]
-HEARD = checker.listening(LOG, EventRules(), ())
+HEARD = checker.listening(LOG, EventRules(), (), Window())
 
 
 def settings_for(folder: Path) -> Settings:
@@ -139,7 +142,7 @@ def test_an_item_that_the_user_had_is_reported_and_one_that_comes_later_is_not()
 
 
 def test_refused_events_are_no_history() -> None:
-    heard = checker.listening(LOG, EventRules(), [(TOPICS.events, 0, 2)])
+    heard = checker.listening(LOG, EventRules(), [(TOPICS.events, 0, 2)], Window())
     assert heard.latest["ann"] == (TOPICS.events, 0, 0)
     assert checker.consumed_items(heard, [answer("ann", 2, "c")], TOPICS) == []
 
@@ -189,3 +192,12 @@ def _decoded(value: bytes) -> dict[str, str] | None:
     except ValueError:
         return None
     return event if {"user_id", "item_id", "kind"} <= event.keys() else None
+
+
+def test_what_the_window_has_left_may_be_recommended_again() -> None:
+    long_ago = NOW - 91 * 86_400_000
+    log = [listened(0, "ann", "old", at=long_ago), listened(1, "bob", "b")]
+    heard = checker.listening(log, EventRules(), (), Window())
+    assert not checker.consumed_items(heard, [answer("ann", 0, "old")], TOPICS)
+    assert checker.consumed_items(heard, [answer("bob", 1, "b")], TOPICS)
+    assert heard.latest["ann"] == (TOPICS.events, 0, 0)

@@ -11,16 +11,15 @@ Broker, workers and this process share the machine.
 """
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from agents.outputs import ProducerOutputs
 from benchmarks.broker import broker_at
 from benchmarks.index_data import ItemSpace
 from benchmarks.machine import cpu_model
+from benchmarks.report import measured
 from dynamic_layer import DynamicBundle, RankingHead, Trainer
 from dynamic_layer.list_maker import ListMaker
 from dynamic_layer.tower_fits import CatalogueItems
@@ -91,11 +91,7 @@ _ANSWERS = msgspec.json.Decoder(_Answer)
 
 def run(plan: LatencyPlan, file: Path) -> dict[str, Any]:
     """Measure and write the report to `file`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-        report = _measure(plan, Path(scratch))
-    file.write_text(json.dumps(report, indent=2) + "\n")
-    return report
+    return measured(file, partial(_measure, plan))
 
 
 def show(report: dict[str, Any]) -> None:

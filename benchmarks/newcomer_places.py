@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from agents.announcing import fetch_dynamic
 from benchmarks.newcomer_watch import Watched
-from dynamic_layer import DynamicBundle, ListSettings, Recommender
+from dynamic_layer import ListSettings, Recommender
 from segue.demo.judge import Histories
 from segue.roles import make_encoder, now_ms
 from segue.settings import Settings
@@ -38,7 +39,7 @@ def places(settings: Settings, found: Sequence[Watched]) -> list[list[Standing]]
     store = settings.store()
     with tempfile.TemporaryDirectory(dir=settings.folder) as scratch:
         name = store.names("dynamic")[-1]
-        bundle = DynamicBundle.load(store.fetch("dynamic", name, Path(scratch) / "bundle"))
+        bundle = fetch_dynamic(store, name, Path(scratch))
         histories = Histories(settings, Path(scratch) / "histories")
         try:
             return _places(settings, Recommender(bundle), histories, found)

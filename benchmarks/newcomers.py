@@ -13,12 +13,11 @@ shown it go on. Broker, worker, trainer and this process share the machine.
 """
 
 import asyncio
-import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from benchmarks.broker import broker_at
 from benchmarks.machine import cpu_model
 from benchmarks.newcomer_places import Standing, places
 from benchmarks.newcomer_watch import DEPTHS, Launch, Watched, Watcher
+from benchmarks.report import measured
 from segue.demo.flow import DemoOptions, demo_settings
 from segue.demo.kafka_runtime import KafkaRuntime
 from segue.demo.material import Material, simulated
@@ -66,11 +66,7 @@ class NewcomersPlan:
 
 def run(plan: NewcomersPlan, file: Path) -> dict[str, Any]:
     """Measure and write the report to `file`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-        report = _measure(plan, Path(scratch))
-    file.write_text(json.dumps(report, indent=2) + "\n")
-    return report
+    return measured(file, partial(_measure, plan))
 
 
 def _measure(plan: NewcomersPlan, scratch: Path) -> dict[str, Any]:

@@ -9,13 +9,11 @@ anew. It is back when the group has committed the end of the topic. The dead mem
 """
 
 import asyncio
-import json
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +25,7 @@ from rich.table import Table
 from benchmarks.broker import broker_at
 from benchmarks.listening import Listening
 from benchmarks.machine import cpu_model
+from benchmarks.report import measured
 from segue.screen import console, progress_bars
 from segue.settings import Settings, write_settings
 from streams import KafkaSettings, bulk_write, create_topics, group_lag, topics
@@ -42,17 +41,14 @@ TAIL = 0.02
 
 def run(events: int, repeat: int, seed: int, file: Path) -> dict[str, Any]:
     """Measure both kinds of recovery and write the report to `file`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as scratch, progress_bars() as bars:
+    with progress_bars() as bars:
         task = bars.add_task("recovery", total=1 + 2 * repeat, note="first run")
 
         def advance(note: str) -> None:
             bars.update(task, note=note)
             bars.advance(task)
 
-        report = _measure(Path(scratch), events, repeat, seed, advance)
-    file.write_text(json.dumps(report, indent=2))
-    return report
+        return measured(file, lambda scratch: _measure(scratch, events, repeat, seed, advance))
 
 
 def show(report: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from dynamic_layer.demand_block import DemandRecord
 from dynamic_layer.errors import CorruptBundle, CorruptCheckpoint, CorruptDemand, CorruptExamples
 from dynamic_layer.examples import ExampleBatch
 from dynamic_layer.explaining import Explanation, explain, search_text, similar
-from dynamic_layer.gate import Judgement, accept, hit_rate, judge, served_hit_rate
+from dynamic_layer.gate import Judgement, hit_rate, judge, served_hit_rate
 from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
 from dynamic_layer.item_weights import EaseSettings
@@ -86,7 +86,6 @@ __all__ = [
     "TrainerCheckpoints",
     "TrainingStats",
     "UserState",
-    "accept",
     "default_lists",
     "explain",
     "feature_names",

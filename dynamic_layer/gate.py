@@ -76,17 +76,6 @@ class Judgement:
     served_hr_at_10: float | None = None
 
 
-def accept(
-    candidate: DynamicBundle,
-    served: DynamicBundle | None,
-    held_out: PaddedExamples,
-    settings: GateSettings,
-    popularity: Popularity | None = None,
-) -> list[str]:
-    """Return the reasons why a candidate must not serve; none means that it may. See `judge`."""
-    return judge(candidate, served, held_out, settings, popularity).reasons
-
-
 def judge(
     candidate: DynamicBundle,
     served: DynamicBundle | None,

@@ -36,7 +36,7 @@ from streams.records import (
     User,
     WireRecord,
 )
-from streams.text_ids import normal_text
+from streams.text_ids import normal_ids
 
 T = TypeVar("T")
 Keyed = TypeVar("Keyed", Item, User, Request)
@@ -166,14 +166,13 @@ def decode_events(
 
 def _with_normal_ids(events: list[Event], text_types: Sequence[str]) -> list[Event]:
     """Return the events with ids that are texts in their normal form."""
-    texts = frozenset(text_types)
-    if not texts or texts.isdisjoint([event.item_type for event in events]):
+    if not text_types:
         return events
+    written = [event.item_id for event in events]
+    ids = normal_ids([event.item_type for event in events], written, frozenset(text_types))
     return [
-        msgspec.structs.replace(event, item_id=normal_text(event.item_id))
-        if event.item_type in texts
-        else event
-        for event in events
+        event if item_id == event.item_id else msgspec.structs.replace(event, item_id=item_id)
+        for event, item_id in zip(events, ids, strict=True)
     ]
 
 

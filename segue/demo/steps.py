@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from agents.announcing import fetch_dynamic
 from dynamic_layer import DynamicBundle
 from segue.demo.material import Material
 from segue.demo.runtime import POLL_S, DemoError, Runtime
@@ -118,7 +119,5 @@ async def rested_bundle(runtime: Runtime) -> DynamicBundle:
             found = decode(ModelAnnouncement, record.value or b"")
             if found.kind == "dynamic" and found.metrics.get("resting"):
                 rested = found
-    folder = runtime.settings.folder / "demo" / "bundle"
-    store = runtime.settings.store()
-    name = rested.name
-    return await asyncio.to_thread(lambda: DynamicBundle.load(store.fetch("dynamic", name, folder)))
+    scratch = runtime.settings.folder / "demo" / "bundle"
+    return await asyncio.to_thread(fetch_dynamic, runtime.settings.store(), rested.name, scratch)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from agents.announcing import fetch_dynamic
 from dynamic_layer import (
     CorruptBundle,
-    DynamicBundle,
     ExampleBatch,
     Saved,
     Trainer,
@@ -126,7 +126,7 @@ def _broken_bundles(settings: Settings) -> list[str]:
     store, found = settings.store(), []
     for name in store.names("dynamic"):
         try:
-            DynamicBundle.load(store.fetch("dynamic", name, settings.folder / "scratch" / name))
+            fetch_dynamic(store, name, settings.folder / "scratch")
         except (CorruptArtifact, CorruptBundle) as error:
             found.append(f"bundle {name} is not whole: {error}")
     return found

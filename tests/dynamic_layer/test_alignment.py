@@ -19,7 +19,7 @@ from dynamic_layer import (
     TrainerCheckpoints,
 )
 from dynamic_layer.alignment import procrustes, rotation_onto
-from dynamic_layer.gate import accept, hit_rate
+from dynamic_layer.gate import hit_rate, judge
 from dynamic_layer.ranking import user_features
 from tests.dynamic_layer.worlds import (
     SMALL,
@@ -118,11 +118,11 @@ def test_the_gate_holds_a_new_space_against_the_bundle_that_is_served() -> None:
     raw = trained(items, RAW, n=4_500)
     served = raw.publish()
     raw.adopt(in_another_space(items, seed=7, first_offset=500))
-    (reason,) = accept(raw.publish(), served, raw.holdout(), SMALL.gate)
+    (reason,) = judge(raw.publish(), served, raw.holdout(), SMALL.gate).reasons
     assert "HR@10" in reason
     aligned = trained(items, n=4_500)
     aligned.adopt(in_another_space(items, seed=7, first_offset=500))
-    assert accept(aligned.publish(), served, aligned.holdout(), SMALL.gate) == []
+    assert judge(aligned.publish(), served, aligned.holdout(), SMALL.gate).reasons == []
 
 
 def test_towers_follow_what_they_said_of_the_old_vectors() -> None:

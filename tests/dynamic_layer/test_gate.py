@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from dynamic_layer import DynamicBundle, GateSettings, IndexSettings, ItemIndex, Trainer, accept
+from dynamic_layer import DynamicBundle, GateSettings, IndexSettings, ItemIndex, Trainer, judge
 from dynamic_layer.bundle import served_vectors
 
 GATE = GateSettings()
 
 
 def reasons(candidate: DynamicBundle, served: DynamicBundle, trainer: Trainer) -> str:
-    return "; ".join(accept(candidate, served, trainer.holdout(), GATE))
+    return "; ".join(judge(candidate, served, trainer.holdout(), GATE).reasons)
 
 
 def test_a_good_bundle_passes_with_and_without_one_in_use(
     trainer: Trainer, bundle: DynamicBundle
 ) -> None:
-    assert accept(bundle, bundle, trainer.holdout(), GATE) == []
-    assert accept(bundle, None, trainer.holdout(), GATE) == []
+    assert judge(bundle, bundle, trainer.holdout(), GATE).reasons == []
+    assert judge(bundle, None, trainer.holdout(), GATE).reasons == []
 
 
 def test_weights_that_are_not_numbers_are_refused(trainer: Trainer, bundle: DynamicBundle) -> None:

@@ -22,8 +22,8 @@ from dynamic_layer import (
     Recommender,
     Trainer,
     UserState,
-    accept,
     default_lists,
+    judge,
 )
 from dynamic_layer.demand import DemandReader
 from dynamic_layer.features import ItemRows
@@ -249,11 +249,11 @@ def test_the_gate_refuses_heads_that_are_broken_or_worse(
     copy = RankingHead(bundle.head.names, bundle.head.hidden)  # type: ignore[union-attr]
     copy.load_state_dict(bundle.head.state_dict())  # type: ignore[union-attr]
     worse = replace(bundle, head=upside_down(copy))
-    assert any("HR@10" in r for r in accept(worse, bundle, held_out, GateSettings(), demand))
-    assert accept(bundle, bundle, held_out, GateSettings(), demand) == []
+    assert any("HR@10" in r for r in judge(worse, bundle, held_out, GateSettings(), demand).reasons)
+    assert judge(bundle, bundle, held_out, GateSettings(), demand).reasons == []
     with torch.no_grad():
         copy.linear.weight[0, 0] = torch.nan
-    assert "finite" in accept(worse, bundle, held_out, GateSettings(), demand)[0]
+    assert "finite" in judge(worse, bundle, held_out, GateSettings(), demand).reasons[0]
 
 
 def test_a_bundle_keeps_its_head_weights_and_demand_on_disk(

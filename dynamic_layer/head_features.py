@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numba
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from dynamic_layer.candidates import NONE, neighbour_scores
 from dynamic_layer.moments import Histories, Moment
+from dynamic_layer.neighbours import NONE, Neighbours, neighbours_of
+from dynamic_layer.vector_store import inner_products
 
 GROUPS = ("weights", "vectors", "towers", "demand", "age", "traits", "user", "past")
 _PAST = ("past-times", "past-age", "past-share", "past-gap", "past-due", "past-uneven", "past-weak")
@@ -92,10 +94,13 @@ def pair_features(
     candidates: NDArray[np.int64],
     sources: Sources,
     settings: FeatureSettings,
+    neighbours: Mapping[str, Neighbours] | None = None,
 ) -> NDArray[np.float32]:
     """Return the features of users and their candidates, f32 [b, c, f]; 0 where there is none.
 
     users: i64 [b], rows of the moment's histories; candidates: i64 [b, c], of one type, with NONE.
+    neighbours: sums of each of the sources' weights at the settings' half-lives, for these users;
+    made here when None.
     Every feature of a pair comes twice, as it is and standardised in its list: the latter carries
     over when the models behind it are fitted again on more events.
     """
@@ -107,12 +112,13 @@ def pair_features(
         if group not in settings.groups:
             continue
         if group == "weights":
-            parts += _weights(histories, candidates, sources, settings)
+            near = neighbours or neighbours_of(histories, sources.weights, settings.half_lives_days)
+            parts += [sums.scores(candidates) for sums in near.values()]
         elif group == "vectors":
             parts += [_cosines(histories, rows, v, settings) for v in sources.vectors.values()]
         elif group == "towers" and sources.towers is not None:
             user, item = sources.towers
-            parts.append(np.einsum("bd,bcd->bc", user[users], item[rows])[:, :, None])
+            parts.append(inner_products(item, rows, user[users])[:, :, None])
         elif group == "demand":
             parts.append(np.log(moment.demand[rows] + np.float32(settings.smoothing)))
         elif group == "age":
@@ -124,12 +130,47 @@ def pair_features(
         elif group == "past":
             parts.append(_past(histories, candidates))
     pairs = np.concatenate(parts, axis=2) if parts else np.zeros((*candidates.shape, 0), np.float32)
-    pairs *= valid[:, :, None]
-    columns = [standardise(pairs, valid), pairs]
+    own = np.zeros((len(candidates), 0), np.float32)
     if "user" in settings.groups:
         own = _user(histories, rows, valid, sources)
-        columns.append(np.broadcast_to(own[:, None, :], (*candidates.shape, own.shape[1])))
-    return np.asarray(np.concatenate(columns, axis=2) * valid[:, :, None], np.float32)
+    return _columns(np.asarray(pairs, np.float32), valid, own)  # type: ignore[no-any-return]
+
+
+@numba.njit(cache=True, nogil=True)
+def _columns(
+    pairs: NDArray[np.float32], valid: NDArray[np.bool_], own: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return values f32 [b, c, f] standardised, as they are, and the user's own f32 [b, u]."""
+    b, c, f = pairs.shape
+    out = np.zeros((b, c, 2 * f + own.shape[1]), np.float32)
+    for row in range(b):
+        mean, scale = _spread(pairs[row], valid[row])
+        for place in range(c):
+            if not valid[row, place]:
+                continue
+            for column in range(f):
+                value = pairs[row, place, column]
+                standard = (value - mean[column]) * scale[column]
+                out[row, place, column] = min(max(standard, -_LOUD), _LOUD)
+                out[row, place, f + column] = value
+            out[row, place, 2 * f :] = own[row]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _spread(
+    values: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the columns' means and what brings them to a deviation of one, f64 [f] each."""
+    f, count = values.shape[1], max(valid.sum(), 1)
+    mean, square = np.zeros(f), np.zeros(f)
+    for place in np.flatnonzero(valid):
+        for column in range(f):
+            mean[column] += values[place, column] / count
+    for place in np.flatnonzero(valid):
+        for column in range(f):
+            square[column] += (values[place, column] - mean[column]) ** 2 / count
+    return mean, 1 / np.maximum(np.sqrt(square), 1e-6)
 
 
 def standardise(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -145,23 +186,6 @@ def standardise(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArra
     deviation = np.sqrt((centred**2).sum(axis=1) / count)
     scaled = centred / np.maximum(deviation, 1e-6)[:, None, :]
     return np.asarray(np.clip(scaled, -_LOUD, _LOUD), np.float32)
-
-
-def _recency(histories: Histories, settings: FeatureSettings) -> NDArray[np.float32]:
-    return np.stack([histories.recency(half) for half in settings.half_lives_days], axis=1)
-
-
-def _weights(
-    histories: Histories,
-    candidates: NDArray[np.int64],
-    sources: Sources,
-    settings: FeatureSettings,
-) -> list[NDArray[np.float32]]:
-    recency = _recency(histories, settings)
-    return [
-        neighbour_scores(histories, recency, weights, candidates)
-        for weights in sources.weights.values()
-    ]
 
 
 def pooled(

@@ -47,11 +47,17 @@ class HeadRanker:
         self._maker.add_items(type_number, vectors)
         self._type_number = np.concatenate([self._type_number, type_number])
 
-    def best(self, users: Asking, number: int, demand: Demand, k: int) -> Hits:
-        """Return the k best candidates of a type, with log P(item | type, user) as scores."""
-        proposed = self._maker.propose(users, number, demand)
-        scores = self._head.scores(proposed.features, proposed.rows >= 0)
-        return Hits(proposed.rows, log_shares(scores)).best(k)
+    def best(
+        self, users: Asking, numbers: Sequence[int], demand: Demand, k: int
+    ) -> dict[int, Hits]:
+        """Return the k best candidates of some types, with log P(item | type, user) as scores."""
+        neighbours = self._maker.neighbours(users)
+        found = {}
+        for number in numbers:
+            proposed = self._maker.propose(users, number, demand, neighbours)
+            scores = self._head.scores(proposed.features, proposed.rows >= 0)
+            found[number] = Hits(proposed.rows, log_shares(scores)).best(k)
+        return found
 
     def across(
         self, histories: Histories, types: Sequence[int], parts: Sequence[Hits]

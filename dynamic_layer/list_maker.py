@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from dynamic_layer.bundle import DynamicBundle
-from dynamic_layer.candidates import NONE, neighbour_lists, union
+from dynamic_layer.candidates import NONE, union
 from dynamic_layer.demand import Demand
 from dynamic_layer.features import UserFeatures
 from dynamic_layer.head_features import Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
 from dynamic_layer.moments import Histories, Moment
+from dynamic_layer.neighbours import Neighbours, neighbours_of
 from dynamic_layer.settings import RankingSettings
 
 _DAY_S = np.float32(86_400.0)
@@ -141,32 +142,37 @@ class ListMaker:
         nobody = np.zeros((0, self._vectors.shape[1]), np.float32)
         return feature_names(self._sources(nobody), self._features)
 
-    def propose(self, users: Asking, number: int, demand: Demand) -> Proposed:
-        """Return the candidates of one type and their features; number: of the type."""
-        candidates, towers = self.candidates(users, number, demand)
-        return Proposed(
-            rows=candidates, features=self.features(users, candidates, demand), towers=towers
-        )
+    def neighbours(self, users: Asking) -> dict[str, Neighbours]:
+        """Return what the users' histories point to, for `propose` to read for every type."""
+        return neighbours_of(users.histories, self._weights, self._settings.half_lives_days)
 
-    def candidates(
-        self, users: Asking, number: int, demand: Demand
+    def propose(
+        self,
+        users: Asking,
+        number: int,
+        demand: Demand,
+        neighbours: Mapping[str, Neighbours] | None = None,
+    ) -> Proposed:
+        """Return the candidates of one type and their features; number: of the type.
+
+        neighbours: of the users; made here when None.
+        """
+        if neighbours is None:
+            neighbours = self.neighbours(users)
+        rows, towers = self._candidates(users, number, demand, neighbours)
+        features = self._read(users, rows, demand, neighbours)
+        return Proposed(rows=rows, features=features, towers=towers)
+
+    def _candidates(
+        self, users: Asking, number: int, demand: Demand, neighbours: Mapping[str, Neighbours]
     ) -> tuple[NDArray[np.int64], Hits]:
         """Return the candidates of one type, i64 [b, c], and the towers' own among them."""
         settings = self._settings
         hits = self._index.search_type(users.queries, number, settings.towers, users.met)
         allowed = self._allowed.get(number, np.zeros(len(self), np.bool_))
         lists = [hits.rows]
-        for matrix in self._weights.values():
-            lists += [
-                neighbour_lists(
-                    users.histories,
-                    users.histories.recency(half_life),
-                    matrix,
-                    allowed,
-                    settings.neighbours,
-                )
-                for half_life in settings.half_lives_days
-            ]
+        for near in neighbours.values():
+            lists += [*near.best(allowed, settings.neighbours).transpose(1, 0, 2)]
         for ordered in demand.order.T:
             top = self._first_of(ordered, allowed)
             lists.append(np.broadcast_to(top, (len(users), len(top))))
@@ -189,8 +195,12 @@ class ListMaker:
         none = np.zeros(0, np.int64)
         return np.concatenate([none, *found])[: self._settings.demand]
 
-    def features(
-        self, users: Asking, candidates: NDArray[np.int64], demand: Demand
+    def _read(
+        self,
+        users: Asking,
+        candidates: NDArray[np.int64],
+        demand: Demand,
+        neighbours: Mapping[str, Neighbours],
     ) -> NDArray[np.float32]:
         """Return the features of users and candidates of one type, f32 [b, c, f]."""
         demand = demand.grown(len(self))
@@ -203,7 +213,7 @@ class ListMaker:
         )
         everyone = np.arange(len(users))
         sources = self._sources(users.vectors)
-        return pair_features(moment, everyone, candidates, sources, self._features)
+        return pair_features(moment, everyone, candidates, sources, self._features, neighbours)
 
     def _sources(self, user_vectors: NDArray[np.float32]) -> Sources:
         return Sources(

@@ -1,12 +1,12 @@
 """A head's lists for requests at any moments of a stream: candidates and what is known of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_layer.candidates import NONE, greatest, neighbour_lists
+from dynamic_layer.candidates import NONE, greatest
 from dynamic_layer.directed import WALKS, Asked, WalkSettings, walk
 from dynamic_layer.head_features import (
     FeatureSettings,
@@ -17,6 +17,7 @@ from dynamic_layer.head_features import (
     standardise,
 )
 from dynamic_layer.moments import Histories, Moment
+from dynamic_layer.neighbours import Neighbours, neighbours_of
 from dynamic_layer.stream_index import StreamIndex
 
 _HOUR_MS = 3_600_000
@@ -159,32 +160,30 @@ def _lists(
     histories = index.histories(asked.user, asked.user_ms, settings.history_cap)
     allowed = np.ones(len(sources.type_number), np.bool_)
     brought = [np.full((len(asked), 1), NONE, np.int64)]
-    for half_life in settings.half_lives_days:
-        recency = histories.recency(half_life)
+    neighbours = neighbours_of(histories, sources.weights, settings.half_lives_days)
+    if settings.neighbours:
+        found = [near.best(allowed, settings.neighbours) for near in neighbours.values()]
         brought += [
-            neighbour_lists(histories, recency, weights, allowed, settings.neighbours)
-            for weights in sources.weights.values()
-            if settings.neighbours
+            best[:, part] for part in range(len(settings.half_lives_days)) for best in found
         ]
     if settings.demand:
         brought.append(top(asked.demand_ms))
     if settings.vectors:
         every, recency = np.arange(len(allowed)), histories.recency(settings.half_lives_days[0])
         for vectors in sources.vectors.values():
-            near = pooled(histories, recency, vectors) @ vectors.T
-            brought.append(greatest(near, every, settings.vectors))
+            cosine = pooled(histories, recency, vectors) @ vectors.T
+            brought.append(greatest(cosine, every, settings.vectors))
     if repeats:
         brought.append(_newest(histories, settings.own))
     candidates, walked = walk(
         index, asked, np.concatenate(brought, axis=1), settings.walks,
         tops=settings.tops, limit=settings.limit, repeats=repeats,
     )  # fmt: skip
-    return LiveLists(
-        candidates=candidates,
-        features=_features(
-            index, asked, histories, candidates, walked, sources, settings, repeats=repeats
-        ),
-    )
+    features = _features(
+        index, asked, histories, candidates, walked, sources, settings, neighbours,
+        repeats=repeats,
+    )  # fmt: skip
+    return LiveLists(candidates=candidates, features=features)
 
 
 def _newest(histories: Histories, count: int) -> NDArray[np.int64]:
@@ -204,6 +203,7 @@ def _features(
     walked: NDArray[np.float32],
     sources: Sources,
     settings: LiveSettings,
+    neighbours: Mapping[str, Neighbours],
     *,
     repeats: bool,
 ) -> NDArray[np.float32]:
@@ -211,8 +211,9 @@ def _features(
     none = np.zeros((0, 0), np.float32)
     moment = Moment(at_ms=0, histories=histories, demand=none, age_days=none, silent_days=none)
     pairs = pair_features(
-        moment, np.arange(len(asked)), candidates, sources, settings.features(repeats=repeats)
-    )
+        moment, np.arange(len(asked)), candidates, sources, settings.features(repeats=repeats),
+        neighbours,
+    )  # fmt: skip
     state = index.item_state(candidates, asked.demand_ms)
     demand = state[:, :, index.columns(settings.demand_half_lives_days)]
     ages = state[:, :, -2:]

@@ -64,6 +64,11 @@ class Histories:
         """Return 0.5 ** (age / half-life) of each entry, f32 [t]; all ones for infinity."""
         return np.asarray(np.exp2(-self.age_days / np.float32(half_life_days)), np.float32)
 
+    def recencies(self, half_lives_days: Sequence[float]) -> NDArray[np.float32]:
+        """Return the recency of each entry at several half-lives, f32 [t, h]."""
+        found = [self.recency(half_life) for half_life in half_lives_days]
+        return np.stack(found, axis=1) if found else np.zeros((len(self.item), 0), np.float32)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:

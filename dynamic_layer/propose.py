@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_layer.candidates import NONE, greatest, neighbour_lists, union
+from dynamic_layer.candidates import NONE, greatest, union
 from dynamic_layer.head_features import FeatureSettings, Sources, pooled
 from dynamic_layer.moments import Histories, Moment
+from dynamic_layer.neighbours import Neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +72,15 @@ def propose(
     if settings.towers and sources.towers is not None:
         user, item = sources.towers
         lists.append(greatest(user[users] @ item[rows].T, rows, settings.towers))
-    recencies = [histories.recency(half_life) for half_life in features.half_lives_days]
     if settings.neighbours:
-        lists += [
-            neighbour_lists(
-                histories,
-                recency,
-                weights,
-                allowed,
-                (settings.fresh if name == "borrowed" else settings.neighbours),
+        recency = histories.recencies(features.half_lives_days)
+        brought = [
+            Neighbours.of(histories, recency, weights).best(
+                allowed, settings.fresh if name == "borrowed" else settings.neighbours
             )
-            for recency in recencies
             for name, weights in sorted(sources.weights.items(), key=_borrowed_first)
         ]
+        lists += [best[:, part] for part in range(recency.shape[1]) for best in brought]
     return union(lists, banned, limit=settings.limit)
 
 

@@ -183,21 +183,18 @@ class Recommender:
         asked = asking(self.bundle, features, history, self._user_vectors(features))
         markets = bucket_of([user.country for user in users], COUNTRIES)
         personal: list[bool] = np.any(history >= 0, axis=1).tolist()
-        searched: dict[tuple[int, bool], Hits] = {}
         answers: list[dict[str, Ranking]] = [{} for _ in users]
-        depth = max((settings.k for settings in lists), default=0)
+        # Lists that draw from the same types share what was found of these.
+        new, all_items = (
+            self._search(asked, lists, repeats, now_ms) for repeats in ("exclude", "include")
+        )
         for settings in lists:
             types = self._numbers(settings.item_types)
             if settings.repeats == "only":
                 hits = self._among_history(asked.queries, history, types, settings.k)
             else:
                 discovery = settings.repeats == "exclude"
-                for number in types:
-                    if (number, discovery) not in searched:
-                        searched[number, discovery] = self._search(
-                            asked, number, depth, now_ms, discovery=discovery
-                        )
-                parts = [searched[number, discovery] for number in types]
+                parts = [(new if discovery else all_items)[number] for number in types]
                 if discovery and self._head is not None and len(types) > 1:
                     parts = self._head.across(asked.histories, types, parts)
                 hits = Hits.join(parts, len(users)).best(settings.k)
@@ -212,14 +209,16 @@ class Recommender:
         return answers
 
     def _search(
-        self, asked: Asking, number: int, depth: int, now_ms: int, *, discovery: bool
-    ) -> Hits:
-        """Return the best items of a type, `depth` of them, in an order that lists may share."""
-        if discovery and self._head is not None:
-            return self._head.best(asked, number, self._demand.at(now_ms), depth)
-        return self._index.search_type(
-            asked.queries, number, depth, asked.met if discovery else None
-        )
+        self, asked: Asking, lists: Sequence[ListSettings], repeats: str, now_ms: int
+    ) -> dict[int, Hits]:
+        """Return the best items of each type that the lists of a kind draw from."""
+        lists = [settings for settings in lists if settings.repeats == repeats]
+        numbers = sorted({n for settings in lists for n in self._numbers(settings.item_types)})
+        depth = max((settings.k for settings in lists), default=0)
+        met = asked.met if repeats == "exclude" else None
+        if numbers and met is not None and self._head is not None:
+            return self._head.best(asked, numbers, self._demand.at(now_ms), depth)
+        return {n: self._index.search_type(asked.queries, n, depth, met) for n in numbers}
 
     def rows(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the row of each item, i64 of the same shape; -1 where it has no vector here."""

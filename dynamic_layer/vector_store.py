@@ -13,6 +13,25 @@ _faiss: Any = faiss
 _LEAST = 256
 
 
+def inner_products(
+    vectors: NDArray[np.float32], rows: NDArray[np.int64], queries: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return each query's inner products with rows of vectors, f32 [b, c].
+
+    vectors: f32 [n, d]; rows: i64 [b, c], all of them at least 0; queries: f32 [b, d].
+    """
+    (b, c), d = rows.shape, vectors.shape[1]
+    if not vectors.flags.c_contiguous or vectors.dtype != np.float32:
+        return np.asarray(np.matmul(vectors[rows], queries[:, :, None])[..., 0], np.float32)
+    scores, asked = np.empty((b, c), np.float32), np.ascontiguousarray(queries, np.float32)
+    ids = np.ascontiguousarray(rows, np.int64)
+    # FAISS reads the vectors where they lie: a third of what gathering them first takes.
+    _faiss.fvec_inner_products_by_idx(
+        *(faiss.swig_ptr(array) for array in (scores, asked, vectors, ids)), d, b, c
+    )
+    return scores
+
+
 @dataclass(frozen=True)
 class VectorStore:
     """Vectors of rows; a change gives another store, and what was read from this one stays.
@@ -81,19 +100,14 @@ class VectorStore:
 
         rows: i64 [b, c], of the store; queries: f32 [b, d].
         """
-        (b, c), (first, d) = rows.shape, self.base.shape
+        first = len(self.base)
         late = rows >= first
-        if not first or not self.base.flags.c_contiguous or 2 * late.sum() > late.size:
+        if not first or 2 * late.sum() > late.size:
             return np.asarray(np.matmul(self(rows), queries[:, :, None])[..., 0], np.float32)
-        # FAISS reads the vectors where they lie: a third of what gathering them first takes.
-        scores = np.empty((b, c), np.float32)
-        asked, ids = np.ascontiguousarray(queries, np.float32), np.where(late, 0, rows)
-        _faiss.fvec_inner_products_by_idx(
-            *(faiss.swig_ptr(array) for array in (scores, asked, self.base, ids)), d, b, c
-        )
+        scores = inner_products(self.base, np.where(late, 0, rows), queries)
         if late.any():
             query, _ = late.nonzero()
-            scores[late] = np.einsum("md,md->m", self(rows[late]), asked[query])
+            scores[late] = np.einsum("md,md->m", self(rows[late]), queries[query])
         return scores
 
     def _nothing(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:

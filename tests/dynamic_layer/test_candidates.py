@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.candidates import NONE, greatest, neighbour_lists, neighbour_scores, union
+from dynamic_layer.candidates import NONE, greatest, union
 from dynamic_layer.head_features import FeatureSettings, Sources
 from dynamic_layer.moments import Histories, Moment, moment_at
 from dynamic_layer.propose import CandidateSettings, propose
@@ -75,28 +75,6 @@ def history() -> Histories:
         age_days=np.array([1.0, 2.0], np.float32),
         times=np.ones(2, np.float32),
     )
-
-
-def test_neighbour_scores_sum_weights_by_recency(history: Histories) -> None:
-    weights = sp.csr_array(
-        np.array([[0, 1, 2, 4], [1, 0, 8, 0], [0] * 4, [0] * 4], dtype=np.float32)
-    )
-    recency = np.stack([history.recency(1.0), np.ones(2, np.float32)], axis=1)
-    scores = neighbour_scores(history, recency, weights, np.array([[2, 3, NONE], [2, 3, NONE]]))
-    assert scores[0].tolist() == [[0.5 * 2 + 0.25 * 8, 10], [2, 4], [0, 0]]
-    assert not scores[1].any()
-
-
-def test_neighbour_lists_take_the_greatest_sums(history: Histories) -> None:
-    weights = sp.csr_array(
-        np.array([[0, 9, 2, 4, 1], [9, 0, 8, 0, 0], *[[0] * 5] * 3], dtype=np.float32)
-    )
-    allowed = np.array([True, True, True, True, True])
-    lists = neighbour_lists(history, np.ones(2, np.float32), weights, allowed, 2)
-    assert sorted(lists[0].tolist()) == [2, 3]  # 10 and 4; items 0 and 1 are his own
-    assert lists[1].tolist() == [NONE, NONE]
-    only = neighbour_lists(history, np.ones(2, np.float32), weights, np.arange(5) == 4, 2)
-    assert sorted(only[0].tolist()) == [NONE, 4]
 
 
 def test_union_keeps_the_order_of_sources(history: Histories) -> None:

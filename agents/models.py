@@ -88,6 +88,11 @@ class Models:
         """Generation of the bundle in use."""
         return self.recommender.bundle.generation if self.recommender else None
 
+    @property
+    def has_head(self) -> bool:
+        """Whether the bundle in use has a head, and it is used."""
+        return self.recommender is not None and self.recommender.has_head
+
     def learns_from(self, topic: str, partition: int, offset: int) -> bool:
         """Tell whether an event at this place may be trained on: it came after a graph was made."""
         ends = self._graph_ends.get(topic, {})
@@ -98,14 +103,16 @@ class Models:
         users: Sequence[UserState],
         lists: Callable[[Sequence[str]], Sequence[ListSettings]],
         now_ms: int,
+        *,
+        hurry: bool = False,
     ) -> tuple[int, list[dict[str, Ranking]]] | None:
         """Return the generation and each user's rankings; None while no bundle is loaded.
 
-        lists: item types -> lists to make.
+        lists: item types -> lists to make; hurry: without the ranking head.
         """
         return await self.ask(
             lambda recommender: recommender.recommend(
-                users, lists(recommender.bundle.types), now_ms
+                users, lists(recommender.bundle.types), now_ms, hurry=hurry
             )
         )
 

@@ -60,6 +60,7 @@ class Recommend:
         )
         self._serving_since = clock_ms()
         self._answering: list[Touched] = []
+        self._hurry = False
         self._making: list[_Making] = []
 
     def __len__(self) -> int:
@@ -101,12 +102,15 @@ class Recommend:
             self._waiting.shed_older(oldest)
         self._tally.shed(self._waiting.shed)
         self._answering = self._waiting.due(now, self._settings.answer_users)
+        self._hurry = len(self._waiting) >= self._settings.head_waiting
         return [(touched, self._state(touched)) for touched in self._answering]
 
     async def answer(self, taken: Sequence[tuple[Touched, UserState]]) -> None:
         """Write the lists of users that were taken."""
         with self._withdrawable() as making:
-            await self._answer(making, [state for _, state in taken], [t for t, _ in taken])
+            await self._answer(
+                making, [state for _, state in taken], [t for t, _ in taken], hurry=self._hurry
+            )
         self._answering = []
 
     async def requests(
@@ -166,11 +170,13 @@ class Recommend:
         users: Sequence[UserState],
         touched: Sequence[Touched],
         wanted: Sequence[frozenset[str]] | None = None,
+        *,
+        hurry: bool = False,
     ) -> None:
         if self._traces is None:
-            return await self._write(making, users, touched, wanted, {})
+            return await self._write(making, users, touched, wanted, {}, hurry=hurry)
         with self._traces.answering([because.user_id for because in touched]) as headers:
-            return await self._write(making, users, touched, wanted, headers)
+            return await self._write(making, users, touched, wanted, headers, hurry=hurry)
 
     async def _write(
         self,
@@ -179,13 +185,17 @@ class Recommend:
         touched: Sequence[Touched],
         wanted: Sequence[frozenset[str]] | None,
         headers: Mapping[str, Headers],
+        *,
+        hurry: bool,
     ) -> None:
         if not users:
             return
         now = self._clock_ms()
-        found = await self._models.recommend(users, self.lists, now)
+        found = await self._models.recommend(users, self.lists, now, hurry=hurry)
         if found is None:
             return
+        if hurry and self._models.has_head:
+            self._tally.hurried(len(users))
         generation, rankings = found
         records: list[Outgoing] = []
         for place, (because, lists) in enumerate(zip(touched, rankings, strict=True)):

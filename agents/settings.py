@@ -24,7 +24,7 @@ class WorkerSettings:
     keep_checkpoints:   checkpoints of a partition that stay in the artifact store.
     answer_every_ms:    a user gets at most one answer in this time, however many events come.
     answer_pause_ms:    pause between two rounds of answers; users of one round share their cost.
-    answer_users:       users that are answered at once, at most.
+    answer_users:       users that are answered at once, at most; with more, a user costs less.
     answer_within_s:    users whose news is older wait no longer; under more load than a worker can
                         answer, those who are listening now still get their lists in time.
     waiting_users:      users that wait for an answer, at most; beyond it the longest-waiting go.
@@ -33,6 +33,8 @@ class WorkerSettings:
     example_share:      share of the events that become training examples, chosen by their offset.
     example_history:    history entries of an example, newest first.
     ranking_head:       rank by a bundle's head where it has one; else by towers and popularity.
+    head_waiting:       users that wait beside those of a round from which on it does without the
+                        head: lists in half the time are better than lists that come too late.
     demand_hours:       latest hours of live popularity that a worker keeps in memory; what is older
                         it knows from the bundle, which is not to be older than this.
     lists:              the named lists; empty means one mixed list and one per item type.
@@ -58,6 +60,7 @@ class WorkerSettings:
     example_share: float = 1.0
     example_history: int = 50
     ranking_head: bool = True
+    head_waiting: int = 64
     demand_hours: float = 48.0
     lists: tuple[ListSettings, ...] = ()
     list_length: int = 10

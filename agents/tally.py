@@ -41,6 +41,11 @@ class Tally:
         self._answers = Metric(
             "segue_recommendations", "Recommendation records written.", registry=registry
         )
+        self._hurried = Metric(
+            "segue_answers_without_head",
+            "Users whose lists were made without the ranking head, since many were waiting.",
+            registry=registry,
+        )
         self._shed = Metric(
             "segue_answers_shed", "Users who waited too long for lists.", registry=registry
         )
@@ -119,6 +124,10 @@ class Tally:
         """Note how many users were dropped so far, since they waited too long."""
         self._shed.inc(users - self.users_shed)
         self.users_shed = users
+
+    def hurried(self, users: int) -> None:
+        """Count users who were answered without the head because others were waiting."""
+        self._hurried.inc(users)
 
     def answered(self, records: int) -> None:
         """Count recommendation records."""

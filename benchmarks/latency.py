@@ -52,7 +52,7 @@ ROOT = Path(__file__).parents[1]
 TEXT_WIDTH = 384
 PATIENCE_S = 120.0
 DRAIN_S = 10.0
-TICK_S = 0.01
+TICK_S = 0.02
 BATCH_BYTES = 256 * 1024
 _NO_HEADERS: list[tuple[str, bytes]] = []
 

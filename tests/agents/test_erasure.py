@@ -44,7 +44,7 @@ class SlowModels:
     def __init__(self) -> None:
         self.asked, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def recommend(self, users, lists, now_ms):
+    async def recommend(self, users, lists, now_ms, *, hurry):
         self.asked.set()
         await self.go_on.wait()
         ranking = Ranking(item_ids=["a"], item_types=["podcast"], scores=np.ones(1))

@@ -27,7 +27,7 @@ class OneList:
 
     recommender = object()
 
-    async def recommend(self, users, lists, now_ms):
+    async def recommend(self, users, lists, now_ms, *, hurry):
         ranking = Ranking(item_ids=["a"], item_types=["podcast"], scores=np.ones(1))
         return 1, [{"mix": ranking} for _ in users]
 

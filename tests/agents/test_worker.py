@@ -1,5 +1,7 @@
 """What a worker promises, on the embedded log."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -63,14 +65,19 @@ async def test_a_worker_goes_on_where_its_commit_was(tmp_path):
 
 
 def answering(worker):
-    """Have a worker answer with empty lists, as if it had a model."""
+    """Have a worker answer with empty lists, as if it had a model with a head.
 
-    async def recommend(users, lists, now_ms):
+    Its `models.hurried` has the users of each round, and whether they were to do without the head.
+    """
+    hurried = []
+
+    async def recommend(users, lists, now_ms, *, hurry=False):
+        hurried.append((len(users), hurry))
         empty = Ranking(item_ids=[], item_types=[], scores=np.zeros(0, np.float32))
         return 1, [{"mix": empty} for _ in users]
 
-    worker.models.recommender = object()
-    worker.models.recommend = recommend
+    worker.models.recommender = SimpleNamespace(has_head=True)
+    worker.models.recommend, worker.models.hurried = recommend, hurried
     return worker
 
 
@@ -89,6 +96,23 @@ def answered(b):
         (decode(Recommendation, value).user_id, decode(Recommendation, value).source.offset)
         for value in b.records(TOPICS.recommendations)
     )
+
+
+async def test_rounds_do_without_the_head_while_many_wait(tmp_path):
+    settings = WorkerSettings(answer_users=3, head_waiting=2)
+    with bench(tmp_path, settings=settings) as b:
+        answering(b.worker)
+        await b.worker.assigned(b.keyed)
+        for number in range(7):
+            b.listen(f"u{number}", "a")
+        await read_on(b)
+        for _ in range(3):
+            await b.worker.tick()
+        # Behind the rounds 4, 1 and 0 users wait.
+        assert b.worker.models.hurried == [(3, True), (3, False), (1, False)]
+        metric = "segue_answers_without_head_total"
+        assert b.worker.tally.registry.get_sample_value(metric) == 3
+        assert len(answered(b)) == 7
 
 
 @pytest.mark.parametrize("end", ["crash", "rebalance", "crash while they are answered"])

@@ -283,7 +283,10 @@ def test_bundles_without_a_head_and_workers_told_so_rank_by_the_towers(
     old = replace(bundle, head=None, demand=None, weights={}, manifest=manifest)
     by_towers = Recommender(old).recommend([user], lists, NOW_MS)[0]
     told = Recommender(bundle, use_head=False).recommend([user], lists, NOW_MS)[0]
-    by_head = Recommender(bundle).recommend([user], lists, NOW_MS)[0]
+    with_head = Recommender(bundle)
+    by_head = with_head.recommend([user], lists, NOW_MS)[0]
+    hurried = with_head.recommend([user], lists, NOW_MS, hurry=True)[0]
+    assert {n: r.item_ids for n, r in hurried.items()} == {n: r.item_ids for n, r in told.items()}
     assert {n: r.item_ids for n, r in by_towers.items()} == {n: r.item_ids for n, r in told.items()}
     assert any(by_head[n].item_ids != told[n].item_ids for n in told)
 

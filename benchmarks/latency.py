@@ -12,12 +12,9 @@ Broker, workers and this process share the machine.
 
 import asyncio
 import os
-import subprocess
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -26,7 +23,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import psutil
 import scipy.sparse as sp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -34,6 +30,7 @@ from agents import announce
 from agents.outputs import ProducerOutputs
 from benchmarks.broker import broker_at
 from benchmarks.index_data import ItemSpace
+from benchmarks.latency_workers import HURRIED, BenchWorker, processor_s, worker
 from benchmarks.machine import cpu_model
 from benchmarks.report import measured
 from dynamic_layer import DynamicBundle, RankingHead, Trainer
@@ -48,7 +45,6 @@ from streams.partitioner import murmur2_partitions
 
 __all__ = ["LatencyPlan", "run", "show"]
 
-ROOT = Path(__file__).parents[1]
 TEXT_WIDTH = 384
 PATIENCE_S = 120.0
 DRAIN_S = 10.0
@@ -105,7 +101,8 @@ def show(report: dict[str, Any]) -> None:
         f"{report['items']:,} items, {report['swaps']} swaps, {report['workers']} workers,"
         f" {head} ranking head\n"
         f"event to recommendation: {latency}; {report['recommendations']:,} recommendations, "
-        f"{report['unanswered']:,} of {report['events']:,} events without\n"
+        f"{report['unanswered']:,} of {report['events']:,} events without; "
+        f"{report['users_without_head']:,} users answered in a hurry\n"
         f"cores in use: {busy}",
         highlight=False,
     )
@@ -120,9 +117,11 @@ def _measure(plan: LatencyPlan, scratch: Path) -> dict[str, Any]:
         create_topics(kafka, topics(settings.topics))
         bundle, keys = random_bundle(plan)
         with ExitStack() as running:
-            for number in range(plan.workers):
-                running.enter_context(_worker(scratch, f"worker-{number}"))
-            return asyncio.run(_Measurement(plan, settings, bundle, keys).run())
+            workers = [
+                running.enter_context(worker(scratch, f"worker-{number}"))
+                for number in range(plan.workers)
+            ]
+            return asyncio.run(_Measurement(plan, settings, bundle, keys, workers).run())
 
 
 def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str]]]:
@@ -161,33 +160,6 @@ def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str
     return replace(bundle, head=head), names
 
 
-@contextmanager
-def _worker(scratch: Path, name: str) -> Iterator[None]:
-    log = (scratch / f"{name}.log").open("wb")
-    command = [
-        *(sys.executable, "-m", "segue", "worker"),
-        *("--name", name, "--config", str(scratch / "segue.toml")),
-    ]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        try:
-            yield
-        finally:
-            if process.poll() is not None:
-                said = (scratch / f"{name}.log").read_text()[-3000:]
-                raise RuntimeError(f"the worker died:\n{said}")
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
-
-
 class _Measurement:
     """Writes events, reads answers, swaps bundles: all at once, on one loop."""
 
@@ -197,7 +169,9 @@ class _Measurement:
         settings: Settings,
         bundle: DynamicBundle,
         names: list[tuple[str, str]],
+        workers: list[BenchWorker],
     ) -> None:
+        self._workers = workers
         self._plan, self._settings, self._bundle, self._names = plan, settings, bundle, names
         self._store: ArtifactStore = settings.store()
         self._generation = 1
@@ -236,9 +210,11 @@ class _Measurement:
             await self._write(producer, plan.warm_s)
             self._counting, self._answers = True, 0
             self._generations.clear()
-            before, started = _processor_s(), time.monotonic()
+            before, started = processor_s(), time.monotonic()
+            hurried = self._hurried()
             await self._write(producer, plan.seconds)
-            took, after = time.monotonic() - started, _processor_s()
+            took, after = time.monotonic() - started, processor_s()
+            hurried = self._hurried() - hurried
             deadline = time.monotonic() + DRAIN_S
             while any(self._open.values()) and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
@@ -266,12 +242,17 @@ class _Measurement:
             },
             "unanswered": len(waited),
             "recommendations": self._answers,
+            "users_without_head": hurried,
             "swaps": max(0, len(self._generations) - 1),
             "cores_in_use": {
                 what: round((seconds - before.get(what, 0.0)) / took, 2)
                 for what, seconds in after.items()
             },
         }
+
+    def _hurried(self) -> int:
+        """Users whom the workers answered without the head since they started."""
+        return sum(int(worker.counter(HURRIED)) for worker in self._workers)
 
     async def _announce(self) -> None:
         """Publish the bundle under the next generation and say so."""
@@ -381,18 +362,3 @@ class _Measurement:
                 self._delays += [now - at for sent, at in waiting if sent <= offset]
                 if left := [event for event in waiting if event[0] > offset]:
                     self._open[user] = left
-
-
-def _processor_s() -> dict[str, float]:
-    """Return the processor time of all who take part, by what they do, from their starts on."""
-    own, spent = psutil.Process(), dict[str, float]()
-    for process in [own, *own.children(recursive=True)]:
-        try:
-            times, command = process.cpu_times(), process.cmdline()
-        except psutil.NoSuchProcess:
-            continue
-        what = (
-            "broker" if "kafka.Kafka" in command else "workers" if "worker" in command else "this"
-        )
-        spent[what] = spent.get(what, 0.0) + times.user + times.system
-    return spent

@@ -1,0 +1,78 @@
+"""Workers of a benchmark: processes of their own, what they count, and the time that they take."""
+
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+__all__ = ["HURRIED", "BenchWorker", "processor_s", "worker"]
+
+ROOT = Path(__file__).parents[1]
+HURRIED = "segue_answers_without_head_total"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchWorker:
+    """A worker that runs; port: of its metrics."""
+
+    port: int
+
+    def counter(self, name: str) -> float:
+        """Return what a counter without labels stands at."""
+        url = f"http://127.0.0.1:{self.port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        return next(s.value for family in families for s in family.samples if s.name == name)
+
+
+@contextmanager
+def worker(scratch: Path, name: str) -> Iterator[BenchWorker]:
+    """Run a worker with the settings in a folder. Raises RuntimeError where it died meanwhile."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    command = [
+        *(sys.executable, "-m", "segue", "worker", "--name", name),
+        *("--config", str(scratch / "segue.toml"), "--metrics-port", str(port)),
+    ]
+    log = (scratch / f"{name}.log").open("wb")
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        try:
+            yield BenchWorker(port=port)
+        finally:
+            if process.poll() is not None:
+                said = (scratch / f"{name}.log").read_text()[-3000:]
+                raise RuntimeError(f"the worker died:\n{said}")
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+def processor_s() -> dict[str, float]:
+    """Return the processor time of all who take part, by what they do, from their starts on."""
+    own, spent = psutil.Process(), dict[str, float]()
+    for process in [own, *own.children(recursive=True)]:
+        try:
+            times, command = process.cpu_times(), process.cmdline()
+        except psutil.NoSuchProcess:
+            continue
+        what = (
+            "broker" if "kafka.Kafka" in command else "workers" if "worker" in command else "this"
+        )
+        spent[what] = spent.get(what, 0.0) + times.user + times.system
+    return spent

@@ -1,4 +1,4 @@
-"""Users with news get new lists: at most one answer per user and interval, newest news first."""
+"""Users with news get new lists: at most one answer per user and interval."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,8 +56,9 @@ class Recommend:
         self._clock_ms = clock_ms
         self._traces = traces
         self._waiting = Waiting(
-            settings.waiting_users, settings.answer_every_ms, settings.answer_backlog
-        )
+            settings.waiting_users, settings.answer_every_ms, settings.answer_backlog,
+            fair_ms=round(settings.answer_fair_s * 1000),
+        )  # fmt: skip
         self._serving_since = clock_ms()
         self._answering: list[Touched] = []
         self._hurry = False

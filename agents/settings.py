@@ -25,6 +25,8 @@ class WorkerSettings:
     answer_every_ms:    a user gets at most one answer in this time, however many events come.
     answer_pause_ms:    pause between two rounds of answers; users of one round share their cost.
     answer_users:       users that are answered at once, at most; with more, a user costs less.
+    answer_fair_s:      as long as nobody waits longer, half of a round that cannot hold all is for
+                        those who wait longest; beyond it, and with 0, the newest news come first.
     answer_within_s:    users whose news is older wait no longer; under more load than a worker can
                         answer, those who are listening now still get their lists in time.
     waiting_users:      users that wait for an answer, at most; beyond it the longest-waiting go.
@@ -54,6 +56,7 @@ class WorkerSettings:
     answer_every_ms: int = 500
     answer_pause_ms: int = 20
     answer_users: int = 64
+    answer_fair_s: float = 5.0
     answer_within_s: float = 120.0
     waiting_users: int = 200_000
     answer_backlog: int = 20_000

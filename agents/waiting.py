@@ -1,4 +1,4 @@
-"""Who waits for an answer: the newest news first, each user at most once in an interval."""
+"""Who waits for an answer, and who is next; each user at most once in an interval."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
@@ -41,16 +41,20 @@ class Waiting:
     """Users that wait. Taking in a batch costs a few column operations, whether it is big or small.
 
     The newest news are answered first, so that a backlog (a restart, a history read at full speed)
-    never delays those who are listening now. Whoever has waited too long is dropped and counted.
+    never delays those who are listening now. While the backlog is short, half of a round goes to
+    those who wait longest: else a few would wait for ever at a load that is just what a worker can
+    do. Whoever has waited too long is dropped and counted.
 
     shed: users who were dropped, by number or by age.
     """
 
-    def __init__(self, most: int, every_ms: int, backlog: int = 20_000) -> None:
+    def __init__(self, most: int, every_ms: int, backlog: int = 20_000, fair_ms: int = 0) -> None:
         """most: users that wait at most, beyond it the longest-waiting go; every_ms: interval.
 
         backlog: records of a partition within which `first` looks for users.
+        fair_ms: as long as nobody's news are older, half of a round is for who waits longest.
         """
+        self._fair_ms = fair_ms
         self._most = most
         self._every_ms = every_ms
         self._backlog = backlog
@@ -62,7 +66,7 @@ class Waiting:
         self.shed = 0
         # In the order of their news. A user stands here once for each batch with news; the last
         # place counts, and who is not in `_reason` any more waits no longer.
-        self._order: list[str] = []
+        self._order: deque[str] = deque()
         self._answered_at: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
@@ -132,33 +136,53 @@ class Waiting:
         self._answered_at.pop(user, None)
 
     def due(self, now: int, most: int) -> list[Touched]:
-        """Take users who may be answered at `now` (ms), the newest news first."""
+        """Take users who may be answered at `now` (ms), `most` of them.
+
+        The newest news come first; before them, in a round that cannot hold all, those who wait
+        longest.
+        """
         answered = self._answered_at
         while answered and next(iter(answered.values())) <= now - self._every_ms:
             answered.popitem(last=False)
         due: list[Touched] = []
+        if len(self._reason) > most:
+            self._longest(due, now, most // 2)
         early: list[str] = []
         while self._order and len(due) < most:
             user = self._order.pop()
             if user in answered:
                 early.append(user)
-                continue
-            reason = self._reason.pop(user, None)
-            if reason is not None:
-                offset, timestamp, topic, partition, _ = reason
-                answered[user] = now
-                due.append(
-                    Touched(
-                        user_id=user,
-                        topic=topic,
-                        partition=partition,
-                        offset=offset,
-                        event_timestamp=timestamp,
-                    )
-                )
+            elif user in self._reason:
+                due.append(self._take(user, now))
         # Answered in this interval, perhaps just now: whoever has newer news keeps the place.
         self._order.extend(user for user in reversed(early) if user in self._reason)
         return due
+
+    def _longest(self, due: list[Touched], now: int, most: int) -> None:
+        """Take users who wait longest until there are `most`, unless they wait too long already."""
+        early: list[str] = []
+        while self._order and len(due) < most:
+            user = self._order[0]
+            reason = self._reason.get(user)
+            if reason is not None and user not in self._answered_at:
+                if reason[4] < now - self._fair_ms:
+                    break
+                due.append(self._take(user, now))
+            elif reason is not None:
+                early.append(user)
+            self._order.popleft()
+        self._order.extendleft(reversed(early))
+
+    def _take(self, user: str, now: int) -> Touched:
+        offset, timestamp, topic, partition, _ = self._reason.pop(user)
+        self._answered_at[user] = now
+        return Touched(
+            user_id=user,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            event_timestamp=timestamp,
+        )
 
     def _shorten(self) -> None:
         """Keep the last place of each user, and drop those who have waited longest."""
@@ -167,7 +191,7 @@ class Waiting:
         for user in waiting[self._most :]:
             del self._reason[user]
             self.shed += 1
-        self._order = waiting[: self._most][::-1]
+        self._order = deque(waiting[: self._most][::-1])
         latest = {user: reason[4] for user, reason in self._reason.items()}
         self._came = deque(
             (came, left)

@@ -69,6 +69,30 @@ def test_of_too_many_the_longest_waiting_go(batches, most):
     assert all(t.offset == latest[t.user_id] for t in found)
 
 
+def test_half_of_a_full_round_is_for_those_who_wait_longest():
+    waiting = Waiting(100, 500, fair_ms=1_000)
+    for at, user in enumerate("abcdefgh"):
+        waiting.add(touched([user], offset=at), now=100 * at)
+    waiting.add(touched(["b"], offset=8), now=800)
+    assert names(waiting.due(900, 4)) == ["a", "b", "h", "g"]
+    waiting.add(touched(["b"], offset=9), now=1_000)
+    # b was answered a moment ago; c waits longest now.
+    assert names(waiting.due(1_100, 2)) == ["c", "f"]
+    assert names(waiting.due(1_200, 5)) == ["e", "d"], "a round that holds all has no need of it"
+    assert names(waiting.due(1_400, 5)) == ["b"]
+    assert len(waiting) == 0
+
+
+def test_who_waits_longer_than_is_fair_lets_the_newest_pass():
+    waiting = Waiting(100, 0, fair_ms=1_000)
+    for at, user in enumerate("abcd"):
+        waiting.add(touched([user], offset=at), now=100 * at)
+    assert names(waiting.due(1_001, 2)) == ["d", "c"]
+    waiting.add(touched(["a"], offset=4), now=1_000)
+    waiting.add(touched(["e"], offset=5), now=1_000)
+    assert names(waiting.due(1_100, 2)) == ["a", "e"], "his latest news count"
+
+
 def batch_of(first: int, *users: str, partition: int = 0) -> TouchedUsers:
     return TouchedUsers(
         topic="events", partition=partition, user_id=users,

@@ -56,7 +56,7 @@ class WorkerSettings:
     answer_every_ms: int = 500
     answer_pause_ms: int = 20
     answer_users: int = 64
-    answer_fair_s: float = 5.0
+    answer_fair_s: float = 10.0
     answer_within_s: float = 120.0
     waiting_users: int = 200_000
     answer_backlog: int = 20_000

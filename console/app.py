@@ -9,6 +9,7 @@ from fastapi.staticfiles import StaticFiles
 
 from console.api import health, router
 from console.guard import BoundedBodies, RateLimit, SafeHeaders, Tokens
+from console.lane import Lane
 from console.metrics import ConsoleMetrics, Counted
 from console.operations import Operations
 from console.pages import Pages
@@ -65,6 +66,7 @@ def create_app(
 
     app.mount("/static", StaticFiles(directory=STATIC))
     # The last one added sees a request first.
+    app.add_middleware(Lane, tokens=tokens, replica=replica, serving=serving)
     app.add_middleware(BoundedBodies, most=settings.max_body_bytes)
     app.add_middleware(RateLimit, settings=settings, tokens=tokens)
     app.add_middleware(SafeHeaders)

@@ -9,6 +9,7 @@ from fastapi.staticfiles import StaticFiles
 
 from console.api import health, router
 from console.guard import BoundedBodies, RateLimit, SafeHeaders, Tokens
+from console.item_times import ItemTimes
 from console.lane import Lane
 from console.metrics import ConsoleMetrics, Counted
 from console.operations import Operations
@@ -54,6 +55,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.pages = watching
     app.state.quality = quality
+    app.state.times = ItemTimes(replica)
     handle_problems(app)
     app.include_router(health)
     app.include_router(router)

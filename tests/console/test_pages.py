@@ -26,7 +26,7 @@ PAGES = {
     "quality": "#prequential canvas",
     "listener?user=user-03": "ol.places summary",
     "item?q=a+story": "td a",
-    "item?type=podcast&id=i3": "td a",
+    "item?type=podcast&id=i3": "#demand canvas",
     "space": "#map canvas",
     "letters": "#reasons canvas",
     "checkpoints": "table",

@@ -1,4 +1,5 @@
 import { ask } from "../api.js";
+import { itemTimes } from "./item_times.js";
 import { count, decimals, html, itemLink, put, table } from "../html.js";
 
 // An item: its text, who had it, what is near in the graph and in the space; found by meaning.
@@ -24,8 +25,11 @@ export async function item(main, query) {
       <p class="soft">id ${id}${entry?.language && `, ${entry.language}`}${entry?.genres && `, ${entry.genres.join(", ")}`}. ${count(known.users)} users had it inside the window. ${known.recommendable ? "It can be recommended." : "It has no vector yet: it is recommended once the next bundle knows it."}</p>
       <div class="columns"><section><h2>In the graph: had by the same users</h2>
         ${table("Neighbours in the graph", [{ name: "users of both", number: true }, "item", "type"], known.neighbours.map((n) => [count(n.users), itemLink(n), n.item_type]), "Nobody had it together with anything else inside the window.")}</section>
-      <section><h2>In the space: nearest</h2>${near ? list("Neighbours in the space", near.items, "cosine") : html`<p class="empty">It has no place in the space of the bundle in use.</p>`}</section></div>`);
-  } else put(place, html`<p class="empty">Describe what you look for: the words are placed in the space in which items and users are.</p>`);
+      <section><h2>In the space: nearest</h2>${near ? list("Neighbours in the space", near.items, "cosine") : html`<p class="empty">It has no place in the space of the bundle in use.</p>`}</section></div>
+      <div id="times"></div>`);
+    return itemTimes(place.querySelector("#times"), type, id);
+  }
+  if (!words && !id) put(place, html`<p class="empty">Describe what you look for: the words are placed in the space in which items and users are.</p>`);
 }
 
 const list = (caption, items, name) =>

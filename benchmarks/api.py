@@ -146,7 +146,8 @@ async def _measure(plan: ApiPlan, address: str, server: psutil.Process) -> list[
 
 
 def _spent(process: psutil.Process) -> float:
-    return sum(process.cpu_times()[:2])
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 async def _one_rate(

@@ -145,4 +145,4 @@ def _histories(
     sizes = np.diff(begins)[chosen]
     # A few items have most of the events, as everywhere.
     place = (sizes * rng.random((users, length)) ** 3).astype(np.int64)
-    return by_topic[begins[chosen] + place]
+    return np.asarray(by_topic[begins[chosen] + place], np.int64)

@@ -96,15 +96,18 @@ class ItemTimes:
         ranked = sorted(by_market, key=lambda market: (-by_market[market].sum(), market))
         named = self._countries(ranked[:MARKETS])
         rest = sum((by_market[market] for market in ranked[MARKETS:]), np.zeros(length, np.int64))
-        others = [(None, [], rest.tolist())] if rest.any() else []
+        told: list[tuple[int | None, list[str], list[int]]] = [
+            (market, named.get(market, []), by_market[market].tolist())
+            for market in ranked[:MARKETS]
+        ]
+        if rest.any():
+            told.append((None, [], rest.tolist()))
         return Wanting(
             bucket_ms=settings.window.bucket_ms,
             starts=self._starts(first, length),
             events=sum(by_market.values(), np.zeros(length, np.int64)).tolist(),
-            markets=[
-                *((m, named.get(m, []), by_market[m].tolist()) for m in ranked[:MARKETS]), *others
-            ],
-        )  # fmt: skip
+            markets=told,
+        )
 
     def _countries(self, markets: list[int]) -> dict[int, list[str]]:
         """Market -> countries that are in it, of those that some users are from."""

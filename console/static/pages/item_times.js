@@ -1,6 +1,6 @@
 import { ask } from "../api.js";
 import { COLOURS, chart } from "../charts.js";
-import { count, html, itemLink, put, table } from "../html.js";
+import { count, counted, html, itemLink, put, table } from "../html.js";
 
 // When an item was wanted, and from which days the edges to its strongest neighbours come.
 export async function itemTimes(place, type, id) {
@@ -23,6 +23,7 @@ const DAY = 86400000;
 const label = (ms, span) => new Date(ms).toISOString().slice(0, span % DAY ? 16 : 10).replace("T", " ");
 const market = (m) => (m.market === null ? "other markets" : m.countries.length ? m.countries.join(" or ") : m.market === 0 ? "no country" : `market ${m.market}`);
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+const day = (text) => html`<span class="date">${text}</span>`;
 const number = (name) => ({ name, number: true });
 
 function wanted(demand, names) {
@@ -30,7 +31,7 @@ function wanted(demand, names) {
   if (!all) return html`<p class="empty">Nobody had it inside the window.</p>`;
   const most = Math.max(...demand.events);
   const rows = names.map((name, n) => [name, count(demand.events[n]), ...demand.markets.map((m) => count(m.events[n]))]).filter((_, n) => demand.events[n]).reverse();
-  return html`<p class="soft" id="demand-said">${count(all)} events since ${names[0]}, most on ${names[demand.events.indexOf(most)]}: ${count(most)}.
+  return html`<p class="soft" id="demand-said">${counted(all, "event")} since ${names[0]}, most on ${names[demand.events.indexOf(most)]}: ${count(most)}.
       Events that make edges count, as often as they came; days are UTC.</p>
     <div class="chart" id="demand" role="img" aria-labelledby="demand-title" aria-describedby="demand-said"></div>
     <details><summary>As a table</summary><div class="long">${table("Events by day", ["from", number("events"), ...demand.markets.map((m) => number(market(m)))], rows, "")}</div></details>`;
@@ -46,7 +47,7 @@ function joined(edges, names) {
   return html`<p class="soft" id="edges-said">Users of both items, of the ${edges.neighbours.length} strongest neighbours, by the day that counts them: that of the earlier of a user’s latest events on the two.
       When a day leaves the window, its users leave the edge.</p>
     <div class="chart" id="edges" role="img" aria-labelledby="edges-title" aria-describedby="edges-said"></div>
-    ${table("Edges by day", [number("users of both"), "item", "half of them since", "newest"], edges.neighbours.map((n) => [count(n.users), itemLink(n), half(n), last(n)]), "")}
+    ${table("Edges by day", [number("users of both"), "item", "half of them since", "newest"], edges.neighbours.map((n) => [count(n.users), itemLink(n), day(half(n)), day(last(n))]), "")}
     <details><summary>By day, as a table</summary><div class="long">${table("Users of both by day", ["from", ...edges.neighbours.map((n) => number(n.title || n.item_id))],
       names.map((name, at) => [name, ...edges.neighbours.map((n) => count(n.by_bucket[at]))]).filter((_, at) => edges.neighbours.some((n) => n.by_bucket[at])).reverse(), "")}</div></details>`;
 }

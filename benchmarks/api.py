@@ -13,11 +13,12 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,26 +30,26 @@ import psutil
 import torch
 import uvicorn
 import uvloop
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.index_data import ItemSpace
+from benchmarks.api_world import NOW, World, bundle_of
 from benchmarks.machine import cpu_model
 from console import ConsoleSettings, TokenSettings
-from dynamic_layer import DynamicBundle, DynamicSettings, ExampleBatch, Trainer
 from segue.serving_console import open_console, tune_search
 from segue.settings import Settings
-from state import compile_kernels, item_key
-from static_layer.hgnn import HGNN, HGNNSettings
+from state import compile_kernels
 from streams import EmbeddedLog, Event, ModelAnnouncement, create_topics, encode, topics
 
-__all__ = ["ApiPlan", "run", "show"]
+__all__ = ["ApiPlan", "measure", "prepare", "run", "show"]
 
 TOKEN = "bench"  # noqa: S105 of a console that lives for a minute on this machine
-NOW = 1_760_000_000_000
-DAY_MS = 86_400_000
 PATIENCE_S = 300.0
+CHECKOUT = Path(__file__).parents[1]
+_COLUMNS = (
+    "asked/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "p99 of the rounds", "server cpu ms",
+    "client cpu ms", "errors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,8 @@ class ApiPlan:
     """What is measured.
 
     items: in the index, of two types; users: with a history; history: events of each.
-    rates: requests a second, one row each; seconds: how long each.
+    rates: requests a second; seconds: how long each; rounds: of all rates, one after the other.
+    k: items in an answer; head: whether a ranking head ranks them.
     """
 
     items: int = 100_000
@@ -64,72 +66,60 @@ class ApiPlan:
     history: int = 30
     rates: tuple[int, ...] = (250, 500, 750)
     seconds: float = 20.0
+    rounds: int = 3
     k: int = 10
+    head: bool = False
     seed: int = 1
-
-
-@dataclass
-class _Items:
-    """A static bundle's columns; vectors lie in topics, without which no index finds its way."""
-
-    item_keys: NDArray[np.uint64]
-    item_ids: list[str]
-    item_types: list[str]
-    languages: list[str | None]
-    genres: list[list[str] | None]
-    titles: list[str | None]
-    text: NDArray[np.float16]
-    hgnn: NDArray[np.float32]
-    model: Any
-    manifest: dict[str, Any]
 
 
 def run(plan: ApiPlan, file: Path) -> dict[str, Any]:
     """Measure; writes the figures to `file` and returns them."""
     with tempfile.TemporaryDirectory(prefix="segue-api-", ignore_cleanup_errors=True) as folder:
-        _prepare(plan, Path(folder))
-        cores = sorted(os.sched_getaffinity(0))
-        server = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.api", folder, str(cores[0])],
-            cwd=Path(__file__).parents[1],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
-        try:
-            address = _address(Path(folder) / "address", server)
-            os.sched_setaffinity(0, set(cores[1:]) or set(cores))
-            rows = asyncio.run(_measure(plan, address, psutil.Process(server.pid)))
-        finally:
-            server.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(30)
-            server.kill()
-            os.sched_setaffinity(0, set(cores))
-    report = {"plan": asdict(plan), "machine": cpu_model(), "rows": rows}
+        index = prepare(plan, Path(folder))
+        rows = measure(plan, Path(folder))
+    report = {"plan": asdict(plan), "machine": cpu_model(), "index": index, "rows": rows}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=1))
     return report
 
 
+def measure(plan: ApiPlan, folder: Path, checkout: Path = CHECKOUT) -> list[dict[str, Any]]:
+    """Serve a prepared world by a checkout of the code, and ask: a row for each rate and round."""
+    cores = sorted(os.sched_getaffinity(0))
+    (folder / "address").unlink(missing_ok=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.api", str(folder), str(cores[0])],
+        cwd=checkout,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    try:
+        address = _address(folder / "address", server)
+        os.sched_setaffinity(0, set(cores[1:]) or set(cores))
+        return uvloop.run(_measure(plan, address, psutil.Process(server.pid)))
+    finally:
+        server.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(30)
+        server.kill()
+        os.sched_setaffinity(0, set(cores))
+
+
 def show(report: dict[str, Any]) -> None:
-    """Print the figures."""
-    plan = report["plan"]
-    table = Table(title=f"{plan['items']:,} items, {plan['users']:,} users, one core, HTTP/1.1")
-    for head in (
-        "asked/s",
-        "answered/s",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "max ms",
-        "cpu ms",
-        "errors",
-    ):
-        table.add_column(head, justify="right")
-    for row in report["rows"]:
+    """Print the medians of the rounds, and the range of p99."""
+    plan, rows = report["plan"], report["rows"]
+    head = "with a ranking head" if plan["head"] else "towers alone"
+    table = Table(title=f"{plan['items']:,} items, {plan['users']:,} users, one core, {head}")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right")
+    for rate in plan["rates"]:
+        own = [row for row in rows if row["rate"] == rate]
+        middle = {name: statistics.median(row[name] for row in own) for name in own[0]}
+        p99 = [row["p99_ms"] for row in own]
         table.add_row(
-            f"{row['rate']:,}", f"{row['answered_per_s']:,.0f}",
-            *(f"{row[name]:,.1f}" for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms")),
-            f"{row['processor_ms']:.2f}", str(row["errors"]),
+            f"{rate:,}", f"{middle['answered_per_s']:,.0f}",
+            *(f"{middle[name]:,.1f}" for name in ("p50_ms", "p95_ms", "p99_ms")),
+            f"{min(p99):,.0f}-{max(p99):,.0f}", f"{middle['processor_ms']:.2f}",
+            f"{middle['client_ms']:.2f}", str(sum(row["errors"] for row in own)),
         )  # fmt: skip
     Console().print(table)
 
@@ -141,13 +131,23 @@ async def _measure(plan: ApiPlan, address: str, server: psutil.Process) -> list[
     async with aiohttp.ClientSession(address, connector=connector, headers=headers) as session:
         await _one_rate(session, plan, 100, 3.0, rng)  # connections and caches
         rows = []
-        for rate in plan.rates:
-            before = sum(server.cpu_times()[:2])
-            row = await _one_rate(session, plan, rate, plan.seconds, rng)
-            # What a request costs tells what a core bears, however busy the machine is with others.
-            spent = sum(server.cpu_times()[:2]) - before
-            rows.append(row | {"processor_ms": round(1_000 * spent / row["requests"], 3)})
+        for number in range(plan.rounds):
+            for rate in plan.rates:
+                before, own = _spent(server), _spent(psutil.Process())
+                row = await _one_rate(session, plan, rate, plan.seconds, rng)
+                # What a request costs tells what a core bears, however busy it is with others.
+                for what, spent in (
+                    ("processor_ms", _spent(server) - before),
+                    ("client_ms", _spent(psutil.Process()) - own),
+                ):
+                    row[what] = round(1_000 * spent / row["requests"], 3)
+                rows.append({"round": number} | row)
         return rows
+
+
+def _spent(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 async def _one_rate(
@@ -205,21 +205,21 @@ def _settings(folder: Path) -> Settings:
     return Settings(data=str(folder), console=console)
 
 
-def _prepare(plan: ApiPlan, folder: Path) -> None:
-    """Write events and a bundle of this size."""
-    settings, rng = _settings(folder), np.random.default_rng(plan.seed)
-    items = _random_items(plan, rng)
+def prepare(plan: ApiPlan, folder: Path) -> dict[str, Any]:
+    """Write the events and the bundle of a world of this size; returns how it is searched."""
+    settings = _settings(folder)
+    world = World.draw(items=plan.items, users=plan.users, history=plan.history, seed=plan.seed)
+    items, times = world.items, world.times.tolist()
     with EmbeddedLog(folder / "log", clock=lambda: NOW) as log:
         create_topics(log, topics(settings.topics))
-        for user in range(plan.users):
-            for back, row in enumerate(rng.integers(plan.items, size=plan.history).tolist()):
+        for user, history in enumerate(world.histories.tolist()):
+            for row, at in zip(history, times, strict=True):
                 event = Event(
                     user_id=f"user-{user}", item_id=items.item_ids[row],
-                    item_type=items.item_types[row], kind="stream",
-                    timestamp=NOW - (plan.history - back) * DAY_MS,
+                    item_type=items.item_types[row], kind="stream", timestamp=at,
                 )  # fmt: skip
                 log.append(settings.topics.events, event.key, encode(event))
-        bundle = _bundle(items, rng)
+        bundle = bundle_of(world, plan.seed, head=plan.head)
         work = folder / "bundle"
         work.mkdir()
         bundle.save(work)
@@ -231,49 +231,13 @@ def _prepare(plan: ApiPlan, folder: Path) -> None:
             metrics={},
         )  # fmt: skip
         log.append(settings.topics.models, record.key, encode(record))
-
-
-def _random_items(plan: ApiPlan, rng: np.random.Generator) -> _Items:
-    n, shape = plan.items, HGNNSettings()
-    ids = [f"item-{row}" for row in range(n)]
-    types = [("audiobook", "podcast")[row % 2] for row in range(n)]
-    text, hgnn = (
-        ItemSpace.draw(width, plan.seed).items(n, rng)[:, :-1] for width in (384, shape.output)
-    )
-    return _Items(
-        item_keys=np.array([item_key(t, i) for t, i in zip(types, ids, strict=True)], np.uint64),
-        item_ids=ids,
-        item_types=types,
-        languages=[None] * n,
-        genres=[None] * n,
-        titles=[f"Item {row}" for row in range(n)],
-        text=text.astype(np.float16),
-        hgnn=hgnn,
-        model=HGNN(384, 2, shape).eval(),
-        manifest={"name": "random", "offsets": {}},
-    )
-
-
-def _bundle(items: _Items, rng: np.random.Generator) -> DynamicBundle:
-    """Towers of the default size, with one step of training."""
-    n, width = 2_000, 10
-    rows = rng.integers(len(items.item_ids), size=(n, width + 1))
-    at = NOW - np.sort(rng.integers(30 * DAY_MS, size=n))[::-1]
-    batch = ExampleBatch(
-        topic="segue.events", partition=0, offset=np.arange(n), target=items.item_keys[rows[:, 0]],
-        timestamp=at, strong=np.ones(n, np.bool_), repeat=np.zeros(n, np.bool_),
-        country=[""] * n, birth_year=np.zeros(n, np.int16),
-        indptr=np.arange(n + 1, dtype=np.int64) * width,
-        history_item=items.item_keys[rows[:, 1:]].ravel(),
-        history_time=(at[:, None] - DAY_MS * np.arange(1, width + 1)).ravel(),
-        history_strong=np.ones(n * width, np.bool_),
-    )  # fmt: skip
-    base = DynamicSettings()
-    popularity = replace(base.popularity, weights=(0.5,), half_lives_days=(14.0,))
-    trainer = Trainer(items, replace(base, popularity=popularity), seed=1, clock_ms=lambda: NOW)
-    trainer.add(batch)
-    trainer.train(max_steps=1)
-    return trainer.publish()
+    return {
+        bundle.types[number]: {
+            "items": len(built), "lists": built.lists, "probes": built.probes,
+            "recall": round(built.recall, 4),
+        }
+        for number, built in bundle.index.built.items()
+    }  # fmt: skip
 
 
 def _serve(folder: Path, core: int) -> None:

@@ -49,25 +49,30 @@ class ItemSpace:
 
     def items(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Return unit vectors with the popularity behind them, f32 [n, d + 1]."""
-        share = 1.0 / np.sqrt(np.arange(1, _TOPICS + 1))
-        topic = rng.choice(_TOPICS, n, p=share / share.sum())
+        topic = self.topics_of_items(n, rng)
         vectors = np.empty((n, len(self.common) + 1), np.float32)
-        vectors[:, :-1] = self._around(topic, rng)
+        vectors[:, :-1] = self.around(topic, rng)
         vectors[:, -1] = _TEMPERATURE * rng.gumbel(0.5, 0.6, n)
         return vectors
+
+    def topics_of_items(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return a topic for each of `n` items, i64 [n]; topics are of unequal size."""
+        share = 1.0 / np.sqrt(np.arange(1, _TOPICS + 1))
+        return rng.choice(_TOPICS, n, p=share / share.sum())
 
     def queries(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Return users of one to three topics, f32 [n, d + 1]."""
         topic = rng.integers(_TOPICS, size=(3, n))
         weight = rng.dirichlet((1.0, 0.4, 0.2), n).T.astype(np.float32)
         queries = np.ones((n, len(self.common) + 1), np.float32)
-        taste = [w[:, None] * self._around(t, rng) for w, t in zip(weight, topic, strict=True)]
+        taste = [w[:, None] * self.around(t, rng) for w, t in zip(weight, topic, strict=True)]
         queries[:, :-1] = _unit(sum(taste))
         queries[:, :-1] /= np.float32(_TEMPERATURE)
         queries[:, -1] /= np.float32(_TEMPERATURE)
         return queries
 
-    def _around(self, topic: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
+    def around(self, topic: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return a unit vector of each topic i64 [n], f32 [n, d]."""
         shape = (len(topic), len(self.common))
         own = rng.standard_normal(shape, dtype=np.float32) @ self.basis
         return _unit(_COMMON * self.common + self.topics[topic] + _ITEM * own)

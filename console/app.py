@@ -9,6 +9,8 @@ from fastapi.staticfiles import StaticFiles
 
 from console.api import health, router
 from console.guard import BoundedBodies, RateLimit, SafeHeaders, Tokens
+from console.item_times import ItemTimes
+from console.lane import Lane
 from console.metrics import ConsoleMetrics, Counted
 from console.operations import Operations
 from console.pages import Pages
@@ -53,6 +55,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.pages = watching
     app.state.quality = quality
+    app.state.times = ItemTimes(replica)
     handle_problems(app)
     app.include_router(health)
     app.include_router(router)
@@ -65,6 +68,7 @@ def create_app(
 
     app.mount("/static", StaticFiles(directory=STATIC))
     # The last one added sees a request first.
+    app.add_middleware(Lane, tokens=tokens, replica=replica, serving=serving)
     app.add_middleware(BoundedBodies, most=settings.max_body_bytes)
     app.add_middleware(RateLimit, settings=settings, tokens=tokens)
     app.add_middleware(SafeHeaders)

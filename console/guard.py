@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -85,7 +86,10 @@ async def only_known_parameters(request: Request) -> None:
     route = request.scope.get("route")
     if not isinstance(route, APIRoute) or not request.query_params:
         return
-    known = _query_of(route.dependant)
+    # Names of an operation are the same in every app.
+    known = _KNOWN.get(route.unique_id)
+    if known is None:
+        known = _KNOWN[route.unique_id] = _query_of(route.dependant)
     if set(request.query_params) - known:
         there_are = ", ".join(sorted(known)) or "none"
         what = f"a parameter that this operation does not have; it has: {there_are}"
@@ -94,9 +98,18 @@ async def only_known_parameters(request: Request) -> None:
         )
 
 
+_KNOWN: dict[str, set[str]] = {}
+
+
 def _query_of(operation: Dependant) -> set[str]:
     """Names of the parameters of the query that an operation has, or what it depends on."""
-    own = {parameter.alias for parameter in operation.query_params}
+    own: set[str] = set()
+    for parameter in operation.query_params:
+        model = parameter.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            own.update(model.model_fields)
+        else:
+            own.add(parameter.alias)
     return own.union(*(_query_of(inner) for inner in operation.dependencies))
 
 
@@ -168,9 +181,9 @@ class BoundedBodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = problem_response(413, f"a body may have {self._most} bytes")
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if not said.isdigit() or int(said) > self._most:
+            refusal = problem_response(413, f"a body may have {self._most} bytes")
             await refusal(scope, receive, send)
             return
         came = 0

@@ -1,6 +1,6 @@
 """Items over HTTP: what is near to one or to a text, and what is known of one."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
@@ -11,7 +11,7 @@ from console.replica import Replica
 from console.serving import Serving
 from console.wire import Id, ItemBody, Similar
 
-__all__ = ["router"]
+__all__ = ["look_up", "router", "strongest"]
 
 router = APIRouter(prefix="/v1")
 
@@ -69,23 +69,11 @@ async def item(
     k: K = 10,
 ) -> Response:
     """Its entry in the catalogue, its users, and the items that the same users had."""
-    check_ready(replica)
-    users, near = await replica.neighbours(item_type, item_id)
-    entry = replica.entry(item_type, item_id)
-    if entry is None and not (users and _is_public(replica, serving, item_type, item_id)):
-        raise Problem(404, "neither the catalogue nor any user has this item")
-    if replica.state_settings.text_types:
-        others = replica.names(near)
-        near = {key: near[key] for key in others if _is_public(replica, serving, *others[key])}
-    best = sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
-    names = replica.names(key for key, _ in best)
+    entry, users, near = await look_up(replica, serving, item_type, item_id)
     neighbours = [
-        {
-            "item_type": names[key][0], "item_id": names[key][1],
-            "title": replica.title(*names[key]), "users": count,
-        }
-        for key, count in best
-    ]  # fmt: skip
+        {"item_type": kind, "item_id": name, "title": replica.title(kind, name), "users": count}
+        for _, (kind, name), count in strongest(replica, near, k)
+    ]
     body = {
         "item_type": item_type,
         "item_id": item_id,
@@ -95,6 +83,33 @@ async def item(
         "neighbours": neighbours,
     }
     return answer(body)
+
+
+async def look_up(
+    replica: Replica, serving: Serving, item_type: str, item_id: str
+) -> tuple[dict[str, Any] | None, int, dict[int, int]]:
+    """Return an item's entry, its users, and the users of both by the key of what they had too.
+
+    Without what others may not see. Raises Problem 503, or 404 where nothing is known of it.
+    """
+    check_ready(replica)
+    users, near = await replica.neighbours(item_type, item_id)
+    entry = replica.entry(item_type, item_id)
+    if entry is None and not (users and _is_public(replica, serving, item_type, item_id)):
+        raise Problem(404, "neither the catalogue nor any user has this item")
+    if replica.state_settings.text_types:
+        others = replica.names(near)
+        near = {key: near[key] for key in others if _is_public(replica, serving, *others[key])}
+    return entry, users, near
+
+
+def strongest(
+    replica: Replica, near: dict[int, int], k: int
+) -> list[tuple[int, tuple[str, str], int]]:
+    """Key, name and users in common of the `k` neighbours that have most, best first."""
+    best = sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
+    names = replica.names(key for key, _ in best)
+    return [(key, names[key], count) for key, count in best]
 
 
 def _is_public(replica: Replica, serving: Serving, item_type: str, item_id: str) -> bool:

@@ -1,71 +1,47 @@
 """Lists over HTTP: of a user from the live state, and of a session without a name."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from agents.partitions import user_state
 from console.answers import answer, placed_items, problems_of
 from console.cursor import BadCursor, Cursor
 from console.parameters import (
-    Excluded,
-    K,
-    PageText,
+    ListQuery,
     People,
     TheReplica,
     TheServing,
-    Types,
-    UserId,
     check_ready,
     check_types,
     check_user,
 )
 from console.problems import Problem
 from console.replica import Replica
-from console.serving import DEEPEST, Page, Wanted
-from console.wire import ListBody, Repeats, Session
+from console.serving import DEEPEST, Page, Serving, Wanted
+from console.wire import ListBody, Session
 from dynamic_layer import UserState
 from state import item_key
 
-__all__ = ["router"]
+__all__ = ["PATH", "list_of", "router"]
 
+PATH = "/v1/recommendations"
 router = APIRouter(prefix="/v1")
 
 
 @router.get(
-    "/recommendations", tags=["lists"], response_model=ListBody,
+    PATH.removeprefix("/v1"), tags=["lists"], response_model=ListBody,
     responses=problems_of(401, 403, 404, 503), summary="A user's list, from the live state",
 )  # fmt: skip
 async def recommendations(
-    replica: TheReplica,
-    serving: TheServing,
-    _: People,
-    user: UserId,
-    types: Types = [],  # noqa: B006 pydantic copies it
-    exclude: Excluded = [],  # noqa: B006
-    repeats: Repeats = "exclude",
-    k: K = 10,
-    page: PageText = None,
-    titles: bool = False,
+    replica: TheReplica, serving: TheServing, _: People, query: Annotated[ListQuery, Query()]
 ) -> Response:
     """Made now, of every event that this console has applied: `position` says up to which.
 
     A user without history gets what is popular in the user's market.
     """
-    check_user(user)
-    check_types(serving, types)
-    check_ready(replica)
-    wanted = Wanted(
-        types=tuple(sorted(set(types))), repeats=repeats, k=k,
-        exclude=frozenset(_split(text) for text in exclude),
-    )  # fmt: skip
-    async with replica.turn:
-        known = user_state(replica.state_of(user), user)
-        partition, position = replica.position_of(user)
-    found = await serving.page(known, wanted, _cursor(page))
-    return _list(replica, found, titles, partition=partition, position=position,
-                 cold=not serving.knows_any(known))  # fmt: skip
+    return await list_of(replica, serving, query)
 
 
 @router.post(
@@ -86,6 +62,24 @@ async def session(
     known = _session_state(body, cursor.now_ms if cursor else serving.now_ms())
     found = await serving.page(known, wanted, cursor)
     return _list(replica, found, titles, cold=not serving.knows_any(known))
+
+
+async def list_of(replica: Replica, serving: Serving, query: ListQuery) -> Response:
+    """Answer with a user's list; raises Problem, NotReady, Overloaded."""
+    check_user(query.user)
+    check_types(serving, query.types)
+    check_ready(replica)
+    wanted = Wanted(
+        types=tuple(sorted(set(query.types))), repeats=query.repeats, k=query.k,
+        exclude=frozenset(_split(text) for text in query.exclude),
+    )  # fmt: skip
+    cursor = _cursor(query.page)
+    async with replica.turn:
+        known = user_state(replica.state_of(query.user), query.user)
+        partition, position = replica.position_of(query.user)
+    found = await serving.page(known, wanted, cursor)
+    return _list(replica, found, query.titles, partition=partition, position=position,
+                 cold=not serving.knows_any(known))  # fmt: skip
 
 
 def _cursor(text: str | None) -> Cursor | None:

@@ -127,7 +127,7 @@ class Pages:
             await asyncio.sleep(LAG_S)
 
 
-def _pages(request: Request) -> Pages:
+async def _pages(request: Request) -> Pages:
     pages: Pages = request.app.state.pages
     return pages
 

@@ -3,19 +3,20 @@
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from pydantic import StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from console.guard import may_see_people, may_write
 from console.operations import Operations
 from console.problems import Problem
 from console.replica import Replica
 from console.serving import Serving
-from console.wire import MOST, Id
+from console.wire import MOST, Id, Repeats
 from streams.faults import id_fault
 
 __all__ = [
     "Excluded",
     "K",
+    "ListQuery",
     "PageText",
     "People",
     "TheOperations",
@@ -44,17 +45,33 @@ Excluded = Annotated[
 PageText = Annotated[str | None, Query(max_length=400, description="`next_page` of a page.")]
 
 
-def _replica(request: Request) -> Replica:
+class ListQuery(BaseModel):
+    """What a user's list is asked for by."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: UserId
+    types: Types = []
+    exclude: Excluded = []
+    repeats: Repeats = "exclude"
+    k: K = 10
+    page: PageText = None
+    titles: bool = False
+
+
+# Coroutines, short as they are: FastAPI asks a plain function in a thread, which takes longer than
+# all else of a request.
+async def _replica(request: Request) -> Replica:
     replica: Replica = request.app.state.replica
     return replica
 
 
-def _serving(request: Request) -> Serving:
+async def _serving(request: Request) -> Serving:
     serving: Serving = request.app.state.serving
     return serving
 
 
-def _operations(request: Request) -> Operations:
+async def _operations(request: Request) -> Operations:
     operations: Operations = request.app.state.operations
     return operations
 

@@ -14,7 +14,14 @@ from starlette.exceptions import HTTPException
 from console.batching import Overloaded
 from console.serving import NotReady
 
-__all__ = ["PROBLEM_JSON", "Problem", "ProblemBody", "handle_problems", "problem_response"]
+__all__ = [
+    "PROBLEM_JSON",
+    "Problem",
+    "ProblemBody",
+    "handle_problems",
+    "problem_of",
+    "problem_response",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +71,22 @@ def problem_response(
     )
 
 
+def problem_of(error: Problem | NotReady | Overloaded) -> Response:
+    """Return the response of an error that tells whoever asked what to do."""
+    if isinstance(error, Problem):
+        return problem_response(error.status, error.detail, error.headers, **error.more)
+    detail = "no bundle is loaded yet: see /ready" if isinstance(error, NotReady) else str(error)
+    return problem_response(503, detail, {"Retry-After": str(RETRY_S)})
+
+
 def handle_problems(app: FastAPI) -> None:
     """Have an app answer every error by a problem."""
 
     @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
-        return problem_response(error.status, error.detail, error.headers, **error.more)
+    @app.exception_handler(NotReady)
+    @app.exception_handler(Overloaded)
+    async def problem(_: Request, error: Problem | NotReady | Overloaded) -> Response:
+        return problem_of(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -79,16 +96,6 @@ def handle_problems(app: FastAPI) -> None:
             for found in error.errors()[:20]
         ]
         return problem_response(422, "the request is not as it should be", errors=errors)
-
-    @app.exception_handler(NotReady)
-    async def not_ready(_: Request, __: NotReady) -> Response:
-        return problem_response(
-            503, "no bundle is loaded yet: see /ready", {"Retry-After": str(RETRY_S)}
-        )
-
-    @app.exception_handler(Overloaded)
-    async def overloaded(_: Request, error: Overloaded) -> Response:
-        return problem_response(503, str(error), {"Retry-After": str(RETRY_S)})
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:

@@ -110,7 +110,7 @@ class Quality:
         return [*(row for rows in self._over.values() for row in rows), *newest]
 
 
-def _quality(request: Request) -> Quality:
+async def _quality(request: Request) -> Quality:
     found: Quality = request.app.state.quality
     return found
 

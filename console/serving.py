@@ -116,18 +116,22 @@ class Serving:
             name="", item_types=wanted.types, k=_stepped(needed), repeats=wanted.repeats
         )
         generation, ranking = await self._lists(_Question(user=user, settings=settings, now_ms=now))
-        items = _placed(ranking)
-        if wanted.exclude:
-            items = [item for item in items if (item.item_type, item.item_id) not in wanted.exclude]
         end = min(offset + wanted.k, DEEPEST)
+        held, items = len(ranking), []
+        if wanted.exclude:
+            items = _placed(ranking, 0, held)
+            items = [item for item in items if (item.item_type, item.item_id) not in wanted.exclude]
+            held, items = len(items), items[offset:end]
+        else:
+            items = _placed(ranking, offset, end)
         known, asked = fingerprint(user), wanted.digest()
         here = Cursor(offset=end, now_ms=now, generation=generation, user=known, wanted=asked)
-        more = len(items) > end and end < DEEPEST
+        more = held > end and end < DEEPEST
         # The list may have been cut where this page ends: then nobody knows whether more follows.
-        more = more or (end < DEEPEST and len(ranking) == settings.k and len(items) >= end)
+        more = more or (end < DEEPEST and len(ranking) == settings.k and held >= end)
         return Page(
             generation=generation,
-            items=items[offset:end],
+            items=items,
             next_page=here.text() if more else None,
             continued=cursor is None
             or (cursor.generation, cursor.user, cursor.wanted) == (generation, known, asked),
@@ -213,10 +217,14 @@ def _stepped(places: int) -> int:
     return -(-places // STEP) * STEP
 
 
-def _placed(ranking: Ranking) -> list[Placed]:
+def _placed(ranking: Ranking, first: int = 0, end: int | None = None) -> list[Placed]:
+    part = slice(first, end)
     return [
         Placed(item_type=kind, item_id=name, score=round(score, 6))
         for kind, name, score in zip(
-            ranking.item_types, ranking.item_ids, ranking.scores.tolist(), strict=True
+            ranking.item_types[part],
+            ranking.item_ids[part],
+            ranking.scores[part].tolist(),
+            strict=True,
         )
     ]

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from console.serving import DEEPEST
 
 __all__ = [
-    "Bundle", "Erasing", "Health", "HistoryEntry", "ItemBody", "ItemRef", "ListBody", "Pinning",
-    "Place", "ReceiptBody", "RecommendedBody", "Session", "Similar", "UserBody", "Written",
+    "Bundle", "Erasing", "Health", "HistoryEntry", "ItemBody", "ItemDemand", "ItemEdges", "ItemRef",
+    "ListBody", "Pinning", "Place", "ReceiptBody", "RecommendedBody", "Session", "Similar",
+    "UserBody", "Written",
 ]  # fmt: skip
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -126,6 +127,45 @@ class NeighbourBody(BaseModel):
     item_id: str
     title: str | None
     users: int
+
+
+class MarketDemand(BaseModel):
+    """Events of an item from one market."""
+
+    market: int | None = Field(description="Its number; 0: no country is known; null: all others.")
+    countries: list[str] = Field(description="Countries in it that users are known to be from.")
+    events: list[int] = Field(description="By bucket.")
+
+
+class ItemDemand(BaseModel):
+    """When an item was wanted, by bucket of the window, oldest first."""
+
+    item_type: str
+    item_id: str
+    bucket_ms: int
+    starts: list[int] = Field(description="Of each bucket, ms UTC.")
+    events: list[int] = Field(description="In each bucket, of all markets.")
+    markets: list[MarketDemand] = Field(description="Those with the most events first.")
+
+
+class EdgeBody(BaseModel):
+    """An edge to a neighbour, and where its weight comes from."""
+
+    item_type: str
+    item_id: str
+    title: str | None
+    users: int = Field(description="Of both, inside the window.")
+    by_bucket: list[int] = Field(description="The same users, by the bucket that counts them.")
+
+
+class ItemEdges(BaseModel):
+    """From when an item's edges are, by bucket of the window, oldest first."""
+
+    item_type: str
+    item_id: str
+    bucket_ms: int
+    starts: list[int] = Field(description="Of each bucket, ms UTC.")
+    neighbours: list[EdgeBody]
 
 
 class Place(BaseModel):

@@ -119,6 +119,27 @@ class Demand:
             if bucket >= first_live:
                 yield from self.some([bucket], first_live, keys)
 
+    def of_item(self, number: int, first_live: int) -> tuple[I64, I64, I64]:
+        """Buckets, markets and counts of one item, int64 [m] each, as of the last commit.
+
+        Reads the whole window: some kilobytes for each bucket.
+        """
+        found: list[tuple[int, int, int]] = []
+        stored = () if self._anew else database.scan(
+            self._database, _key(first_live), database.after(DEMAND)
+        )  # fmt: skip
+        ends = np.array([number, number + 1], np.int64) << _MARKET_BITS
+        for key, value in stored:
+            rows = _Rows.of(value)
+            begin, end = np.searchsorted(rows.codes, ends).tolist()
+            bucket = struct.unpack(">Q", key[1:])[0]
+            for code, count in zip(
+                rows.codes[begin:end].tolist(), rows.counts[begin:end].tolist(), strict=True
+            ):
+                found.append((bucket, code & (MARKETS - 1), count))
+        bucket, market, count = np.array(found, np.int64).reshape(-1, 3).T
+        return bucket, market, count
+
     def write(self, batch: WriteBatch, first_live: int) -> None:
         """Put what has changed into the batch of a commit."""
         self._gather()

@@ -491,6 +491,33 @@ class PartitionState:
         )
         return self._items.keys[other], users
 
+    def edges(
+        self, item_type: str, item_id: str, *, first_bucket: int = 0
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Keys u64 [n], buckets i32 [n] and deltas i32 [n] of an item's pairs; committed only.
+
+        What `neighbours` sums: a pair of a user is counted in the bucket of the earlier of its two
+        latest events, and stands here once for each time that its count there was changed.
+        """
+        number = self._items.find(item_type, item_id)
+        if number is None:
+            return np.zeros(0, np.uint64), np.zeros(0, np.int32), np.zeros(0, np.int32)
+        first_live = max(self.settings.window.first_live(self.watermark), first_bucket)
+        other, bucket, delta = adjacency_runs.deltas_of(
+            self._files, self._meta.runs, first_live, number
+        )
+        return self._items.keys[other], bucket, delta
+
+    def demand_of(self, item_type: str, item_id: str, first_bucket: int) -> tuple[I64, I64, I64]:
+        """Live popularity of one item: buckets, markets and events, int64 [m] each; committed only.
+
+        first_bucket: of live popularity, from which on.
+        """
+        number = self._items.find(item_type, item_id)
+        if number is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return self._demand.of_item(number, first_bucket)
+
     def co_interactions(self) -> CoInteractions:
         """Counts over this partition's users; committed state only."""
         return read_co_interactions(

@@ -29,7 +29,17 @@ from state.kernel import I32, Deltas
 from state.run_files import RunFiles
 from state.summing import merged, neighbours_in
 
-__all__ = ["Merge", "Merging", "Run", "Runs", "crowded", "neighbours", "read_runs", "write_deltas"]
+__all__ = [
+    "Merge",
+    "Merging",
+    "Run",
+    "Runs",
+    "crowded",
+    "deltas_of",
+    "neighbours",
+    "read_runs",
+    "write_deltas",
+]
 
 #: Entries that a merge sorts at once: so many stay in the cache of a core.
 MERGE_ENTRIES = 100_000
@@ -221,3 +231,16 @@ def neighbours(
     """Item numbers that were had together with item `number`, and the users of each pair."""
     spans = [_span(files, run, number, number + 1) for run in runs if run.last >= first_live]
     return neighbours_in(spans, number, first_live, items)
+
+
+def deltas_of(files: RunFiles, runs: Runs, first_live: int, number: int) -> tuple[U32, I32, I32]:
+    """Neighbour, bucket and delta of an item's cells in the window, run by run: not summed."""
+    parts = []
+    for run in runs:
+        if run.last >= first_live:
+            cells = unpacked(_span(files, run, number, number + 1))
+            mine = (cells.item == number) & (cells.bucket >= first_live)
+            parts.append((cells.neighbour[mine], cells.bucket[mine], cells.delta[mine]))
+    nothing = (np.zeros(0, np.uint32), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    neighbour, bucket, delta = zip(nothing, *parts, strict=True)
+    return np.concatenate(neighbour), np.concatenate(bucket), np.concatenate(delta)

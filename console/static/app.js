@@ -23,13 +23,16 @@ async function show() {
   document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" });
   leave();
   leave = () => {};
-  put(main, html`<p class="soft">Loading …</p>`);
+  // A room for each visit: what a slow page draws after somebody has gone on is seen by nobody.
+  const room = document.createElement("div");
+  main.replaceChildren(room);
+  put(room, html`<p class="soft">Loading …</p>`);
   try {
-    const left = await pages[page](main, new URLSearchParams(query));
+    const left = await pages[page](room, new URLSearchParams(query));
     if (visit !== visits) left?.();
     else leave = left ?? (() => {});
   } catch (error) {
-    if (visit === visits) put(main, problem(error));
+    put(room, problem(error));
   }
   if (visit === visits && visit > 1) main.focus();
   document.title = `${document.querySelector("nav [aria-current]").textContent} · Segue console`;

@@ -6,7 +6,7 @@ export function chart(place, option) {
   const css = getComputedStyle(document.documentElement);
   const [text, line, card] = ["--text", "--line", "--card"].map((name) => css.getPropertyValue(name).trim());
   const drawn = echarts.init(place, null, { renderer: "canvas" });
-  const axis = { axisLabel: { color: text }, axisLine: { lineStyle: { color: text } }, splitLine: { lineStyle: { color: line } }, nameTextStyle: { color: text } };
+  const axis = { axisLabel: { color: text, hideOverlap: true }, axisLine: { lineStyle: { color: text } }, splitLine: { lineStyle: { color: line } }, nameTextStyle: { color: text } };
   const set = (more) =>
     drawn.setOption({
       animation: false, color: COLOURS, textStyle: { color: text },

@@ -20,6 +20,9 @@ export const count = (n) => (n === null || n === undefined ? "–" : numbers.for
 export const decimals = (n, places = 3) => (n === null || n === undefined ? "–" : n.toFixed(places));
 export const bytes = (n) => (n < 1024 ? `${count(n)} bytes` : n >= 2 ** 20 ? `${count(Math.round(n / 2 ** 20))} MiB` : `${count(Math.round(n / 1024))} KiB`);
 export const clock = (ms) => (ms ? new Date(ms).toISOString().replace("T", " ").slice(0, 19) : "–");
+// The same where it must not be broken over two lines.
+export const date = (ms) => html`<span class="date">${clock(ms)}</span>`;
+export const counted = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
 export const age = (ms, now) => {
   if (!ms) return "–";
   const s = Math.max(0, (now - ms) / 1000);

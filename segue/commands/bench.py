@@ -252,6 +252,8 @@ def api(
         list[int] | None, typer.Option(help="Requests a second; repeat for more rows.")
     ] = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each rate.")] = 20.0,
+    repeat: Annotated[int, typer.Option(min=1, help="Rounds of all rates.")] = 3,
+    head: Annotated[bool, typer.Option(help="Have a ranking head rank the lists.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of items, users and moments.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
         "var/bench-api.json"
@@ -261,8 +263,9 @@ def api(
     from benchmarks.api import ApiPlan, run, show
 
     plan = ApiPlan(
-        items=items, users=users, rates=tuple(rate or ApiPlan.rates), seconds=seconds, seed=seed
-    )
+        items=items, users=users, rates=tuple(rate or ApiPlan.rates), seconds=seconds,
+        rounds=repeat, head=head, seed=seed,
+    )  # fmt: skip
     show(run(plan, json_file))
     console.print(f"figures: {json_file}")
 

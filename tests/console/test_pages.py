@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from streams import Reason
 from tests.console.conftest import until
@@ -26,7 +26,7 @@ PAGES = {
     "quality": "#prequential canvas",
     "listener?user=user-03": "ol.places summary",
     "item?q=a+story": "td a",
-    "item?type=podcast&id=i3": "td a",
+    "item?type=audiobook&id=i21": "#demand canvas",
     "space": "#map canvas",
     "letters": "#reasons canvas",
     "checkpoints": "table",
@@ -225,3 +225,33 @@ def test_an_empty_world_is_explained(browser: Browser, tmp_path, items):
         page.get_by_text("None yet: a worker makes them").wait_for()
         context.close()
     made.log.close()
+
+
+def test_what_comes_from_outside_neither_widens_a_page_nor_becomes_part_of_it(page: Page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"/#token={OWNER}")
+    page.goto("/#/item?type=podcast&id=" + "%3Cb%3E%2F%C3%BC" + "w" * 200)
+    said = page.locator("#found p.empty")
+    said.wait_for()
+    assert "<b>/ü" in said.inner_text()
+    assert page.locator("form [name=q]").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_a_slow_page_does_not_draw_over_the_next(page: Page):
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/console/space", hold)
+    page.goto(f"/#token={OWNER}")
+    page.goto("/#/space")
+    page.get_by_text("Loading").wait_for()
+    page.goto("/#/letters")
+    page.locator("h1", has_text="Dead letters").wait_for()
+    with page.expect_response("**/console/space"):
+        held[0].continue_()
+    # What came before it has been drawn by the time that this has come.
+    assert page.evaluate("fetch('/health').then((answer) => answer.ok)")
+    assert page.locator("h1").all_inner_texts() == ["Dead letters"]

@@ -1,5 +1,6 @@
 import { ask } from "../api.js";
-import { count, decimals, html, itemLink, put, table } from "../html.js";
+import { itemTimes } from "./item_times.js";
+import { count, counted, decimals, html, itemLink, put, table } from "../html.js";
 
 // An item: its text, who had it, what is near in the graph and in the space; found by meaning.
 export async function item(main, query) {
@@ -15,18 +16,27 @@ export async function item(main, query) {
     put(place, html`<h2>Nearest in the shared space</h2>${list("Items found", found.items, "cosine")}`);
   } else if (id) {
     const [known, near] = await Promise.all([
-      ask("v1/item", { type, id, k: 20 }),
-      ask("v1/similar", { type, id, k: 20, titles: true }).catch((error) => { if (error.status === 404) return null; throw error; }),
+      ask("v1/item", { type, id, k: 20 }).catch(missing),
+      ask("v1/similar", { type, id, k: 20, titles: true }).catch(missing),
     ]);
+    if (!known) {
+      put(place, html`<p class="empty">Neither the catalogue nor any user has the ${type} ${id}. Ids count letter by letter, capitals too.</p>`);
+      return undefined;
+    }
     const entry = known.catalogue;
     put(place, html`<h2>${entry?.title ?? id} <span class="tag">${type}</span></h2>
       <p>${entry?.description ?? (entry ? "No description." : "The catalogue has no entry of it.")}</p>
-      <p class="soft">id ${id}${entry?.language && `, ${entry.language}`}${entry?.genres && `, ${entry.genres.join(", ")}`}. ${count(known.users)} users had it inside the window. ${known.recommendable ? "It can be recommended." : "It has no vector yet: it is recommended once the next bundle knows it."}</p>
+      <p class="soft">id ${id}${entry?.language && `, ${entry.language}`}${entry?.genres && `, ${entry.genres.join(", ")}`}. ${counted(known.users, "user")} had it inside the window. ${known.recommendable ? "It can be recommended." : "It has no vector yet: it is recommended once the next bundle knows it."}</p>
       <div class="columns"><section><h2>In the graph: had by the same users</h2>
         ${table("Neighbours in the graph", [{ name: "users of both", number: true }, "item", "type"], known.neighbours.map((n) => [count(n.users), itemLink(n), n.item_type]), "Nobody had it together with anything else inside the window.")}</section>
-      <section><h2>In the space: nearest</h2>${near ? list("Neighbours in the space", near.items, "cosine") : html`<p class="empty">It has no place in the space of the bundle in use.</p>`}</section></div>`);
-  } else put(place, html`<p class="empty">Describe what you look for: the words are placed in the space in which items and users are.</p>`);
+      <section><h2>In the space: nearest</h2>${near ? list("Neighbours in the space", near.items, "cosine") : html`<p class="empty">It has no place in the space of the bundle in use.</p>`}</section></div>
+      <div id="times"></div>`);
+    return itemTimes(place.querySelector("#times"), type, id);
+  }
+  if (!words && !id) put(place, html`<p class="empty">Describe what you look for: the words are placed in the space in which items and users are.</p>`);
 }
+
+const missing = (error) => { if (error.status === 404) return null; throw error; };
 
 const list = (caption, items, name) =>
   table(caption, [{ name, number: true }, "item", "type"], items.map((i) => [decimals(i.score), itemLink(i), i.item_type]), "Nothing.");

@@ -1,6 +1,6 @@
 import { ask } from "../api.js";
 import { chart } from "../charts.js";
-import { bytes, clock, count, html, put, table } from "../html.js";
+import { bytes, count, date, html, put, table } from "../html.js";
 
 // Records that could not be applied, by reason, with the newest as samples.
 export async function letters(main) {
@@ -11,12 +11,12 @@ export async function letters(main) {
       ${table("Reasons", ["reason", { name: "letters", number: true }], reasons.map(([name, n]) => [name, count(n)]), "")}` : ""}
     <h2>Samples</h2>
     ${table("Dead letters", ["logged (UTC)", "reason", "place", "what was wrong", "record"],
-      found.letters.map((l) => [clock(l.logged_at), l.reason, `${l.source.topic}/${l.source.partition}/${l.source.offset}`, l.detail,
+      found.letters.map((l) => [date(l.logged_at), l.reason, `${l.source.topic}/${l.source.partition}/${l.source.offset}`, l.detail,
         html`<details><summary>${bytes(l.payload_bytes)}${l.encoding === "base64" && ", base64"}</summary><pre>${l.payload}</pre></details>`]),
       "None: every record could be applied.")}`);
   const place = main.querySelector("#reasons");
   return place ? chart(place, {
-    xAxis: { type: "value" }, yAxis: { type: "category", data: reasons.map(([name]) => name).reverse() },
+    xAxis: { type: "value", minInterval: 1 }, yAxis: { type: "category", data: reasons.map(([name]) => name).reverse() },
     series: [{ name: "letters", type: "bar", barMaxWidth: 28, data: reasons.map(([, n]) => n).reverse() }],
   }).close : undefined;
 }

@@ -1,6 +1,6 @@
 import { ask } from "../api.js";
 import { COLOURS, SHAPES, chart } from "../charts.js";
-import { clock, count, decimals, html, itemLink, put } from "../html.js";
+import { clock, count, counted, decimals, html, itemLink, put } from "../html.js";
 
 // A user's history on a time line, and the list of now with the reasons for each place.
 export async function listener(main, query) {
@@ -23,7 +23,7 @@ export async function listener(main, query) {
   }
   const found = await ask("console/listener", { user, k: 10 });
   put(place, html`
-    <p>${found.cold ? html`<strong>Cold</strong>: nothing of the history has a vector, so the list is what is popular in the user’s market.` : html`<strong>Warm</strong>: ${count(found.entries)} items in the window.`}
+    <p>${found.cold ? html`<strong>Cold</strong>: nothing of the history has a vector, so the list is what is popular in the user’s market.` : html`<strong>Warm</strong>: ${counted(found.entries, "item")} in the window.`}
       <span class="soft">Generation ${found.generation}; all events of partition ${found.partition} below offset ${count(found.position)} are in.
       ${Object.entries(found.attributes).filter(([n]) => !["user_id", "logged_at"].includes(n)).map(([n, v]) => html`${n}: ${typeof v === "object" ? JSON.stringify(v) : v}. `)}</span></p>
     <div class="columns"><section><h2>Recommended now</h2>
@@ -38,9 +38,9 @@ export async function listener(main, query) {
 
 const reasons = (r) => html`<li>${itemLink(r)} <span class="tag">${r.item_type}</span> ${r.new && html`<span class="tag">new</span>`}
   <details><summary>score ${decimals(r.score, 2)}: why</summary>
-  <ul><li>Affinity of user and item ${decimals(r.affinity)} (cosine); popularity adds ${decimals(r.popularity, 2)}; ${count(r.users)} users had it in the window.</li>
+  <ul><li>Affinity of user and item ${decimals(r.affinity)} (cosine); popularity adds ${decimals(r.popularity, 2)}; ${counted(r.users, "user")} had it in the window.</li>
   ${r.nearest.map((n) => html`<li>Near to ${itemLink(n)} in the history: cosine ${decimals(n.cosine)} (HGNN).</li>`)}
-  ${r.together.map((t) => html`<li>${count(t.users)} users had it together with ${itemLink(t)}.</li>`)}
+  ${r.together.map((t) => html`<li>${counted(t.users, "user")} had it together with ${itemLink(t)}.</li>`)}
   ${!r.together.length && html`<li>Nobody had it together with anything of the history.</li>`}</ul></details></li>`;
 
 function timeline(history) {

@@ -6,7 +6,7 @@ export async function now(main) {
   put(main, html`<h1>Now</h1><div id="tiles"></div>
     <div class="columns">
       <section><h2 id="rates-title">Events and recommendations, a second</h2><div class="chart" id="rates" role="img" aria-labelledby="rates-title"></div></section>
-      <section><h2 id="late-title">From event to recommendation, p95 in ms</h2><div class="chart" id="late" role="img" aria-labelledby="late-title"></div></section>
+      <section><h2 id="late-title">From event to recommendation, p95 in ms</h2><div class="chart" id="late" role="img" aria-labelledby="late-title"></div><p class="soft" id="late-said"></p></section>
     </div>
     <h2>Partitions</h2><div id="partitions"></div>`);
   const rates = chart(main.querySelector("#rates"), axes());
@@ -45,6 +45,7 @@ function draw(main, rates, late, view) {
   const points = (name) => view.seconds.map((s) => [s.time * 1000, s[name]]);
   rates.set({ ...axes(), series: [line("events", points("events")), line("recommendations", points("answers"), { lineStyle: { type: "dashed" } })] });
   late.set({ ...axes(), series: [line("p95", points("p95_ms"), { showSymbol: true, connectNulls: false })] });
+  main.querySelector("#late-said").textContent = view.seconds.some((s) => s.p95_ms !== null) ? "" : "No recommendation that answers an event was written since this console started, or in the last five minutes.";
   const heads = [{ name: "partition", number: true }, { name: "position", number: true }, { name: "workers’ lag", number: true }, { name: "last applied", number: true }];
   put(main.querySelector("#partitions"), table("Partitions", heads,
     view.partitions.map((p) => [p.partition, count(p.position), count(p.workers_lag), p.last_applied_ms ? `${age(p.last_applied_ms, view.time)} ago` : "nothing since the start"]),

@@ -1,6 +1,6 @@
 import { ask, confirmed, send } from "../api.js";
 import { chart } from "../charts.js";
-import { bytes, clock, count, decimals, html, put, table } from "../html.js";
+import { bytes, count, date, decimals, html, put, table } from "../html.js";
 import { prequential } from "./prequential.js";
 
 // What is served against popularity, what the gate said of bundles, and the way back to an older one.
@@ -54,7 +54,7 @@ const heads = ["bundle", "made (UTC)", { name: "held-out HR@10", number: true },
 
 const row = (b) => b.problem ? [b.name, html`<span class="bad">${b.problem}</span>`, "", "", "", "", "", ""] : [
   html`${b.name} ${b.served && html`<span class="tag">served</span>`} ${b.pinned && html`<span class="tag">pinned</span>`}`,
-  clock(b.created_at), decimals(b.metrics.held_out_hr_at_10), decimals(b.metrics.held_out_ndcg), count(b.metrics.examples), b.static ?? "–", bytes(b.bytes),
+  date(b.created_at), decimals(b.metrics.held_out_hr_at_10), decimals(b.metrics.held_out_ndcg), count(b.metrics.examples), b.static ?? "–", bytes(b.bytes),
   b.pinned ? "" : html`<button type="button" data-pin="${b.name}">${b.served ? "Pin" : "Roll back to it"}</button>`,
 ];
 
@@ -63,5 +63,5 @@ const decided = ["decision", "bundle", "why", { name: "held-out HR@10", number: 
 const decision = (d) => [
   d.reasons.length ? html`<strong class="bad">✕ refused</strong>` : html`<span class="good">✓ published</span>`, d.bundle,
   d.reasons.length ? html`<ul class="reasons">${d.reasons.map((r) => html`<li>${r}</li>`)}</ul>` : d.hr_at_10 === null ? "too few examples to compare" : "as good as the one served, or nearly",
-  decimals(d.hr_at_10), d.served_hr_at_10 === null ? "–" : `${decimals(d.served_hr_at_10)} (${d.served})`, count(d.held_out), clock(d.at),
+  decimals(d.hr_at_10), d.served_hr_at_10 === null ? "–" : `${decimals(d.served_hr_at_10)} (${d.served})`, count(d.held_out), date(d.at),
 ];

@@ -1,0 +1,148 @@
+"""A world for the console to serve: items in topics, users who keep to a few, towers that learned.
+
+Vectors of texts and of the HGNN lie as `ItemSpace` draws them (its doc has the figures beside those
+of trained towers), an item in the same topic in both. A user's events are of one to three topics;
+within a topic few items have most events. The towers learn from these until every example was seen
+twice, so that users' vectors lie where items are and inverted lists find what they look for; towers
+that learned nothing give vectors among which no index finds its way.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from benchmarks.index_data import ItemSpace
+from dynamic_layer import DynamicBundle, DynamicSettings, ExampleBatch, RankingHead, Trainer
+from dynamic_layer.list_maker import ListMaker
+from state import item_key
+from static_layer.hgnn import HGNN, HGNNSettings
+
+__all__ = ["NOW", "StaticItems", "World", "bundle_of"]
+
+NOW = 1_760_000_000_000
+DAY_MS = 86_400_000
+TYPES = ("audiobook", "podcast")
+TEXT_WIDTH = 384
+TOPICS_OF_A_USER = 3
+#: Examples of a user: the newest events, each with what the user had before.
+EXAMPLES = 6
+#: Item-item weights of each item, for a head.
+NEIGHBOURS = 64
+
+
+@dataclass
+class StaticItems:
+    """A static bundle's columns."""
+
+    item_keys: NDArray[np.uint64]
+    item_ids: list[str]
+    item_types: list[str]
+    languages: list[str | None]
+    genres: list[list[str] | None]
+    titles: list[str | None]
+    text: NDArray[np.float16]
+    hgnn: NDArray[np.float32]
+    model: Any
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """items: in topics; histories: rows of items, i64 [users, events], oldest first."""
+
+    items: StaticItems
+    histories: NDArray[np.int64]
+
+    @classmethod
+    def draw(cls, *, items: int, users: int, history: int, seed: int) -> "World":
+        """Return a world of this size; equal seeds give equal worlds."""
+        rng = np.random.default_rng(seed)
+        text, hgnn = (ItemSpace.draw(width, seed) for width in (TEXT_WIDTH, HGNNSettings().output))
+        topic = text.topics_of_items(items, rng)
+        ids = [f"item-{row}" for row in range(items)]
+        types = [TYPES[row % 2] for row in range(items)]
+        static = StaticItems(
+            item_keys=np.array(
+                [item_key(t, i) for t, i in zip(types, ids, strict=True)], np.uint64
+            ),
+            item_ids=ids,
+            item_types=types,
+            languages=[None] * items,
+            genres=[None] * items,
+            titles=[f"Item {row}" for row in range(items)],
+            text=text.around(topic, rng).astype(np.float16),
+            hgnn=hgnn.around(topic, rng),
+            model=HGNN(TEXT_WIDTH, 2, HGNNSettings()).eval(),
+            manifest={"name": "drawn", "offsets": {}},
+        )
+        return cls(static, _histories(topic, users, history, rng))
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """When the events of every user were, i64 [events]: one a day, the last a day ago."""
+        return NOW - DAY_MS * np.arange(self.histories.shape[1], 0, -1)
+
+
+def bundle_of(world: World, seed: int, *, head: bool) -> DynamicBundle:
+    """Return the bundle of towers that learned from a world's newest events.
+
+    head: with a ranking head, on drawn item-item weights; it has learned nothing, and costs what
+    any other does.
+    """
+    base = DynamicSettings()
+    popularity = replace(base.popularity, weights=(0.5,), half_lives_days=(14.0,))
+    ranking = replace(base.ranking, enabled=head)
+    settings = replace(base, popularity=popularity, ranking=ranking)
+    trainer = Trainer(world.items, settings, seed=seed, clock_ms=lambda: NOW)
+    trainer.add(_examples(world))
+    trainer.train()
+    bundle = trainer.publish()
+    if not head:
+        return bundle
+    items, rng = len(world.items.item_ids), np.random.default_rng(seed)
+    other = rng.integers(items, size=(items, NEIGHBOURS)).astype(np.int32)
+    other.sort(axis=1)
+    ends = np.arange(items + 1, dtype=np.int32) * NEIGHBOURS
+    weights = (rng.random(other.size, dtype=np.float32), other.ravel(), ends)
+    bundle = replace(bundle, weights={"ease": sp.csr_array(weights, shape=(items, items))})
+    names = ListMaker(bundle, ranking).names
+    return replace(bundle, head=RankingHead(names, ranking.head.hidden).eval())
+
+
+def _examples(world: World) -> ExampleBatch:
+    """The newest events of each user, in the order of their times, and what came before each."""
+    users, length = world.histories.shape
+    ends = np.repeat(np.arange(length - EXAMPLES, length), users)
+    rows = np.tile(np.arange(users), EXAMPLES)
+    place = [np.arange(end - 1, -1, -1) for end in ends.tolist()]
+    owner = np.repeat(rows, ends)
+    before = world.histories[owner, np.concatenate(place)]
+    n, t, keys = len(rows), len(owner), world.items.item_keys
+    return ExampleBatch(
+        topic="segue.events", partition=0, offset=np.arange(n),
+        target=keys[world.histories[rows, ends]], timestamp=world.times[ends],
+        strong=np.ones(n, np.bool_), repeat=np.zeros(n, np.bool_),
+        country=[""] * n, birth_year=np.zeros(n, np.int16),
+        indptr=np.concatenate([[0], np.cumsum(ends)]),
+        history_item=keys[before], history_time=world.times[np.concatenate(place)],
+        history_strong=np.ones(t, np.bool_),
+    )  # fmt: skip
+
+
+def _histories(
+    topic: NDArray[np.int64], users: int, length: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    by_topic = np.argsort(topic, kind="stable")
+    begins = np.searchsorted(topic[by_topic], np.arange(topic.max() + 2))
+    filled = np.flatnonzero(np.diff(begins))
+    own = rng.choice(filled, size=(users, TOPICS_OF_A_USER))
+    share = rng.dirichlet((1.0, 0.4, 0.2), users).cumsum(axis=1)
+    which = (rng.random((users, length, 1)) > share[:, None, :-1]).sum(axis=2)
+    chosen = np.take_along_axis(own, which, axis=1)
+    sizes = np.diff(begins)[chosen]
+    # A few items have most of the events, as everywhere.
+    place = (sizes * rng.random((users, length)) ** 3).astype(np.int64)
+    return np.asarray(by_topic[begins[chosen] + place], np.int64)

@@ -79,17 +79,17 @@ def test_arms_are_shown_with_share_rates_intervals_and_difference():
     )  # fmt: skip
     record = Record(topic="m", partition=0, offset=0, timestamp=0, key=said.key, value=encode(said))
     rows = [row("today", "d1", 4_000, 1_200), row("today", "d2", 4_000, 1_200)]
-    rows += [row("next", "d1", 400, 160), row("next", "d3", 100, 0), row("other", "d1", 9, 9)]
+    rows += [row("next", "d1", 2_000, 800), row("next", "d3", 100, 0), row("other", "d1", 9, 9)]
     found = arms_view(Settings(experiments=EXPERIMENT), [record], rows, effect=0.05)
     today, later = found["arms"]
     assert (found["control"], today["name"], later["name"]) == ("today", "today", "next")
     assert today["share"] == pytest.approx(0.89)
     assert later["share"] == pytest.approx(0.11)
     assert later["canary"]["reasons"] == ["started"]
-    assert (today["questions"], later["questions"]) == (8_000, 500)
+    assert (today["questions"], later["questions"]) == (8_000, 2_100)
     assert today["hr_at_10_low"] < today["hr_at_10"] == 0.3 < today["hr_at_10_high"]
-    assert later["mrr"] == pytest.approx(0.16)
-    assert later["popularity_hr_at_10"] == pytest.approx(160 / 3 / 500)
+    assert later["mrr"] == pytest.approx(400 / 2_100)
+    assert later["popularity_hr_at_10"] == pytest.approx(800 / 3 / 2_100)
     assert later["difference"] == pytest.approx(0.1), "of the day that both have"
     assert later["difference_low"] > 0
     assert later["verdict"] == "better than the control, by +33.3% of its HR@10"

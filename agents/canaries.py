@@ -20,40 +20,51 @@ from dynamic_layer import KEPT_DAYS
 from state import ArtifactStore
 from streams import AdminError, ArmShare, LogRecord, TopicSettings, encode
 
-__all__ = ["Canary", "canaries"]
+__all__ = ["Canaries", "Canary"]
 
 logger = logging.getLogger(__name__)
 
 #: Time between two looks: trainers store what they measured every half minute.
 LOOK_MS = 60_000
+#: Time between two questions whether a look is due, in seconds: so long the end may wait.
+REST_S = 0.2
 #: Newest days of events that count.
 DAYS = 14
 
 ReadModels = Callable[[], Awaitable[Sequence[LogRecord]]]
 
 
-def canaries(
-    experiments: ExperimentSettings,
-    channel: str,
-    *,
-    store: ArtifactStore,
-    topics: TopicSettings,
-    outputs: Outputs,
-    tally: TrainTally,
-    clock_ms: Callable[[], int],
-    read_models: ReadModels | None,
-) -> list["Canary"]:
-    """Return the canaries on which a channel's trainer decides; read_models: reads that topic."""
-    if read_models is None:
-        return []
-    return [
-        Canary(
-            arm, experiments, store=store, topics=topics, outputs=outputs, tally=tally,
-            clock_ms=clock_ms, read_models=read_models,
-        )
-        for arm in experiments.arms
-        if arm.is_canary and arm.channel == channel
-    ]  # fmt: skip
+class Canaries:
+    """The canaries of one channel, on which its trainer decides."""
+
+    def __init__(
+        self,
+        experiments: ExperimentSettings,
+        channel: str,
+        *,
+        store: ArtifactStore,
+        topics: TopicSettings,
+        outputs: Outputs,
+        tally: TrainTally,
+        clock_ms: Callable[[], int],
+        read_models: ReadModels | None,
+    ) -> None:
+        """read_models: reads the models topic whole; None decides on nothing."""
+        self.canaries = [
+            Canary(
+                arm, experiments, store=store, topics=topics, outputs=outputs, tally=tally,
+                clock_ms=clock_ms, read_models=read_models,
+            )
+            for arm in experiments.arms
+            if read_models is not None and arm.is_canary and arm.channel == channel
+        ]  # fmt: skip
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Look at each once a minute, until `stopping` is set; raises what a look died of."""
+        while not stopping.is_set():
+            for canary in self.canaries:
+                await canary.look()
+            await asyncio.sleep(REST_S)
 
 
 class Canary:

@@ -11,7 +11,7 @@ from agents.announcements import announced_names, newest_announcements
 from agents.announcing import announce, fetch_static
 from agents.bundle_names import bundle_name, next_generation
 from agents.cadence import Cadence
-from agents.canaries import canaries
+from agents.canaries import Canaries
 from agents.demand import take_demand
 from agents.experiments import ExperimentSettings
 from agents.measure import Measure
@@ -112,7 +112,7 @@ class Train:
             quality=self._quality,
             arms=experiments.on_channel(self._channel),
         )
-        self._canaries = canaries(
+        self._canaries = Canaries(
             experiments, self._channel, store=store, topics=topics, outputs=outputs,
             tally=self.tally, clock_ms=clock_ms, read_models=read_models,
         )  # fmt: skip
@@ -241,12 +241,15 @@ class Train:
         return await asyncio.shield(done)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Train until `stopping` is set."""
-        while not stopping.is_set():
-            for canary in self._canaries:
-                await canary.look()
-            if not await self.step():
-                await asyncio.sleep(0.1)
+        """Train until `stopping` is set; canaries are decided on beside it."""
+        looking = asyncio.ensure_future(self._canaries.run(stopping))
+        try:
+            while not stopping.is_set() and not looking.done():
+                if not await self.step():
+                    await asyncio.sleep(0.1)
+            await looking
+        finally:
+            looking.cancel()
 
     async def _adopt(self, name: str) -> None:
         static = await self._static_bundle(name)

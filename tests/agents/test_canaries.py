@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agents.canaries import LOOK_MS, Canary, canaries
+from agents.canaries import LOOK_MS, Canaries, Canary
 from agents.experiments import ArmSettings, CanarySettings, ExperimentSettings
 from agents.quality import Decision, QualityStore
 from agents.train_tally import TrainTally
@@ -41,10 +41,10 @@ class World:
         self.canary = self.started()
 
     def started(self) -> Canary:
-        [found] = canaries(
+        [found] = Canaries(
             ARMS, "next", store=self.store, topics=TOPICS, outputs=self, tally=self.tally,
             clock_ms=lambda: self.clock.ms, read_models=self.read,
-        )  # fmt: skip
+        ).canaries  # fmt: skip
         return found
 
     async def read(self):
@@ -190,6 +190,7 @@ def test_each_channels_trainer_decides_on_its_own_canaries_alone(world):
         "store": world.store, "topics": TOPICS, "outputs": world, "tally": world.tally,
         "clock_ms": lambda: 0,
     }  # fmt: skip
-    assert canaries(ARMS, "default", read_models=world.read, **common) == []
+    assert Canaries(ARMS, "default", read_models=world.read, **common).canaries == []
     fixed = replace(ARMS, arms=(ARMS.arms[0], ArmSettings(name="new", channel="next", share=0.3)))
-    assert canaries(fixed, "next", read_models=world.read, **common) == []
+    assert Canaries(fixed, "next", read_models=world.read, **common).canaries == []
+    assert Canaries(ARMS, "next", read_models=None, **common).canaries == []

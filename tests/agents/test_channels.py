@@ -41,8 +41,9 @@ ITEMS = small_items()
 
 @pytest.fixture(scope="module")
 def bundles() -> list[DynamicBundle]:
-    """Generations 1 to 3."""
-    return make_bundles(ITEMS, 3)
+    """Generations 1 to 3; the last two are alike."""
+    first, second = make_bundles(ITEMS, 2)
+    return [first, second, replaced(second, 3)]
 
 
 class Channelled(Bench):

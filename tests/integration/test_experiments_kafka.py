@@ -50,7 +50,7 @@ async def generations(
 ) -> dict[str, Recommendation]:
     """Ask for lists until each user has one that is wanted; return these."""
     kafka = settings.kafka.for_aiokafka()
-    name, found, deadline = settings.topics.recommendations, {}, time.monotonic() + 100
+    name, found, deadline = settings.topics.recommendations, {}, time.monotonic() + 150
     async with (
         AIOKafkaProducer(**kafka) as producer,
         AIOKafkaConsumer(enable_auto_commit=False, **kafka) as consumer,
@@ -72,7 +72,7 @@ async def generations(
     return found
 
 
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(400)
 async def test_each_arm_is_served_from_its_channel_and_records_say_so(broker, tmp_path):
     items = small_items()
     world = make_world(tmp_path, items, make_bundles(items))

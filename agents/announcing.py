@@ -2,16 +2,17 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from agents.bundle_names import of_channel
 from agents.outputs import Outputs
 from dynamic_layer import DynamicBundle
 from state import ArtifactStore
 from static_layer import StaticBundle
-from streams import ModelAnnouncement, TopicSettings, encode
+from streams import DEFAULT_CHANNEL, ModelAnnouncement, TopicSettings, encode
 
 __all__ = ["announce", "described", "fetch_dynamic", "fetch_static"]
 
@@ -60,12 +61,14 @@ async def announce(
     topics: TopicSettings,
     now_ms: int,
     keep: int,
-    pinned: str | None = None,
+    wanted: Collection[str] = (),
+    channel: str = DEFAULT_CHANNEL,
     published: bool = False,
 ) -> None:
     """Publish a bundle in the artifact store, say so on the models topic, prune old ones.
 
-    pinned: a bundle that stays, however old it is, since people want it served.
+    wanted: bundles that stay, however old they are: some channel serves them, or may soon.
+    channel: to which a dynamic bundle is announced; only its own old bundles are pruned.
     published: whoever made the bundle has put it into the store already.
     """
     kind: Literal["static", "dynamic"] = "static" if isinstance(bundle, StaticBundle) else "dynamic"
@@ -76,10 +79,11 @@ async def announce(
             await asyncio.to_thread(store.publish, kind, name, folder)
     record = ModelAnnouncement(
         kind=kind, name=name, url=store.url, generation=bundle.generation,
-        created_at=now_ms, metrics=metrics,
+        created_at=now_ms, metrics=metrics, channel=channel,
     )  # fmt: skip
     await outputs.send(topics.models, record.key, encode(record))
     await outputs.flush()
-    for old in store.names(kind)[:-keep]:
-        if old != pinned:
+    names = store.names(kind)
+    for old in (names if kind == "static" else of_channel(names, channel))[:-keep]:
+        if old not in wanted:
             store.delete(kind, old)

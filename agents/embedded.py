@@ -48,9 +48,9 @@ class EmbeddedRoles:
         await self._train.assigned()
         self._check_positions()
         reads: list[tuple[str, Take, bool]] = [
-            (self._topics.models, self._worker.models.announced, False),
+            (self._topics.models, self._worker.channels.announced, False),
             (self._topics.models, self._train.announced, False),
-            (self._topics.catalogue, self._worker.models.catalogue, False),
+            (self._topics.catalogue, self._worker.channels.catalogue, False),
             (self._topics.demand, self._worker.models.demand, False),
             (self._topics.demand, self._train.demand, False),
             (self._topics.examples, self._train.examples_came, False),

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from agents.experiments import Arms
 from agents.outputs import Outputs
 from agents.partitions import States
 from agents.settings import WorkerSettings
@@ -52,9 +54,11 @@ class Ingest:
         tally: Tally,
         withdraw: Callable[[str, int, Iterable[str], Sequence[Erased]], Awaitable[None]],
         traces: Traces | None = None,
+        arms: Arms | None = None,
     ) -> None:
         """Read and write through the objects given.
 
+        arms: of the users, for the examples.
         withdraw: called with a topic, a partition, the users of its erasures, and those erasures
             that were not in the state already.
         """
@@ -66,6 +70,7 @@ class Ingest:
         self._tally = tally
         self._withdraw = withdraw
         self._traces = traces
+        self._arms = arms
         self.learning = False
 
     async def __call__(self, records: Sequence[LogRecord]) -> TouchedUsers:
@@ -103,6 +108,8 @@ class Ingest:
         for letter in letters:
             await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
         examples = _examples(topic, state, events, applied.observations)
+        if self._arms and len(examples):
+            examples = _with_arms(examples, self._arms, events, applied.observations)
         for start in range(0, len(examples), EXAMPLES_PER_RECORD):
             rows = np.arange(start, min(start + EXAMPLES_PER_RECORD, len(examples)))
             await self._outputs.send(
@@ -179,3 +186,12 @@ def _examples(
         history_time=seen.time,
         history_strong=seen.strong,
     )
+
+
+def _with_arms(
+    examples: ExampleBatch, arms: Arms, events: EventBatch, seen: Observations
+) -> ExampleBatch:
+    """Note the users' arms, and nothing else of who they are."""
+    users = [events.user_id[row] for row in seen.row.tolist()]
+    of = {user: arms.of(user) or "" for user in set(users)}
+    return replace(examples, arm=[of[user] for user in users])

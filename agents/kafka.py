@@ -93,8 +93,8 @@ async def serve_worker(
     return await _serve(
         app,
         worker.run(asyncio.Event()),
-        _follow(kafka, topics.models, worker.models.announced),
-        _follow(kafka, topics.catalogue, worker.models.catalogue),
+        _follow(kafka, topics.models, worker.channels.announced),
+        _follow(kafka, topics.catalogue, worker.channels.catalogue),
         _follow(kafka, topics.demand, worker.models.demand),
         _show_positions(app, worker.positions),
     )
@@ -109,7 +109,7 @@ async def serve_trainer(
 ) -> int:
     """Run `segue trainer` until it is told to stop or fails; returns the exit status."""
     app = create_app(
-        settings.group,
+        settings.own_group,
         kafka,
         batched={topics.examples: EXAMPLE_RECORDS},
         positions=train.position,

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from agents.announcing import fetch_dynamic
+from agents.bundle_names import bundle_name
 from agents.quality import QualityStore
 from agents.settings import TrainerSettings
 from agents.train_tally import TrainTally
@@ -45,13 +46,19 @@ class Measure:
         tally: TrainTally,
         clock_ms: Callable[[], int],
         quality: QualityStore,
+        arms: Collection[str] | None = None,
     ) -> None:
-        """Keep the table in `<folder>/prequential` and in `quality`."""
+        """Keep the table in `<folder>/prequential` and in `quality`.
+
+        arms: whose users are asked about; None where users are not divided.
+        """
+        self._channel = settings.channel
         self._table = Prequential(
             folder / "prequential",
             per_second=settings.prequential_per_s,
             history_cap=history_cap,
             clock_ms=clock_ms,
+            arms=arms,
         )
         self._on = settings.prequential_per_s > 0
         self._store, self._scratch, self._tally = store, folder / "served", tally
@@ -65,7 +72,7 @@ class Measure:
 
         held: the one that was published last, which need not be read again.
         """
-        if held is not None and name == f"g{held.generation:09d}":
+        if held is not None and name == bundle_name(held.generation, self._channel):
             return held
         try:
             return await asyncio.to_thread(fetch_dynamic, self._store, name, self._scratch)

@@ -24,7 +24,7 @@ from dynamic_layer import (
 )
 from state import ArtifactStore, CorruptArtifact, item_key
 from static_layer import TextEncoder, catalogue_texts
-from streams import Item, LogRecord, decode_items
+from streams import DEFAULT_CHANNEL, Item, LogRecord, ModelAnnouncement, decode_items
 
 __all__ = ["Models"]
 
@@ -53,11 +53,14 @@ class Models:
         live: LivePopularity | None = None,
         *,
         use_head: bool = True,
+        channel: str = DEFAULT_CHANNEL,
     ) -> None:
         """Fetch bundles into `scratch`; `encoder` is made when the first new item comes.
 
-        live: sum of the partitions' counts; use_head: rank by a bundle's head if it has one.
+        live: sum of the partitions' counts; use_head: rank by a bundle's head if it has one;
+        channel: whose announcements are followed.
         """
+        self.channel = channel
         self._store = store
         self._scratch = scratch
         self._make_encoder = encoder
@@ -77,6 +80,7 @@ class Models:
         self.static_generation: int | None = None
         self._graph_ends: dict[str, dict[int, int]] = {}
         self.recommender: Recommender | None = None
+        self.serving: str | None = None  # name of its bundle
 
     @property
     def pinned(self) -> str | None:
@@ -143,18 +147,37 @@ class Models:
         A pinned bundle is served, whatever the trainer publishes, until its record is deleted;
         then the trainer's newest is.
         """
-        news = newest_announcements(records)
-        if "pinned" in news:
-            self._pinned = pin.name if (pin := news["pinned"]) else None
+        news = self.note(records)
         if static := news.get("static"):
             self.static_generation = static.generation
             self._graph_ends = await asyncio.to_thread(self._ends_of, static.name)
             logger.info("examples are made since static generation %d", static.generation)
+        await self.follow()
+
+    def note(self, records: Sequence[LogRecord]) -> dict[str, ModelAnnouncement | None]:
+        """Take note of which bundle is to be served, and load nothing; returns what is new."""
+        news = newest_announcements(records, self.channel)
+        if "pinned" in news:
+            self._pinned = pin.name if (pin := news["pinned"]) else None
         if dynamic := news.get("dynamic"):
             self._trained = dynamic.name
-        wanted = self._pinned or self._trained
+        return news
+
+    @property
+    def wanted(self) -> str | None:
+        """Name of the bundle that is to be served."""
+        return self._pinned or self._trained
+
+    async def follow(self) -> None:
+        """Serve the bundle that is to be served, if it is not."""
+        wanted = self.wanted
         if wanted is not None and wanted != self._wanted:
             self._wanted = wanted if await self.load(wanted) else None
+
+    async def drop(self) -> None:
+        """Serve nothing any more: this channel's users are served what another one has loaded."""
+        async with self._swap, self._using:
+            self._wanted, self.recommender, self.serving = None, None, None
 
     async def load(self, name: str) -> bool:
         """Load and serve a dynamic bundle of the artifact store; returns whether it is served."""
@@ -176,7 +199,7 @@ class Models:
             await self._remove(recommender, self._deleted)
             await self._add(recommender, self._waiting)
             async with self._using:
-                self.recommender = recommender
+                self.recommender, self.serving = recommender, name
         logger.info("serving generation %d", recommender.bundle.generation)
         return True
 

@@ -2,6 +2,7 @@
 
     quality/prequential/<date>.jsonl   the rows of a day of events, as on the trainer's disk
     quality/decisions.json             what the gate said of the newest bundles, oldest first
+    quality/channels/<channel>/...     the same of the trainer of another channel than the default
 
 Trainer and console share no disk, but both have the store. A file is replaced as a whole, so a
 reader sees one state of it or the next, and nothing is lost with the trainer's machine but what
@@ -15,15 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dynamic_layer import OPEN_DAYS
 from state import ArtifactStore
+from streams import DEFAULT_CHANNEL
 
-__all__ = ["DECISIONS", "Decision", "QualityStore"]
+__all__ = ["DECISIONS", "Decision", "EveryChannel", "QualityStore"]
 
 logger = logging.getLogger(__name__)
 
 #: Decisions that are kept: two hours of a bundle a minute.
 DECISIONS = 120
-_DAYS, _DECISIONS = "quality/prequential", "quality/decisions.json"
+_ROOT, _CHANNELS = "quality", "quality/channels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +51,19 @@ class Decision:
 
 
 class QualityStore:
-    """Reads and writes what is known of quality. One trainer writes, any number of others read.
+    """Reads and writes what is known of a channel's quality. One trainer writes, others read.
 
     A store that fails is reported in the log and stops nobody: what was to be written is written
     with the next day's rows, or the next decision.
     """
 
-    def __init__(self, store: ArtifactStore, *, keep_days: int) -> None:
+    def __init__(
+        self, store: ArtifactStore, *, keep_days: int, channel: str = DEFAULT_CHANNEL
+    ) -> None:
         """keep_days: files of days that stay."""
         self._store, self._keep_days = store, keep_days
+        root = _ROOT if channel == DEFAULT_CHANNEL else f"{_CHANNELS}/{channel}"
+        self._days, self._file = f"{root}/prequential", f"{root}/decisions.json"
         self._unwritten: dict[str, Path] = {}
         self._decisions: list[dict[str, Any]] | None = None
 
@@ -68,10 +75,10 @@ class QualityStore:
         try:
             for name, file in list(self._unwritten.items()):
                 if file.exists():
-                    self._store.put_bytes(file.read_bytes(), f"{_DAYS}/{name}")
+                    self._store.put_bytes(file.read_bytes(), f"{self._days}/{name}")
                 del self._unwritten[name]
             for old in self.days()[: -self._keep_days]:
-                self._store.files.rm_file(f"{self._store.root}/{_DAYS}/{old}.jsonl")
+                self._store.files.rm_file(f"{self._store.root}/{self._days}/{old}.jsonl")
         except OSError as error:
             logger.error("prequential figures could not be stored, the next may: %s", error)
 
@@ -81,7 +88,7 @@ class QualityStore:
             # Another trainer on another disk may have been here before this one.
             known = self.decisions() if self._decisions is None else self._decisions
             self._decisions = [*known, asdict(decision)][-DECISIONS:]
-            self._store.put_bytes(json.dumps(self._decisions).encode(), _DECISIONS)
+            self._store.put_bytes(json.dumps(self._decisions).encode(), self._file)
         except OSError as error:
             logger.error("a decision could not be stored, it comes with the next: %s", error)
 
@@ -89,18 +96,13 @@ class QualityStore:
 
     def days(self) -> list[str]:
         """Days with rows, ISO dates, ascending. Raises OSError."""
-        folder = f"{self._store.root}/{_DAYS}"
-        try:
-            found = self._store.files.ls(folder, detail=False, refresh=True)
-        except FileNotFoundError:
-            return []
-        names = (PurePosixPath(path) for path in found)
+        names = _listed(self._store, self._days)
         return sorted(name.stem for name in names if name.suffix == ".jsonl")
 
     def rows(self, day: str) -> list[Mapping[str, Any]]:
         """Rows of a day; none if the day is gone. Raises OSError."""
         try:
-            content = self._store.read_bytes(f"{_DAYS}/{day}.jsonl")
+            content = self._store.read_bytes(f"{self._days}/{day}.jsonl")
         except FileNotFoundError:
             return []
         return [json.loads(line) for line in content.decode().splitlines()]
@@ -108,7 +110,55 @@ class QualityStore:
     def decisions(self) -> list[dict[str, Any]]:
         """Return the newest decisions, oldest first. Raises OSError."""
         try:
-            found: list[dict[str, Any]] = json.loads(self._store.read_bytes(_DECISIONS))
+            found: list[dict[str, Any]] = json.loads(self._store.read_bytes(self._file))
         except FileNotFoundError:
             return []
         return found
+
+
+class EveryChannel:
+    """Reads what the trainers of all channels left; days that are over are read once."""
+
+    def __init__(self, store: ArtifactStore, *, keep_days: int) -> None:
+        """keep_days: as of `QualityStore`."""
+        self._store, self._keep_days = store, keep_days
+        self._over: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+
+    def of(self, channel: str) -> QualityStore:
+        """Return what is known of one channel."""
+        return QualityStore(self._store, keep_days=self._keep_days, channel=channel)
+
+    def channels(self) -> list[str]:
+        """Channels of which anything is known, the default one first. Raises OSError."""
+        return [DEFAULT_CHANNEL, *sorted(path.name for path in _listed(self._store, _CHANNELS))]
+
+    def rows(self, most: int) -> list[Mapping[str, Any]]:
+        """Rows of the newest days, of all channels. Raises OSError."""
+        of = {channel: self.of(channel) for channel in self.channels()}
+        days = {channel: store.days() for channel, store in of.items()}
+        newest = sorted(set().union(*days.values()))[-most:]
+        known, self._over = self._over, {}
+        found: list[Mapping[str, Any]] = []
+        for channel, store in of.items():
+            for day in sorted(set(days[channel]) & set(newest)):
+                place = (channel, day)
+                rows = known[place] if place in known else store.rows(day)
+                # A trainer may still write the last days that it has begun.
+                if day not in days[channel][-OPEN_DAYS:]:
+                    self._over[place] = rows
+                found += rows
+        return found
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """Return the newest decisions on all channels, oldest first. Raises OSError."""
+        found = [one for channel in self.channels() for one in self.of(channel).decisions()]
+        return sorted(found, key=lambda one: int(one["at"]))[-DECISIONS:]
+
+
+def _listed(store: ArtifactStore, folder: str) -> list[PurePosixPath]:
+    """What lies in a folder of the store; nothing if it is not there."""
+    try:
+        found = store.files.ls(f"{store.root}/{folder}", detail=False, refresh=True)
+    except FileNotFoundError:
+        return []
+    return [PurePosixPath(path) for path in found]

@@ -1,9 +1,10 @@
 """Users with news get new lists: at most one answer per user and interval."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from agents.models import Models
+from agents.channels import Channels, Served
 from agents.outputs import Outputs
 from agents.partitions import Partitions, user_state
 from agents.settings import WorkerSettings
@@ -40,7 +41,7 @@ class Recommend:
         settings: WorkerSettings,
         topics: TopicSettings,
         partitions: Partitions,
-        models: Models,
+        channels: Channels,
         outputs: Outputs,
         tally: Tally,
         clock_ms: Callable[[], int],
@@ -50,7 +51,7 @@ class Recommend:
         self._settings = settings
         self._topics = topics
         self._partitions = partitions
-        self._models = models
+        self._channels = channels
         self._outputs = outputs
         self._tally = tally
         self._clock_ms = clock_ms
@@ -94,7 +95,7 @@ class Recommend:
     def take(self) -> list[tuple[Touched, UserState]]:
         """Take the users that are due, at most `answer_users`, with what is known of them now."""
         now = self._clock_ms()
-        if self._models.recommender is None:
+        if self._channels.default.recommender is None:
             self._serving_since = now
             return []
         # Nobody is blamed for the time in which there was nothing to serve.
@@ -192,38 +193,40 @@ class Recommend:
         if not users:
             return
         now = self._clock_ms()
-        found = await self._models.recommend(users, self.lists, now, hurry=hurry)
+        found = await self._channels.recommend(users, self.lists, now, hurry=hurry)
         if found is None:
             return
-        if hurry and self._models.has_head:
-            self._tally.hurried(len(users))
-        generation, rankings = found
+        self._tally.hurried(sum(served.without_head for served in found))
         records: list[Outgoing] = []
-        for place, (because, lists) in enumerate(zip(touched, rankings, strict=True)):
+        by_arm: Counter[str] = Counter()
+        for place, (because, served) in enumerate(zip(touched, found, strict=True)):
             names = wanted[place] if wanted else None
             if because.user_id in making.withdrawn:
                 continue
-            for name, ranking in lists.items():
+            for name, ranking in served.rankings.items():
                 if names and name not in names:
                     continue
-                record = self._record(because, name, ranking, generation)
+                record = self._record(because, name, ranking, served)
                 records.append(Outgoing(record.key, encode(record), headers.get(because.user_id)))
+                if served.arm is not None:
+                    by_arm[served.arm] += 1
         # Whoever is erased from here on has the end of his lists sent after these.
         await self._outputs.send_many(self._topics.recommendations, records)
-        self._tally.answered(len(records))
+        self._tally.answered(len(records), by_arm)
 
     def lists(self, types: Sequence[str]) -> Sequence[ListSettings]:
         """Return the lists that are made."""
         return self._settings.lists or default_lists(types, self._settings.list_length)
 
     def _record(
-        self, because: Touched, name: str, ranking: Ranking, generation: int
+        self, because: Touched, name: str, ranking: Ranking, served: Served
     ) -> Recommendation:
         return Recommendation(
             user_id=because.user_id,
             list=name,
             items=listed_items(ranking.item_ids, ranking.item_types, ranking.scores.tolist()),
-            generation=generation,
+            generation=served.generation,
+            arm=served.arm,
             source=Source(topic=because.topic, partition=because.partition, offset=because.offset),
             event_timestamp=because.event_timestamp,
             created_at=self._clock_ms(),

@@ -1,8 +1,10 @@
 """How agents behave: batch sizes, rhythms, what they answer."""
 
+import re
 from dataclasses import dataclass
 
 from dynamic_layer import ListSettings
+from streams import DEFAULT_CHANNEL, NAME_PATTERN
 
 __all__ = ["TrainerSettings", "WorkerSettings"]
 
@@ -73,7 +75,10 @@ class WorkerSettings:
 class TrainerSettings:
     """Settings of `segue trainer`.
 
-    group:           consumer group of the trainer.
+    channel:         on which bundles are published; another one than `default` is for an arm of
+                     `experiments`. A channel has one trainer, with its own checkpoints and group.
+    group:           consumer group of the trainer; on another channel than `default`, with a hyphen
+                     and the channel's name behind it.
     slice_s:         seconds of training between two looks at the log.
     settle_s:        before the first bundle, training begins when the examples at hand grew by
                      less than a tenth in this many seconds: the log has been read.
@@ -93,6 +98,7 @@ class TrainerSettings:
     threads:         threads of torch; 0 leaves torch's own choice.
     """
 
+    channel: str = DEFAULT_CHANNEL
     group: str = "segue-trainer"
     slice_s: float = 0.5
     settle_s: float = 2.0
@@ -105,3 +111,13 @@ class TrainerSettings:
     prequential_per_s: float = 20.0
     seed: int = 1
     threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a channel that is no name."""
+        if not re.fullmatch(NAME_PATTERN, self.channel):
+            raise ValueError(f"expected a channel like {NAME_PATTERN}, got {self.channel!r}")
+
+    @property
+    def own_group(self) -> str:
+        """The consumer group of the trainer on its channel."""
+        return self.group if self.channel == DEFAULT_CHANNEL else f"{self.group}-{self.channel}"

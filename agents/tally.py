@@ -1,12 +1,14 @@
 """What a worker counts, for people and for Prometheus."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Metric
 
+from agents.channels import Channels
 from state import Applied
 from streams import DeadLetter, LogRecord
 
@@ -75,11 +77,46 @@ class Tally:
         self._waiting = Gauge(
             "segue_waiting_users", "Users who wait for an answer.", registry=registry
         )
+        self._arm_answers = Metric(
+            "segue_arm_recommendations",
+            "Recommendation records written to users of an arm.",
+            ["arm"],
+            registry=registry,
+        )
+        self._arm_share = Gauge(
+            "segue_arm_share_ratio", "Share of all users in an arm.", ["arm"], registry=registry
+        )
+        self._channel_generation = Gauge(
+            "segue_channel_served_generation",
+            "Generation in use by a channel of an experiment; 0 before the first.",
+            ["channel"],
+            registry=registry,
+        )
+        self._channel_lacking = Gauge(
+            "segue_channel_lacks_bundle",
+            "1 while a channel has no bundle to serve, and serves the default one's.",
+            ["channel"],
+            registry=registry,
+        )
 
     def watch(self, *, generation: Callable[[], int | None], waiting: Callable[[], int]) -> None:
         """Read gauges when they are asked for."""
         self._generation.set_function(lambda: generation() or 0)
         self._waiting.set_function(waiting)
+
+    def watch_channels(self, channels: Channels) -> None:
+        """Read gauges of an experiment when they are asked for; without one there are none."""
+        arms = channels.arms
+        for arm in arms.settings.arms:
+            self._arm_share.labels(arm.name).set_function(partial(arms.share, arm.name))
+            self._arm_answers.labels(arm.name)
+
+        def generation(channel: str) -> int:
+            return channels.serving(channel).generation or 0
+
+        for name in channels.others:
+            self._channel_generation.labels(name).set_function(partial(generation, name))
+            self._channel_lacking.labels(name).set_function(partial(channels.lacks, name))
 
     def checkpointed(self, partition: int, now_ms: int) -> None:
         """Count a checkpoint."""
@@ -129,7 +166,9 @@ class Tally:
         """Count users who were answered without the head because others were waiting."""
         self._hurried.inc(users)
 
-    def answered(self, records: int) -> None:
-        """Count recommendation records."""
+    def answered(self, records: int, by_arm: Mapping[str, int] | None = None) -> None:
+        """Count recommendation records; by_arm: of these, those to users of arms."""
         self.recommendations += records
         self._answers.inc(records)
+        for arm, of_it in (by_arm or {}).items():
+            self._arm_answers.labels(arm).inc(of_it)

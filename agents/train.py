@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.announcements import newest_announcements
+from agents.announcements import announced_names, newest_announcements
 from agents.announcing import announce, fetch_static
+from agents.bundle_names import bundle_name, next_generation
 from agents.cadence import Cadence
+from agents.canaries import Canaries
 from agents.demand import take_demand
+from agents.experiments import ExperimentSettings
 from agents.measure import Measure
 from agents.outputs import Outputs
 from agents.quality import Decision, QualityStore
@@ -33,7 +36,7 @@ from dynamic_layer import (
 )
 from state import ArtifactStore, CorruptArtifact
 from static_layer import BundleError, StaticBundle
-from streams import LogRecord, Reason, TopicSettings, dead_letter, encode
+from streams import LogRecord, Reason, TopicSettings, announcement_key, dead_letter, encode
 
 __all__ = ["Train"]
 
@@ -66,8 +69,14 @@ class Train:
         clock_ms: Callable[[], int],
         live: LivePopularity | None = None,
         tally: TrainTally | None = None,
+        experiments: ExperimentSettings | None = None,
+        read_models: Callable[[], Awaitable[Sequence[LogRecord]]] | None = None,
     ) -> None:
-        """Keep scratch files below `folder`; live: sum of the partitions' counts of demand."""
+        """Keep scratch files below `folder`; live: sum of the partitions' counts of demand.
+
+        read_models: reads the models topic whole; without it no canary is decided on.
+        """
+        experiments = experiments or ExperimentSettings()
         self.tally = tally or TrainTally()
         self._settings = settings
         self._dynamic = dynamic
@@ -81,6 +90,8 @@ class Train:
         self._trainer: Trainer | None = None
         self._static: str | None = None
         self._static_generation = 0
+        self._channel = settings.channel
+        self._wanted: dict[bytes, str | None] = {}  # by all channels, by key of the models topic
         self._pinned: str | None = None
         self._trained: str | None = None
         self._early: list[ExampleBatch] = []
@@ -90,7 +101,7 @@ class Train:
             folder / "checkpoints", keep=settings.keep_checkpoints
         )
         self._positions: dict[tuple[str, int], int] = {}
-        self._quality = QualityStore(store, keep_days=KEPT_DAYS)
+        self._quality = QualityStore(store, keep_days=KEPT_DAYS, channel=self._channel)
         self._measure = Measure(
             settings=settings,
             history_cap=dynamic.replay.history_cap,
@@ -99,7 +110,12 @@ class Train:
             tally=self.tally,
             clock_ms=clock_ms,
             quality=self._quality,
+            arms=experiments.on_channel(self._channel),
         )
+        self._canaries = Canaries(
+            experiments, self._channel, store=store, topics=topics, outputs=outputs,
+            tally=self.tally, clock_ms=clock_ms, read_models=read_models,
+        )  # fmt: skip
         self._opened = False
         self._checkpointed_at = clock_ms()
         self._checkpointed: object = None
@@ -154,7 +170,8 @@ class Train:
     async def announced(self, records: Sequence[LogRecord]) -> None:
         """Adopt the newest static bundle among records of the models topic; keep pinned ones."""
         await self.assigned()
-        news = newest_announcements(records)
+        news = newest_announcements(records, self._channel)
+        self._wanted |= announced_names(records)
         if "pinned" in news:
             self._pinned = pin.name if (pin := news["pinned"]) else None
         if dynamic := news.get("dynamic"):
@@ -164,7 +181,12 @@ class Train:
         if static and static.name != self._static and static.generation >= self._static_generation:
             await self._adopt(static.name)
             self._static_generation = static.generation
-        await self._serve(self._pinned or self._trained)
+        await self._serve(self._pinned or self._trained or self._by_default())
+
+    def _by_default(self) -> str | None:
+        """What a channel without a bundle serves."""
+        pinned, trained = (announcement_key(kind) for kind in ("pinned", "dynamic"))
+        return self._wanted.get(pinned) or self._wanted.get(trained)
 
     async def _serve(self, name: str | None) -> None:
         """Measure the bundle that workers serve now; hold new ones against it after a restart."""
@@ -219,10 +241,15 @@ class Train:
         return await asyncio.shield(done)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Train until `stopping` is set."""
-        while not stopping.is_set():
-            if not await self.step():
-                await asyncio.sleep(0.1)
+        """Train until `stopping` is set; canaries are decided on beside it."""
+        looking = asyncio.ensure_future(self._canaries.run(stopping))
+        try:
+            while not stopping.is_set() and not looking.done():
+                if not await self.step():
+                    await asyncio.sleep(0.1)
+            await looking
+        finally:
+            looking.cancel()
 
     async def _adopt(self, name: str) -> None:
         static = await self._static_bundle(name)
@@ -336,8 +363,7 @@ class Train:
         self.tally.checkpointed_at.set(self._checkpointed_at / 1000)
 
     def _next_generation(self) -> int:
-        names = self._store.names("dynamic")
-        return int(names[-1].lstrip("g")) + 1 if names else 1
+        return next_generation(self._store.names("dynamic"), self._channel)
 
     def _take(self, trainer: Trainer, batch: ExampleBatch) -> None:
         intake = trainer.add(batch, self._measure.sample)
@@ -354,7 +380,7 @@ class Train:
         found = await self._aside(
             lambda: judge(candidate, served, held_out, self._dynamic.gate, trainer.popularity)
         )
-        name = f"g{candidate.generation:09d}"
+        name = bundle_name(candidate.generation, self._channel)
         decision = self._decision(name, candidate, found)
         await self._aside(lambda: self._quality.decided(decision))
         if found.reasons:
@@ -375,7 +401,7 @@ class Train:
             candidate, name, metrics,
             store=self._store, scratch=self._folder / "publish", outputs=self._outputs,
             topics=self._topics, now_ms=self._clock_ms(), keep=self._settings.keep_bundles,
-            pinned=self._pinned,
+            wanted={name for name in self._wanted.values() if name}, channel=self._channel,
         )  # fmt: skip
         self._served = candidate
         self._cadence.judged()
@@ -385,9 +411,12 @@ class Train:
         logger.info("published %s: %s", name, metrics)
 
     def _decision(self, name: str, candidate: DynamicBundle, found: Judgement) -> Decision:
+        served = None
+        if self._served is not None:
+            served = bundle_name(self._served.generation, self._channel)
         return Decision(
             at=self._clock_ms(), bundle=name, generation=candidate.generation,
             static=candidate.manifest["static"], reasons=found.reasons, held_out=found.held_out,
-            served=None if self._served is None else f"g{self._served.generation:09d}",
+            served=served,
             hr_at_10=found.hr_at_10, served_hr_at_10=found.served_hr_at_10,
         )  # fmt: skip

@@ -56,6 +56,18 @@ class TrainTally:
             "When the last checkpoint was written.",
             registry=registry,
         )
+        self.canary_share = Gauge(
+            "segue_canary_share_ratio",
+            "Share of all users that a canary arm has.",
+            ["arm"],
+            registry=registry,
+        )
+        self.canary_stopped = Gauge(
+            "segue_canary_stopped",
+            "1 while a canary arm is stopped, until a person restarts it.",
+            ["arm"],
+            registry=registry,
+        )
         labels = ("item_type", "generation", "arm", "model")
         self._prequential = {
             name: Counter(f"segue_prequential_{name}", text, labels, registry=registry)

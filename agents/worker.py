@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from agents.catalog import Catalog
+from agents.channels import Channels
 from agents.demand import live_popularity, news_of_demand
 from agents.erasure import Withdraw
+from agents.experiments import ExperimentSettings
 from agents.ingest import Ingest
-from agents.models import Models
 from agents.outputs import Outputs
 from agents.partitions import Partitions
 from agents.recommend import Recommend
@@ -55,6 +56,7 @@ class Worker:
         tally: Tally | None = None,
         sources: Sequence[SourceSettings] = (),
         traces: Traces | None = None,
+        experiments: ExperimentSettings | None = None,
     ) -> None:
         """Keep state and scratch files below `folder`; read sources that are keyed by user too."""
         self.tally = tally or Tally()
@@ -70,21 +72,24 @@ class Worker:
             Checkpoints(store, keep=settings.keep_checkpoints), clock_ms,
         )  # fmt: skip
         live = live_popularity(state, settings.demand_hours)
-        self.models = Models(
-            store, folder / "bundles", encoder, clock_ms, live, use_head=settings.ranking_head
-        )
+        self.channels = Channels(
+            store, folder / "bundles", encoder, clock_ms, live,
+            use_head=settings.ranking_head, experiments=experiments,
+        )  # fmt: skip
+        self.models = self.channels.default
         self._catalog = Catalog(topics, self.partitions, outputs, self.tally)
         self._recommend = Recommend(
-            settings, topics, self.partitions, self.models, outputs, self.tally, clock_ms,
+            settings, topics, self.partitions, self.channels, outputs, self.tally, clock_ms,
             traces,
         )  # fmt: skip
         self.tally.watch(
             generation=lambda: self.models.generation, waiting=lambda: len(self._recommend)
         )
+        self.tally.watch_channels(self.channels)
         withdraw = Withdraw(settings, topics, self.partitions, self._recommend, outputs, clock_ms)
         self._ingest = Ingest(
             settings, topics, decoders, self.partitions, outputs, self.tally, withdraw,
-            traces,
+            traces, self.channels.arms,
         )  # fmt: skip
         self._turn = asyncio.Lock()
         # One upload at a time, since snapshots share a scratch folder. Taken before the turn.

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaProducer
 
 from agents.announcing import described
+from agents.bundle_names import channel_of
 from console.replica import Replica
 from state import CorruptArtifact
 from streams import (
@@ -163,7 +164,7 @@ class Operations:
 
     def _bundles(self) -> list[dict[str, Any]]:
         names = self._replica.store.names("dynamic")[::-1]
-        models = self._replica.models
+        models, served = self._replica.models, self._replica.channels.names_served()
         found: list[dict[str, Any]] = []
         for name in names:
             try:
@@ -177,7 +178,8 @@ class Operations:
                 | {
                     "static": manifest.get("static"),
                     "types": manifest.get("types", []),
-                    "served": row["generation"] == models.generation,
+                    "channel": channel_of(name),
+                    "served": name in served,
                     "pinned": name == models.pinned,
                 }
             )

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from agents.announcements import announcement_of
 from agents.partitions import user_state
 from console.answers import known_of
 from console.guard import may_see_people
@@ -84,10 +85,9 @@ class Pages:
     async def models_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the models topic."""
         for record in records:
-            if record.value is not None:
-                found = decode(ModelAnnouncement, record.value)
-                self.announced[found.kind] = found
-            elif record.key is not None:
+            if (found := announcement_of(record)) is not None:
+                self.announced[found.key.decode()] = found
+            elif record.value is None and record.key is not None:
                 self.announced.pop(record.key.decode(), None)
 
     async def watch(self) -> AsyncIterator[dict[str, Any]]:

@@ -2,15 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
-from agents.quality import QualityStore
+from agents.quality import EveryChannel
 from dynamic_layer import KEPT_DAYS
-from dynamic_layer.prequential import OPEN_DAYS
 from state import ArtifactStore
 
 __all__ = ["Quality", "router"]
@@ -66,9 +65,8 @@ class Quality:
 
     def __init__(self, store: ArtifactStore, clock_ms: Callable[[], int]) -> None:
         """clock_ms: the time."""
-        self._quality = QualityStore(store, keep_days=KEPT_DAYS)
+        self._quality = EveryChannel(store, keep_days=KEPT_DAYS)
         self._clock_ms = clock_ms
-        self._over: dict[str, list[Row]] = {}
         self._view: dict[str, Any] = {}
         self._read_at: int | None = None
         self._reading = asyncio.Lock()
@@ -83,31 +81,29 @@ class Quality:
             return self._view
 
     def _look(self) -> dict[str, Any]:
-        rows: list[Row] = []
+        rows: Sequence[Row] = []
         decisions: list[dict[str, Any]] = []
         problem = None
         try:
-            rows, decisions = self._rows(), self._quality.decisions()
+            rows, decisions = self._quality.rows(DAYS), self._quality.decisions()
         except (OSError, ValueError) as error:
             logger.error("what the trainer measured cannot be read: %s", error)
             problem = "The artifact store cannot be read; the console's log says why."
-        newest = sorted({int(row["generation"]) for row in rows})[-BUNDLES:]
-        of_bundles = [row for row in rows if row["generation"] >= newest[0]] if newest else []
         return {
             "days": summed(rows, "day"),
-            "bundles": summed(of_bundles, "generation"),
+            "bundles": summed(_of_newest_bundles(rows), "generation"),
             "decisions": decisions[::-1],
             "problem": problem,
         }
 
-    def _rows(self) -> list[Row]:
-        days = self._quality.days()[-DAYS:]
-        over = days[:-OPEN_DAYS]
-        self._over = {
-            day: self._over[day] if day in self._over else self._quality.rows(day) for day in over
-        }
-        newest = [row for day in days[-OPEN_DAYS:] for row in self._quality.rows(day)]
-        return [*(row for rows in self._over.values() for row in rows), *newest]
+
+def _of_newest_bundles(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the newest bundles of each arm: channels number theirs apart."""
+    of_arm: dict[str, set[int]] = {}
+    for row in rows:
+        of_arm.setdefault(row["arm"], set()).add(row["generation"])
+    first = {arm: sorted(numbers)[-BUNDLES:][0] for arm, numbers in of_arm.items()}
+    return [row for row in rows if row["generation"] >= first[row["arm"]]]
 
 
 async def _quality(request: Request) -> Quality:

@@ -19,9 +19,10 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from agents import Tally, WorkerSettings
 from agents.catalog import Catalog
+from agents.channels import Channels
 from agents.erasure import withdraw_nothing
+from agents.experiments import ExperimentSettings
 from agents.ingest import Ingest
-from agents.models import Models
 from agents.outputs import NoOutputs
 from agents.partitions import Partitions, user_state
 from console.following import Log, Place, follow
@@ -79,6 +80,7 @@ class Replica:
         sources: Sequence[SourceSettings] = (),
         apply: int = 256,
         ready_lag: int = 1_000,
+        experiments: ExperimentSettings | None = None,
     ) -> None:
         """Keep states and scratch files below `folder`; apply at most `apply` records at once."""
         self.log = log
@@ -96,7 +98,10 @@ class Replica:
         self.partitions = Partitions(
             folder / "state", state, self._keyed, Checkpoints(store), clock_ms
         )
-        self.models = Models(store, folder / "bundles", encoder, clock_ms)
+        self.channels = Channels(
+            store, folder / "bundles", encoder, clock_ms, experiments=experiments
+        )
+        self.models = self.channels.default
         nowhere = NoOutputs()
         self._catalog = Catalog(topics, self.partitions, nowhere, self.tally)
         self._ingest = Ingest(
@@ -135,8 +140,8 @@ class Replica:
             asyncio.ensure_future(job)
             for job in (
                 _again(self._follow_keyed, self._keyed[-1]),
-                self.read_whole(self.topics.models, self.models.announced),
-                self.read_whole(self.topics.catalogue, self.models.catalogue),
+                self.read_whole(self.topics.models, self.channels.announced),
+                self.read_whole(self.topics.catalogue, self.channels.catalogue),
                 self._commit_now_and_then(),
             )
         ]

@@ -1,13 +1,15 @@
 """Answers from the bundle in use: lists, similar items, search; the same code as the workers'."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from agents.channels import Channels
 from agents.models import Models
 from console.batching import Together
 from console.cursor import Cursor, fingerprint
@@ -92,10 +94,20 @@ class Serving:
     """The bundle in use, asked by many at once."""
 
     def __init__(
-        self, models: Models, clock_ms: Callable[[], int], *, batch: int, waiting: int
+        self,
+        models: Models,
+        clock_ms: Callable[[], int],
+        *,
+        batch: int,
+        waiting: int,
+        channels: Channels | None = None,
     ) -> None:
-        """batch: lists that are made together, at most; waiting: requests that wait, at most."""
+        """batch: lists that are made together, at most; waiting: requests that wait, at most.
+
+        models: answers what is asked of no user; channels: of users, by their arms.
+        """
         self.models = models
+        self._channels = channels
         self._clock_ms = clock_ms
         self._lists = Together(self._answer, batch, waiting)
         self._texts = Together(self._encode, batch, waiting)
@@ -159,7 +171,10 @@ class Serving:
         """Return why items stand in a user's list."""
         keys = np.array([item_key(item.item_type, item.item_id) for item in items], np.uint64)
         now = self._clock_ms()
-        return (await self._ask(lambda r: explain(r, user, keys, nearest=nearest, now_ms=now)))[1]
+        _, found = await self._ask(
+            lambda r: explain(r, user, keys, nearest=nearest, now_ms=now), self._models_of(user)
+        )
+        return found
 
     def has_vector(self, item_type: str, item_id: str) -> bool:
         """Whether an item has a vector in the bundle in use."""
@@ -168,7 +183,8 @@ class Serving:
 
     def knows_any(self, user: UserState) -> bool:
         """Whether something of a user's history has a vector: if not, the user is cold."""
-        return bool(self._recommender().knows(user.history_item).any())
+        found = self._models_of(user).recommender or self._recommender()
+        return bool(found.knows(user.history_item).any())
 
     def types(self) -> list[str]:
         """Item types of the bundle in use; raises NotReady."""
@@ -184,8 +200,16 @@ class Serving:
             raise NotReady
         return self.models.recommender
 
-    async def _ask(self, question: Callable[[Recommender], T]) -> tuple[int, T]:
-        found = await self.models.ask(question)
+    def _models_of(self, user: UserState) -> Models:
+        """What the workers serve a user by; those without a name are in no arm."""
+        if self._channels is None or not user.user_id:
+            return self.models
+        return self._channels.serving_user(user.user_id)
+
+    async def _ask(
+        self, question: Callable[[Recommender], T], models: Models | None = None
+    ) -> tuple[int, T]:
+        found = await (models or self.models).ask(question) or await self.models.ask(question)
         if found is None:
             raise NotReady
         return found
@@ -195,21 +219,27 @@ class Serving:
 
     async def _answer(self, questions: Sequence[_Question]) -> Sequence[tuple[int, Ranking]]:
         """Make lists; those that are asked for alike cost one search."""
-        groups: dict[tuple[ListSettings, int], list[int]] = {}
+        groups: dict[Models, dict[tuple[ListSettings, int], list[int]]] = {}
         for place, question in enumerate(questions):
-            groups.setdefault((question.settings, question.now_ms), []).append(place)
+            alike = groups.setdefault(self._models_of(question.user), {})
+            alike.setdefault((question.settings, question.now_ms), []).append(place)
+        found: dict[int, tuple[int, Ranking]] = {}
+        for models, alike in groups.items():
+            generation, made = await self._ask(partial(_make, questions, alike), models)
+            found |= {place: (generation, ranking) for place, ranking in made.items()}
+        return [found[place] for place in range(len(questions))]
 
-        def make(recommender: Recommender) -> list[Ranking | None]:
-            made: list[Ranking | None] = [None] * len(questions)
-            for (settings, now), places in groups.items():
-                users = [questions[place].user for place in places]
-                answers = recommender.recommend(users, [settings], now)
-                for place, answer in zip(places, answers, strict=True):
-                    made[place] = answer[settings.name]
-            return made
 
-        generation, made = await self._ask(make)
-        return [(generation, ranking) for ranking in made if ranking is not None]
+def _make(
+    questions: Sequence[_Question],
+    alike: Mapping[tuple[ListSettings, int], Sequence[int]],
+    recommender: Recommender,
+) -> dict[int, Ranking]:
+    made: dict[int, Ranking] = {}
+    for (settings, now), places in alike.items():
+        answers = recommender.recommend([questions[n].user for n in places], [settings], now)
+        made |= {n: answer[settings.name] for n, answer in zip(places, answers, strict=True)}
+    return made
 
 
 def _stepped(places: int) -> int:

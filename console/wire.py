@@ -207,7 +207,8 @@ class Bundle(BaseModel):
     types: list[str] = []
     metrics: dict[str, Any] = {}
     bytes: int = 0
-    served: bool = False
+    channel: str = Field(default="default", description="Whose trainer made it.")
+    served: bool = Field(default=False, description="On any channel.")
     pinned: bool = False
     problem: str | None = None
 
@@ -215,7 +216,7 @@ class Bundle(BaseModel):
 class Pinning(_Closed):
     """Which bundle is to be served whatever the trainer publishes."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern="^[a-z0-9-]+$")]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern="^[a-z0-9_-]+$")]
 
 
 class Written(BaseModel):

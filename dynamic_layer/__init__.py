@@ -8,11 +8,12 @@ from dynamic_layer.explaining import Explanation, explain, search_text, similar
 from dynamic_layer.gate import Judgement, hit_rate, judge, served_hit_rate
 from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
 from dynamic_layer.index import Hits, ItemIndex
+from dynamic_layer.intervals import Difference, HitCount, difference, more_questions, wilson
 from dynamic_layer.item_weights import EaseSettings
 from dynamic_layer.live_popularity import LivePopularity
 from dynamic_layer.moments import Histories, Moment, moment_at
 from dynamic_layer.popularity import Popularity
-from dynamic_layer.prequential import KEPT_DAYS, Asked, Prequential, Row
+from dynamic_layer.prequential import KEPT_DAYS, OPEN_DAYS, Asked, Prequential, Row
 from dynamic_layer.propose import CandidateSettings, propose
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from dynamic_layer.recommender import (
@@ -41,6 +42,7 @@ from dynamic_layer.trainer_checkpoints import TrainerCheckpoint, TrainerCheckpoi
 
 __all__ = [
     "KEPT_DAYS",
+    "OPEN_DAYS",
     "AdoptionSettings",
     "Asked",
     "CandidateSettings",
@@ -49,6 +51,7 @@ __all__ = [
     "CorruptDemand",
     "CorruptExamples",
     "DemandRecord",
+    "Difference",
     "DynamicBundle",
     "DynamicSettings",
     "EaseSettings",
@@ -59,6 +62,7 @@ __all__ = [
     "HeadSettings",
     "HeadTrainer",
     "Histories",
+    "HitCount",
     "Hits",
     "IndexSettings",
     "Intake",
@@ -87,11 +91,13 @@ __all__ = [
     "TrainingStats",
     "UserState",
     "default_lists",
+    "difference",
     "explain",
     "feature_names",
     "hit_rate",
     "judge",
     "moment_at",
+    "more_questions",
     "pair_features",
     "propose",
     "recipe",
@@ -99,4 +105,5 @@ __all__ = [
     "served_hit_rate",
     "similar",
     "state_weights",
+    "wilson",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dynamic_layer.errors import CorruptExamples
 
 _MAGIC = b"SGEX"
-_VERSION = 1
+_VERSION, _WITH_ARMS = 1, 2  # the second has the users' arms behind the countries
 _HEAD = struct.Struct("<4sHHIIII")  # magic, version, topic bytes, partition, n, t, country bytes
 MAX_EXAMPLES = 1 << 20
 MAX_HISTORY = 1 << 26
@@ -44,6 +44,8 @@ class ExampleBatch:
     history_item:     u64 [t], newest first; the state *before* the event.
     history_time:     i64 [t], ms UTC of the latest event on the item.
     history_strong:   bool [t], whether any event on the item was of a strong kind.
+    arm:              n names, the users' arms as the lists were made that they had; None where
+                      users are not divided.
     """
 
     topic: str
@@ -59,6 +61,7 @@ class ExampleBatch:
     history_item: NDArray[np.uint64]
     history_time: NDArray[np.int64]
     history_strong: NDArray[np.bool_]
+    arm: list[str] | None = None
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -72,18 +75,25 @@ class ExampleBatch:
             if len(getattr(self, name)) != lengths[size]:
                 got = len(getattr(self, name))
                 raise ValueError(f"expected {lengths[size]} values in {name}, got {got}")
-        if len(self.country) != n:
-            raise ValueError(f"expected {n} values in country, got {len(self.country)}")
+        for name in ("country", "arm"):
+            values = getattr(self, name)
+            if values is not None and len(values) != n:
+                raise ValueError(f"expected {n} values in {name}, got {len(values)}")
         if self.indptr[0] != 0 or self.indptr[-1] != t or np.any(np.diff(self.indptr) < 0):
             raise ValueError(f"expected indptr to rise from 0 to {t}")
 
     def pack(self) -> bytes:
-        """Return the batch as bytes (little-endian columns behind a versioned header)."""
+        """Return the batch as bytes (little-endian columns behind a versioned header).
+
+        Without arms the bytes are of the first version, which earlier trainers read.
+        """
         topic = self.topic.encode()
         country = "\0".join(self.country).encode()
+        if self.arm is not None:
+            country = b"\0".join([country, "\0".join(self.arm).encode()])
         head = _HEAD.pack(
             _MAGIC,
-            _VERSION,
+            _VERSION if self.arm is None else _WITH_ARMS,
             len(topic),
             self.partition,
             len(self),
@@ -106,9 +116,10 @@ class ExampleBatch:
         if len(data) < _HEAD.size:
             raise CorruptExamples(f"expected at least {_HEAD.size} bytes, got {len(data)}")
         magic, version, topic_bytes, partition, n, t, country_bytes = _HEAD.unpack_from(data)
-        if magic != _MAGIC or version != _VERSION:
+        if magic != _MAGIC or version not in (_VERSION, _WITH_ARMS):
             raise CorruptExamples(
-                f"expected {_MAGIC!r} version {_VERSION}, got {magic!r} version {version}"
+                f"expected {_MAGIC!r} version {_VERSION} or {_WITH_ARMS},"
+                f" got {magic!r} version {version}"
             )
         if n > MAX_EXAMPLES or t > MAX_HISTORY:
             raise CorruptExamples(
@@ -128,8 +139,11 @@ class ExampleBatch:
         try:
             topic = data[_HEAD.size : _HEAD.size + topic_bytes].decode()
             text = data[_HEAD.size + topic_bytes : _HEAD.size + topic_bytes + country_bytes]
-            country = text.decode().split("\0") if n else []
-            return cls(topic=topic, partition=partition, country=country, **columns)
+            words = text.decode().split("\0") if n else []
+            arm = None
+            if version == _WITH_ARMS:
+                words, arm = words[:n], words[n:]
+            return cls(topic=topic, partition=partition, country=words, arm=arm, **columns)
         except ValueError as error:
             raise CorruptExamples(str(error)) from error
 
@@ -145,6 +159,12 @@ class ExampleBatch:
             if size != "n+1"
         }
         country = [self.country[row] for row in chosen.tolist()]
+        arm = None if self.arm is None else [self.arm[row] for row in chosen.tolist()]
         return type(self)(
-            topic=self.topic, partition=self.partition, country=country, indptr=indptr, **columns
+            topic=self.topic,
+            partition=self.partition,
+            country=country,
+            arm=arm,
+            indptr=indptr,
+            **columns,
         )

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from dynamic_layer.served_ranks import ServedRanks
 
 K = 10
 DAY_MS = 86_400_000
-#: The only arm there is until users are divided.
+#: The arm of examples whose users are not divided.
 ARM = "default"
 #: Item type of targets that the bundle does not know; they are misses.
 UNKNOWN = "unknown"
@@ -77,14 +77,21 @@ class Prequential:
         per_second: float,
         history_cap: int,
         clock_ms: Callable[[], int],
+        arms: Collection[str] | None = None,
     ) -> None:
-        """folder: of the table; per_second: examples asked about, at most; 0 asks nothing."""
+        """folder: of the table; per_second: examples asked about, at most; 0 asks nothing.
+
+        arms: those whose users are served what is asked here: the others' examples are left to
+        others. None where users are not divided: then all of them count as those of `ARM`.
+        """
         self._folder = folder
+        self._arms = None if arms is None else frozenset(arms)
         self._per_second, self._history_cap, self._clock_ms = per_second, history_cap, clock_ms
         self._budget, self._filled_at = 0.0, clock_ms()
         self._bundle: DynamicBundle | None = None
         self._ranks: ServedRanks | None = None
         self._waiting: list[PaddedExamples] = []
+        self._waiting_arms: list[str] = []
         self._rows: dict[Row, Asked] = {}
         self._changed: set[int] = set()  # days that differ from their files
         self.left_out: Counter[str] = Counter()
@@ -120,6 +127,8 @@ class Prequential:
             return
         ends = self._bundle.manifest["unseen_from"].get(batch.topic, {})
         wanted = batch.strong & ~batch.repeat
+        if self._arms is not None:
+            wanted &= np.array([arm in self._arms for arm in self._arms_of(batch)], np.bool_)
         unseen = batch.offset >= ends.get(str(batch.partition), 0)
         self.left_out["learned"] += int((wanted & ~unseen).sum())
         rows = np.flatnonzero(wanted & unseen)
@@ -131,7 +140,12 @@ class Prequential:
             rows = np.sort(rows[np.argsort(mixed, kind="stable")[:room]])
         if len(rows):
             self._budget -= len(rows)
-            self._waiting.append(pad(batch.take(rows), self._history_cap, 0))
+            sampled = batch.take(rows)
+            self._waiting.append(pad(sampled, self._history_cap, 0))
+            self._waiting_arms += self._arms_of(sampled)
+
+    def _arms_of(self, batch: ExampleBatch) -> list[str]:
+        return [ARM] * len(batch) if self._arms is None else batch.arm or [""] * len(batch)
 
     def _room(self) -> int:
         now = self._clock_ms()
@@ -146,6 +160,7 @@ class Prequential:
         popularity: counts from which a head reads demand.
         """
         waiting, self._waiting = self._waiting, []
+        arms, self._waiting_arms = np.array(self._waiting_arms, object), []
         if self._bundle is None or self._ranks is None or not waiting:
             return {}
         examples = joined(waiting)
@@ -153,8 +168,10 @@ class Prequential:
         types = [*self._bundle.types, UNKNOWN]  # -1 is the last
         day, number = examples.timestamp // DAY_MS, ranks.type_number
         news: dict[Row, Asked] = {}
-        for one, of_type in sorted(set(zip(day.tolist(), number.tolist(), strict=True))):
-            chosen = (day == one) & (number == of_type)
+        for one, of_type, arm in sorted(
+            set(zip(day.tolist(), number.tolist(), arms.tolist(), strict=True))
+        ):
+            chosen = (day == one) & (number == of_type) & (arms == arm)
             served, popular = ranks.served[chosen], ranks.popularity[chosen]
             asked = Asked(
                 examples=len(served),
@@ -164,7 +181,7 @@ class Prequential:
                 popularity_hits=float((popular < K).sum()),
                 popularity_reciprocal_ranks=float((1 / (1 + popular)).sum()),
             )
-            row = Row(one, types[of_type], self._bundle.generation, ARM)
+            row = Row(one, types[of_type], self._bundle.generation, arm)
             if self._add(row, asked):
                 news[row] = asked
         return news

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from agents.announcements import newest_announcements
 from agents.announcing import described, fetch_dynamic
+from agents.bundle_names import channel_of, of_channel
 from agents.outputs import ProducerOutputs
 from dynamic_layer import CorruptBundle
 from segue.looking import read_from
 from segue.roles import now_ms
 from segue.settings import Settings
 from state import CorruptArtifact
-from streams import ModelAnnouncement, encode
+from streams import DEFAULT_CHANNEL, ModelAnnouncement, announcement_key, encode
 
 __all__ = ["BundleChoiceError", "bundles", "one_bundle", "pin", "promote", "rollback", "unpin"]
 
@@ -25,18 +26,23 @@ class BundleChoiceError(ValueError):
     """A bundle cannot be chosen: it is not there, not whole, or of no use for what was asked."""
 
 
-async def bundles(settings: Settings, kind: Kind = "dynamic") -> list[dict[str, Any]]:
+async def bundles(
+    settings: Settings, kind: Kind = "dynamic", channel: str = DEFAULT_CHANNEL
+) -> list[dict[str, Any]]:
     """Return the bundles of a kind in the artifact store, the newest first, as JSON values.
 
-    `served` is what workers were told to serve. Raises AdminError, KafkaError.
+    `served` is what workers were told to serve on the channel, `channel` whose trainer made it.
+    Raises AdminError, KafkaError.
     """
-    announced = await _announced(settings)
+    announced = await _announced(settings, channel)
     return await asyncio.to_thread(_bundles, settings, kind, announced)
 
 
-async def one_bundle(settings: Settings, name: str, kind: Kind = "dynamic") -> dict[str, Any]:
+async def one_bundle(
+    settings: Settings, name: str, kind: Kind = "dynamic", channel: str = DEFAULT_CHANNEL
+) -> dict[str, Any]:
     """Return one bundle with its whole manifest. Raises BundleChoiceError."""
-    for found in await bundles(settings, kind):
+    for found in await bundles(settings, kind, channel):
         if found["name"] == name:
             try:
                 manifest = settings.store().manifest(kind, name)
@@ -46,37 +52,40 @@ async def one_bundle(settings: Settings, name: str, kind: Kind = "dynamic") -> d
     raise BundleChoiceError(_unknown(settings, name, kind))
 
 
-async def pin(settings: Settings, name: str) -> ModelAnnouncement:
-    """Have a bundle served, whatever the trainer publishes, until `unpin`.
+async def pin(settings: Settings, name: str, channel: str = DEFAULT_CHANNEL) -> ModelAnnouncement:
+    """Have a bundle, of any channel, served on one, whatever its trainer publishes, until `unpin`.
 
     It is fetched and loaded here first: workers would refuse a torn one, and go on as before.
     Raises BundleChoiceError, AdminError, KafkaError.
     """
     generation = await asyncio.to_thread(_whole, settings, name)
-    return await _say(settings, "pinned", name, generation)
+    return await _say(settings, "pinned", name, generation, channel)
 
 
-async def unpin(settings: Settings) -> str | None:
+async def unpin(settings: Settings, channel: str = DEFAULT_CHANNEL) -> str | None:
     """Have the trainer's newest bundle served again; returns its name, None if there is none."""
     async with ProducerOutputs(settings.kafka) as outputs:
-        await outputs.send(settings.topics.models, b"pinned", None)
+        await outputs.send(settings.topics.models, announcement_key("pinned", channel), None)
         await outputs.flush()
-    newest = (await _announced(settings)).get("dynamic")
+    newest = (await _announced(settings, channel)).get("dynamic")
     return newest.name if newest else None
 
 
-async def rollback(settings: Settings) -> tuple[str, ModelAnnouncement]:
+async def rollback(
+    settings: Settings, channel: str = DEFAULT_CHANNEL
+) -> tuple[str, ModelAnnouncement]:
     """Pin the whole bundle before the one that is served; returns the name of that one, too.
 
-    Raises BundleChoiceError where there is none.
+    It is of the trainer that made the one that is served. Raises BundleChoiceError where there is
+    none.
     """
-    served = _served(await _announced(settings))
+    served = _served(await _announced(settings, channel))
     if served is None:
-        raise BundleChoiceError("no bundle is served yet")
-    store = settings.store()
-    for name in (n for n in store.names("dynamic")[::-1] if n < served):
+        raise BundleChoiceError(f"no bundle is served yet{_on(channel)}")
+    names = of_channel(settings.store().names("dynamic"), channel_of(served))
+    for name in (n for n in names[::-1] if n < served):
         try:
-            return served, await pin(settings, name)
+            return served, await pin(settings, name, channel)
         except BundleChoiceError:
             continue  # torn: the one before it
     raise BundleChoiceError(
@@ -84,26 +93,38 @@ async def rollback(settings: Settings) -> tuple[str, ModelAnnouncement]:
     )
 
 
-async def promote(settings: Settings, name: str) -> ModelAnnouncement:
+async def promote(
+    settings: Settings, name: str, channel: str = DEFAULT_CHANNEL
+) -> ModelAnnouncement:
     """Have a bundle served as the trainer's newest: until it publishes the next; lifts a pin.
 
     For bundles that are in the store and were not announced. Raises BundleChoiceError for one that
-    is older than the newest announced, since generations only grow: `pin` serves those.
+    is older than the newest announced, since generations only grow, and for one that another
+    channel's trainer made: `pin` serves those.
     """
     generation = await asyncio.to_thread(_whole, settings, name)
-    newest = (await _announced(settings)).get("dynamic")
+    if channel_of(name) != channel:
+        raise BundleChoiceError(
+            f"{name} was made on channel {channel_of(name)}, and channels number their generations"
+            f" apart: `segue models pin {name} --channel {channel}` serves it until it is unpinned"
+        )
+    newest = (await _announced(settings, channel)).get("dynamic")
     if newest is not None and generation < newest.generation:
         raise BundleChoiceError(
             f"{name} is older than {newest.name}, and generations only grow: `segue models pin"
             f" {name}` serves it until it is unpinned"
         )
-    said = await _say(settings, "dynamic", name, generation)
-    await unpin(settings)
+    said = await _say(settings, "dynamic", name, generation, channel)
+    await unpin(settings, channel)
     return said
 
 
-async def _announced(settings: Settings) -> Announced:
-    return newest_announcements(await read_from(settings, settings.topics.models, {}))
+async def _announced(settings: Settings, channel: str) -> Announced:
+    return newest_announcements(await read_from(settings, settings.topics.models, {}), channel)
+
+
+def _on(channel: str) -> str:
+    return "" if channel == DEFAULT_CHANNEL else f" on channel {channel}"
 
 
 def _served(announced: Announced) -> str | None:
@@ -123,7 +144,11 @@ def _bundles(settings: Settings, kind: Kind, announced: Announced) -> list[dict[
         except CorruptArtifact as error:
             row = {"name": name, "generation": None, "problem": str(error)}
         of_it = kind == "dynamic" and pinned is not None and name == pinned.name
-        rows.append(row | {"served": name == served, "pinned": of_it})
+        rows.append(
+            row
+            | ({"channel": channel_of(name)} if kind == "dynamic" else {})
+            | {"served": name == served, "pinned": of_it}
+        )
     return rows
 
 
@@ -145,11 +170,15 @@ def _unknown(settings: Settings, name: str, kind: Kind) -> str:
 
 
 async def _say(
-    settings: Settings, kind: Literal["dynamic", "pinned"], name: str, generation: int
+    settings: Settings,
+    kind: Literal["dynamic", "pinned"],
+    name: str,
+    generation: int,
+    channel: str,
 ) -> ModelAnnouncement:
     said = ModelAnnouncement(
         kind=kind, name=name, url=settings.store().url, generation=generation,
-        created_at=now_ms(), metrics={},
+        created_at=now_ms(), metrics={}, channel=channel,
     )  # fmt: skip
     async with ProducerOutputs(settings.kafka) as outputs:
         await outputs.send(settings.topics.models, said.key, encode(said))

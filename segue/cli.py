@@ -8,6 +8,7 @@ import typer
 from segue.commands import (
     bench,
     console,
+    experiments,
     feed,
     kafka,
     models,
@@ -46,6 +47,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(sources.app, name="sources")
 app.add_typer(static.app, name="static")
 app.add_typer(models.app, name="models")
+app.add_typer(experiments.app, name="experiments")
 app.add_typer(state.app, name="state")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(bench.app, name="bench")

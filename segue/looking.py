@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from agents.announcements import announcement_of
 from segue.roles import now_ms
 from segue.settings import Settings
 from segue.showing import history_rows
@@ -16,7 +17,6 @@ from state import Checkpoints, PartitionState, apply_in_order
 from streams import (
     Item,
     LogRecord,
-    ModelAnnouncement,
     Recommendation,
     Request,
     Source,
@@ -71,9 +71,8 @@ async def system_status(settings: Settings) -> dict[str, Any]:
         )
     models = {}
     for record in await read_from(settings, topics.models, {}):
-        if record.value is not None:
-            found = decode(ModelAnnouncement, record.value)
-            models[found.kind] = {
+        if (found := announcement_of(record)) is not None:
+            models[found.key.decode()] = {
                 "generation": found.generation,
                 "name": found.name,
                 "age_s": (now - found.created_at) / 1000,

@@ -31,7 +31,7 @@ def _trainer(settings: Settings) -> Rights:
     return Rights(
         read=frozenset({names.examples, names.models, names.demand}),
         write=frozenset({names.models, names.dead_letters}),
-        group=settings.trainer.group,
+        group=settings.trainer.own_group,
     )
 
 

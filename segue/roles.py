@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from agents.outputs import Outputs
 from segue.settings import Settings
 from segue.tracing import make_traces
 from static_layer import TextEncoder, TextSettings
+from streams import DEFAULT_CHANNEL, LogRecord
 
 __all__ = [
     "make_encoder",
@@ -70,13 +71,25 @@ def make_worker(
         clock_ms=clock_ms,
         sources=settings.sources,
         traces=make_traces(settings.trace, "segue-worker"),
+        experiments=settings.experiments,
     )
 
 
 def make_train(
-    settings: Settings, name: str, outputs: Outputs, clock_ms: Callable[[], int] = now_ms
+    settings: Settings,
+    name: str,
+    outputs: Outputs,
+    clock_ms: Callable[[], int] = now_ms,
+    read_models: Callable[[], Awaitable[Sequence[LogRecord]]] | None = None,
 ) -> Train:
-    """Make the objects of a trainer; its files lie in `<data>/trainers/<name>`."""
+    """Make the objects of a trainer; its files lie in `<data>/trainers/<name>`.
+
+    Those of another channel than the default one lie in `<data>/trainers/<name>.<channel>`.
+    read_models: reads the models topic whole, for decisions on canaries.
+    """
+    channel = settings.trainer.channel
+    if channel != DEFAULT_CHANNEL:
+        name = f"{name}.{channel}"
     return Train(
         settings=settings.trainer,
         dynamic=settings.dynamic,
@@ -86,6 +99,8 @@ def make_train(
         outputs=outputs,
         clock_ms=clock_ms,
         live=live_popularity(settings.state),
+        experiments=settings.experiments,
+        read_models=read_models,
     )
 
 

@@ -94,8 +94,11 @@ async def open_console(
         sources=settings.sources,
         apply=own.apply,
         ready_lag=own.ready_lag,
+        experiments=settings.experiments,
     )
-    serving = Serving(replica.models, clock_ms, batch=own.batch, waiting=own.waiting)
+    serving = Serving(
+        replica.models, clock_ms, batch=own.batch, waiting=own.waiting, channels=replica.channels
+    )
     writer = KafkaWriter(settings.kafka) if log is None else EmbeddedWriter(log)
     operations = Operations(replica, writer, clock_ms)
     metrics = ConsoleMetrics()

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from agents import TrainerSettings, WorkerSettings
+from agents.experiments import ExperimentSettings
 from agents.tracing import TraceSettings
 from console.settings import ConsoleSettings
 from dynamic_layer import DynamicSettings
@@ -67,6 +68,7 @@ class Settings:
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
+    experiments: ExperimentSettings = field(default_factory=ExperimentSettings)
     sources: tuple[SourceSettings, ...] = ()
     rekey: RekeySettings = field(default_factory=RekeySettings)
 

@@ -46,6 +46,9 @@ from streams.partition_log import CorruptLogError
 from streams.partitioner import murmur2_partition
 from streams.positions import Held, PositionError
 from streams.records import (
+    DEFAULT_CHANNEL,
+    NAME_PATTERN,
+    ArmShare,
     DeadLetter,
     Event,
     HoldingCheckpoint,
@@ -60,6 +63,7 @@ from streams.records import (
     Request,
     Source,
     User,
+    announcement_key,
     user_sha256,
 )
 from streams.rekeying import RekeySettings
@@ -79,7 +83,10 @@ from streams.sources import (
 from streams.topics import TopicDefinition, TopicSettings, topics
 
 __all__ = [
+    "DEFAULT_CHANNEL",
+    "NAME_PATTERN",
     "AdminError",
+    "ArmShare",
     "AvroSettings",
     "BulkWriteError",
     "CorruptLogError",
@@ -124,6 +131,7 @@ __all__ = [
     "UnreachableError",
     "User",
     "ValueMapping",
+    "announcement_key",
     "bulk_write",
     "check_sources",
     "count_reasons",

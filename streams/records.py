@@ -20,6 +20,14 @@ Id = Annotated[
 ]
 Timestamp = Annotated[int, Meta(ge=0, le=INT64_MAX, description="Milliseconds since 1970, UTC.")]
 Offset = Annotated[int, Meta(ge=0, le=INT64_MAX)]
+#: Names of arms and channels: they stand in keys, metrics' labels and names of files.
+NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,31}$"
+Name = Annotated[
+    str,
+    Meta(pattern=NAME_PATTERN, description="At most 32 of a-z, 0-9, _ and -, not - or _ first."),
+]
+#: The channel of bundles that everybody is served from who is in no experiment.
+DEFAULT_CHANNEL = "default"
 ItemTypeName = Id
 
 
@@ -146,7 +154,8 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user's list, best item first. Key: user_id. A null value withdraws all of a user's lists.
 
     Delivered at least once: (source, generation, list) is the key for de-duplication. source and
-    event_timestamp are those of the record that caused it and absent where none did.
+    event_timestamp are those of the record that caused it and absent where none did. arm is the
+    user's in the experiment, absent where there is none.
     """
 
     user_id: Id
@@ -156,6 +165,7 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: Timestamp
     source: Source | None = None
     event_timestamp: Timestamp | None = None
+    arm: Name | None = None
 
     @property
     def key(self) -> bytes:
@@ -163,12 +173,13 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.user_id.encode()
 
 
-class ModelAnnouncement(Struct, frozen=True, kw_only=True):
+class ModelAnnouncement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A bundle is ready to be served. Key: kind, so that compaction keeps the one in use.
 
     url is the artifact store and name the artefact in it; generations of one kind only grow.
     kind pinned names a dynamic bundle that is served whatever the trainer publishes; a null value
-    under its key ends that.
+    under its key ends that. The key of a channel other than the default one is kind/channel; static
+    bundles are of all channels.
     """
 
     kind: Literal["static", "dynamic", "pinned"]
@@ -177,11 +188,44 @@ class ModelAnnouncement(Struct, frozen=True, kw_only=True):
     generation: Offset
     created_at: Timestamp
     metrics: dict[str, float]
+    channel: Name = DEFAULT_CHANNEL
 
     @property
     def key(self) -> bytes:
-        """The kind of bundle."""
-        return self.kind.encode()
+        """The kind of bundle, and the channel if that is not the default one."""
+        return announcement_key(self.kind, self.channel)
+
+
+def announcement_key(kind: str, channel: str = DEFAULT_CHANNEL) -> bytes:
+    """Return the key under which bundles of a kind are announced to a channel.
+
+    >>> announcement_key("dynamic"), announcement_key("dynamic", "next")
+    (b'dynamic', b'dynamic/next')
+    """
+    return (kind if channel == DEFAULT_CHANNEL else f"{kind}/{channel}").encode()
+
+
+class ArmShare(Struct, frozen=True, kw_only=True):
+    """The share of users that a canary arm has now. Key: share/arm, on the models topic.
+
+    share is of all users; salt that of the experiment: shares of another one say nothing. A stopped
+    arm has no users until a person restarts it. Evidence counts from bundles whose generation is
+    greater than after_generation. reasons say why the share is what it is.
+    """
+
+    arm: Name
+    salt: str
+    share: Annotated[float, Meta(ge=0, le=1)]
+    state: Literal["growing", "stopped"]
+    started_at: Timestamp
+    changed_at: Timestamp
+    after_generation: Offset
+    reasons: list[str]
+
+    @property
+    def key(self) -> bytes:
+        """The arm, so that compaction keeps the share in force."""
+        return f"share/{self.arm}".encode()
 
 
 class Reason(StrEnum):
@@ -262,7 +306,15 @@ def user_sha256(source: Source, user_id: str) -> str:
 
 
 WireRecord = (
-    Event | Item | User | Request | Recommendation | ModelAnnouncement | DeadLetter | Receipt
+    Event
+    | Item
+    | User
+    | Request
+    | Recommendation
+    | ModelAnnouncement
+    | ArmShare
+    | DeadLetter
+    | Receipt
 )
 WIRE_RECORDS: tuple[type[Any], ...] = (
     Event,
@@ -271,6 +323,7 @@ WIRE_RECORDS: tuple[type[Any], ...] = (
     Request,
     Recommendation,
     ModelAnnouncement,
+    ArmShare,
     DeadLetter,
     Receipt,
 )

@@ -4,12 +4,16 @@ import asyncio
 import json
 from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
 from segue.screen import console
+
+if TYPE_CHECKING:
+    from segue.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Bundles: list, show, pin, roll back, promote.")
 
@@ -18,12 +22,16 @@ KindOption = Annotated[
     Literal["dynamic", "static"],
     typer.Option("--kind", help="Bundles of the trainer or of graphs."),
 ]
+ChannelOption = Annotated[
+    str, typer.Option("--channel", help="Channel on which it is served, as arms name it.")
+]
 NameArgument = Annotated[str, typer.Argument(help="Name of a bundle, as `list` shows it.")]
 
 
 @app.command(name="list", epilog="Example: segue models list --json")
 def list_(
     kind: KindOption = "dynamic",
+    channel: ChannelOption = "default",
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
@@ -31,7 +39,7 @@ def list_(
     """List the bundles in the artifact store, the newest first, and which one workers serve."""
     from segue.bundles import bundles
 
-    found = _run(bundles(settings_of(config, flags), kind))
+    found = _run(bundles(_of(config, flags, channel), kind, channel))
     if as_json:
         typer.echo(json.dumps(found))
     elif not found:
@@ -44,6 +52,7 @@ def list_(
 def show(
     name: NameArgument,
     kind: KindOption = "dynamic",
+    channel: ChannelOption = "default",
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
@@ -51,7 +60,7 @@ def show(
     """Show what one bundle was made of and with: metrics, offsets, settings, files."""
     from segue.bundles import one_bundle
 
-    found = _run(one_bundle(settings_of(config, flags), name, kind))
+    found = _run(one_bundle(_of(config, flags, channel), name, kind, channel))
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -62,6 +71,7 @@ def show(
 @app.command(epilog="Example: segue models pin g000000012")
 def pin(
     name: NameArgument,
+    channel: ChannelOption = "default",
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
@@ -72,30 +82,36 @@ def pin(
     """
     from segue.bundles import pin as pin_
 
-    said = _run(pin_(settings_of(config, flags), name))
+    said = _run(pin_(_of(config, flags, channel), name, channel))
     _say({"pinned": said.name, "generation": said.generation}, f"pinned {said.name}", as_json)
 
 
 @app.command(epilog="Example: segue models unpin")
 def unpin(
-    as_json: JsonOption = False, config: ConfigOption = None, flags: SetOption = None
+    channel: ChannelOption = "default",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    flags: SetOption = None,
 ) -> None:
     """Have workers serve the trainer's newest bundle again."""
     from segue.bundles import unpin as unpin_
 
-    newest = _run(unpin_(settings_of(config, flags)))
+    newest = _run(unpin_(_of(config, flags, channel), channel))
     served = f"{newest} is served again" if newest else "there is no bundle yet"
     _say({"pinned": None, "newest": newest}, f"the pin is off: {served}", as_json)
 
 
 @app.command(epilog="Example: segue models rollback")
 def rollback(
-    as_json: JsonOption = False, config: ConfigOption = None, flags: SetOption = None
+    channel: ChannelOption = "default",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    flags: SetOption = None,
 ) -> None:
     """Pin the bundle before the one that is served. Again: the one before that."""
     from segue.bundles import rollback as rollback_
 
-    served, said = _run(rollback_(settings_of(config, flags)))
+    served, said = _run(rollback_(_of(config, flags, channel), channel))
     _say(
         {"from": served, "pinned": said.name, "generation": said.generation},
         f"rolled back from {served} to {said.name}; `segue models unpin` ends that",
@@ -106,6 +122,7 @@ def rollback(
 @app.command(epilog="Example: segue models promote g000000013")
 def promote(
     name: NameArgument,
+    channel: ChannelOption = "default",
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
@@ -116,8 +133,20 @@ def promote(
     """
     from segue.bundles import promote as promote_
 
-    said = _run(promote_(settings_of(config, flags), name))
+    said = _run(promote_(_of(config, flags, channel), name, channel))
     _say({"promoted": said.name, "generation": said.generation}, f"promoted {said.name}", as_json)
+
+
+def _of(config: Path | None, flags: list[str] | None, channel: str) -> "Settings":
+    """Compose the settings; a channel that no arm and no trainer has is a mistake."""
+    settings = settings_of(config, flags)
+    known = {*settings.experiments.channels, settings.trainer.channel}
+    if channel not in known:
+        raise typer.BadParameter(
+            f"no arm of the settings has channel {channel!r}, only {', '.join(sorted(known))}",
+            param_hint="--channel",
+        )
+    return settings
 
 
 def _run(asked: Awaitable[T]) -> T:

@@ -80,7 +80,7 @@ def worker(
         outputs = KafkaOutputs()
         with explained(ValueError):  # an extra that is not installed
             agents = make_worker(settings, name, outputs)
-        await agents.models.announced(await _static_announcements(settings))
+        await agents.channels.announced(await _first_announcements(settings))
         if metrics_port is not None:
             from prometheus_client import start_http_server
 
@@ -105,16 +105,16 @@ def worker(
         raise typer.Exit(asyncio.run(run()))
 
 
-async def _static_announcements(settings: "Settings") -> list["LogRecord"]:
-    """What was announced of graphs until now.
+async def _first_announcements(settings: "Settings") -> list["LogRecord"]:
+    """What was announced of graphs and of canaries' shares until now.
 
     A worker learns of them before its first event, or a backlog would be read without making
-    examples. Of bundles it learns while it reads: to load one takes seconds.
+    examples, or by the wrong arms. Of bundles it learns while it reads: to load one takes seconds.
     """
     from aiokafka.errors import KafkaError
 
     from segue.looking import read_from
-    from streams import AdminError, ModelAnnouncement, decode
+    from streams import AdminError
 
     try:
         records = await read_from(settings, settings.topics.models, {})
@@ -122,11 +122,7 @@ async def _static_announcements(settings: "Settings") -> list["LogRecord"]:
         # The app has the patience for a broker that is away; it follows this topic too.
         logger.warning("announcements are not read before the events: %s", error)
         return []
-    return [
-        record
-        for record in records
-        if record.value and decode(ModelAnnouncement, record.value).kind == "static"
-    ]
+    return [record for record in records if (record.key or b"").startswith((b"static", b"share/"))]
 
 
 def trainer(
@@ -137,11 +133,12 @@ def trainer(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Learn from every example, publish bundles; one of these.
+    """Learn from every example, publish bundles; one of these, or one for each channel.
 
     Example: segue trainer --set trainer.publish_every_s=30
     """
     from agents.kafka import KafkaOutputs, serve_trainer
+    from segue.looking import read_from
     from segue.rights import require_rights_of
     from segue.roles import make_train
 
@@ -155,7 +152,10 @@ def trainer(
 
             torch.set_num_threads(settings.trainer.threads)
         outputs = KafkaOutputs()
-        train = make_train(settings, name, outputs)
+        train = make_train(
+            settings, name, outputs,
+            read_models=lambda: read_from(settings, settings.topics.models, {}),
+        )  # fmt: skip
         if metrics_port is not None:
             from prometheus_client import start_http_server
 

@@ -26,7 +26,10 @@ class EmbeddedRuntime:
         self._log = log
         self._outputs = EmbeddedOutputs(log)
         self.worker = make_worker(settings, "worker-1", self._outputs)
-        self.train = make_train(settings, "trainer-1", self._outputs)
+        self.train = make_train(
+            settings, "trainer-1", self._outputs,
+            read_models=lambda: self.read(settings.topics.models, {}),
+        )  # fmt: skip
         self.roles = EmbeddedRoles(log, settings.topics, self.worker, self.train, settings.worker)
 
     async def write(

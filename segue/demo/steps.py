@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from agents.announcements import announcement_of
 from agents.announcing import fetch_dynamic
 from dynamic_layer import DynamicBundle
 from segue.demo.material import Material
@@ -13,7 +14,7 @@ from segue.feeding import catalogue_records, event_records, user_records
 from segue.screen import Bars, StageBars
 from segue.static_job import run_static_job
 from static_layer import StaticBundle
-from streams import ModelAnnouncement, decode
+from streams import ModelAnnouncement
 
 __all__ = ["Speed", "applied", "ingest", "make_static", "rested_bundle", "until", "write_world"]
 
@@ -116,8 +117,8 @@ async def rested_bundle(runtime: Runtime) -> DynamicBundle:
         await asyncio.sleep(POLL_S)
         records = await runtime.read(runtime.settings.topics.models, {})
         for record in records[max(0, seen - 1) :]:
-            found = decode(ModelAnnouncement, record.value or b"")
-            if found.kind == "dynamic" and found.metrics.get("resting"):
+            found = announcement_of(record)
+            if found and found.key == b"dynamic" and found.metrics.get("resting"):
                 rested = found
     scratch = runtime.settings.folder / "demo" / "bundle"
     return await asyncio.to_thread(fetch_dynamic, runtime.settings.store(), rested.name, scratch)

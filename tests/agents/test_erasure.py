@@ -19,7 +19,7 @@ from streams import (
     encode,
     user_sha256,
 )
-from tests.agents.worlds import NOW, TOPICS, bench
+from tests.agents.worlds import NOW, TOPICS, answer_by, bench
 
 
 def erase(b, user: str) -> Source:
@@ -56,7 +56,7 @@ async def serving(b) -> None:
     await b.worker.assigned(b.keyed)
     models = SlowModels()
     models.go_on.set()
-    b.worker._recommend._models = models
+    answer_by(b.worker, models)
 
 
 async def test_an_erased_user_is_in_no_state_and_a_receipt_says_so(tmp_path):
@@ -104,7 +104,7 @@ async def test_lists_that_are_being_made_for_an_erased_user_are_not_written(tmp_
     with bench(tmp_path) as b:
         await b.worker.assigned(b.keyed)
         models = SlowModels()
-        b.worker._recommend._models = models
+        answer_by(b.worker, models)
         b.listen("ann", "a")
         b.listen("bob", "a")
         await b.drain()

@@ -10,7 +10,7 @@ from agents.outputs import NoOutputs
 from agents.tracing import Traces, TraceSettings
 from dynamic_layer import Ranking
 from segue.tracing import make_traces
-from tests.agents.worlds import TOPICS, bench
+from tests.agents.worlds import TOPICS, answer_by, bench
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the otel extra")
 
@@ -58,7 +58,7 @@ def with_headers(record, headers):
 async def answered(b, traces, headers_of) -> dict[bytes | None, object]:
     """Have a worker take the log, with headers by user, and answer; returns the lists' headers."""
     worker, outputs = b.worker, Kept()
-    worker._recommend._models = OneList()
+    answer_by(worker, OneList())
     worker._recommend._outputs = outputs
     worker._recommend._traces = worker._ingest._traces = traces
     await worker.assigned(b.keyed)

@@ -354,3 +354,36 @@ def test_the_series_of_old_generations_go():
     text = generate_latest(tally.registry).decode()
     assert 'generation="39"' in text
     assert len(set(re.findall(r'generation="(\d+)"', text))) == 4
+
+
+async def test_a_trainer_on_a_channel_has_names_keys_and_generations_of_its_own(
+    tmp_path, monkeypatch
+):
+    """Beside it is the default channel's trainer, on another disk and the same store."""
+    clock = SimpleNamespace(ms=1_000_000)
+    store, made = ArtifactStore(str(tmp_path / "both")), tmp_path / "made"
+    made.mkdir()
+    for name in ("g000000007", "g000000008-next"):
+        store.publish("dynamic", name, made)
+    for channel, name in (("default", "g000000008"), ("next", "g000000009-next")):
+        folder = tmp_path / channel
+        train = process(folder, monkeypatch, clock, channel=channel, keep_bundles=1)
+        train._store = store
+        await began(train)
+        said = ModelAnnouncement(
+            kind="pinned", name="g000000007", url="", generation=7, created_at=0, metrics={},
+            channel="next",
+        )  # fmt: skip
+        await train.announced([
+            Record(topic=TOPICS.models, partition=0, offset=0, timestamp=0, key=said.key,
+                   value=encode(said))
+        ])  # fmt: skip
+        await train.examples_came(records(20))
+        while not train._outputs.announcements:
+            await train.step()
+            clock.ms += 100
+        [record] = train._outputs.announcements
+        assert record.key == (b"dynamic" if channel == "default" else b"dynamic/next")
+        assert json.loads(record.value)["name"] == name
+    # Each pruned its own: the seventh is pinned by the other channel.
+    assert store.names("dynamic") == ["g000000007", "g000000008", "g000000009-next"]

@@ -8,8 +8,11 @@ import pytest
 
 from agents.quality import DECISIONS, QualityStore
 from console.quality import BUNDLES, DAYS, FRESH_MS, Quality
+from dynamic_layer import Asked, Row
+from dynamic_layer.prequential import _date, _line
 from state import ArtifactStore
 from tests.console.worlds import NOW, World, decision
+from tests.dynamic_layer.worlds import DAY_MS
 
 
 def view(world: World, quality: Quality | None = None) -> dict:
@@ -53,8 +56,10 @@ def test_figures_are_news_soon_and_days_that_are_over_are_read_once(world: World
     world.measured(days=8, generations=1)
     quality = Quality(world.settings.store(), lambda: clock.ms)
     read = []
-    rows = quality._quality.rows
-    monkeypatch.setattr(quality._quality, "rows", lambda day: read.append(day) or rows(day))
+    rows = QualityStore.rows
+    monkeypatch.setattr(
+        QualityStore, "rows", lambda store, day: read.append(day) or rows(store, day)
+    )
     first = view(world, quality)
     assert len(read) == 8
     world.measured(days=8, generations=2)
@@ -63,6 +68,22 @@ def test_figures_are_news_soon_and_days_that_are_over_are_read_once(world: World
     second = view(world, quality)
     assert len(read) == 8 + 3
     assert second["days"][-1]["examples"] == 2 * first["days"][-1]["examples"]
+
+
+def test_what_the_trainers_of_all_channels_left_is_shown_arm_by_arm(world: World):
+    world.measured(days=2, generations=1)
+    canary = QualityStore(world.settings.store(), keep_days=9, channel="next")
+    row = Row(NOW // DAY_MS, "podcast", 90, "new")
+    file = world.folder / f"{_date(row.day)}.jsonl"
+    file.write_text(_line(row, Asked(examples=50, hits=10)))
+    canary.put_days([file])
+    canary.decided(decision(90, "too bad"))
+    found = view(world)
+    arms = {(r["arm"], r["generation"]): r["hr_at_10"] for r in found["bundles"]}
+    assert arms.keys() == {("default", 1), ("new", 90)}, "bundles are numbered by channel"
+    assert arms["new", 90] == 0.2
+    assert [r["arm"] for r in found["days"]].count("new") == 1
+    assert [one["generation"] for one in found["decisions"]] == [90]
 
 
 def test_decisions_are_kept_whoever_wrote_them(world: World):

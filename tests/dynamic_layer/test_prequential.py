@@ -239,3 +239,37 @@ def test_rows_and_files_are_bounded(tmp_path: Path) -> None:
     found._rows |= {Row(today, "podcast", n, "default"): Asked(examples=1) for n in range(MAX_ROWS)}
     assert not found._add(Row(today, "audiobook", 1, "default"), Asked(examples=2))
     assert found.left_out["rows"] == 2
+
+
+def test_an_examples_arm_decides_its_row_and_other_channels_arms_are_left_to_others(
+    bundle: DynamicBundle, items: Items, tmp_path: Path
+) -> None:
+    batch = at(make_examples(items, 300, first_offset=NEW, seed=2), 0)
+    names = ["old", "new", "far"]
+    batch = replace(batch, arm=[names[row % 3] for row in range(300)])
+    batch = type(batch).unpack(batch.pack())  # as it comes from the log
+    counts = bundle_counts(bundle)
+
+    def rows(arms) -> dict[str, list[tuple]]:
+        found = Prequential(
+            tmp_path, per_second=1e6, history_cap=10, clock_ms=lambda: clock.ms, arms=arms
+        )
+        found.serve(bundle)
+        clock.ms += 10_000
+        found.sample(batch)
+        found.ask(counts)
+        of_arm: dict[str, list[tuple]] = {}
+        for row, asked in found._rows.items():
+            of_arm.setdefault(row.arm, []).append((row, asked))
+        return of_arm
+
+    clock = SimpleNamespace(ms=0)
+    mine, every = rows({"old", "new"}), rows(None)
+    assert mine.keys() == {"old", "new"}
+    for arm in mine:
+        of_it = batch.strong & (np.array(batch.arm) == arm)
+        assert sum(asked.examples for _, asked in mine[arm]) == int(of_it.sum())
+        expected = ServedRanks(bundle).ask(pad(batch.take(of_it), 10, 0), counts)
+        assert sum(asked.hits for _, asked in mine[arm]) == (expected.served < 10).sum()
+    assert every.keys() == {"default"}, "where users are not divided there is one arm"
+    assert sum(asked.examples for _, asked in every["default"]) == int(batch.strong.sum())

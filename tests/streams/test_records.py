@@ -5,6 +5,7 @@ import jsonschema
 import pytest
 
 from streams import (
+    ArmShare,
     DeadLetter,
     Event,
     HoldingCheckpoint,
@@ -47,6 +48,16 @@ EXAMPLES = {
         generation=1,
         created_at=6,
         metrics={"loss": 0.1},
+    ),
+    "arm-share": ArmShare(
+        arm="next",
+        salt="2026",
+        share=0.05,
+        state="growing",
+        started_at=5,
+        changed_at=6,
+        after_generation=0,
+        reasons=["started"],
     ),
     "dead-letter": DeadLetter(
         reason=Reason.FUTURE,
@@ -103,6 +114,7 @@ def test_keys_decide_the_partition_and_what_compaction_replaces():
         "request": b"ann",
         "recommendation": b"ann",
         "model-announcement": b"static",
+        "arm-share": b"share/next",
         "dead-letter": b"segue.events/1/2",
         "receipt": b"segue.events/1/2",
     }

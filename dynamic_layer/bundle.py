@@ -88,6 +88,15 @@ class DynamicBundle:
         """Item types, in the order of their numbers."""
         return list(self.manifest["types"])
 
+    @property
+    def half_lives_days(self) -> dict[str, float]:
+        """Half-life of `popularity` by item type; earlier versions' bundles have one for all."""
+        fit = self.manifest["popularity"]
+        of_types: dict[str, float] = fit.get("half_lives_days") or dict.fromkeys(
+            self.types, float(fit["half_life_days"])
+        )
+        return of_types
+
     def user_vectors(self, users: UserFeatures, items: ItemFeatures | None = None) -> Tensor:
         """Return user vectors, f32 [b, d], of unit length.
 

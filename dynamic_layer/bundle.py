@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dynamic_layer.alignment import Matrix, turned
+from dynamic_layer.alignment import turned
 from dynamic_layer.demand import Demand
 from dynamic_layer.errors import CorruptBundle
 from dynamic_layer.features import ItemFeatures, UserFeatures, item_features
@@ -26,6 +26,7 @@ from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.settings import DynamicSettings, IndexSettings, TowerSettings
 from dynamic_layer.towers import TwoTower
 from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.procrustes import Matrix
 from static_layer.sparse_file import load_sparse, save_sparse
 
 FORMAT = 1

@@ -150,9 +150,10 @@ class HalfLives:
         for number, name in enumerate(types):
             mine = np.flatnonzero((target >= 0) & (type_number[np.maximum(target, 0)] == number))
             if len(mine):
-                # Over all ranks: HR@10 of demand alone sees one question in ten or fewer.
-                self._tally(name).add(examples.timestamp[mine], 1 / np.log2(2 + rank[mine]),
-                                      self._days)  # fmt: skip
+                # Smoother than HR@10, and of one mind with it; 1 / log2(2 + rank), which hears the
+                # whole catalogue, was not: on lfm1m it put 60 days (HR@10 .0107) before 4 (.0141).
+                gain = 1 / (1 + rank[mine])
+                self._tally(name).add(examples.timestamp[mine], gain, self._days)
                 self._tally(name).choose()
 
     def _tally(self, name: str) -> _Tally:

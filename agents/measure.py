@@ -13,6 +13,7 @@ from agents.train_tally import TrainTally
 from dynamic_layer import (
     CorruptBundle,
     DynamicBundle,
+    DynamicSettings,
     ExampleBatch,
     Popularity,
     Prequential,
@@ -40,7 +41,7 @@ class Measure:
         self,
         *,
         settings: TrainerSettings,
-        history_cap: int,
+        dynamic: DynamicSettings,
         store: ArtifactStore,
         folder: Path,
         tally: TrainTally,
@@ -56,7 +57,8 @@ class Measure:
         self._table = Prequential(
             folder / "prequential",
             per_second=settings.prequential_per_s,
-            history_cap=history_cap,
+            history_cap=dynamic.replay.history_cap,
+            popularity=dynamic.popularity,
             clock_ms=clock_ms,
             arms=arms,
         )
@@ -100,6 +102,11 @@ class Measure:
         """Examples in the rows that are open."""
         return self._table.asked
 
+    @property
+    def half_lives_days(self) -> dict[str, float]:
+        """Half-lives of demand by item type, as the questions so far choose them."""
+        return self._table.half_lives.chosen()
+
     def ask(self, popularity: Popularity) -> None:
         """Ask about what waits. popularity: counts from which a head reads demand."""
         self._asked_at = self._clock_ms()
@@ -114,9 +121,9 @@ class Measure:
         self._quality.put_days(self._table.write())
 
     def saved(self) -> Saved:
-        """Return the rows that are open."""
+        """Return the rows that are open, and what is known of half-lives."""
         return self._table.saved()
 
     def restore(self, saved: Saved) -> None:
-        """Go on with the rows of another."""
+        """Go on with what another knew."""
         self._table.restore(saved)

@@ -104,7 +104,7 @@ class Train:
         self._quality = QualityStore(store, keep_days=KEPT_DAYS, channel=self._channel)
         self._measure = Measure(
             settings=settings,
-            history_cap=dynamic.replay.history_cap,
+            dynamic=dynamic,
             store=store,
             folder=folder,
             tally=self.tally,
@@ -374,7 +374,8 @@ class Train:
     async def _publish(self, trainer: Trainer) -> None:
         # Before anything says that it was published: it would not be, after a kill in between.
         await self._checkpoint(trainer)
-        candidate = await self._aside(trainer.publish)
+        half_lives = self._measure.half_lives_days
+        candidate = await self._aside(partial(trainer.publish, half_lives))
         held_out = trainer.holdout()
         served = self._served
         found = await self._aside(

@@ -1,6 +1,6 @@
 """What taking up a new static bundle costs: HR@10 just after the switch against just before.
 
-The HGNN is made anew at several moments, each time of all events before it. Some hours later, when
+The static job is run at several moments, each time on all events before it. Some hours later, when
 such a job would be done, a trainer goes over to it. The bundles before and after are asked about
 the same later events, each with its history before it, among all items of its type that the user
 does not have. Every arm goes its own way from switch to switch, learning from each event once it
@@ -9,7 +9,7 @@ was asked about; one never switches.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +24,53 @@ from benchmarks.machine import cpu_model
 from dynamic_layer import AdoptionSettings, DynamicSettings, ExampleBatch, Trainer
 from dynamic_layer.gate import target_hits
 from dynamic_layer.replay import pad
-from dynamic_layer.tower_fits import CatalogueItems
 from evaluation.dataset import Dataset, Interactions, dataset_of, read_dataset
-from evaluation.reproduction.models import Bench, GraphForm, People
+from evaluation.item_graph import co_interactions, item_keys
+from evaluation.reproduction.models import Bench, People
 from evaluation.reproduction.worlds import SIMULATED, plan_of
 from evaluation.split import DAY_MS
 from evaluation.text import TextVectors
 from segue.screen import console
+from segue.static_trial import catalogue_of
 from simulation import World, WorldSettings
-from static_layer import Progress, TextSettings
+from state import MergedState, StateSettings
+from static_layer import Progress, StaticBundle, TextSettings, build
 
 __all__ = ["ARMS", "AdoptionPlan", "run", "show"]
 
 STAY = "stay"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way of switching.
+
+    adoption: what the trainer does; least: held-out examples below which popularity's weight stays.
+    warm_start, keep: what the static job does (StaticSettings).
+    """
+
+    adoption: AdoptionSettings = field(default_factory=AdoptionSettings)
+    least: int = 256
+    warm_start: bool = False
+    keep: float = 0.0
+
+
+_SWAP = AdoptionSettings(align=False, follow_steps=0)
+_ALIGN = AdoptionSettings(follow_steps=0)
 ARMS = {
-    "swap": (AdoptionSettings(align=False, follow_steps=0), 256),
-    "align": (AdoptionSettings(follow_steps=0), 256),
-    "follow": (AdoptionSettings(align=False), 256),
-    "align, follow": (AdoptionSettings(), 256),
-    "relearn": (AdoptionSettings(align=False, follow_steps=0, relearn=True), 256),
-    "align, relearn": (AdoptionSettings(follow_steps=0, relearn=True), 256),
-    "align, popularity fitted": (AdoptionSettings(follow_steps=0), 0),
-    "relearn, popularity fitted": (
-        AdoptionSettings(align=False, follow_steps=0, relearn=True), 0,
-    ),
-}  # fmt: skip
-"""Settings of each arm, and the held-out examples below which the weight of popularity stays."""
+    "swap": Way(adoption=_SWAP),
+    "align": Way(adoption=_ALIGN),
+    "follow": Way(adoption=AdoptionSettings(align=False)),
+    "align, follow": Way(),
+    "relearn": Way(adoption=replace(_SWAP, relearn=True)),
+    "align, relearn": Way(adoption=replace(_ALIGN, relearn=True)),
+    "align, popularity fitted": Way(adoption=_ALIGN, least=0),
+    "relearn, popularity fitted": Way(adoption=replace(_SWAP, relearn=True), least=0),
+    "warm, align": Way(adoption=_ALIGN, warm_start=True),
+    "warm, align, follow": Way(warm_start=True),
+    "warm, kept, align": Way(adoption=_ALIGN, warm_start=True, keep=0.5),
+    "warm, kept, align, follow": Way(warm_start=True, keep=0.5),
+}
 _DRAWS = 2_000  # of the bootstrap
 _ITEMS, _USERS, _EVENTS = 2_000, 6_000, 300_000  # as in `segue reproduce`
 
@@ -87,24 +108,18 @@ class AdoptionPlan:
             raise ValueError(f"expected arms of {list(ARMS)}, got {sorted(unknown)}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Snapshot(CatalogueItems):
-    """A static bundle as it was at a moment; users: i64 [n], of each item until then."""
-
-    users: NDArray[np.int64]
-
-
 class _Timeline:
     """The events of one run, and what is made of them by time."""
 
-    def __init__(self, plan: AdoptionPlan, seed: int, progress: Progress) -> None:
+    def __init__(self, plan: AdoptionPlan, seed: int, texts: Path, progress: Progress) -> None:
         self.plan, self.seed = plan, seed
         self.dataset, people = _world(plan, seed)
         self.events = self.dataset.events
-        text = TextVectors(self.dataset.items, TextSettings(), progress)()
+        self.texts = TextVectors(self.dataset.items, TextSettings(cache=str(texts)), progress)
+        self.made: dict[tuple[int, bool, float], StaticBundle] = {}
         self.start_ms = int(self.events.timestamp.min())
         self.bench = Bench(
-            self.dataset, text, at_ms=int(self.events.timestamp.max()) + 1,
+            self.dataset, self.texts(), at_ms=int(self.events.timestamp.max()) + 1,
             people=people, progress=progress,
         )  # fmt: skip
         self.cap = DynamicSettings().replay.history_cap
@@ -112,20 +127,35 @@ class _Timeline:
     def _moment(self, day: float) -> int:
         return self.start_ms + round(day * DAY_MS)
 
-    def static(self, day: float, number: int) -> Snapshot:
-        """The static bundle of the events before a day."""
-        until = self._moment(day)
-        form = GraphForm(static=plan_of(self.plan.world).hgnn, until_ms=until)
-        seed = self.seed + 1_000 * number * self.plan.fresh_start
-        end = int(np.searchsorted(self.events.timestamp, until))
-        pairs = np.unique(np.stack([self.events.user[:end], self.events.item[:end]]), axis=1)
-        items = vars(self.bench.catalogue) | {
-            "hgnn": self.bench.vectors(form, seed).items,
-            "manifest": {"name": f"static-{day:g}", "offsets": {"events": {"0": end}}},
-        }
-        return Snapshot(
-            **items, users=np.bincount(pairs[1], minlength=len(self.dataset.items)).astype(np.int64)
+    def static(self, number: int, way: Way) -> StaticBundle:
+        """The static bundle of a snapshot, 0 the first one, as a way of switching makes them."""
+        key = (number, way.warm_start and number > 0, way.keep if number else 0.0)
+        if key not in self.made:
+            self.made[key] = self._built(number, way)
+        return self.made[key]
+
+    def _built(self, number: int, way: Way) -> StaticBundle:
+        plan = self.plan
+        day = plan.snapshot + (number - 1) * plan.every if number else plan.first
+        end = int(np.searchsorted(self.events.timestamp, self._moment(day)))
+        place = np.arange(len(self.events))
+        streams = self.events.where((place < end) & self.events.strong)
+        merged = MergedState(
+            co_interactions=co_interactions(streams, item_keys(self.dataset)),
+            catalogue=catalogue_of(self.dataset),
+            offsets={"events": {0: end}},
+            watermark=-1,
+            settings=StateSettings(),
         )
+        settings = replace(plan_of(plan.world).hgnn, warm_start=way.warm_start, keep=way.keep)
+        encoder = self.texts.encoder()
+        try:
+            return build(
+                merged, settings, seed=self.seed + 1_000 * number * plan.fresh_start,
+                last=self.static(number - 1, way) if number else None, encoder=encoder,
+            )  # fmt: skip
+        finally:
+            encoder.close()
 
     def examples(self, begin: float, end: float) -> ExampleBatch:
         """The events between two days as examples."""
@@ -156,14 +186,14 @@ def _world(plan: AdoptionPlan, seed: int) -> tuple[Dataset, People]:
 
 def _settings(arm: str) -> DynamicSettings:
     settings = DynamicSettings()
-    adoption, least = ARMS.get(arm, (settings.adoption, 256))
-    popularity = replace(settings.popularity, min_examples=least)
-    return replace(settings, adoption=adoption, popularity=popularity)
+    way = ARMS.get(arm, Way())
+    popularity = replace(settings.popularity, min_examples=way.least)
+    return replace(settings, adoption=way.adoption, popularity=popularity)
 
 
 def _switches(line: _Timeline) -> Iterator[dict[str, Any]]:
     """Yield by switch and arm: HR@10 before and after, and both by user."""
-    plan, first = line.plan, line.static(line.plan.first, 0)
+    plan, first = line.plan, line.static(0, Way())
     names = [STAY, *plan.arms]
     trainers = {name: Trainer(first, _settings(name), seed=line.seed) for name in names}
     begun, until = plan.first, plan.snapshot + plan.lag
@@ -179,12 +209,11 @@ def _switches(line: _Timeline) -> Iterator[dict[str, Any]]:
         coming = line.examples(day + plan.lag, day + plan.lag + plan.every)
         asked = coming.take(coming.strong & ~coming.repeat)
         tested, users = pad(asked, line.cap, 0), line.user_of(asked)
-        static = line.static(day, switch + 1)
         for name in names:
             before = target_hits(bundles[name], tested)
             trainer, examples = trainers[name], 0
             if name != STAY:
-                trainer.adopt(static)
+                trainer.adopt(line.static(switch + 1, ARMS[name]))
                 examples = trainer.train().examples
             bundles[name] = trainer.publish()
             after = target_hits(bundles[name], tested)
@@ -247,7 +276,7 @@ def run(plan: AdoptionPlan, file: Path, progress: Progress) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     report: dict[str, Any] = {}
     for seed in plan.seeds:
-        rows += _switches(_Timeline(plan, seed, progress))
+        rows += _switches(_Timeline(plan, seed, file.parent / "text.db", progress))
         report = {
             "machine": cpu_model(),
             "plan": asdict(plan) | {"data": str(plan.data)},

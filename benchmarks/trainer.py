@@ -110,19 +110,20 @@ def _examples(plan: TrainerPlan, items: _Items, rng: np.random.Generator, n: int
     )
 
 
-def _products(settings: DynamicSettings, plan: TrainerPlan) -> list[tuple[int, int, int, bool]]:
-    """Rows, input, output of each linear layer of a step, and whether its input needs a gradient.
+def _products(settings: DynamicSettings, plan: TrainerPlan) -> list[tuple[int, int, int, int]]:
+    """Rows, input, output of each linear layer of a step, and the inputs that need a gradient.
 
     Read from the towers as they are called, with as many items as a step has at most.
     """
     width, b = TEXT + HGNN, settings.batch_size
     m = b + settings.loss.uniform_negatives
     model = TwoTower(width, plan.types, settings.towers)
-    found: list[tuple[int, int, int, bool]] = []
+    found: list[tuple[int, int, int, int]] = []
 
-    def note(layer: nn.Linear, inputs: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
-        rows = inputs[0].numel() // layer.in_features
-        found.append((rows, layer.in_features, layer.out_features, inputs[0].requires_grad))
+    def note(layer: nn.Linear, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        needed = sum(part.shape[-1] for part in inputs if part.requires_grad)
+        rows = output.numel() // layer.out_features
+        found.append((rows, layer.in_features, layer.out_features, needed))
 
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -143,26 +144,26 @@ def _products(settings: DynamicSettings, plan: TrainerPlan) -> list[tuple[int, i
         ),
         content, number,
     )  # fmt: skip
-    return [*found, (b, settings.towers.layers[-1], m, True)]
+    return [*found, (b, settings.towers.layers[-1], m, settings.towers.layers[-1])]
 
 
-def _bare(products: list[tuple[int, int, int, bool]], seed: int) -> tuple[Callable[[], None], int]:
+def _bare(products: list[tuple[int, int, int, int]], seed: int) -> tuple[Callable[[], None], int]:
     """Return one step's products as a function, and their floating point operations."""
     generator = torch.Generator().manual_seed(seed)
     parts, flops = [], 0
-    for rows, width, out, needs in products:
+    for rows, width, out, needed in products:
         x, w, g = (torch.randn(*shape, generator=generator)
                    for shape in ((rows, width), (width, out), (rows, out)))  # fmt: skip
-        made = [torch.empty(rows, out), torch.empty(width, out), torch.empty(rows, width)]
-        parts.append((x, w, g, made, needs))
-        flops += 2 * rows * width * out * (3 if needs else 2)
+        made = [torch.empty(rows, out), torch.empty(width, out), torch.empty(rows, needed)]
+        parts.append((x, w, g, made))
+        flops += 2 * rows * out * (2 * width + needed)
 
     def step() -> None:
-        for x, w, g, (y, dw, dx), needs in parts:
+        for x, w, g, (y, dw, dx) in parts:
             torch.mm(x, w, out=y)
             torch.mm(x.T, g, out=dw)
-            if needs:
-                torch.mm(g, w.T, out=dx)
+            if dx.numel():
+                torch.mm(g, w[: dx.shape[1]].T, out=dx)
 
     return step, flops
 

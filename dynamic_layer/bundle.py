@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dynamic_layer.alignment import Matrix, turned
+from dynamic_layer.alignment import turned
 from dynamic_layer.demand import Demand
 from dynamic_layer.errors import CorruptBundle
 from dynamic_layer.features import ItemFeatures, UserFeatures, item_features
@@ -26,6 +26,7 @@ from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.settings import DynamicSettings, IndexSettings, TowerSettings
 from dynamic_layer.towers import TwoTower
 from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.procrustes import Matrix
 from static_layer.sparse_file import load_sparse, save_sparse
 
 FORMAT = 1
@@ -87,6 +88,15 @@ class DynamicBundle:
     def types(self) -> list[str]:
         """Item types, in the order of their numbers."""
         return list(self.manifest["types"])
+
+    @property
+    def half_lives_days(self) -> dict[str, float]:
+        """Half-life of `popularity` by item type; earlier versions' bundles have one for all."""
+        fit = self.manifest["popularity"]
+        of_types: dict[str, float] = fit.get("half_lives_days") or dict.fromkeys(
+            self.types, float(fit["half_life_days"])
+        )
+        return of_types
 
     def user_vectors(self, users: UserFeatures, items: ItemFeatures | None = None) -> Tensor:
         """Return user vectors, f32 [b, d], of unit length.

@@ -148,12 +148,14 @@ def hit_rates(bundle: DynamicBundle, examples: PaddedExamples, popularity: Popul
 
 
 def _as_served(bundle: DynamicBundle | None) -> dict[str, float]:
-    """Return the weights with which a head ranks as the towers and popularity of a bundle do."""
+    """Return the weights with which a head ranks about as towers and popularity of a bundle do."""
     if bundle is None:
         return {}
-    fit = bundle.manifest["popularity"]
-    demand = f"demand@{fit['half_life_days']:g}d"
-    return {"towers": 1 / bundle.model.temperature, demand: float(fit["weight"])}
+    each = float(bundle.manifest["popularity"]["weight"]) / len(bundle.types)
+    weights = {"towers": 1 / bundle.model.temperature}
+    for days in bundle.half_lives_days.values():  # a head has one weight for all types
+        weights[f"demand@{days:g}d"] = weights.get(f"demand@{days:g}d", 0.0) + each
+    return weights
 
 
 class HeadLearning:

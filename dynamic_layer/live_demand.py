@@ -46,6 +46,9 @@ class LiveDemand:
         self._later: tuple[int, Demand] | None = None
         self._favourites: dict[tuple[int, int], tuple[int, NDArray[np.int64]]] = {}
         self._counts: dict[int, tuple[int, NDArray[np.float32]]] = {}
+        of_types = np.array([bundle.half_lives_days[name] for name in bundle.types])
+        halves, self._half_life_of_type = np.unique(of_types, return_inverse=True)
+        self._half_lives: tuple[float, ...] = tuple(halves.tolist())
 
     def _goes_on(self, made: Demand, market: int | None) -> DemandReader | None:
         if self._live is None:
@@ -143,13 +146,14 @@ class LiveDemand:
             return self._bundle.popularity[market]
         self._by_market[market] = reader
         counts = reader.now(now_ms)
-        of_new = self._reader_of_new(market or None, self._popularity_half_life(), now_ms)
+        of_new = self._reader_of_new(market or None, self._half_lives, now_ms)
         if of_new is not None:
             counts = np.concatenate([counts, of_new.now(now_ms)])
-        return counts[:, 0]
+        return np.take_along_axis(counts, self._column(len(counts)), axis=1)[:, 0]
 
-    def _popularity_half_life(self) -> tuple[float, ...]:
-        return (float(self._bundle.manifest["popularity"]["half_life_days"]),)
+    def _column(self, items: int) -> NDArray[np.int64]:
+        """Return which of the half-lives is that of an item's type, i64 [items, 1]."""
+        return np.asarray(self._half_life_of_type[self._type_number[:items], None], np.int64)
 
     def _of_market(self, market: int) -> DemandReader | None:
         """Return a reader of a market's counts, from the hour behind the bundle's newest event.
@@ -160,14 +164,16 @@ class LiveDemand:
         if self._live is None or "popularity_at" not in manifest:
             return None
         bucket_ms = self._live.bucket_ms
-        (half_life,) = self._popularity_half_life()
+        halves = np.asarray(self._half_lives)
         begin_ms = (int(manifest["newest_event"]) // bucket_ms + 1) * bucket_ms
         days = (int(manifest["popularity_at"]) - begin_ms) / _DAY_MS
-        known = self._bundle.popularity[market][:, None] * np.float32(2 ** (days / half_life))
+        # Of each type the column of its own half-life is right, and no other is read.
+        counted = self._bundle.popularity[market][:, None]
+        known = (counted * np.exp2(days / halves)).astype(np.float32)
         nothing = np.zeros(len(known), np.float32)
         made = Demand(
             at_ms=begin_ms,
-            half_lives_days=(half_life,),
+            half_lives_days=self._half_lives,
             values=known,
             age_days=nothing,
             silent_days=nothing,

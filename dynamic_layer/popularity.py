@@ -178,20 +178,23 @@ class Popularity:
         items: int,
         *,
         at_ms: int,
-        half_life_days: float,
+        half_life_days: float | NDArray[np.float64],
         market: int | None = None,
     ) -> NDArray[np.float32]:
         """Return each item's decayed count, f32 [items], from buckets that ended by `at_ms`.
 
         The bucket that holds `at_ms` itself is left out when `at_ms` is not its end, so that a
-        reading never contains what came later. market: one country's bucket, or None for all.
+        reading never contains what came later. half_life_days: of all items, or of each, [items];
+        market: one country's bucket, or None for all.
         """
         bucket, key, count = self.between(0, at_ms // self._bucket_ms, market)
         row = rows(key)
         age_days = (at_ms - (bucket + 1) * self._bucket_ms) / _DAY_MS
-        weight = count * np.exp2(-age_days / half_life_days)
         known = row >= 0
-        total = np.bincount(row[known], weights=weight[known], minlength=items)
+        row, age_days = row[known], age_days[known]
+        halves = half_life_days if isinstance(half_life_days, float) else half_life_days[row]
+        weight = count[known] * np.exp2(-age_days / halves)
+        total = np.bincount(row, weights=weight, minlength=items)
         return total.astype(np.float32)
 
     def markets(self, most: int) -> list[int]:

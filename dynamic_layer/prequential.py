@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from dynamic_layer.bundle import DynamicBundle
 from dynamic_layer.examples import ExampleBatch
+from dynamic_layer.half_lives import HalfLives
 from dynamic_layer.popularity import Popularity
 from dynamic_layer.replay import PaddedExamples, joined, pad
 from dynamic_layer.saved import Saved
 from dynamic_layer.served_ranks import ServedRanks
+from dynamic_layer.settings import PopularitySettings
 
 K = 10
 DAY_MS = 86_400_000
@@ -67,7 +69,8 @@ class Prequential:
 
     Guarantees: an example is asked about once, by a bundle that was served when it came and had
     learned from nothing at or behind its place in the log, neither by its towers nor in its graph.
-    What waits to be asked about is bounded by the budget; so are rows and files.
+    The same questions choose the half-lives of demand, for the next bundle. What waits to be asked
+    about is bounded by the budget; so are rows and files.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Prequential:
         *,
         per_second: float,
         history_cap: int,
+        popularity: PopularitySettings,
         clock_ms: Callable[[], int],
         arms: Collection[str] | None = None,
     ) -> None:
@@ -83,6 +87,7 @@ class Prequential:
 
         arms: those whose users are served what is asked here: the others' examples are left to
         others. None where users are not divided: then all of them count as those of `ARM`.
+        popularity: the half-lives that there are to choose from.
         """
         self._folder = folder
         self._arms = None if arms is None else frozenset(arms)
@@ -94,6 +99,7 @@ class Prequential:
         self._waiting_arms: list[str] = []
         self._rows: dict[Row, Asked] = {}
         self._changed: set[int] = set()  # days that differ from their files
+        self.half_lives = HalfLives(popularity)
         self.left_out: Counter[str] = Counter()
 
     @property
@@ -117,6 +123,8 @@ class Prequential:
             bundle = None
         self._bundle = bundle
         self._ranks = None if bundle is None or not self._per_second else ServedRanks(bundle)
+        if bundle is not None:
+            self.half_lives.begin(bundle.half_lives_days)
 
     def sample(self, batch: ExampleBatch) -> None:
         """Take a sample of examples that nobody has learned from.
@@ -165,6 +173,7 @@ class Prequential:
             return {}
         examples = joined(waiting)
         ranks = self._ranks.ask(examples, popularity)
+        self._ranks.learn(self.half_lives, examples, popularity)
         types = [*self._bundle.types, UNKNOWN]  # -1 is the last
         day, number = examples.timestamp // DAY_MS, ranks.type_number
         news: dict[Row, Asked] = {}
@@ -220,21 +229,26 @@ class Prequential:
         return written
 
     def saved(self) -> Saved:
-        """Return the rows of the days that are open."""
+        """Return the rows of the days that are open, and what is known of half-lives."""
         names = sorted({(row.item_type, row.arm) for row in self._rows})
         place = {name: n for n, name in enumerate(names)}
         keys = [(r.day, r.generation, place[r.item_type, r.arm]) for r in self._rows]
         counts = [tuple(vars(asked).values()) for asked in self._rows.values()]
-        return Saved(
+        rows = Saved(
             arrays={
                 "keys": np.array(keys, np.int64).reshape(-1, 3),
                 "counts": np.array(counts, np.float64).reshape(-1, len(vars(Asked()))),
             },
             values={"names": [list(name) for name in names]},
         )
+        return Saved.joined({"rows": rows, "half_lives": self.half_lives.saved()})
 
     def restore(self, saved: Saved) -> None:
-        """Have the rows of another; the files of their days are written anew."""
+        """Know what another did; the files of its open days are written anew."""
+        if "rows" in saved.values:
+            self.half_lives.restore(saved.part("half_lives"))
+            saved = saved.part("rows")
+        # Earlier versions saved the rows alone.
         keys: NDArray[np.int64] = saved.arrays["keys"]
         self._rows = {}
         for (day, generation, place), counts in zip(

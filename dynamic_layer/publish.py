@@ -1,5 +1,6 @@
 """Makes a bundle of trained towers: item vectors, fitted popularity, index, manifest."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,9 +18,10 @@ from dynamic_layer.bundle import (
 )
 from dynamic_layer.demand import DemandReader
 from dynamic_layer.features import ItemFeatures, ItemRows
+from dynamic_layer.half_lives import HalfLives
 from dynamic_layer.index import ItemIndex
 from dynamic_layer.popularity import Popularity
-from dynamic_layer.popularity_fit import PopularityFit, fit_popularity
+from dynamic_layer.popularity_fit import PopularityFit, fit_popularity, of_items
 from dynamic_layer.ranking import user_features
 from dynamic_layer.ranking_head import RankingHead
 from dynamic_layer.replay import PaddedExamples
@@ -43,19 +45,27 @@ def make_bundle(
     newest_ms: int,
     seed: int,
     last_fit: PopularityFit | None,
+    half_lives_days: Mapping[str, float],
     manifest: dict[str, Any],
     head: RankingHead | None = None,
 ) -> DynamicBundle:
     """Return the bundle of a model that nothing will change any more.
 
     known: the items; held_out: fits the weight of popularity; last_fit: that of the bundle before,
-    which holds while held-out examples are few; newest_ms: time of the newest event, to which
-    popularity is decayed;
+    which holds while held-out examples are few; half_lives_days: of demand by item type, as far as
+    they were asked about; newest_ms: time of the newest event, to which popularity is decayed;
     manifest: generation, created_at, types and metrics, completed here;
     head: ranks candidates; None to serve by towers and popularity.
     """
     static, features, rows, items = known.static, known.features, known.rows, len(known.features)
-    vectors = model.item_vectors(features)
+    vectors, number = model.item_vectors(features), features.type_number.numpy()
+    half_lives = HalfLives(settings.popularity)
+    half_lives.begin({**(last_fit.half_lives_days if last_fit else {}), **half_lives_days})
+    if not half_lives.chosen():  # nobody was asked yet
+        begin = held_out.newest(settings.popularity.fit_examples)
+        half_lives.learn(begin, popularity, rows=rows, type_number=number, types=known.types)
+    chosen = half_lives.chosen(known.types)
+    chosen = {name: chosen[name] for name in known.types}
     fit = fit_popularity(
         held_out,
         popularity=popularity,
@@ -64,14 +74,17 @@ def make_bundle(
         vectors=vectors,
         rows=rows,
         settings=settings.popularity,
+        types=known.types,
+        half_lives_days=chosen,
         seed=seed,
         last=last_fit,
     )
     # The newest event's own bucket counts too: nothing later than it is known.
     at_ms = newest_ms + int(settings.popularity.bucket_hours * _HOUR_MS)
+    of_item = of_items(chosen, known.types, number)
     recent = {
         market or EVERYWHERE: popularity.read(
-            rows, items, at_ms=at_ms, half_life_days=fit.half_life_days, market=market
+            rows, items, at_ms=at_ms, half_life_days=of_item, market=market
         )
         for market in [None, *popularity.markets(settings.popularity.markets)]
     }

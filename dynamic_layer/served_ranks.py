@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dynamic_layer.bundle import DynamicBundle, served_vectors
 from dynamic_layer.features import ItemRows
+from dynamic_layer.half_lives import HalfLives
 from dynamic_layer.head_learning import made_lists, ranking_settings
 from dynamic_layer.list_maker import ListMaker
 from dynamic_layer.popularity import Popularity
@@ -83,6 +84,15 @@ class ServedRanks:
                     part = chosen[start : start + step]
                     served[part] = self._by_towers(one, queries[part], target[part], history[part])
         return Ranks(served=served, popularity=by_favour, type_number=number, newcomer=newcomer)
+
+    def learn(
+        self, half_lives: HalfLives, examples: PaddedExamples, popularity: Popularity
+    ) -> None:
+        """Have half-lives asked about examples, by what popularity had counted before them."""
+        half_lives.learn(
+            examples, popularity,
+            rows=self._rows, type_number=self._type, types=self._bundle.types,
+        )  # fmt: skip
 
     def _by_towers(
         self,

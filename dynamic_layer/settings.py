@@ -75,9 +75,12 @@ class PopularitySettings:
     """Recent demand, added to affinity when serving.
 
     bucket_hours:    length of a count's bucket.
-    half_lives_days: candidates for the half-life of recent demand; fitted on held-out examples.
+    half_lives_days: candidates for the half-life of recent demand, chosen for each item type by
+                     the prequential measure's questions, before the first of these by held-out
+                     examples. One fixes it.
+    remember_days:   after so many days of event time a question counts half in that choice.
     weights:         candidates for the weight of its logarithm; fitted on held-out examples.
-                     One weight and one half-life fix them; weight 0 turns it off.
+                     One fixes it; weight 0 turns it off.
     smoothing:       count added to every item before the logarithm.
     markets:         countries with the most events that get a popularity of their own.
     fit_examples:    held-out examples used for fitting.
@@ -88,6 +91,7 @@ class PopularitySettings:
 
     bucket_hours: float = 6.0
     half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0)
+    remember_days: float = 14.0
     weights: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
     smoothing: float = 0.3
     markets: int = 16

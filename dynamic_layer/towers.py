@@ -17,14 +17,27 @@ from dynamic_layer.features import (
     pool_history,
 )
 from dynamic_layer.settings import TowerSettings
+from dynamic_layer.tower_layers import ByteDropout, FirstLayer
 
 
-def _tower(width: int, layers: Sequence[int]) -> nn.Sequential:
-    parts: list[nn.Module] = []
-    for out in layers:
-        parts += [nn.Linear(width, out), nn.ReLU()]
-        width = out
-    return nn.Sequential(*parts[:-1])
+class Tower(nn.Sequential):
+    """Linear layers with ReLUs between them, over vectors that are fixed and others that learn."""
+
+    def __init__(self, width: int, layers: Sequence[int]) -> None:
+        """width: of both kinds of input together; layers: widths of the layers."""
+        parts: list[nn.Module] = []
+        for out in layers:
+            parts += [nn.Linear(width, out) if parts else FirstLayer(width, out), nn.ReLU()]
+            width = out
+        super().__init__(*parts[:-1])
+
+    def forward(self, fixed: Tensor, learned: Tensor) -> Tensor:  # type: ignore[override]
+        """Return f32 [b, d] of inputs side by side; see FirstLayer."""
+        first, *others = self
+        hidden: Tensor = first(fixed, learned)
+        for layer in others:
+            hidden = layer(hidden)
+        return hidden
 
 
 class UserTower(nn.Module):
@@ -43,9 +56,9 @@ class UserTower(nn.Module):
         self.types, self.half_lives, self.short_cut = types, settings.half_lives_days, short_cut
         pools = types * (2 + len(self.half_lives))
         self.country, self.user_age = nn.Embedding(COUNTRIES, 16), nn.Embedding(AGES, 8)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = ByteDropout(settings.dropout)
         width = settings.layers[-1] if short_cut else content
-        self.tower = _tower(pools * width + types * SIGNALS_PER_TYPE + 24, settings.layers)
+        self.tower = Tower(pools * width + types * SIGNALS_PER_TYPE + 24, settings.layers)
         self.share = nn.Parameter(torch.full((pools,), 1 / pools))
 
     def forward(self, users: UserFeatures, content: Tensor, type_number: Tensor) -> Tensor:
@@ -74,9 +87,12 @@ class UserTower(nn.Module):
         return self._vector(users, pools, signals)
 
     def _vector(self, users: UserFeatures, pools: Tensor, signals: Tensor) -> Tensor:
-        inputs = [pools.flatten(1), signals.flatten(1)]
-        inputs += [self.country(users.country), self.user_age(users.age)]
-        vector = self.tower(self.dropout(torch.cat(inputs, dim=1)))
+        history = self.dropout(torch.cat([pools.flatten(1), signals.flatten(1)], dim=1))
+        person = [self.country(users.country), self.user_age(users.age)]
+        learned = self.dropout(torch.cat(person, dim=1))
+        if history.requires_grad:  # through the short cut
+            history, learned = history[:, :0], torch.cat([history, learned], dim=1)
+        vector = self.tower(history, learned)
         if self.short_cut:
             vector = vector + torch.einsum("bpd,p->bd", pools.flatten(1, 2), self.share)
         return normalize(vector)
@@ -92,13 +108,14 @@ class ItemTower(nn.Module):
         super().__init__()
         self.item_type, self.language = nn.Embedding(types, 8), nn.Embedding(LANGUAGES, 8)
         self.genre = nn.EmbeddingBag(GENRES, 16, mode="mean", padding_idx=0)
-        self.tower = _tower(content + 32, settings.layers)
+        self.tower = Tower(content + 32, settings.layers)
         self.short_cut = short_cut
 
     def forward(self, items: ItemFeatures) -> Tensor:
         """Return item vectors, f32 [m, d], of length one."""
         names = [self.item_type(items.type_number), self.language(items.language)]
-        vector = self.tower(torch.cat([items.content, *names, self.genre(items.genres)], dim=1))
+        learned = torch.cat([*names, self.genre(items.genres)], dim=1)
+        vector = self.tower(items.content, learned)
         return normalize(vector + self.short_cut(items.content) if self.short_cut else vector)
 
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from dynamic_layer.alignment import Matrix, rotation_onto, turned
+from dynamic_layer.alignment import rotation_onto, turned
 from dynamic_layer.features import ItemRows, StaticItems, item_features
+from static_layer.procrustes import Matrix
 
 
 class TrainedItems:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -256,14 +256,18 @@ class Trainer:
         """Return the held-out examples that lie after the snapshot, oldest arrival first."""
         return self._holdout.take(self._holdout.numbers())
 
-    def publish(self) -> DynamicBundle:
-        """Return a bundle of the current state; later training does not change it."""
+    def publish(self, half_lives_days: Mapping[str, float] | None = None) -> DynamicBundle:
+        """Return a bundle of the current state; later training does not change it.
+
+        half_lives_days: of popularity by item type, as `HalfLives` chose them; types that are not
+        in it keep theirs.
+        """
         figures, head = {}, None
         if self._ranking is not None:
             figures = self._ranking.learn(self._replay, self.popularity)
             head = self._ranking.publish()
-        bundle = self._bundle(head, figures)
-        self._fit = PopularityFit(**bundle.manifest["popularity"])
+        bundle = self._bundle(head, figures, half_lives_days)
+        self._fit = PopularityFit.of(bundle.manifest["popularity"])
         if head is not None:
             found = hit_rates(bundle, self.holdout().newest(_JUDGED), self.popularity)
             bundle.manifest["metrics"] |= {
@@ -283,7 +287,12 @@ class Trainer:
         known = live is not None and live.events() >= self._popularity.events()
         return live if live is not None and known else self._popularity
 
-    def _bundle(self, head: RankingHead | None, figures: dict[str, float]) -> DynamicBundle:
+    def _bundle(
+        self,
+        head: RankingHead | None,
+        figures: dict[str, float],
+        half_lives_days: Mapping[str, float] | None = None,
+    ) -> DynamicBundle:
         metrics = {"steps": self._learner.steps, "examples": self._replay.written, **figures}
         return make_bundle(
             self._items,
@@ -294,6 +303,7 @@ class Trainer:
             newest_ms=self._newest_ms,
             seed=self._seed,
             last_fit=self._fit,
+            half_lives_days=half_lives_days or {},
             manifest={
                 "generation": self._generation,
                 "created_at": self._clock_ms(),
@@ -405,7 +415,7 @@ class Trainer:
         if same and "rotation" in arrays:
             self._items = self._items.turned_by(arrays["rotation"])
         # Checkpoints of earlier versions know of no fit.
-        self._fit = None if own.get("fit") is None else PopularityFit(**own["fit"])
+        self._fit = PopularityFit.of(own.get("fit"))
         self._generation = max(self._generation, int(own["generation"]))
         self._newest_ms = int(own["newest_ms"])
         self._sources = {(topic, part): n for n, (topic, part, _) in enumerate(own["sources"])}

@@ -24,6 +24,7 @@ from static_layer import (
     StaticBundle,
     TextEncoder,
     build_together,
+    last_bundle,
     share_state,
     silent,
 )
@@ -95,8 +96,9 @@ def _here(settings: Settings, seed: int, progress: Progress, *, from_log: bool) 
     merged = share_state(merged, settings.state)
     with closing(make_encoder(settings)) as encoder:
         bundle = build_together(
-            merged, settings.static, seed=seed, encoder=encoder, progress=progress
-        )
+            merged, settings.static, seed=seed, last=last_bundle(settings.store()),
+            encoder=encoder, progress=progress,
+        )  # fmt: skip
     assert bundle is not None  # noqa: S101 - this is the first process
     ranking = settings.dynamic.ranking
     if not ranking.enabled:

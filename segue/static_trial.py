@@ -72,7 +72,7 @@ def static_bundle(
     before = split.train.where(split.train.timestamp < _examples_from(split, plan))
     merged = MergedState(
         co_interactions=co_interactions(before, item_keys(dataset)),
-        catalogue=_catalogue(dataset),
+        catalogue=catalogue_of(dataset),
         offsets={},
         watermark=-1,
         settings=StateSettings(),
@@ -122,7 +122,8 @@ def _examples_from(split: TimeSplit, plan: TrialPlan) -> int:
     return split.at_ms - round(plan.example_days * DAY_MS)
 
 
-def _catalogue(dataset: Dataset) -> pl.DataFrame:
+def catalogue_of(dataset: Dataset) -> pl.DataFrame:
+    """Return a data set's items in the form of the state's catalogue."""
     items = dataset.items
     columns = [
         pl.col(name).cast(kind) if name in items.columns else pl.lit(None, kind).alias(name)

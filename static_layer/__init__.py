@@ -12,6 +12,7 @@ from static_layer.sharing import share_state
 from static_layer.text import TextEncoder, TextSettings
 from static_layer.text_model import TextModelError
 from static_layer.train_settings import TrainSettings
+from static_layer.warm_start import last_bundle
 
 __all__ = [
     "HGNN",
@@ -34,6 +35,7 @@ __all__ = [
     "build_together",
     "catalogue_texts",
     "item_text",
+    "last_bundle",
     "process_group",
     "recipe_of",
     "share_state",

@@ -52,6 +52,8 @@ class StaticBundle:
     model:    the HGNN, for items that the graph does not have (`cold`).
     manifest: plain JSON: format, name, generation, created_at (ms), offsets, watermark,
               window, settings, settings_hash, text_model, metrics.
+    structure: f16[n, ds], what the model read of an item's place in the graph, for the next one to
+              go on from; None in older bundles.
     weights:  item-item weights f32[n, n] by name, [source, target]; none in older bundles.
     """
 
@@ -61,6 +63,7 @@ class StaticBundle:
     model: HGNN
     manifest: dict[str, Any]
     weights: dict[str, sp.csr_array] = field(default_factory=dict)
+    structure: NDArray[np.float16] | None = None
 
     @cached_property
     def item_keys(self) -> NDArray[np.uint64]:
@@ -132,8 +135,13 @@ class StaticBundle:
         """Write the bundle into a folder, created if missing; the manifest comes last."""
         folder.mkdir(parents=True, exist_ok=True)
         self.items.write_parquet(folder / "items.parquet")
+        vectors = {"text": self.text, "hgnn": self.hgnn, "structure": self.structure}
         save_file(
-            {"text": np.ascontiguousarray(self.text), "hgnn": np.ascontiguousarray(self.hgnn)},
+            {
+                name: np.ascontiguousarray(part)
+                for name, part in vectors.items()
+                if part is not None
+            },
             folder / "vectors.safetensors",
         )
         weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
@@ -174,7 +182,10 @@ class StaticBundle:
         weights = load_sparse(folder / WEIGHTS)
         if any(matrix.shape != (items.height, items.height) for matrix in weights.values()):
             raise BundleError(f"{folder} has weights that do not fit {items.height} items")
-        return cls(items, vectors["text"], vectors["hgnn"], model, manifest, weights)
+        return cls(
+            items, vectors["text"], vectors["hgnn"], model, manifest, weights,
+            structure=vectors.get("structure"),
+        )  # fmt: skip
 
 
 def item_frame(

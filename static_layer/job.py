@@ -22,6 +22,7 @@ from static_layer.text import TextEncoder, TextSettings
 from static_layer.train import train
 from static_layer.train_settings import TrainSettings
 from static_layer.tuned_text import TunedText
+from static_layer.warm_start import averaged, start_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,10 @@ class StaticSettings:
     graph:           which co-interactions become edges.
     hgnn:            shape of the model.
     train:           how the model learns.
+    warm_start:      go on from the last bundle, where types, text model and `hgnn` are the same:
+                     the model begins with its weights. Not in the recipe `paper`.
+    keep:            with `warm_start`, the share of an item's vector that is its last one's; 0
+                     takes the new vectors alone.
     inference_chunk: nodes whose vectors are computed at once.
     mapped_above:    with more items than this, text vectors lie in a memory-mapped file (below,
                      they take 0.3 GiB at most).
@@ -43,6 +48,8 @@ class StaticSettings:
     graph: GraphSettings = field(default_factory=GraphSettings)
     hgnn: HGNNSettings = field(default_factory=HGNNSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    warm_start: bool = True
+    keep: float = 0.5
     inference_chunk: int = 65_536
     mapped_above: int = 200_000
 
@@ -60,6 +67,7 @@ def recipe_of(settings: StaticSettings) -> StaticSettings:
         settings,
         graph=GraphSettings(max_degree=0),
         hgnn=HGNNSettings(structure=0),
+        warm_start=False,
         train=TrainSettings(
             epochs=50, patience=10, batch_size=256, learning_rate=1e-3,
             loss="hinge", edge_draw="uniform", in_batch=False, balanced=True, cold_share=0.0,
@@ -76,12 +84,14 @@ def build(
     settings: StaticSettings,
     *,
     seed: int,
+    last: StaticBundle | None = None,
     encoder: TextEncoder | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.time,
 ) -> StaticBundle:
     """Build a bundle: text vectors, graph, HGNN, item vectors.
 
+    last:    the bundle before, for a warm start.
     encoder: used instead of one made from `settings.text` (it is not closed).
     clock:   seconds since the epoch; names the bundle and measures the stages.
     Raises ValueError for a catalogue without items, and in one of several processes.
@@ -89,7 +99,7 @@ def build(
     if Parallel.here().size > 1:
         raise ValueError("this is one of several processes: expected a call of build_together")
     bundle = build_together(
-        merged, settings, seed=seed, encoder=encoder, progress=progress, clock=clock
+        merged, settings, seed=seed, last=last, encoder=encoder, progress=progress, clock=clock
     )
     assert bundle is not None  # noqa: S101 - who is alone is the first
     return bundle
@@ -100,6 +110,7 @@ def build_together(
     settings: StaticSettings,
     *,
     seed: int,
+    last: StaticBundle | None = None,
     encoder: TextEncoder | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.time,
@@ -107,7 +118,8 @@ def build_together(
     """Do what `build` does, as one of the processes of the open process group.
 
     All encode their part of the texts and train together; the first one computes the item
-    vectors and returns the bundle, the others return None. All must have the same merged state.
+    vectors and returns the bundle, the others return None. All must have the same merged state;
+    the first one alone needs the last bundle.
     """
     settings = recipe_of(settings)
     catalogue = merged.catalogue.sort("item_key")
@@ -135,9 +147,13 @@ def build_together(
     progress("graph", 1, 1, {"nodes": graph.nodes, **graph.edge_counts})
     seconds["graph"] = clock() - started
 
+    start = None
+    if last is not None and settings.warm_start and tuned is None:
+        start = start_of(last, graph, settings.hgnn, encoder.fingerprint)
     training = train(
-        graph, text, settings.hgnn, settings.train, seed=seed, tuned=tuned, progress=progress
-    )
+        graph, text, settings.hgnn, settings.train,
+        seed=seed, start=start, tuned=tuned, progress=progress,
+    )  # fmt: skip
     if tuned is not None:
         text = tuned.vectors()
     seconds["train"] = training.seconds
@@ -149,6 +165,9 @@ def build_together(
     hgnn = item_vectors(
         training.model, graph, training.features, chunk=settings.inference_chunk, progress=progress
     )
+    goes_on_from = None if last is None or start is None else last
+    if goes_on_from is not None:
+        hgnn = averaged(hgnn, goes_on_from, graph, settings.keep)
     seconds["infer"] = clock() - started
 
     manifest: dict[str, Any] = {
@@ -166,6 +185,7 @@ def build_together(
         "settings": asdict(settings),
         "settings_hash": settings_hash(settings),
         "text_model": tuned.fingerprint(encoder.fingerprint) if tuned else encoder.fingerprint,
+        "goes_on_from": None if goes_on_from is None else goes_on_from.name,
         "metrics": {
             "nodes": graph.nodes,
             "edges": graph.edge_counts,
@@ -181,7 +201,10 @@ def build_together(
     }
     items = item_frame(catalogue, graph.users, has_text)
     model = training.model.cpu()
-    return StaticBundle(items, text.astype(np.float16, copy=False), hgnn, model, manifest)
+    return StaticBundle(
+        items, text.astype(np.float16, copy=False), hgnn, model, manifest,
+        structure=training.structure.astype(np.float16),
+    )  # fmt: skip
 
 
 def settings_hash(settings: StaticSettings) -> str:

@@ -33,6 +33,7 @@ from static_layer.parallel import PATIENCE, Parallel
 from static_layer.progress import Progress, silent
 from static_layer.ray_settings import ClusterFailed, RaySettings
 from static_layer.text import TextEncoder
+from static_layer.warm_start import last_bundle
 
 _EXPECTED = (ValueError, CorruptArtifact, WrongState, FloatingPointError)
 
@@ -116,10 +117,12 @@ def _work(config: dict[str, _Task]) -> str | None:
     """Build as one of the workers, whose process group is open; the first one publishes."""
     task = config["task"]
     merged = cast(MergedState, ray.get(task.merged[0]))
+    helps = Parallel.here().rank > 0
+    last = None if helps else last_bundle(ArtifactStore(task.store))
     with closing(task.encoder()) as encoder:
         bundle = build_together(
-            merged, task.settings, seed=task.seed, encoder=encoder,
-            progress=silent if Parallel.here().rank else _tell,
+            merged, task.settings, seed=task.seed, last=last, encoder=encoder,
+            progress=silent if helps else _tell,
         )  # fmt: skip
     if bundle is None:
         return None

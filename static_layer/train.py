@@ -21,6 +21,7 @@ from static_layer.sampler import CsrSampler, Sampler
 from static_layer.structure import structural_features
 from static_layer.train_settings import TrainSettings
 from static_layer.tuned_text import TunedText
+from static_layer.warm_start import Start
 
 _REPORT_STEPS = 32  # an epoch over millions of edges lasts minutes: show that it moves
 SamplerFactory = Callable[[HeteroGraph, tuple[int, ...], torch.device], Sampler]
@@ -34,11 +35,13 @@ class Training:
     loss:           mean training loss of the last epoch, nan without an edge.
     validation_mrr: mean reciprocal rank of a held-back neighbour among 1,000 strangers, best.
     features:       the model's input for every item of the graph.
+    structure:      f32[n, ds], the structural part of it.
     stopped_by:     `patience`, `epochs`, `clock` or `no edges`.
     """
 
     model: HGNN
     features: NodeFeatures
+    structure: NDArray[np.float32]
     epochs: int = 0
     best_epoch: int = 0
     loss: float = float("nan")
@@ -55,12 +58,14 @@ def train(
     settings: TrainSettings,
     *,
     seed: int,
+    start: Start | None = None,
     tuned: TunedText | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
 ) -> Training:
     """Fit an HGNN to the graph; text is f16 or f32[n, d], in the order of the graph's rows.
 
+    start: an earlier model to go on from; in a group of processes the first one's counts.
     tuned: the same texts, whose encoder learns with the HGNN; `vectors` gives what became of
     them. All of them are encoded again after each epoch.
     Inside a group of processes (see static_layer.parallel) all train one model together. The
@@ -82,12 +87,14 @@ def train(
         graph, settings.validation_share, settings.max_validation_edges, rng
     )
     progress("structure", 0, 1)
-    structure = _structure(train_graph, model_settings.structure, seed)
+    structure = _structure(train_graph, model_settings.structure, seed, start)
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
     progress("structure", 1, 1)
     features = NodeFeatures(model, text, structure, device)
     if tuned is not None:
         tuned.to(device)
-    result = Training(model=model, features=features)
+    result = Training(model=model, features=features, structure=structure)
     if any(train_graph.edge_counts.values()):
         sampler = sampler_factory(settings.sampler)(train_graph, settings.fan_outs, device)
         learner = Learner(model, features, sampler, graph, settings, seed, tuned)
@@ -104,7 +111,9 @@ def train(
     return replace(result, seconds=clock() - started)
 
 
-def _structure(graph: HeteroGraph, width: int, seed: int) -> NDArray[np.float32]:
+def _structure(
+    graph: HeteroGraph, width: int, seed: int, start: Start | None
+) -> NDArray[np.float32]:
     """Return the first process's structural features on all: rounding could turn those of others.
 
     The rest of the processes wait for it instead of computing the same.
@@ -114,6 +123,8 @@ def _structure(graph: HeteroGraph, width: int, seed: int) -> NDArray[np.float32]
         structure = np.empty((graph.nodes, width), dtype=np.float32)
     else:
         structure = structural_features(graph, width, seed=seed)
+        if start is not None:
+            structure = start.turned(structure)
     processes.fill(structure)
     return structure
 

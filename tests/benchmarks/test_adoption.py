@@ -25,7 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_each_arm_is_asked_about_the_same_before_and_after(tmp_path: Path) -> None:
-    arms = ("swap", "align")
+    arms = ("swap", "warm, kept, align")
     plan = AdoptionPlan(seeds=(1,), first=40.0, snapshot=70.0, every=6.0, switches=2, arms=arms)
     report = run(plan, tmp_path / "adoption.json", silent)
     assert json.loads((tmp_path / "adoption.json").read_text())["arms"] == report["arms"]
@@ -33,9 +33,9 @@ def test_each_arm_is_asked_about_the_same_before_and_after(tmp_path: Path) -> No
     assert [row["arm"] for row in first] == [STAY, *arms]
     assert len({row["before"] for row in first}) == 1, "they part at the first switch"
     assert len({(row["switch"], row["tests"]) for row in report["rows"]}) == 2
-    stayed, swapped, aligned = report["arms"]
+    stayed, swapped, kept = report["arms"]
     assert stayed["change"] == pytest.approx(0, abs=0.02), "only the weight of popularity may move"
-    for arm in (swapped, aligned):
+    for arm in (swapped, kept):
         low, high = arm["ci"]
         assert low < arm["change"] < high
         assert arm["tests"] == sum(r["tests"] for r in report["rows"] if r["arm"] == arm["arm"])

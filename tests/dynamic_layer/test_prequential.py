@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from dynamic_layer import DynamicBundle, HeadSettings, HeadTrainer, Lists, Popularity, Trainer
+from dynamic_layer import (
+    DynamicBundle,
+    HeadSettings,
+    HeadTrainer,
+    Lists,
+    Popularity,
+    PopularitySettings,
+    Trainer,
+)
 from dynamic_layer.features import ItemRows
 from dynamic_layer.head_learning import made_lists, ranking_settings
 from dynamic_layer.list_maker import ListMaker
@@ -22,9 +30,20 @@ from tests.dynamic_layer.worlds import DAY_MS, SMALL, START_MS, TOPIC, Items, ma
 NEW = 6_000  # the bundle has learned from the offsets before
 
 
-def measure(folder: Path, bundle: DynamicBundle | None, per_second: float = 1e6) -> Prequential:
+def measure(
+    folder: Path,
+    bundle: DynamicBundle | None,
+    per_second: float = 1e6,
+    popularity: PopularitySettings = SMALL.popularity,
+) -> Prequential:
     clock = SimpleNamespace(ms=0)
-    found = Prequential(folder, per_second=per_second, history_cap=10, clock_ms=lambda: clock.ms)
+    found = Prequential(
+        folder,
+        per_second=per_second,
+        history_cap=10,
+        popularity=popularity,
+        clock_ms=lambda: clock.ms,
+    )
     found.clock = clock
     found.serve(bundle)
     clock.ms = 1_000

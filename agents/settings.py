@@ -65,7 +65,7 @@ class WorkerSettings:
     example_share: float = 1.0
     example_history: int = 50
     ranking_head: bool = True
-    head_waiting: int = 64
+    head_waiting: int = 32
     demand_hours: float = 48.0
     lists: tuple[ListSettings, ...] = ()
     list_length: int = 10

@@ -271,7 +271,12 @@ def test_an_examples_arm_decides_its_row_and_other_channels_arms_are_left_to_oth
 
     def rows(arms) -> dict[str, list[tuple]]:
         found = Prequential(
-            tmp_path, per_second=1e6, history_cap=10, clock_ms=lambda: clock.ms, arms=arms
+            tmp_path,
+            per_second=1e6,
+            history_cap=10,
+            clock_ms=lambda: clock.ms,
+            arms=arms,
+            popularity=PopularitySettings(),
         )
         found.serve(bundle)
         clock.ms += 10_000

@@ -17,8 +17,9 @@ what is said of the figures in `benchmarks/reproduction/notes.md`):
 
     segue reproduce --data DATA --page docs/reproduction.md
 
-The figures lie in `benchmarks/reproduction/`, a file a world; rows that are there are not made
-again, so that the command without missing rows writes this page alone. One row:
+The figures lie in `benchmarks/reproduction/`, a file a world; rows that are there for as many seeds
+as are asked for (three) are not made again. With `--seeds 1`, which all rows have, the command
+writes this page alone, in seconds; without it the rows with one seed get two more. One row:
 `segue reproduce WORLD --data DATA --only ROW --again`. `DATA` holds lfm1m/ and amazon-fk/, which
 are no part of this repository.
 

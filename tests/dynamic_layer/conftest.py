@@ -1,9 +1,11 @@
 """One trained trainer and its bundle, shared by the tests that only read them."""
 
+import numpy as np
 import pytest
 import torch
 
 from dynamic_layer import DynamicBundle, Trainer
+from dynamic_layer.moments import Histories
 from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
 
 
@@ -29,3 +31,14 @@ def trainer(items: Items) -> Trainer:
 @pytest.fixture(scope="session")
 def bundle(trainer: Trainer) -> DynamicBundle:
     return trainer.publish()
+
+
+@pytest.fixture
+def history() -> Histories:
+    """Two items, and a user without any."""
+    return Histories(
+        indptr=np.array([0, 2, 2]),
+        item=np.array([0, 1]),
+        age_days=np.array([1.0, 2.0], np.float32),
+        times=np.ones(2, np.float32),
+    )

@@ -1,7 +1,6 @@
 """Candidates: what sources bring, never what the user had."""
 
 import numpy as np
-import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,16 +64,6 @@ def test_each_source_can_be_left_out() -> None:
     nobody = CandidateSettings(neighbours=0, demand=0, vectors=0, towers=0)
     users = np.arange(USERS)
     assert (propose(now, users, 0, models, nobody, FeatureSettings()) == NONE).all()
-
-
-@pytest.fixture
-def history() -> Histories:
-    return Histories(
-        indptr=np.array([0, 2, 2]),
-        item=np.array([0, 1]),
-        age_days=np.array([1.0, 2.0], np.float32),
-        times=np.ones(2, np.float32),
-    )
 
 
 def test_union_keeps_the_order_of_sources(history: Histories) -> None:

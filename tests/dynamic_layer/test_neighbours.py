@@ -1,7 +1,6 @@
 """Sums over item-item weights: what one pass over a history's rows says is what matrices say."""
 
 import numpy as np
-import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,17 +10,6 @@ from dynamic_layer.neighbours import NONE, Neighbours
 
 ITEMS = 30
 HALF_LIVES = (2.0, float("inf"))
-
-
-@pytest.fixture
-def history() -> Histories:
-    """Two items, and a user without any."""
-    return Histories(
-        indptr=np.array([0, 2, 2]),
-        item=np.array([0, 1]),
-        age_days=np.array([1.0, 2.0], np.float32),
-        times=np.ones(2, np.float32),
-    )
 
 
 def test_scores_sum_weights_by_recency(history: Histories) -> None:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 #: Seconds until everything has to be over; on two free cores it takes a fifth of it.
-DEADLINE_S = 300
+DEADLINE_S = 600
 #: What the pages call the console's port; another process may have it here.
 PORT = "8600"
 

@@ -36,6 +36,7 @@ from rich.table import Table
 from benchmarks.api_world import NOW, World, bundle_of
 from benchmarks.machine import cpu_model
 from console import ConsoleSettings, TokenSettings
+from segue.roles import spare_collections
 from segue.serving_console import open_console, tune_search
 from segue.settings import Settings
 from state import compile_kernels
@@ -247,6 +248,7 @@ def _serve(folder: Path, core: int) -> None:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     tune_search()
+    spare_collections()
 
     async def serve() -> None:
         with EmbeddedLog(folder / "log", clock=lambda: NOW) as log:

@@ -25,7 +25,7 @@ from console import (
 from console.pages import Pages
 from console.quality import Quality
 from console.settings import PEOPLE, WRITE
-from segue.roles import now_ms, text_settings
+from segue.roles import now_ms, spare_collections, text_settings
 from segue.settings import Settings
 from static_layer import TextEncoder
 from streams import AdminError, EmbeddedLog, group_lag
@@ -144,6 +144,7 @@ async def serve_console(settings: Settings, name: str, started: Callable[[str], 
     started: called with the address once the console listens.
     """
     own = settings.console
+    spare_collections()  # one look through everything keeps all who ask waiting for .3 s
     async with open_console(settings, name) as (app, following):
         server = uvicorn.Server(
             uvicorn.Config(

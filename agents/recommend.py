@@ -224,7 +224,7 @@ class Recommend:
         return Recommendation(
             user_id=because.user_id,
             list=name,
-            items=listed_items(ranking.item_ids, ranking.item_types, ranking.scores.tolist()),
+            items=listed_items(ranking.names, ranking.rows, ranking.scores.tolist()),
             generation=served.generation,
             arm=served.arm,
             source=Source(topic=because.topic, partition=because.partition, offset=because.offset),

@@ -17,6 +17,7 @@ from dynamic_layer.prequential import KEPT_DAYS, OPEN_DAYS, Asked, Prequential, 
 from dynamic_layer.propose import CandidateSettings, propose
 from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from dynamic_layer.recommender import (
+    ItemNames,
     ListSettings,
     Ranking,
     Recommender,
@@ -67,6 +68,7 @@ __all__ = [
     "IndexSettings",
     "Intake",
     "ItemIndex",
+    "ItemNames",
     "Judgement",
     "ListSettings",
     "Lists",

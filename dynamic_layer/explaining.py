@@ -81,7 +81,7 @@ def search_text(
     bundle = recommender.bundle
     types = [name for name in bundle.types if not item_types or name in item_types]
     if not types:
-        return Ranking(item_ids=[], item_types=[], scores=np.zeros(0, np.float32))
+        return recommender.ranking([], np.zeros(0, np.float32))
     _, vectors = bundle.embed(
         item_types=types,
         languages=[None] * len(types),
@@ -92,15 +92,10 @@ def search_text(
         recommender.nearest(vectors[place : place + 1], [name], k)[0]
         for place, name in enumerate(types)
     ]
+    rows = [row for ranking in found for row in ranking.rows]
     scores = np.concatenate([ranking.scores for ranking in found])
     best = np.argsort(-scores, kind="stable")[:k]
-    ids = [name for ranking in found for name in ranking.item_ids]
-    kinds = [name for ranking in found for name in ranking.item_types]
-    return Ranking(
-        item_ids=[ids[place] for place in best],
-        item_types=[kinds[place] for place in best],
-        scores=scores[best],
-    )
+    return recommender.ranking([rows[place] for place in best], scores[best])
 
 
 def _space(recommender: Recommender, rows: NDArray[np.int64]) -> NDArray[np.float32]:

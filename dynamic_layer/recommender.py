@@ -1,7 +1,8 @@
 """Recommendations: histories in, ranked lists out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -70,16 +71,41 @@ class UserState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """One list for one user, best first: up to k item ids, their types, and scores f32 [k]."""
+class ItemNames:
+    """Ids and types of items by row. Items may come behind the last; rows keep their items.
 
-    item_ids: list[str]
-    item_types: list[str]
+    patterns: for whoever writes lists, what was written of an item before, by row.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+    patterns: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """One list for one user, best first.
+
+    names: of all items of the bundle; rows: up to k of them; scores: f32 [k].
+    """
+
+    names: ItemNames
+    rows: Sequence[int]
     scores: NDArray[np.float32]
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        """Ids of the items."""
+        return [*map(self.names.ids.__getitem__, self.rows)]
+
+    @cached_property
+    def item_types(self) -> list[str]:
+        """Types of the items."""
+        return [*map(self.names.types.__getitem__, self.rows)]
 
     def __len__(self) -> int:
         """Number of items."""
-        return len(self.item_ids)
+        return len(self.rows)
 
 
 class Recommender:
@@ -104,8 +130,7 @@ class Recommender:
         self._prepared = bundle.prepared(bundle.features)
         self._rows = ItemRows(bundle.item_keys)
         self._keys = bundle.item_keys
-        self._ids = list(bundle.item_ids)
-        self._types = list(bundle.item_types)
+        self._names = ItemNames(ids=list(bundle.item_ids), types=list(bundle.item_types))
         self._index = bundle.index.copy()
         self._type_number = {name: number for number, name in enumerate(bundle.types)}
         self._history_cap = int(bundle.manifest["settings"]["replay"]["history_cap"])
@@ -167,8 +192,8 @@ class Recommender:
         self._prepared = torch.cat([self._prepared, self.bundle.prepared(features)])
         self._keys = np.concatenate([self._keys, item_keys[new]])
         self._rows = ItemRows(self._keys)
-        self._ids += [item_ids[row] for row in chosen]
-        self._types += [item_types[row] for row in chosen]
+        self._names.ids.extend(item_ids[row] for row in chosen)
+        self._names.types.extend(item_types[row] for row in chosen)
         return len(new)
 
     def remove_items(self, item_keys: NDArray[np.uint64]) -> int:
@@ -216,7 +241,7 @@ class Recommender:
             chosen: list[list[int]] = hits.rows.tolist()
             for place, answer in enumerate(answers):
                 if personal[place] or settings.repeats == "only":
-                    answer[settings.name] = self._ranking(chosen[place], hits.scores[place])
+                    answer[settings.name] = self.ranking(chosen[place], hits.scores[place])
                 else:
                     market = int(markets[place])
                     answer[settings.name] = self._popular(market, types, settings.k, now_ms)
@@ -276,7 +301,7 @@ class Recommender:
             for number in self._numbers(item_types)
         ]
         hits = Hits.join(parts, len(queries)).best(k)
-        return [self._ranking(*hit) for hit in zip(hits.rows.tolist(), hits.scores, strict=True)]
+        return [self.ranking(*hit) for hit in zip(hits.rows.tolist(), hits.scores, strict=True)]
 
     def _user_vectors(self, features: UserFeatures) -> torch.Tensor:
         return self.bundle.vectors_of(features, self._prepared, self._items.type_number)
@@ -335,16 +360,12 @@ class Recommender:
             [np.zeros(0, np.int64), *(part[~self._index.is_removed(part)][:k] for part in best)]
         )
         rows = rows[np.argsort(-counts[rows], kind="stable")][:k]
-        return self._ranking(rows.tolist(), np.log1p(counts[rows]))
+        return self.ranking(rows.tolist(), np.log1p(counts[rows]))
 
-    def _ranking(self, rows: Sequence[int], scores: NDArray[np.float32]) -> Ranking:
-        """Name the items of rows, best first; -1 only behind them."""
-        named = rows[: len(rows) - rows.count(-1)]
-        return Ranking(
-            item_ids=[*map(self._ids.__getitem__, named)],
-            item_types=[*map(self._types.__getitem__, named)],
-            scores=scores[: len(named)],
-        )
+    def ranking(self, rows: Sequence[int], scores: NDArray[np.float32]) -> Ranking:
+        """Return the items of rows, best first; -1 only behind them."""
+        known = len(rows) - rows.count(-1)
+        return Ranking(names=self._names, rows=rows[:known], scores=scores[:known])
 
 
 def _average_bias(bundle: DynamicBundle) -> NDArray[np.float32]:

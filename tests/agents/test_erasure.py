@@ -6,7 +6,7 @@ import numpy as np
 
 from agents import WorkerSettings
 from agents.replay import Replay
-from dynamic_layer import ExampleBatch, Ranking
+from dynamic_layer import ExampleBatch, ItemNames, Ranking
 from state import item_key
 from state.dump import dump
 from streams import (
@@ -47,7 +47,9 @@ class SlowModels:
     async def recommend(self, users, lists, now_ms, *, hurry):
         self.asked.set()
         await self.go_on.wait()
-        ranking = Ranking(item_ids=["a"], item_types=["podcast"], scores=np.ones(1))
+        ranking = Ranking(
+            names=ItemNames(ids=["a"], types=["podcast"]), rows=[0], scores=np.ones(1)
+        )
         return 1, [{"mix": ranking} for _ in users]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from agents.outputs import NoOutputs
 from agents.tracing import Traces, TraceSettings
-from dynamic_layer import Ranking
+from dynamic_layer import ItemNames, Ranking
 from segue.tracing import make_traces
 from tests.agents.worlds import TOPICS, answer_by, bench
 
@@ -28,7 +28,9 @@ class OneList:
     recommender = object()
 
     async def recommend(self, users, lists, now_ms, *, hurry):
-        ranking = Ranking(item_ids=["a"], item_types=["podcast"], scores=np.ones(1))
+        ranking = Ranking(
+            names=ItemNames(ids=["a"], types=["podcast"]), rows=[0], scores=np.ones(1)
+        )
         return 1, [{"mix": ranking} for _ in users]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents import WorkerSettings
-from dynamic_layer import ExampleBatch, Ranking
+from dynamic_layer import ExampleBatch, ItemNames, Ranking
 from simulation import faults
 from state import Checkpoints, StateSettings, item_key, merge_checkpoints
 from state.dump import dump
@@ -73,7 +73,7 @@ def answering(worker):
 
     async def recommend(users, lists, now_ms, *, hurry=False):
         hurried.append((len(users), hurry))
-        empty = Ranking(item_ids=[], item_types=[], scores=np.zeros(0, np.float32))
+        empty = Ranking(names=ItemNames(), rows=[], scores=np.zeros(0, np.float32))
         return 1, [{"mix": empty} for _ in users]
 
     worker.models.recommender = SimpleNamespace(has_head=True)

@@ -361,6 +361,7 @@ def test_clients_are_limited_each_for_itself(world, bundles):
 
 def test_metrics_name_routes_and_nothing_that_a_client_sent(client):
     client.get("/v1/secret-user-id")
+    client.get("/v1/recommendations", params={"user": "user-03"})
     text = client.get("/metrics").text
     assert 'segue_http_requests_total{route="/v1/recommendations",status="2xx"}' in text
     assert "secret-user-id" not in text

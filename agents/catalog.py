@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from agents.outputs import Outputs
-from agents.partitions import States
-from agents.tally import Tally
+from agents.working.partitions import States
+from agents.working.tally import Tally
 from state import LOGGED_AT
 from streams import (
     DeadLetter,

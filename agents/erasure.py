@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from agents.outputs import Outputs
-from agents.partitions import Partitions
 from agents.recommend import Recommend
 from agents.settings import WorkerSettings
+from agents.working.partitions import Partitions
 from state import Erased
 from streams import HoldingCheckpoint, Receipt, Source, TopicSettings, encode, user_sha256
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from agents.experiments import Arms
+from agents.experiments.arms import Arms
 from agents.outputs import Outputs
-from agents.partitions import States
 from agents.settings import WorkerSettings
-from agents.tally import Tally
-from agents.tracing import Traces
-from agents.waiting import TouchedUsers
+from agents.working.partitions import States
+from agents.working.tally import Tally
+from agents.working.tracing import Traces
+from agents.working.waiting import TouchedUsers
 from dynamic_layer import ExampleBatch
 from state import Erased, Observations, PartitionState, apply_in_order
 from state.kernel import I64

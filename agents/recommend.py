@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from agents.channels import Channels, Served
+from agents.bundles.channels import Channels, Served
 from agents.outputs import Outputs
-from agents.partitions import Partitions, user_state
 from agents.settings import WorkerSettings
-from agents.tally import Tally
-from agents.tracing import Traces
-from agents.waiting import Touched, TouchedUsers, Waiting
+from agents.working.partitions import Partitions, user_state
+from agents.working.tally import Tally
+from agents.working.tracing import Traces
+from agents.working.waiting import Touched, TouchedUsers, Waiting
 from dynamic_layer import ListSettings, Ranking, UserState, default_lists
 from streams import (
     LogRecord,

@@ -7,18 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.announcements import announced_names, newest_announcements
-from agents.announcing import announce, fetch_static
-from agents.bundle_names import bundle_name, next_generation
-from agents.cadence import Cadence
-from agents.canaries import Canaries
+from agents.bundles.announcements import announced_names, newest_announcements
+from agents.bundles.announcing import announce, fetch_static
+from agents.bundles.names import bundle_name, next_generation
 from agents.demand import take_demand
-from agents.experiments import ExperimentSettings
-from agents.measure import Measure
+from agents.experiments.arms import ExperimentSettings
 from agents.outputs import Outputs
-from agents.quality import Decision, QualityStore
 from agents.settings import TrainerSettings
-from agents.train_tally import TrainTally
+from agents.training.cadence import Cadence
+from agents.training.canaries import Canaries
+from agents.training.measure import Measure
+from agents.training.quality import Decision, QualityStore
+from agents.training.train_tally import TrainTally
 from dynamic_layer import (
     KEPT_DAYS,
     CorruptCheckpoint,

@@ -5,18 +5,18 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from agents.bundles.channels import Channels
 from agents.catalog import Catalog
-from agents.channels import Channels
 from agents.demand import live_popularity, news_of_demand
 from agents.erasure import Withdraw
-from agents.experiments import ExperimentSettings
+from agents.experiments.arms import ExperimentSettings
 from agents.ingest import Ingest
 from agents.outputs import Outputs
-from agents.partitions import Partitions
 from agents.recommend import Recommend
 from agents.settings import WorkerSettings
-from agents.tally import Tally
-from agents.tracing import Traces
+from agents.working.partitions import Partitions
+from agents.working.tally import Tally
+from agents.working.tracing import Traces
 from state import ArtifactStore, Checkpoints, StateSettings
 from static_layer import TextEncoder
 from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders

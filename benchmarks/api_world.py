@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.index_data import ItemSpace
 from dynamic_layer import DynamicBundle, DynamicSettings, ExampleBatch, RankingHead, Trainer
-from dynamic_layer.list_maker import ListMaker
+from dynamic_layer.lists.list_maker import ListMaker
 from state import item_key
 from static_layer.hgnn import HGNN, HGNNSettings
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.index_data import ItemSpace
 from benchmarks.machine import cpu_model
 from dynamic_layer import IndexSettings, ItemIndex
-from dynamic_layer.index_building import nearest
+from dynamic_layer.index.building import nearest
 from segue.screen import console
 
 __all__ = ["CurveRow", "run", "show"]

@@ -34,8 +34,8 @@ from benchmarks.latency_workers import HURRIED, BenchWorker, processor_s, worker
 from benchmarks.machine import cpu_model
 from benchmarks.report import measured
 from dynamic_layer import DynamicBundle, RankingHead, Trainer
-from dynamic_layer.list_maker import ListMaker
-from dynamic_layer.tower_fits import CatalogueItems
+from dynamic_layer.lists.list_maker import ListMaker
+from dynamic_layer.training.tower_fits import CatalogueItems
 from segue.screen import console
 from segue.settings import Settings, write_settings
 from state import ArtifactStore, item_key

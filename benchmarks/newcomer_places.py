@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from agents.announcing import fetch_dynamic
+from agents.bundles.announcing import fetch_dynamic
 from benchmarks.newcomer_watch import Watched
 from dynamic_layer import ListSettings, Recommender
 from segue.demo.judge import Histories

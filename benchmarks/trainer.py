@@ -22,8 +22,8 @@ from torch import nn
 
 from benchmarks.machine import cpu_model
 from dynamic_layer import DynamicSettings, ExampleBatch, Trainer, recipe
-from dynamic_layer.features import GENRES_PER_ITEM, ItemFeatures, UserFeatures
-from dynamic_layer.towers import TwoTower
+from dynamic_layer.items.features import GENRES_PER_ITEM, ItemFeatures, UserFeatures
+from dynamic_layer.towers.two_tower import TwoTower
 from segue.screen import console
 
 __all__ = ["TrainerPlan", "run", "show"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query, Response
 
-from agents.partitions import user_state
+from agents.working.partitions import user_state
 from console.answers import answer, placed_items, problems_of
 from console.cursor import BadCursor, Cursor
 from console.parameters import (

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 
-from agents.announcing import described
-from agents.bundle_names import channel_of
+from agents.bundles.announcing import described
+from agents.bundles.names import channel_of
 from console.replica import Replica
 from state import CorruptArtifact
 from streams import (

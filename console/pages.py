@@ -10,8 +10,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from agents.announcements import announcement_of
-from agents.partitions import user_state
+from agents.bundles.announcements import announcement_of
+from agents.working.partitions import user_state
 from console.answers import known_of
 from console.guard import may_see_people
 from console.listener import listener

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
-from agents.quality import EveryChannel
+from agents.training.quality import EveryChannel
 from dynamic_layer import KEPT_DAYS
 from state import ArtifactStore
 

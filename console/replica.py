@@ -18,13 +18,13 @@ import numpy as np
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from agents import Tally, WorkerSettings
+from agents.bundles.channels import Channels
 from agents.catalog import Catalog
-from agents.channels import Channels
 from agents.erasure import withdraw_nothing
-from agents.experiments import ExperimentSettings
+from agents.experiments.arms import ExperimentSettings
 from agents.ingest import Ingest
 from agents.outputs import NoOutputs
-from agents.partitions import Partitions, user_state
+from agents.working.partitions import Partitions, user_state
 from console.following import Log, Place, follow
 from dynamic_layer import UserState
 from state import ArtifactStore, Checkpoints, PartitionState, StateSettings, item_key

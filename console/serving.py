@@ -9,8 +9,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from agents.channels import Channels
-from agents.models import Models
+from agents.bundles.channels import Channels
+from agents.bundles.models import Models
 from console.batching import Together
 from console.cursor import Cursor, fingerprint
 from dynamic_layer import (

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.models import Models
+from agents.bundles.models import Models
 from dynamic_layer import DynamicBundle
 
 __all__ = ["Space", "principal_plane"]

@@ -1,22 +1,34 @@
-"""The dynamic layer: a two-tower that learns without stopping, its index and its bundles."""
+"""The dynamic layer: a two-tower that learns without stopping, its index and its bundles.
 
-from dynamic_layer.bundle import DynamicBundle
-from dynamic_layer.demand_block import DemandRecord
+The folders, in the order in which data flows; a folder imports only those before it (`make check`):
+
+- `items`, `examples`, `counts`: what is known of items, of events, and by counting alone;
+- `head`, `towers`, `index`, `popularity`: what scores an item for a user;
+- `bundles`, `lists`: all of it in one published folder, and the lists that are made of one;
+- `training`, `measure`, `serving`: what makes bundles, asks about them, and answers with them.
+
+Other rooms find what they need here, and the rest in the folders' modules.
+"""
+
+from dynamic_layer.bundles.bundle import DynamicBundle
+from dynamic_layer.counts.item_weights import EaseSettings
+from dynamic_layer.counts.moments import Histories, Moment, moment_at
+from dynamic_layer.counts.state_weights import state_weights
 from dynamic_layer.errors import CorruptBundle, CorruptCheckpoint, CorruptDemand, CorruptExamples
-from dynamic_layer.examples import ExampleBatch
-from dynamic_layer.explaining import Explanation, explain, search_text, similar
-from dynamic_layer.gate import Judgement, hit_rate, judge, served_hit_rate
-from dynamic_layer.head_features import FeatureSettings, Sources, feature_names, pair_features
-from dynamic_layer.index import Hits, ItemIndex
-from dynamic_layer.intervals import Difference, HitCount, difference, more_questions, wilson
-from dynamic_layer.item_weights import EaseSettings
-from dynamic_layer.live_popularity import LivePopularity
-from dynamic_layer.moments import Histories, Moment, moment_at
-from dynamic_layer.popularity import Popularity
-from dynamic_layer.prequential import KEPT_DAYS, OPEN_DAYS, Asked, Prequential, Row
-from dynamic_layer.propose import CandidateSettings, propose
-from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
-from dynamic_layer.recommender import (
+from dynamic_layer.examples.batch import ExampleBatch
+from dynamic_layer.head.features import FeatureSettings, Sources, feature_names, pair_features
+from dynamic_layer.head.propose import CandidateSettings, propose
+from dynamic_layer.head.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
+from dynamic_layer.index.item_index import Hits, ItemIndex
+from dynamic_layer.measure.gate import Judgement, hit_rate, judge, served_hit_rate
+from dynamic_layer.measure.intervals import Difference, HitCount, difference, more_questions, wilson
+from dynamic_layer.measure.prequential import KEPT_DAYS, OPEN_DAYS, Asked, Prequential, Row
+from dynamic_layer.popularity.demand_block import DemandRecord
+from dynamic_layer.popularity.event_counts import Popularity
+from dynamic_layer.popularity.live import LivePopularity
+from dynamic_layer.saved import Saved
+from dynamic_layer.serving.explaining import Explanation, explain, search_text, similar
+from dynamic_layer.serving.recommender import (
     ItemNames,
     ListSettings,
     Ranking,
@@ -24,7 +36,6 @@ from dynamic_layer.recommender import (
     UserState,
     default_lists,
 )
-from dynamic_layer.saved import Saved
 from dynamic_layer.settings import (
     AdoptionSettings,
     DynamicSettings,
@@ -37,9 +48,8 @@ from dynamic_layer.settings import (
     TowerSettings,
     recipe,
 )
-from dynamic_layer.state_weights import state_weights
-from dynamic_layer.trainer import Intake, Trainer, TrainingStats
-from dynamic_layer.trainer_checkpoints import TrainerCheckpoint, TrainerCheckpoints
+from dynamic_layer.training.checkpoints import TrainerCheckpoint, TrainerCheckpoints
+from dynamic_layer.training.trainer import Intake, Trainer, TrainingStats
 
 __all__ = [
     "KEPT_DAYS",

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dynamic_layer.head_features import FeatureSettings
-from dynamic_layer.item_weights import EaseSettings
-from dynamic_layer.ranking_head import HeadSettings
+from dynamic_layer.counts.item_weights import EaseSettings
+from dynamic_layer.head.features import FeatureSettings
+from dynamic_layer.head.ranking_head import HeadSettings
 
 
 @dataclass(frozen=True, kw_only=True)

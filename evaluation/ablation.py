@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dynamic_layer.candidates import NONE
-from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists
-from dynamic_layer.tower_fits import TowerFitSettings
+from dynamic_layer.head.candidates import NONE
+from dynamic_layer.head.ranking_head import HeadSettings, HeadTrainer, Lists
+from dynamic_layer.training.tower_fits import TowerFitSettings
 from evaluation.dataset import Dataset, read_dataset
 from evaluation.segue_fits import text_vectors
 from evaluation.segue_lists import drawn, lists_of

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from dynamic_layer.item_weights import co_interactions, cosine_weights
-from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
-from dynamic_layer.sequence_fit import FitSettings, SequenceModel, Sequences, fit
-from dynamic_layer.sequence_tower import SequenceSettings
+from dynamic_layer.counts.item_weights import co_interactions, cosine_weights
+from dynamic_layer.head.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
+from dynamic_layer.towers.sequence_fit import FitSettings, SequenceModel, Sequences, fit
+from dynamic_layer.towers.sequence_tower import SequenceSettings
 from evaluation.baselines import Rows, Scorer, Scores
 from evaluation.dataset import Dataset, Interactions
 from evaluation.model import CannotFit, Past

@@ -14,8 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 
-from dynamic_layer.sequence_fit import SequenceModel, Sequences, Windows, neighbour_vectors, train
-from dynamic_layer.sequence_tower import Block, SequenceItems
+from dynamic_layer.towers.sequence_fit import (
+    SequenceModel,
+    Sequences,
+    Windows,
+    neighbour_vectors,
+    train,
+)
+from dynamic_layer.towers.sequence_tower import Block, SequenceItems
 from evaluation.baselines import Rows, Scorer, Scores
 from evaluation.dataset import Dataset
 from evaluation.model import CannotFit, Past

@@ -4,9 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from dynamic_layer.borrowed_weights import borrowed_weights, lenders
-from dynamic_layer.head_features import Sources
-from dynamic_layer.item_weights import (
+from dynamic_layer.counts.borrowed_weights import borrowed_weights, lenders
+from dynamic_layer.counts.item_weights import (
     by_target,
     capped,
     co_interactions,
@@ -15,8 +14,9 @@ from dynamic_layer.item_weights import (
     recent_weights,
     spectral_vectors,
 )
-from dynamic_layer.moments import Histories, Moment, moment_at
-from dynamic_layer.tower_fits import CatalogueItems, TowerFits
+from dynamic_layer.counts.moments import Histories, Moment, moment_at
+from dynamic_layer.head.features import Sources
+from dynamic_layer.training.tower_fits import CatalogueItems, TowerFits
 from evaluation.dataset import Dataset, Interactions
 from evaluation.segue_settings import SegueSettings
 from state.keys import item_key

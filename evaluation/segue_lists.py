@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from dynamic_layer.candidates import NONE
-from dynamic_layer.head_features import Sources, pair_features
-from dynamic_layer.moments import Moment
-from dynamic_layer.propose import all_items, propose
-from dynamic_layer.ranking_head import Lists
+from dynamic_layer.counts.moments import Moment
+from dynamic_layer.head.candidates import NONE
+from dynamic_layer.head.features import Sources, pair_features
+from dynamic_layer.head.propose import all_items, propose
+from dynamic_layer.head.ranking_head import Lists
 from evaluation.baselines import Rows
 from evaluation.segue_settings import SegueSettings
 from evaluation.split import HeldOut

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from dynamic_layer.candidates import NONE
-from dynamic_layer.head_features import Sources, feature_names, pair_features, pooled
-from dynamic_layer.moments import Moment
-from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
+from dynamic_layer.counts.moments import Moment
+from dynamic_layer.head.candidates import NONE
+from dynamic_layer.head.features import Sources, feature_names, pair_features, pooled
+from dynamic_layer.head.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from evaluation.baselines import Rows, Scorer, Scores
 from evaluation.dataset import Dataset
 from evaluation.earlier_moments import earlier_moments

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from dynamic_layer.head_features import FeatureSettings
-from dynamic_layer.item_weights import EaseSettings
-from dynamic_layer.propose import CandidateSettings
-from dynamic_layer.ranking_head import HeadSettings
-from dynamic_layer.tower_fits import TowerFitSettings
+from dynamic_layer.counts.item_weights import EaseSettings
+from dynamic_layer.head.features import FeatureSettings
+from dynamic_layer.head.propose import CandidateSettings
+from dynamic_layer.head.ranking_head import HeadSettings
+from dynamic_layer.training.tower_fits import TowerFitSettings
 
 
 @dataclass(frozen=True, kw_only=True)

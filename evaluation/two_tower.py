@@ -15,10 +15,10 @@ import numpy.typing as npt
 import polars as pl
 
 from dynamic_layer import DynamicBundle, DynamicSettings, ExampleBatch, Trainer
-from dynamic_layer.bundle import served_vectors
-from dynamic_layer.features import ItemRows
-from dynamic_layer.ranking import user_features
-from dynamic_layer.replay import pad
+from dynamic_layer.bundles.bundle import served_vectors
+from dynamic_layer.examples.ranking import user_features
+from dynamic_layer.examples.replay import pad
+from dynamic_layer.items.features import ItemRows
 from evaluation.baselines import Rows, Scorer, Scores
 from evaluation.dataset import Dataset
 from evaluation.model import Past

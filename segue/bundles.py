@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from agents.announcements import newest_announcements
-from agents.announcing import described, fetch_dynamic
-from agents.bundle_names import channel_of, of_channel
+from agents.bundles.announcements import newest_announcements
+from agents.bundles.announcing import described, fetch_dynamic
+from agents.bundles.names import channel_of, of_channel
 from agents.outputs import ProducerOutputs
 from dynamic_layer import CorruptBundle
 from segue.looking import read_from

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from agents.announcements import newest_announcements, newest_shares
-from agents.canary import by_day
-from agents.experiments import Arms, ArmSettings
+from agents.bundles.announcements import newest_announcements, newest_shares
+from agents.experiments.arms import Arms, ArmSettings
+from agents.experiments.canary import by_day
 from agents.outputs import ProducerOutputs
-from agents.quality import EveryChannel
+from agents.training.quality import EveryChannel
 from dynamic_layer import KEPT_DAYS, Difference, difference, more_questions, wilson
 from segue.looking import read_from
 from segue.roles import now_ms

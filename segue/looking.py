@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from agents.announcements import announcement_of
+from agents.bundles.announcements import announcement_of
 from segue.roles import now_ms
 from segue.settings import Settings
 from segue.showing import history_rows

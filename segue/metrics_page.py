@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from agents import Tally
-from agents.train_tally import TrainTally
+from agents.training.train_tally import TrainTally
 from console import ConsoleMetrics
 from segue.build_tally import BuildTally
 from streams import EventRules, TopicSettings

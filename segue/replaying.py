@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.replay import Replay
+from agents.apps.replay import Replay
 from segue.settings import Settings
 from segue.state_folders import found_state, replays
 from segue.times import LogPoint

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.models import Models
+from agents.bundles.models import Models
 from console.serving import Serving
 from segue.looking import read_from, titles_of
 from segue.roles import make_encoder, now_ms

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from agents import TrainerSettings, WorkerSettings
-from agents.experiments import ExperimentSettings
-from agents.tracing import TraceSettings
+from agents.experiments.arms import ExperimentSettings
+from agents.working.tracing import TraceSettings
 from console.settings import ConsoleSettings
 from dynamic_layer import DynamicSettings
 from segue.log_format import LogSettings

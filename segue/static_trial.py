@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from dynamic_layer import DynamicBundle, DynamicSettings, ExampleBatch, Trainer
-from dynamic_layer.features import UserFeatures
+from dynamic_layer.items.features import UserFeatures
 from evaluation import (
     Dataset,
     Protocol,

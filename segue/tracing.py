@@ -1,6 +1,6 @@
 """Where spans go: OpenTelemetry's exporter, made from the settings."""
 
-from agents.tracing import Traces, TraceSettings
+from agents.working.tracing import Traces, TraceSettings
 
 __all__ = ["make_traces"]
 

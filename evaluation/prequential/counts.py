@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dynamic_layer.stream_index import StreamIndex, first_from
+from dynamic_layer.counts.stream_index import StreamIndex, first_from
 from evaluation.baselines import Scores
 
 __all__ = ["Neighbours", "demand_scores", "neighbour_scores"]

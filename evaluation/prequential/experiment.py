@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dynamic_layer.live_lists import LiveSettings
-from dynamic_layer.ranking_head import HeadSettings
+from dynamic_layer.head.live_lists import LiveSettings
+from dynamic_layer.head.ranking_head import HeadSettings
 from evaluation.dataset import Dataset
 from evaluation.prequential.answers import Catalogue
 from evaluation.prequential.arms import COUNTERS, NEIGHBOURS, Arm, counting_arms

@@ -13,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from dynamic_layer.directed import Asked
-from dynamic_layer.head_features import Sources
-from dynamic_layer.item_weights import (
+from dynamic_layer.counts.directed import Asked
+from dynamic_layer.counts.item_weights import (
     EaseSettings,
     capped,
     co_interactions,
     ease_weights,
     spectral_vectors,
 )
-from dynamic_layer.live_lists import LiveLists, LiveSettings, live_lists, live_names
-from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
-from dynamic_layer.stream_index import StreamIndex
+from dynamic_layer.counts.stream_index import StreamIndex
+from dynamic_layer.head.features import Sources
+from dynamic_layer.head.live_lists import LiveLists, LiveSettings, live_lists, live_names
+from dynamic_layer.head.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
 from evaluation.baselines import Rows
 from evaluation.prequential.answers import Answers, Catalogue
 from evaluation.prequential.stream import Questions, Step

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dynamic_layer.stream_index import StreamIndex
+from dynamic_layer.counts.stream_index import StreamIndex
 from evaluation.dataset import Dataset, Interactions
 from evaluation.split import DAY_MS
 

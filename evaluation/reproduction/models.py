@@ -14,12 +14,12 @@ import numpy.typing as npt
 import polars as pl
 
 from dynamic_layer import DynamicBundle, DynamicSettings, ExampleBatch, Trainer
-from dynamic_layer.bundle import served_vectors
-from dynamic_layer.event_examples import examples_of
-from dynamic_layer.features import ItemRows
-from dynamic_layer.ranking import user_features
-from dynamic_layer.replay import pad
-from dynamic_layer.tower_fits import CatalogueItems
+from dynamic_layer.bundles.bundle import served_vectors
+from dynamic_layer.examples.from_events import examples_of
+from dynamic_layer.examples.ranking import user_features
+from dynamic_layer.examples.replay import pad
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.training.tower_fits import CatalogueItems
 from evaluation.baselines import Rows, Scorer, Scores, vector_knn
 from evaluation.dataset import Dataset, Interactions
 from evaluation.item_graph import ItemGraph, Pair, Vectors, graph_of, item_keys, vectors_on
@@ -34,7 +34,7 @@ Reads = Literal["text", "hgnn", "control"]
 ELSEWHERE = np.float32(-1e9)
 """Score of an item that a model of one type does not know."""
 _CHUNK = 65_536
-_GAIN = 12.0  # what the towers multiply content by (dynamic_layer.features)
+_GAIN = 12.0  # what the towers multiply content by (dynamic_layer.items.features)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,7 @@ def worker(
 
     Example: segue worker --name worker-2 --metrics-port 9101
     """
-    from agents.kafka import KafkaOutputs, serve_worker
+    from agents.apps.kafka import KafkaOutputs, serve_worker
     from segue.rights import require_rights_of
     from segue.roles import make_worker, spare_collections
     from state import WrongState, compile_kernels
@@ -137,7 +137,7 @@ def trainer(
 
     Example: segue trainer --set trainer.publish_every_s=30
     """
-    from agents.kafka import KafkaOutputs, serve_trainer
+    from agents.apps.kafka import KafkaOutputs, serve_trainer
     from segue.looking import read_from
     from segue.rights import require_rights_of
     from segue.roles import make_train

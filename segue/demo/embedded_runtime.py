@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import psutil
 
-from agents.embedded import EmbeddedRoles
+from agents.apps.embedded import EmbeddedRoles
 from agents.outputs import EmbeddedOutputs, Outputs
 from segue.demo.runtime import Appended, Progress
 from segue.roles import make_train, make_worker

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from agents.partitions import user_state
+from agents.working.partitions import user_state
 from dynamic_layer import (
     DynamicBundle,
     DynamicSettings,

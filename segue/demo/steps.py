@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from agents.announcements import announcement_of
-from agents.announcing import fetch_dynamic
+from agents.bundles.announcements import announcement_of
+from agents.bundles.announcing import fetch_dynamic
 from dynamic_layer import DynamicBundle
 from segue.demo.material import Material
 from segue.demo.runtime import POLL_S, DemoError, Runtime

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from agents.canaries import LOOK_MS, Canaries, Canary
-from agents.experiments import ArmSettings, CanarySettings, ExperimentSettings
-from agents.quality import Decision, QualityStore
-from agents.train_tally import TrainTally
+from agents.experiments.arms import ArmSettings, CanarySettings, ExperimentSettings
+from agents.training.canaries import LOOK_MS, Canaries, Canary
+from agents.training.quality import Decision, QualityStore
+from agents.training.train_tally import TrainTally
 from dynamic_layer import Asked, Row
-from dynamic_layer.prequential import _date, _line
+from dynamic_layer.measure.prequential import _date, _line
 from state import ArtifactStore
 from streams import ArmShare, ModelAnnouncement, Record, TopicSettings, decode, encode
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from agents.canary import Evidence, Move, decide, evidence
-from agents.experiments import ArmSettings, CanarySettings
+from agents.experiments.arms import ArmSettings, CanarySettings
+from agents.experiments.canary import Evidence, Move, decide, evidence
 from dynamic_layer import HitCount, difference
 
 HOUR = 3_600_000

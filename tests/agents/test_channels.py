@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from agents import Worker
-from agents.announcements import newest_announcements
-from agents.announcing import announce
-from agents.bundle_names import bundle_name
-from agents.experiments import ArmSettings, CanarySettings, ExperimentSettings
+from agents.bundles.announcements import newest_announcements
+from agents.bundles.announcing import announce
+from agents.bundles.names import bundle_name
+from agents.experiments.arms import ArmSettings, CanarySettings, ExperimentSettings
 from agents.outputs import EmbeddedOutputs
 from dynamic_layer import DynamicBundle, ExampleBatch
 from state import ArtifactStore, StateSettings

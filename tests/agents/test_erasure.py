@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 
 from agents import WorkerSettings
-from agents.replay import Replay
+from agents.apps.replay import Replay
 from dynamic_layer import ExampleBatch, ItemNames, Ranking
 from state import item_key
 from state.dump import dump

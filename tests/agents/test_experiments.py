@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.experiments import (
+from agents.experiments.arms import (
     MAX_ARMS,
     Arms,
     ArmSettings,

@@ -3,7 +3,7 @@
 import pytest
 
 from agents import Train, TrainerSettings, WorkerSettings
-from agents.embedded import EmbeddedRoles
+from agents.apps.embedded import EmbeddedRoles
 from agents.outputs import EmbeddedOutputs
 from dynamic_layer import DynamicSettings
 from state import ArtifactStore, Missing

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agents import Worker, WorkerSettings
+from agents.apps.replay import Replay
 from agents.outputs import EmbeddedOutputs
-from agents.replay import Replay
 from state import ArtifactStore, StateSettings
 from state.dump import Dump, dump
 from static_layer import TextEncoder

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agents.outputs import NoOutputs
-from agents.tracing import Traces, TraceSettings
+from agents.working.tracing import Traces, TraceSettings
 from dynamic_layer import ItemNames, Ranking
 from segue.tracing import make_traces
 from tests.agents.worlds import TOPICS, answer_by, bench

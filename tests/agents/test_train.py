@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 from agents import TrainerSettings
-from agents.cadence import Cadence
 from agents.train import Train
+from agents.training.cadence import Cadence
 from dynamic_layer import DynamicSettings, TrainingStats
 from state import ArtifactStore
 from streams import TopicSettings

@@ -13,9 +13,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from agents import TrainerSettings
-from agents.quality import QualityStore
 from agents.train import Train
-from agents.train_tally import TrainTally
+from agents.training.quality import QualityStore
+from agents.training.train_tally import TrainTally
 from dynamic_layer import Asked, ExampleBatch, Row
 from state import ArtifactStore
 from streams import LogRecord, ModelAnnouncement, Record, TopicSettings, encode

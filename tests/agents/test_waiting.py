@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.waiting import TouchedUsers, Waiting
+from agents.working.waiting import TouchedUsers, Waiting
 
 
 def touched(users, offset=0, partition=0):

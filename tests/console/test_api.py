@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents.partitions import user_state
+from agents.working.partitions import user_state
 from console.cursor import BadCursor, Cursor
 from dynamic_layer import ListSettings, Recommender
 from streams import Event, encode

@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import replace
 
-from agents.announcing import announce
-from agents.bundle_names import bundle_name
-from agents.channels import Channels
-from agents.experiments import ArmSettings, ExperimentSettings
+from agents.bundles.announcing import announce
+from agents.bundles.channels import Channels
+from agents.bundles.names import bundle_name
+from agents.experiments.arms import ArmSettings, ExperimentSettings
 from agents.outputs import EmbeddedOutputs
 from console.serving import Serving, Wanted
 from tests.console.worlds import NOW, WordVectors, make_bundles, make_world, small_items

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from agents.quality import DECISIONS, QualityStore
+from agents.training.quality import DECISIONS, QualityStore
 from console.quality import BUNDLES, DAYS, FRESH_MS, Quality
 from dynamic_layer import Asked, Row
-from dynamic_layer.prequential import _date, _line
+from dynamic_layer.measure.prequential import _date, _line
 from state import ArtifactStore
 from tests.console.worlds import NOW, World, decision
 from tests.dynamic_layer.worlds import DAY_MS

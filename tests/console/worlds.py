@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 import uvicorn
 
-from agents.quality import Decision, QualityStore
+from agents.training.quality import Decision, QualityStore
 from console import ConsoleSettings, TokenSettings
 from dynamic_layer import Asked, DynamicBundle, Row, Trainer
-from dynamic_layer.prequential import _date, _line
+from dynamic_layer.measure.prequential import _date, _line
 from segue.serving_console import open_console
 from segue.settings import Settings
 from state import StateSettings

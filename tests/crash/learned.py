@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from agents.announcing import fetch_dynamic
+from agents.bundles.announcing import fetch_dynamic
 from dynamic_layer import (
     CorruptBundle,
     ExampleBatch,

@@ -31,7 +31,7 @@ STOP_S = 60.0
 #: Workers are forked from a process that has imported what they need: starting one anew costs
 #: milliseconds instead of seconds, and ten times as many faults fit into a run.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["faiss", "torch", "agents.kafka", "segue.cli", "segue.roles"])
+_FORKS.set_forkserver_preload(["faiss", "torch", "agents.apps.kafka", "segue.cli", "segue.roles"])
 
 
 class Stuck(RuntimeError):

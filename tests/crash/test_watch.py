@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from agents.tally import Tally
+from agents.working.tally import Tally
 from tests.crash.watch import AgeWatch
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dynamic_layer import DynamicBundle, Trainer
-from dynamic_layer.moments import Histories
+from dynamic_layer.counts.moments import Histories
 from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
 
 

@@ -18,9 +18,9 @@ from dynamic_layer import (
     Trainer,
     TrainerCheckpoints,
 )
-from dynamic_layer.alignment import rotation_onto
-from dynamic_layer.gate import hit_rate, judge
-from dynamic_layer.ranking import user_features
+from dynamic_layer.examples.ranking import user_features
+from dynamic_layer.items.alignment import rotation_onto
+from dynamic_layer.measure.gate import hit_rate, judge
 from static_layer.procrustes import procrustes
 from tests.dynamic_layer.worlds import (
     SMALL,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from dynamic_layer.borrowed_weights import borrowed_weights, lenders
+from dynamic_layer.counts.borrowed_weights import borrowed_weights, lenders
 
 TEXT = np.array([[1, 0], [0.6, 0.8], [0, 1], [1, 0], [0.6, 0.8], [0, 0], [1, 0]], np.float32)
 KNOWN = np.array([True, True, True, False, False, False, True])

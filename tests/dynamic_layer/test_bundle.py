@@ -14,7 +14,7 @@ from dynamic_layer import (
     Trainer,
     default_lists,
 )
-from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists
+from dynamic_layer.head.ranking_head import HeadSettings, HeadTrainer, Lists
 from tests.dynamic_layer.worlds import SMALL, START_MS, Items, make_examples, make_user
 
 FILES = (

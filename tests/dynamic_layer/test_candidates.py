@@ -5,10 +5,10 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.candidates import NONE, greatest, union
-from dynamic_layer.head_features import FeatureSettings, Sources
-from dynamic_layer.moments import Histories, Moment, moment_at
-from dynamic_layer.propose import CandidateSettings, propose
+from dynamic_layer.counts.moments import Histories, Moment, moment_at
+from dynamic_layer.head.candidates import NONE, greatest, union
+from dynamic_layer.head.features import FeatureSettings, Sources
+from dynamic_layer.head.propose import CandidateSettings, propose
 
 DAY = 86_400_000
 USERS, ITEMS = 12, 40

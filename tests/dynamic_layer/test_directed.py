@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.candidates import NONE
-from dynamic_layer.directed import WALKS, Asked, WalkSettings, walk
-from dynamic_layer.stream_index import StreamIndex
+from dynamic_layer.counts.directed import WALKS, Asked, WalkSettings, walk
+from dynamic_layer.counts.stream_index import StreamIndex
+from dynamic_layer.head.candidates import NONE
 
 HOUR, DAY = 3_600_000, 86_400_000
 USERS, ITEMS = 6, 9

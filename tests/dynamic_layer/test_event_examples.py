@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.event_examples import examples_of
-from dynamic_layer.examples import ExampleBatch
+from dynamic_layer.examples.batch import ExampleBatch
+from dynamic_layer.examples.from_events import examples_of
 
 
 def build(rows: list[tuple[int, int, int]], first: int = 0, cap: int = 100) -> ExampleBatch:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynamic_layer.features import (
+from dynamic_layer.items.features import (
     ItemRows,
     UserFeatures,
     age_of,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dynamic_layer import DynamicBundle, GateSettings, IndexSettings, ItemIndex, Trainer, judge
-from dynamic_layer.bundle import served_vectors
+from dynamic_layer.bundles.bundle import served_vectors
 
 GATE = GateSettings()
 

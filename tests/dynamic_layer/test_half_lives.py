@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from dynamic_layer import DynamicBundle, ExampleBatch, Popularity, PopularitySettings, Trainer
-from dynamic_layer.features import ItemRows
-from dynamic_layer.half_lives import HalfLives, demand_ranks
-from dynamic_layer.live_demand import LiveDemand
-from dynamic_layer.live_popularity import LivePopularity
-from dynamic_layer.replay import pad
+from dynamic_layer.examples.replay import pad
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.popularity.half_lives import HalfLives, demand_ranks
+from dynamic_layer.popularity.live import LivePopularity
+from dynamic_layer.serving.live_demand import LiveDemand
 from tests.dynamic_layer.test_prequential import NEW, measure
 from tests.dynamic_layer.worlds import DAY_MS, SMALL, START_MS, Items, make_examples
 

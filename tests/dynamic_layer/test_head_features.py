@@ -6,15 +6,15 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.candidates import NONE
-from dynamic_layer.head_features import (
+from dynamic_layer.counts.moments import Moment, moment_at
+from dynamic_layer.head.candidates import NONE
+from dynamic_layer.head.features import (
     GROUPS,
     FeatureSettings,
     Sources,
     feature_names,
     pair_features,
 )
-from dynamic_layer.moments import Moment, moment_at
 
 DAY = 86_400_000
 READ = FeatureSettings(

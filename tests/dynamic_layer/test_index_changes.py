@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from dynamic_layer import IndexSettings, ItemIndex, index
+from dynamic_layer import IndexSettings, ItemIndex
+from dynamic_layer.index import item_index
 
 D, TYPES, K = 8, 2, 5
 FEW = IndexSettings(fresh_limit=1_000)
@@ -149,7 +150,7 @@ def test_changes_during_a_fold_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
     rng = np.random.default_rng(7)
     world = made(rng, 200, FEW)
     add(world, rng, 30)
-    fold_of = index.folded
+    fold_of = item_index.folded
 
     def meanwhile(*given: Any, **more: Any) -> Any:
         done = fold_of(*given, **more)
@@ -157,7 +158,7 @@ def test_changes_during_a_fold_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
         remove(world, rng, 60)
         return done
 
-    monkeypatch.setattr(index, "folded", meanwhile)
+    monkeypatch.setattr(item_index, "folded", meanwhile)
     world.index.fold(0)
     monkeypatch.undo()
     agree(world, rng)

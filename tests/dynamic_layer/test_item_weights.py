@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from dynamic_layer.item_weights import (
+from dynamic_layer.counts.item_weights import (
     EaseSettings,
     by_target,
     capped,

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamic_layer import DemandRecord, LivePopularity
-from dynamic_layer.demand import DemandReader
-from dynamic_layer.features import ItemRows
-from dynamic_layer.popularity import Popularity
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.popularity.demand import DemandReader
+from dynamic_layer.popularity.event_counts import Popularity
 
 HOUR_MS = 3_600_000
 KEYS = np.arange(10, 26, dtype=np.uint64)
@@ -125,7 +125,7 @@ def test_live_and_counted_popularity_are_read_alike() -> None:
 
 
 def test_a_reader_far_behind_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynamic_layer.live_popularity._REMEMBERED", 3)
+    monkeypatch.setattr("dynamic_layer.popularity.live._REMEMBERED", 3)
     live = empty()
     reader = DemandReader(live, ROWS, len(KEYS), HALVES)
     log, _ = drawn(2)

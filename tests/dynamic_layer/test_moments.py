@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.moments import Histories, Moment, moment_at
+from dynamic_layer.counts.moments import Histories, Moment, moment_at
 
 DAY = 86_400_000
 HALF_LIVES = (2.0, float("inf"))

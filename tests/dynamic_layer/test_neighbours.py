@@ -5,8 +5,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.moments import Histories
-from dynamic_layer.neighbours import NONE, Neighbours
+from dynamic_layer.counts.moments import Histories
+from dynamic_layer.counts.neighbours import NONE, Neighbours
 
 ITEMS = 30
 HALF_LIVES = (2.0, float("inf"))

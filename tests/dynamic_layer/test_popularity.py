@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.features import ItemRows
-from dynamic_layer.popularity import Popularity
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.popularity.event_counts import Popularity
 
 HOUR_MS = 3_600_000
 KEYS = np.array([11, 12, 13], np.uint64)

@@ -18,13 +18,20 @@ from dynamic_layer import (
     PopularitySettings,
     Trainer,
 )
-from dynamic_layer.features import ItemRows
-from dynamic_layer.head_learning import made_lists, ranking_settings
-from dynamic_layer.list_maker import ListMaker
-from dynamic_layer.prequential import KEPT_DAYS, MAX_ROWS, OPEN_DAYS, Asked, Prequential, Row
-from dynamic_layer.ranking import affinities, ranks, user_features
-from dynamic_layer.replay import pad
-from dynamic_layer.served_ranks import ServedRanks
+from dynamic_layer.examples.ranking import affinities, ranks, user_features
+from dynamic_layer.examples.replay import pad
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.lists.head_learning import made_lists, ranking_settings
+from dynamic_layer.lists.list_maker import ListMaker
+from dynamic_layer.measure.prequential import (
+    KEPT_DAYS,
+    MAX_ROWS,
+    OPEN_DAYS,
+    Asked,
+    Prequential,
+    Row,
+)
+from dynamic_layer.measure.served_ranks import ServedRanks
 from tests.dynamic_layer.worlds import DAY_MS, SMALL, START_MS, TOPIC, Items, make_examples
 
 NEW = 6_000  # the bundle has learned from the offsets before

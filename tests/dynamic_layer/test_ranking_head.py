@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from dynamic_layer import CorruptBundle
-from dynamic_layer.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead, listwise_loss
+from dynamic_layer.head.ranking_head import (
+    HeadSettings,
+    HeadTrainer,
+    Lists,
+    RankingHead,
+    listwise_loss,
+)
 
 NAMES = ["taste", "demand", "noise"]
 SMALL = HeadSettings(hidden=8, negatives=20, epochs=8.0, batch_size=32)

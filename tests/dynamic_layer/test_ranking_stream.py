@@ -25,11 +25,11 @@ from dynamic_layer import (
     default_lists,
     judge,
 )
-from dynamic_layer.demand import DemandReader
-from dynamic_layer.features import ItemRows
-from dynamic_layer.head_learning import hit_rates, made_lists, ranking_settings
-from dynamic_layer.list_maker import ListMaker, asking
-from dynamic_layer.replay import pad
+from dynamic_layer.examples.replay import pad
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.lists.head_learning import hit_rates, made_lists, ranking_settings
+from dynamic_layer.lists.list_maker import ListMaker, asking
+from dynamic_layer.popularity.demand import DemandReader
 from state.keys import item_key
 from tests.dynamic_layer.worlds import (
     DAY_MS,

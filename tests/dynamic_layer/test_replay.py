@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.replay import Replay, SeenOffsets, pad
+from dynamic_layer.examples.replay import Replay, SeenOffsets, pad
 from tests.dynamic_layer.worlds import make_examples, make_items
 
 ITEMS = make_items()

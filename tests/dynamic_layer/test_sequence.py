@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from dynamic_layer.sequence_fit import (
+from dynamic_layer.towers.sequence_fit import (
     FitSettings,
     SequenceModel,
     Sequences,
@@ -14,7 +14,7 @@ from dynamic_layer.sequence_fit import (
     fit,
     neighbour_vectors,
 )
-from dynamic_layer.sequence_tower import (
+from dynamic_layer.towers.sequence_tower import (
     GAPS,
     SequenceItems,
     SequenceSettings,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dynamic_layer.moments import Moment, moment_at
-from dynamic_layer.tower_fits import TowerFits, TowerFitSettings, user_features
+from dynamic_layer.counts.moments import Moment, moment_at
+from dynamic_layer.training.tower_fits import TowerFits, TowerFitSettings, user_features
 from tests.dynamic_layer.worlds import SMALL, Items
 
 DAY = 86_400_000

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dynamic_layer.tower_layers import ByteDropout, FirstLayer
+from dynamic_layer.towers.layers import ByteDropout, FirstLayer
 
 
 @pytest.mark.parametrize("fixed_width", [0, 5, 12])

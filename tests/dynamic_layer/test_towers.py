@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dynamic_layer.features import item_features
-from dynamic_layer.loss import candidates, inclusion_log_q, sampled_softmax
+from dynamic_layer.items.features import item_features
 from dynamic_layer.settings import recipe
-from dynamic_layer.towers import TwoTower
+from dynamic_layer.towers.loss import candidates, inclusion_log_q, sampled_softmax
+from dynamic_layer.towers.two_tower import TwoTower
 from tests.dynamic_layer.worlds import SMALL, make_items
 
 

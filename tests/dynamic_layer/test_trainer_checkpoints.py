@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynamic_layer import AdoptionSettings, CorruptCheckpoint, Saved, Trainer, TrainerCheckpoints
-from dynamic_layer.examples import ExampleBatch
+from dynamic_layer.examples.batch import ExampleBatch
 from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
 
 ITEMS = make_items()

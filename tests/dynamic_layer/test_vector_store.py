@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from dynamic_layer.vector_store import VectorStore
+from dynamic_layer.items.vector_store import VectorStore
 
 
 @given(

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dynamic_layer.ranking_head import HeadSettings
-from dynamic_layer.sequence_fit import FitSettings
-from dynamic_layer.sequence_tower import SequenceSettings
+from dynamic_layer.head.ranking_head import HeadSettings
+from dynamic_layer.towers.sequence_fit import FitSettings
+from dynamic_layer.towers.sequence_tower import SequenceSettings
 from evaluation import Dataset, dataset_of
 from evaluation.dataset import Interactions
 from evaluation.measure import measure

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dynamic_layer.stream_index import StreamIndex
+from dynamic_layer.counts.stream_index import StreamIndex
 from evaluation.prequential.counts import Neighbours, demand_scores, neighbour_scores
 from tests.evaluation.worlds import DAY, random_dataset
 

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from dynamic_layer import DynamicSettings, LossSettings, PopularitySettings, TowerSettings
-from dynamic_layer.head_features import FeatureSettings
-from dynamic_layer.item_weights import EaseSettings
-from dynamic_layer.propose import CandidateSettings
-from dynamic_layer.ranking_head import HeadSettings
-from dynamic_layer.tower_fits import TowerFitSettings
+from dynamic_layer.counts.item_weights import EaseSettings
+from dynamic_layer.head.features import FeatureSettings
+from dynamic_layer.head.propose import CandidateSettings
+from dynamic_layer.head.ranking_head import HeadSettings
+from dynamic_layer.training.tower_fits import TowerFitSettings
 from evaluation import Dataset, Protocol, dataset_of, evaluate, popularity, ranker_of, time_split
 from evaluation.ablation import LINEAR, ablate, columns_without
 from evaluation.measure import measure

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from agents.announcing import announce
-from agents.bundle_names import bundle_name
-from agents.experiments import Arms, ArmSettings, ExperimentSettings
+from agents.bundles.announcing import announce
+from agents.bundles.names import bundle_name
+from agents.experiments.arms import Arms, ArmSettings, ExperimentSettings
 from agents.outputs import ProducerOutputs
 from segue.bundles import bundles, pin
 from segue.experiments import experiment_view

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from agents.announcements import newest_announcements
+from agents.bundles.announcements import newest_announcements
 from segue.cli import app
 from segue.looking import read_from
 from segue.settings import write_settings

@@ -13,7 +13,7 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from agents import Worker
-from agents.kafka import KafkaOutputs, serve_worker
+from agents.apps.kafka import KafkaOutputs, serve_worker
 from segue.replaying import replay
 from segue.roles import make_worker
 from segue.settings import Settings, load_settings

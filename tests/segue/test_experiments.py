@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.experiments import ArmSettings, CanarySettings, ExperimentSettings
+from agents.experiments.arms import ArmSettings, CanarySettings, ExperimentSettings
 from dynamic_layer import HitCount, difference
 from segue.experiments import arms_view, verdict
 from segue.settings import Settings, SettingsError, load_settings, write_settings

@@ -1,0 +1,1 @@
+"""Bundles between trainer and workers: announced, fetched, served by channel."""

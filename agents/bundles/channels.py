@@ -1,0 +1,189 @@
+"""The bundles that are served, one for each channel in use, and which user is served which."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from agents.bundles.announcements import newest_shares
+from agents.bundles.models import Models
+from agents.experiments.arms import Arms, ExperimentSettings
+from dynamic_layer import ListSettings, LivePopularity, Ranking, UserState
+from state import ArtifactStore
+from static_layer import TextEncoder
+from streams import DEFAULT_CHANNEL, LogRecord
+
+__all__ = ["Channels", "Served"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A user's rankings by list, the generation that made them, and the user's arm if any.
+
+    without_head: whether the bundle has a head, and others were waiting.
+    """
+
+    arm: str | None
+    generation: int
+    rankings: dict[str, Ranking]
+    without_head: bool
+
+
+class Channels:
+    """Follows the models topic and the catalogue for all channels in use.
+
+    A bundle is in memory once, however many channels want it. A channel that has no bundle yet, or
+    none that is whole, serves what the default one does. Each swaps by one reference, as `Models`.
+    """
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        scratch: Path,
+        encoder: Callable[[], TextEncoder],
+        clock_ms: Callable[[], int],
+        live: LivePopularity | None = None,
+        *,
+        use_head: bool = True,
+        experiments: ExperimentSettings | None = None,
+    ) -> None:
+        """As of `Models`; experiments: says which channels there are."""
+        self.arms = Arms(experiments or ExperimentSettings())
+        self._shares: dict[str, float] = {}
+        encoder = cache(encoder)
+        self._models = {
+            channel: Models(
+                store,
+                scratch if channel == DEFAULT_CHANNEL else scratch / channel,
+                encoder,
+                clock_ms,
+                live,
+                use_head=use_head,
+                channel=channel,
+            )
+            for channel in self.arms.settings.channels
+        }
+        self.default = self._models[DEFAULT_CHANNEL]
+        # Channel -> the channel whose bundle it serves.
+        self._served_by: dict[str, str] = {}
+
+    @property
+    def others(self) -> Sequence[str]:
+        """Channels beside the default one."""
+        return [name for name in self._models if name != DEFAULT_CHANNEL]
+
+    def serving(self, channel: str) -> Models:
+        """Return what serves a channel now."""
+        found = self._models[self._served_by.get(channel, DEFAULT_CHANNEL)]
+        return self.default if found.recommender is None else found
+
+    def serving_user(self, user_id: str) -> Models:
+        """Return what serves a user now."""
+        return self.serving(self.arms.channel_of(self.arms.of(user_id)))
+
+    def names_served(self) -> set[str]:
+        """Names of the bundles that are served on any channel."""
+        names = {self.serving(channel).serving for channel in self._models}
+        return {name for name in names if name is not None}
+
+    def lacks(self, channel: str) -> bool:
+        """Whether a channel has no bundle that could be served, and so serves the default one's."""
+        wanted = self._models[channel].wanted
+        return wanted is None or (
+            self.serving(channel) is self.default and wanted != self.default.wanted
+        )
+
+    async def announced(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the models topic; each channel loads what it is to serve.
+
+        Whoever has to leave another channel's bundle loads its own before that one moves on.
+        """
+        if not self.arms:
+            await self.default.announced(records)
+            return
+        self._take_shares(records)
+        self.default.note(records)
+        by_bundle = {self.default.wanted: DEFAULT_CHANNEL}
+        owners: dict[str, str] = {}
+        for channel in self.others:
+            self._models[channel].note(records)
+            wanted = self._models[channel].wanted
+            owners[channel] = DEFAULT_CHANNEL
+            if wanted is not None:
+                owners[channel] = by_bundle.setdefault(wanted, channel)
+        alone = [channel for channel, owner in owners.items() if owner == channel]
+        for channel in sorted(alone, key=lambda name: self._served_by.get(name) == name):
+            await self._models[channel].follow()
+            # Until it is loaded, and if it cannot be, users are served what they were before.
+            if self._models[channel].recommender is not None:
+                self._turn(channel, channel)
+        await self.default.announced(records)
+        for channel, owner in owners.items():
+            if owner != channel:
+                self._turn(channel, owner)
+                await self._models[channel].drop()
+
+    def _turn(self, channel: str, owner: str) -> None:
+        if self._served_by.get(channel) != owner:
+            what = "its own bundle" if channel == owner else f"the bundle of channel {owner}"
+            logger.info("channel %s serves %s", channel, what)
+        self._served_by[channel] = owner
+
+    def _take_shares(self, records: Iterable[LogRecord]) -> None:
+        news = newest_shares(records, self.arms.settings.salt)
+        for arm, said in news.items():
+            if said is None:
+                self._shares.pop(arm, None)
+            else:
+                self._shares[arm] = said.share
+                logger.info("arm %s has %.3f of the users", arm, said.share)
+        if news:
+            self.arms.take(self._shares)
+
+    async def catalogue(self, records: Sequence[LogRecord]) -> None:
+        """Take catalogue entries of any partition."""
+        for models in self._models.values():
+            await models.catalogue(records)
+
+    async def recommend(
+        self,
+        users: Sequence[UserState],
+        lists: Callable[[Sequence[str]], Sequence[ListSettings]],
+        now_ms: int,
+        *,
+        hurry: bool = False,
+    ) -> list[Served] | None:
+        """Return what each user is served; None while no bundle is loaded.
+
+        lists: item types -> lists to make; hurry: without the ranking head.
+        """
+        if self.default.recommender is None:
+            return None
+        arms = [self.arms.of(user.user_id) for user in users]
+        places: dict[str, list[int]] = {}
+        for place, arm in enumerate(arms):
+            places.setdefault(self.serving(self.arms.channel_of(arm)).channel, []).append(place)
+        found: dict[int, Served] = {}
+        for channel, of_it in places.items():
+            asked = [users[place] for place in of_it]
+            # A channel may have lost its bundle since; the default one never does.
+            models = self._models[channel]
+            made = await models.recommend(asked, lists, now_ms, hurry=hurry)
+            if made is None:
+                models = self.default
+                made = await models.recommend(asked, lists, now_ms, hurry=hurry)
+            if made is None:
+                return None
+            generation, rankings = made
+            without_head = hurry and models.has_head
+            for place, ranked in zip(of_it, rankings, strict=True):
+                found[place] = Served(
+                    arm=arms[place],
+                    generation=generation,
+                    rankings=ranked,
+                    without_head=without_head,
+                )
+        return [found[place] for place in range(len(users))]

@@ -1,0 +1,1 @@
+"""Which users are in which arm, and what becomes of a canary."""

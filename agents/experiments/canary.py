@@ -1,0 +1,148 @@
+"""Whether a canary's share grows, stays or falls: a pure function of what was measured."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agents.experiments.arms import ArmSettings
+from dynamic_layer import Difference, HitCount, difference
+
+__all__ = ["Evidence", "Move", "by_day", "decide", "evidence"]
+
+#: Questions of either arm without which a canary does not fall: fewer tell nothing of a rate.
+FALLS_BY = 100
+
+State = Literal["growing", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known of a canary since it was started.
+
+    questions: of the canary, control_questions: of the control, on days that have both;
+    difference: canary minus control, None without such a day;
+    publications: bundles of its channel that the gate judged last, refused: those that it refused.
+    """
+
+    questions: float
+    control_questions: float
+    difference: Difference | None
+    publications: Sequence[str]
+    refused: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """What becomes of a canary's share, and why."""
+
+    share: float
+    state: State
+    reasons: list[str]
+
+
+def decide(
+    arm: ArmSettings, held: Move | None, changed_at: int, found: Evidence, now_ms: int
+) -> Move:
+    """Return the share that a canary is to have.
+
+    held: what it has, None before it was started; changed_at: since when, ms.
+
+    It is started once its channel has a bundle that the gate accepted. It falls to nothing as soon
+    as it is worse than the control, with confidence, and stays there until a person restarts it.
+    It takes a step when the last one is long enough ago, enough questions were asked, the gate
+    accepted its last publications, and it is not worse than the control by more than the margin,
+    with confidence.
+    """
+    if held is None:
+        return _start(arm, found)
+    if held.state == "stopped":
+        return held
+    if _worse(found):
+        return Move(share=0.0, state="stopped", reasons=[f"worse than the control: {_told(found)}"])
+    if held.share > arm.share:
+        return Move(share=arm.share, state="growing", reasons=["the settings give it less"])
+    against = list(_against(arm, held.share, changed_at, found, now_ms))
+    grown = min(arm.share, round(held.share + arm.canary.step, 9))
+    return Move(
+        share=held.share if against else grown,
+        state="growing",
+        reasons=against or [f"not worse: {_told(found)}"],
+    )
+
+
+def _start(arm: ArmSettings, found: Evidence) -> Move:
+    if not set(found.publications) - set(found.refused):
+        none = f"channel {arm.channel} has no bundle that the gate accepted"
+        return Move(share=0.0, state="growing", reasons=[none])
+    return Move(share=arm.canary.first, state="growing", reasons=["started"])
+
+
+def _worse(found: Evidence) -> bool:
+    enough = min(found.questions, found.control_questions) >= FALLS_BY
+    return enough and found.difference is not None and found.difference.high < 0
+
+
+def _against(
+    arm: ArmSettings, share: float, changed_at: int, found: Evidence, now_ms: int
+) -> Iterable[str]:
+    """Reasons not to grow."""
+    canary = arm.canary
+    if share >= arm.share:
+        yield f"it has its greatest share, {arm.share:g}"
+    if now_ms - changed_at < canary.every_s * 1000:
+        yield f"the last step was less than {canary.every_s:g} s ago"
+    if found.questions < canary.questions:
+        yield f"it was asked {found.questions:.0f} questions of {canary.questions}"
+    if found.refused:
+        yield f"the gate refused {', '.join(found.refused)}"
+    lost = found.difference
+    if lost is None:
+        yield "there is no day on which both it and the control were asked"
+    elif lost.low < -canary.margin * lost.control:
+        yield f"a loss of {canary.margin:.1%} is not ruled out: {_told(found)}"
+
+
+def _told(found: Evidence) -> str:
+    one = found.difference
+    if one is None:
+        return "nothing was measured"
+    return (
+        f"HR@10 {one.control + one.estimate:.4f} against {one.control:.4f}, difference"
+        f" {one.low:+.4f} to {one.high:+.4f} by {found.questions:.0f} questions"
+    )
+
+
+def by_day(
+    rows: Iterable[Mapping[str, Any]], arm: str, after_generation: int = 0
+) -> dict[str, HitCount]:
+    """Return an arm's hits by day, of bundles that are newer than a generation."""
+    found: dict[str, HitCount] = {}
+    for row in rows:
+        if row["arm"] == arm and row["generation"] > after_generation:
+            day = str(row["day"])
+            found[day] = found.get(day, HitCount()).plus(HitCount(row["examples"], row["hits"]))
+    return found
+
+
+def evidence(
+    rows: Sequence[Mapping[str, Any]],
+    decisions: Sequence[Mapping[str, Any]],
+    *,
+    control: str,
+    arm: ArmSettings,
+    after_generation: int,
+) -> Evidence:
+    """Return what rows of the prequential table, and the gate's decisions, say of a canary.
+
+    decisions: of the canary's channel, oldest first.
+    """
+    of_arm, of_control = by_day(rows, arm.name, after_generation), by_day(rows, control)
+    days = [(of_control[day], of_arm[day]) for day in of_arm if day in of_control]
+    last = decisions[-max(1, arm.canary.publications) :]
+    return Evidence(
+        questions=sum(mine.questions for _, mine in days),
+        control_questions=sum(theirs.questions for theirs, _ in days),
+        difference=difference(days),
+        publications=[str(one["bundle"]) for one in last],
+        refused=[str(one["bundle"]) for one in last if one["reasons"]],
+    )

@@ -1,0 +1,1 @@
+"""What the trainer's agent rests on: its rhythm, its measure, its canaries."""

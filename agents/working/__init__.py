@@ -1,0 +1,1 @@
+"""What a worker's agents share: partitions, who waits, tallies, traces."""

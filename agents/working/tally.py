@@ -1,0 +1,174 @@
+"""What a worker counts, for people and for Prometheus."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import Counter as Metric
+
+from agents.bundles.channels import Channels
+from state import Applied
+from streams import DeadLetter, LogRecord
+
+__all__ = ["Tally"]
+
+_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 120)
+
+
+class Tally:
+    """Counts of one worker since it started; every record is either applied or a dead letter.
+
+    records:      records of the events topic that were handled.
+    applied:      of these, events that are in the state.
+    dead_letters: of these, refused ones, by reason.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Count from zero; metrics go to `registry` (default a fresh one)."""
+        registry = registry or CollectorRegistry()
+        self.registry = registry
+        self.records = 0
+        self.applied = 0
+        self.dead_letters: Counter[str] = Counter()
+        self.examples = 0
+        self.recommendations = 0
+        self.users_shed = 0
+        self._applied = Metric("segue_events_applied", "Events applied.", registry=registry)
+        self._refused = Metric(
+            "segue_events_refused", "Events refused.", ["reason"], registry=registry
+        )
+        self._written = Metric("segue_examples", "Training examples written.", registry=registry)
+        self._answers = Metric(
+            "segue_recommendations", "Recommendation records written.", registry=registry
+        )
+        self._hurried = Metric(
+            "segue_answers_without_head",
+            "Users whose lists were made without the ranking head, since many were waiting.",
+            registry=registry,
+        )
+        self._shed = Metric(
+            "segue_answers_shed", "Users who waited too long for lists.", registry=registry
+        )
+        self._latency = Histogram(
+            "segue_recommendation_latency_seconds",
+            "From the log's time of the event to its recommendation.",
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._age = Gauge(
+            "segue_last_applied_timestamp_seconds",
+            "Log time of the last applied record.",
+            ["partition"],
+            registry=registry,
+        )
+
+        self._checkpoints = Metric("segue_checkpoints", "Checkpoints uploaded.", registry=registry)
+        self._checkpointed = Gauge(
+            "segue_checkpoint_timestamp_seconds",
+            "When a partition was checkpointed last, or opened.",
+            ["partition"],
+            registry=registry,
+        )
+        self._generation = Gauge(
+            "segue_served_generation", "Generation in use; 0 before the first.", registry=registry
+        )
+        self._waiting = Gauge(
+            "segue_waiting_users", "Users who wait for an answer.", registry=registry
+        )
+        self._arm_answers = Metric(
+            "segue_arm_recommendations",
+            "Recommendation records written to users of an arm.",
+            ["arm"],
+            registry=registry,
+        )
+        self._arm_share = Gauge(
+            "segue_arm_share_ratio", "Share of all users in an arm.", ["arm"], registry=registry
+        )
+        self._channel_generation = Gauge(
+            "segue_channel_served_generation",
+            "Generation in use by a channel of an experiment; 0 before the first.",
+            ["channel"],
+            registry=registry,
+        )
+        self._channel_lacking = Gauge(
+            "segue_channel_lacks_bundle",
+            "1 while a channel has no bundle to serve, and serves the default one's.",
+            ["channel"],
+            registry=registry,
+        )
+
+    def watch(self, *, generation: Callable[[], int | None], waiting: Callable[[], int]) -> None:
+        """Read gauges when they are asked for."""
+        self._generation.set_function(lambda: generation() or 0)
+        self._waiting.set_function(waiting)
+
+    def watch_channels(self, channels: Channels) -> None:
+        """Read gauges of an experiment when they are asked for; without one there are none."""
+        arms = channels.arms
+        for arm in arms.settings.arms:
+            self._arm_share.labels(arm.name).set_function(partial(arms.share, arm.name))
+            self._arm_answers.labels(arm.name)
+
+        def generation(channel: str) -> int:
+            return channels.serving(channel).generation or 0
+
+        for name in channels.others:
+            self._channel_generation.labels(name).set_function(partial(generation, name))
+            self._channel_lacking.labels(name).set_function(partial(channels.lacks, name))
+
+    def checkpointed(self, partition: int, now_ms: int) -> None:
+        """Count a checkpoint."""
+        self._checkpoints.inc()
+        self._checkpointed.labels(partition).set(now_ms / 1000)
+
+    def events(
+        self,
+        partition: int,
+        records: Sequence[LogRecord],
+        applied: Applied,
+        letters: Sequence[DeadLetter],
+        examples: int,
+    ) -> None:
+        """Count a batch of the events topic."""
+        self.records += len(records)
+        self.applied += applied.applied + applied.skipped
+        self._applied.inc(applied.applied)
+        self.refused(letters)
+        self.examples += examples
+        self._written.inc(examples)
+        self._age.labels(partition).set(records[-1].timestamp / 1000)
+
+    def opened(self, partition: int, now_ms: int) -> None:
+        """Begin to watch a partition: until it applies a record, its age counts from now."""
+        self._age.labels(partition).set(now_ms / 1000)
+        self._checkpointed.labels(partition).set(now_ms / 1000)
+
+    def closed(self, partition: int) -> None:
+        """Watch a partition no longer: another worker does."""
+        for gauge in (self._age, self._checkpointed):
+            with suppress(KeyError):
+                gauge.remove(partition)
+
+    def refused(self, letters: Sequence[DeadLetter]) -> None:
+        """Count dead letters of any topic."""
+        for letter in letters:
+            self.dead_letters[letter.reason.value] += 1
+            self._refused.labels(letter.reason.value).inc()
+
+    def shed(self, users: int) -> None:
+        """Note how many users were dropped so far, since they waited too long."""
+        self._shed.inc(users - self.users_shed)
+        self.users_shed = users
+
+    def hurried(self, users: int) -> None:
+        """Count users who were answered without the head because others were waiting."""
+        self._hurried.inc(users)
+
+    def answered(self, records: int, by_arm: Mapping[str, int] | None = None) -> None:
+        """Count recommendation records; by_arm: of these, those to users of arms."""
+        self.recommendations += records
+        self._answers.inc(records)
+        for arm, of_it in (by_arm or {}).items():
+            self._arm_answers.labels(arm).inc(of_it)

@@ -1,0 +1,1 @@
+"""What is published: towers, item vectors, index, head and weights in one folder."""

@@ -1,0 +1,333 @@
+"""A published two-tower with all that a worker needs to serve it."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar, cast
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dynamic_layer.errors import CorruptBundle
+from dynamic_layer.head.ranking_head import RankingHead
+from dynamic_layer.index.item_index import ItemIndex
+from dynamic_layer.items.alignment import turned
+from dynamic_layer.items.features import ItemFeatures, UserFeatures, item_features
+from dynamic_layer.popularity.demand import Demand
+from dynamic_layer.settings import DynamicSettings, IndexSettings, TowerSettings
+from dynamic_layer.towers.two_tower import TwoTower
+from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.procrustes import Matrix
+from static_layer.sparse_file import load_sparse, save_sparse
+
+FORMAT = 1
+WEIGHTS = "weights.safetensors"
+_S = TypeVar("_S")
+
+
+def settings_hash(settings: DynamicSettings) -> str:
+    """Return a short hash of all settings, equal in every process."""
+    text = json.dumps(dataclasses.asdict(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicBundle:
+    """Towers, item vectors, popularity and index of one generation; `n` items.
+
+    manifest:   JSON values: format, generation, created_at (ms), static (name of the static
+                bundle), types, use_hgnn, settings, settings_hash, popularity, metrics.
+    item_keys:  u64 [n]; item_ids, item_types: n strings; titles: n strings or None.
+    features:   of the items, as the towers read them.
+    model:      the towers.
+    hgnn:       the HGNN, for the vectors of items that come later; None without HGNN.
+    rotation:   f32 [d, d], turns the HGNN's vectors into the space that the towers read; None where
+                they read them as they are.
+    vectors:    f32 [n, d], item vectors / temperature would be affinity: unit length.
+    bias:       f32 [n], added to affinity: weighted log recent popularity.
+    popularity: f32 [n] per market (country bucket; 0 is all), decayed counts of events.
+    index:      over `served_vectors`.
+    head:       ranks candidates by their features; None where none was trained, or did not win.
+    weights:    item-item weights f32 [n, n] by name, [source, target], for candidates and features.
+    demand:     as it was when the bundle was made, for workers that know no other; None without a
+                head.
+    """
+
+    manifest: dict[str, Any]
+    item_keys: NDArray[np.uint64]
+    item_ids: list[str]
+    item_types: list[str]
+    titles: list[str | None]
+    features: ItemFeatures
+    model: TwoTower
+    hgnn: HGNN | None
+    vectors: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    popularity: dict[int, NDArray[np.float32]]
+    index: ItemIndex
+    head: RankingHead | None = None
+    weights: dict[str, sp.csr_array] = field(default_factory=dict)
+    demand: Demand | None = None
+    rotation: Matrix | None = None
+
+    @property
+    def generation(self) -> int:
+        """Number of the bundle; a later one is greater."""
+        return int(self.manifest["generation"])
+
+    @property
+    def types(self) -> list[str]:
+        """Item types, in the order of their numbers."""
+        return list(self.manifest["types"])
+
+    @property
+    def half_lives_days(self) -> dict[str, float]:
+        """Half-life of `popularity` by item type; earlier versions' bundles have one for all."""
+        fit = self.manifest["popularity"]
+        of_types: dict[str, float] = fit.get("half_lives_days") or dict.fromkeys(
+            self.types, float(fit["half_life_days"])
+        )
+        return of_types
+
+    def user_vectors(self, users: UserFeatures, items: ItemFeatures | None = None) -> Tensor:
+        """Return user vectors, f32 [b, d], of unit length.
+
+        items: features of all items that a history may name; the bundle's own when None.
+        """
+        items = items or self.features
+        with torch.no_grad():
+            vectors: Tensor = self.model.user(users, items.content, items.type_number)
+        return vectors
+
+    def prepared(self, items: ItemFeatures) -> Tensor:
+        """Return what `vectors_of` reads of items, f32 [n, c]: to be made once for many users."""
+        with torch.no_grad():
+            prepared: Tensor = self.model.user.prepared(items.content)
+        return prepared
+
+    def vectors_of(self, users: UserFeatures, prepared: Tensor, type_number: Tensor) -> Tensor:
+        """Return what `user_vectors` does, of items that were prepared; type_number: i64 [n]."""
+        with torch.no_grad():
+            vectors: Tensor = self.model.user.of_prepared(users, prepared, type_number)
+        return vectors
+
+    def queries(self, user_vectors: Tensor) -> NDArray[np.float32]:
+        """Return the index's query of each user, f32 [b, d + 1]."""
+        return index_queries(self.model, user_vectors)
+
+    def embed(
+        self,
+        *,
+        item_types: Sequence[str],
+        languages: Sequence[str | None],
+        genres: Sequence[Sequence[str] | None],
+        text: NDArray[Any],
+    ) -> tuple[ItemFeatures, NDArray[np.float32]]:
+        """Return the features and unit vectors, f32 [m, d], of items that nobody has met yet.
+
+        text: [m, dt], from the encoder of the static bundle. Raises ValueError for unknown types.
+        """
+        text = np.asarray(text, np.float32)
+        cold = None
+        if self.hgnn is not None:
+            with torch.no_grad():
+                cold = self.hgnn.cold(torch.from_numpy(text)).numpy()
+            cold = turned(cold, self.rotation)
+        features = item_features(
+            types=self.types,
+            item_types=item_types,
+            languages=languages,
+            genres=genres,
+            text=text,
+            hgnn=cold,
+        )
+        return features, self.model.item_vectors(features).numpy()
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle to an existing empty folder; the manifest last."""
+        states = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if self.hgnn is not None:
+            states |= {f"hgnn.{name}": value for name, value in self.hgnn.state_dict().items()}
+        if self.rotation is not None:
+            states["rotation"] = torch.from_numpy(self.rotation)
+        save_file(
+            {name: value.clone() for name, value in states.items()},
+            folder / "towers.safetensors",
+        )
+        columns: dict[str, Tensor] = {
+            **{f"features.{name}": column for name, column in vars(self.features).items()},
+            "vectors": torch.from_numpy(self.vectors),
+            "bias": torch.from_numpy(self.bias),
+            **{f"popularity.{m}": torch.from_numpy(v) for m, v in self.popularity.items()},
+        }
+        if self.demand is not None:
+            columns |= {
+                "demand.at_ms": torch.tensor(self.demand.at_ms),
+                "demand.half_lives_days": torch.tensor(self.demand.half_lives_days),
+                "demand.values": torch.from_numpy(self.demand.values),
+                "demand.age_days": torch.from_numpy(self.demand.age_days),
+                "demand.silent_days": torch.from_numpy(self.demand.silent_days),
+            }
+        save_file(
+            {name: value.contiguous() for name, value in columns.items()},
+            folder / "items.safetensors",
+        )
+        pl.DataFrame(
+            {
+                "item_key": pl.Series(self.item_keys, dtype=pl.UInt64),
+                "item_id": pl.Series(self.item_ids, dtype=pl.String),
+                "item_type": pl.Series(self.item_types, dtype=pl.String),
+                "title": pl.Series(self.titles, dtype=pl.String),
+            }
+        ).write_parquet(folder / "items.parquet")
+        self.index.save(folder)
+        if self.head is not None:
+            self.head.save(folder)
+        if self.weights:
+            save_sparse(self.weights, folder / WEIGHTS)
+        manifest = self.manifest | {"hgnn": None, "head": self.head is not None}
+        if self.hgnn is not None:
+            manifest["hgnn"] = {
+                "text_width": self.hgnn.text_width,
+                "types": self.hgnn.types,
+                "settings": dataclasses.asdict(self.hgnn.settings),
+            }
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote. Raises CorruptBundle when files are missing or do not fit."""
+        try:
+            return cls._load(folder)
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+            SafetensorError,
+            pl.exceptions.PolarsError,
+        ) as error:
+            raise CorruptBundle(f"expected a dynamic bundle in {folder.name}: {error}") from error
+
+    @classmethod
+    def _load(cls, folder: Path) -> Self:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"expected format {FORMAT}, got {manifest['format']}")
+        items = pl.read_parquet(folder / "items.parquet")
+        columns = load_file(folder / "items.safetensors")
+        states = load_file(folder / "towers.safetensors")
+        features = ItemFeatures(
+            **{f.name: columns[f"features.{f.name}"] for f in dataclasses.fields(ItemFeatures)}
+        )
+        towers = _settings_of(TowerSettings, manifest["settings"]["towers"])
+        model = TwoTower(features.content.shape[1], len(manifest["types"]), towers)
+        model.load_state_dict(_part(states, "model."))
+        hgnn = None
+        if manifest["hgnn"] is not None:
+            shape = manifest["hgnn"]
+            hgnn = HGNN(shape["text_width"], shape["types"], HGNNSettings(**shape["settings"]))
+            hgnn.load_state_dict(_part(states, "hgnn."))
+        vectors, bias = columns["vectors"].numpy(), columns["bias"].numpy()
+        demand = _demand(columns)
+        weights = load_sparse(folder / WEIGHTS)
+        sizes = {len(items), len(features), len(vectors), len(bias)}
+        sizes |= {size for matrix in weights.values() for size in matrix.shape}
+        sizes |= {len(demand)} if demand is not None else set()
+        if len(sizes) > 1:
+            raise ValueError(f"expected columns of one length, got {sorted(sizes)}")
+        index = ItemIndex.load(
+            folder,
+            served_vectors(vectors, bias),
+            features.type_number.numpy(),
+            _settings_of(IndexSettings, manifest["settings"]["index"]),
+            scale=index_scale(model, vectors.shape[1]),
+        )
+        return cls(
+            manifest=manifest,
+            item_keys=items["item_key"].to_numpy(),
+            item_ids=items["item_id"].to_list(),
+            item_types=items["item_type"].to_list(),
+            titles=items["title"].to_list(),
+            features=features,
+            model=model.eval(),
+            hgnn=hgnn,
+            vectors=vectors,
+            bias=bias,
+            popularity={
+                int(name.removeprefix("popularity.")): value.numpy()
+                for name, value in columns.items()
+                if name.startswith("popularity.")
+            },
+            index=index,
+            head=RankingHead.load(folder) if manifest.get("head") else None,
+            weights=weights,
+            demand=demand,
+            rotation=states["rotation"].numpy() if "rotation" in states else None,
+        )
+
+
+def _demand(columns: dict[str, Tensor]) -> Demand | None:
+    if "demand.values" not in columns:
+        return None
+    return Demand(
+        at_ms=int(columns["demand.at_ms"]),
+        half_lives_days=tuple(columns["demand.half_lives_days"].tolist()),
+        values=columns["demand.values"].numpy(),
+        age_days=columns["demand.age_days"].numpy(),
+        silent_days=columns["demand.silent_days"].numpy(),
+    )
+
+
+def served_vectors(vectors: NDArray[np.float32], bias: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what the index holds, f32 [n, d + 1]: the vector, then the bias.
+
+    With the query (user vector / temperature, 1) the inner product is affinity plus popularity,
+    so that one search ranks by both.
+    """
+    return np.concatenate([vectors, bias[:, None]], axis=1)
+
+
+def index_queries(model: TwoTower, user_vectors: Tensor) -> NDArray[np.float32]:
+    """Return the index's query of each user, f32 [b, d + 1]; user_vectors: f32 [b, d]."""
+    one = torch.ones(len(user_vectors), 1)
+    query = torch.cat([user_vectors / model.temperature, one], dim=1)
+    return np.asarray(query.numpy(), np.float32)
+
+
+def index_scale(model: TwoTower, width: int) -> NDArray[np.float32]:
+    """Return the factors after which all columns of the index count alike, f32 [d + 1].
+
+    An affinity is a cosine over the temperature, so popularity counts in units of that.
+    """
+    return np.array([1.0] * width + [model.temperature], np.float32)
+
+
+def _part(states: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in states.items()
+        if name.startswith(prefix)
+    }
+
+
+def _settings_of(kind: type[_S], values: dict[str, Any]) -> _S:
+    """Return settings as a bundle has them; those that this version no longer has say nothing."""
+    known = {f.name for f in dataclasses.fields(cast(Any, kind))}
+    return kind(
+        **{
+            name: tuple(v) if isinstance(v, list) else v
+            for name, v in values.items()
+            if name in known
+        }
+    )

@@ -1,0 +1,1 @@
+"""What counting alone knows at a moment: histories, item-item weights, walks."""

@@ -1,0 +1,206 @@
+"""Sums over item-item weights: what the items of a history point to, and how strongly.
+
+A user costs one pass over the rows of the items in his history, whatever is asked of the sums
+afterwards: candidates of several types, at several recencies, and the scores of any items.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from dynamic_layer.counts.moments import Histories
+
+NONE = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """Items that `b` users' histories point to, each once, as a compressed row list.
+
+    indptr: i64 [b + 1]; user r has entries indptr[r]:indptr[r + 1].
+    own:    i64 [b], how many of them, the first ones, are the history's own items.
+    item:   i32 [t], item rows.
+    sums:   f32 [t, h], sum over the history of recency * weight, for h recencies.
+    items:  of the catalogue.
+    """
+
+    indptr: NDArray[np.int64]
+    own: NDArray[np.int64]
+    item: NDArray[np.int32]
+    sums: NDArray[np.float32]
+    items: int
+
+    @classmethod
+    def of(
+        cls, histories: Histories, recency: NDArray[np.float32], weights: sp.csr_array
+    ) -> "Neighbours":
+        """Sum up the weights f32 [source, target] of each history's items.
+
+        recency: f32 [t, h], h weightings of the histories' entries.
+        """
+        indptr, own, item, sums = _summed(
+            histories.indptr,
+            histories.item,
+            np.ascontiguousarray(recency),
+            weights.indptr,
+            weights.indices,
+            weights.data,
+            weights.shape[1],
+        )
+        return cls(indptr=indptr, own=own, item=item, sums=sums, items=weights.shape[1])
+
+    def best(self, allowed: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
+        """Return each user's items with the greatest sums at each recency, i64 [b, h, k].
+
+        allowed: bool [items]. In no order; items of the history are left out, as are those whose
+        sum is not above 0; NONE where there are fewer than k.
+        """
+        found: NDArray[np.int64] = _best(self.indptr, self.own, self.item, self.sums, allowed, k)
+        return found
+
+    def scores(self, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the sums of candidates, f32 [b, c, h]; candidates: i64 [b, c], NONE scores 0."""
+        found: NDArray[np.float32] = _scores(
+            self.indptr, self.item, self.sums, candidates, self.items
+        )
+        return found
+
+
+def neighbours_of(
+    histories: Histories, weights: Mapping[str, sp.csr_array], half_lives_days: Sequence[float]
+) -> dict[str, Neighbours]:
+    """Return the sums over each of several item-item weights, by name."""
+    recency = histories.recencies(half_lives_days)
+    return {name: Neighbours.of(histories, recency, matrix) for name, matrix in weights.items()}
+
+
+@numba.njit(cache=True, nogil=True)
+def _summed(
+    indptr: NDArray[np.int64],
+    item: NDArray[np.int64],
+    recency: NDArray[np.float32],
+    w_indptr: NDArray[np.int32],
+    w_indices: NDArray[np.int32],
+    w_data: NDArray[np.float32],
+    items: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    b, h = len(indptr) - 1, recency.shape[1]
+    most = _room(indptr, item, w_indptr, items)
+    out, own = np.zeros(b + 1, np.int64), np.zeros(b, np.int64)
+    targets, sums = np.empty(most, np.int32), np.empty((most, h), np.float32)
+    slot_of = np.full(items, -1, np.int32)  # place of an item among this user's
+    for row in range(b):
+        start = end = out[row]
+        for entry in range(indptr[row], indptr[row + 1]):
+            if slot_of[item[entry]] < 0:
+                slot_of[item[entry]] = end
+                targets[end] = item[entry]
+                for part in range(h):
+                    sums[end, part] = 0
+                end += 1
+        own[row] = end - start
+        for entry in range(indptr[row], indptr[row + 1]):
+            for place in range(w_indptr[item[entry]], w_indptr[item[entry] + 1]):
+                target, weight = w_indices[place], w_data[place]
+                slot = slot_of[target]
+                if slot < 0:
+                    slot_of[target] = end
+                    targets[end] = target
+                    for part in range(h):
+                        sums[end, part] = recency[entry, part] * weight
+                    end += 1
+                else:
+                    for part in range(h):
+                        sums[slot, part] += recency[entry, part] * weight
+        for slot in range(start, end):
+            slot_of[targets[slot]] = -1
+        out[row + 1] = end
+    return out, own, targets[: out[b]], sums[: out[b]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _room(
+    indptr: NDArray[np.int64], item: NDArray[np.int64], w_indptr: NDArray[np.int32], items: int
+) -> int:
+    """Return how many items the histories point to, at most."""
+    most = 0
+    for row in range(len(indptr) - 1):
+        edges = indptr[row + 1] - indptr[row]
+        for entry in range(indptr[row], indptr[row + 1]):
+            edges += w_indptr[item[entry] + 1] - w_indptr[item[entry]]
+        most += min(edges, items)
+    return most
+
+
+@numba.njit(cache=True, nogil=True)
+def _best(
+    indptr: NDArray[np.int64],
+    own: NDArray[np.int64],
+    item: NDArray[np.int32],
+    sums: NDArray[np.float32],
+    allowed: NDArray[np.bool_],
+    k: int,
+) -> NDArray[np.int64]:
+    b, h = len(own), sums.shape[1]
+    out = np.full((b, h, k), -1, np.int64)
+    if not k:
+        return out
+    # The k greatest so far as a heap, the least of them at its root: few items get into it.
+    value, place = np.empty(k, np.float32), np.empty(k, np.int32)
+    for row in range(b):
+        for part in range(h):
+            count = 0
+            for at in range(indptr[row] + own[row], indptr[row + 1]):
+                new = sums[at, part]
+                if new <= 0 or (count == k and new <= value[0]) or not allowed[item[at]]:
+                    continue
+                if count < k:
+                    child = count
+                    count += 1
+                    while child and value[(child - 1) // 2] > new:
+                        above = (child - 1) // 2
+                        value[child], place[child] = value[above], place[above]
+                        child = above
+                else:
+                    child = 0
+                    while 2 * child + 1 < k:
+                        below = 2 * child + 1
+                        if below + 1 < k and value[below + 1] < value[below]:
+                            below += 1
+                        if value[below] >= new:
+                            break
+                        value[child], place[child] = value[below], place[below]
+                        child = below
+                value[child], place[child] = new, item[at]
+            for n in range(count):
+                out[row, part, n] = place[n]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _scores(
+    indptr: NDArray[np.int64],
+    item: NDArray[np.int32],
+    sums: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    items: int,
+) -> NDArray[np.float32]:
+    b, c = candidates.shape
+    out = np.zeros((b, c, sums.shape[1]), np.float32)
+    place_of = np.full(items, -1, np.int32)
+    for row in range(b):
+        for place in range(c):
+            if candidates[row, place] >= 0:
+                place_of[candidates[row, place]] = place
+        for at in range(indptr[row], indptr[row + 1]):
+            place = place_of[item[at]]
+            if place >= 0:
+                out[row, place] = sums[at]
+        for place in range(c):
+            if candidates[row, place] >= 0:
+                place_of[candidates[row, place]] = -1
+    return out

@@ -1,0 +1,1 @@
+"""Examples of events: in columns, remembered for replay, their targets ranked."""

@@ -1,0 +1,1 @@
+"""The ranking head: which items it looks at, what it reads of them, its network."""

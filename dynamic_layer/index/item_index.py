@@ -1,0 +1,337 @@
+"""Nearest-neighbour search per type: what was built, what is fresh, and nothing that is gone."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from dynamic_layer.index.building import build, folded, on_device
+from dynamic_layer.index.built import BuiltIndex
+from dynamic_layer.index.hits import Hits
+from dynamic_layer.index.state import (
+    IndexState,
+    Tiers,
+    first_row,
+    sealed,
+    search_built,
+    search_fresh,
+)
+from dynamic_layer.items.vector_store import VectorStore
+from dynamic_layer.settings import IndexSettings
+
+__all__ = ["Hits", "ItemIndex"]
+
+logger = logging.getLogger(__name__)
+
+_QUERIES = 256
+# Exact search for these, over all items, is the larger part of a fold.
+_QUERIES_AGAIN = 128
+_NICE = 10
+_MEASURED = "index-queries.safetensors"
+
+
+class ItemIndex:
+    """Finds the items with the greatest inner product, per item type.
+
+    Built from a bundle's vectors. Items that come later live in a small exact fresh tier, items
+    that go are filtered out; both take effect at once. When many have come and gone, an index of
+    their type with them is made aside, in a thread, and swapped in: so a search stays fast and
+    memory bounded, but for three bytes for each row that ever was.
+
+    Searches may run in any thread beside one that changes the index: what one of them reads is
+    never changed, only replaced as a whole.
+    """
+
+    def __init__(
+        self,
+        vectors: NDArray[np.float32],
+        type_number: NDArray[np.int64],
+        settings: IndexSettings,
+        *,
+        queries: NDArray[np.float32] | None = None,
+        scale: NDArray[np.float32] | None = None,
+        built: dict[int, BuiltIndex] | None = None,
+    ) -> None:
+        """vectors: f32 [n, d]; type_number: i64 [n]; built: index per type, from `load`.
+
+        queries: f32 [s, d], like those that will come: how much of the lists is read is measured
+        with them; sums of two items' vectors when None. scale: f32 [d], factors after which the
+        vectors' columns count alike; None where they do.
+        """
+        self._settings, self._scale = settings, scale
+        if queries is None or not len(queries):
+            queries = _pairs(vectors)
+        self._queries = np.ascontiguousarray(queries[-_QUERIES:], np.float32)
+        store, nothing = VectorStore.of(vectors), VectorStore.of(vectors[:0])
+        tiers = {
+            int(t): Tiers(
+                built=built[int(t)]
+                if built
+                else self._build(store, np.flatnonzero(type_number == t)),
+                fresh=nothing,
+            )
+            for t in np.unique(type_number)
+        }
+        self._state = IndexState(
+            tiers=tiers,
+            vectors=store,
+            types=type_number.astype(np.int16),
+            removed=np.zeros(len(vectors), np.bool_),
+        )
+        self._changing = threading.Lock()
+        self._folding: threading.Thread | None = None
+
+    def _build(self, vectors: VectorStore, rows: NDArray[np.int64]) -> BuiltIndex:
+        return build(vectors, rows, self._settings, queries=self._queries, scale=self._scale)
+
+    def __len__(self) -> int:
+        """Items that a search can return."""
+        return len(self._state.types) - self._state.removals
+
+    @property
+    def removed(self) -> int:
+        """Rows that are never returned."""
+        return self._state.removals
+
+    @property
+    def built(self) -> dict[int, BuiltIndex]:
+        """What is searched of each type, beside the fresh tier."""
+        tiers = self._state.tiers
+        return {t: tier.built for t, tier in tiers.items() if tier.built is not None}
+
+    @property
+    def fresh(self) -> int:
+        """Items in the fresh tier."""
+        return sum(tier.fresh.size - tier.fresh_gone for tier in self._state.tiers.values())
+
+    def is_removed(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which rows were removed, bool of the same shape; rows below 0 were not."""
+        removed = self._state.removed
+        if not len(removed):
+            return np.zeros(rows.shape, np.bool_)
+        return removed[np.maximum(rows, 0)] & (rows >= 0)
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of rows, f32 [..., d]; of removed rows perhaps zeros."""
+        return self._state.vectors(rows)
+
+    def copy(self) -> "ItemIndex":
+        """Return an index that shares what was built, with additions and removals of its own."""
+        with self._changing:
+            # Neither appends to what the other has.
+            self._state = sealed(self._state)
+            other = copy(self)
+        other._changing, other._folding = threading.Lock(), None
+        return other
+
+    def add(self, vectors: NDArray[np.float32], type_number: NDArray[np.int64]) -> None:
+        """Append items to the fresh tier, f32 [m, d] and i64 [m]; rows follow the last one."""
+        with self._changing:
+            state = self._state
+            rows = len(state.types) + np.arange(len(vectors))
+            tiers = dict(state.tiers)
+            for t in np.unique(type_number).tolist():
+                of_type = type_number == t
+                tier = tiers.get(t) or Tiers(
+                    built=None, fresh=VectorStore.of(state.vectors.base[:0])
+                )
+                fresh = tier.fresh.append(rows[of_type], vectors[of_type])
+                tiers[t] = replace(tier, fresh=fresh)
+            self._state = replace(
+                state,
+                tiers=tiers,
+                vectors=state.vectors.append(rows, vectors),
+                types=np.concatenate([state.types, type_number.astype(np.int16)]),
+                removed=np.concatenate([state.removed, np.zeros(len(rows), np.bool_)]),
+            )
+        self._fold_if_due()
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Never return these rows again."""
+        with self._changing:
+            state = self._state
+            rows = np.unique(rows)
+            rows = rows[~state.removed[rows]]
+            removed = state.removed.copy()
+            removed[rows] = True
+            tiers = dict(state.tiers)
+            types = state.types[rows]
+            for t in np.unique(types).tolist():
+                tier, of_type = tiers[t], rows[types == t]
+                fresh = int((of_type >= first_row(tier.fresh)).sum())
+                tiers[t] = replace(
+                    tier,
+                    gone=tier.gone + len(of_type) - fresh,
+                    fresh_gone=tier.fresh_gone + fresh,
+                )
+            self._state = replace(
+                state, tiers=tiers, removed=removed, removals=state.removals + len(rows)
+            )
+        self._fold_if_due()
+
+    def _due(self) -> list[int]:
+        """Types whose changes are more than a search should have to look at."""
+        settings = self._settings
+        return [
+            t
+            for t, tier in self._state.tiers.items()
+            if tier.changes
+            > max(settings.fresh_limit, settings.fresh_share * len(tier.built or ()))
+        ]
+
+    def _fold_if_due(self) -> None:
+        if self._due() and (self._folding is None or not self._folding.is_alive()):
+            self._folding = threading.Thread(target=self._fold_due, name="fold", daemon=True)
+            self._folding.start()
+
+    def _fold_due(self) -> None:
+        _yield_to_searches()
+        while due := self._due():
+            for number in due:
+                try:
+                    self.fold(number)
+                except Exception:
+                    # Searches go on with what there is, and the next change tries again.
+                    logger.exception("no index with the fresh items of type %d", number)
+                    return
+
+    def settle(self) -> None:
+        """Wait until no index is being made aside."""
+        if self._folding is not None:
+            self._folding.join()
+
+    def fold(self, number: int) -> None:
+        """Make an index of one type with what came and without what went, and search that.
+
+        Changes may go on meanwhile; one fold at a time.
+        """
+        before = self._state
+        tier = before.tiers[number]
+        came = tier.fresh.held[0]
+        built = folded(
+            tier.built,
+            came[~before.removed[came]],
+            before.removed,
+            before.vectors,
+            self._settings,
+            queries=self._queries[-_QUERIES_AGAIN:],
+            scale=self._scale,
+        )
+        with self._changing:
+            state = self._state
+            now = state.tiers[number]
+            fresh = now.fresh.after(tier.fresh.size)
+            # What was removed since is still in what was built.
+            since = now.gone + now.fresh_gone - tier.gone - tier.fresh_gone
+            fresh_gone = int(state.removed[fresh.held[0]].sum())
+            tiers = dict(state.tiers)
+            tiers[number] = Tiers(
+                built=built, fresh=fresh, gone=since - fresh_gone, fresh_gone=fresh_gone
+            )
+            vectors = state.vectors
+            dead = state.removed[vectors.held[0]]
+            if 2 * dead.sum() > len(dead):
+                vectors = vectors.kept(~dead)
+            self._state = replace(state, tiers=tiers, vectors=vectors)
+
+    def search_type(
+        self,
+        queries: NDArray[np.float32],
+        type_number: int,
+        k: int,
+        exclude: NDArray[np.int64] | None = None,
+    ) -> Hits:
+        """Return the `k` best items of one type for each query.
+
+        queries: f32 [b, d]; exclude: i64 [b, e], rows that a query must not get, -1 for none.
+        """
+        state = self._state
+        tier = state.tiers.get(type_number)
+        if tier is None:
+            return Hits.join([], len(queries)).best(k)
+        queries = np.ascontiguousarray(queries, np.float32)
+        spare = 0
+        if exclude is not None:
+            of_type = (state.types[np.maximum(exclude, 0)] == type_number) & (exclude >= 0)
+            spare = int(of_type.sum(axis=1).max(initial=0))
+        parts = [
+            search_built(state, tier, queries, k + spare),
+            search_fresh(state, tier, queries, k + spare),
+        ]
+        found = Hits.join(parts, len(queries))
+        if exclude is not None and spare:
+            found = found.best(k + spare)
+            owner = np.arange(len(queries))[:, None] * len(state.types)
+            found = found.without(np.isin(owner + found.rows, (owner + exclude)[of_type]))
+        return found.best(k)
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        types: Sequence[int] = (),
+        exclude: NDArray[np.int64] | None = None,
+    ) -> Hits:
+        """Return the `k` best items of some types (none named: all) for each query."""
+        parts = [self.search_type(queries, t, k, exclude) for t in (types or self.known_types())]
+        return Hits.join(parts, len(queries)).best(k)
+
+    def known_types(self) -> list[int]:
+        """Return the numbers of the types that have items, ascending."""
+        return sorted(self._state.tiers)
+
+    def save(self, folder: Path) -> None:
+        """Write one FAISS file per type to the folder, and with what they were measured.
+
+        Raises ValueError where items came or went: rows are those of the vectors at the start.
+        """
+        state = self._state
+        if state.removals or len(state.types) > len(state.vectors.base):
+            raise ValueError("expected an index as it was built, got one with later changes")
+        for number, built in self.built.items():
+            built.save(folder / f"index-{number}.faiss")
+        save_file({"queries": self._queries}, folder / _MEASURED)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        vectors: NDArray[np.float32],
+        type_number: NDArray[np.int64],
+        settings: IndexSettings,
+        *,
+        scale: NDArray[np.float32] | None = None,
+    ) -> Self:
+        """Read what `save` wrote. Raises ValueError when a file does not fit the vectors."""
+        built = {}
+        for number in np.unique(type_number).tolist():
+            rows = np.flatnonzero(type_number == number)
+            made = BuiltIndex.load(folder / f"index-{number}.faiss", rows, vectors.shape[1])
+            built[number] = on_device(made, settings)
+        file = folder / _MEASURED
+        queries = load_file(file)["queries"] if file.exists() else None
+        return cls(vectors, type_number, settings, queries=queries, scale=scale, built=built)
+
+
+def _yield_to_searches() -> None:
+    """Give this thread what time searches leave, where a thread can have a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+def _pairs(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return queries where none are known: sums of two items."""
+    if not len(vectors):
+        return vectors
+    rows = np.random.default_rng(0).integers(len(vectors), size=(2, _QUERIES))
+    return np.asarray(vectors[rows[0]] + vectors[rows[1]], np.float32)

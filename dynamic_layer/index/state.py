@@ -1,0 +1,104 @@
+"""What one search of an index reads: per type what was built, what is fresh, and what is gone."""
+
+from dataclasses import dataclass, replace
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_layer.index.built import BuiltIndex
+from dynamic_layer.index.hits import Hits
+from dynamic_layer.items.vector_store import VectorStore
+
+# Hits looked at beyond those asked for where items were removed; more than these are hardly ever
+# among the best, and if they are, the search is made again without them.
+_SPARE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiers:
+    """One type: what was built, and what came since.
+
+    fresh: rows and vectors that are not in `built`. gone, fresh_gone: how many rows of each were
+    removed.
+    """
+
+    built: BuiltIndex | None
+    fresh: VectorStore
+    gone: int = 0
+    fresh_gone: int = 0
+
+    @property
+    def changes(self) -> int:
+        """What a search has to look at beside what was built, or past it."""
+        return self.fresh.size + self.gone
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexState:
+    """All that a search reads; a change replaces it as a whole.
+
+    types: i16 [rows], type of each row that ever was; removed: bool [rows].
+    """
+
+    tiers: dict[int, Tiers]
+    vectors: VectorStore
+    types: NDArray[np.int64]
+    removed: NDArray[np.bool_]
+    removals: int = 0
+
+
+def search_built(state: IndexState, tier: Tiers, queries: NDArray[np.float32], k: int) -> Hits:
+    """Return what was built's best that are still there, `k` of them or more, in no order."""
+    built = tier.built
+    if built is None:
+        return Hits.join([], len(queries))
+    wanted = min(k, len(built) - tier.gone)
+    found = _alive(state, built, queries, built.search(queries, k + min(tier.gone, _SPARE)))
+    short = np.flatnonzero((found.rows >= 0).sum(axis=1) < wanted)
+    if not len(short):
+        return found
+    again = built.search_all(queries[short], k, state.removed, state.vectors)
+    again = _alive(state, built, queries[short], again).best(found.rows.shape[1])
+    rows, scores = found.rows.copy(), found.scores.copy()
+    rows[short], scores[short] = again.rows, again.scores
+    return Hits(rows, scores)
+
+
+def _alive(state: IndexState, built: BuiltIndex, queries: NDArray[np.float32], found: Hits) -> Hits:
+    """Return hits without what was removed, with the exact scores."""
+    rows = np.maximum(found.rows, 0)
+    if not built.exact:
+        found = Hits(found.rows, state.vectors.scores(rows, queries))
+    return found.without(state.removed[rows])
+
+
+def search_fresh(state: IndexState, tier: Tiers, queries: NDArray[np.float32], k: int) -> Hits:
+    """Return the fresh tier's best that are still there, `k` of them or more, in no order."""
+    rows, vectors = tier.fresh.held
+    if not len(rows):
+        return Hits.join([], len(queries))
+    wanted = min(k, len(rows) - tier.fresh_gone)
+    scores, place = faiss.knn(
+        queries,
+        vectors,
+        min(len(rows), k + min(tier.fresh_gone, _SPARE)),
+        metric=faiss.METRIC_INNER_PRODUCT,
+    )
+    found = Hits(rows[place], scores).without(state.removed[rows[place]])
+    if ((found.rows >= 0).sum(axis=1) >= wanted).all():
+        return found
+    scores = queries @ vectors.T
+    all_rows = np.broadcast_to(rows, scores.shape)
+    return Hits(all_rows, scores).without(state.removed[all_rows]).best(k)
+
+
+def first_row(fresh: VectorStore) -> float:
+    """Return the first row of a fresh tier; all that is built comes before it."""
+    return float(fresh.rows[0]) if fresh.size else np.inf
+
+
+def sealed(state: IndexState) -> IndexState:
+    """Return the same state, from which two may go on without writing to each other's arrays."""
+    tiers = {t: replace(tier, fresh=tier.fresh.sealed()) for t, tier in state.tiers.items()}
+    return replace(state, tiers=tiers, vectors=state.vectors.sealed())

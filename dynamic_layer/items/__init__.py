@@ -1,0 +1,1 @@
+"""What is known of items: features that towers read, static vectors, vectors by row."""

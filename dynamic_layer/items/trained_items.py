@@ -1,0 +1,64 @@
+"""The items that towers learn on: a static bundle, as they read it."""
+
+from typing import Any
+
+from dynamic_layer.items.alignment import rotation_onto, turned
+from dynamic_layer.items.features import ItemRows, StaticItems, item_features
+from static_layer.procrustes import Matrix
+
+
+class TrainedItems:
+    """A static bundle with its HGNN's vectors turned into the space that the towers know.
+
+    static: the bundle; use_hgnn: whether its vectors are read at all; rotation: f32 [d, d], None
+    where they are read as they are.
+    types: names in the order of their numbers; rows: of item keys; features: as towers read them.
+    """
+
+    def __init__(
+        self, static: StaticItems, *, use_hgnn: bool, rotation: Matrix | None = None
+    ) -> None:
+        """See above; without `use_hgnn` there is nothing to turn."""
+        self.static, self.rotation = static, rotation if use_hgnn else None
+        self.use_hgnn = use_hgnn
+        self.types = sorted(set(static.item_types))
+        self.rows = ItemRows(static.item_keys)
+        self.features = item_features(
+            types=self.types,
+            item_types=static.item_types,
+            languages=static.languages,
+            genres=static.genres,
+            text=static.text,
+            hgnn=turned(static.hgnn, rotation) if use_hgnn else None,
+        )
+
+    @property
+    def name(self) -> Any:
+        """Name of the static bundle; None where it has none."""
+        return self.static.manifest.get("name")
+
+    def fits(self, other: "TrainedItems") -> bool:
+        """Whether towers that read these can read the others."""
+        width = self.features.content.shape[1]
+        return self.types == other.types and width == other.features.content.shape[1]
+
+    def turned_by(self, rotation: Matrix | None) -> "TrainedItems":
+        """Return the same bundle with its vectors read after another rotation."""
+        return TrainedItems(self.static, use_hgnn=self.use_hgnn, rotation=rotation)
+
+    def next(self, static: StaticItems, *, align: bool) -> "TrainedItems":
+        """Return the items of a newer bundle; align: turn its vectors onto these."""
+        rotation = None
+        if align and self.use_hgnn:
+            here = turned(self.static.hgnn, self.rotation)
+            rotation = rotation_onto(self.static.item_keys, here, static)
+        found = TrainedItems(static, use_hgnn=self.use_hgnn, rotation=rotation)
+        # Fresh towers read any space, and the bundle's own needs no matrix.
+        return found if rotation is None or self.fits(found) else found.turned_by(None)
+
+    def graph_ends(self) -> dict[str, dict[str, int]]:
+        """Return by topic and partition the offset from which on the graph holds no event."""
+        return {
+            topic: {str(partition): int(end) for partition, end in ends.items()}
+            for topic, ends in self.static.manifest.get("offsets", {}).items()
+        }

@@ -1,0 +1,263 @@
+"""How the head learns in the stream: from examples that the towers behind it have not seen."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_layer.bundles.bundle import DynamicBundle
+from dynamic_layer.examples.ranking import user_features
+from dynamic_layer.examples.replay import PaddedExamples, Replay
+from dynamic_layer.head.candidates import NONE
+from dynamic_layer.head.ranking_head import HeadTrainer, Lists, RankingHead
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.lists.list_maker import ListMaker, asking
+from dynamic_layer.popularity.demand import DemandReader
+from dynamic_layer.popularity.event_counts import Popularity
+from dynamic_layer.saved import Saved, generator_saved, restore_generator
+from dynamic_layer.settings import RankingSettings
+
+K = 10
+_CHUNK = 64
+_TOGETHER = 16  # lists of one moment, about, below which moments are drawn together
+
+
+def ranking_settings(bundle: DynamicBundle) -> RankingSettings | None:
+    """Return what a bundle's head was trained with; None where the bundle is older than heads."""
+    values = bundle.manifest["settings"].get("ranking")
+    return None if values is None else msgspec.convert(values, RankingSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeLists:
+    """Lists of some examples, of one type and one bucket of time, and where the targets came.
+
+    place:      i64 [b], of the examples that were asked about.
+    lists:      labelled by the target.
+    head, towers: bool [b], whether the target was among the best ten.
+    before:     i64 [b], candidates that the head ranks before the target; -1 where it is none.
+    """
+
+    place: NDArray[np.int64]
+    lists: Lists
+    head: NDArray[np.bool_]
+    towers: NDArray[np.bool_]
+    before: NDArray[np.int64]
+
+
+def made_lists(
+    bundle: DynamicBundle,
+    maker: ListMaker,
+    examples: PaddedExamples,
+    popularity: Popularity,
+    half_lives_days: tuple[float, ...],
+) -> Iterator[MadeLists]:
+    """Yield the lists of examples as they were when their events came, oldest first.
+
+    Each list is read with the demand that had been counted by the last whole bucket before its
+    event; where few examples span many buckets, by one somewhat earlier. Examples whose target the
+    bundle does not know are left out.
+    """
+    rows = ItemRows(bundle.item_keys)
+    target = rows(examples.target)
+    type_number = bundle.features.type_number.numpy()
+    known = np.flatnonzero(target >= 0)
+    if not len(known):
+        return
+    # Lists of one moment share their cost.
+    span = int(np.ptp(examples.timestamp[known])) // popularity.bucket_ms
+    moments = max(1, len(known) // _TOGETHER)
+    bucket = examples.timestamp // (popularity.bucket_ms * (1 + span // moments))
+    order = known[np.lexsort((type_number[target[known]], bucket[known]))]
+    demand = DemandReader(popularity, rows, len(bundle.item_keys), half_lives_days)
+    number = type_number[target[order]]
+    starts = np.flatnonzero(np.diff(bucket[order]) | np.diff(number)) + 1
+    for group in np.split(order, starts):
+        for start in range(0, len(group), _CHUNK):
+            part = group[start : start + _CHUNK]
+            users = user_features(examples.take(part), rows)
+            asked = asking(bundle, users, users.history.numpy())
+            own = target[part]
+            proposed = maker.propose(
+                asked, int(type_number[own[0]]), demand.at(int(examples.timestamp[part].min()))
+            )
+            label, valid = proposed.rows == own[:, None], proposed.rows != NONE
+            before = _before(bundle.head, proposed.features, label, valid)
+            yield MadeLists(
+                place=part,
+                lists=Lists(
+                    features=proposed.features.astype(np.float16), label=label, valid=valid
+                ),
+                head=(before >= 0) & (before < K),
+                towers=(proposed.towers.rows[:, :K] == own[:, None]).any(axis=1),
+                before=before,
+            )
+
+
+def _before(
+    head: RankingHead | None,
+    features: NDArray[np.float32],
+    label: NDArray[np.bool_],
+    valid: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    if head is None:
+        return np.full(len(label), -1)
+    scores = head.scores(features, valid)
+    aim = np.where(label, scores, -np.inf).max(axis=1, initial=-np.inf)
+    before = (scores > aim[:, None]).sum(axis=1)
+    return np.where(label.any(axis=1), before, -1)
+
+
+class HitRates(NamedTuple):
+    """HR@10 of a bundle's head and of its towers on the same examples, and where they differ.
+
+    better, worse: examples that only the head, and only the towers, have among their best ten.
+    """
+
+    head: float
+    towers: float
+    better: int
+    worse: int
+
+    @property
+    def head_wins(self) -> bool:
+        """Whether the head is ahead by more than chance: by twice the deviation of a fair coin."""
+        return self.better - self.worse >= 2 * math.sqrt(self.better + self.worse) > 0
+
+
+def hit_rates(bundle: DynamicBundle, examples: PaddedExamples, popularity: Popularity) -> HitRates:
+    """Return HR@10 of a bundle's head and of its towers on the same examples.
+
+    Items of the history do not compete; targets that are unknown or no candidates are misses.
+    """
+    settings = ranking_settings(bundle)
+    if settings is None or not len(examples):
+        return HitRates(0.0, 0.0, 0, 0)
+    maker = ListMaker(bundle, settings)
+    head = towers = better = worse = 0
+    for made in made_lists(bundle, maker, examples, popularity, settings.demand_half_lives_days):
+        head += int(made.head.sum())
+        towers += int(made.towers.sum())
+        better += int((made.head & ~made.towers).sum())
+        worse += int((made.towers & ~made.head).sum())
+    return HitRates(head / len(examples), towers / len(examples), better, worse)
+
+
+def _as_served(bundle: DynamicBundle | None) -> dict[str, float]:
+    """Return the weights with which a head ranks about as towers and popularity of a bundle do."""
+    if bundle is None:
+        return {}
+    each = float(bundle.manifest["popularity"]["weight"]) / len(bundle.types)
+    weights = {"towers": 1 / bundle.model.temperature}
+    for days in bundle.half_lives_days.values():  # a head has one weight for all types
+        weights[f"demand@{days:g}d"] = weights.get(f"demand@{days:g}d", 0.0) + each
+    return weights
+
+
+class HeadLearning:
+    """The head of a trainer, and the bundle whose towers its lists are made with.
+
+    Guarantees: a list is made of an example that the towers behind its features were not trained
+    on, with demand from before it, and it is ranked by the bundle that was served before anything
+    learns from it. Memory is bounded by the head's settings.
+    """
+
+    def __init__(self, settings: RankingSettings, *, seed: int) -> None:
+        """seed: of the head and of the choice of examples."""
+        self.settings = settings
+        self._seed = seed
+        self._rng = np.random.default_rng([seed, 1])
+        self._head: HeadTrainer | None = None
+        self._names: list[str] = []
+        self._bundle: DynamicBundle | None = None
+        self._first = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are towers to make lists with."""
+        return self._bundle is not None
+
+    def freeze(self, bundle: DynamicBundle, first: int) -> None:
+        """Make lists with a bundle's towers from now on, of examples from number `first` on."""
+        self._bundle, self._first = bundle, first
+
+    def thaw(self) -> None:
+        """Make no more lists until the next bundle: rows and vectors are no longer those in use.
+
+        What was learned stays: features that are standardised in their list carry over.
+        """
+        self._bundle = None
+
+    def learn(self, replay: Replay, popularity: Popularity) -> dict[str, float]:
+        """Make lists of new examples, rank them by the bundle, and learn from them.
+
+        Returns how many there were and the HR@10 of head and towers on them, before learning.
+        """
+        if self._bundle is None:
+            return {}
+        settings = self.settings
+        numbers = replay.numbers()
+        numbers = numbers[numbers >= self._first]
+        most = settings.lists if self._head is not None else settings.first_lists
+        chosen = self._rng.permutation(len(numbers))[:most]
+        examples = replay.take(numbers[np.sort(chosen)])
+        examples = examples.take(examples.strong & ~examples.repeat)
+        self._first = replay.written
+        if not len(examples):
+            return {}
+        maker = ListMaker(self._bundle, settings)
+        trainer = self._trainer(maker)
+        head = towers = 0
+        for made in made_lists(
+            self._bundle, maker, examples, popularity, settings.demand_half_lives_days
+        ):
+            head += int(made.head.sum())
+            towers += int(made.towers.sum())
+            trainer.add(made.lists)
+        trainer.train()
+        figures = {
+            "prequential_examples": float(len(examples)),
+            "prequential_towers_hr_at_10": towers / len(examples),
+        }
+        if self._bundle.head is not None:
+            figures["prequential_hr_at_10"] = head / len(examples)
+        return figures
+
+    def _trainer(self, maker: ListMaker) -> HeadTrainer:
+        if self._head is None or maker.names != self._names:
+            self._names = maker.names
+            self._head = HeadTrainer(
+                self._names, self.settings.head, seed=self._seed, initial=_as_served(self._bundle)
+            )
+        return self._head
+
+    def publish(self) -> RankingHead | None:
+        """Return the head as it is now; None before it has learned from enough lists."""
+        if self._head is None or self._head.held < self.settings.min_lists:
+            return None
+        return self._head.publish()
+
+    def saved(self) -> Saved:
+        """Return what was learned and the lists it was learned from, without the bundle."""
+        parts = {"own": Saved(values={"names": self._names, "rng": generator_saved(self._rng)})}
+        if self._head is not None:
+            parts["head"] = self._head.saved()
+        return Saved.joined(parts)
+
+    def restore(self, saved: Saved) -> None:
+        """Go on where another was, with lists of examples that come after the next bundle.
+
+        What came after the last one is not made lists of: the towers that it was frozen with are
+        gone, and later ones have been trained on it.
+        """
+        own = saved.part("own").values
+        self._names = list(own["names"])
+        restore_generator(self._rng, own["rng"])
+        if "head" in saved.values:
+            self._head = HeadTrainer(self._names, self.settings.head, seed=self._seed)
+            self._head.restore(saved.part("head"))
+        self.thaw()

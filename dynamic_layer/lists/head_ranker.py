@@ -1,0 +1,79 @@
+"""A bundle's head at work: the best items of a type, and lists over several types."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_layer.bundles.bundle import DynamicBundle
+from dynamic_layer.counts.moments import Histories
+from dynamic_layer.head.ranking_head import RankingHead
+from dynamic_layer.index.item_index import Hits, ItemIndex
+from dynamic_layer.lists.head_learning import ranking_settings
+from dynamic_layer.lists.list_maker import Asking, ListMaker, log_shares
+from dynamic_layer.popularity.demand import Demand
+from dynamic_layer.settings import RankingSettings
+
+
+class HeadRanker:
+    """Ranks a user's candidates of a type by the head."""
+
+    def __init__(
+        self,
+        bundle: DynamicBundle,
+        head: RankingHead,
+        settings: RankingSettings,
+        index: ItemIndex,
+    ) -> None:
+        """index: the bundle's, with items that came or went since."""
+        self._maker = ListMaker(bundle, settings, index)
+        self._head, self._prior = head, settings.type_prior
+        self._type_number = bundle.features.type_number.numpy()
+        sizes = np.bincount(self._type_number, minlength=len(bundle.types))
+        self._shares = sizes / max(1, sizes.sum())
+
+    @classmethod
+    def of(cls, bundle: DynamicBundle, index: ItemIndex) -> Self | None:
+        """Return the ranker of a bundle; None where it has no head that this version can feed."""
+        settings = ranking_settings(bundle)
+        if bundle.head is None or settings is None:
+            return None
+        found = cls(bundle, bundle.head, settings, index)
+        return found if found._maker.names == bundle.head.names else None
+
+    def add_items(self, type_number: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Append items that the bundle does not have: i64 [m] and unit vectors f32 [m, d]."""
+        self._maker.add_items(type_number, vectors)
+        self._type_number = np.concatenate([self._type_number, type_number])
+
+    def best(
+        self, users: Asking, numbers: Sequence[int], demand: Demand, k: int
+    ) -> dict[int, Hits]:
+        """Return the k best candidates of some types, with log P(item | type, user) as scores."""
+        neighbours = self._maker.neighbours(users)
+        found = {}
+        for number in numbers:
+            proposed = self._maker.propose(users, number, demand, neighbours)
+            scores = self._head.scores(proposed.features, proposed.rows >= 0)
+            found[number] = Hits(proposed.rows, log_shares(scores)).best(k)
+        return found
+
+    def across(
+        self, histories: Histories, types: Sequence[int], parts: Sequence[Hits]
+    ) -> list[Hits]:
+        """Return the types' hits with log P(type | user) added, so that they can be mixed.
+
+        P(type | user): the shares of the types among the user's entries, beginning with a few
+        entries of the catalogue's own mixture.
+        """
+        users = len(histories)
+        owner = np.repeat(np.arange(users), np.diff(histories.indptr))
+        bag = owner * len(self._shares) + self._type_number[histories.item]
+        met = np.bincount(bag, minlength=users * len(self._shares)).reshape(users, -1)
+        share = (met + self._prior * self._shares)[:, list(types)]
+        log_share = np.log(share / np.maximum(share.sum(axis=1, keepdims=True), 1e-12) + 1e-12)
+        return [
+            Hits(part.rows, part.scores + log_share[:, place, None].astype(np.float32))
+            for place, part in enumerate(parts)
+        ]

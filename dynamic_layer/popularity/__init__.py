@@ -1,0 +1,1 @@
+"""Recent demand: counted, merged from partitions, decayed, and fitted beside affinity."""

@@ -1,0 +1,1 @@
+"""Requests in, ranked lists out, and why an item stands in one."""

@@ -1,0 +1,1 @@
+"""The trainer that never stops: which examples are next, steps, checkpoints."""

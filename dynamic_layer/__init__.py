@@ -28,14 +28,14 @@ from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.popularity.live import LivePopularity
 from dynamic_layer.saved import Saved
 from dynamic_layer.serving.explaining import Explanation, explain, search_text, similar
-from dynamic_layer.serving.recommender import (
+from dynamic_layer.serving.rankings import (
     ItemNames,
     ListSettings,
     Ranking,
-    Recommender,
     UserState,
     default_lists,
 )
+from dynamic_layer.serving.recommender import Recommender
 from dynamic_layer.settings import (
     AdoptionSettings,
     DynamicSettings,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_layer.serving.recommender import Ranking, Recommender, UserState
+from dynamic_layer.serving.rankings import Ranking, UserState
+from dynamic_layer.serving.recommender import Recommender
 
 __all__ = ["Explanation", "explain", "search_text", "similar"]
 

@@ -33,8 +33,8 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.api_world import NOW, World, bundle_of
 from benchmarks.machine import cpu_model
+from benchmarks.trained_world import NOW, World, bundle_of
 from console import ConsoleSettings, TokenSettings
 from segue.roles import spare_collections
 from segue.serving_console import open_console, tune_search

@@ -2,12 +2,11 @@
 
     segue bench latency --json var/bench-latency.json
 
-Workers (--workers) answer with a bundle of drawn vectors, weights and head; its texts lie in
-topics, since how long a search takes depends on how its vectors lie. This process writes events at
+Workers (--workers) answer with a bundle of towers that learned from users of the same world, since
+how long a search takes depends on how vectors lie (`trained_world`). This process writes events at
 a steady rate and reads the recommendations like any other consumer; an event's latency ends when
 the first recommendation that knows it has arrived here, or with the measurement where none has.
-Meanwhile the bundle is swapped.
-Broker, workers and this process share the machine.
+Meanwhile the bundle is swapped. Broker, workers and this process share the machine.
 """
 
 import asyncio
@@ -17,35 +16,31 @@ from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import scipy.sparse as sp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents import announce
 from agents.outputs import ProducerOutputs
 from benchmarks.broker import broker_at
-from benchmarks.index_data import ItemSpace
 from benchmarks.latency_workers import HURRIED, BenchWorker, processor_s, worker
 from benchmarks.machine import cpu_model
 from benchmarks.report import measured
-from dynamic_layer import DynamicBundle, RankingHead, Trainer
-from dynamic_layer.lists.list_maker import ListMaker
-from dynamic_layer.training.tower_fits import CatalogueItems
+from benchmarks.trained_world import World, bundle_of
+from dynamic_layer import DynamicBundle
 from segue.screen import console
 from segue.settings import Settings, write_settings
-from state import ArtifactStore, item_key
+from state import ArtifactStore
 from streams import Event, KafkaSettings, ModelAnnouncement, Source, create_topics, encode, topics
 from streams.outbox import filled
 from streams.partitioner import murmur2_partitions
 
 __all__ = ["LatencyPlan", "run", "show"]
 
-TEXT_WIDTH = 384
 PATIENCE_S = 120.0
 DRAIN_S = 10.0
 TICK_S = 0.02
@@ -58,8 +53,9 @@ class LatencyPlan:
     """What is measured.
 
     rate: events/s; items of two types and users in all; warm_s: seconds of events before it counts;
-    swap_s: between two bundles; head: whether the bundle's head ranks; neighbours: item-item
-    weights of an item; workers: processes that share the partitions.
+    swap_s: between two bundles; head: whether the bundle's head ranks; history: different events of
+    a user; learned_users: whose events the towers learned from; workers: processes that share the
+    partitions.
     """
 
     rate: int = 2_000
@@ -69,7 +65,8 @@ class LatencyPlan:
     warm_s: float = 20.0
     swap_s: float = 30.0
     head: bool = True
-    neighbours: int = 64
+    history: int = 30
+    learned_users: int = 5_000
     workers: int = 1
     seed: int = 1
 
@@ -115,49 +112,15 @@ def _measure(plan: LatencyPlan, scratch: Path) -> dict[str, Any]:
         settings = replace(base, worker=replace(base.worker, ranking_head=plan.head))
         write_settings(settings, scratch / "segue.toml")
         create_topics(kafka, topics(settings.topics))
-        bundle, keys = random_bundle(plan)
+        world = World.draw(items=plan.items, users=plan.users, history=plan.history, seed=plan.seed)
+        few = replace(world, histories=world.histories[: plan.learned_users])
+        bundle = bundle_of(few, plan.seed, head=plan.head)
         with ExitStack() as running:
             workers = [
                 running.enter_context(worker(scratch, f"worker-{number}"))
                 for number in range(plan.workers)
             ]
-            return asyncio.run(_Measurement(plan, settings, bundle, keys, workers).run())
-
-
-def random_bundle(plan: LatencyPlan) -> tuple[DynamicBundle, list[tuple[str, str]]]:
-    """Return a bundle that knows nothing, of the size that is asked for, and its items' names."""
-    rng = np.random.default_rng(plan.seed)
-    names = [(("podcast", "audiobook")[n % 2], f"i{n}") for n in range(plan.items)]
-    item_keys = np.array([item_key(*name) for name in names], np.uint64)
-    # In topics, as texts are: an index finds its way among vectors of no shape by no means.
-    text = ItemSpace.draw(TEXT_WIDTH, plan.seed).items(plan.items, rng)[:, :-1]
-    none = [None] * plan.items
-    static = CatalogueItems(
-        item_keys=item_keys,
-        item_ids=[item_id for _, item_id in names],
-        item_types=[item_type for item_type, _ in names],
-        languages=none,
-        genres=none,
-        titles=none,
-        text=text,
-        hgnn=np.zeros((plan.items, 1), np.float32),
-    )
-    ranking = replace(Settings().dynamic.ranking, enabled=True)
-    dynamic = replace(Settings().dynamic, ranking=ranking)
-    bundle = Trainer(static, dynamic, seed=plan.seed, use_hgnn=False).publish()
-    other = rng.integers(plan.items, size=(plan.items, plan.neighbours)).astype(np.int32)
-    other.sort(axis=1)
-    weights = sp.csr_array(
-        (
-            rng.random(other.size, dtype=np.float32),
-            other.ravel(),
-            np.arange(plan.items + 1, dtype=np.int32) * plan.neighbours,
-        ),
-        shape=(plan.items, plan.items),
-    )
-    bundle = replace(bundle, weights={"ease": weights})
-    head = RankingHead(ListMaker(bundle, ranking).names, ranking.head.hidden).eval()
-    return replace(bundle, head=head), names
+            return asyncio.run(_Measurement(plan, settings, bundle, world, workers).run())
 
 
 class _Measurement:
@@ -168,13 +131,15 @@ class _Measurement:
         plan: LatencyPlan,
         settings: Settings,
         bundle: DynamicBundle,
-        names: list[tuple[str, str]],
+        world: World,
         workers: list[BenchWorker],
     ) -> None:
         self._workers = workers
-        self._plan, self._settings, self._bundle, self._names = plan, settings, bundle, names
+        self._plan, self._settings, self._bundle, self._world = plan, settings, bundle, world
         self._store: ArtifactStore = settings.store()
         self._generation = 1
+        # What each user listens to, over and over.
+        self._listens = [cycle(rows) for rows in world.histories.tolist()]
         # user -> (offset, when it was sent): events that no answer knows yet.
         self._open: dict[str, list[tuple[int, float]]] = defaultdict(list)
         # user -> (offset of the latest event that an answer knows, when it came).
@@ -295,10 +260,10 @@ class _Measurement:
         pending: set[asyncio.Future[None]] = set()
         while (now := time.monotonic() - started) < seconds:
             due = int(now * plan.rate) - sent
-            # A few items have most of the events, as everywhere.
-            items = (plan.items * rng.random(due) ** 3).astype(np.int64).tolist()
-            users = [f"u{user}" for user in rng.integers(plan.users, size=due).tolist()]
+            rows = rng.integers(plan.users, size=due).tolist()
+            items = [next(self._listens[row]) for row in rows]
             if due:
+                users = [f"u{row}" for row in rows]
                 task = asyncio.ensure_future(self._send(producer, users, items))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
@@ -315,11 +280,11 @@ class _Measurement:
         self._sent += counts * len(users)
         parts: dict[int, list[tuple[str, Event]]] = defaultdict(list)
         keys, partitions = [user.encode() for user in users], self._settings.topics.partitions
-        places = murmur2_partitions(keys, partitions).tolist()
+        places, listed = murmur2_partitions(keys, partitions).tolist(), self._world.items
         for user, item, place in zip(users, items, places, strict=True):
-            item_type, item_id = self._names[item]
             event = Event(
-                user_id=user, item_id=item_id, item_type=item_type, kind="stream", timestamp=now_ms,
+                user_id=user, item_id=listed.item_ids[item], item_type=listed.item_types[item],
+                kind="stream", timestamp=now_ms,
             )  # fmt: skip
             parts[place].append((user, event))
         topic = self._settings.topics.events

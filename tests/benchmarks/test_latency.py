@@ -6,13 +6,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.latency import LatencyPlan, _Measurement, random_bundle
+from benchmarks.latency import LatencyPlan, _Measurement
+from benchmarks.trained_world import World, bundle_of
 from dynamic_layer import DynamicBundle, Recommender, UserState, default_lists
 from segue.settings import Settings
 
 
 def test_its_bundle_is_served_by_its_head(tmp_path: Path) -> None:
-    bundle, names = random_bundle(LatencyPlan(items=300, neighbours=8))
+    world = World.draw(items=300, users=60, history=12, seed=1)
+    bundle = bundle_of(world, 1, head=True)
     bundle.save(tmp_path)
     recommender = Recommender(DynamicBundle.load(tmp_path))
     assert recommender._head is not None
@@ -22,12 +24,13 @@ def test_its_bundle_is_served_by_its_head(tmp_path: Path) -> None:
     )  # fmt: skip
     answer = recommender.recommend([user], default_lists(bundle.types), 1_000)[0]
     assert [len(ranking) for ranking in answer.values()] == [10, 10, 10]
-    assert not set(answer["mix"].item_ids) & {item_id for _, item_id in names[:3]}
+    assert not set(answer["mix"].item_ids) & set(bundle.item_ids[:3])
 
 
 def measurement(folder: Path) -> _Measurement:
     nothing: Any = None
-    return _Measurement(LatencyPlan(), Settings(data=str(folder)), nothing, [], [])
+    world = World.draw(items=30, users=4, history=8, seed=1)
+    return _Measurement(LatencyPlan(), Settings(data=str(folder)), nothing, world, [])
 
 
 def answer(user, offset):

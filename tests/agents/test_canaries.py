@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agents.canaries import LOOK_MS, Canaries, Canary
+from agents.canaries import Canaries, Canary
 from agents.experiments import ArmSettings, CanarySettings, ExperimentSettings
 from agents.quality import Decision, QualityStore
 from agents.train_tally import TrainTally
@@ -16,6 +16,7 @@ from state import ArtifactStore
 from streams import ArmShare, ModelAnnouncement, Record, TopicSettings, decode, encode
 
 TOPICS = TopicSettings()
+LOOK_MS = 60_000
 DAY = 20_000
 ARMS = ExperimentSettings(
     arms=(

@@ -71,11 +71,15 @@ class UserState:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """One list for one user, best first: up to k item ids, their types, and scores f32 [k]."""
+    """One list for one user, best first: up to k item ids, their types, and scores f32 [k].
+
+    by_head: whether the bundle's ranking head ranked it.
+    """
 
     item_ids: list[str]
     item_types: list[str]
     scores: NDArray[np.float32]
+    by_head: bool = False
 
     def __len__(self) -> int:
         """Number of items."""
@@ -204,10 +208,11 @@ class Recommender:
         )
         for settings in lists:
             types = self._numbers(settings.item_types)
+            discovery = settings.repeats == "exclude"
+            by_head = discovery and head is not None
             if settings.repeats == "only":
                 hits = self._among_history(asked.queries, history, types, settings.k)
             else:
-                discovery = settings.repeats == "exclude"
                 parts = [(new if discovery else all_items)[number] for number in types]
                 if discovery and head is not None and len(types) > 1:
                     parts = head.across(asked.histories, types, parts)
@@ -216,7 +221,8 @@ class Recommender:
             chosen: list[list[int]] = hits.rows.tolist()
             for place, answer in enumerate(answers):
                 if personal[place] or settings.repeats == "only":
-                    answer[settings.name] = self._ranking(chosen[place], hits.scores[place])
+                    scores = hits.scores[place]
+                    answer[settings.name] = self._ranking(chosen[place], scores, by_head=by_head)
                 else:
                     market = int(markets[place])
                     answer[settings.name] = self._popular(market, types, settings.k, now_ms)
@@ -337,13 +343,16 @@ class Recommender:
         rows = rows[np.argsort(-counts[rows], kind="stable")][:k]
         return self._ranking(rows.tolist(), np.log1p(counts[rows]))
 
-    def _ranking(self, rows: Sequence[int], scores: NDArray[np.float32]) -> Ranking:
+    def _ranking(
+        self, rows: Sequence[int], scores: NDArray[np.float32], *, by_head: bool = False
+    ) -> Ranking:
         """Name the items of rows, best first; -1 only behind them."""
         named = rows[: len(rows) - rows.count(-1)]
         return Ranking(
             item_ids=[*map(self._ids.__getitem__, named)],
             item_types=[*map(self._types.__getitem__, named)],
             scores=scores[: len(named)],
+            by_head=by_head,
         )
 
 

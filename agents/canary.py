@@ -61,8 +61,8 @@ def decide(
     as it is worse than the control, with confidence, by all of its questions or by the newest ones,
     and stays there until a person restarts it. It takes a step when the last one is long enough
     ago, enough questions were asked, the gate accepted its last publications, it is not worse than
-    the control by more than the margin, with confidence, and its newest questions do not speak
-    against it: what it is served by now may be worse than what it was served by.
+    the control by more than the margin, with confidence, and its newest questions are known and do
+    not speak against it: what it is served by now may be worse than what it was served by.
     """
     if held is None:
         return _start(arm, found)
@@ -119,7 +119,9 @@ def _against(
         yield f"it was asked {found.questions:.0f} questions of {canary.questions}"
     if found.refused:
         yield f"the gate refused {', '.join(found.refused)}"
-    if found.recent and (doubt := _against_it(found.recent, DOUBTFUL)):
+    if found.recent is None:
+        yield "too few questions were asked since its trainer was started"
+    elif doubt := _against_it(found.recent, DOUBTFUL):
         yield f"it may have become worse: {doubt}"
     lost = found.difference
     if lost is None:

@@ -8,7 +8,7 @@ SEED ?= 1
 FAULTS ?= 50
 MINUTES ?= 20
 
-.PHONY: setup system demo test soak check crash bench quality lock schemas docs clean
+.PHONY: setup system demo test soak check crash canary bench quality lock schemas docs clean
 
 setup: .venv/.installed var/kafka/.resolved
 
@@ -69,6 +69,10 @@ check: setup
 # Faults drawn by a seed on a real broker; ends with the word `equal`.
 crash: setup
 	$(BIN)/python -m tests.crash --seed $(SEED) --faults $(FAULTS)
+
+# A canary's life with two trainers and two workers; ends with the word `equal`.
+canary: setup
+	$(BIN)/python -m tests.canary --seed $(SEED)
 
 # About twenty minutes on two cores; the figures go to var/bench-throughput.json.
 bench: setup

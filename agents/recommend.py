@@ -196,7 +196,7 @@ class Recommend:
         found = await self._channels.recommend(users, self.lists, now, hurry=hurry)
         if found is None:
             return
-        self._tally.hurried(sum(served.without_head for served in found))
+        self._tally.hurried(Counter(served.arm for served in found if served.without_head))
         records: list[Outgoing] = []
         by_arm: Counter[str] = Counter()
         for place, (because, served) in enumerate(zip(touched, found, strict=True)):
@@ -227,6 +227,7 @@ class Recommend:
             items=listed_items(ranking.names, ranking.rows, ranking.scores.tolist()),
             generation=served.generation,
             arm=served.arm,
+            by_head=ranking.by_head,
             source=Source(topic=because.topic, partition=because.partition, offset=because.offset),
             event_timestamp=because.event_timestamp,
             created_at=self._clock_ms(),

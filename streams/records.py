@@ -155,7 +155,8 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Delivered at least once: (source, generation, list) is the key for de-duplication. source and
     event_timestamp are those of the record that caused it and absent where none did. arm is the
-    user's in the experiment, absent where there is none.
+    user's in the experiment, absent where there is none. by_head says whether the bundle's ranking
+    head ranked the list; records of versions that did not say it lack it.
     """
 
     user_id: Id
@@ -166,6 +167,7 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: Source | None = None
     event_timestamp: Timestamp | None = None
     arm: Name | None = None
+    by_head: bool | None = None
 
     @property
     def key(self) -> bytes:

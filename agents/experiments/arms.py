@@ -37,6 +37,8 @@ class CanarySettings:
                   more has been ruled out.
     questions:    prequential questions of the arm without which nothing is decided.
     publications: the channel's last publications that the gate must have accepted, all of them.
+    look_s:       time between two decisions, in seconds. There is nothing new to decide by before
+                  trainers have stored what they measured (`trainer.checkpoint_every_s`).
     """
 
     first: float = 0.0
@@ -45,6 +47,7 @@ class CanarySettings:
     margin: float = 0.05
     questions: int = 500
     publications: int = 3
+    look_s: float = 60.0
 
     def __post_init__(self) -> None:
         """Refuse what is no share."""
@@ -57,6 +60,8 @@ class CanarySettings:
                 "expected `every_s`, `margin` and `questions` of 0 or more, `publications` of 1 or"
                 f" more, got {self.every_s}, {self.margin}, {self.questions}, {self.publications}"
             )
+        if self.look_s <= 0:
+            raise ValueError(f"expected `look_s` of more than 0, got {self.look_s}")
 
 
 @dataclass(frozen=True, kw_only=True)

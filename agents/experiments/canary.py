@@ -1,16 +1,24 @@
 """Whether a canary's share grows, stays or falls: a pure function of what was measured."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from agents.experiments.arms import ArmSettings
+from agents.experiments.recent import Recent
 from dynamic_layer import Difference, HitCount, difference
 
-__all__ = ["Evidence", "Move", "by_day", "decide", "evidence"]
+__all__ = ["FALLS_BY", "Evidence", "Move", "by_day", "decide", "evidence"]
 
 #: Questions of either arm without which a canary does not fall: fewer tell nothing of a rate.
 FALLS_BY = 100
+#: Standard deviations by which the newest questions have to be worse for a fall. At a look a minute
+#: a canary that is as good falls so in a fortnight in fewer than 1 case of 100: 20,160 looks with a
+#: chance of 2.9e-7 each, however they depend on each other.
+SUDDEN = 5.0
+#: And for a step to wait: a look's own one-sided 97.5 %, for waiting costs next to nothing.
+DOUBTFUL = 1.96
 
 State = Literal["growing", "stopped"]
 
@@ -20,7 +28,8 @@ class Evidence:
     """What is known of a canary since it was started.
 
     questions: of the canary, control_questions: of the control, on days that have both;
-    difference: canary minus control, None without such a day;
+    difference: canary minus control, None without such a day; recent: the same by the newest
+    questions alone, None while there are too few;
     publications: bundles of its channel that the gate judged last, refused: those that it refused.
     """
 
@@ -29,6 +38,7 @@ class Evidence:
     difference: Difference | None
     publications: Sequence[str]
     refused: Sequence[str]
+    recent: Difference | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +58,18 @@ def decide(
     held: what it has, None before it was started; changed_at: since when, ms.
 
     It is started once its channel has a bundle that the gate accepted. It falls to nothing as soon
-    as it is worse than the control, with confidence, and stays there until a person restarts it.
-    It takes a step when the last one is long enough ago, enough questions were asked, the gate
-    accepted its last publications, and it is not worse than the control by more than the margin,
-    with confidence.
+    as it is worse than the control, with confidence, by all of its questions or by the newest ones,
+    and stays there until a person restarts it. It takes a step when the last one is long enough
+    ago, enough questions were asked, the gate accepted its last publications, it is not worse than
+    the control by more than the margin, with confidence, and its newest questions are known and do
+    not speak against it: what it is served by now may be worse than what it was served by.
     """
     if held is None:
         return _start(arm, found)
     if held.state == "stopped":
         return held
-    if _worse(found):
-        return Move(share=0.0, state="stopped", reasons=[f"worse than the control: {_told(found)}"])
+    if worse := _worse(found):
+        return Move(share=0.0, state="stopped", reasons=[f"worse than the control: {worse}"])
     if held.share > arm.share:
         return Move(share=arm.share, state="growing", reasons=["the settings give it less"])
     against = list(_against(arm, held.share, changed_at, found, now_ms))
@@ -77,9 +88,22 @@ def _start(arm: ArmSettings, found: Evidence) -> Move:
     return Move(share=arm.canary.first, state="growing", reasons=["started"])
 
 
-def _worse(found: Evidence) -> bool:
-    enough = min(found.questions, found.control_questions) >= FALLS_BY
-    return enough and found.difference is not None and found.difference.high < 0
+def _worse(found: Evidence) -> str | None:
+    """By what it is shown to be worse; None if it is not."""
+    if min(found.questions, found.control_questions) < FALLS_BY:
+        return None
+    if found.difference is not None and found.difference.high < 0:
+        return _told(found)
+    return _against_it(found.recent, SUDDEN) if found.recent else None
+
+
+def _against_it(recent: Difference, deviations: float) -> str | None:
+    """Say how much worse the newest questions are, if by so many standard deviations."""
+    spread = deviations * math.sqrt(recent.variance)
+    if recent.estimate + spread >= 0:
+        return None
+    rates = f"HR@10 {recent.control + recent.estimate:.4f} against {recent.control:.4f}"
+    return f"{rates} by the newest {recent.questions:.0f} questions of both"
 
 
 def _against(
@@ -95,6 +119,10 @@ def _against(
         yield f"it was asked {found.questions:.0f} questions of {canary.questions}"
     if found.refused:
         yield f"the gate refused {', '.join(found.refused)}"
+    if found.recent is None:
+        yield "too few questions were asked since its trainer was started"
+    elif doubt := _against_it(found.recent, DOUBTFUL):
+        yield f"it may have become worse: {doubt}"
     lost = found.difference
     if lost is None:
         yield "there is no day on which both it and the control were asked"
@@ -131,10 +159,11 @@ def evidence(
     control: str,
     arm: ArmSettings,
     after_generation: int,
+    recent: Recent | None = None,
 ) -> Evidence:
     """Return what rows of the prequential table, and the gate's decisions, say of a canary.
 
-    decisions: of the canary's channel, oldest first.
+    decisions: of the canary's channel, oldest first; recent: what was seen at earlier looks.
     """
     of_arm, of_control = by_day(rows, arm.name, after_generation), by_day(rows, control)
     days = [(of_control[day], of_arm[day]) for day in of_arm if day in of_control]
@@ -145,4 +174,5 @@ def evidence(
         difference=difference(days),
         publications=[str(one["bundle"]) for one in last],
         refused=[str(one["bundle"]) for one in last if one["reasons"]],
+        recent=recent.look(of_control, of_arm, after_generation) if recent else None,
     )

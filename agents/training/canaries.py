@@ -12,7 +12,8 @@ from aiokafka.errors import KafkaError
 
 from agents.bundles.announcements import announcement_of, newest_shares
 from agents.experiments.arms import ArmSettings, ExperimentSettings
-from agents.experiments.canary import Evidence, Move, decide, evidence
+from agents.experiments.canary import FALLS_BY, Evidence, Move, decide, evidence
+from agents.experiments.recent import Recent
 from agents.outputs import Outputs
 from agents.training.quality import EveryChannel
 from agents.training.train_tally import TrainTally
@@ -24,8 +25,6 @@ __all__ = ["Canaries", "Canary"]
 
 logger = logging.getLogger(__name__)
 
-#: Time between two looks: trainers store what they measured every half minute.
-LOOK_MS = 60_000
 #: Time between two questions whether a look is due, in seconds: so long the end may wait.
 REST_S = 0.2
 #: Newest days of events that count.
@@ -60,7 +59,7 @@ class Canaries:
         ]  # fmt: skip
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Look at each once a minute, until `stopping` is set; raises what a look died of."""
+        """Look at each as often as it says, until `stopping` is set; raises what a look died of."""
         while not stopping.is_set():
             for canary in self.canaries:
                 await canary.look()
@@ -87,6 +86,7 @@ class Canary:
         self._quality = EveryChannel(store, keep_days=KEPT_DAYS)
         self._topics, self._outputs, self._tally = topics, outputs, tally
         self._clock_ms, self._read_models = clock_ms, read_models
+        self._recent = Recent(max(FALLS_BY, arm.canary.questions))
         self._looked_at: int | None = None
         self._said: list[str] = []
 
@@ -96,7 +96,7 @@ class Canary:
         Where the log or the store cannot be read, the share stays until the next look.
         """
         now = self._clock_ms()
-        if self._looked_at is not None and now - self._looked_at < LOOK_MS:
+        if self._looked_at is not None and now - self._looked_at < self._arm.canary.look_s * 1000:
             return
         self._looked_at = now
         try:
@@ -139,6 +139,7 @@ class Canary:
             control=self._experiments.control.name,
             arm=self._arm,
             after_generation=after_generation,
+            recent=self._recent,
         )
 
     def _log(self, before: Move | None, move: Move) -> None:

@@ -83,6 +83,12 @@ class Tally:
             ["arm"],
             registry=registry,
         )
+        self._arm_hurried = Metric(
+            "segue_arm_answers_without_head",
+            "Users of an arm whose lists were made without the ranking head.",
+            ["arm"],
+            registry=registry,
+        )
         self._arm_share = Gauge(
             "segue_arm_share_ratio", "Share of all users in an arm.", ["arm"], registry=registry
         )
@@ -110,6 +116,7 @@ class Tally:
         for arm in arms.settings.arms:
             self._arm_share.labels(arm.name).set_function(partial(arms.share, arm.name))
             self._arm_answers.labels(arm.name)
+            self._arm_hurried.labels(arm.name)
 
         def generation(channel: str) -> int:
             return channels.serving(channel).generation or 0
@@ -162,9 +169,12 @@ class Tally:
         self._shed.inc(users - self.users_shed)
         self.users_shed = users
 
-    def hurried(self, users: int) -> None:
-        """Count users who were answered without the head because others were waiting."""
-        self._hurried.inc(users)
+    def hurried(self, users: Mapping[str | None, int]) -> None:
+        """Count users, by arm, who were answered without the head because others were waiting."""
+        for arm, of_it in users.items():
+            self._hurried.inc(of_it)
+            if arm is not None:
+                self._arm_hurried.labels(arm).inc(of_it)
 
     def answered(self, records: int, by_arm: Mapping[str, int] | None = None) -> None:
         """Count recommendation records; by_arm: of these, those to users of arms."""

@@ -71,11 +71,13 @@ class Ranking:
     """One list for one user, best first.
 
     names: of all items of the bundle; rows: up to k of them; scores: f32 [k].
+    by_head: whether the bundle's ranking head ranked it.
     """
 
     names: ItemNames
     rows: Sequence[int]
     scores: NDArray[np.float32]
+    by_head: bool = False
 
     @cached_property
     def item_ids(self) -> list[str]:

@@ -145,10 +145,11 @@ class Recommender:
         )
         for settings in lists:
             types = self._numbers(settings.item_types)
+            discovery = settings.repeats == "exclude"
+            by_head = discovery and head is not None
             if settings.repeats == "only":
                 hits = self._among_history(asked.queries, history, types, settings.k)
             else:
-                discovery = settings.repeats == "exclude"
                 parts = [(new if discovery else all_items)[number] for number in types]
                 if discovery and head is not None and len(types) > 1:
                     parts = head.across(asked.histories, types, parts)
@@ -157,7 +158,8 @@ class Recommender:
             chosen: list[list[int]] = hits.rows.tolist()
             for place, answer in enumerate(answers):
                 if personal[place] or settings.repeats == "only":
-                    answer[settings.name] = self.ranking(chosen[place], hits.scores[place])
+                    scores = hits.scores[place]
+                    answer[settings.name] = self.ranking(chosen[place], scores, by_head=by_head)
                 else:
                     market = int(markets[place])
                     answer[settings.name] = self._popular(market, types, settings.k, now_ms)
@@ -278,10 +280,12 @@ class Recommender:
         rows = rows[np.argsort(-counts[rows], kind="stable")][:k]
         return self.ranking(rows.tolist(), np.log1p(counts[rows]))
 
-    def ranking(self, rows: Sequence[int], scores: NDArray[np.float32]) -> Ranking:
+    def ranking(
+        self, rows: Sequence[int], scores: NDArray[np.float32], *, by_head: bool = False
+    ) -> Ranking:
         """Return the items of rows, best first; -1 only behind them."""
         known = len(rows) - rows.count(-1)
-        return Ranking(names=self._names, rows=rows[:known], scores=scores[:known])
+        return Ranking(names=self._names, rows=rows[:known], scores=scores[:known], by_head=by_head)
 
 
 def _average_bias(bundle: DynamicBundle) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from agents.experiments.arms import ArmSettings, CanarySettings, ExperimentSettings
-from agents.training.canaries import LOOK_MS, Canaries, Canary
+from agents.training.canaries import Canaries, Canary
 from agents.training.quality import Decision, QualityStore
 from agents.training.train_tally import TrainTally
 from dynamic_layer import Asked, Row
@@ -16,6 +16,7 @@ from state import ArtifactStore
 from streams import ArmShare, ModelAnnouncement, Record, TopicSettings, decode, encode
 
 TOPICS = TopicSettings()
+LOOK_MS = 60_000
 DAY = 20_000
 ARMS = ExperimentSettings(
     arms=(
@@ -126,11 +127,14 @@ async def test_it_looks_once_a_minute(world):
 
 async def test_a_restart_goes_on_with_the_share_in_force(world):
     await world.published(1)
+    await world.look()
     world.measured("default", "old", 3_000, 10_000)
     world.measured("next", "new", 1_500, 5_000)
-    await world.look()
     assert await world.look() == pytest.approx(0.2)
     world.canary = world.started()
+    assert await world.look() == pytest.approx(0.2), "nothing was asked since"
+    world.measured("default", "old", 3_060, 10_200)
+    world.measured("next", "new", 1_530, 5_100)
     assert await world.look() == pytest.approx(0.3)
     assert {said.started_at for said in world.shares} == {world.shares[0].started_at}
 
@@ -160,15 +164,42 @@ async def test_it_falls_and_stays_until_a_person_restarts_it(world, caplog):
     assert await world.look() == 0.0, "what comes after it is not"
 
 
+async def test_a_long_good_past_hides_no_bad_bundle(world):
+    await world.published(1)
+    await world.look()
+    world.measured("default", "old", 30_000, 100_000)
+    world.measured("next", "new", 30_000, 100_000)
+    assert await world.look() == pytest.approx(0.2)
+    world.measured("default", "old", 30_300, 101_000)
+    world.measured("next", "new", 30_010, 100_500)
+    assert await world.look() == 0.0
+    assert "by the newest 1500 questions of both" in world.shares[-1].reasons[0]
+
+
+async def test_a_restarted_trainer_takes_no_step_before_it_knows_what_is_recent(world):
+    await world.published(1)
+    await world.look()
+    world.measured("default", "old", 30_000, 100_000)
+    world.measured("next", "new", 30_000, 100_000)
+    assert await world.look() == pytest.approx(0.2)
+    world.measured("default", "old", 30_300, 101_000)
+    world.measured("next", "new", 30_010, 100_500)
+    world.canary = world.started()
+    assert await world.look() == pytest.approx(0.2)
+    world.measured("default", "old", 30_600, 102_000)
+    world.measured("next", "new", 30_020, 101_000)
+    assert await world.look() == 0.0
+
+
 def replace_share(said: ArmShare, **more) -> ArmShare:
     return ArmShare(**{name: getattr(said, name) for name in said.__struct_fields__} | more)
 
 
 async def test_a_refused_publication_holds_it(world):
     await world.published(1)
+    await world.look()
     world.measured("default", "old", 3_000, 10_000)
     world.measured("next", "new", 1_500, 5_000)
-    await world.look()
     await world.published(2, "recall")
     assert await world.look() == 0.1
     for generation in (3, 4, 5):

@@ -21,7 +21,7 @@ def measured(control: float, canary: float, questions: int = 5_000, **other) -> 
     found = difference(
         [(HitCount(questions, control * questions), HitCount(questions, canary * questions))]
     )
-    known = {"publications": ["g1-next"], "refused": [], **other}
+    known = {"publications": ["g1-next"], "refused": [], "recent": found, **other}
     return Evidence(questions=questions, control_questions=questions, difference=found, **known)
 
 
@@ -53,8 +53,9 @@ def test_it_takes_a_step_when_nothing_speaks_against_it():
         (HOUR - 1, ALIKE, "less than 3600 s ago"),
         (HOUR, measured(0.3, 0.3, 499), "asked 499 questions of 500"),
         (HOUR, replace(ALIKE, refused=["g1-next"]), "the gate refused g1-next"),
-        (HOUR, measured(0.3, 0.285), "a loss of 10.0% is not ruled out"),
+        (HOUR, measured(0.3, 0.285, recent=ALIKE.difference), "a loss of 10.0% is not ruled out"),
         (HOUR, replace(ALIKE, difference=None), "no day on which both"),
+        (HOUR, replace(ALIKE, recent=None), "too few questions were asked since its trainer"),
     ],
 )
 def test_it_stays_and_says_why(ms, found, reason):

@@ -1,18 +1,21 @@
 """Channels: who is served which bundle, from whom, and what the records say of it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from agents import Worker
+from agents import Worker, WorkerSettings
 from agents.bundles.announcements import newest_announcements
 from agents.bundles.announcing import announce
 from agents.bundles.names import bundle_name
 from agents.experiments.arms import ArmSettings, CanarySettings, ExperimentSettings
 from agents.outputs import EmbeddedOutputs
-from dynamic_layer import DynamicBundle, ExampleBatch
+from dynamic_layer import DynamicBundle, ExampleBatch, ItemNames, Ranking
 from state import ArtifactStore, StateSettings
 from streams import (
     ArmShare,
@@ -142,6 +145,47 @@ async def test_records_carry_the_arm_and_the_generation_that_its_channel_serves(
     for arm in ("old", "new", "cage"):
         written = counted("segue_arm_recommendations_total", {"arm": arm})
         assert written == sum(answer.arm == arm for answer in found)
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Channelled]:
+    """A worker that answers twenty at once and hurries while as many more wait."""
+    found = Channelled(tmp_path, settings=WorkerSettings(answer_users=20, head_waiting=20))
+    try:
+        yield found
+    finally:
+        found.worker.close()
+        found.log.close()
+
+
+async def test_users_who_do_without_the_head_are_counted_by_arm(hasty):
+    world = hasty
+
+    async def lists(users, *_, hurry):
+        empty = Ranking(names=ItemNames(), rows=[], scores=np.zeros(0), by_head=not hurry)
+        return 1, [{"mix": empty} for _ in users]
+
+    bundle = SimpleNamespace(generation=1)
+    for channel in ("default", NEXT):
+        models = world.worker.channels._models[channel]
+        models.recommend = lists
+        models.recommender = SimpleNamespace(has_head=channel == NEXT, bundle=bundle)
+    world.worker.channels._turn(NEXT, NEXT)
+    await world.worker.assigned(world.keyed)
+    for number in range(60):
+        world.listen(f"user-{number}", "i1")
+    await world.drain()
+    while await world.worker.tick():
+        pass
+    said = [decode(Recommendation, value) for value in world.records(TOPICS.recommendations)]
+    without = Counter(one.arm for one in said if not one.by_head)
+    assert set(without) == {"old", "new"}, "no share of the canary was announced"
+    counted = world.worker.tally.registry.get_sample_value
+    metric = "segue_arm_answers_without_head_total"
+    assert counted(metric, {"arm": "new"}) == without["new"]
+    assert counted("segue_answers_without_head_total") == without["new"]
+    for arm in ("old", "cage"):
+        assert counted(metric, {"arm": arm}) == 0, "its bundle has none to do without"
 
 
 async def test_examples_say_the_users_arm_and_nothing_else_of_who_they_are(world, bundles):

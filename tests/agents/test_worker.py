@@ -68,12 +68,15 @@ def answering(worker):
     """Have a worker answer with empty lists, as if it had a model with a head.
 
     Its `models.hurried` has the users of each round, and whether they were to do without the head.
+    Records say so, too.
     """
     hurried = []
 
     async def recommend(users, lists, now_ms, *, hurry=False):
         hurried.append((len(users), hurry))
-        empty = Ranking(names=ItemNames(), rows=[], scores=np.zeros(0, np.float32))
+        empty = Ranking(
+            names=ItemNames(), rows=[], scores=np.zeros(0, np.float32), by_head=not hurry
+        )
         return 1, [{"mix": empty} for _ in users]
 
     worker.models.recommender = SimpleNamespace(has_head=True)
@@ -113,6 +116,8 @@ async def test_rounds_do_without_the_head_while_many_wait(tmp_path):
         metric = "segue_answers_without_head_total"
         assert b.worker.tally.registry.get_sample_value(metric) == 3
         assert len(answered(b)) == 7
+        said = [decode(Recommendation, value) for value in b.records(TOPICS.recommendations)]
+        assert sorted(one.by_head for one in said) == [False] * 3 + [True] * 4
 
 
 @pytest.mark.parametrize("end", ["crash", "rebalance", "crash while they are answered"])

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from agents.bundles.announcements import announcement_of
 from agents.bundles.announcing import fetch_dynamic
 from dynamic_layer import (
     CorruptBundle,
@@ -15,7 +16,7 @@ from dynamic_layer import (
 )
 from segue.settings import Settings
 from state import CorruptArtifact
-from streams import LogRecord, ModelAnnouncement, Recommendation, decode
+from streams import DEFAULT_CHANNEL, LogRecord, Recommendation
 from tests.crash.world import static_bundle
 from tests.dynamic_layer.worlds import Items
 
@@ -39,31 +40,32 @@ def judge_learning(
     examples: Sequence[LogRecord],
     models: Sequence[LogRecord],
     answers: Iterable[Recommendation],
+    channel: str = DEFAULT_CHANNEL,
 ) -> Learned:
-    """Hold the trainer's last checkpoint against the log, and answers against announcements.
+    """Hold a trainer's last checkpoint against the log, and answers against announcements.
 
-    The trainer has ended in order after it had read everything.
+    The trainer of the channel, which made what was answered, has ended in order after it had read
+    everything.
     """
     again = _trainer(settings, items, seed)
     accepted = sum(
         again.add(ExampleBatch.unpack(record.value or b"")).accepted for record in examples
     )
-    folder = settings.folder / "disks" / "trainer" / "trainers" / "trainer" / "checkpoints"
+    name = "trainer" if channel == DEFAULT_CHANNEL else f"trainer-{channel}"
+    [folder] = (settings.folder / "disks" / name / "trainers").glob("*/checkpoints")
     checkpoint = next(TrainerCheckpoints(folder).newest(), None)
     if checkpoint is None:
-        return Learned(["the trainer left no checkpoint"])
+        return Learned([f"{name} left no checkpoint"])
     trainer = _trainer(settings, items, seed)
     checkpoint.restore(trainer)
     counted = _examples(checkpoint.notes)
     differences = memory_differences(_held(trainer), _held(again))
     if counted != accepted:
-        differences.append(f"the trainer took {counted} examples, the log has {accepted}")
-    said = [
-        decode(ModelAnnouncement, record.value)
-        for record in sorted(models, key=lambda record: record.offset)
-        if record.value
+        differences.append(f"{name} took {counted} examples, the log has {accepted}")
+    said = map(announcement_of, sorted(models, key=lambda record: record.offset))
+    generations = [
+        one.generation for one in said if one and one.kind == "dynamic" and one.channel == channel
     ]
-    generations = [one.generation for one in said if one.kind == "dynamic"]
     served = {answer.generation for answer in answers}
     differences += announced_differences(generations, served)
     differences += _broken_bundles(settings)

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kafka import KafkaAdminClient
@@ -18,7 +18,7 @@ from kafka.errors import KafkaError
 
 from segue.cli import main
 from segue.settings import Settings
-from streams import end_offsets
+from streams import DEFAULT_CHANNEL, end_offsets
 from streams.broker import DevelopmentBroker
 
 __all__ = ["Cluster", "Stuck", "WorkerProcess"]
@@ -40,13 +40,17 @@ class Stuck(RuntimeError):
 
 @dataclass
 class WorkerProcess:
-    """A worker or the trainer: process, disk and log. `wanted` ones are started again."""
+    """A worker or a trainer: process, disk and log. `wanted` ones are started again.
+
+    flags: settings of its own, each as `--set` takes it, from its next start on.
+    """
 
     name: str
     disk: Path
     log: Path
     metrics_port: int
     role: str = "worker"
+    flags: tuple[str, ...] = ()
     process: "multiprocessing.process.BaseProcess | None" = None
     wanted: bool = True
 
@@ -86,8 +90,9 @@ class WorkerProcess:
 class Cluster:
     """The broker and the workers of one run.
 
-    Faults reach for `workers`, `trainer` and `broker`. Whoever ends although nobody killed it is
-    noted in `exits`, with the last thing it said, and started again.
+    Faults reach for `workers`, `trainer` and `broker`; `trainers` are those of other channels, by
+    channel. Whoever ends although nobody killed it is noted in `exits`, with the last thing it
+    said, and started again.
     """
 
     def __init__(self, settings: Settings, broker: DevelopmentBroker) -> None:
@@ -98,6 +103,7 @@ class Cluster:
         self.workers: dict[str, WorkerProcess] = {}
         self.trainer = self._process("trainer", "trainer")
         self.trainer.wanted = False
+        self.trainers: dict[str, WorkerProcess] = {}
         self.exits: list[str] = []
 
     def add(self, name: str) -> WorkerProcess:
@@ -109,6 +115,14 @@ class Cluster:
         self._launch(worker)
         return worker
 
+    def add_trainer(self, channel: str) -> WorkerProcess:
+        """Start the trainer of another channel than the default one."""
+        trainer = self._process(f"trainer-{channel}", "trainer")
+        trainer.flags = (f"trainer.channel={channel}",)
+        self.trainers[channel] = trainer
+        self._launch(trainer)
+        return trainer
+
     def _process(self, name: str, role: str) -> WorkerProcess:
         folder = self.settings.folder
         disk = folder / "disks" / name
@@ -117,8 +131,8 @@ class Cluster:
 
     @property
     def everyone(self) -> list[WorkerProcess]:
-        """The workers, running or not, and the trainer."""
-        return [*self.workers.values(), self.trainer]
+        """The workers, running or not, and the trainers."""
+        return [*self.workers.values(), self.trainer, *self.trainers.values()]
 
     @property
     def running(self) -> list[WorkerProcess]:
@@ -167,11 +181,13 @@ class Cluster:
         return await self._reached(self.settings.worker.group, ends, what)
 
     async def learned(self) -> None:
-        """Wait until the trainer has taken every example that is there now. Raises Stuck."""
+        """Wait until the trainers have taken every example that is there now. Raises Stuck."""
         examples = self.settings.topics.examples
         found = await asyncio.to_thread(end_offsets, self.settings.kafka, [examples])
         ends = {(examples, partition): end for partition, end in found[examples].items()}
-        await self._reached(self.settings.trainer.group, ends, "the trainer")
+        for channel in (DEFAULT_CHANNEL, *self.trainers):
+            group = replace(self.settings.trainer, channel=channel).own_group
+            await self._reached(group, ends, f"the trainer of channel {channel}")
 
     async def _reached(self, group: str, ends: dict[tuple[str, int], int], what: str) -> float:
         started = time.monotonic()
@@ -210,6 +226,7 @@ class Cluster:
             *("segue", worker.role, "--name", worker.name, "--config", str(self.config)),
             *("--metrics-port", str(worker.metrics_port)),
             *("--set", f"data={worker.disk}"),
+            *(word for flag in worker.flags for word in ("--set", flag)),
         ]
         worker.process = _FORKS.Process(target=_segue, args=(command, str(worker.log)))
         worker.process.start()

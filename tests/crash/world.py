@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from agents import TrainerSettings, WorkerSettings, announce
+from agents.bundles.names import bundle_name
 from agents.outputs import ProducerOutputs
-from dynamic_layer import GateSettings, Trainer
+from dynamic_layer import DynamicBundle, GateSettings, Trainer
 from segue.roles import make_encoder, now_ms
 from segue.settings import Settings
 from simulation import faults
@@ -21,13 +23,14 @@ from state import StateSettings
 from static_layer import StaticBundle, StaticSettings, TextSettings
 from static_layer.bundle import FORMAT, item_frame
 from static_layer.text_cache import VectorCache
-from streams import Event, Item, KafkaSettings, TopicSettings, User, encode
+from streams import DEFAULT_CHANNEL, Event, Item, KafkaSettings, TopicSettings, User, encode
 from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
 
 __all__ = ["Writer", "crash_settings", "make_world", "publish_models", "static_bundle"]
 
 DAY_MS = 86_400_000
 FIRST = "g000000001"
+FIRST_OF: Mapping[str, int] = {DEFAULT_CHANNEL: 1}
 ITEMS, USERS = 400, 400
 EXAMPLES = 2_000
 #: Records per second, and how long the writer rests between two helpings.
@@ -75,15 +78,25 @@ def make_world(seed: int) -> Items:
     return make_items(ITEMS, seed=seed)
 
 
-async def publish_models(settings: Settings, items: Items, seed: int) -> None:
-    """Publish and announce a static bundle, and a two-tower trained for some seconds on it.
+async def publish_models(
+    settings: Settings, items: Items, seed: int, first: Mapping[str, int] = FIRST_OF
+) -> None:
+    """Publish and announce a static bundle, and two-towers trained for some seconds on it.
 
-    Workers answer with it at once, and make examples; the trainer goes on with bundles of its own.
+    Workers answer with them at once, and make examples; trainers go on with bundles of their own.
+    first: number of the first bundle of each channel.
     """
     static = static_bundle(items)
-    trainer = Trainer(static, settings.dynamic, seed=seed, clock_ms=now_ms)
-    trainer.add(make_examples(items, EXAMPLES, seed=seed))
-    await asyncio.to_thread(trainer.train)
+    made: list[tuple[StaticBundle | DynamicBundle, str, str]] = [
+        (static, static.name, DEFAULT_CHANNEL)
+    ]
+    for channel, generation in first.items():
+        trainer = Trainer(
+            static, settings.dynamic, seed=seed, first_generation=generation, clock_ms=now_ms
+        )
+        trainer.add(make_examples(items, EXAMPLES, seed=seed))
+        await asyncio.to_thread(trainer.train)
+        made.append((trainer.publish(), bundle_name(generation, channel), channel))
     encoder = make_encoder(settings)
     # The text with which workers warm up: with it known, none of them loads the text model.
     cache = VectorCache(Path(settings.static.text.cache))
@@ -91,10 +104,10 @@ async def publish_models(settings: Settings, items: Items, seed: int) -> None:
     cache.close()
     encoder.close()
     async with ProducerOutputs(settings.kafka) as outputs:
-        for bundle, name in ((static, static.name), (trainer.publish(), FIRST)):
+        for bundle, name, channel in made:
             await announce(
                 bundle, name, {}, store=settings.store(), scratch=settings.folder / "scratch",
-                outputs=outputs, topics=settings.topics, now_ms=now_ms(), keep=1,
+                outputs=outputs, topics=settings.topics, now_ms=now_ms(), keep=1, channel=channel,
             )  # fmt: skip
 
 

@@ -289,6 +289,23 @@ def test_bundles_without_a_head_and_workers_told_so_rank_by_the_towers(
     assert {n: r.item_ids for n, r in hurried.items()} == {n: r.item_ids for n, r in told.items()}
     assert {n: r.item_ids for n, r in by_towers.items()} == {n: r.item_ids for n, r in told.items()}
     assert any(by_head[n].item_ids != told[n].item_ids for n in told)
+    assert all(one.by_head for one in by_head.values())
+    assert not any(one.by_head for lists in (by_towers, told, hurried) for one in lists.values())
+
+
+def test_lists_say_whether_the_head_ranked_them(bundle: DynamicBundle, static: Items) -> None:
+    known = make_user(static, [0, 6], now_ms=NOW_MS)
+    newcomer = make_user(static, [], now_ms=NOW_MS)
+    lists = [
+        ListSettings(name=name, repeats=name) for name in ("exclude", "include", "only")
+    ]  # fmt: skip
+    found, popular = Recommender(bundle).recommend([known, newcomer], lists, NOW_MS)
+    assert {name: one.by_head for name, one in found.items()} == {
+        "exclude": True,
+        "include": False,
+        "only": False,
+    }
+    assert not any(one.by_head for one in popular.values())
 
 
 def test_lists_of_the_head_keep_their_promises(bundle: DynamicBundle, static: Items) -> None:

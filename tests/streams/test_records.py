@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 
 from streams import (
@@ -92,6 +93,18 @@ def test_what_we_write_is_valid_by_its_schema_and_read_again(name):
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(json.loads(encode(record)), schema)
     assert decode(type(record), encode(record)) == record
+
+
+def test_readers_that_do_not_know_a_newer_field_pass_it_over_and_newer_ones_do_without():
+    class Earlier(msgspec.Struct):
+        user_id: str
+        generation: int
+
+    said = msgspec.structs.replace(EXAMPLES["recommendation"], arm="next", by_head=False)
+    assert json.loads(encode(said))["by_head"] is False, "no is said, too"
+    assert msgspec.json.decode(encode(said), type=Earlier) == Earlier("ann", 7)
+    assert b"by_head" not in encode(EXAMPLES["recommendation"])
+    assert decode(Recommendation, encode(EXAMPLES["recommendation"])).by_head is None
 
 
 def test_a_wrong_record_is_not_valid_by_its_schema():

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 
 from agents.announcing import described
 from agents.bundle_names import channel_of
+from console.following import read_whole
 from console.replica import Replica
 from state import CorruptArtifact
 from streams import (
@@ -103,9 +104,8 @@ class Operations:
 
     async def run(self) -> None:
         """Follow the receipts for ever."""
-        await self._replica.read_whole(
-            self._replica.topics.receipts, self.receipts_came, newest=RECEIPTS
-        )
+        topic = self._replica.topics.receipts
+        await read_whole(self._replica.log, topic, self.receipts_came, newest=RECEIPTS)
 
     async def receipts_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the receipts topic."""

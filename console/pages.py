@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from agents.announcements import announcement_of
 from agents.partitions import user_state
 from console.answers import known_of
+from console.following import read_whole
 from console.guard import may_see_people
 from console.listener import listener
 from console.parameters import TheReplica, TheServing, UserId
@@ -20,6 +21,7 @@ from console.present import Present
 from console.problems import Problem
 from console.replica import Replica
 from console.space import Space
+from console.state_reads import users_like
 from state import Checkpoints, CorruptArtifact
 from streams import DeadLetter, LogRecord, ModelAnnouncement, Recommendation, decode
 
@@ -43,10 +45,15 @@ class Pages:
         clock_ms: Callable[[], int],
         *,
         letters: int,
+        people: int,
         lags: Callable[[], Awaitable[dict[int, int]]] | None = None,
     ) -> None:
-        """letters: dead letters kept; lags: of the workers by partition, None where unknown."""
+        """letters: dead letters kept; people: users that a search shows, at most.
+
+        lags: of the workers by partition, None where unknown.
+        """
         self.replica = replica
+        self.people = people
         self.present = Present(replica, clock_ms)
         self.space = Space(replica.models)
         self.letters: deque[tuple[int, DeadLetter]] = deque(maxlen=letters)
@@ -58,12 +65,12 @@ class Pages:
 
     async def run(self) -> None:
         """Follow recommendations, dead letters and models for ever."""
-        topics = self.replica.topics
+        log, topics = self.replica.log, self.replica.topics
         most = self.letters.maxlen or 1
         await asyncio.gather(
-            self.replica.read_whole(topics.recommendations, self.answers_came, newest=0),
-            self.replica.read_whole(topics.dead_letters, self.letters_came, newest=most),
-            self.replica.read_whole(topics.models, self.models_came),
+            read_whole(log, topics.recommendations, self.answers_came, newest=0),
+            read_whole(log, topics.dead_letters, self.letters_came, newest=most),
+            read_whole(log, topics.models, self.models_came),
             self._tick(),
             self._ask_for_lags(),
         )
@@ -182,10 +189,10 @@ async def one_listener(
 
 @router.get("/people")
 async def people(
-    replica: TheReplica, _: People, q: Annotated[str, Query(min_length=1, max_length=256)]
+    pages: ThePages, _: People, q: Annotated[str, Query(min_length=1, max_length=256)]
 ) -> Response:
     """Users whose ids begin so, a few of them."""
-    return _json(await asyncio.to_thread(replica.users_like, q, 20))
+    return _json(await asyncio.to_thread(users_like, pages.replica, q, pages.people))
 
 
 @router.get("/space")

@@ -44,9 +44,9 @@ class Present:
 
     def tick(self) -> None:
         """Close a second."""
-        late, still_open = [], []
+        times, late, still_open = self._replica.log_times, [], []
         for logged_at, source in self._open:
-            event_at = self._replica.logged_at(source.topic, source.partition, source.offset)
+            event_at = times.of(source.topic, source.partition, source.offset)
             if event_at is not None:
                 late.append(max(0, logged_at - event_at))
             elif not self._applied(source):
@@ -70,6 +70,7 @@ class Present:
         late = [ms for second in self._late for ms in second]
         served: Counter[int] = sum(self._served, Counter())
         tally, states = self._replica.tally, self._replica.partitions.states
+        events = self._replica.topics.events
         return {
             "time": self._clock_ms(),
             "seconds": list(self._seconds),
@@ -82,9 +83,9 @@ class Present:
             "partitions": [
                 {
                     "partition": number,
-                    "position": state.position(self._replica.topics.events) or 0,
+                    "position": state.position(events) or 0,
                     "workers_lag": self.lags.get(number),
-                    "last_applied_ms": self._replica.last_applied_ms(number),
+                    "last_applied_ms": self._replica.log_times.newest(events, number),
                 }
                 for number, state in sorted(states.items())
             ],

@@ -121,7 +121,10 @@ async def open_console(
         metrics.workers_lag(found)
         return found
 
-    watching = Pages(replica, clock_ms, letters=own.letters, lags=lags if log is None else None)
+    watching = Pages(
+        replica, clock_ms, letters=own.letters, people=own.people_searched,
+        lags=lags if log is None else None,
+    )  # fmt: skip
     app = create_app(
         own, replica=replica, serving=serving, operations=operations, metrics=metrics,
         watching=watching, quality=Quality(replica.store, clock_ms),

@@ -43,6 +43,7 @@ async def listener(
         return {"item_type": item_type, "item_id": item_id, "title": title or item_id}
 
     return {
+        "arm": replica.channels.arms.of(user.user_id),
         "generation": page.generation,
         "cold": not serving.knows_any(user),
         "recommended": [

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from agents.announcements import announcement_of
 from agents.partitions import user_state
 from console.answers import known_of
+from console.bundles import followed
 from console.following import read_whole
 from console.guard import may_see_people
 from console.listener import listener
@@ -32,6 +34,8 @@ People = Annotated[str, Depends(may_see_people)]
 
 TICK_S = 1.0
 LAG_S = 5.0
+#: Dead letters that are shown in full.
+LETTERS_SHOWN = 100
 #: Clients that may watch the present at once.
 WATCHERS = 50
 
@@ -56,8 +60,9 @@ class Pages:
         self.people = people
         self.present = Present(replica, clock_ms)
         self.space = Space(replica.models)
-        self.letters: deque[tuple[int, DeadLetter]] = deque(maxlen=letters)
-        self.reasons: Counter[str] = Counter()
+        # The newest by the time at which the log took them: partitions are read one after another.
+        self.letters: list[tuple[int, DeadLetter]] = []
+        self._most_letters = letters
         self.announced: dict[str, ModelAnnouncement] = {}
         self.watchers = 0
         self._lags = lags
@@ -66,10 +71,9 @@ class Pages:
     async def run(self) -> None:
         """Follow recommendations, dead letters and models for ever."""
         log, topics = self.replica.log, self.replica.topics
-        most = self.letters.maxlen or 1
         await asyncio.gather(
             read_whole(log, topics.recommendations, self.answers_came, newest=0),
-            read_whole(log, topics.dead_letters, self.letters_came, newest=most),
+            read_whole(log, topics.dead_letters, self.letters_came, newest=self._most_letters),
             read_whole(log, topics.models, self.models_came),
             self._tick(),
             self._ask_for_lags(),
@@ -85,9 +89,9 @@ class Pages:
         """Take records of the dead letters' topic."""
         for record in records:
             if record.value is not None:
-                letter = decode(DeadLetter, record.value)
-                self.letters.append((record.timestamp, letter))
-                self.reasons[letter.reason.value] += 1
+                self.letters.append((record.timestamp, decode(DeadLetter, record.value)))
+        self.letters.sort(key=itemgetter(0), reverse=True)
+        del self.letters[self._most_letters :]
 
     async def models_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the models topic."""
@@ -109,7 +113,7 @@ class Pages:
         """What the first page shows."""
         return self.present.view() | {
             "ready": self.replica.ready,
-            "pinned": self.replica.models.pinned,
+            "channels": followed(self.replica.channels),
             "models": {
                 kind: {
                     "name": found.name,
@@ -206,7 +210,8 @@ async def space(pages: ThePages) -> Response:
 
 @router.get("/letters")
 async def dead_letters(pages: ThePages, _: People) -> Response:
-    """The newest dead letters, and how many there were by reason among those read."""
+    """The newest dead letters, and how many of them there were by reason."""
+    reasons = Counter(letter.reason.value for _, letter in pages.letters)
     letters = [
         {
             "logged_at": at,
@@ -217,9 +222,9 @@ async def dead_letters(pages: ThePages, _: People) -> Response:
             "encoding": letter.encoding,
             "payload_bytes": letter.payload_bytes,
         }
-        for at, letter in reversed(pages.letters)
+        for at, letter in pages.letters[:LETTERS_SHOWN]
     ]
-    return _json({"reasons": dict(pages.reasons.most_common()), "letters": letters[:100]})
+    return _json({"reasons": dict(reasons.most_common()), "letters": letters})
 
 
 @router.get("/checkpoints")

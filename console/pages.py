@@ -50,11 +50,11 @@ class Pages:
         *,
         letters: int,
         people: int,
-        lags: Callable[[], Awaitable[dict[int, int]]] | None = None,
+        lags: Callable[[], Awaitable[dict[int, int] | None]] | None = None,
     ) -> None:
         """letters: dead letters kept; people: users that a search shows, at most.
 
-        lags: of the workers by partition, None where unknown.
+        lags: of the workers by partition; None says that the log does not answer.
         """
         self.replica = replica
         self.people = people
@@ -65,6 +65,7 @@ class Pages:
         self._most_letters = letters
         self.announced: dict[str, ModelAnnouncement] = {}
         self.watchers = 0
+        self.log_answers = True
         self._lags = lags
         self._news = asyncio.Condition()
 
@@ -113,6 +114,7 @@ class Pages:
         """What the first page shows."""
         return self.present.view() | {
             "ready": self.replica.ready,
+            "log_answers": self.log_answers,
             "channels": followed(self.replica.channels),
             "models": {
                 kind: {
@@ -134,7 +136,8 @@ class Pages:
 
     async def _ask_for_lags(self) -> None:
         while self._lags is not None:
-            self.present.lags = await self._lags()
+            found = await self._lags()
+            self.log_answers, self.present.lags = found is not None, found or {}
             await asyncio.sleep(LAG_S)
 
 

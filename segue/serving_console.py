@@ -116,16 +116,16 @@ async def open_console(
         pinned=lambda: any(row["pinned"] for row in followed(replica.channels)),
     )
 
-    async def lags() -> dict[int, int]:
+    async def lags() -> dict[int, int] | None:
         events = settings.topics.events
-        found: dict[int, int] = {}
+        found: dict[int, int] | None = None
         try:
             found = (
                 await asyncio.to_thread(group_lag, settings.kafka, settings.worker.group, [events])
             )[events]
         except AdminError as error:
             logger.warning("the workers' lag is not known: %s", error)
-        metrics.workers_lag(found)
+        metrics.workers_lag(found or {})
         return found
 
     watching = Pages(

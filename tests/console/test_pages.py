@@ -120,6 +120,16 @@ def test_the_present_is_live(page: Page, shown: Served):
     until(lambda: late.inner_text() == "0 ms", "the answer on the page")
 
 
+def test_a_log_that_does_not_answer_is_said(page: Page, shown: Served):
+    pages = shown.app.state.pages
+    page.goto(f"/#token={OWNER}")
+    alert = page.get_by_role("alert").get_by_text("Kafka does not answer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "log_answers", False)
+        alert.wait_for()
+    alert.wait_for(state="detached")
+
+
 def test_why_an_item_is_recommended(page: Page):
     page.goto(f"/#token={OWNER}")
     page.goto("/#/listener?user=user-03")

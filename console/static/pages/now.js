@@ -3,7 +3,7 @@ import { age, count, html, percent, put, table } from "../html.js";
 
 // The present, told by the server every second.
 export async function now(main) {
-  put(main, html`<h1>Now</h1><div id="tiles"></div><div id="channels"></div>
+  put(main, html`<h1>Now</h1><div id="log" role="alert"></div><div id="tiles"></div><div id="channels"></div>
     <div class="columns">
       <section><h2 id="rates-title">Events and recommendations, a second</h2><div class="chart" id="rates" role="img" aria-labelledby="rates-title"></div></section>
       <section><h2 id="late-title">From event to recommendation, p95 in ms</h2><div class="chart" id="late" role="img" aria-labelledby="late-title"></div><p class="empty" id="late-said"></p></section>
@@ -24,6 +24,10 @@ function draw(main, rates, late, view) {
   const said = document.querySelector("#state");
   said.textContent = view.ready ? "ready" : "not ready: no bundle yet, or still reading the log";
   said.className = view.ready ? "good" : "bad";
+  // Written once: an alert is read aloud whenever it changes.
+  const log = main.querySelector("#log");
+  if (Boolean(log.innerHTML) === view.log_answers)
+    put(log, html`${!view.log_answers && html`<p class="problem">Kafka does not answer, or refuses; the console’s log says why. Lists are made of what was read before.</p>`}`);
   const last = view.seconds.slice(-10);
   const mean = (name) => (last.length ? (last.reduce((sum, s) => sum + s[name], 0) / last.length).toFixed(1) : "–");
   const bundles = view.channels.map((c) => ({ ...c, trained: view.models[c.channel === "default" ? "dynamic" : `dynamic/${c.channel}`] }));
@@ -56,7 +60,7 @@ function draw(main, rates, late, view) {
   if (any) late.drawn.resize();
   main.querySelector("#late-said").hidden = any;
   main.querySelector("#late-said").textContent = any ? "" : "No recommendation that answers an event was written since this console started, or in the last five minutes.";
-  const heads = [{ name: "partition", number: true }, { name: "position", number: true }, { name: "workers’ lag", number: true }, { name: "last event applied", number: true }];
+  const heads = [{ name: "partition", number: true }, { name: "position", number: true }, { name: "workers’ lag", number: true }, { name: "last event", number: true }];
   put(main.querySelector("#partitions"), table("Partitions", heads,
     view.partitions.map((p) => [p.partition, count(p.position), count(p.workers_lag), p.last_applied_ms ? `${age(p.last_applied_ms, view.time)} ago` : "not yet"]),
     "No partitions: do the topics exist? segue topics create"));

@@ -1,5 +1,5 @@
 import { ask, confirmed, send } from "../api.js";
-import { bytes, count, date, decimals, html, percent, put, table } from "../html.js";
+import { bytes, count, date, decimals, html, percent, put, table, whole } from "../html.js";
 
 const PATIENCE_S = 20;
 
@@ -12,8 +12,8 @@ export function bundles(main, channels, found) {
     const several = channels.length > 1;
     const chosen = all.querySelector("select")?.value ?? channels[0].channel;
     const heads = several ? ["channel", "users"] : [];
-    put(now, table("What is served", [...heads, "bundle", "trainer’s newest", ""], channels.map((c) => [
-      ...(several ? [c.channel, c.arms.map((a) => `${a.name}: ${percent(a.share)}`).join(", ") || "none"] : []), served(c), c.newest ?? "none yet", ways(c),
+    put(now, table("What is served", [...heads, "bundle", "trainer’s newest"], channels.map((c) => [
+      ...(several ? [c.channel, c.arms.map((a) => `${a.name}: ${percent(a.share)}`).join(", ") || "none"] : []), html`${served(c)}${ways(c)}`, whole(c.newest ?? "none yet"),
     ]), "No channels."));
     put(all, html`${several && html`<form class="search"><label>Channel to pin a bundle on <select name="channel">${channels.map((c) => html`<option ${c.channel === chosen && "selected"}>${c.channel}</option>`)}</select></label></form>`}
       ${table("Generations", columns, found.map((b) => row(b, chosen)), "None yet.")}`);
@@ -60,7 +60,7 @@ export function bundles(main, channels, found) {
   return () => { left = true; main.onclick = null; };
 }
 
-const served = (c) => html`${c.served ?? "none yet"} ${c.pinned && html`<span class="tag">pinned</span>`}
+const served = (c) => html`${whole(c.served ?? "none yet")} ${c.pinned && html`<span class="tag">pinned</span>`}
   ${c.lacks_bundle && c.served && html`<span class="soft">of the default channel: this one has none yet</span>`}`;
 
 const ways = (c) => html`<span class="ways">${c.before && html`<button type="button" data-pin="${c.before}" data-channel="${c.channel}">Roll back to ${c.before}</button>`}

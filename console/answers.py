@@ -6,6 +6,7 @@ import msgspec
 from fastapi import Response
 from pydantic import BaseModel
 
+from console import state_reads
 from console.problems import PROBLEM_JSON, ProblemBody
 from console.replica import Replica
 from console.serving import Placed
@@ -43,12 +44,12 @@ async def known_of(replica: Replica, user: str, most: int) -> dict[str, Any]:
         entries = entries_of(state.history(user))
         attributes = dict(state.user(user))
         partition, position = replica.position_of(user)
-    names = replica.names(entry[0] for entry in entries[:most])
+    names = state_reads.names(replica, (entry[0] for entry in entries[:most]))
     history = [
         {
             "item_type": names[entry[0]][0],
             "item_id": names[entry[0]][1],
-            "title": replica.title(*names[entry[0]]) or names[entry[0]][1],
+            "title": state_reads.title(replica, *names[entry[0]]) or names[entry[0]][1],
             **entry_view(entry),
         }
         for entry in entries[:most]
@@ -65,12 +66,16 @@ async def known_of(replica: Replica, user: str, most: int) -> dict[str, Any]:
 
 def placed_items(replica: Replica, found: list[Placed], titles: bool) -> list[Any]:
     """Items of a list, as JSON values."""
+
+    def titled(placed: Placed) -> str | None:
+        return state_reads.title(replica, placed.item_type, placed.item_id) if titles else None
+
     return [
         {
             "item_type": placed.item_type,
             "item_id": placed.item_id,
             "score": placed.score,
-            "title": replica.title(placed.item_type, placed.item_id) if titles else None,
+            "title": titled(placed),
         }
         for placed in found
     ]

@@ -8,11 +8,12 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from console.api import health, router
+from console.bundles import Bundles
+from console.erasures import Erasures
 from console.guard import BoundedBodies, RateLimit, SafeHeaders, Tokens
 from console.item_times import ItemTimes
 from console.lane import Lane
 from console.metrics import ConsoleMetrics, Counted
-from console.operations import Operations
 from console.pages import Pages
 from console.pages import router as pages
 from console.problems import handle_problems
@@ -32,7 +33,8 @@ def create_app(
     *,
     replica: Replica,
     serving: Serving,
-    operations: Operations,
+    erasures: Erasures,
+    bundles: Bundles,
     metrics: ConsoleMetrics,
     watching: Pages,
     quality: Quality,
@@ -51,7 +53,8 @@ def create_app(
     app.state.tokens = tokens
     app.state.replica = replica
     app.state.serving = serving
-    app.state.operations = operations
+    app.state.erasures = erasures
+    app.state.bundles = bundles
     app.state.metrics = metrics
     app.state.pages = watching
     app.state.quality = quality

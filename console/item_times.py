@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from console.demand_days import DemandDays
 from console.replica import Replica
 from state import item_key, market_of
 from state.database import USERS, after, scan
@@ -57,7 +58,9 @@ class ItemTimes:
     def __init__(self, replica: Replica) -> None:
         """Read from `replica`."""
         self._replica = replica
-        # One at a time: of the many buckets of a large catalogue each reads megabytes.
+        settings = replica.state_settings
+        self._days = DemandDays(settings.window.bucket_ms // settings.demand_ms)
+        # One at a time: the first reads all buckets of the window, and sums are kept.
         self._reading = asyncio.Lock()
 
     async def wanting(self, item_type: str, item_id: str) -> Wanting:
@@ -84,15 +87,8 @@ class ItemTimes:
 
     def _wanting(self, item_type: str, item_id: str) -> Wanting:
         settings, (first, length) = self._replica.state_settings, self._window()
-        fine = settings.window.bucket_ms // settings.demand_ms
-        by_market: dict[int, NDArray[np.int64]] = {}
-        for state in list(self._replica.partitions.states.values()):
-            found = state.demand_of(item_type, item_id, settings.first_demand_of(first))
-            for bucket, market, count in zip(*(column.tolist() for column in found), strict=True):
-                place = bucket // fine - first
-                if 0 <= place < length:
-                    row = by_market.setdefault(market, np.zeros(length, np.int64))
-                    row[place] += count
+        states = list(self._replica.partitions.states.values())
+        by_market = self._days.of_item(states, item_type, item_id, first, length)
         ranked = sorted(by_market, key=lambda market: (-by_market[market].sum(), market))
         named = self._countries(ranked[:MARKETS])
         rest = sum((by_market[market] for market in ranked[MARKETS:]), np.zeros(length, np.int64))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from console import state_reads
 from console.answers import answer, problems_of
 from console.item_times import ItemTimes
 from console.items_api import look_up, strongest
@@ -72,7 +73,7 @@ async def edges(
     found = await times.edges(item_type, item_id, [key for key, _, _ in best])
     neighbours = [
         {
-            "item_type": kind, "item_id": name, "title": replica.title(kind, name),
+            "item_type": kind, "item_id": name, "title": state_reads.title(replica, kind, name),
             "users": sum(found.by_neighbour[key]), "by_bucket": found.by_neighbour[key],
         }
         for key, (kind, name), _ in best

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
+from console import state_reads
 from console.answers import answer, placed_items, problems_of
 from console.parameters import K, TheReplica, TheServing, Types, check_ready, check_types
 from console.problems import Problem
@@ -71,9 +72,12 @@ async def item(
     """Its entry in the catalogue, its users, and the items that the same users had."""
     entry, users, near = await look_up(replica, serving, item_type, item_id)
     neighbours = [
-        {"item_type": kind, "item_id": name, "title": replica.title(kind, name), "users": count}
+        {
+            "item_type": kind, "item_id": name, "title": state_reads.title(replica, kind, name),
+            "users": count,
+        }
         for _, (kind, name), count in strongest(replica, near, k)
-    ]
+    ]  # fmt: skip
     body = {
         "item_type": item_type,
         "item_id": item_id,
@@ -93,12 +97,12 @@ async def look_up(
     Without what others may not see. Raises Problem 503, or 404 where nothing is known of it.
     """
     check_ready(replica)
-    users, near = await replica.neighbours(item_type, item_id)
-    entry = replica.entry(item_type, item_id)
+    users, near = await state_reads.neighbours(replica, item_type, item_id)
+    entry = state_reads.entry(replica, item_type, item_id)
     if entry is None and not (users and _is_public(replica, serving, item_type, item_id)):
         raise Problem(404, "neither the catalogue nor any user has this item")
     if replica.state_settings.text_types:
-        others = replica.names(near)
+        others = state_reads.names(replica, near)
         near = {key: near[key] for key in others if _is_public(replica, serving, *others[key])}
     return entry, users, near
 
@@ -108,7 +112,7 @@ def strongest(
 ) -> list[tuple[int, tuple[str, str], int]]:
     """Key, name and users in common of the `k` neighbours that have most, best first."""
     best = sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
-    names = replica.names(key for key, _ in best)
+    names = state_reads.names(replica, (key for key, _ in best))
     return [(key, names[key], count) for key, count in best]
 
 

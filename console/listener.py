@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from console import state_reads
 from console.replica import Replica
 from console.serving import Serving, Wanted
 from dynamic_layer import UserState
@@ -26,7 +27,7 @@ async def listener(
     history = {int(key) for key in user.history_item.tolist()}
     counted = []
     for placed in page.items:
-        users, near = await replica.neighbours(placed.item_type, placed.item_id)
+        users, near = await state_reads.neighbours(replica, placed.item_type, placed.item_id)
         together = sorted(((near[key], key) for key in history & near.keys()), reverse=True)
         counted.append((users, together[:TOGETHER]))
     named = {
@@ -34,14 +35,15 @@ async def listener(
         for reason, (_, together) in zip(reasons, counted, strict=True)
         for key in [*(k for k, _ in (reason.nearest if reason else ())), *(k for _, k in together)]
     }
-    names = replica.names(named)
+    names = state_reads.names(replica, named)
 
     def shown(key: int) -> dict[str, Any]:
         item_type, item_id = names.get(key, ("", ""))
-        title = replica.title(item_type, item_id) if item_type else None
+        title = state_reads.title(replica, item_type, item_id) if item_type else None
         return {"item_type": item_type, "item_id": item_id, "title": title or item_id}
 
     return {
+        "arm": replica.channels.arms.of(user.user_id),
         "generation": page.generation,
         "cold": not serving.knows_any(user),
         "recommended": [
@@ -49,7 +51,8 @@ async def listener(
                 "item_type": placed.item_type,
                 "item_id": placed.item_id,
                 "key": str(item_key(placed.item_type, placed.item_id)),
-                "title": replica.title(placed.item_type, placed.item_id) or placed.item_id,
+                "title": state_reads.title(replica, placed.item_type, placed.item_id)
+                or placed.item_id,
                 "score": placed.score,
                 "users": users,
                 "affinity": reason.affinity if reason else None,

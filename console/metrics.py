@@ -48,7 +48,9 @@ class ConsoleMetrics:
             "segue_console_served_generation", "Generation in use.", registry=self.registry
         )
         self.pinned = Gauge(
-            "segue_console_pinned", "1 while a bundle is pinned.", registry=self.registry
+            "segue_console_pinned",
+            "1 while a bundle is pinned on some channel.",
+            registry=self.registry,
         )
 
     def watch(

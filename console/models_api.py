@@ -1,47 +1,94 @@
-"""Bundles over HTTP: which there are, and which one is pinned."""
+"""Bundles over HTTP: which there are, which each channel serves, and which one is pinned there."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from console.answers import answer, place_of, problems_of
-from console.operations import UnknownBundle
-from console.parameters import TheOperations, Writing
+from console.bundles import NoBundleBefore, TornBundle, UnknownBundle, UnknownChannel
+from console.parameters import TheBundles, Writing
 from console.problems import Problem
-from console.wire import Bundle, Pinning, Written
+from console.wire import Bundle, ChannelBody, Pinning, RolledBack, Written
+from streams import DEFAULT_CHANNEL, NAME_PATTERN
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/v1")
+
+Channel = Annotated[
+    str,
+    Query(pattern=NAME_PATTERN, description="On which it is served, as arms name it."),
+]
+
+
+@router.get(
+    "/channels", tags=["models"], response_model=list[ChannelBody],
+    summary="What each channel serves, and to whom",
+)  # fmt: skip
+async def channels(bundles: TheBundles) -> Response:
+    """Those of the arms of `[experiments]`, the default one first; without arms it alone."""
+    return answer(await bundles.channels())
 
 
 @router.get(
     "/generations", tags=["models"], response_model=list[Bundle],
     summary="Bundles that can be served, the newest first",
 )  # fmt: skip
-async def generations(operations: TheOperations) -> Response:
-    """Those in the artifact store: `trainer.keep_bundles` of them, and the pinned one."""
-    return answer(await operations.generations())
+async def generations(bundles: TheBundles) -> Response:
+    """Those in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones."""
+    return answer(await bundles.all())
 
 
 @router.put(
     "/pin", status_code=202, tags=["models"], response_model=Written,
-    responses=problems_of(401, 403, 404), summary="Roll back: serve this bundle and no other",
+    responses=problems_of(401, 403, 404, 409), summary="Serve this bundle and no other",
 )  # fmt: skip
-async def pin(operations: TheOperations, by: Writing, body: Pinning) -> Response:
-    """All workers and consoles load it, and stay with it until the pin is taken off.
+async def pin(
+    bundles: TheBundles, by: Writing, body: Pinning, channel: Channel = DEFAULT_CHANNEL
+) -> Response:
+    """All workers and consoles load it for the channel, and stay with it until the pin is off.
 
-    The trainer goes on learning and publishing meanwhile.
+    The trainer goes on learning and publishing meanwhile. The bundle may be of another channel. 404
+    for an unknown bundle or channel, 409 for a bundle that is not whole.
     """
     try:
-        written = await operations.pin(body.name, by)
-    except UnknownBundle as error:
+        written = await bundles.pin(body.name, channel, by)
+    except (UnknownBundle, UnknownChannel) as error:
         raise Problem(404, str(error)) from error
+    except TornBundle as error:
+        raise Problem(409, str(error)) from error
     return answer({"record": place_of(written)}, status=202)
 
 
 @router.delete(
     "/pin", status_code=202, tags=["models"], response_model=Written,
-    responses=problems_of(401, 403), summary="Serve the trainer's newest bundle again",
+    responses=problems_of(401, 403, 404), summary="Serve the trainer's newest bundle again",
 )  # fmt: skip
-async def unpin(operations: TheOperations, by: Writing) -> Response:
-    """Without a pin, nothing changes."""
-    return answer({"record": place_of(await operations.unpin(by))}, status=202)
+async def unpin(bundles: TheBundles, by: Writing, channel: Channel = DEFAULT_CHANNEL) -> Response:
+    """Without a pin on the channel, nothing changes."""
+    try:
+        written = await bundles.unpin(channel, by)
+    except UnknownChannel as error:
+        raise Problem(404, str(error)) from error
+    return answer({"record": place_of(written)}, status=202)
+
+
+@router.post(
+    "/rollback", status_code=202, tags=["models"], response_model=RolledBack,
+    responses=problems_of(401, 403, 404, 409), summary="Pin the bundle before the one served",
+)  # fmt: skip
+async def rollback(
+    bundles: TheBundles, by: Writing, channel: Channel = DEFAULT_CHANNEL
+) -> Response:
+    """Of the trainer that made the one that is served. Again: the one before that.
+
+    Who wants to be sure which one that is pins it by its name. 409 where there is none.
+    """
+    try:
+        served, pinned, written = await bundles.rollback(channel, by)
+    except UnknownChannel as error:
+        raise Problem(404, str(error)) from error
+    except NoBundleBefore as error:
+        raise Problem(409, str(error)) from error
+    body = {"instead_of": served, "pinned": pinned, "record": place_of(written)}
+    return answer(body, status=202)

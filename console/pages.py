@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +14,8 @@ from fastapi.responses import StreamingResponse
 from agents.bundles.announcements import announcement_of
 from agents.working.partitions import user_state
 from console.answers import known_of
+from console.bundles import followed
+from console.following import read_whole
 from console.guard import may_see_people
 from console.listener import listener
 from console.parameters import TheReplica, TheServing, UserId
@@ -20,6 +23,7 @@ from console.present import Present
 from console.problems import Problem
 from console.replica import Replica
 from console.space import Space
+from console.state_reads import users_like
 from state import Checkpoints, CorruptArtifact
 from streams import DeadLetter, LogRecord, ModelAnnouncement, Recommendation, decode
 
@@ -30,6 +34,8 @@ People = Annotated[str, Depends(may_see_people)]
 
 TICK_S = 1.0
 LAG_S = 5.0
+#: Dead letters that are shown in full.
+LETTERS_SHOWN = 100
 #: Clients that may watch the present at once.
 WATCHERS = 50
 
@@ -43,27 +49,33 @@ class Pages:
         clock_ms: Callable[[], int],
         *,
         letters: int,
-        lags: Callable[[], Awaitable[dict[int, int]]] | None = None,
+        people: int,
+        lags: Callable[[], Awaitable[dict[int, int] | None]] | None = None,
     ) -> None:
-        """letters: dead letters kept; lags: of the workers by partition, None where unknown."""
+        """letters: dead letters kept; people: users that a search shows, at most.
+
+        lags: of the workers by partition; None says that the log does not answer.
+        """
         self.replica = replica
+        self.people = people
         self.present = Present(replica, clock_ms)
         self.space = Space(replica.models)
-        self.letters: deque[tuple[int, DeadLetter]] = deque(maxlen=letters)
-        self.reasons: Counter[str] = Counter()
+        # The newest by the time at which the log took them: partitions are read one after another.
+        self.letters: list[tuple[int, DeadLetter]] = []
+        self._most_letters = letters
         self.announced: dict[str, ModelAnnouncement] = {}
         self.watchers = 0
+        self.log_answers = True
         self._lags = lags
         self._news = asyncio.Condition()
 
     async def run(self) -> None:
         """Follow recommendations, dead letters and models for ever."""
-        topics = self.replica.topics
-        most = self.letters.maxlen or 1
+        log, topics = self.replica.log, self.replica.topics
         await asyncio.gather(
-            self.replica.read_whole(topics.recommendations, self.answers_came, newest=0),
-            self.replica.read_whole(topics.dead_letters, self.letters_came, newest=most),
-            self.replica.read_whole(topics.models, self.models_came),
+            read_whole(log, topics.recommendations, self.answers_came, newest=0),
+            read_whole(log, topics.dead_letters, self.letters_came, newest=self._most_letters),
+            read_whole(log, topics.models, self.models_came),
             self._tick(),
             self._ask_for_lags(),
         )
@@ -78,9 +90,9 @@ class Pages:
         """Take records of the dead letters' topic."""
         for record in records:
             if record.value is not None:
-                letter = decode(DeadLetter, record.value)
-                self.letters.append((record.timestamp, letter))
-                self.reasons[letter.reason.value] += 1
+                self.letters.append((record.timestamp, decode(DeadLetter, record.value)))
+        self.letters.sort(key=itemgetter(0), reverse=True)
+        del self.letters[self._most_letters :]
 
     async def models_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the models topic."""
@@ -102,7 +114,8 @@ class Pages:
         """What the first page shows."""
         return self.present.view() | {
             "ready": self.replica.ready,
-            "pinned": self.replica.models.pinned,
+            "log_answers": self.log_answers,
+            "channels": followed(self.replica.channels),
             "models": {
                 kind: {
                     "name": found.name,
@@ -123,7 +136,8 @@ class Pages:
 
     async def _ask_for_lags(self) -> None:
         while self._lags is not None:
-            self.present.lags = await self._lags()
+            found = await self._lags()
+            self.log_answers, self.present.lags = found is not None, found or {}
             await asyncio.sleep(LAG_S)
 
 
@@ -182,10 +196,10 @@ async def one_listener(
 
 @router.get("/people")
 async def people(
-    replica: TheReplica, _: People, q: Annotated[str, Query(min_length=1, max_length=256)]
+    pages: ThePages, _: People, q: Annotated[str, Query(min_length=1, max_length=256)]
 ) -> Response:
     """Users whose ids begin so, a few of them."""
-    return _json(await asyncio.to_thread(replica.users_like, q, 20))
+    return _json(await asyncio.to_thread(users_like, pages.replica, q, pages.people))
 
 
 @router.get("/space")
@@ -199,7 +213,8 @@ async def space(pages: ThePages) -> Response:
 
 @router.get("/letters")
 async def dead_letters(pages: ThePages, _: People) -> Response:
-    """The newest dead letters, and how many there were by reason among those read."""
+    """The newest dead letters, and how many of them there were by reason."""
+    reasons = Counter(letter.reason.value for _, letter in pages.letters)
     letters = [
         {
             "logged_at": at,
@@ -210,9 +225,9 @@ async def dead_letters(pages: ThePages, _: People) -> Response:
             "encoding": letter.encoding,
             "payload_bytes": letter.payload_bytes,
         }
-        for at, letter in reversed(pages.letters)
+        for at, letter in pages.letters[:LETTERS_SHOWN]
     ]
-    return _json({"reasons": dict(pages.reasons.most_common()), "letters": letters[:100]})
+    return _json({"reasons": dict(reasons.most_common()), "letters": letters})
 
 
 @router.get("/checkpoints")

@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from console.bundles import Bundles
+from console.erasures import Erasures
 from console.guard import may_see_people, may_write
-from console.operations import Operations
 from console.problems import Problem
 from console.replica import Replica
 from console.serving import Serving
@@ -19,7 +20,8 @@ __all__ = [
     "ListQuery",
     "PageText",
     "People",
-    "TheOperations",
+    "TheBundles",
+    "TheErasures",
     "TheReplica",
     "TheServing",
     "Types",
@@ -71,14 +73,20 @@ async def _serving(request: Request) -> Serving:
     return serving
 
 
-async def _operations(request: Request) -> Operations:
-    operations: Operations = request.app.state.operations
-    return operations
+async def _erasures(request: Request) -> Erasures:
+    erasures: Erasures = request.app.state.erasures
+    return erasures
+
+
+async def _bundles(request: Request) -> Bundles:
+    bundles: Bundles = request.app.state.bundles
+    return bundles
 
 
 TheReplica = Annotated[Replica, Depends(_replica)]
 TheServing = Annotated[Serving, Depends(_serving)]
-TheOperations = Annotated[Operations, Depends(_operations)]
+TheErasures = Annotated[Erasures, Depends(_erasures)]
+TheBundles = Annotated[Bundles, Depends(_bundles)]
 
 
 def check_user(user: str) -> None:

@@ -10,7 +10,7 @@ from console.answers import answer, known_of, place_of, problems_of
 from console.parameters import (
     K,
     People,
-    TheOperations,
+    TheErasures,
     TheReplica,
     UserId,
     Writing,
@@ -40,10 +40,10 @@ async def user_body(replica: TheReplica, _: People, user: UserId, k: K = 50) -> 
     "/user", status_code=202, tags=["people"], response_model=Erasing,
     responses=problems_of(401, 403, 404), summary="Erase a user",
 )  # fmt: skip
-async def erase(operations: TheOperations, request: Request, by: Writing, user: UserId) -> Response:
+async def erase(erasures: TheErasures, request: Request, by: Writing, user: UserId) -> Response:
     """Writes the records of `segue erase`; what goes when: docs/erasure.md."""
     check_user(user)
-    attributes, events = await operations.erase(user, by)
+    attributes, events = await erasures.erase(user, by)
     receipt = f"{request.url_for('receipt').path}?{urlencode(place_of(events))}"
     return answer(
         {"events": place_of(events), "users": place_of(attributes), "receipt": receipt},
@@ -56,7 +56,7 @@ async def erase(operations: TheOperations, request: Request, by: Writing, user: 
     summary="What came of an erasure",
 )  # fmt: skip
 async def receipt(
-    operations: TheOperations,
+    erasures: TheErasures,
     _: Writing,
     topic: Annotated[str, Query(min_length=1, max_length=249)],
     partition: Annotated[int, Query(ge=0, lt=1 << 31)],
@@ -64,8 +64,8 @@ async def receipt(
 ) -> Response:
     """By the place of the erasure's record on the topic of events; the newest are known here."""
     source = Source(topic=topic, partition=partition, offset=offset)
-    found = operations.receipt(source)
-    body: dict[str, Any] = {"applied_here": operations.applied(source), "done": found is not None}
+    found = erasures.receipt(source)
+    body: dict[str, Any] = {"applied_here": erasures.applied(source), "done": found is not None}
     if found is not None:
         body |= {
             "held": found.held,

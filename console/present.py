@@ -14,6 +14,8 @@ __all__ = ["Present"]
 #: Seconds that the page shows, and over which latencies are told.
 SHOWN_S = 300
 LATE_S = 60
+#: Arms and generations that are shown, those with the most answers.
+SHOWN_BUNDLES = 8
 #: Answers of a second whose events are looked up, at most; a page needs no more.
 LOOKED_UP = 2_000
 
@@ -28,25 +30,26 @@ class Present:
         self.lags: dict[int, int] = {}
         self._answers = 0
         self._events = 0
-        self._generations: Counter[int] = Counter()
+        # By arm and generation: channels number theirs apart.
+        self._bundles: Counter[tuple[str, int]] = Counter()
         # (log time of the answer, place of its event); a worker may be ahead of this replica.
         self._open: list[tuple[int, Source]] = []
         self._seconds: deque[dict[str, Any]] = deque(maxlen=SHOWN_S)
         self._late: deque[tuple[int, ...]] = deque(maxlen=LATE_S)
-        self._served: deque[Counter[int]] = deque(maxlen=LATE_S)
+        self._served: deque[Counter[tuple[str, int]]] = deque(maxlen=LATE_S)
 
     def answered(self, logged_at: int, answer: Recommendation) -> None:
         """Take an answer of a worker; logged_at: when the log took it, ms UTC."""
         self._answers += 1
-        self._generations[answer.generation] += 1
+        self._bundles[answer.arm or "", answer.generation] += 1
         if answer.source is not None and len(self._open) < LOOKED_UP:
             self._open.append((logged_at, answer.source))
 
     def tick(self) -> None:
         """Close a second."""
-        late, still_open = [], []
+        times, late, still_open = self._replica.log_times, [], []
         for logged_at, source in self._open:
-            event_at = self._replica.logged_at(source.topic, source.partition, source.offset)
+            event_at = times.of(source.topic, source.partition, source.offset)
             if event_at is not None:
                 late.append(max(0, logged_at - event_at))
             elif not self._applied(source):
@@ -54,7 +57,7 @@ class Present:
         self._open = still_open[-LOOKED_UP:]
         events = self._replica.tally.records
         self._late.append(tuple(late))
-        self._served.append(self._generations)
+        self._served.append(self._bundles)
         self._seconds.append(
             {
                 "time": self._clock_ms() // 1_000,
@@ -63,28 +66,31 @@ class Present:
                 "p95_ms": _percentile(late, 95),
             }
         )
-        self._events, self._answers, self._generations = events, 0, Counter()
+        self._events, self._answers, self._bundles = events, 0, Counter()
 
     def view(self) -> dict[str, Any]:
         """The last minutes as JSON values."""
         late = [ms for second in self._late for ms in second]
-        served: Counter[int] = sum(self._served, Counter())
+        served: Counter[tuple[str, int]] = sum(self._served, Counter())
         tally, states = self._replica.tally, self._replica.partitions.states
+        events = self._replica.topics.events
         return {
             "time": self._clock_ms(),
             "seconds": list(self._seconds),
             "latency_ms": {f"p{p}": _percentile(late, p) for p in (50, 95, 99)},
-            "served": {str(generation): count for generation, count in served.most_common(5)},
-            "generation": self._replica.models.generation,
+            "served": [
+                {"arm": arm, "generation": generation, "count": count}
+                for (arm, generation), count in served.most_common(SHOWN_BUNDLES)
+            ],
             "records": tally.records,
             "applied": tally.applied,
             "refused": sum(tally.dead_letters.values()),
             "partitions": [
                 {
                     "partition": number,
-                    "position": state.position(self._replica.topics.events) or 0,
+                    "position": state.position(events) or 0,
                     "workers_lag": self.lags.get(number),
-                    "last_applied_ms": self._replica.last_applied_ms(number),
+                    "last_applied_ms": self._replica.log_times.newest(events, number),
                 }
                 for number, state in sorted(states.items())
             ],

@@ -7,15 +7,8 @@ there, and answers from its own copy; it joins no group, and writes to no topic 
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import msgspec
-import numpy as np
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from agents import Tally, WorkerSettings
 from agents.bundles.channels import Channels
@@ -25,16 +18,14 @@ from agents.experiments.arms import ExperimentSettings
 from agents.ingest import Ingest
 from agents.outputs import NoOutputs
 from agents.working.partitions import Partitions, user_state
-from console.following import Log, Place, follow
+from console.following import Log, Place, follow, for_ever, read_whole
+from console.log_times import LogTimes
 from dynamic_layer import UserState
-from state import ArtifactStore, Checkpoints, PartitionState, StateSettings, item_key
-from state.database import CATALOGUE, HISTORY, after, scan
+from state import ArtifactStore, Checkpoints, PartitionState, StateSettings
 from static_layer import TextEncoder
 from streams import (
-    AdminError,
     EventRules,
     Held,
-    LogRecord,
     PositionError,
     SourceSettings,
     TopicSettings,
@@ -42,20 +33,15 @@ from streams import (
     held_offsets,
     murmur2_partition,
 )
-from streams.broadcast import read_again
 
 __all__ = ["Replica"]
 
 logger = logging.getLogger(__name__)
 
-#: Log times of the newest records of a partition that are remembered, to tell how late answers are.
-REMEMBERED = 20_000
 #: Records between two commits while much is to be read.
 COMMIT_RECORDS = 50_000
 COMMIT_S = 1.0
 LOOK_S = 0.1
-
-Take = Callable[[Sequence[LogRecord]], Awaitable[None]]
 
 
 class Replica:
@@ -86,6 +72,7 @@ class Replica:
         self.log = log
         self.topics = topics
         self.tally = Tally()
+        self.log_times = LogTimes()
         self.turn = asyncio.Lock()
         self.store = store
         self.state_settings = state
@@ -110,7 +97,6 @@ class Replica:
         self._held: dict[Place, Held] = {}
         self._caught_up = False
         self._uncommitted = 0
-        self._times: dict[Place, tuple[int, deque[int]]] = {}
 
     async def __aenter__(self) -> "Replica":
         """Open every partition's state, from the newest checkpoint where that is further.
@@ -139,9 +125,9 @@ class Replica:
         jobs = [
             asyncio.ensure_future(job)
             for job in (
-                _again(self._follow_keyed, self._keyed[-1]),
-                self.read_whole(self.topics.models, self.channels.announced),
-                self.read_whole(self.topics.catalogue, self.channels.catalogue),
+                for_ever(self._follow_keyed, self._keyed[-1]),
+                read_whole(self.log, self.topics.models, self.channels.announced),
+                read_whole(self.log, self.topics.catalogue, self.channels.catalogue),
                 self._commit_now_and_then(),
             )
         ]
@@ -185,67 +171,6 @@ class Replica:
         state = self.state_of(user_id)
         return state.partition, state.position(self.topics.events) or 0
 
-    def entry(self, item_type: str, item_id: str) -> dict[str, Any] | None:
-        """The catalogue's entry of an item; committed entries only, None if there is none."""
-        key = f"{item_type}\0{item_id}".encode()
-        state = self.partitions[murmur2_partition(key, self.topics.partitions)]
-        stored = state.database.get(CATALOGUE + key)
-        if not stored:
-            return None
-        entry: dict[str, Any] = msgspec.json.decode(stored, type=dict[str, Any])
-        return entry
-
-    def title(self, item_type: str, item_id: str) -> str | None:
-        """An item's title; a text is its own."""
-        own = item_id if item_type in self.state_settings.text_types else None
-        return (self.entry(item_type, item_id) or {}).get("title") or own
-
-    def names(self, keys: Iterable[int]) -> dict[int, tuple[str, str]]:
-        """(type, id) of those item keys that a partition's users have had."""
-        wanted = np.array(sorted(set(keys)), np.uint64)
-        found: dict[int, tuple[str, str]] = {}
-        for state in self.partitions.states.values():
-            known = state.items.keys[: len(state.items)]
-            for number in np.flatnonzero(np.isin(known, wanted)).tolist():
-                found[int(known[number])] = state.items.name(number)
-        return found
-
-    async def neighbours(self, item_type: str, item_id: str) -> tuple[int, dict[int, int]]:
-        """Users of an item inside the window, and users of both by other item's key.
-
-        Committed state only.
-        """
-        async with self.turn:
-            states = list(self.partitions.states.values())
-            watermark = max((state.watermark for state in states), default=0)
-            first = self.state_settings.window.first_live(watermark)
-            totals: dict[int, int] = {}
-            for state in states:
-                near = state.neighbours(item_type, item_id, first_bucket=first)
-                for key, users in zip(*(column.tolist() for column in near), strict=True):
-                    totals[key] = totals.get(key, 0) + users
-        return totals.pop(item_key(item_type, item_id), 0), totals
-
-    def logged_at(self, topic: str, partition: int, offset: int) -> int | None:
-        """When the log took one of the newest records of an events topic, ms UTC; else None."""
-        last, times = self._times.get((topic, partition), (0, deque()))
-        back = last - offset
-        return times[-1 - back] if 0 <= back < len(times) else None
-
-    def last_applied_ms(self, partition: int) -> int | None:
-        """When the log took the newest event of a partition that was applied since the start."""
-        _, times = self._times.get((self.topics.events, partition), (0, deque()))
-        return times[-1] if times else None
-
-    def users_like(self, beginning: str, most: int) -> list[str]:
-        """Ids of users with a committed history that begin so, in their order; at most so many."""
-        first = HISTORY + beginning.encode()
-        found: list[str] = []
-        for state in list(self.partitions.states.values()):
-            rows = scan(state.database, first, after(first))
-            found += [key[len(HISTORY) :].decode() for key, _ in islice(rows, most)]
-        return sorted(found)[:most]
-
     # Following
 
     async def _follow_keyed(self) -> None:
@@ -256,7 +181,7 @@ class Replica:
             async with self.turn:
                 if topic in self._events:
                     await self._ingest(records)
-                    self._remember(topic, partition, records)
+                    self.log_times.applied(records)
                 elif topic == self.topics.catalogue:
                     await self._catalog.items(records)
                 else:
@@ -267,23 +192,6 @@ class Replica:
                     await self._commit()
             # Requests have their turn, however fast the log can be read.
             await asyncio.sleep(0)
-
-    async def read_whole(self, topic: str, take: Take, newest: int | None = None) -> None:
-        """Hand over a whole topic, and what comes, for ever; after a lost connection once more.
-
-        newest: of what is there, only so many records of each partition.
-        """
-
-        async def read() -> None:
-            held = await asyncio.to_thread(held_offsets, self.log, (topic,))
-            first = {
-                place: part.first if newest is None else max(part.first, part.end - newest)
-                for place, part in held.items()
-            }
-            async for records in follow(self.log, first, 4_096):
-                await take(records)
-
-        await _again(read, topic)
 
     async def _commit_now_and_then(self) -> None:
         while True:
@@ -303,17 +211,6 @@ class Replica:
                 await _to_the_end(state.commit)
                 if erasing:
                     await _to_the_end(state.compact_erased)
-
-    def _remember(self, topic: str, partition: int, records: Sequence[LogRecord]) -> None:
-        _, times = self._times.get((topic, partition), (0, deque(maxlen=REMEMBERED)))
-        for record in records:
-            times.append(record.timestamp)
-        self._times[topic, partition] = records[-1].offset, times
-
-
-async def _again(read: Callable[[], Awaitable[None]], what: str) -> None:
-    """Read for ever; a position that is gone from the log does not come back by waiting."""
-    await read_again(read, what, retried=(KafkaError, AdminError), fatal=(OffsetOutOfRangeError,))
 
 
 async def _to_the_end(work: Callable[[], object]) -> None:

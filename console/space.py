@@ -1,4 +1,4 @@
-"""A map of the item vectors: two numbers for each item, made once a generation."""
+"""A map of the item vectors: two numbers for each item, made once a bundle."""
 
 import asyncio
 
@@ -16,23 +16,24 @@ POINTS = 20_000
 
 
 class Space:
-    """The map of the bundle in use; a new one is made when the generation changes."""
+    """The map of the bundle in use; a new one is made when another is served."""
 
     def __init__(self, models: Models) -> None:
         """Read the bundle that `models` serves."""
         self._models = models
-        self._made: tuple[int, bytes] | None = None
+        # Name of the bundle, and its map: channels number their generations apart.
+        self._made: tuple[str | None, bytes] | None = None
         self._making = asyncio.Lock()
 
     async def map(self) -> bytes | None:
         """The map as JSON; None while no bundle is loaded."""
         async with self._making:
-            recommender = self._models.recommender
+            recommender, name = self._models.recommender, self._models.serving
             if recommender is None:
                 return None
             bundle = recommender.bundle
-            if self._made is None or self._made[0] != bundle.generation:
-                self._made = bundle.generation, await asyncio.to_thread(_drawn, bundle)
+            if self._made is None or self._made[0] != name:
+                self._made = name, await asyncio.to_thread(_drawn, bundle)
             return self._made[1]
 
 

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from console.serving import DEEPEST
 
 __all__ = [
-    "Bundle", "Erasing", "Health", "HistoryEntry", "ItemBody", "ItemDemand", "ItemEdges", "ItemRef",
-    "ListBody", "Pinning", "Place", "ReceiptBody", "RecommendedBody", "Session", "Similar",
-    "UserBody", "Written",
+    "Bundle", "ChannelBody", "Erasing", "Health", "HistoryEntry", "ItemBody", "ItemDemand",
+    "ItemEdges", "ItemRef", "ListBody", "Pinning", "Place", "ReceiptBody", "RecommendedBody",
+    "RolledBack", "Session", "Similar", "UserBody", "Written",
 ]  # fmt: skip
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -208,9 +208,31 @@ class Bundle(BaseModel):
     metrics: dict[str, Any] = {}
     bytes: int = 0
     channel: str = Field(default="default", description="Whose trainer made it.")
-    served: bool = Field(default=False, description="On any channel.")
-    pinned: bool = False
+    served_on: list[str] = Field(default=[], description="Channels on which it is served here.")
+    pinned_on: list[str] = Field(default=[], description="Channels on which it is pinned.")
     problem: str | None = None
+
+
+class ArmBody(BaseModel):
+    """A part of the users."""
+
+    name: str
+    share: float = Field(description="Of all users, now.")
+
+
+class ChannelBody(BaseModel):
+    """What a channel serves, and to whom."""
+
+    channel: str
+    arms: list[ArmBody] = Field(description="None: all users have the default channel.")
+    served: str | None = Field(description="Name of the bundle.")
+    generation: int | None
+    lacks_bundle: bool = Field(
+        description="It has none that could be served, and serves the default one's."
+    )
+    pinned: str | None = Field(description="Served whatever the trainer publishes.")
+    newest: str | None = Field(description="What the channel's trainer published last.")
+    before: str | None = Field(description="What a rollback goes back to, if that is whole.")
 
 
 class Pinning(_Closed):
@@ -223,6 +245,13 @@ class Written(BaseModel):
     """The record that was written; who follows the topic acts on it."""
 
     record: Place
+
+
+class RolledBack(Written):
+    """What a rollback came to."""
+
+    instead_of: str = Field(description="The bundle that was served.")
+    pinned: str = Field(description="The one before it.")
 
 
 class Health(BaseModel):

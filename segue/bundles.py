@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from agents.bundles.announcements import newest_announcements
 from agents.bundles.announcing import described, fetch_dynamic
-from agents.bundles.names import channel_of, of_channel
+from agents.bundles.names import channel_of, earlier
 from agents.outputs import ProducerOutputs
 from dynamic_layer import CorruptBundle
 from segue.looking import read_from
@@ -82,8 +82,7 @@ async def rollback(
     served = _served(await _announced(settings, channel))
     if served is None:
         raise BundleChoiceError(f"no bundle is served yet{_on(channel)}")
-    names = of_channel(settings.store().names("dynamic"), channel_of(served))
-    for name in (n for n in names[::-1] if n < served):
+    for name in earlier(settings.store().names("dynamic"), served):
         try:
             return served, await pin(settings, name, channel)
         except BundleChoiceError:

@@ -13,15 +13,17 @@ import uvicorn
 from fastapi import FastAPI
 
 from console import (
+    Bundles,
     ConsoleMetrics,
     EmbeddedWriter,
+    Erasures,
     KafkaWriter,
-    Operations,
     Replica,
     Serving,
     TokenSettings,
     create_app,
 )
+from console.bundles import followed
 from console.pages import Pages
 from console.quality import Quality
 from console.settings import PEOPLE, WRITE
@@ -81,6 +83,7 @@ async def open_console(
     own = settings.console
     # Not what people search for: the vectors of their words are on no disk.
     texts = encoder or TextEncoder(replace(text_settings(settings), cache=""))
+    folder = settings.folder / "consoles" / name
     replica = Replica(
         log=settings.kafka if log is None else log,
         settings=settings.worker,
@@ -88,7 +91,7 @@ async def open_console(
         topics=settings.topics,
         rules=settings.events,
         store=settings.store(),
-        folder=settings.folder / "consoles" / name,
+        folder=folder,
         encoder=lambda: texts,
         clock_ms=clock_ms,
         sources=settings.sources,
@@ -100,42 +103,49 @@ async def open_console(
         replica.models, clock_ms, batch=own.batch, waiting=own.waiting, channels=replica.channels
     )
     writer = KafkaWriter(settings.kafka) if log is None else EmbeddedWriter(log)
-    operations = Operations(replica, writer, clock_ms)
+    erasures = Erasures(replica, writer)
+    bundles = Bundles(
+        store=replica.store, channels=replica.channels, writer=writer,
+        topic=settings.topics.models, scratch=folder / "tried", clock_ms=clock_ms,
+    )  # fmt: skip
     metrics = ConsoleMetrics()
     metrics.watch(
         waiting=lambda: len(serving),
         lag=replica.lag,
         generation=lambda: replica.models.generation,
-        pinned=lambda: replica.models.pinned is not None,
+        pinned=lambda: any(row["pinned"] for row in followed(replica.channels)),
     )
 
-    async def lags() -> dict[int, int]:
+    async def lags() -> dict[int, int] | None:
         events = settings.topics.events
-        found: dict[int, int] = {}
+        found: dict[int, int] | None = None
         try:
             found = (
                 await asyncio.to_thread(group_lag, settings.kafka, settings.worker.group, [events])
             )[events]
         except AdminError as error:
             logger.warning("the workers' lag is not known: %s", error)
-        metrics.workers_lag(found)
+        metrics.workers_lag(found or {})
         return found
 
-    watching = Pages(replica, clock_ms, letters=own.letters, lags=lags if log is None else None)
+    watching = Pages(
+        replica, clock_ms, letters=own.letters, people=own.people_searched,
+        lags=lags if log is None else None,
+    )  # fmt: skip
     app = create_app(
-        own, replica=replica, serving=serving, operations=operations, metrics=metrics,
-        watching=watching, quality=Quality(replica.store, clock_ms),
+        own, replica=replica, serving=serving, erasures=erasures, bundles=bundles,
+        metrics=metrics, watching=watching, quality=Quality(replica.store, clock_ms),
     )  # fmt: skip
     async with replica:
         following: asyncio.Future[Any] = asyncio.gather(
-            replica.run(), operations.run(), watching.run()
+            replica.run(), erasures.run(), watching.run()
         )
         try:
             yield app, following
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-            await operations.close()
+            await writer.close()
 
 
 async def serve_console(settings: Settings, name: str, started: Callable[[str], None]) -> None:

@@ -99,6 +99,8 @@ class Demand:
         self._anew = anew
         self._added: list[tuple[I64, I64]] = []
         self._changed: dict[int, _Rows] = {}
+        self._commits = 0
+        self._written_in: dict[int, int] = {}
         self._oldest = next(self._stored(), None)
 
     def add(self, buckets: I64, items: I64, markets: I64) -> None:
@@ -119,17 +121,14 @@ class Demand:
             if bucket >= first_live:
                 yield from self.some([bucket], first_live, keys)
 
-    def of_item(self, number: int, first_live: int) -> tuple[I64, I64, I64]:
+    def of_item(self, number: int, first: int, end: int) -> tuple[I64, I64, I64]:
         """Buckets, markets and counts of one item, int64 [m] each, as of the last commit.
 
-        Reads the whole window: some kilobytes for each bucket.
+        Reads all of the buckets in [first, end): some kilobytes for each.
         """
         found: list[tuple[int, int, int]] = []
-        stored = () if self._anew else database.scan(
-            self._database, _key(first_live), database.after(DEMAND)
-        )  # fmt: skip
         ends = np.array([number, number + 1], np.int64) << _MARKET_BITS
-        for key, value in stored:
+        for key, value in self._committed(first, end):
             rows = _Rows.of(value)
             begin, end = np.searchsorted(rows.codes, ends).tolist()
             bucket = struct.unpack(">Q", key[1:])[0]
@@ -139,6 +138,22 @@ class Demand:
                 found.append((bucket, code & (MARKETS - 1), count))
         bucket, market, count = np.array(found, np.int64).reshape(-1, 3).T
         return bucket, market, count
+
+    def sums(self, first: int, end: int) -> tuple[I64, I64, I64]:
+        """Item numbers, markets and counts over the buckets in [first, end), int64 [m] each.
+
+        As of the last commit; ascending by item and market, each pair once.
+        """
+        rows = [_Rows.of(value) for _, value in self._committed(first, end)]
+        if not rows:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+        codes, place = np.unique(np.concatenate([part.codes for part in rows]), return_inverse=True)
+        counts = np.bincount(place, np.concatenate([part.counts for part in rows]))
+        return codes >> _MARKET_BITS, codes & (MARKETS - 1), counts.astype(np.int64)
+
+    def written_in(self, bucket: int) -> int:
+        """Number of the last commit since the opening that wrote a bucket; 0 for none."""
+        return self._written_in.get(bucket, 0)
 
     def write(self, batch: WriteBatch, first_live: int) -> None:
         """Put what has changed into the batch of a commit."""
@@ -155,6 +170,8 @@ class Demand:
 
     def written(self) -> None:
         """Note that the batch was written."""
+        self._commits += 1
+        self._written_in.update(dict.fromkeys(self._changed, self._commits))
         self._changed.clear()
         self._anew = False
 
@@ -203,6 +220,11 @@ class Demand:
             if begin < end:
                 new = _Rows(codes[begin:end], counts[begin:end])
                 self._changed[number] = self._rows(number).plus(new)
+
+    def _committed(self, first: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values of the stored buckets in [first, end)."""
+        if not self._anew:
+            yield from database.scan(self._database, _key(first), _key(end))
 
     def _read(self, bucket: int) -> _Rows:
         stored = None if self._anew else self._database.get(_key(bucket))

@@ -508,15 +508,27 @@ class PartitionState:
         )
         return self._items.keys[other], bucket, delta
 
-    def demand_of(self, item_type: str, item_id: str, first_bucket: int) -> tuple[I64, I64, I64]:
+    def demand_of(self, item_type: str, item_id: str, first: int, end: int) -> tuple[I64, I64, I64]:
         """Live popularity of one item: buckets, markets and events, int64 [m] each; committed only.
 
-        first_bucket: of live popularity, from which on.
+        first, end: buckets of live popularity, [first, end).
         """
         number = self._items.find(item_type, item_id)
         if number is None:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return self._demand.of_item(number, first_bucket)
+        return self._demand.of_item(number, first, end)
+
+    def demand_sums(self, first: int, end: int) -> tuple[npt.NDArray[np.uint64], I64, I64]:
+        """Live popularity summed over the buckets [first, end); committed only.
+
+        Keys u64 [m], markets and events i64 [m]; each pair of item and market once.
+        """
+        number, market, events = self._demand.sums(first, end)
+        return self._items.keys[number], market, events
+
+    def demand_written_in(self, bucket: int) -> int:
+        """Number of the last commit since the opening that changed a bucket; 0 for none."""
+        return self._demand.written_in(bucket)
 
     def co_interactions(self) -> CoInteractions:
         """Counts over this partition's users; committed state only."""

@@ -75,6 +75,10 @@ class Channels:
         """Channels beside the default one."""
         return [name for name in self._models if name != DEFAULT_CHANNEL]
 
+    def following(self, channel: str) -> Models:
+        """Return what follows a channel's own announcements. Raises KeyError for unknown ones."""
+        return self._models[channel]
+
     def serving(self, channel: str) -> Models:
         """Return what serves a channel now."""
         found = self._models[self._served_by.get(channel, DEFAULT_CHANNEL)]
@@ -83,11 +87,6 @@ class Channels:
     def serving_user(self, user_id: str) -> Models:
         """Return what serves a user now."""
         return self.serving(self.arms.channel_of(self.arms.of(user_id)))
-
-    def names_served(self) -> set[str]:
-        """Names of the bundles that are served on any channel."""
-        names = {self.serving(channel).serving for channel in self._models}
-        return {name for name in names if name is not None}
 
     def lacks(self, channel: str) -> bool:
         """Whether a channel has no bundle that could be served, and so serves the default one's."""

@@ -88,6 +88,11 @@ class Models:
         return self._pinned
 
     @property
+    def newest(self) -> str | None:
+        """Name of the bundle that the trainer published last."""
+        return self._trained
+
+    @property
     def generation(self) -> int | None:
         """Generation of the bundle in use."""
         return self.recommender.bundle.generation if self.recommender else None

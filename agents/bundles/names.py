@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from streams import DEFAULT_CHANNEL
 
-__all__ = ["bundle_name", "channel_of", "next_generation", "of_channel"]
+__all__ = ["bundle_name", "channel_of", "earlier", "next_generation", "of_channel"]
 
 
 def bundle_name(generation: int, channel: str = DEFAULT_CHANNEL) -> str:
@@ -31,6 +31,15 @@ def channel_of(name: str) -> str:
 def of_channel(names: Iterable[str], channel: str) -> list[str]:
     """Return those names that are of a channel, in their order."""
     return [name for name in names if channel_of(name) == channel]
+
+
+def earlier(names: Iterable[str], name: str) -> list[str]:
+    """Return the names before one of those that the same channel's trainer made, the last first.
+
+    >>> earlier(["g000000001", "g000000002", "g000000003", "g000000002-next"], "g000000003")
+    ['g000000002', 'g000000001']
+    """
+    return sorted((one for one in of_channel(names, channel_of(name)) if one < name), reverse=True)
 
 
 def next_generation(names: Iterable[str], channel: str) -> int:

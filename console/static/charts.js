@@ -1,5 +1,10 @@
 // Charts by ECharts. Colours are Okabe and Ito's, told apart without colour vision; shapes differ too.
-export const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c7a00", "#7a7a7a"];
+const ON_LIGHT = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c7a00", "#7a7a7a"];
+// On a dark ground the blue is hard to see, and changes places with the lighter one.
+const ON_DARK = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#2b8ccc", "#d55e00", "#b0a030", "#9a9a9a"];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const colours = () => (dark.matches ? ON_DARK : ON_LIGHT);
+export const colour = (n) => colours()[n % 8];
 export const SHAPES = ["circle", "diamond", "triangle", "rect", "pin", "roundRect", "arrow", "circle"];
 
 export function chart(place, option) {
@@ -7,14 +12,17 @@ export function chart(place, option) {
   const [text, line, card] = ["--text", "--line", "--card"].map((name) => css.getPropertyValue(name).trim());
   const drawn = echarts.init(place, null, { renderer: "canvas" });
   const axis = { axisLabel: { color: text, hideOverlap: true }, axisLine: { lineStyle: { color: text } }, splitLine: { lineStyle: { color: line } }, nameTextStyle: { color: text } };
+  // Days say their month, too: the label of the month's first day is often left out.
+  const time = { formatter: { month: "{d} {MMM}", day: "{d} {MMM}" } };
+  const on = (own) => ({ ...axis, ...own, ...(own?.type === "time" && { axisLabel: { ...axis.axisLabel, ...time } }) });
   const set = (more) =>
     drawn.setOption({
-      animation: false, color: COLOURS, textStyle: { color: text },
-      grid: { left: 8, right: 16, top: 36, bottom: 8, containLabel: true },
+      animation: false, color: colours(), useUTC: true, textStyle: { color: text },
+      grid: { left: 8, right: 16, top: more.series.length > 1 ? 36 : 16, bottom: 8, containLabel: true },
       ...more,
       tooltip: { trigger: "axis", backgroundColor: card, textStyle: { color: text }, confine: true, ...more.tooltip },
-      legend: { textStyle: { color: text }, type: "scroll", top: 0, ...more.legend },
-      xAxis: { ...axis, ...more.xAxis }, yAxis: { ...axis, ...more.yAxis },
+      legend: { show: more.series.length > 1, textStyle: { color: text }, type: "scroll", top: 0, ...more.legend },
+      xAxis: on(more.xAxis), yAxis: on(more.yAxis),
     });
   set(option);
   const resize = () => drawn.resize();

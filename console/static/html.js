@@ -18,10 +18,12 @@ export const put = (place, what) => { place.innerHTML = what.text; };
 const numbers = new Intl.NumberFormat("en");
 export const count = (n) => (n === null || n === undefined ? "–" : numbers.format(n));
 export const decimals = (n, places = 3) => (n === null || n === undefined ? "–" : n.toFixed(places));
+export const percent = (share) => `${decimals(100 * share, 1).replace(/\.0$/, "")} %`;
 export const bytes = (n) => (n < 1024 ? `${count(n)} bytes` : n >= 2 ** 20 ? `${count(Math.round(n / 2 ** 20))} MiB` : `${count(Math.round(n / 1024))} KiB`);
 export const clock = (ms) => (ms ? new Date(ms).toISOString().replace("T", " ").slice(0, 19) : "–");
 // The same where it must not be broken over two lines.
-export const date = (ms) => html`<span class="date">${clock(ms)}</span>`;
+export const whole = (text) => html`<span class="whole">${text}</span>`;
+export const date = (ms) => whole(clock(ms));
 export const counted = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
 export const age = (ms, now) => {
   if (!ms) return "–";
@@ -29,10 +31,13 @@ export const age = (ms, now) => {
   return s < 120 ? `${s.toFixed(0)} s` : s < 7200 ? `${(s / 60).toFixed(0)} min` : s < 172800 ? `${(s / 3600).toFixed(0)} h` : `${(s / 86400).toFixed(0)} d`;
 };
 
+// number: at the right, in one piece; wide: sentences, which need room on a phone too.
+const kind = (head) => (head.number ? "number" : head.wide ? "wide" : "");
+
 export const table = (caption, heads, rows, otherwise) =>
   rows.length
-    ? html`<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table><thead><tr>${heads.map((h) => html`<th scope="col" class="${h.number ? "number" : ""}">${h.name ?? h}</th>`)}</tr></thead>
-      <tbody>${rows.map((row) => html`<tr>${row.map((cell, n) => html`<td class="${heads[n].number ? "number" : ""}">${cell}</td>`)}</tr>`)}</tbody></table></div>`
+    ? html`<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table><thead><tr>${heads.map((h) => html`<th scope="col" class="${kind(h)}">${h.name ?? h}</th>`)}</tr></thead>
+      <tbody>${rows.map((row) => html`<tr>${row.map((cell, n) => html`<td class="${kind(heads[n])}">${cell}</td>`)}</tr>`)}</tbody></table></div>`
     : html`<p class="empty">${otherwise}</p>`;
 
 export const itemLink = (i) =>

@@ -198,6 +198,7 @@ def test_what_is_known_of_a_user(client):
         ("GET", "/v1/receipt?topic=t&partition=0&offset=0", "write"),
         ("PUT", "/v1/pin", "write"),
         ("DELETE", "/v1/pin", "write"),
+        ("POST", "/v1/rollback", "write"),
     ],
 )
 def test_who_shows_or_changes_a_person_needs_a_right(running, method, path, needs):
@@ -302,7 +303,8 @@ def test_ready_only_with_a_bundle_and_a_rollback_holds(world, bundles):
         assert client.put("/v1/pin", json={"name": "g000000001"}).status_code == 202
         until(lambda: generation() == 1, "the rollback")
         pinned = client.get("/v1/generations").json()
-        assert [(b["served"], b["pinned"]) for b in pinned] == [(False, False), (True, True)]
+        on = ["default"]
+        assert [(b["served_on"], b["pinned_on"]) for b in pinned] == [([], []), (on, on)]
     # A console that starts later finds the pin, too.
     with served(world) as found, found.client(headers=HEADERS) as client:
         until(lambda: generation_of(client) == 1, "the pinned generation")

@@ -11,6 +11,14 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from streams import Reason
 from tests.console.conftest import until
+from tests.console.test_channels import (
+    FIRST,
+    ITS_FIRST,
+    ITS_SECOND,
+    SECOND,
+    served_by,
+    two_channels,
+)
 from tests.console.worlds import HEADERS, OWNER, Served, make_world, served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -112,6 +120,16 @@ def test_the_present_is_live(page: Page, shown: Served):
     until(lambda: late.inner_text() == "0 ms", "the answer on the page")
 
 
+def test_a_log_that_does_not_answer_is_said(page: Page, shown: Served):
+    pages = shown.app.state.pages
+    page.goto(f"/#token={OWNER}")
+    alert = page.get_by_role("alert").get_by_text("Kafka does not answer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "log_answers", False)
+        alert.wait_for()
+    alert.wait_for(state="detached")
+
+
 def test_why_an_item_is_recommended(page: Page):
     page.goto(f"/#token={OWNER}")
     page.goto("/#/listener?user=user-03")
@@ -135,17 +153,48 @@ def test_by_keyboard_from_the_search_to_an_item(page: Page):
 def test_a_rollback_asks_first(page: Page, shown: Served):
     page.goto(f"/#token={OWNER}")
     page.goto("/#/quality")
-    page.get_by_role("button", name="Roll back to it").click()
+    page.get_by_role("button", name="Roll back to g000000001").click()
     page.get_by_role("button", name="Cancel").last.click()
-    page.get_by_role("button", name="Roll back to it").click()
+    page.get_by_role("button", name="Roll back to g000000001").click()
     page.get_by_role("button", name="Do it").click()
-    page.get_by_text("Said on the models topic").wait_for()
+    page.get_by_text("g000000001 is served now.").wait_for()
     with shown.client(headers=HEADERS) as client:
-        until(lambda: client.get("/ready").json()["generation"] == 1, "the rollback")
-        page.reload()
+        assert client.get("/ready").json()["generation"] == 1
+        # The page has followed: the way back has become the way forth.
         page.get_by_role("button", name="Serve the trainer’s newest again").click()
         page.get_by_role("button", name="Do it").click()
-        until(lambda: client.get("/ready").json()["generation"] == 2, "the newest")
+        page.get_by_text("g000000002 is served now.").wait_for()
+        assert client.get("/ready").json()["generation"] == 2
+
+
+def test_each_channel_has_its_own_way_back(browser: Browser, tmp_path, items, bundles):
+    made = two_channels(make_world(tmp_path, items, bundles))
+    with served(made) as found, found.client(headers=HEADERS) as client:
+        until(lambda: served_by(client) == (SECOND, ITS_SECOND), "both channels' bundles")
+        context = browser.new_context(base_url=found.address)
+        page = context.new_page()
+        page.goto(f"/#token={OWNER}")
+        now = page.get_by_role("region", name="Channels").locator("tbody tr")
+        now.nth(1).get_by_text("deeper: 10 %").wait_for()
+        page.goto("/#/quality")
+        rows = page.get_by_role("region", name="What is served").locator("tbody tr")
+        rows.nth(1).get_by_role("button", name=f"Roll back to {ITS_FIRST}").click()
+        page.get_by_role("heading", name=f"Serve {ITS_FIRST} on channel next?").wait_for()
+        assert "for the users of deeper" in page.locator("#confirm-text").inner_text()
+        page.get_by_role("button", name="Do it").click()
+        page.get_by_text(f"{ITS_FIRST} is served now on channel next.").wait_for()
+        assert served_by(client) == (SECOND, ITS_FIRST)
+        # Any bundle can be pinned on any channel.
+        page.get_by_label("Channel to pin a bundle on").select_option("next")
+        all_of_them = page.get_by_role("region", name="Generations").locator("tbody tr")
+        all_of_them.filter(has_text=re.compile(f"^{FIRST}[^-]")).get_by_role("button").click()
+        page.get_by_role("button", name="Do it").click()
+        page.get_by_text(f"{FIRST} is served now on channel next.").wait_for()
+        assert served_by(client) == (SECOND, FIRST)
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        context.close()
+    made.log.close()
 
 
 def test_what_was_served_stands_beside_popularity_by_day_and_by_bundle(page: Page):

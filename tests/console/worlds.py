@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import uvicorn
 
+from agents.bundles.names import bundle_name
 from agents.training.quality import Decision, QualityStore
 from console import ConsoleSettings, TokenSettings
 from dynamic_layer import Asked, DynamicBundle, Row, Trainer
@@ -21,6 +22,7 @@ from segue.serving_console import open_console
 from segue.settings import Settings
 from state import StateSettings
 from streams import (
+    DEFAULT_CHANNEL,
     DeadLetter,
     EmbeddedLog,
     Event,
@@ -85,17 +87,20 @@ class World:
             partition, offset = self.log.append(topic, event.key, encode(event))
         return Source(topic=topic, partition=partition, offset=offset)
 
-    def announce(self, bundle: DynamicBundle) -> None:
-        """Publish a bundle and say so."""
-        name = f"g{bundle.generation:09d}"
+    def announce(
+        self, bundle: DynamicBundle, channel: str = DEFAULT_CHANNEL, generation: int | None = None
+    ) -> None:
+        """Publish a bundle on a channel, under its own number or another, and say so."""
+        generation = generation or bundle.generation
+        name = bundle_name(generation, channel)
         folder = self.folder / name
         folder.mkdir()
         bundle.save(folder)
         store = self.settings.store()
         store.publish("dynamic", name, folder)
         record = ModelAnnouncement(
-            kind="dynamic", name=name, url=store.url, generation=bundle.generation,
-            created_at=NOW, metrics={"held_out_hr_at_10": 0.25, "examples": 6_000.0},
+            kind="dynamic", name=name, url=store.url, generation=generation, created_at=NOW,
+            metrics={"held_out_hr_at_10": 0.25, "examples": 6_000.0}, channel=channel,
         )  # fmt: skip
         self.log.append(self.settings.topics.models, record.key, encode(record))
 

@@ -49,7 +49,7 @@ def test_an_item_has_the_edges_and_the_demand_of_the_definition(
             if item.key in (one, other)
         }
         assert {edge: users for edge, users in found.items() if users} == expected
-        bucket, _, count = state.demand_of(item.item_type, item.item, 0)
+        bucket, _, count = state.demand_of(item.item_type, item.item, 0, 1 << 40)
         by_bucket: Counter[int] = Counter()
         for b, c in zip(bucket.tolist(), count.tolist(), strict=True):
             by_bucket[b] += c

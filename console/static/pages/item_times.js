@@ -1,6 +1,6 @@
 import { ask } from "../api.js";
-import { COLOURS, chart } from "../charts.js";
-import { count, counted, html, itemLink, put, table } from "../html.js";
+import { colour, chart } from "../charts.js";
+import { count, counted, html, itemLink, put, table, whole } from "../html.js";
 
 // When an item was wanted, and from which days the edges to its strongest neighbours come.
 export async function itemTimes(place, type, id) {
@@ -23,7 +23,6 @@ const DAY = 86400000;
 const label = (ms, span) => new Date(ms).toISOString().slice(0, span % DAY ? 16 : 10).replace("T", " ");
 const market = (m) => (m.market === null ? "other markets" : m.countries.length ? m.countries.join(" or ") : m.market === 0 ? "no country" : `market ${m.market}`);
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
-const day = (text) => html`<span class="date">${text}</span>`;
 const number = (name) => ({ name, number: true });
 
 function wanted(demand, names) {
@@ -47,7 +46,7 @@ function joined(edges, names) {
   return html`<p class="soft" id="edges-said">Users of both items, of the ${edges.neighbours.length} strongest neighbours, by the day that counts them: that of the earlier of a user’s latest events on the two.
       When a day leaves the window, its users leave the edge.</p>
     <div class="chart" id="edges" role="img" aria-labelledby="edges-title" aria-describedby="edges-said"></div>
-    ${table("Edges by day", [number("users of both"), "item", "half of them since", "newest"], edges.neighbours.map((n) => [count(n.users), itemLink(n), day(half(n)), day(last(n))]), "")}
+    ${table("Edges by day", [number("users of both"), "item", "half of them since", "newest"], edges.neighbours.map((n) => [count(n.users), itemLink(n), whole(half(n)), whole(last(n))]), "")}
     <details><summary>By day, as a table</summary><div class="long">${table("Users of both by day", ["from", ...edges.neighbours.map((n) => number(n.title || n.item_id))],
       names.map((name, at) => [name, ...edges.neighbours.map((n) => count(n.by_bucket[at]))]).filter((_, at) => edges.neighbours.some((n) => n.by_bucket[at])).reverse(), "")}</div></details>`;
 }
@@ -59,5 +58,5 @@ const stacked = (names, series) => ({
   grid: { left: 8, right: 16, top: 60, bottom: 8, containLabel: true },
   tooltip: { axisPointer: { type: "shadow" }, order: "valueDesc" },
   xAxis: { type: "category", data: names }, yAxis: { type: "value", minInterval: 1 },
-  series: series.map(([name, data], n) => ({ name, type: "bar", stack: "all", data, barCategoryGap: "10%", itemStyle: { color: COLOURS[n % 8], decal: { ...PATTERNS[n % 8], color: "rgba(255,255,255,.55)" } } })),
+  series: series.map(([name, data], n) => ({ name, type: "bar", stack: "all", data, barCategoryGap: "10%", itemStyle: { color: colour(n), decal: { ...PATTERNS[n % 8], color: "rgba(255,255,255,.55)" } } })),
 });

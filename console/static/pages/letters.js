@@ -10,7 +10,7 @@ export async function letters(main) {
     ${reasons.length ? html`<h2 id="reasons-title">By reason, among the newest</h2><div class="chart" id="reasons" role="img" aria-labelledby="reasons-title"></div>
       ${table("Reasons", ["reason", { name: "letters", number: true }], reasons.map(([name, n]) => [name, count(n)]), "")}` : ""}
     <h2>Samples</h2>
-    ${table("Dead letters", ["logged (UTC)", "reason", "place", "what was wrong", "record"],
+    ${table("Dead letters", ["logged (UTC)", "reason", "place", { name: "what was wrong", wide: true }, "record"],
       found.letters.map((l) => [date(l.logged_at), l.reason, `${l.source.topic}/${l.source.partition}/${l.source.offset}`, l.detail,
         html`<details><summary>${bytes(l.payload_bytes)}${l.encoding === "base64" && ", base64"}</summary><pre>${l.payload}</pre></details>`]),
       "None: every record could be applied.")}`);

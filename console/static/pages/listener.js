@@ -1,6 +1,6 @@
 import { ask } from "../api.js";
-import { COLOURS, SHAPES, chart } from "../charts.js";
-import { clock, count, counted, decimals, html, itemLink, put } from "../html.js";
+import { colour, SHAPES, chart } from "../charts.js";
+import { clock, count, counted, date, decimals, html, itemLink, put } from "../html.js";
 
 // A user's history on a time line, and the list of now with the reasons for each place.
 export async function listener(main, query) {
@@ -24,13 +24,13 @@ export async function listener(main, query) {
   const found = await ask("console/listener", { user, k: 10 });
   put(place, html`
     <p>${found.cold ? html`<strong>Cold</strong>: nothing of the history has a vector, so the list is what is popular in the user’s market.` : html`<strong>Warm</strong>: ${counted(found.entries, "item")} in the window.`}
-      <span class="soft">Generation ${found.generation}; all events of partition ${found.partition} below offset ${count(found.position)} are in.
+      <span class="soft">${found.arm && `Arm ${found.arm}. `}Generation ${found.generation}; all events of partition ${found.partition} below offset ${count(found.position)} are in.
       ${Object.entries(found.attributes).filter(([n]) => !["user_id", "logged_at"].includes(n)).map(([n, v]) => html`${n}: ${typeof v === "object" ? JSON.stringify(v) : v}. `)}</span></p>
     <div class="columns"><section><h2>Recommended now</h2>
       ${found.recommended.length ? html`<ol class="places">${found.recommended.map(reasons)}</ol>` : html`<p class="empty">Nothing is left to recommend.</p>`}</section>
     <section><h2 id="line-title">History</h2>
       ${found.history.length ? html`<div class="chart" id="line" role="img" aria-labelledby="line-title"></div>
-      <ol class="places">${found.history.slice(0, 50).map((h) => html`<li>${itemLink(h)} <span class="tag">${h.item_type}</span> <span class="soft">${clock(h.time)}${h.strong_time === null && ", weak signals only"}${h.visits.length > 1 && `, on ${h.visits.length} days or more`}</span></li>`)}</ol>`
+      <ol class="places">${found.history.slice(0, 50).map((h) => html`<li>${itemLink(h)} <span class="tag">${h.item_type}</span> <span class="soft">${date(h.time)}${h.strong_time === null && ", weak signals only"}${h.visits.length > 1 && `, on ${h.visits.length} days or more`}</span></li>`)}</ol>`
       : html`<p class="empty">No history inside the window. A mistyped id looks the same as a new user.</p>`}</section></div>`);
   const spot = place.querySelector("#line");
   return spot ? chart(spot, timeline(found.history)).close : undefined;
@@ -49,7 +49,7 @@ function timeline(history) {
     tooltip: { trigger: "item", formatter: (p) => `${echarts.format.encodeHTML(p.data.name)}<br>${clock(p.data.value[0])}` },
     xAxis: { type: "time" }, yAxis: { type: "category", data: types },
     series: types.map((type, n) => ({
-      name: type, type: "scatter", symbol: SHAPES[n % 8], symbolSize: 11, itemStyle: { color: COLOURS[n % 8] },
+      name: type, type: "scatter", symbol: SHAPES[n % 8], symbolSize: 11, itemStyle: { color: colour(n) },
       data: history.filter((h) => h.item_type === type).map((h) => ({ name: h.title, value: [h.time, type] })),
     })),
   };

@@ -1,12 +1,12 @@
 import { chart, line } from "../charts.js";
-import { age, count, html, put, table } from "../html.js";
+import { age, count, html, percent, put, table } from "../html.js";
 
 // The present, told by the server every second.
 export async function now(main) {
-  put(main, html`<h1>Now</h1><div id="tiles"></div>
+  put(main, html`<h1>Now</h1><div id="log" role="alert"></div><div id="tiles"></div><div id="channels"></div>
     <div class="columns">
       <section><h2 id="rates-title">Events and recommendations, a second</h2><div class="chart" id="rates" role="img" aria-labelledby="rates-title"></div></section>
-      <section><h2 id="late-title">From event to recommendation, p95 in ms</h2><div class="chart" id="late" role="img" aria-labelledby="late-title"></div><p class="soft" id="late-said"></p></section>
+      <section><h2 id="late-title">From event to recommendation, p95 in ms</h2><div class="chart" id="late" role="img" aria-labelledby="late-title"></div><p class="empty" id="late-said"></p></section>
     </div>
     <h2>Partitions</h2><div id="partitions"></div>`);
   const rates = chart(main.querySelector("#rates"), axes());
@@ -24,32 +24,49 @@ function draw(main, rates, late, view) {
   const said = document.querySelector("#state");
   said.textContent = view.ready ? "ready" : "not ready: no bundle yet, or still reading the log";
   said.className = view.ready ? "good" : "bad";
+  // Written once: an alert is read aloud whenever it changes.
+  const log = main.querySelector("#log");
+  if (Boolean(log.innerHTML) === view.log_answers)
+    put(log, html`${!view.log_answers && html`<p class="problem">Kafka does not answer, or refuses; the console’s log says why. Lists are made of what was read before.</p>`}`);
   const last = view.seconds.slice(-10);
   const mean = (name) => (last.length ? (last.reduce((sum, s) => sum + s[name], 0) / last.length).toFixed(1) : "–");
-  const trained = view.models.dynamic;
+  const bundles = view.channels.map((c) => ({ ...c, trained: view.models[c.channel === "default" ? "dynamic" : `dynamic/${c.channel}`] }));
+  const [only] = bundles;
   const tiles = {
     "Events a second": mean("events"),
     "Recommendations a second": mean("answers"),
     "Event to recommendation, p50": ms(view.latency_ms.p50),
     "p95": ms(view.latency_ms.p95),
     "p99": ms(view.latency_ms.p99),
-    "Generation served": view.generation ?? "none",
-    "Pinned": view.pinned ?? "no",
-    "Served by workers, last minute": Object.entries(view.served).map(([g, n]) => `${g}: ${count(n)}`).join(", ") || "nothing",
-    "Trainer’s newest bundle": trained ? `${age(trained.created_at, view.time)} old` : "none",
-    "Trained on": trained ? `${count(trained.metrics.examples)} examples` : "–",
+    ...(bundles.length > 1 ? {} : {
+      "Generation served": only.generation ?? "none",
+      "Pinned": only.pinned ?? "no",
+      "Trainer’s newest bundle": made(only, view),
+      "Trained on": examples(only),
+    }),
+    "Served by workers, last minute": view.served.map((s) => `${s.arm && `${s.arm}, `}generation ${s.generation}: ${count(s.count)}`).join("; ") || "nothing",
     "Records since the start": count(view.records),
     "Of these refused": count(view.refused),
   };
   put(main.querySelector("#tiles"), html`<dl class="tiles">${Object.entries(tiles).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`);
+  if (bundles.length > 1)
+    put(main.querySelector("#channels"), html`<h2>Channels</h2>${table("Channels", ["channel", "users", "bundle served", "trainer’s newest bundle", "trained on"],
+      bundles.map((b) => [b.channel, users(b), html`${b.served ?? "none"} ${b.pinned && html`<span class="tag">pinned</span>`}`, made(b, view), examples(b)]), "")}`);
   const points = (name) => view.seconds.map((s) => [s.time * 1000, s[name]]);
   rates.set({ ...axes(), series: [line("events", points("events")), line("recommendations", points("answers"), { lineStyle: { type: "dashed" } })] });
   late.set({ ...axes(), series: [line("p95", points("p95_ms"), { showSymbol: true, connectNulls: false })] });
-  main.querySelector("#late-said").textContent = view.seconds.some((s) => s.p95_ms !== null) ? "" : "No recommendation that answers an event was written since this console started, or in the last five minutes.";
-  const heads = [{ name: "partition", number: true }, { name: "position", number: true }, { name: "workers’ lag", number: true }, { name: "last applied", number: true }];
+  const any = view.seconds.some((s) => s.p95_ms !== null);
+  main.querySelector("#late").hidden = !any;
+  if (any) late.drawn.resize();
+  main.querySelector("#late-said").hidden = any;
+  main.querySelector("#late-said").textContent = any ? "" : "No recommendation that answers an event was written since this console started, or in the last five minutes.";
+  const heads = [{ name: "partition", number: true }, { name: "position", number: true }, { name: "workers’ lag", number: true }, { name: "last event", number: true }];
   put(main.querySelector("#partitions"), table("Partitions", heads,
-    view.partitions.map((p) => [p.partition, count(p.position), count(p.workers_lag), p.last_applied_ms ? `${age(p.last_applied_ms, view.time)} ago` : "nothing since the start"]),
+    view.partitions.map((p) => [p.partition, count(p.position), count(p.workers_lag), p.last_applied_ms ? `${age(p.last_applied_ms, view.time)} ago` : "not yet"]),
     "No partitions: do the topics exist? segue topics create"));
 }
 
+const users = (c) => c.arms.map((a) => `${a.name}: ${percent(a.share)}`).join(", ") || "none";
+const made = (b, view) => (b.trained ? `${age(b.trained.created_at, view.time)} old` : "none");
+const examples = (b) => (b.trained ? `${count(b.trained.metrics.examples)} examples` : "–");
 const ms = (n) => (n === null ? "–" : `${count(Math.round(n))} ms`);

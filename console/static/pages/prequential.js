@@ -1,4 +1,4 @@
-import { COLOURS, SHAPES, chart } from "../charts.js";
+import { colour, SHAPES, chart } from "../charts.js";
 import { count, decimals, html, put, table } from "../html.js";
 
 const KINDS = { days: { key: "day", name: "day (UTC)" }, bundles: { key: "generation", name: "bundle" } };
@@ -26,7 +26,7 @@ export function prequential(place, figures) {
     const series = types.flatMap((type, n) => {
       const of = new Map(chosen.filter((r) => r.item_type === type).map((r) => [r[kind.key], r]));
       const points = (name) => keys.map((k) => of.get(k)?.[name] ?? null);
-      const style = { type: "line", showSymbol: true, color: COLOURS[n % 8] };
+      const style = { type: "line", showSymbol: true, color: colour(n) };
       return [
         { ...style, name: `${type}, served`, symbol: SHAPES[n % 8], symbolSize: 9, lineStyle: { width: 2.5 }, data: points("hr_at_10") },
         { ...style, name: `${type}, popularity`, symbol: "emptyCircle", symbolSize: 5, lineStyle: { width: 1.5, type: "dashed" }, data: points("popularity_hr_at_10") },

@@ -1,5 +1,5 @@
 import { ask } from "../api.js";
-import { COLOURS, SHAPES, chart } from "../charts.js";
+import { colour, SHAPES, chart } from "../charts.js";
 import { count, html, put } from "../html.js";
 
 const SHOWN_MATCHES = 30;
@@ -13,7 +13,7 @@ export async function space(main) {
     <div class="chart tall" id="map" role="img" aria-label="Map of the items, coloured by type"></div>
     <ul id="matches"></ul>`);
   const series = map.types.map((type, n) => ({
-    name: type, type: "scatter", symbol: SHAPES[n % 8], symbolSize: 6, itemStyle: { color: COLOURS[n % 8], opacity: 0.65 }, data: [],
+    name: type, type: "scatter", symbol: SHAPES[n % 8], symbolSize: 6, itemStyle: { color: colour(n), opacity: 0.65 }, data: [],
   }));
   map.x.forEach((x, n) => series[map.type[n]].data.push([x, map.y[n], n]));
   const marked = { name: "marked", type: "scatter", symbolSize: 16, itemStyle: { color: "transparent", borderColor: "#d55e00", borderWidth: 3 }, data: [], z: 9 };

@@ -1,0 +1,183 @@
+"""Bundles in the artifact store, which of them each channel serves, and how people choose another.
+
+People choose by records on the models topic, which workers, consoles and trainers follow.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agents.bundles.announcing import described, fetch_dynamic
+from agents.bundles.channels import Channels
+from agents.bundles.models import Models
+from agents.bundles.names import channel_of, earlier
+from console.writers import Writer
+from dynamic_layer import CorruptBundle
+from state import ArtifactStore, CorruptArtifact
+from streams import ModelAnnouncement, Source, announcement_key, encode
+
+__all__ = ["Bundles", "NoBundleBefore", "TornBundle", "UnknownBundle", "UnknownChannel", "followed"]
+
+logger = logging.getLogger(__name__)
+
+#: Manifests of bundles that are remembered; a store keeps a handful.
+MANIFESTS = 64
+
+
+class UnknownChannel(LookupError):
+    """No arm of the settings is served from this channel."""
+
+
+class UnknownBundle(LookupError):
+    """No bundle of this name is in the artifact store."""
+
+
+class TornBundle(ValueError):
+    """A bundle is not whole: workers would not serve it."""
+
+
+class NoBundleBefore(ValueError):
+    """There is nothing that a channel could go back to."""
+
+
+def followed(channels: Channels) -> list[dict[str, Any]]:
+    """What each channel serves to whom, as JSON values, the default one first."""
+    arms, found = channels.arms, []
+    for channel in channels.arms.settings.channels:
+        own, serving = channels.following(channel), channels.serving(channel)
+        found.append(
+            {
+                "channel": channel,
+                "arms": [
+                    {"name": arm.name, "share": arms.share(arm.name)}
+                    for arm in arms.settings.arms
+                    if arm.channel == channel
+                ],
+                "served": serving.serving,
+                "generation": serving.generation,
+                "lacks_bundle": channels.lacks(channel),
+                "pinned": own.pinned,
+                "newest": own.newest,
+            }
+        )
+    return found
+
+
+class Bundles:
+    """What the artifact store holds, and who is served which part of it."""
+
+    def __init__(
+        self,
+        *,
+        store: ArtifactStore,
+        channels: Channels,
+        writer: Writer,
+        topic: str,
+        scratch: Path,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """topic: of the models; scratch: where a bundle lies while it is tried."""
+        self._store, self._channels, self._writer = store, channels, writer
+        self._topic, self._scratch, self._clock_ms = topic, scratch, clock_ms
+        self._manifests: dict[str, dict[str, Any]] = {}
+        self._trying = asyncio.Lock()
+
+    async def all(self) -> list[dict[str, Any]]:
+        """Dynamic bundles in the artifact store, the newest first, with what they are."""
+        return await asyncio.to_thread(self._rows)
+
+    async def channels(self) -> list[dict[str, Any]]:
+        """What each channel serves to whom, and the bundle that a rollback goes back to."""
+        names = await asyncio.to_thread(self._store.names, "dynamic")
+        found = followed(self._channels)
+        for row in found:
+            wanted = self._channels.following(row["channel"]).wanted
+            row["before"] = next(iter(earlier(names, wanted)), None) if wanted else None
+        return found
+
+    async def pin(self, name: str, channel: str, by: str) -> Source:
+        """Have a bundle, of any channel, served on one, whatever its trainer publishes.
+
+        It is fetched and loaded here first: workers would refuse a torn one, and go on as before.
+        Raises UnknownChannel, UnknownBundle, TornBundle.
+        """
+        self._follower(channel)
+        if name not in await asyncio.to_thread(self._store.names, "dynamic"):
+            raise UnknownBundle(f"the artifact store holds no dynamic bundle {name!r}")
+        async with self._trying:
+            generation = await asyncio.to_thread(self._whole, name)
+        record = ModelAnnouncement(
+            kind="pinned", name=name, url=self._store.url, generation=generation,
+            created_at=self._clock_ms(), metrics={}, channel=channel,
+        )  # fmt: skip
+        logger.info("bundle %s was pinned on channel %s by %s", name, channel, by)
+        return await self._writer.append(self._topic, record.key, encode(record))
+
+    async def unpin(self, channel: str, by: str) -> Source:
+        """Have the newest bundle of a channel's trainer served again. Raises UnknownChannel."""
+        self._follower(channel)
+        logger.info("the pin of channel %s was taken off by %s", channel, by)
+        return await self._writer.append(self._topic, announcement_key("pinned", channel), None)
+
+    async def rollback(self, channel: str, by: str) -> tuple[str, str, Source]:
+        """Pin the whole bundle before the one that a channel is to serve, of the same trainer.
+
+        Returns the name of the one that was served, and of the one that is pinned now. Raises
+        UnknownChannel, and NoBundleBefore where there is none.
+        """
+        served = self._follower(channel).wanted
+        if served is None:
+            raise NoBundleBefore(f"channel {channel} has no bundle yet")
+        names = await asyncio.to_thread(self._store.names, "dynamic")
+        for name in earlier(names, served):
+            try:
+                return served, name, await self.pin(name, channel, by)
+            except (TornBundle, UnknownBundle) as error:
+                logger.warning("channel %s does not go back to %s: %s", channel, name, error)
+        raise NoBundleBefore(
+            f"there is no whole bundle before {served}: `trainer.keep_bundles` of them are kept"
+        )
+
+    def _follower(self, channel: str) -> Models:
+        known = self._channels.arms.settings.channels
+        if channel not in known:
+            raise UnknownChannel(
+                f"no arm of the settings has channel {channel!r}, only {', '.join(known)}"
+            )
+        return self._channels.following(channel)
+
+    def _whole(self, name: str) -> int:
+        """Fetch and load a bundle; returns its generation."""
+        try:
+            return fetch_dynamic(self._store, name, self._scratch).generation
+        except (CorruptArtifact, CorruptBundle) as error:
+            raise TornBundle(f"{name} is not whole: {error}") from error
+
+    def _rows(self) -> list[dict[str, Any]]:
+        said = followed(self._channels)
+        found: list[dict[str, Any]] = []
+        for name in self._store.names("dynamic")[::-1]:
+            row = {
+                "name": name,
+                "channel": channel_of(name),
+                "served_on": [row["channel"] for row in said if row["served"] == name],
+                "pinned_on": [row["channel"] for row in said if row["pinned"] == name],
+            }
+            try:
+                manifest = self._manifest(name)
+            except CorruptArtifact as error:
+                found.append(row | {"generation": None, "problem": str(error)})
+                continue
+            graph = {"static": manifest.get("static"), "types": manifest.get("types", [])}
+            found.append(row | described(name, manifest) | graph)
+        return found
+
+    def _manifest(self, name: str) -> dict[str, Any]:
+        """A bundle's manifest, which never changes. Raises CorruptArtifact."""
+        if name not in self._manifests:
+            if len(self._manifests) >= MANIFESTS:
+                self._manifests.clear()
+            self._manifests[name] = self._store.manifest("dynamic", name)
+        return self._manifests[name]

@@ -1,0 +1,70 @@
+"""What a replica's states know of items, and which users they have."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from console.replica import Replica
+from state import item_key
+from state.database import CATALOGUE, HISTORY, after, scan
+from streams import murmur2_partition
+
+__all__ = ["entry", "names", "neighbours", "title", "users_like"]
+
+
+def entry(replica: Replica, item_type: str, item_id: str) -> dict[str, Any] | None:
+    """The catalogue's entry of an item; committed entries only, None if there is none."""
+    key = f"{item_type}\0{item_id}".encode()
+    state = replica.partitions[murmur2_partition(key, replica.topics.partitions)]
+    stored = state.database.get(CATALOGUE + key)
+    if not stored:
+        return None
+    found: dict[str, Any] = msgspec.json.decode(stored, type=dict[str, Any])
+    return found
+
+
+def title(replica: Replica, item_type: str, item_id: str) -> str | None:
+    """An item's title; a text is its own."""
+    own = item_id if item_type in replica.state_settings.text_types else None
+    return (entry(replica, item_type, item_id) or {}).get("title") or own
+
+
+def names(replica: Replica, keys: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """(type, id) of those item keys that a partition's users have had."""
+    wanted = np.array(sorted(set(keys)), np.uint64)
+    found: dict[int, tuple[str, str]] = {}
+    for state in replica.partitions.states.values():
+        known = state.items.keys[: len(state.items)]
+        for number in np.flatnonzero(np.isin(known, wanted)).tolist():
+            found[int(known[number])] = state.items.name(number)
+    return found
+
+
+async def neighbours(replica: Replica, item_type: str, item_id: str) -> tuple[int, dict[int, int]]:
+    """Users of an item inside the window, and users of both by other item's key.
+
+    Committed state only.
+    """
+    async with replica.turn:
+        states = list(replica.partitions.states.values())
+        watermark = max((state.watermark for state in states), default=0)
+        first = replica.state_settings.window.first_live(watermark)
+        totals: dict[int, int] = {}
+        for state in states:
+            near = state.neighbours(item_type, item_id, first_bucket=first)
+            for key, users in zip(*(column.tolist() for column in near), strict=True):
+                totals[key] = totals.get(key, 0) + users
+    return totals.pop(item_key(item_type, item_id), 0), totals
+
+
+def users_like(replica: Replica, beginning: str, most: int) -> list[str]:
+    """Ids of users with a committed history that begin so, in their order; at most so many."""
+    first = HISTORY + beginning.encode()
+    found: list[str] = []
+    for state in list(replica.partitions.states.values()):
+        rows = scan(state.database, first, after(first))
+        found += [key[len(HISTORY) :].decode() for key, _ in islice(rows, most)]
+    return sorted(found)[:most]

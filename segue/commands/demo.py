@@ -132,8 +132,12 @@ def demo(
         show(report, console)
         console.print(f"figures: {reports / 'demo-report.json'}")
     if keep:
-        note = f"still running; look with: segue status --config {base.folder / 'segue.toml'}"
-        errors.print(f"{note}\nstop with: segue demo --stop", highlight=False)
+        config = base.folder / "segue.toml"
+        errors.print(
+            f"still running; in a browser: segue console --config {config}\n"
+            f"in a terminal: segue status --config {config}\nstop with: segue demo --stop",
+            highlight=False,
+        )
     if report["applied"] + report["dead_lettered"] != report["records_in"]:
         errors.print("[red]error:[/] some records were neither applied nor dead-lettered")
         raise typer.Exit(1)

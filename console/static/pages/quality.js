@@ -13,7 +13,7 @@ export async function quality(main) {
     <h2>What is served</h2>
     <div id="channels"></div>
     <h2 id="prequential-title">HR@10 of what was served, against popularity</h2>
-    <p class="note">Each new event is a question: is its item among the ten best of its type that the user did not have? It is asked before anything learns from it.</p>
+    <p class="note">Each new event is a question: is its item among the ten best of its type that the user did not have? It is asked before anything learns from it. Events on items that the bundle did not know are misses, under <code>unknown</code>.</p>
     <div id="served"></div>
     <h2>What the gate decided</h2>
     ${table("Decisions of the gate", decided, figures.decisions.map(decision), "None yet: the gate judges each bundle before it is published.")}

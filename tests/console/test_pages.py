@@ -192,7 +192,8 @@ def test_each_channel_has_its_own_way_back(browser: Browser, tmp_path, items, bu
         page.get_by_text(f"{FIRST} is served now on channel next.").wait_for()
         assert served_by(client) == (SECOND, FIRST)
         page.set_viewport_size({"width": 390, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        # Charts learn of their new width a moment later.
+        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
         context.close()
     made.log.close()
 

@@ -107,23 +107,23 @@ def consume_events(broker):
 
 @pytest.mark.integration
 @pytest.mark.timeout(300)
-def test_a_foreign_producer_gets_an_answer_for_a_newcomer(kept):
+def test_a_foreign_producer_gets_answers_for_newcomers(kept):
     data, broker, segue = kept
     catalogue = consume_json(broker, "segue.catalogue")
-    item = next(i for i in catalogue if i["item_type"] == "podcast")
-    alike = [
-        i
-        for i in catalogue
-        if i["item_type"] == "podcast"
-        and i.get("language") == item.get("language")
-        and set(i.get("genres") or ()) & set(item.get("genres") or ())
-    ][:3]
-    settings = ["--config", str(data / "demo" / "segue.toml")]
+    # Ten items of one list say little of whether lists fit: one newcomer for each of the genres
+    # and languages that most items have.
+    podcasts = [i for i in catalogue if i["item_type"] == "podcast" and i.get("genres")]
+    seeds = {(i.get("language"), *i["genres"]): i for i in podcasts}
+    common = sorted(seeds.values(), key=lambda i: -share_about(i, catalogue))[:8]
+    had = {
+        f"newcomer-{n}": [item for item in catalogue if alike(item, seed)][:3]
+        for n, seed in enumerate(common)
+    }
     lines = "".join(
-        "newcomer\t"
+        f"{user}\t"
         + json.dumps(
             {
-                "user_id": "newcomer",
+                "user_id": user,
                 "item_id": i["item_id"],
                 "item_type": i["item_type"],
                 "kind": "stream",
@@ -131,34 +131,47 @@ def test_a_foreign_producer_gets_an_answer_for_a_newcomer(kept):
             }
         )
         + "\n"
-        for i in alike
+        for user, items in had.items()
+        for i in items
     )
     subprocess.run(
         broker.console_producer("segue.events"), input=lines, text=True, check=True,
         capture_output=True, timeout=60,
     )  # fmt: skip
-    answers = []
+    answers = {user: [] for user in had}
 
     def answered():
-        answers[:] = [
-            a for a in consume_json(broker, "segue.recommendations") if a["user_id"] == "newcomer"
+        for lists in answers.values():
+            lists.clear()
+        for answer in consume_json(broker, "segue.recommendations"):
+            if answer["user_id"] in answers:
+                answers[answer["user_id"]].append(answer)
+        return all(len(lists) >= 3 for lists in answers.values())
+
+    wait_until(answered, "an answer for each newcomer", seconds=60)
+    known = {(i["item_type"], i["item_id"]): i for i in catalogue}
+    about = expected = 0.0
+    for user, items in had.items():
+        listed = [
+            known[i["item_type"], i["item_id"]]
+            for answer in answers[user][-3:]
+            if answer["list"].startswith("discover")
+            for i in answer["items"]
         ]
-        return len(answers) >= 3
+        assert listed
+        assert not [i for i in listed if i in items]
+        about += share_about(items[0], listed)
+        expected += share_about(items[0], catalogue)
+    # The lists are about what the newcomers listened to, more than the catalogue is.
+    assert about > 1.2 * expected
 
-    wait_until(answered, "an answer for the newcomer", seconds=60)
-    mine = {i["item_id"] for i in alike}
-    assert all(not mine & {i["item_id"] for i in a["items"]} for a in answers[-3:])
-    # The lists are about what the newcomer listened to, more than the catalogue is.
-    podcasts = {i["item_id"]: i for i in catalogue if i["item_type"] == "podcast"}
-    listed = next(a for a in reversed(answers) if a["list"] == "discover-podcast")
-    assert share_about(item, [podcasts[i["item_id"]] for i in listed["items"]]) > 1.5 * share_about(
-        item, podcasts.values()
-    )
-
-    view = segue("recommend", "newcomer", "--json", *settings)
+    settings = ["--config", str(data / "demo" / "segue.toml")]
+    view = segue("recommend", "newcomer-0", "--json", *settings)
     assert view.returncode == 0, view.stderr
     found = json.loads(view.stdout)
-    assert {entry["item_id"] for entry in found["history"]} == mine
+    assert {entry["item_id"] for entry in found["history"]} == {
+        item["item_id"] for item in had["newcomer-0"]
+    }
     assert set(found["lists"]) == {"mix", "discover-podcast", "discover-audiobook"}
 
     looked = segue("status", "--json", *settings)
@@ -168,16 +181,16 @@ def test_a_foreign_producer_gets_an_answer_for_a_newcomer(kept):
     assert set(status["models"]) == {"static", "dynamic"}
 
 
+def alike(item, other):
+    """Whether items have a language and a genre in common."""
+    return item.get("language") == other.get("language") and bool(
+        set(item.get("genres") or ()) & set(other.get("genres") or ())
+    )
+
+
 def share_about(item, others):
-    """Share of items in the language of `item` and with a genre of it."""
-    others = list(others)
-    about = [
-        o
-        for o in others
-        if o.get("language") == item.get("language")
-        and set(o.get("genres") or ()) & set(item.get("genres") or ())
-    ]
-    return len(about) / len(others)
+    """Share of items that are like one."""
+    return sum(alike(other, item) for other in others) / len(others)
 
 
 def now_ms():

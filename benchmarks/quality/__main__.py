@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.quality.page import command_of, options_of, page_of
-from benchmarks.quality.sections import SECTIONS, Run, Section, files_of
+from benchmarks.quality.sections import SECTIONS, SIMULATED, Run, Section, files_of
 from segue.freshness_table import draw_days
 from segue.screen import console, errors, progress_bars
 
@@ -75,10 +75,16 @@ def main(
 
 def _run(section: Section, run: Run, data: Path, threads: int) -> bool:
     """Run one `segue evaluate`, and keep its report; return whether it ended well."""
-    events, items = files_of(data, section.data)
     options = shlex.split(options_of(section, run))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
+        if section.data == "SIM":
+            data = Path(folder)
+            (data / "SIM").mkdir()
+            for command in SIMULATED:
+                words = shlex.split(command.replace("SIM/", f"{data}/SIM/"))[1:]
+                subprocess.run([sys.executable, "-m", "segue", *words], check=True)
+        events, items = files_of(data, section.data)
         done = subprocess.run(
             [
                 sys.executable, "-m", "segue", "evaluate", str(events), str(items), *options,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.sections import Run, Section
+from benchmarks.quality.sections import SIMULATED, Run, Section
 from benchmarks.quality.targets import TARGETS, verdict
 
 __all__ = ["command_of", "options_of", "page_of"]
@@ -67,10 +67,14 @@ def _targets(sections: Sequence[Section], reports: Mapping[str, Report]) -> str:
 
 def _commands(section: Section, reports: Mapping[str, Report]) -> str:
     """What made the figures that there are, and would make the others."""
-    return "\n".join(
-        f"    {reports.get(run.name, {}).get('command') or command_of(section, run)}"
-        for run in section.runs
-    )
+    commands = [
+        *(SIMULATED if section.data == "SIM" else ()),
+        *(
+            reports.get(run.name, {}).get("command") or command_of(section, run)
+            for run in section.runs
+        ),
+    ]
+    return "\n".join(f"    {command}" for command in commands)
 
 
 def options_of(section: Section, run: Run) -> str:

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SECTIONS", "Run", "Section", "files_of"]
+__all__ = ["SECTIONS", "SIMULATED", "Run", "Section", "files_of"]
 
 _FOLDERS = {"LFM": "lfm1m", "AFK": "amazon-fk", "ML1M": "ml-1m"}
+_WORLD = "--items 2000 --users 5000 --events 250000 --end-ms 1748736000000 --seed 1"
+SIMULATED = (
+    f"segue simulate history --to SIM/events.parquet {_WORLD}",
+    f"segue simulate catalogue --to SIM/items.parquet {_WORLD}",
+)
+"""Commands that make the data set SIM, whose interests drift."""
 _BASELINES = (
     "popularity,popularity_recent,popularity_decayed,popularity_mix,text_knn,item_cf,"
     "item_cf_decayed,ials"
@@ -40,7 +46,7 @@ class Section:
 
     name:    of the section, and of its notes.
     title:   as the page has it.
-    data:    LFM, AFK or ML1M.
+    data:    LFM, AFK or ML1M, or SIM, which `SIMULATED` makes.
     options: of `segue evaluate`, the same for all runs.
     page:    `quality`, or `freshness` for streams.
     cold, tiers: whether tables of cold items and of popularity tiers are shown.
@@ -58,7 +64,7 @@ class Section:
 
 def files_of(data: Path, name: str) -> tuple[Path, Path]:
     """Return the events and the items of a set, in the folder of all sets."""
-    folder = data / _FOLDERS[name]
+    folder = data / _FOLDERS.get(name, name)
     return folder / "events.parquet", folder / "items.parquet"
 
 
@@ -147,6 +153,21 @@ SECTIONS = (
                 models=f"popularity_1d,popularity_3d,popularity_7d,popularity_14d,popularity_30d,"
                 f"item_cf_decayed_30d,bigrams,{_ARMS}",
                 more="--asked 1500 --taught 25",
+            ),
+        ),
+        page="freshness",
+    ),
+    Section(
+        name="simulated-stream",
+        title="The simulated world, the next event of the last 45 of 90 days",
+        data="SIM",
+        options="--protocol prequential --test-days 45 --warmup-days 20 --fit-days 20",
+        runs=(
+            Run(
+                name="simulated-stream",
+                models="popularity_1d,popularity_7d,popularity_30d,item_cf_decayed_1d,"
+                f"item_cf_decayed_30d,bigrams,{_ARMS}",
+                more="--asked 6000 --taught 400",
             ),
         ),
         page="freshness",

@@ -25,6 +25,9 @@ Users = Annotated[int, typer.Option(help="Users.")]
 Seed = Annotated[int, typer.Option(help="Seed of the world.")]
 Days = Annotated[int, typer.Option(help="Days of history.")]
 Events = Annotated[int, typer.Option(help="Events in the history, about.")]
+Drift = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of interests that change once in the history.")
+]
 EndMs = Annotated[
     int | None, typer.Option(help="End of the history in ms UTC; default now (not reproducible).")
 ]
@@ -38,6 +41,7 @@ def catalogue(
     users: Users = 20_000,
     days: Days = 90,
     events: Events = 1_000_000,
+    drift: Drift = 0.3,
     end_ms: EndMs = None,
     seed: Seed = 0,
     config: ConfigOption = None,
@@ -46,7 +50,7 @@ def catalogue(
     """Write the catalogue (and the users, unless it goes to Parquet)."""
     from segue.feeding import catalogue_records, user_records
 
-    world = _world(item_types, items, users, days, events, end_ms, seed)
+    world = _world(item_types, items, users, days, events, drift, end_ms, seed)
     if _is_parquet(to):
         _write_parquet(to, iter(world.catalogue().to_batches()))
         return
@@ -65,6 +69,7 @@ def history(
     users: Users = 20_000,
     days: Days = 90,
     events: Events = 1_000_000,
+    drift: Drift = 0.3,
     end_ms: EndMs = None,
     seed: Seed = 0,
     config: ConfigOption = None,
@@ -73,7 +78,7 @@ def history(
     """Write the events of the past."""
     from segue.feeding import event_records
 
-    world = _world(item_types, items, users, days, events, end_ms, seed)
+    world = _world(item_types, items, users, days, events, drift, end_ms, seed)
     if _is_parquet(to):
         _write_parquet(to, world.history())
         return
@@ -92,6 +97,7 @@ def live(
     users: Users = 20_000,
     days: Days = 90,
     events: Events = 1_000_000,
+    drift: Drift = 0.3,
     launches: Annotated[int, typer.Option(help="New items in that time.")] = 20,
     seed: Seed = 0,
     config: ConfigOption = None,
@@ -102,7 +108,7 @@ def live(
     from segue.roles import now_ms
 
     start = now_ms()
-    world = _world(item_types, items, users, days, events, start, seed)
+    world = _world(item_types, items, users, days, events, drift, start, seed)
     steps = world.live(rate, start, seconds, launches=launches)
     if _is_parquet(to):
         _write_parquet(to, (step.events for step in steps))
@@ -124,6 +130,7 @@ def _world(
     users: int,
     days: int,
     events: int,
+    drift: float,
     end_ms: int | None,
     seed: int,
 ) -> Any:
@@ -137,6 +144,7 @@ def _world(
             users=users,
             days=days,
             events=events,
+            drift=drift,
             end_ms=now_ms() if end_ms is None else end_ms,
         )
         return World(settings, seed)

@@ -1,6 +1,8 @@
 """Texts become vectors once; the packaged model works without a network."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -151,6 +153,40 @@ def test_the_cache_keeps_what_it_has(tmp_path: Path) -> None:
             b"b": [0.5, 0.5, 0.5, 0.5],
         }
         assert len(cache) == 2
+
+
+_OPENS = """
+import sys
+from pathlib import Path
+from static_layer.text_cache import VectorCache
+print("here", flush=True)
+for line in sys.stdin:
+    VectorCache(Path(line.strip())).close()
+    print("opened", flush=True)
+"""
+
+
+def test_processes_that_make_a_cache_at_once_share_it(tmp_path: Path) -> None:
+    """Workers start together on a machine that never encoded a text."""
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-c", _OPENS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    try:
+        answers = [[other.stdout.readline() for other in others if other.stdout]]
+        for place in range(40):
+            for other in others:
+                assert other.stdin is not None
+                other.stdin.write(f"{tmp_path / f'{place}.db'}\n")
+                other.stdin.flush()
+            answers.append([other.stdout.readline() for other in others if other.stdout])
+        assert answers == [["here\n"] * 3, *[["opened\n"] * 3] * 40]
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
 
 
 def test_the_packaged_model_is_found_under_its_names() -> None:

@@ -59,7 +59,18 @@ class Neighbours:
         allowed: bool [items]. In no order; items of the history are left out, as are those whose
         sum is not above 0; NONE where there are fewer than k.
         """
-        found: NDArray[np.int64] = _best(self.indptr, self.own, self.item, self.sums, allowed, k)
+        group = np.where(allowed, 0, NONE).astype(np.int16)
+        found: NDArray[np.int64] = self.best_of_groups(group, 1, k)[0]
+        return found
+
+    def best_of_groups(self, group: NDArray[np.int16], groups: int, k: int) -> NDArray[np.int64]:
+        """Return what `best` does for each group of items, i64 [groups, b, h, k], in one pass.
+
+        group: i16 [items], below `groups`; negative for items of none.
+        """
+        found: NDArray[np.int64] = _best(
+            self.indptr, self.own, self.item, self.sums, group, groups, k
+        )
         return found
 
     def scores(self, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -142,43 +153,69 @@ def _best(
     own: NDArray[np.int64],
     item: NDArray[np.int32],
     sums: NDArray[np.float32],
-    allowed: NDArray[np.bool_],
+    group: NDArray[np.int16],
+    groups: int,
     k: int,
 ) -> NDArray[np.int64]:
     b, h = len(own), sums.shape[1]
-    out = np.full((b, h, k), -1, np.int64)
-    if not k:
-        return out
-    # The k greatest so far as a heap, the least of them at its root: few items get into it.
-    value, place = np.empty(k, np.float32), np.empty(k, np.int32)
-    for row in range(b):
-        for part in range(h):
-            count = 0
-            for at in range(indptr[row] + own[row], indptr[row + 1]):
-                new = sums[at, part]
-                if new <= 0 or (count == k and new <= value[0]) or not allowed[item[at]]:
-                    continue
-                if count < k:
-                    child = count
-                    count += 1
-                    while child and value[(child - 1) // 2] > new:
-                        above = (child - 1) // 2
-                        value[child], place[child] = value[above], place[above]
-                        child = above
-                else:
-                    child = 0
-                    while 2 * child + 1 < k:
-                        below = 2 * child + 1
-                        if below + 1 < k and value[below + 1] < value[below]:
-                            below += 1
-                        if value[below] >= new:
-                            break
-                        value[child], place[child] = value[below], place[below]
-                        child = below
-                value[child], place[child] = new, item[at]
-            for n in range(count):
-                out[row, part, n] = place[n]
+    out = np.full((groups, b, h, k), -1, np.int64)
+    widest = (indptr[1:] - indptr[:-1]).max() if b else 0
+    member, value = np.empty((groups, widest), np.int64), np.empty(widest, np.float32)
+    place = np.empty(widest, np.int64)
+    for row in range(b if k else 0):
+        size = np.zeros(groups, np.int64)
+        for at in range(indptr[row] + own[row], indptr[row + 1]):
+            of = group[item[at]]
+            if of >= 0:
+                member[of, size[of]] = at
+                size[of] += 1
+        for of in range(groups):
+            for part in range(h):
+                count = 0
+                for n in range(size[of]):
+                    if sums[member[of, n], part] > 0:
+                        value[count] = sums[member[of, n], part]
+                        place[count] = member[of, n]
+                        count += 1
+                taken = 0
+                bound = _kth(value[:count], k)
+                for n in range(count):
+                    if value[n] > bound:
+                        out[of, row, part, taken] = item[place[n]]
+                        taken += 1
+                for n in range(count):
+                    if value[n] == bound and taken < k:
+                        out[of, row, part, taken] = item[place[n]]
+                        taken += 1
     return out
+
+
+_STEP_BITS, _STEPS = 20, 256  # eight steps for a factor of two, and a last one for all below 2^-31
+
+
+@numba.njit(cache=True, nogil=True)
+def _kth(value: NDArray[np.float32], k: int) -> float:
+    """Return the k-th greatest of values above 0; 0 where there are fewer.
+
+    The bits of such numbers are in their order: those in the k-th one's step are few.
+    """
+    if len(value) < k:
+        return 0.0
+    bits = value.view(np.int32)
+    most, counts = bits.max(), np.zeros(_STEPS, np.int64)
+    for one in bits:
+        counts[min((most - one) >> _STEP_BITS, _STEPS - 1)] += 1
+    step, above = 0, 0
+    while above + counts[step] < k:
+        above += counts[step]
+        step += 1
+    near, found = np.empty(counts[step], np.float32), 0
+    for n in range(len(bits)):
+        if min((most - bits[n]) >> _STEP_BITS, _STEPS - 1) == step:
+            near[found] = value[n]
+            found += 1
+    wanted = found - (k - above)
+    return float(np.partition(near, wanted)[wanted])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -88,6 +88,25 @@ def _user_names(sources: Sources, settings: FeatureSettings) -> list[str]:
     return ["history", "of-type", "type-share", "away", *_ACTIVE, *numbers]
 
 
+def item_figures(
+    demand: NDArray[np.float32],
+    age_days: NDArray[np.float32],
+    silent_days: NDArray[np.float32],
+    settings: FeatureSettings,
+) -> NDArray[np.float32]:
+    """Return what a head reads of items alone, of the groups demand and age, f32 [..., g].
+
+    demand: f32 [..., half-lives]; age_days, silent_days: f32 [...]; see `Moment`.
+    """
+    parts = [np.zeros((*age_days.shape, 0), np.float32)]
+    if "demand" in settings.groups:
+        parts.append(np.log(demand + np.float32(settings.smoothing)))
+    if "age" in settings.groups:
+        new = (age_days == 0).astype(np.float32)
+        parts.append(np.stack([np.log1p(age_days), np.log1p(silent_days), new], axis=-1))
+    return np.concatenate(parts, axis=-1)
+
+
 def pair_features(
     moment: Moment,
     users: NDArray[np.int64],
@@ -95,12 +114,14 @@ def pair_features(
     sources: Sources,
     settings: FeatureSettings,
     neighbours: Mapping[str, Neighbours] | None = None,
+    figures: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Return the features of users and their candidates, f32 [b, c, f]; 0 where there is none.
 
     users: i64 [b], rows of the moment's histories; candidates: i64 [b, c], of one type, with NONE.
     neighbours: sums of each of the sources' weights at the settings' half-lives, for these users;
-    made here when None.
+    made here when None. figures: `item_figures` of all items, where they are read again and again;
+    made here for the candidates when None.
     Every feature of a pair comes twice, as it is and standardised in its list: the latter carries
     over when the models behind it are fitted again on more events.
     """
@@ -119,37 +140,56 @@ def pair_features(
         elif group == "towers" and sources.towers is not None:
             user, item = sources.towers
             parts.append(inner_products(item, rows, user[users])[:, :, None])
-        elif group == "demand":
-            parts.append(np.log(moment.demand[rows] + np.float32(settings.smoothing)))
-        elif group == "age":
-            age, silent = moment.age_days[rows], moment.silent_days[rows]
-            new = (age == 0).astype(np.float32)
-            parts.append(np.stack([np.log1p(age), np.log1p(silent), new], axis=2))
+        elif group == "demand" or (group == "age" and "demand" not in settings.groups):
+            parts.append(
+                _figures(moment, rows, settings) if figures is None else figures.take(rows, axis=0)
+            )
         elif group == "traits" and sources.traits:
             parts.append(np.stack([trait[rows] for trait in sources.traits.values()], axis=2))
         elif group == "past":
             parts.append(_past(histories, candidates))
-    pairs = np.concatenate(parts, axis=2) if parts else np.zeros((*candidates.shape, 0), np.float32)
     own = np.zeros((len(candidates), 0), np.float32)
     if "user" in settings.groups:
         own = _user(histories, rows, valid, sources)
-    return _columns(np.asarray(pairs, np.float32), valid, own)  # type: ignore[no-any-return]
+    pairs = parts or [np.zeros((*candidates.shape, 0), np.float32)]
+    return _columns(  # type: ignore[no-any-return]
+        tuple(np.ascontiguousarray(part, np.float32) for part in pairs), valid, own
+    )
+
+
+def _figures(
+    moment: Moment, rows: NDArray[np.int64], settings: FeatureSettings
+) -> NDArray[np.float32]:
+    states = (moment.demand[rows], moment.age_days[rows], moment.silent_days[rows])
+    return item_figures(*states, settings)
 
 
 @numba.njit(cache=True, nogil=True)
 def _columns(
-    pairs: NDArray[np.float32], valid: NDArray[np.bool_], own: NDArray[np.float32]
+    parts: tuple[NDArray[np.float32], ...], valid: NDArray[np.bool_], own: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return values f32 [b, c, f] standardised, as they are, and the user's own f32 [b, u]."""
-    b, c, f = pairs.shape
+    """Return values, f32 [b, c, .] each, standardised, as they are, and the user's own f32 [b, u].
+
+    Parts are joined row by row: an array of all of them would be written and read once more.
+    """
+    (b, c), f = valid.shape, 0
+    for part in parts:
+        f += part.shape[2]
     out = np.zeros((b, c, 2 * f + own.shape[1]), np.float32)
+    pairs = np.empty((c, f), np.float32)
     for row in range(b):
-        mean, scale = _spread(pairs[row], valid[row])
+        first = 0
+        for part in parts:
+            for place in range(c):
+                for column in range(part.shape[2]):
+                    pairs[place, first + column] = part[row, place, column]
+            first += part.shape[2]
+        mean, scale = _spread(pairs, valid[row])
         for place in range(c):
             if not valid[row, place]:
                 continue
             for column in range(f):
-                value = pairs[row, place, column]
+                value = pairs[place, column]
                 standard = (value - mean[column]) * scale[column]
                 out[row, place, column] = min(max(standard, -_LOUD), _LOUD)
                 out[row, place, f + column] = value

@@ -66,10 +66,13 @@ class BuiltIndex:
         """Number of inverted lists; 0 for a flat index."""
         return int(getattr(self.index, "nlist", 0))
 
-    def search(self, queries: NDArray[np.float32], k: int) -> Hits:
-        """Return the `k` best by the index' own scores, and more where those are not exact."""
+    def search(self, queries: NDArray[np.float32], k: int, *, rough: bool = False) -> Hits:
+        """Return the `k` best by the index' own scores, and more where those are not exact.
+
+        rough: half as many more, and not as many as ten hits are sure to be among.
+        """
         if not self.exact:
-            k += max(self.candidates - _K, k // 2)
+            k += k // 2 if rough else max(self.candidates - _K, k // 2)
         if self.of_queries is not None:
             queries = queries @ self.of_queries
         index = self.index if self.searched is None else self.searched[0]

@@ -48,13 +48,16 @@ class IndexState:
     removals: int = 0
 
 
-def search_built(state: IndexState, tier: Tiers, queries: NDArray[np.float32], k: int) -> Hits:
+def search_built(
+    state: IndexState, tier: Tiers, queries: NDArray[np.float32], k: int, *, rough: bool = False
+) -> Hits:
     """Return what was built's best that are still there, `k` of them or more, in no order."""
     built = tier.built
     if built is None:
         return Hits.join([], len(queries))
     wanted = min(k, len(built) - tier.gone)
-    found = _alive(state, built, queries, built.search(queries, k + min(tier.gone, _SPARE)))
+    near = built.search(queries, k + min(tier.gone, _SPARE), rough=rough)
+    found = _alive(state, built, queries, near)
     short = np.flatnonzero((found.rows >= 0).sum(axis=1) < wanted)
     if not len(short):
         return found

@@ -51,10 +51,10 @@ class HeadRanker:
         self, users: Asking, numbers: Sequence[int], demand: Demand, k: int
     ) -> dict[int, Hits]:
         """Return the k best candidates of some types, with log P(item | type, user) as scores."""
-        neighbours = self._maker.neighbours(users)
+        pointed = self._maker.neighbours(users)
         found = {}
         for number in numbers:
-            proposed = self._maker.propose(users, number, demand, neighbours)
+            proposed = self._maker.propose(users, number, demand, pointed)
             scores = self._head.scores(proposed.features, proposed.rows >= 0)
             found[number] = Hits(proposed.rows, log_shares(scores)).best(k)
         return found

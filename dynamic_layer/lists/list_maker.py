@@ -1,6 +1,6 @@
 """Candidates of users and their features, made the same way for training and for serving."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import Neighbours, neighbours_of
 from dynamic_layer.head.candidates import NONE, union
-from dynamic_layer.head.features import Sources, feature_names, pair_features
+from dynamic_layer.head.features import Sources, feature_names, item_figures, pair_features
 from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.items.features import UserFeatures
 from dynamic_layer.popularity.demand import Demand
@@ -71,6 +71,18 @@ def asking(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pointed:
+    """What the histories of `b` users point to.
+
+    near: sums over each kind of item-item weights, by name.
+    best: of each kind, i64 [types, b, h, k], the items with the greatest sums at h recencies.
+    """
+
+    near: Mapping[str, Neighbours]
+    best: Sequence[NDArray[np.int64]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Proposed:
     """Candidates of one type for `b` users, and what a head reads of them.
 
@@ -99,6 +111,8 @@ class ListMaker:
         self._index = index or bundle.index
         self._set_items(bundle.features.type_number.numpy(), bundle.vectors, bundle.weights)
         self._types = len(bundle.types)
+        # The last demand that was read, and what is read of it.
+        self._figures: tuple[Demand, NDArray[np.float32]] | None = None
 
     def _set_items(
         self,
@@ -107,6 +121,7 @@ class ListMaker:
         weights: Mapping[str, sp.csr_array],
     ) -> None:
         self._type_number, self._vectors, self._weights = type_number, vectors, weights
+        self._group = type_number.astype(np.int16)
         self._allowed = {
             int(number): type_number == number for number in np.unique(type_number).tolist()
         }
@@ -142,37 +157,42 @@ class ListMaker:
         nobody = np.zeros((0, self._vectors.shape[1]), np.float32)
         return feature_names(self._sources(nobody), self._features)
 
-    def neighbours(self, users: Asking) -> dict[str, Neighbours]:
+    def neighbours(self, users: Asking) -> Pointed:
         """Return what the users' histories point to, for `propose` to read for every type."""
-        return neighbours_of(users.histories, self._weights, self._settings.half_lives_days)
+        near = neighbours_of(users.histories, self._weights, self._settings.half_lives_days)
+        k = self._settings.neighbours
+        best = [of.best_of_groups(self._group, self._types, k) for of in near.values()]
+        return Pointed(near=near, best=best)
 
     def propose(
         self,
         users: Asking,
         number: int,
         demand: Demand,
-        neighbours: Mapping[str, Neighbours] | None = None,
+        pointed: Pointed | None = None,
     ) -> Proposed:
         """Return the candidates of one type and their features; number: of the type.
 
-        neighbours: of the users; made here when None.
+        pointed: by the users' histories; made here when None.
         """
-        if neighbours is None:
-            neighbours = self.neighbours(users)
-        rows, towers = self._candidates(users, number, demand, neighbours)
-        features = self._read(users, rows, demand, neighbours)
+        if pointed is None:
+            pointed = self.neighbours(users)
+        rows, towers = self._candidates(users, number, demand, pointed)
+        features = self._read(users, rows, demand, pointed.near)
         return Proposed(rows=rows, features=features, towers=towers)
 
     def _candidates(
-        self, users: Asking, number: int, demand: Demand, neighbours: Mapping[str, Neighbours]
+        self, users: Asking, number: int, demand: Demand, pointed: Pointed
     ) -> tuple[NDArray[np.int64], Hits]:
         """Return the candidates of one type, i64 [b, c], and the towers' own among them."""
         settings = self._settings
-        hits = self._index.search_type(users.queries, number, settings.towers, users.met)
+        hits = self._index.search_type(
+            users.queries, number, settings.towers, users.met, rough=True
+        )
         allowed = self._allowed.get(number, np.zeros(len(self), np.bool_))
         lists = [hits.rows]
-        for near in neighbours.values():
-            lists += [*near.best(allowed, settings.neighbours).transpose(1, 0, 2)]
+        for best in pointed.best:
+            lists += [*best[number].transpose(1, 0, 2)]
         for ordered in demand.order.T:
             top = self._first_of(ordered, allowed)
             lists.append(np.broadcast_to(top, (len(users), len(top))))
@@ -211,9 +231,18 @@ class ListMaker:
             age_days=demand.age_days,
             silent_days=demand.silent_days,
         )
-        everyone = np.arange(len(users))
-        sources = self._sources(users.vectors)
-        return pair_features(moment, everyone, candidates, sources, self._features, neighbours)
+        if self._figures is None or self._figures[0] is not demand:
+            states = (demand.values, demand.age_days, demand.silent_days)
+            self._figures = (demand, item_figures(*states, self._features))
+        return pair_features(
+            moment,
+            np.arange(len(users)),
+            candidates,
+            self._sources(users.vectors),
+            self._features,
+            neighbours,
+            self._figures[1],
+        )
 
     def _sources(self, user_vectors: NDArray[np.float32]) -> Sources:
         return Sources(

@@ -34,6 +34,8 @@ People = Annotated[str, Depends(may_see_people)]
 
 TICK_S = 1.0
 LAG_S = 5.0
+#: A log that takes longer to answer counts as silent; clients go on trying for half a minute.
+PATIENCE_S = 8.0
 #: Dead letters that are shown in full.
 LETTERS_SHOWN = 100
 #: Clients that may watch the present at once.
@@ -136,7 +138,10 @@ class Pages:
 
     async def _ask_for_lags(self) -> None:
         while self._lags is not None:
-            found = await self._lags()
+            asked = asyncio.ensure_future(self._lags())
+            if not (await asyncio.wait({asked}, timeout=PATIENCE_S))[0]:
+                self.log_answers = False
+            found = await asked
             self.log_answers, self.present.lags = found is not None, found or {}
             await asyncio.sleep(LAG_S)
 

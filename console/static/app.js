@@ -41,7 +41,7 @@ async function show() {
 function problem(error) {
   if (error instanceof Missing && (error.status === 401 || error.status === 403))
     return html`<h1>${error.status === 401 ? "A token is needed" : "This token may not"}</h1>
-      <div class="note"><p>This page shows persons. ${error.message}.</p>
+      <div class="note"><p>This page shows persons; ${error.message}.</p>
       <p><button class="main" data-token type="button">Give a token</button></p></div>`;
   return html`<h1>Not to be shown</h1>
     <div class="problem" role="alert"><p>${error.message}</p>

@@ -8,7 +8,7 @@ export async function checkpoints(main) {
   put(main, html`<h1>Checkpoints and generations</h1><h2>Checkpoints</h2>
     ${table("Checkpoints", [number("partition"), "made (UTC)", "read up to", number("applied"), number("refused"), number("size"), "events missed"],
       found.map((c) => c.problem ? [c.partition, html`<span class="bad">${c.problem}</span>`, "", "", "", "", ""] : [
-        c.partition, date(c.created_at), html`${Object.entries(c.positions).map(([topic, at]) => html`${whole(`${topic}: ${count(at)}`)}<br>`)}`,
+        c.partition, date(c.created_at), html`${Object.entries(c.positions).sort().map(([topic, at]) => html`${whole(`${topic}: ${count(at)}`)}<br>`)}`,
         count(c.counts.applied), count(c.counts.refused), bytes(c.bytes), c.missing.map((m) => `${m.topic} ${m.first}–${m.end - 1}`).join(", ") || "none"]),
       "None yet: a worker makes them every few minutes.")}
     <h2>Generations</h2>

@@ -1,0 +1,35 @@
+"""What the pages show of a log that answers late, without a browser."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from console.pages import Pages
+from tests.console.worlds import NOW, Served
+
+
+async def _turn_until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_a_log_that_takes_its_time_counts_as_silent(
+    running: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client tries for half a minute; whoever looks at the page wants to know before."""
+    monkeypatch.setattr("console.pages.PATIENCE_S", 0.0)
+    answers = asyncio.Event()
+
+    async def lags() -> dict[int, int]:
+        await answers.wait()
+        return {0: 3}
+
+    pages = Pages(running.app.state.replica, lambda: NOW, letters=1, people=1, lags=lags)
+    asking = asyncio.ensure_future(pages._ask_for_lags())
+    await _turn_until(lambda: not pages.log_answers)
+    answers.set()
+    await _turn_until(lambda: pages.log_answers)
+    assert pages.present.lags == {0: 3}
+    asking.cancel()

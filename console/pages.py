@@ -136,12 +136,16 @@ class Pages:
             async with self._news:
                 self._news.notify_all()
 
+    def _is_silent(self) -> None:
+        self.log_answers = False
+
     async def _ask_for_lags(self) -> None:
         while self._lags is not None:
-            asked = asyncio.ensure_future(self._lags())
-            if not (await asyncio.wait({asked}, timeout=PATIENCE_S))[0]:
-                self.log_answers = False
-            found = await asked
+            late = asyncio.get_running_loop().call_later(PATIENCE_S, self._is_silent)
+            try:
+                found = await self._lags()
+            finally:
+                late.cancel()
             self.log_answers, self.present.lags = found is not None, found or {}
             await asyncio.sleep(LAG_S)
 

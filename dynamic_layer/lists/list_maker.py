@@ -111,8 +111,8 @@ class ListMaker:
         self._index = index or bundle.index
         self._set_items(bundle.features.type_number.numpy(), bundle.vectors, bundle.weights)
         self._types = len(bundle.types)
-        # The last demand that was read, and what is read of it.
-        self._figures: tuple[Demand, NDArray[np.float32]] | None = None
+        # The last demand that was read, with the latest items, and what a head reads of it.
+        self._known: tuple[Demand, Demand, NDArray[np.float32]] | None = None
 
     def _set_items(
         self,
@@ -223,17 +223,18 @@ class ListMaker:
         neighbours: Mapping[str, Neighbours],
     ) -> NDArray[np.float32]:
         """Return the features of users and candidates of one type, f32 [b, c, f]."""
-        demand = demand.grown(len(self))
+        if self._known is None or self._known[0] is not demand or len(self._known[1]) != len(self):
+            grown = demand.grown(len(self))
+            states = (grown.values, grown.age_days, grown.silent_days)
+            self._known = (demand, grown, item_figures(*states, self._features))
+        _, known, figures = self._known
         moment = Moment(
-            at_ms=demand.at_ms,
+            at_ms=known.at_ms,
             histories=users.histories,
-            demand=demand.values,
-            age_days=demand.age_days,
-            silent_days=demand.silent_days,
+            demand=known.values,
+            age_days=known.age_days,
+            silent_days=known.silent_days,
         )
-        if self._figures is None or self._figures[0] is not demand:
-            states = (demand.values, demand.age_days, demand.silent_days)
-            self._figures = (demand, item_figures(*states, self._features))
         return pair_features(
             moment,
             np.arange(len(users)),
@@ -241,7 +242,7 @@ class ListMaker:
             self._sources(users.vectors),
             self._features,
             neighbours,
-            self._figures[1],
+            figures,
         )
 
     def _sources(self, user_vectors: NDArray[np.float32]) -> Sources:

@@ -2,16 +2,13 @@
 
 import argparse
 import asyncio
-import dataclasses
-import json
 import logging
-import shutil
 import sys
 from pathlib import Path
 
 from streams.distribution import BrokerError
 from tests.canary.run import run
-from tests.crash.__main__ import text_of
+from tests.crash.outcome import ended
 from tests.crash.run import ending
 
 FOLDER, LIBS = Path("var") / "canary", Path("var") / "kafka" / "libs"
@@ -33,16 +30,7 @@ def main() -> int:
     except BrokerError as error:
         sys.stderr.write(f"no broker to run on: {error}\n")
         return 2
-    equal = not report.differences
-    if asked.json:
-        sys.stdout.write(json.dumps(dataclasses.asdict(report) | {"equal": equal}, indent=1) + "\n")
-    else:
-        sys.stdout.write(text_of(report))
-    if equal and not asked.keep:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        sys.stderr.write(f"logs and states are kept in {folder}\n")
-    return 0 if equal else 1
+    return ended(report, folder, as_json=asked.json, keep=asked.keep)
 
 
 if __name__ == "__main__":

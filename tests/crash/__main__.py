@@ -2,16 +2,14 @@
 
 import argparse
 import asyncio
-import dataclasses
-import json
 import logging
-import shutil
 import sys
 from pathlib import Path
 
 from streams.distribution import BrokerError
 from tests.crash.faults import FAULTS
-from tests.crash.run import Options, Report, ending, run
+from tests.crash.outcome import ended
+from tests.crash.run import Options, ending, run
 from tests.crash.world import RATE
 
 FOLDER = Path("var") / "crash"
@@ -51,25 +49,7 @@ def main() -> int:
     except BrokerError as error:
         sys.stderr.write(f"no broker to harm: {error}\n")
         return 2
-    equal = not report.differences
-    if asked.json:
-        sys.stdout.write(json.dumps(dataclasses.asdict(report) | {"equal": equal}, indent=1) + "\n")
-    else:
-        sys.stdout.write(text_of(report))
-    if equal and not asked.keep:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        sys.stderr.write(f"logs and states are kept in {folder}\n")
-    return 0 if equal else 1
-
-
-def text_of(report: Report) -> str:
-    """Return the history of faults, notes, figures and the verdict, a line each."""
-    lines = [f"seed {report.seed}", *report.faults]
-    lines += [f"note: {line}" for line in report.exits]
-    lines += [f"{name.replace('_', ' ')}: {value}" for name, value in report.figures.items()]
-    lines += report.differences or ["equal"]
-    return "\n".join(lines) + "\n"
+    return ended(report, folder, as_json=asked.json, keep=asked.keep)
 
 
 if __name__ == "__main__":

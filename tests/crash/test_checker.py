@@ -23,8 +23,8 @@ from streams import (
     encode,
 )
 from tests.crash import checker
-from tests.crash.__main__ import text_of
 from tests.crash.faults import FAULTS, draw_faults
+from tests.crash.outcome import text_of
 from tests.crash.replay import Collected, copies, replay
 from tests.crash.run import Report
 from tests.crash.world import Writer, crash_settings, make_world

@@ -1,16 +1,26 @@
 # Two commands: `make demo` runs the system, `make test` tests it. Both set up what is missing.
 
-PYTHON ?= python3.11
+# The newest Python that Segue is tested on and that can make an environment here. It is run to see: a shim of
+# that name may lead to nothing, and Debian's Python has venv in a package of its own.
+SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(or $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c '$(SUITABLE)' 2>/dev/null && echo $$python && break; done),\
+	$(error expected Python 3.11, 3.12 or 3.13 with venv on the path; name one: make PYTHON=/path/to/python))
 BIN := .venv/bin
 JAVA_AND_MAVEN := $(and $(shell command -v java),$(shell command -v mvn))
 
+# Where this variable is set, each process would compile Segue's modules again, and each test process
+# the tests.
+export PYTHONDONTWRITEBYTECODE :=
+
 SEED ?= 1
 FAULTS ?= 50
+BROKERS ?= 1
 MINUTES ?= 20
 
-.PHONY: setup system demo test soak check crash canary bench quality lock schemas docs clean
+.PHONY: setup system demo clients test soak check crash canary deploy-test bench quality lock schemas docs clean
 
-setup: .venv/.installed var/kafka/.resolved
+setup: .venv/.installed var/kafka/.resolved var/clients/.installed
 
 # The lock is installed as it is, hashes checked; then this project without its dependencies.
 .venv/.installed: requirements.lock pyproject.toml
@@ -22,12 +32,31 @@ setup: .venv/.installed var/kafka/.resolved
 	touch $@
 
 # Without Java and Maven the demo runs on the embedded log, and tests that need Kafka are skipped.
-var/kafka/.resolved: deploy/kafka/pom.xml .venv/.installed
+var/kafka/.resolved: streams/pom.xml .venv/.installed
 	mkdir -p var/kafka
 ifneq ($(JAVA_AND_MAVEN),)
 	$(BIN)/segue kafka jars
 endif
 	touch $@
+
+# The generators of the clients, apart from what Segue itself needs. Where they cannot be had, the tests that need
+# them are skipped.
+GENERATOR := var/clients/python
+var/clients/.installed: clients/requirements-generator.lock clients/typescript/package-lock.json .venv/.installed
+	mkdir -p var/clients
+	@($(BIN)/uv venv --quiet --clear --python $(BIN)/python $(GENERATOR) && $(BIN)/uv pip install --quiet \
+		--python $(GENERATOR)/bin/python --require-hashes -r clients/requirements-generator.lock) || \
+		echo "the generator of the Python client cannot be installed: its tests will be skipped"
+	@(command -v npm >/dev/null && npm ci --prefix clients/typescript --silent --no-audit --no-fund --fetch-retries=1) || \
+		echo "no npm, or no registry for it: the tests of the TypeScript client will be skipped"
+	touch $@
+
+# The API's document and both clients, made of the code.
+clients: setup
+	$(BIN)/python -m console.openapi > clients/openapi.json
+	PATH="$(CURDIR)/$(GENERATOR)/bin:$$PATH" openapi-python-client generate --path clients/openapi.json --meta none \
+		--config clients/python/generator.yaml --output-path clients/python/segue_client --overwrite
+	cd clients/typescript && npm run --silent generate && npm run --silent build
 
 # Chromium and promtool from Debian's packages, where apt-get works; without them the tests that need
 # them are skipped.
@@ -50,10 +79,17 @@ test: setup
 # 24,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.
 STREAMS ?= 3500
 
-# Long property runs, then twenty minutes of rebalances under load.
+# Starts and stops of workers in `make soak`, and simulated nights.
+CYCLES ?= 500
+NIGHTS ?= 10000
+
+# Long property runs, starts and stops of workers, then twenty minutes of rebalances under load.
 soak: setup
 	STATE_STREAMS=$(STREAMS) $(BIN)/pytest tests/state --timeout=0 --hypothesis-show-statistics \
 		$(if $(filter command line,$(origin SEED)),--hypothesis-seed=$(SEED))
+	$(BIN)/python -m tests.simulated --seed $(SEED)000000 --nights $(NIGHTS)
+	STOPS=all $(BIN)/pytest tests/integration/test_stopping.py --timeout=0
+	$(BIN)/python -m tests.integration.soak_stops --cycles $(CYCLES) --seed $(SEED)
 	$(BIN)/python -m tests.crash --seed $(SEED) --only scale,restart --minutes $(MINUTES) \
 		--rate 400 --age-limit 30
 
@@ -68,27 +104,44 @@ check: setup
 
 # Faults drawn by a seed on a real broker; ends with the word `equal`.
 crash: setup
-	$(BIN)/python -m tests.crash --seed $(SEED) --faults $(FAULTS)
+	$(BIN)/python -m tests.crash --seed $(SEED) --faults $(FAULTS) --brokers $(BROKERS) \
+		$(if $(UPGRADE),--upgrade $(UPGRADE))
 
 # A canary's life with two trainers and two workers; ends with the word `equal`.
 canary: setup
 	$(BIN)/python -m tests.canary --seed $(SEED)
+
+# Builds the images and runs the roles of the CPU image as its user: as root, with Debian's packages, 30 GB of
+# disk. TARGETS=cpu leaves the GPU image out.
+TARGETS ?= cpu,gpu
+deploy-test: setup
+	@command -v buildah >/dev/null && command -v podman >/dev/null && command -v debootstrap >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		buildah podman debootstrap; }
+	$(BIN)/python -m tests.image --targets $(TARGETS)
 
 # About twenty minutes on two cores; the figures go to var/bench-throughput.json.
 bench: setup
 	$(BIN)/python benchmarks/transport.py
 	$(BIN)/segue bench throughput --workers 2
 
-# Figures on real data that are missing, then benchmarks/QUALITY.md and docs/freshness.md.
+# Figures on real data that are missing, then benchmarks/QUALITY.md and benchmarks/FRESHNESS.md.
 DATA ?= ../shared/data
 quality: setup
 	$(BIN)/python -m benchmarks.quality --data $(DATA)
 
+# Four locks: of development, of what runs (the CPU image), of the GPU image, and of the tools that install
+# them. The second and third hold versions of the first.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+RUNTIME := --no-annotate -c requirements.lock --extra avro --extra otel --extra ray pyproject.toml
 lock:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra dev --extra avro --extra dgl --extra otel --extra ray --extra evaluate --extra bench --extra docs pyproject.toml -o requirements.lock
-	printf 'uv\nsetuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
+	$(COMPILE) --extra dev --extra avro --extra dgl --extra otel --extra ray --extra evaluate --extra bench \
+		--extra docs pyproject.toml -o requirements.lock
+	$(COMPILE) $(RUNTIME) -o requirements-runtime.lock
+	$(COMPILE) $(RUNTIME) --group gpu --no-emit-package faiss-cpu -o requirements-gpu.lock
+	printf 'uv\nsetuptools\nwheel\n' | $(COMPILE) - -o requirements-uv.lock
+	printf 'openapi-python-client\n' | $(COMPILE) - -o clients/requirements-generator.lock
 
 schemas: setup
 	$(BIN)/python -m streams.schemas

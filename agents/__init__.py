@@ -1,16 +1,11 @@
-"""Agents: the objects that join the rooms, and the Faust apps around them.
+"""Agents: objects that connect the packages, and the Faust apps that run them.
 
-An agent is a page here: `ingest`, `catalog`, `recommend`, `erasure`, `train`; `worker` joins
-those of a worker. What they rest on is in folders: `bundles` on their way from trainer to
-workers, arms and canaries in `experiments`, what the agents of a worker share in `working`, and
-the trainer's in `training`. `apps` runs them all: on Kafka, around the embedded log, or over a
-log once more.
+Each agent is a module: `ingest`, `catalog`, `recommend`, `erasure`, `train`; `worker` combines
+those of a worker. Subpackages: `bundles` (from trainer to workers), `experiments` (arms and
+canaries), `working` (shared by the agents of a worker), `training` (the trainer's). `apps` runs the
+agents: on Kafka, on the embedded log, or in a replay.
 """
 
-from agents.bundles.announcing import announce
-from agents.settings import TrainerSettings, WorkerSettings
-from agents.train import Train
-from agents.worker import Worker
-from agents.working.tally import Tally
+import lazy_loader
 
-__all__ = ["Tally", "Train", "TrainerSettings", "Worker", "WorkerSettings", "announce"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

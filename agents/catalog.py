@@ -1,9 +1,10 @@
-"""Catalogue entries and users into state, so that every checkpoint holds what the job needs."""
+"""Applies catalogue entries and users to the state; the static job reads them from checkpoints."""
 
 from collections.abc import Sequence
 
 import msgspec
 
+from agents.erased import ErasedUsers
 from agents.outputs import Outputs
 from agents.working.partitions import States
 from agents.working.tally import Tally
@@ -25,13 +26,19 @@ class Catalog:
     """Applies batches of the catalogue and users topics to the partitions' states."""
 
     def __init__(
-        self, topics: TopicSettings, partitions: States, outputs: Outputs, tally: Tally
+        self,
+        topics: TopicSettings,
+        partitions: States,
+        outputs: Outputs,
+        tally: Tally,
+        erased: ErasedUsers,
     ) -> None:
-        """Read and write through the objects given."""
+        """Read and write through the objects given; attributes of erased users do not count."""
         self._topics = topics
         self._partitions = partitions
         self._outputs = outputs
         self._tally = tally
+        self._erased = erased
 
     async def items(self, records: Sequence[LogRecord]) -> None:
         """Apply records of one partition of the catalogue."""
@@ -49,16 +56,22 @@ class Catalog:
     async def users(self, records: Sequence[LogRecord]) -> None:
         """Apply records of one partition of the users."""
         batch, letters = decode_users(records)
-        logged = {record.offset: record.timestamp for record in records}
+        by_offset = {record.offset: record for record in records}
+
+        def stored(offset: int, user: User) -> bytes | None:
+            record = by_offset[offset]
+            gone = user.deleted or self._erased.covered(record, user.user_id)
+            return None if gone else _attributes(user, record.timestamp)
+
         self._partitions[records[0].partition].apply_users(
             records[0].topic,
             [
-                (offset, user.user_id, None if user.deleted else _attributes(user, logged[offset]))
+                (offset, user.user_id, stored(offset, user))
                 for offset, user in zip(batch.offset.tolist(), batch.records, strict=True)
             ],
             records[-1].offset + 1,
         )
-        await self._refuse(letters)
+        await self._refuse(self._erased.without(records, letters))
 
     async def _refuse(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:

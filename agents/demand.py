@@ -1,4 +1,4 @@
-"""Live popularity on its topic: the states' counts out, the sum of all partitions in."""
+"""Live popularity on its topic: writes the states' counts, reads the sum of all partitions."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -26,10 +26,10 @@ def live_popularity(settings: StateSettings, hours: float | None = None) -> Live
 def news_of_demand(
     state: PartitionState, *, all_of_it: bool
 ) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield records, key and value, of what this state has counted and not told yet.
+    """Yield records (key and value) of counts that this state has not published yet.
 
-    Written before a commit, what is committed as told is never missing on the topic; written
-    twice, they say the same. A bucket that has left the window is withdrawn.
+    They are written before the commit, so that counts committed as published are never missing on
+    the topic. Repeats are harmless. A bucket that has left the window is withdrawn.
 
     all_of_it: the buckets of earlier days too.
     """
@@ -49,9 +49,9 @@ def news_of_demand(
 
 
 def take_demand(live: LivePopularity, records: Sequence[LogRecord]) -> int:
-    """Add records of the topic to a sum; returns how many were news.
+    """Add records of the topic to a sum; returns the number of records that changed it.
 
-    Records of another length of bucket and damaged ones are passed over: they are of other states.
+    Records with another bucket length and damaged ones are skipped: they are of other states.
     """
     news = 0
     for record in records:
@@ -60,7 +60,7 @@ def take_demand(live: LivePopularity, records: Sequence[LogRecord]) -> int:
         try:
             found = DemandRecord.unpack(record.value)
         except CorruptDemand as error:
-            logger.warning("a record of %s is passed over: %s", record.topic, error)
+            logger.warning("a record of %s is skipped: %s", record.topic, error)
             continue
         if found.bucket_ms == live.bucket_ms:
             news += live.put(found)

@@ -1,14 +1,23 @@
-"""What follows from an erasure outside of the state: lists withdrawn, a receipt written."""
+"""Effects of an erasure outside the state: withdraws lists, writes a receipt."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
+from agents.copies import copies_of
+from agents.erased import ErasedUsers
 from agents.outputs import Outputs
-from agents.recommend import Recommend
+from agents.patience import BRIEFLY, patiently
 from agents.settings import WorkerSettings
 from agents.working.partitions import Partitions
 from state import Erased
-from streams import HoldingCheckpoint, Receipt, Source, TopicSettings, encode, user_sha256
+from streams import (
+    HoldingCheckpoint,
+    Receipt,
+    Source,
+    SourceSettings,
+    TopicSettings,
+    encode,
+    user_sha256,
+)
 
 __all__ = ["Withdraw", "withdraw_nothing"]
 
@@ -20,27 +29,34 @@ async def withdraw_nothing(
 
 
 class Withdraw:
-    """Withdraws what was said of erased users and writes their receipts.
+    """Withdraws the lists of erased users and writes their receipts.
 
-    To be called when the state has forgotten them, and before that is committed: a crash between
-    the two repeats both and loses none.
+    Call it after the state has erased them and before the commit: a crash in between repeats both
+    and loses none.
     """
 
     def __init__(
         self,
         settings: WorkerSettings,
         topics: TopicSettings,
+        sources: Sequence[SourceSettings],
         partitions: Partitions,
-        recommend: Recommend,
+        withdraw: Callable[[str], None],
         outputs: Outputs,
+        erased: ErasedUsers,
         clock_ms: Callable[[], int],
     ) -> None:
-        """Read and write through the objects given."""
+        """Read and write through the objects given.
+
+        withdraw: called with each user; nothing may be written for it afterwards.
+        """
         self._checkpoint_every_ms = int(settings.checkpoint_every_s * 1000)
         self._topics = topics
+        self._sources = sources
         self._partitions = partitions
-        self._recommend = recommend
+        self._withdraw = withdraw
         self._outputs = outputs
+        self._erased = erased
         self._clock_ms = clock_ms
 
     async def __call__(
@@ -51,14 +67,21 @@ class Withdraw:
         An erasure that is read again withdraws again: the events before it were read again too.
         """
         for user in users:
-            self._recommend.withdraw(user)
+            self._withdraw(user)
             await self._outputs.send(self._topics.recommendations, user.encode(), None)
         if not erased:
             return
         now = self._clock_ms()
-        older = await asyncio.to_thread(self._partitions.older_checkpoints, partition, topic)
+        older = await patiently(
+            lambda: self._partitions.older_checkpoints(partition, topic),
+            "listing the checkpoints for a receipt", BRIEFLY,
+        )  # fmt: skip
         for offset, user, held in erased:
             source = Source(topic=topic, partition=partition, offset=offset)
+            known = self._erased.of(user)
+            # Before the commit, and for good: the log may drop the erasure before the events that
+            # it covers in other topics.
+            await self._outputs.send(self._topics.erasures, known.key, encode(known))
             receipt = Receipt(
                 user_sha256=user_sha256(source, user),
                 source=source,
@@ -72,5 +95,7 @@ class Withdraw:
                     if position <= offset
                 ],
                 created_at=now,
+                count_from=next((e.count_from for e in known.erasures if e.source == source), {}),
+                copies=copies_of(self._topics, self._sources),
             )
             await self._outputs.send(self._topics.receipts, receipt.key, encode(receipt))

@@ -1,25 +1,32 @@
-"""Events into state; examples, dead letters and users to answer out of it."""
+"""Applies events to the state; outputs examples, dead letters and users to answer."""
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from agents.erased import ErasedUsers
 from agents.experiments.arms import Arms
+from agents.forgetting import apply_records
 from agents.outputs import Outputs
 from agents.settings import WorkerSettings
+from agents.working.ahead import refuse_ahead
 from agents.working.partitions import States
 from agents.working.tally import Tally
 from agents.working.tracing import Traces
 from agents.working.waiting import TouchedUsers
-from dynamic_layer import ExampleBatch
-from state import Erased, Observations, PartitionState, apply_in_order
+from dynamic_layer import ExampleBatch, hashed_share, kind_code
+from state import Erased, Observations, PartitionState
+from state.batches import Bools
 from state.kernel import I64
 from streams import (
+    SHOWN_KIND,
     DeadLetter,
     EventBatch,
     EventDecoder,
+    EventRules,
     LogRecord,
     Reason,
     TopicSettings,
@@ -40,8 +47,8 @@ class Ingest:
     """Applies batches of events to the partitions' states.
 
     decoders: by topic, what makes events of its records.
-    learning: whether examples are written. They are worth nothing before the first static bundle:
-    an example is trained on only with a graph that ends before it.
+    learning: whether examples are written. They are useless before the first static bundle: an
+              example is used only with a graph that ends before it.
     """
 
     def __init__(
@@ -52,13 +59,18 @@ class Ingest:
         partitions: States,
         outputs: Outputs,
         tally: Tally,
+        erased: ErasedUsers,
         withdraw: Callable[[str, int, Iterable[str], Sequence[Erased]], Awaitable[None]],
+        rules: EventRules,
+        clock_ms: Callable[[], int],
         traces: Traces | None = None,
         arms: Arms | None = None,
     ) -> None:
         """Read and write through the objects given.
 
+        rules, clock_ms: which events are refused, and the time, where the log's is not its own.
         arms: of the users, for the examples.
+        erased: users whose earlier records do not count; those met here are added.
         withdraw: called with a topic, a partition, the users of its erasures, and those erasures
             that were not in the state already.
         """
@@ -68,7 +80,10 @@ class Ingest:
         self._partitions = partitions
         self._outputs = outputs
         self._tally = tally
+        self._erased = erased
         self._withdraw = withdraw
+        self._rules = rules
+        self._clock_ms = clock_ms
         self._traces = traces
         self._arms = arms
         self.learning = False
@@ -91,23 +106,28 @@ class Ingest:
         state = self._partitions[partition]
         position = state.position(topic) or 0
         events, letters = self.decoders[topic](records)
+        events, ahead = refuse_ahead(
+            events, records, watermark=state.watermark, window=state.settings.window,
+            rules=self._rules, now_ms=self._clock_ms(),
+        )  # fmt: skip
+        letters = sorted(letters + ahead, key=lambda letter: letter.source.offset)
         letters = [letter for letter in letters if letter.source.offset >= position]
-        applied = apply_in_order(
+        applied, covered = await apply_records(
+            self._erased,
             state,
-            topic,
+            self.decoders,
+            records,
             events,
-            events.erasures,
-            records[-1].offset + 1,
             refused=len(letters),
             wanted=self._sampled if self.learning else None,
-            observe=self._settings.example_history,
+            observe=state.settings.history_cap,
         )
         in_state()
         letters += self._too_old(records, events, applied.too_old)
         log_refused(logger, letters)
-        for letter in letters:
+        for letter in self._erased.without(records, letters):
             await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
-        examples = _examples(topic, state, events, applied.observations)
+        examples = self._cut(_examples(topic, state, events, applied.observations))
         if self._arms and len(examples):
             examples = _with_arms(examples, self._arms, events, applied.observations)
         for start in range(0, len(examples), EXAMPLES_PER_RECORD):
@@ -118,8 +138,13 @@ class Ingest:
         gone = {erasure.user_id: erasure.offset for erasure in events.erasures}
         if gone:
             await self._withdraw(topic, partition, gone, applied.erased)
-        self._tally.events(partition, records, applied, letters, len(examples))
-        latest = dict(zip(events.user_id, range(len(events)), strict=True))
+        self._tally.events(partition, records, applied, letters, len(examples), events.ignored)
+        # What was shown asks for no new list: that one would be shown in its turn.
+        asking = [] if SHOWN_KIND in events.kind[:1] else events.user_id
+        latest = dict(zip(asking, range(len(asking)), strict=True))
+        if covered is not None and latest:
+            counting = np.flatnonzero(~covered).tolist()
+            latest = {events.user_id[row]: row for row in counting}
         if gone:
             latest = {u: row for u, row in latest.items() if events.offset[row] > gone.get(u, -1)}
         rows = np.fromiter(latest.values(), np.int64, len(latest))
@@ -132,12 +157,18 @@ class Ingest:
             first=records[0].offset,
         )
 
-    def _sampled(self, offsets: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Choose offsets by a hash, so that a replay chooses the same."""
-        mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        threshold = np.uint64(min(int(self._settings.example_share * 2**64), 2**64 - 1))
-        chosen: np.ndarray[tuple[int], np.dtype[np.bool_]] = mixed <= threshold
-        return chosen
+    def _sampled(self, offsets: I64) -> Bools:
+        """Choose the events that become examples."""
+        return hashed_share(offsets, self._settings.example_share)
+
+    def _cut(self, examples: ExampleBatch) -> ExampleBatch:
+        """Cut the histories of most examples; the examples that stay whole are a share by offset.
+
+        The trainer holds out the first part of the same share, so that what it judges by is whole.
+        """
+        settings = self._settings
+        whole = hashed_share(examples.offset, settings.example_share * settings.whole_share)
+        return examples.cut(np.where(whole, np.iinfo(np.int64).max, settings.example_history))
 
     def _too_old(
         self, records: Sequence[LogRecord], events: EventBatch, rows: I64
@@ -149,7 +180,7 @@ class Ingest:
             dead_letter(
                 by_offset[int(events.offset[row])],
                 Reason.TOO_OLD,
-                f"timestamp {events.timestamp[row]} lies behind the window of the partition",
+                f"timestamp {events.timestamp[row]} is older than the window of the partition",
             )
             for row in rows
         ]
@@ -185,7 +216,16 @@ def _examples(
         history_item=seen.item_keys,
         history_time=seen.time,
         history_strong=seen.strong,
+        kind=_kinds(state, [events.kind[row] for row in rows.tolist()]),
     )
+
+
+def _kinds(state: PartitionState, kinds: Sequence[str]) -> NDArray[np.uint64] | None:
+    """Return the codes of events' kinds, u64 [n]; None where no kind has a meaning of its own."""
+    if not state.settings.actions:
+        return None
+    codes = {kind: kind_code(kind) for kind in set(kinds)}
+    return np.array([codes[kind] for kind in kinds], np.uint64)
 
 
 def _with_arms(

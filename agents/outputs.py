@@ -1,5 +1,6 @@
-"""Where agents write: Kafka through the app's outbox, or the embedded log."""
+"""Outputs of agents: Kafka through the app's outbox, or the embedded log."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -7,17 +8,18 @@ from aiokafka import AIOKafkaProducer
 
 from streams import EmbeddedLog, KafkaSettings
 from streams.outbox import Headers, Outgoing
+from streams.reach import require_broker
 
 __all__ = ["EmbeddedOutputs", "NoOutputs", "Outputs", "ProducerOutputs"]
 
 
 class Outputs(Protocol):
-    """Records on their way out; what is flushed is safe."""
+    """Output records; flushed records are stored."""
 
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
-        """Queue a record, with headers where there is a trace to go on with."""
+        """Queue a record, with headers if a trace continues."""
 
     async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
         """Queue records that go to the partitions of their keys."""
@@ -27,7 +29,7 @@ class Outputs(Protocol):
 
 
 class NoOutputs:
-    """Outputs that are not written: others write them, or have written them already."""
+    """Discards outputs: another process writes them, or has written them."""
 
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
@@ -42,7 +44,7 @@ class NoOutputs:
 
 
 class EmbeddedOutputs:
-    """Writes straight into the embedded log, whose records have no headers."""
+    """Writes directly to the embedded log, whose records have no headers."""
 
     def __init__(self, log: EmbeddedLog) -> None:
         """Write to `log`."""
@@ -60,12 +62,15 @@ class EmbeddedOutputs:
             self._log.append(topic, key, value)
 
     async def flush(self) -> None:
-        """Make what was sent survive a power cut."""
+        """Sync sent records to disk."""
         self._log.sync()
 
 
 class ProducerOutputs:
-    """Outputs of a command that writes a few records and ends. An async context manager."""
+    """Outputs of a command that writes a few records and ends. An async context manager.
+
+    Raises UnreachableError when it is entered and no broker answers.
+    """
 
     def __init__(self, kafka: KafkaSettings) -> None:
         """Connect when entered."""
@@ -73,6 +78,7 @@ class ProducerOutputs:
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> "ProducerOutputs":
+        await asyncio.to_thread(require_broker, self._kafka)
         self._producer = AIOKafkaProducer(**self._kafka.for_aiokafka(), acks="all")
         await self._producer.start()
         return self

@@ -1,4 +1,4 @@
-"""How agents behave: batch sizes, rhythms, what they answer."""
+"""Settings of agents: batch sizes, intervals, lists."""
 
 import re
 from dataclasses import dataclass
@@ -14,33 +14,47 @@ class WorkerSettings:
     """Settings of `segue worker`.
 
     group:              consumer group of the workers.
-    session_timeout_s:  a worker that is silent for so long loses its partitions to the others.
-    rebalance_timeout_s: how long the others wait for a worker to finish its batch, commit and
-                        checkpoint before they go on without it.
-    threads:            threads of torch and FAISS; a batch of users is too small to gain by more.
-    batch:              records of one partition that are applied at once, at most.
-    commit_every_ms:    longest time between two commits of a partition's state.
-    commit_quiet_ms:    a partition to which nothing came for so long is committed at once.
-    commit_deltas:      co-interaction deltas that wait for a commit, at most.
+    session_timeout_s:  a worker without heartbeat for this time loses its partitions.
+    rebalance_timeout_s: maximum time that the other workers wait for a worker to finish its batch
+                         and commit.
+    threads:            threads of torch and FAISS; batches of users are too small to gain from
+                        more.
+    batch:              maximum records of one partition per batch.
+    commit_every_ms:    maximum time between two commits of a partition's state.
+    commit_quiet_ms:    a partition without new records for this time is committed at once.
+    commit_deltas:      maximum number of uncommitted co-interaction deltas.
     checkpoint_every_s: time between two checkpoints of a partition, in seconds.
-    keep_checkpoints:   checkpoints of a partition that stay in the artifact store.
-    answer_every_ms:    a user gets at most one answer in this time, however many events come.
-    answer_pause_ms:    pause between two rounds of answers; users of one round share their cost.
-    answer_users:       users that are answered at once, at most; with more, a user costs less.
-    answer_fair_s:      as long as nobody waits longer, half of a round that cannot hold all is for
-                        those who wait longest; beyond it, and with 0, the newest news come first.
-    answer_within_s:    users whose news is older wait no longer; under more load than a worker can
-                        answer, those who are listening now still get their lists in time.
-    waiting_users:      users that wait for an answer, at most; beyond it the longest-waiting go.
-    answer_backlog:     records of a partition that are read again after a crash or a rebalance, at
-                        most, to find users who were not answered; with more, some stay without.
-    example_share:      share of the events that become training examples, chosen by their offset.
-    example_history:    history entries of an example, newest first.
-    ranking_head:       rank by a bundle's head where it has one; else by towers and popularity.
-    head_waiting:       users that wait beside those of a round from which on it does without the
-                        head: lists in half the time are better than lists that come too late.
-    demand_hours:       latest hours of live popularity that a worker keeps in memory; what is older
-                        it knows from the bundle, which is not to be older than this.
+    keep_checkpoints:   number of checkpoints of a partition in the artifact store.
+    answer_every_ms:    a user gets at most one answer in this time.
+    answer_pause_ms:    pause between two rounds of answers; users of one round share the cost.
+    answer_users:       maximum users per round of answers; larger rounds cost less per user.
+    answer_fair_s:      while no user waits longer than this, half of a full round is for the users
+                        who wait longest; beyond it, and with 0, the most recently updated users
+                        come first.
+    answer_within_s:    users whose last update is older are dropped from the queue, so that active
+                        users get their lists in time when a worker is overloaded.
+    waiting_users:      maximum number of users that wait for an answer; beyond it, those who wait
+                        longest are dropped.
+    waiting_requests:   maximum number of requests that wait in memory for an answer; more stay in
+                        the log.
+    answer_backlog:     maximum number of records of a partition that are read again after a crash
+                        or a rebalance to find unanswered users; beyond it, some users get no
+                        answer.
+    example_share:      share of the events that become training examples, selected by offset.
+    example_history:    newest history entries in most examples. The trainer's
+                        `dynamic.replay.history_cap` must be the same.
+    whole_share:        share of the examples that hold complete histories, selected by offset. The
+                        ranking head learns from these, and the gate evaluates bundles on them. They
+                        are longer: the examples topic grows with this share.
+    skew_share:         share of the answers of which the worker writes what the ranking head read,
+                        selected by the offset of the event, so that the trainer can compare it with
+                        what training reads; up to 50 KB each. Not more than 0.01, of which the
+                        trainer remembers the examples; 0 turns the comparison off.
+    ranking_head:       rank with a bundle's head if it has one; else with towers and popularity.
+    head_waiting:       number of further waiting users from which on a round skips the head: it
+                        takes half the time, so that lists are not late.
+    demand_hours:       hours of live popularity that a worker keeps in memory; older counts come
+                        from the bundle, which must not be older than this.
     lists:              the named lists; empty means one mixed list and one per item type.
     list_length:        items of the default lists.
     """
@@ -61,9 +75,12 @@ class WorkerSettings:
     answer_fair_s: float = 10.0
     answer_within_s: float = 120.0
     waiting_users: int = 200_000
+    waiting_requests: int = 20_000
     answer_backlog: int = 20_000
     example_share: float = 1.0
     example_history: int = 50
+    whole_share: float = 0.25
+    skew_share: float = 0.001
     ranking_head: bool = True
     head_waiting: int = 32
     demand_hours: float = 48.0
@@ -75,27 +92,32 @@ class WorkerSettings:
 class TrainerSettings:
     """Settings of `segue trainer`.
 
-    channel:         on which bundles are published; another one than `default` is for an arm of
+    channel:         channel for published bundles; a channel other than `default` is for an arm of
                      `experiments`. A channel has one trainer, with its own checkpoints and group.
-    group:           consumer group of the trainer; on another channel than `default`, with a hyphen
-                     and the channel's name behind it.
-    slice_s:         seconds of training between two looks at the log.
-    settle_s:        before the first bundle, training begins when the examples at hand grew by
-                     less than a tenth in this many seconds: the log has been read.
-    publish_every_s: least time between two bundles.
-    adopt_within_s:  longest time that the first bundle on a new static bundle waits until the gate
-                     can compare it with the one served (256 held-out examples from after the
-                     snapshot) and all that is there has been learned.
-    min_examples:    new examples without which no bundle is made while there is more to learn.
-    keep_bundles:    bundles of a kind that stay in the artifact store.
-    checkpoint_every_s: time between two checkpoints of the trainer on its disk, in seconds, while
-                     there is anything new: what a kill costs at most.
-    keep_checkpoints: checkpoints of the trainer that stay on its disk.
-    prequential_per_s: new examples a second about which the served bundle is asked before anything
-                     learns from them, at most; 0 asks nothing. One costs about a millisecond of a
-                     core for each 100,000 items of its type.
-    seed:            of the towers and of the choice of batches.
-    threads:         threads of torch; 0 leaves torch's own choice.
+    group:           consumer group of the trainer; on a channel other than `default`, followed by a
+                     hyphen and the channel's name.
+    slice_s:         seconds of training between two reads of the log. The same examples teach the
+                     same, whatever it is.
+    settle_s:        before the first bundle, training starts when the number of examples grows by
+                     less than a tenth in this many seconds: then the log is read.
+    publish_every_s: minimum time between two bundles.
+    adopt_within_s:  maximum time that the first bundle on a new static bundle waits until the gate
+                     can compare it with the served one (256 held-out examples after the snapshot)
+                     and all examples are learned.
+    judge_within_s:  maximum time that a new bundle waits for held-out examples that come after it,
+                     on which the gate compares it with the served one: 2,048 are enough; with fewer
+                     than 256 the earlier ones are asked too. Nothing is waited for when none come.
+    min_examples:    minimum number of new examples for a bundle, while more examples are left to
+                     learn.
+    keep_bundles:    number of bundles of a kind in the artifact store.
+    checkpoint_every_s: time between two checkpoints of the trainer on its disk, in seconds, if
+                        anything is new: the maximum work lost in a kill.
+    keep_checkpoints: number of checkpoints on the trainer's disk.
+    prequential_per_s: maximum new examples per second on which the served bundle is evaluated
+                       before any model learns from them; 0 turns it off. One costs about a
+                       millisecond of a core per 100,000 items of its type.
+    seed:            random seed of the towers and of the batches.
+    threads:         threads of torch; 0: the cores that this process may use.
     """
 
     channel: str = DEFAULT_CHANNEL
@@ -104,6 +126,7 @@ class TrainerSettings:
     settle_s: float = 2.0
     publish_every_s: float = 60.0
     adopt_within_s: float = 600.0
+    judge_within_s: float = 30.0
     min_examples: int = 200
     keep_bundles: int = 5
     checkpoint_every_s: float = 30.0
@@ -113,7 +136,7 @@ class TrainerSettings:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a channel that is no name."""
+        """Refuse invalid channel names."""
         if not re.fullmatch(NAME_PATTERN, self.channel):
             raise ValueError(f"expected a channel like {NAME_PATTERN}, got {self.channel!r}")
 

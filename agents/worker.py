@@ -1,32 +1,57 @@
-"""The worker: a room's worth of agents around the partitions it was given."""
+"""The worker: applies records to its partitions, answers users, commits."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from agents.answers import Answers
 from agents.bundles.channels import Channels
 from agents.catalog import Catalog
 from agents.demand import live_popularity, news_of_demand
+from agents.erased import ErasedUsers
 from agents.erasure import Withdraw
 from agents.experiments.arms import ExperimentSettings
+from agents.forgetting import drop_unread
 from agents.ingest import Ingest
 from agents.outputs import Outputs
+from agents.patience import BRIEFLY, UNTIL_ANSWERED, UPLOADS, Pause, patiently
 from agents.recommend import Recommend
+from agents.requests import Requests
 from agents.settings import WorkerSettings
-from agents.working.partitions import Partitions
+from agents.ticks import monotonic_ms
+from agents.working.partitions import Partitions, Snapshot
 from agents.working.tally import Tally
 from agents.working.tracing import Traces
-from state import ArtifactStore, Checkpoints, StateSettings
+from state import ArtifactStore, Checkpoints, DamagedState, StateSettings
 from static_layer import TextEncoder
-from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders
+from streams import (
+    EventRules,
+    Log,
+    LogRecord,
+    SourceSettings,
+    TopicIdentity,
+    TopicSettings,
+    check_partitions,
+    event_decoders,
+)
 
 __all__ = ["Worker"]
 
 logger = logging.getLogger(__name__)
 
+#: Time between two looks for folders of states that are no longer used.
+SWEEP_EVERY_MS = 3_600_000
 #: Time after which counts of earlier days are told to others; those of today are with each commit.
 TELL_EVERY_MS = 60_000
+
+
+class LastPositions(NamedTuple):
+    """Where partitions ended: as `Worker.positions` and `Worker.counts`."""
+
+    positions: dict[tuple[str, int], int]
+    counts: dict[int, dict[str, int]]
 
 
 class Worker:
@@ -34,11 +59,12 @@ class Worker:
 
     Guaranteed: the examples and dead letters of a batch are acknowledged before the state that
     produced them is committed, so that a crash repeats them and never loses them; so are the counts
-    of live popularity that a commit says were told. A commit also
-    notes how far back the users lie who still wait for an answer: after a crash or a rebalance
-    the records from there on are read again, which changes no state, and their users are
-    answered, some of them twice. One batch or commit runs at a time; lists are made and
-    checkpoints uploaded beside them.
+    of live popularity that a commit marks as published. A commit also notes how far back the users
+    lie who still wait for an answer: after a crash or a rebalance the records from there on are
+    read again, which changes no state, and their users are answered, some of them twice. Requests
+    are answered in order; the offset of a request is below the one in `positions` only once its
+    answer is stored. One batch or commit runs at a time; lists are made and checkpoints uploaded
+    beside them. A failing artifact store does not block: checkpoints are retried.
     """
 
     def __init__(
@@ -57,13 +83,25 @@ class Worker:
         sources: Sequence[SourceSettings] = (),
         traces: Traces | None = None,
         experiments: ExperimentSettings | None = None,
+        ticks_ms: Callable[[], int] = monotonic_ms,
+        pause: Pause = asyncio.sleep,
+        log: Log | None = None,
     ) -> None:
-        """Keep state and scratch files below `folder`; read sources that are keyed by user too."""
+        """Keep state and scratch files below `folder`; read sources that are keyed by user too.
+
+        clock_ms: the time, ms UTC, for what is written down. ticks_ms: when periodic work is due;
+        it never goes back. pause: waits for so many seconds between two attempts on the artifact
+        store or on the broker. log: erasures are read from it before any other record; without a
+        log they are known only when the worker meets them.
+        """
+        self._pause = pause
         self.tally = tally or Tally()
+        self.tally.store.watch(store)
         self._settings = settings
         self._topics = topics
         self._outputs = outputs
         self._clock_ms = clock_ms
+        self._ticks_ms = ticks_ms
         decoders = event_decoders(topics.events, sources, rules)
         # Catalogue and users first: whoever goes through them in order knows the items of events.
         self.topics = (topics.users, topics.catalogue, *decoders)
@@ -74,74 +112,146 @@ class Worker:
         live = live_popularity(state, settings.demand_hours)
         self.channels = Channels(
             store, folder / "bundles", encoder, clock_ms, live,
-            use_head=settings.ranking_head, experiments=experiments,
+            use_head=settings.ranking_head, experiments=experiments, pause=pause,
         )  # fmt: skip
         self.models = self.channels.default
-        self._catalog = Catalog(topics, self.partitions, outputs, self.tally)
-        self._recommend = Recommend(
+        self._erased = ErasedUsers(topics, log, sources, patience=UNTIL_ANSWERED, pause=pause)
+        self._catalog = Catalog(topics, self.partitions, outputs, self.tally, self._erased)
+        self._answers = Answers(
             settings, topics, self.partitions, self.channels, outputs, self.tally, clock_ms,
             traces,
         )  # fmt: skip
+        self._recommend = Recommend(settings, self._answers, self.tally, ticks_ms)
+        self._requests = Requests(settings, topics, self._answers, outputs, self.tally, clock_ms)
         self.tally.watch(
-            generation=lambda: self.models.generation, waiting=lambda: len(self._recommend)
+            generation=lambda: self.models.generation,
+            waiting=lambda: len(self._recommend),
+            requests=lambda: len(self._requests),
         )
         self.tally.watch_channels(self.channels)
-        withdraw = Withdraw(settings, topics, self.partitions, self._recommend, outputs, clock_ms)
+        self.tally.watch_policies(self.channels.policies)
+        withdraw = Withdraw(
+            settings, topics, sources, self.partitions, self._forget_user, outputs, self._erased,
+            clock_ms,
+        )  # fmt: skip
         self._ingest = Ingest(
-            settings, topics, decoders, self.partitions, outputs, self.tally, withdraw,
-            traces, self.channels.arms,
+            settings, topics, decoders, self.partitions, outputs, self.tally, self._erased,
+            withdraw, rules, clock_ms, traces, self.channels.arms,
         )  # fmt: skip
         self._turn = asyncio.Lock()
-        # One upload at a time, since snapshots share a scratch folder. Taken before the turn.
+        # One upload at a time. Taken before the turn, and never waited for by a rebalance.
         self._uploading = asyncio.Lock()
+        self._leaving: set[asyncio.Future[None]] = set()
+        self._failed_uploads = 0  # in a row
         self._checkpointing: asyncio.Future[None] | None = None
         self._committed_at: dict[int, int] = {}
         self._handled_at: dict[int, int] = {}
         self._told_at: dict[int, int] = {}
         self._checkpointed_at: dict[int, int] = {}
+        self._swept_at: int | None = None
         # Partitions to checkpoint: their state changed, or an older checkpoint holds an erased user
         # and stays until newer ones have pushed it out.
         self._dirty: set[int] = set()
+        self._counts: dict[int, dict[str, int]] = {}
         # Next offset that this worker has to read, by (topic, partition) of events.
         self._read_to: dict[tuple[str, int], int] = {}
 
     # Partitions come and go
 
-    async def assigned(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Open the state of partitions."""
+    async def assigned(
+        self,
+        partitions: Iterable[tuple[str, int]],
+        log: Mapping[str, TopicIdentity] | None = None,
+        *,
+        begin_again: bool = False,
+    ) -> None:
+        """Open the state of partitions.
+
+        log: the topics as they are now. Raises LogChanged if a state was made from others, or if
+            they have other numbers of partitions than the settings say; OSError if a state is not
+            on this disk and the artifact store fails for long.
+        begin_again: set aside states of earlier topics instead.
+        """
         async with self._turn:
-            now = self._clock_ms()
-            for partition in await asyncio.to_thread(self.partitions.open, list(partitions)):
+            # Erasures are known before a record of an erased user is read.
+            await self._erased.read()
+            now, before = self._ticks_ms(), set(self.partitions.states)
+            given = list(partitions)
+            await patiently(
+                lambda: self.partitions.open(given), "opening states", BRIEFLY, self._pause
+            )
+            if log is not None:
+                self._check_topology(log)
+                if begin_again:
+                    await asyncio.to_thread(self.partitions.begin_again, log)
+                await asyncio.to_thread(self.partitions.note_log, log)
+            for partition in sorted(self.partitions.states.keys() - before):
                 self._committed_at[partition] = now
                 self._checkpointed_at[partition] = now
-                self.tally.opened(partition, now)
+                self._counts[partition] = self.partitions[partition].counts
+                self.tally.opened(partition, self._clock_ms())
                 for topic in self._ingest.decoders:
                     position = self.partitions.position(topic, partition) or 0
                     rewind = self.partitions.rewind(topic, partition)
                     self._read_to[topic, partition] = position - rewind
-                if await asyncio.to_thread(self.partitions.holds_erased, partition):
+                state = self.partitions[partition]
+                await drop_unread(self._erased, state, self._ingest.decoders)
+                # Whether an older checkpoint holds an erased user is seen after the next one: the
+                # store is not asked while the group waits.
+                if state.erased or state.uncompacted:
                     self._dirty.add(partition)
 
-    async def revoked(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Commit, checkpoint and close the state of partitions."""
-        async with self._uploading, self._turn:
+    def check_log(self, log: Mapping[str, TopicIdentity]) -> None:
+        """Raise LogChanged unless the topics are those that are being read; see `assigned`."""
+        self._check_topology(log)
+        self.partitions.check_log(log)
+
+    def _check_topology(self, log: Mapping[str, TopicIdentity]) -> None:
+        for identity in log.values():
+            check_partitions(identity, self._topics.partitions, f"{self._topics.prefix}.")
+
+    async def revoked(self, partitions: Iterable[tuple[str, int]]) -> LastPositions:
+        """Commit and close the state of partitions; returns where they ended.
+
+        It waits for no upload: what is not in a checkpoint yet is uploaded afterwards, from a
+        snapshot. If that fails, the next owner reads it from the log.
+        """
+        async with self._turn:
             partitions = list(partitions)
             leaving = {number for _, number in partitions} & self.partitions.states.keys()
             await self._commit(leaving, all_of_it=True)
-            for partition in leaving & self._dirty:
-                manifest = self.partitions.snapshot(partition)
-                await asyncio.to_thread(self.partitions.upload, manifest)
+            left = await asyncio.to_thread(self._snapshots, sorted(leaving & self._dirty))
+            positions, counts = self.positions(), self.counts()
             closed = self.partitions.close(partitions)
             self._recommend.forget(closed)
+            self._requests.forget(closed)
             for partition in closed:
+                del self._counts[partition]
                 self.tally.closed(partition)
             self._dirty &= self.partitions.states.keys()
+        if left:
+            upload = asyncio.ensure_future(self._upload_left(left))
+            self._leaving.add(upload)
+            upload.add_done_callback(self._leaving.discard)
+        return LastPositions(
+            {place: offset for place, offset in positions.items() if place[1] in closed},
+            {number: counts[number] for number in closed},
+        )
+
+    async def uploaded(self) -> None:
+        """Wait for the uploads of partitions that were revoked."""
+        await asyncio.gather(*self._leaving)
 
     # Records
 
     async def handle(self, records: Sequence[LogRecord]) -> None:
-        """Apply records of one partition of one of `topics`."""
+        """Apply records of one partition of one of `topics`, or queue requests."""
         topic, partition = records[0].topic, records[0].partition
+        if topic == self._topics.requests:
+            async with self._turn:
+                await self._requests.add(records)
+                self._handled_at[partition] = self._ticks_ms()
+            return
         async with self._turn:
             if topic in self._ingest.decoders:
                 self._ingest.learning = self.models.learns_from(
@@ -156,26 +266,40 @@ class Worker:
             else:
                 raise ValueError(f"a worker does not read topic {topic}")
             self._dirty.add(partition)
-            self._handled_at[partition] = self._clock_ms()
+            self._handled_at[partition] = self._ticks_ms()
             state = self.partitions[partition]
             if state.pending > self._settings.commit_deltas or state.erasing:
                 await self._commit({partition})
 
-    async def handle_requests(self, records: Sequence[LogRecord]) -> None:
-        """Answer requests of one partition."""
+    async def pass_empty(self, topic: str, partition: int, first: int, end: int) -> bool:
+        """Go on behind offsets that hold no record to apply; see `PartitionState.pass_empty`."""
         async with self._turn:
-            asked = await self._recommend.requests(records)
-        await self._recommend.answer_requests(asked)
+            if topic == self._topics.requests:
+                passed = self._requests.pass_empty(partition, first, end)
+            else:
+                passed = self.partitions[partition].pass_empty(topic, first, end)
+            if passed:
+                if self._read_to.get((topic, partition)) == first:
+                    self._read_to[topic, partition] = end
+                self._handled_at[partition] = self._ticks_ms()
+            return passed
+
+    def holds(self, topic: str) -> bool:
+        """Whether records of a topic are to stay in the log for now."""
+        return topic == self._topics.requests and self._requests.full
 
     # Rhythm
 
     async def tick(self) -> bool:
         """Do what is due: answers, commits, checkpoints. Returns whether more is due at once."""
         # Reading histories takes a moment; ingestion goes on while the lists are made.
+        more = await self._answer_requests()
         async with self._turn:
             taken = self._recommend.take()
-        await self._recommend.answer(taken)
-        now = self._clock_ms()
+        if taken is not None:
+            await self._recommend.answer(taken)
+            more = more or len(taken.asked) == self._settings.answer_users
+        now = self._ticks_ms()
         if self._due(now):
             async with self._turn:
                 await self._commit(self._due(now))
@@ -184,10 +308,21 @@ class Worker:
         elif self._checkpointing.done():
             self._checkpointing.result()
             self._checkpointing = None
-        return len(taken) == self._settings.answer_users
+        return more
+
+    async def _answer_requests(self) -> bool:
+        """Answer a round of requests; returns whether more wait that can be answered at once."""
+        async with self._turn:
+            asked = self._requests.take(self.partitions.states.keys())
+        if asked is None:
+            return False
+        went_on = await self._requests.answer(asked)
+        for partition in went_on:
+            self._handled_at[partition] = self._ticks_ms()
+        return bool(went_on) and len(asked.asked) == self._settings.answer_users
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Keep the rhythm until `stopping` is set.
+        """Run periodic work until `stopping` is set.
 
         Between two rounds of answers lies a pause, so that users who come together are answered
         together, unless a full round left others waiting.
@@ -203,27 +338,40 @@ class Worker:
         return self.positions()
 
     async def checkpoint(self) -> list[str]:
-        """Checkpoint every open partition that changed; ingestion goes on during the uploads."""
-        return [
-            name
-            for partition in sorted(self._dirty)
-            if (name := await self._checkpoint(partition)) is not None
-        ]
+        """Checkpoint every open partition that changed; ingestion goes on during the uploads.
+
+        Returns the names of the checkpoints; one that fails is counted and tried again later.
+        """
+        names = [await self._try_checkpoint(partition) for partition in sorted(self._dirty)]
+        return [name for name in names if name is not None]
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """Committed next offsets by (topic, partition), for lag monitoring."""
-        return {
+        """Committed next offsets by (topic, partition).
+
+        Those of requests are where a successor reads on; the others show the lag only.
+        """
+        return self._requests.positions() | {
             (topic, number): offset
             for number, state in list(self.partitions.states.items())
             for topic, offset in state.committed.items()
         }
 
+    def counts(self) -> dict[int, dict[str, int]]:
+        """Events applied and records refused by partition, as of the last commit."""
+        return dict(self._counts)
+
     def close(self) -> None:
         """Close every state; uncommitted work is dropped and will be read again."""
         self.partitions.close_all()
 
+    def _forget_user(self, user: str) -> None:
+        """Drop pending output for an erased user."""
+        self._recommend.withdraw(user)
+        self._requests.withdraw(user)
+        self._answers.withdraw(user)
+
     async def _tell_demand(self, number: int, *, all_of_it: bool) -> None:
-        now = self._clock_ms()
+        now = self._ticks_ms()
         if now - self._told_at.setdefault(number, now) >= TELL_EVERY_MS:
             all_of_it = True
         if all_of_it:
@@ -234,15 +382,18 @@ class Worker:
     async def _commit(self, numbers: set[int], *, all_of_it: bool = False) -> None:
         # Before the flush: an answer that is sent while it lasts may not be safe after it.
         changed = {number for number in numbers if self._note_unanswered(number)}
+        answered = self._requests.next_offsets(numbers)
         for number in numbers:
             await self._tell_demand(number, all_of_it=all_of_it)
         if numbers:
             await self._outputs.flush()
+        self._requests.flushed(answered)
         for number in numbers:
             state = self.partitions.states[number]
             if number in changed or state.positions != state.committed or state.telling:
                 state.commit()
-            self._committed_at[number] = self._clock_ms()
+            self._counts[number] = state.counts
+            self._committed_at[number] = self._ticks_ms()
             self._handled_at.pop(number, None)
 
     def _due(self, now: int) -> set[int]:
@@ -260,7 +411,7 @@ class Worker:
         }
 
     def _note_unanswered(self, number: int) -> bool:
-        """Tell a state how far back the users lie who wait; returns whether that is news."""
+        """Record in a state how far back the waiting users are; returns whether that changed."""
         state, news = self.partitions.states[number], False
         for topic in self._ingest.decoders:
             position, first = state.position(topic) or 0, self._read_to[topic, number]
@@ -272,10 +423,37 @@ class Worker:
         return news
 
     async def _checkpoint_due(self, now: int) -> None:
+        if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY_MS:
+            self._swept_at = now
+            await asyncio.to_thread(self.partitions.remove_leftovers)
         for partition in sorted(self._dirty):
             age = now - self._checkpointed_at.get(partition, now)
             if age >= self._settings.checkpoint_every_s * 1000:
-                await self._checkpoint(partition)
+                await self._try_checkpoint(partition)
+
+    async def _try_checkpoint(self, partition: int) -> str | None:
+        """Checkpoint a partition; None if it was revoked meanwhile, or if the store failed.
+
+        After a failure the partition is due again, with a pause that grows with each failure.
+        """
+        try:
+            name = await self._checkpoint(partition)
+        except OSError as error:
+            self._failed_uploads += 1
+            pause_s = UPLOADS.pause_s(self._failed_uploads)
+            every_ms = self._settings.checkpoint_every_s * 1000
+            self.tally.checkpoint_failed()
+            logger.error(
+                "the checkpoint of partition %d failed, the next attempt is due in %g s: %s",
+                partition, min(pause_s, every_ms / 1000), error,
+            )  # fmt: skip
+            if partition in self.partitions.states:
+                self._dirty.add(partition)
+                due = self._ticks_ms() + min(1000 * pause_s, every_ms)
+                self._checkpointed_at[partition] = int(due - every_ms)
+            return None
+        self._failed_uploads = 0
+        return name
 
     async def _checkpoint(self, partition: int) -> str | None:
         """Checkpoint a partition; None if it was revoked meanwhile."""
@@ -284,14 +462,38 @@ class Worker:
                 if partition not in self.partitions.states:
                     return None
                 await self._commit({partition})
-                manifest = await asyncio.to_thread(self.partitions.snapshot, partition)
-                self._checkpointed_at[partition] = self._clock_ms()
+                snapshot = await asyncio.to_thread(self.partitions.snapshot, partition)
+                self._checkpointed_at[partition] = self._ticks_ms()
                 self._dirty.discard(partition)
-            name = await asyncio.to_thread(self.partitions.upload, manifest)
+                erased = self.partitions[partition].erased
+            name = await asyncio.to_thread(self.partitions.upload, snapshot)
             self.tally.checkpointed(partition, self._clock_ms())
-            async with self._turn:
-                if partition in self.partitions.states and await asyncio.to_thread(
-                    self.partitions.holds_erased, partition
-                ):
-                    self._dirty.add(partition)
+            holds = await asyncio.to_thread(self.partitions.holds_erased, partition, erased)
+            if holds and partition in self.partitions.states:
+                self._dirty.add(partition)
             return name
+
+    def _snapshots(self, partitions: Sequence[int]) -> list[Snapshot]:
+        """Snapshots of partitions that are revoked; what is missing the next owner reads again."""
+        found = []
+        for partition in partitions:
+            if self.partitions[partition].uncompacted:
+                continue  # to rewrite the files takes too long here
+            try:
+                found.append(self.partitions.snapshot(partition))
+            except (OSError, DamagedState) as error:
+                logger.error("partition %d is revoked without a snapshot: %s", partition, error)
+        return found
+
+    async def _upload_left(self, snapshots: Sequence[Snapshot]) -> None:
+        """Upload snapshots of partitions that another worker has now; each is tried once."""
+        async with self._uploading:
+            for snapshot in snapshots:
+                try:
+                    await asyncio.to_thread(self.partitions.upload_left, snapshot)
+                except (OSError, DamagedState) as error:
+                    self.tally.checkpoint_failed()
+                    logger.error(
+                        "partition %d was revoked and not uploaded; its next owner reads the rest "
+                        "from the log: %s", snapshot.manifest.partition, error,
+                    )  # fmt: skip

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streams.broker import DevelopmentBroker
+from streams.distribution import POM
 
 __all__ = ["broker_at"]
 
@@ -17,8 +18,8 @@ def broker_at(folder: Path, address: str | None = None) -> Iterator[str]:
     if address:
         yield address
         return
-    pom, libs = ROOT / "deploy" / "kafka" / "pom.xml", ROOT / "var" / "kafka" / "libs"
-    node = DevelopmentBroker(folder, pom, libs=libs)
+    libs = ROOT / "var" / "kafka" / "libs"
+    node = DevelopmentBroker(folder, POM, libs=libs)
     started = node.start()
     try:
         yield started

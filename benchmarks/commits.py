@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from streams import KafkaSettings
-from streams.broadcast import read_all
+from streams.broadcast import Broadcast
 
 __all__ = ["Commit", "group_commits"]
 
@@ -29,7 +29,7 @@ class Commit:
 async def group_commits(kafka: KafkaSettings, group: str, topic: str) -> list[Commit]:
     """Return all commits of a group on a topic, oldest first."""
     found: list[Commit] = []
-    everything = read_all(kafka, OFFSETS_TOPIC)
+    everything = Broadcast(kafka=kafka, topic=OFFSETS_TOPIC)
 
     async def read() -> None:
         async for records in everything:

@@ -163,7 +163,7 @@ class _Measurement:
                 acks=1,
                 max_batch_size=BATCH_BYTES,
             ) as producer,  # fmt: skip
-            AIOKafkaConsumer(enable_auto_commit=False, **kafka.for_aiokafka()) as consumer,
+            AIOKafkaConsumer(enable_auto_commit=False, **kafka.for_consumer()) as consumer,
         ):
             partitions = range(self._settings.topics.partitions)
             places = [TopicPartition(name, number) for number in partitions]

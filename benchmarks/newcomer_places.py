@@ -11,12 +11,13 @@ import polars as pl
 
 from agents.bundles.announcing import fetch_dynamic
 from benchmarks.newcomer_watch import Watched
-from dynamic_layer import ListSettings, Recommender
+from dynamic_layer import ListSettings, NewItems, Recommender
 from segue.demo.judge import Histories
-from segue.roles import make_encoder, now_ms
+from segue.roles import make_encoder
 from segue.settings import Settings
 from state import item_key
 from static_layer import catalogue_texts
+from streams.wall_clock import now_ms
 
 __all__ = ["Standing", "places"]
 
@@ -64,10 +65,9 @@ def _places(
     for row, watched in enumerate(found):
         item, users = items[row], list(watched.launch.asked)
         key = np.array([item_key(item.item_type, item.item_id)], np.uint64)
-        recommender.add_items(
+        recommender.add_items(NewItems(
             item_keys=key, item_ids=[item.item_id], item_types=[item.item_type],
-            languages=[item.language], genres=[item.genres], text=text[row : row + 1],
-        )  # fmt: skip
+            languages=[item.language], genres=[item.genres], text=text[row : row + 1]))  # fmt: skip
         everything = ListSettings(name="all", item_types=(item.item_type,), k=len(recommender))
         answers = recommender.recommend([histories(u) for u in users], [everything], now_ms())
         recommender.remove_items(key)

@@ -9,8 +9,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from segue.demo.kafka_runtime import KafkaRuntime
-from segue.roles import now_ms
 from streams import Event, Item, Recommendation, encode
+from streams.wall_clock import now_ms
 
 __all__ = ["DEPTHS", "Launch", "Watched", "Watcher"]
 
@@ -85,7 +85,9 @@ class Watcher:
         self._runtime, self._deadline_s = runtime, deadline_s
         kafka = runtime.settings.kafka.for_aiokafka()
         self._producer = AIOKafkaProducer(**kafka, linger_ms=0, acks="all")
-        self._consumer = AIOKafkaConsumer(enable_auto_commit=False, **kafka)
+        self._consumer = AIOKafkaConsumer(
+            enable_auto_commit=False, **runtime.settings.kafka.for_consumer()
+        )
         self._reading: asyncio.Task[None] | None = None
         self._watched: Watched | None = None
         # user -> offset of the latest event that an answer knows.

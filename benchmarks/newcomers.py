@@ -33,11 +33,11 @@ from segue.demo.flow import DemoOptions, demo_settings
 from segue.demo.kafka_runtime import KafkaRuntime
 from segue.demo.material import Material, simulated
 from segue.demo.steps import Speed, ingest, make_static, rested_bundle, until, write_world
-from segue.roles import now_ms
 from segue.screen import StageBars, console, progress_bars
 from segue.settings import Settings
 from simulation import Newcomer, World, WorldSettings
 from streams import Item
+from streams.wall_clock import now_ms
 
 __all__ = ["GROUPS", "NewcomersPlan", "launches", "run", "show"]
 
@@ -50,7 +50,7 @@ class NewcomersPlan:
 
     items, users, events: of the world; newcomers: items that appear; asked: users of each group for
     each of them; fan: least share of a fan's interests that the topic has; deadline_s: by when an
-    item is to be shown; hgnn_seconds: longest training of the HGNN.
+    item is to be shown; hgnn_epochs: of the HGNN's training.
     """
 
     items: int = 2_000
@@ -60,7 +60,7 @@ class NewcomersPlan:
     asked: int = 8
     fan: float = 0.2
     deadline_s: float = 5.0
-    hgnn_seconds: float = 40.0
+    hgnn_epochs: int = 10
     seed: int = 1
 
 
@@ -80,7 +80,7 @@ def _measure(plan: NewcomersPlan, scratch: Path) -> dict[str, Any]:
     with broker_at(scratch / "kafka", os.environ.get("KAFKA_BOOTSTRAP_SERVERS")) as address:
         base = Settings(data=str(scratch / "data"))
         base = replace(base, kafka=replace(base.kafka, bootstrap_servers=address))
-        options = DemoOptions(seed=plan.seed, hgnn_seconds=plan.hgnn_seconds)
+        options = DemoOptions(seed=plan.seed, hgnn_epochs=plan.hgnn_epochs)
         made = demo_settings(base, material, options)
         made = replace(made, worker=replace(made.worker, list_length=DEPTHS[-1]))
         runtime = KafkaRuntime(made, f"Kafka at {address}")
@@ -113,6 +113,7 @@ async def _prepare(runtime: KafkaRuntime, plan: NewcomersPlan, material: Materia
         await runtime.checkpoint()
         await make_static(runtime, plan.seed, StageBars(bars))
         await ingest(runtime, bars, material, "learn", speed)
+        await runtime.learn()
         bundle = await rested_bundle(runtime)
         await until(
             runtime,

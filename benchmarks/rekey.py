@@ -49,6 +49,7 @@ from streams import (
     topics,
 )
 from streams.broker import DevelopmentBroker
+from streams.distribution import POM
 from streams.rekey_app import serve_rekey
 
 ROOT = Path(__file__).parents[1]
@@ -181,8 +182,8 @@ def main() -> None:
         asyncio.run(rekey(options.broker, own, options.child[1], options.records))
         return
     with tempfile.TemporaryDirectory() as folder:
-        pom, libs = ROOT / "deploy" / "kafka" / "pom.xml", ROOT / "var" / "kafka" / "libs"
-        node = DevelopmentBroker(Path(folder), pom, libs=libs)
+        libs = ROOT / "var" / "kafka" / "libs"
+        node = DevelopmentBroker(Path(folder), POM, libs=libs)
         address = options.broker or node.start()
         try:
             runs = [measure(address, options.records, options.users) for _ in range(options.runs)]

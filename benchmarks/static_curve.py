@@ -1,6 +1,7 @@
 """The static job's time and memory against the size of the catalogue, and what lies beyond it.
 
-    python -m benchmarks.static_curve var/small.json var/large.json --plot docs/static-scale.svg
+    python -m benchmarks.static_curve var/small.json var/large.json \\
+        --plot benchmarks/static-scale.svg
 
 Reads reports of `segue bench static`. Beyond the largest size each stage goes on by the power of
 the number of items that lies through its two largest sizes: an extrapolation, and shown as one.

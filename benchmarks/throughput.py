@@ -29,7 +29,7 @@ from benchmarks.jobs import JOBS, BenchError, Job, Place
 from benchmarks.listening import Listening, Work, work_of
 from benchmarks.machine import Cores, cpu_model, pinned
 from benchmarks.measure import Run, measure
-from segue.screen import console, errors
+from segue.screen import console, errors, marked
 from streams import KafkaSettings, TopicSettings, bulk_write, create_topics, delete_topics, topics
 
 __all__ = ["BenchError", "Plan", "run", "show", "write"]
@@ -150,7 +150,7 @@ def show(report: dict[str, Any]) -> None:
         )  # fmt: skip
     console.print(table)
     for name, reason in report["failed"].items():
-        errors.print(f"[red]{name} failed:[/] {reason}", highlight=False)
+        errors.print(marked("[red]{} failed:[/] {}", name, reason), highlight=False)
     for name, ratio in report["times_faster_than"].items():
         console.print(f"segue is {ratio:.1f} times {name}")
     if report["two_workers"]["ratio"]:

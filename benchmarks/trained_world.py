@@ -7,6 +7,7 @@ twice, so that users' vectors lie where items are and inverted lists find what t
 that learned nothing give vectors among which no index finds its way.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +19,10 @@ from benchmarks.index_data import ItemSpace
 from dynamic_layer import DynamicBundle, DynamicSettings, ExampleBatch, RankingHead, Trainer
 from dynamic_layer.lists.list_maker import ListMaker
 from state import item_key
-from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.hgnn import HGNN
+from static_layer.settings import HGNNSettings
 
-__all__ = ["NOW", "StaticItems", "World", "bundle_of"]
+__all__ = ["NOW", "StaticItems", "World", "bundle_of", "trainer_of", "with_drawn_head"]
 
 NOW = 1_760_000_000_000
 DAY_MS = 86_400_000
@@ -57,25 +59,27 @@ class World:
     histories: NDArray[np.int64]
 
     @classmethod
-    def draw(cls, *, items: int, users: int, history: int, seed: int) -> "World":
+    def draw(
+        cls, *, items: int, users: int, history: int, seed: int, types: Sequence[str] = TYPES
+    ) -> "World":
         """Return a world of this size; equal seeds give equal worlds."""
         rng = np.random.default_rng(seed)
         text, hgnn = (ItemSpace.draw(width, seed) for width in (TEXT_WIDTH, HGNNSettings().output))
         topic = text.topics_of_items(items, rng)
         ids = [f"item-{row}" for row in range(items)]
-        types = [TYPES[row % 2] for row in range(items)]
+        type_of = [types[row % len(types)] for row in range(items)]
         static = StaticItems(
             item_keys=np.array(
-                [item_key(t, i) for t, i in zip(types, ids, strict=True)], np.uint64
+                [item_key(t, i) for t, i in zip(type_of, ids, strict=True)], np.uint64
             ),
             item_ids=ids,
-            item_types=types,
+            item_types=type_of,
             languages=[None] * items,
             genres=[None] * items,
             titles=[f"Item {row}" for row in range(items)],
             text=text.around(topic, rng).astype(np.float16),
             hgnn=hgnn.around(topic, rng),
-            model=HGNN(TEXT_WIDTH, 2, HGNNSettings()).eval(),
+            model=HGNN(TEXT_WIDTH, len(types), HGNNSettings()).eval(),
             manifest={"name": "drawn", "offsets": {}},
         )
         return cls(static, _histories(topic, users, history, rng))
@@ -92,22 +96,32 @@ def bundle_of(world: World, seed: int, *, head: bool) -> DynamicBundle:
     head: with a ranking head, on drawn item-item weights; it has learned nothing, and costs what
     any other does.
     """
+    trainer = trainer_of(world, seed, head=head)
+    trainer.train()
+    bundle = trainer.publish()
+    return with_drawn_head(bundle, seed) if head else bundle
+
+
+def trainer_of(world: World, seed: int, *, head: bool) -> Trainer:
+    """Return a trainer that has a world's newest events to learn from."""
     base = DynamicSettings()
     popularity = replace(base.popularity, weights=(0.5,), half_lives_days=(14.0,))
     ranking = replace(base.ranking, enabled=head)
     settings = replace(base, popularity=popularity, ranking=ranking)
     trainer = Trainer(world.items, settings, seed=seed, clock_ms=lambda: NOW)
     trainer.add(_examples(world))
-    trainer.train()
-    bundle = trainer.publish()
-    if not head:
-        return bundle
-    items, rng = len(world.items.item_ids), np.random.default_rng(seed)
+    return trainer
+
+
+def with_drawn_head(bundle: DynamicBundle, seed: int) -> DynamicBundle:
+    """Return a bundle with drawn item-item weights, and a head that has learned nothing."""
+    items, rng = len(bundle.item_ids), np.random.default_rng(seed)
     other = rng.integers(items, size=(items, NEIGHBOURS)).astype(np.int32)
     other.sort(axis=1)
     ends = np.arange(items + 1, dtype=np.int32) * NEIGHBOURS
     weights = (rng.random(other.size, dtype=np.float32), other.ravel(), ends)
     bundle = replace(bundle, weights={"ease": sp.csr_array(weights, shape=(items, items))})
+    ranking = DynamicSettings().ranking
     names = ListMaker(bundle, ranking).names
     return replace(bundle, head=RankingHead(names, ranking.head.hidden).eval())
 

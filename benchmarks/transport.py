@@ -30,6 +30,7 @@ from rich.table import Table
 from streams import KafkaSettings, TopicDefinition, bulk_write, create_topics
 from streams.app import create_app
 from streams.broker import DevelopmentBroker
+from streams.distribution import POM
 from streams.transport import Batch
 
 ROOT = Path(__file__).parents[1]
@@ -179,8 +180,8 @@ def main() -> None:
         print(rate)
         return
     with tempfile.TemporaryDirectory() as folder:
-        pom, libs = ROOT / "deploy" / "kafka" / "pom.xml", ROOT / "var" / "kafka" / "libs"
-        node = DevelopmentBroker(Path(folder), pom, libs=libs)
+        libs = ROOT / "var" / "kafka" / "libs"
+        node = DevelopmentBroker(Path(folder), POM, libs=libs)
         address = options.broker or node.start()
         try:
             topic = f"bench-{uuid.uuid4().hex}"

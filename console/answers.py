@@ -7,9 +7,10 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from console import state_reads
-from console.problems import PROBLEM_JSON, ProblemBody
+from console.problems import PROBLEM_JSON
 from console.replica import Replica
 from console.serving import Placed
+from dynamic_layer import Explanation
 from state.compare import entry_view
 from state.dump import entries_of
 from streams import Source
@@ -19,7 +20,7 @@ __all__ = ["answer", "known_of", "place_of", "placed_items", "problems_of"]
 
 def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI says of these statuses, and of those that any request can have."""
-    content = {PROBLEM_JSON: {"schema": ProblemBody.model_json_schema()}}
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
     return {
         status: {"description": "A problem (RFC 9457).", "content": content}
         for status in (400, 413, 422, 429, 500, *statuses)
@@ -43,7 +44,7 @@ async def known_of(replica: Replica, user: str, most: int) -> dict[str, Any]:
         state = replica.state_of(user)
         entries = entries_of(state.history(user))
         attributes = dict(state.user(user))
-        partition, position = replica.position_of(user)
+        place = replica.position_of(user)
     names = state_reads.names(replica, (entry[0] for entry in entries[:most]))
     history = [
         {
@@ -56,8 +57,7 @@ async def known_of(replica: Replica, user: str, most: int) -> dict[str, Any]:
     ]
     return {
         "user_id": user,
-        "partition": partition,
-        "position": position,
+        **place,
         "attributes": attributes,
         "entries": len(entries),
         "history": history,
@@ -70,12 +70,24 @@ def placed_items(replica: Replica, found: list[Placed], titles: bool) -> list[An
     def titled(placed: Placed) -> str | None:
         return state_reads.title(replica, placed.item_type, placed.item_id) if titles else None
 
+    def reasons(why: Explanation) -> dict[str, Any]:
+        return {
+            "parts": {name: round(part, 6) for name, part in why.parts.items()},
+            "new": why.cold,
+            "nearest": [
+                {"item_type": near.item_type, "item_id": near.item_id,
+                 "cosine": round(near.cosine, 4)}
+                for near in why.nearest
+            ],
+        }  # fmt: skip
+
     return [
         {
             "item_type": placed.item_type,
             "item_id": placed.item_id,
             "score": placed.score,
             "title": titled(placed),
+            **({"why": reasons(placed.why)} if placed.why else {}),
         }
         for placed in found
     ]

@@ -10,10 +10,11 @@ from fastapi.staticfiles import StaticFiles
 from console.api import health, router
 from console.bundles import Bundles
 from console.erasures import Erasures
-from console.guard import BoundedBodies, RateLimit, SafeHeaders, Tokens
+from console.guard import BoundedBodies, Origins, RateLimit, SafeHeaders, Tokens
 from console.item_times import ItemTimes
 from console.lane import Lane
 from console.metrics import ConsoleMetrics, Counted
+from console.openapi import describe
 from console.pages import Pages
 from console.pages import router as pages
 from console.problems import handle_problems
@@ -22,9 +23,13 @@ from console.quality import router as quality_page
 from console.replica import Replica
 from console.serving import Serving
 from console.settings import ConsoleSettings
+from console.writes import Writes
+from console.writes_api import PATHS as WRITTEN
 
-__all__ = ["create_app"]
+__all__ = ["api_routes", "create_app"]
 
+#: What pages of other origins may call: what an anonymous session needs.
+OPEN_PATHS = ("/v1/events", "/v1/impressions", "/v1/recommendations")
 STATIC = Path(__file__).parent / "static"
 
 
@@ -38,17 +43,10 @@ def create_app(
     metrics: ConsoleMetrics,
     watching: Pages,
     quality: Quality,
+    writes: Writes,
 ) -> FastAPI:
     """Return the app; it opens and closes nothing by itself."""
-    app = FastAPI(
-        title="Segue",
-        version=version("segue"),
-        description="Recommendations from the live state, and what there is to know about them.",
-        openapi_url="/v1/openapi.json",
-        # Their pages load scripts from elsewhere.
-        docs_url=None,
-        redoc_url=None,
-    )
+    app = api_routes()
     tokens = Tokens(settings.tokens)
     app.state.tokens = tokens
     app.state.replica = replica
@@ -58,10 +56,8 @@ def create_app(
     app.state.metrics = metrics
     app.state.pages = watching
     app.state.quality = quality
+    app.state.writes = writes
     app.state.times = ItemTimes(replica)
-    handle_problems(app)
-    app.include_router(health)
-    app.include_router(router)
     app.include_router(pages)
     app.include_router(quality_page)
 
@@ -72,8 +68,31 @@ def create_app(
     app.mount("/static", StaticFiles(directory=STATIC))
     # The last one added sees a request first.
     app.add_middleware(Lane, tokens=tokens, replica=replica, serving=serving)
-    app.add_middleware(BoundedBodies, most=settings.max_body_bytes)
+    app.add_middleware(
+        BoundedBodies,
+        most=settings.max_body_bytes,
+        of_paths=dict.fromkeys(WRITTEN, settings.writes.body_bytes),
+    )
     app.add_middleware(RateLimit, settings=settings, tokens=tokens)
+    app.add_middleware(Origins, origins=settings.origins, paths=OPEN_PATHS)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, metrics=metrics)
+    return app
+
+
+def api_routes() -> FastAPI:
+    """Return an app with the routes of the API alone: enough for its OpenAPI document."""
+    app = FastAPI(
+        title="Segue",
+        version=version("segue"),
+        description="Recommendations from the live state, and what there is to know about them.",
+        openapi_url="/v1/openapi.json",
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    handle_problems(app)
+    app.include_router(health)
+    app.include_router(router)
+    describe(app)
     return app

@@ -1,4 +1,4 @@
-"""Requests that come at the same time are answered together."""
+"""Batches requests that arrive at the same time."""
 
 import asyncio
 from collections import deque
@@ -12,14 +12,14 @@ A = TypeVar("A")
 
 
 class Overloaded(Exception):
-    """So many wait already that one more would wait too long."""
+    """Too many requests wait already."""
 
 
 class Together(Generic[Q, A]):
-    """Hands questions over in batches: whoever asks while a batch is answered is in the next.
+    """Processes queries in batches: a query that arrives while a batch runs is in the next one.
 
-    Nobody waits for a batch to fill. A search of one user and of thirty cost nearly the same, since
-    both read every item's vector once.
+    No query waits for a batch to fill. A search for one user costs nearly the same as for thirty,
+    because both read every item's vector once.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Bundles in the artifact store, which of them each channel serves, and how people choose another.
+"""Bundles in the artifact store, the served one of each channel, and changes by the user.
 
-People choose by records on the models topic, which workers, consoles and trainers follow.
+Changes are records on the models topic, which workers, consoles and trainers follow.
 """
 
 import asyncio
@@ -35,15 +35,15 @@ class UnknownBundle(LookupError):
 
 
 class TornBundle(ValueError):
-    """A bundle is not whole: workers would not serve it."""
+    """A bundle is incomplete: workers would not serve it."""
 
 
 class NoBundleBefore(ValueError):
-    """There is nothing that a channel could go back to."""
+    """There is no bundle that a channel could roll back to."""
 
 
 def followed(channels: Channels) -> list[dict[str, Any]]:
-    """What each channel serves to whom, as JSON values, the default one first."""
+    """The served bundle and users of each channel, as JSON values, default channel first."""
     arms, found = channels.arms, []
     for channel in channels.arms.settings.channels:
         own, serving = channels.following(channel), channels.serving(channel)
@@ -66,7 +66,7 @@ def followed(channels: Channels) -> list[dict[str, Any]]:
 
 
 class Bundles:
-    """What the artifact store holds, and who is served which part of it."""
+    """The bundles of the artifact store, and their assignment to channels."""
 
     def __init__(
         self,
@@ -78,18 +78,18 @@ class Bundles:
         scratch: Path,
         clock_ms: Callable[[], int],
     ) -> None:
-        """topic: of the models; scratch: where a bundle lies while it is tried."""
+        """topic: of the models; scratch: folder for the trial load of a bundle."""
         self._store, self._channels, self._writer = store, channels, writer
         self._topic, self._scratch, self._clock_ms = topic, scratch, clock_ms
         self._manifests: dict[str, dict[str, Any]] = {}
         self._trying = asyncio.Lock()
 
     async def all(self) -> list[dict[str, Any]]:
-        """Dynamic bundles in the artifact store, the newest first, with what they are."""
+        """Dynamic bundles in the artifact store with their properties, newest first."""
         return await asyncio.to_thread(self._rows)
 
     async def channels(self) -> list[dict[str, Any]]:
-        """What each channel serves to whom, and the bundle that a rollback goes back to."""
+        """The served bundle and users of each channel, and the bundle of a rollback."""
         names = await asyncio.to_thread(self._store.names, "dynamic")
         found = followed(self._channels)
         for row in found:
@@ -98,9 +98,10 @@ class Bundles:
         return found
 
     async def pin(self, name: str, channel: str, by: str) -> Source:
-        """Have a bundle, of any channel, served on one, whatever its trainer publishes.
+        """Pin a bundle (of any channel) on a channel, independent of its trainer.
 
-        It is fetched and loaded here first: workers would refuse a torn one, and go on as before.
+        The bundle is first fetched and loaded here, because workers refuse a corrupt bundle and
+        keep the current one.
         Raises UnknownChannel, UnknownBundle, TornBundle.
         """
         self._follower(channel)
@@ -116,15 +117,15 @@ class Bundles:
         return await self._writer.append(self._topic, record.key, encode(record))
 
     async def unpin(self, channel: str, by: str) -> Source:
-        """Have the newest bundle of a channel's trainer served again. Raises UnknownChannel."""
+        """Remove a channel's pin: serve its trainer's newest bundle. Raises UnknownChannel."""
         self._follower(channel)
-        logger.info("the pin of channel %s was taken off by %s", channel, by)
+        logger.info("the pin of channel %s was removed by %s", channel, by)
         return await self._writer.append(self._topic, announcement_key("pinned", channel), None)
 
     async def rollback(self, channel: str, by: str) -> tuple[str, str, Source]:
-        """Pin the whole bundle before the one that a channel is to serve, of the same trainer.
+        """Pin the complete bundle before the served one of a channel, of the same trainer.
 
-        Returns the name of the one that was served, and of the one that is pinned now. Raises
+        Returns the names of the previously served and of the pinned bundle. Raises
         UnknownChannel, and NoBundleBefore where there is none.
         """
         served = self._follower(channel).wanted
@@ -135,9 +136,9 @@ class Bundles:
             try:
                 return served, name, await self.pin(name, channel, by)
             except (TornBundle, UnknownBundle) as error:
-                logger.warning("channel %s does not go back to %s: %s", channel, name, error)
+                logger.warning("channel %s cannot roll back to %s: %s", channel, name, error)
         raise NoBundleBefore(
-            f"there is no whole bundle before {served}: `trainer.keep_bundles` of them are kept"
+            f"there is no complete bundle before {served}: `trainer.keep_bundles` of them are kept"
         )
 
     def _follower(self, channel: str) -> Models:

@@ -1,4 +1,4 @@
-"""Where the next page begins: everything that makes a list is in the cursor, so none is stored."""
+"""Cursors of list pages: a cursor holds everything that determines a list, so no list is stored."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ LONGEST = 400
 
 
 class BadCursor(ValueError):
-    """A text that is no cursor of this API."""
+    """A text that is not a cursor of this API."""
 
 
 class Cursor(
@@ -51,7 +51,7 @@ class Cursor(
         except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BadCursor(str(error)) from error
         if not 0 <= found.offset <= most or not 0 <= found.now_ms < 1 << 53:
-            raise BadCursor("it lies outside of every list")
+            raise BadCursor("it is outside every list")
         return found
 
 
@@ -60,5 +60,9 @@ def fingerprint(user: UserState) -> str:
     digest = xxhash.xxh3_64()
     for column in (user.history_item, user.history_time, user.history_strong):
         digest.update(column.tobytes())
+    if user.history_known is not None:
+        digest.update(user.history_known.tobytes() + user.disliked.tobytes())
+    if user.shown is not None:
+        digest.update(user.shown.items.tobytes() + user.shown.count.tobytes())
     digest.update(f"{user.country}\0{user.birth_year}".encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Demand of items by bucket of the window, added up once: what was committed seldom changes.
+"""Demand of items by bucket of the window, summed once, because committed counts rarely change.
 
 Live popularity lies by hour in each partition, so one item's events are read from all values of all
 hours. Here the hours of a bucket of the window are added up over all partitions and sorted by
@@ -74,7 +74,7 @@ class DemandDays:
         return found
 
     def _day(self, states: Sequence[PartitionState], bucket: int) -> _Day | None:
-        """The sums of a bucket, as of now; None where there is no room for them."""
+        """The current sums of a bucket; None if they do not fit."""
         # Before it is read: what is committed meanwhile makes it old.
         span = range(*self._span(bucket))
         written = tuple(max(map(state.demand_written_in, span)) for state in states)

@@ -1,5 +1,6 @@
-"""Users are erased by records, and receipts say what came of it."""
+"""Erasures of users: writes erasure records and follows the receipts."""
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from console.following import read_whole
 from console.replica import Replica
 from console.writers import Writer
-from streams import LogRecord, Receipt, Source, decode
+from streams import LogRecord, Receipt, Source, erasure_value, readable
 
 __all__ = ["Erasures"]
 
@@ -18,7 +19,7 @@ RECEIPTS = 1_000
 
 
 class Erasures:
-    """Writes the erasures that people ask for, and knows what came of them."""
+    """Writes requested erasures, and knows their receipts."""
 
     def __init__(self, replica: Replica, writer: Writer) -> None:
         """Write through `writer`; `run` follows the receipts."""
@@ -27,15 +28,15 @@ class Erasures:
         self._receipts: OrderedDict[bytes, Receipt] = OrderedDict()
 
     async def run(self) -> None:
-        """Follow the receipts for ever."""
+        """Follow the receipts continuously."""
         topic = self._replica.topics.receipts
         await read_whole(self._replica.log, topic, self.receipts_came, newest=RECEIPTS)
 
     async def receipts_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the receipts topic."""
-        for record in records:
-            if record.value is not None and record.key is not None:
-                self._receipts[record.key] = decode(Receipt, record.value)
+        for record, receipt in readable(Receipt, records):
+            if record.key is not None:
+                self._receipts[record.key] = receipt
         while len(self._receipts) > RECEIPTS * self._replica.topics.partitions:
             self._receipts.popitem(last=False)
 
@@ -44,11 +45,13 @@ class Erasures:
 
         Attributes first: from the receipt on neither is there.
         """
-        topics, key = self._replica.topics, user_id.encode()
+        replica = self._replica
+        topics, key = replica.topics, user_id.encode()
+        value = await asyncio.to_thread(erasure_value, replica.log, user_id, replica.sources)
         attributes = await self._writer.append(topics.users, key, None)
-        events = await self._writer.append(topics.events, key, None)
+        events = await self._writer.append(topics.events, key, value)
         # Not whom: the log outlives the erasure.
-        logger.info("an erasure was asked for by %s: %s", by, events.place.decode())
+        logger.info("an erasure was requested by %s: %s", by, events.place.decode())
         return attributes, events
 
     def receipt(self, source: Source) -> Receipt | None:

@@ -1,11 +1,11 @@
-"""Who may do what, how often, and how much at once."""
+"""Authorisation, rate limits and size limits of requests."""
 
 import hashlib
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
@@ -13,37 +13,58 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.problems import Problem, problem_response
-from console.settings import PEOPLE, WRITE, ConsoleSettings, Right, TokenSettings
+from console.settings import (
+    EVENTS,
+    IMPRESSIONS,
+    ITEMS,
+    PEOPLE,
+    USERS,
+    WRITE,
+    ConsoleSettings,
+    Right,
+    TokenSettings,
+)
 
 __all__ = [
     "BoundedBodies",
+    "Client",
+    "Credentials",
+    "Origins",
     "RateLimit",
     "SafeHeaders",
     "Tokens",
     "may_see_people",
     "may_write",
+    "may_write_events",
+    "may_write_impressions",
+    "may_write_items",
+    "may_write_users",
     "only_known_parameters",
 ]
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `segue token`.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
+#: Digits of a body's length, at most; more is too long whatever the limit.
+MOST_DIGITS = 18
+
 #: Paths that Kubernetes and Prometheus ask for, and must always get.
 UNLIMITED = ("/health", "/ready", "/metrics")
 
 
 class Tokens:
-    """The tokens that are known, by their hashes."""
+    """The configured tokens, by their hashes."""
 
     def __init__(self, tokens: tuple[TokenSettings, ...]) -> None:
         """Know these."""
         self._tokens = tokens
 
     def find(self, token: str) -> TokenSettings | None:
-        """Return whose a token is; the time it takes tells nothing about the tokens."""
+        """Return the owner of a token, in constant time."""
         digest = hashlib.sha256(token.encode()).hexdigest()
         found = None
         for known in self._tokens:
@@ -51,8 +72,10 @@ class Tokens:
                 found = known
         return found
 
-    def require(self, credentials: HTTPAuthorizationCredentials | None, right: Right) -> str:
-        """Return the name of a token that has a right; raises Problem 401 or 403."""
+    def require(
+        self, credentials: HTTPAuthorizationCredentials | None, right: Right
+    ) -> TokenSettings:
+        """Return the token of a request if it has a right; raises Problem 401 or 403."""
         if credentials is None:
             raise Problem(401, "this needs a bearer token", headers={"WWW-Authenticate": "Bearer"})
         found = self.find(credentials.credentials)
@@ -61,21 +84,28 @@ class Tokens:
             raise Problem(401, "the token is not known", headers={"WWW-Authenticate": challenge})
         if right not in found.rights:
             raise Problem(403, f"the token of {found.name} lacks the right {right!r}")
-        return found.name
+        return found
 
 
-async def _people(request: Request, credentials: Credentials) -> str:
-    tokens: Tokens = request.app.state.tokens
-    return tokens.require(credentials, PEOPLE)
+Permission = Callable[..., Awaitable[TokenSettings]]
 
 
-async def _write(request: Request, credentials: Credentials) -> str:
-    tokens: Tokens = request.app.state.tokens
-    return tokens.require(credentials, WRITE)
+def _permission(right: Right) -> Permission:
+    """Return a dependency that answers with the request's token if it has a right."""
+
+    async def required(request: Request, credentials: Credentials) -> TokenSettings:
+        tokens: Tokens = request.app.state.tokens
+        return tokens.require(credentials, right)
+
+    return required
 
 
-may_see_people: Callable[..., Awaitable[str]] = _people
-may_write: Callable[..., Awaitable[str]] = _write
+may_see_people = _permission(PEOPLE)
+may_write = _permission(WRITE)
+may_write_events = _permission(EVENTS)
+may_write_impressions = _permission(IMPRESSIONS)
+may_write_items = _permission(ITEMS)
+may_write_users = _permission(USERS)
 
 
 async def only_known_parameters(request: Request) -> None:
@@ -113,11 +143,28 @@ def _query_of(operation: Dependant) -> set[str]:
     return own.union(*(_query_of(inner) for inner in operation.dependencies))
 
 
-class RateLimit:
-    """Lets a client send so many requests a second; the others get 429 and when to come again.
+class Client(NamedTuple):
+    """The client of a request: the token's name if it is known and not public, else the address."""
 
-    A token bucket for each client: whoever shows a known token is that token, everybody else is the
-    address that the connection comes from. Headers that proxies set are not believed.
+    name: str
+    known: bool
+
+    @classmethod
+    def of(cls, scope: Scope, tokens: Tokens) -> "Client":
+        """Return the client of a request. Proxy headers are not trusted."""
+        for name, value in scope["headers"]:
+            if name == b"authorization" and value[:7].lower() == b"bearer ":
+                found = tokens.find(value[7:].decode("latin-1"))
+                if found and not found.public:
+                    return cls(f"token {found.name}", True)
+        return cls(scope["client"][0] if scope["client"] else "", False)
+
+
+class RateLimit:
+    """Limits the requests per second of a client; further requests get 429 with the time to wait.
+
+    A token bucket for each client: a request with a known token that is not public belongs to the
+    token, any other one to the address that its connection comes from.
     """
 
     def __init__(
@@ -140,7 +187,7 @@ class RateLimit:
         if scope["type"] != "http" or scope["path"] in UNLIMITED or not self._settings.rate_per_s:
             await self._app(scope, receive, send)
             return
-        wait = self.take(self._client(scope))
+        wait = self.take(Client.of(scope, self._tokens).name)
         if wait is None:
             await self._app(scope, receive, send)
             return
@@ -159,31 +206,27 @@ class RateLimit:
             self._buckets.popitem(last=False)
         return None if allowed else (1 - held) / rate
 
-    def _client(self, scope: Scope) -> str:
-        for name, value in scope["headers"]:
-            if name == b"authorization" and value[:7].lower() == b"bearer ":
-                found = self._tokens.find(value[7:].decode("latin-1"))
-                if found:
-                    return f"token {found.name}"
-        return scope["client"][0] if scope["client"] else ""
-
 
 class BoundedBodies:
-    """Refuses bodies beyond a size with 413, also those that do not say how long they are."""
+    """Refuses bodies beyond a size with 413, also those without a length."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        """most: bytes."""
+    def __init__(self, app: ASGIApp, most: int, of_paths: Mapping[str, int] | None = None) -> None:
+        """most: bytes; of_paths: the same for paths with a limit of their own."""
         self._app = app
         self._most = most
+        self._of_paths = of_paths or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or refuse."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        most = self._of_paths.get(scope["path"], self._most)
         said = dict(scope["headers"]).get(b"content-length", b"0")
-        if not said.isdigit() or int(said) > self._most:
-            refusal = problem_response(413, f"a body may have {self._most} bytes")
+        # By its length first: Python refuses to read a number of thousands of digits.
+        digits = said.lstrip(b"0")
+        if not said.isdigit() or len(digits) > MOST_DIGITS or int(said[-MOST_DIGITS:]) > most:
+            refusal = problem_response(413, f"a body may have {most} bytes")
             await refusal(scope, receive, send)
             return
         came = 0
@@ -192,16 +235,38 @@ class BoundedBodies:
             nonlocal came
             message = await receive()
             came += len(message.get("body", b""))
-            if came > self._most:
+            if came > most:
                 # Of all exceptions FastAPI lets this one through while it reads a body.
-                raise HTTPException(413, f"a body may have {self._most} bytes")
+                raise HTTPException(413, f"a body may have {most} bytes")
             return message
 
         await self._app(scope, bounded, send)
 
 
+class Origins:
+    """Lets pages of some origins call some paths (CORS), without cookies; other paths stay closed.
+
+    A page needs this for requests with a token or a JSON body.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str], paths: Collection[str]) -> None:
+        """origins: as in console.origins; none closes all paths."""
+        self._app = app
+        self._paths = paths if origins else ()
+        self._open = CORSMiddleware(
+            app, allow_origins=origins, allow_methods=["POST"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            expose_headers=["Idempotency-Replayed", "Retry-After"],
+        )  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, or answer what a browser asks before a request."""
+        is_open = scope["type"] == "http" and scope["path"] in self._paths
+        await (self._open if is_open else self._app)(scope, receive, send)
+
+
 class SafeHeaders:
-    """Tells browsers to run nothing that is not ours, and to show this in no one else's frame."""
+    """Sets headers so that browsers run only Segue's scripts and do not frame the pages."""
 
     _HEADERS = (
         (b"content-security-policy", b"default-src 'self'; style-src 'self' 'unsafe-inline'; "

@@ -12,14 +12,17 @@ __all__ = ["router"]
 router = APIRouter()
 
 
-@router.get("/health", tags=["health"], summary="Whether the process runs")
+@router.get(
+    "/health", operation_id="get_health", tags=["health"], summary="Whether the process runs"
+)
 async def alive() -> Response:
     """For a liveness probe: true as long as it can answer at all."""
     return answer({"alive": True})
 
 
 @router.get(
-    "/ready", tags=["health"], response_model=Health,
+    "/ready", operation_id="get_ready",
+    tags=["health"], response_model=Health,
     responses={503: {"model": Health, "description": "Not yet."}},
     summary="Whether lists can be made",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""When an item was wanted, and when its neighbours became such: counts by bucket of the window."""
+"""An item's events and its neighbours' common users, by bucket of the window."""
 
 import asyncio
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ class Wanting:
 
 @dataclass(frozen=True, kw_only=True)
 class Edges:
-    """Users whom an item and others have in common, by the bucket that counts them.
+    """Users that an item and its neighbours share, by bucket.
 
     by_neighbour: other item's key -> users in each bucket, the strongest neighbours first.
     """
@@ -53,7 +53,7 @@ class Edges:
 
 
 class ItemTimes:
-    """Reads the replica's committed states, in another thread: an answer keeps nobody waiting."""
+    """Reads the replica's committed states in another thread, without blocking other answers."""
 
     def __init__(self, replica: Replica) -> None:
         """Read from `replica`."""

@@ -27,7 +27,8 @@ ItemId = Annotated[Id, Query(alias="id")]
 
 
 @router.get(
-    "/item/demand", tags=["items"], response_model=ItemDemand, responses=problems_of(404, 503),
+    "/item/demand", operation_id="get_item_demand",
+    tags=["items"], response_model=ItemDemand, responses=problems_of(404, 503),
     summary="When an item was wanted",
 )  # fmt: skip
 async def demand(
@@ -53,7 +54,8 @@ async def demand(
 
 
 @router.get(
-    "/item/edges", tags=["items"], response_model=ItemEdges, responses=problems_of(404, 503),
+    "/item/edges", operation_id="get_item_edges",
+    tags=["items"], response_model=ItemEdges, responses=problems_of(404, 503),
     summary="From when an item's edges are",
 )  # fmt: skip
 async def edges(

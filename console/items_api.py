@@ -18,7 +18,8 @@ router = APIRouter(prefix="/v1")
 
 
 @router.get(
-    "/similar", tags=["items"], response_model=Similar, responses=problems_of(404, 503),
+    "/similar", operation_id="get_similar_items",
+    tags=["items"], response_model=Similar, responses=problems_of(404, 503),
     summary="Items near to an item",
 )  # fmt: skip
 async def similar_items(
@@ -40,7 +41,8 @@ async def similar_items(
 
 
 @router.get(
-    "/search", tags=["items"], response_model=Similar, responses=problems_of(404, 503),
+    "/search", operation_id="search_items",
+    tags=["items"], response_model=Similar, responses=problems_of(404, 503),
     summary="Items near to a text",
 )  # fmt: skip
 async def search(
@@ -59,7 +61,8 @@ async def search(
 
 
 @router.get(
-    "/item", tags=["items"], response_model=ItemBody, responses=problems_of(404, 503),
+    "/item", operation_id="get_item",
+    tags=["items"], response_model=ItemBody, responses=problems_of(404, 503),
     summary="What is known of an item",
 )  # fmt: skip
 async def item(
@@ -82,7 +85,7 @@ async def item(
         "item_type": item_type,
         "item_id": item_id,
         "catalogue": entry,
-        "recommendable": serving.has_vector(item_type, item_id),
+        "recommendable": serving.recommends(item_type, item_id),
         "users": users,
         "neighbours": neighbours,
     }

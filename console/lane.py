@@ -1,4 +1,4 @@
-"""A lane for the request that comes by the hundred a second: past the framework, not its rules."""
+"""Fast path for `GET /v1/recommendations`: bypasses the framework, keeps its rules."""
 
 from urllib.parse import parse_qsl
 
@@ -16,7 +16,7 @@ from console.settings import PEOPLE
 
 __all__ = ["Lane"]
 
-_MANY = ("types", "exclude")
+_MANY = ("types", "exclude", "at_least")
 
 
 class Lane:
@@ -27,7 +27,7 @@ class Lane:
     """
 
     def __init__(self, app: ASGIApp, *, tokens: Tokens, replica: Replica, serving: Serving) -> None:
-        """Pass on to `app` what is not of this lane."""
+        """Pass all other requests on to `app`."""
         self._app = app
         self._tokens, self._replica, self._serving = tokens, replica, serving
         # Requests are counted by the route that FastAPI would have found.
@@ -47,7 +47,7 @@ class Lane:
         await response(scope, receive, send)
 
     def _query(self, scope: Scope) -> ListQuery | None:
-        """What is asked for by who may ask; None for all else."""
+        """Return an authorised client's request; None for all else."""
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "GET":
             return None
         shown = [value for name, value in scope["headers"] if name == b"authorization"]

@@ -1,4 +1,4 @@
-"""A listener's list, place by place, with the reasons for each."""
+"""A user's list with the reasons for each place."""
 
 from typing import Any
 
@@ -17,13 +17,14 @@ TOGETHER = 3
 async def listener(
     replica: Replica, serving: Serving, user: UserState, types: tuple[str, ...], k: int
 ) -> dict[str, Any]:
-    """The list of a user as JSON values: scores, and why each item stands where it does.
+    """The list of a user as JSON values: scores, and the reasons for each item's rank.
 
-    Why: affinity and popularity, which add up to the score; the nearest items of the history by
-    the HGNN; those that most users had together with this one.
+    Why: the parts of the score (`Explanation`), which sum to it; the nearest items of the history;
+    those that most users had together with this one. `by_head` says whether the ranking head ranked
+    the list.
     """
-    page = await serving.page(user, Wanted(types=types, k=k))
-    reasons = await serving.explain(user, page.items)
+    page = await serving.page(user, Wanted(types=types, k=k, explain=True))
+    reasons = [placed.why for placed in page.items]
     history = {int(key) for key in user.history_item.tolist()}
     counted = []
     for placed in page.items:
@@ -33,7 +34,10 @@ async def listener(
     named = {
         key
         for reason, (_, together) in zip(reasons, counted, strict=True)
-        for key in [*(k for k, _ in (reason.nearest if reason else ())), *(k for _, k in together)]
+        for key in [
+            *(n.item_key for n in (reason.nearest if reason else ())),
+            *(key for _, key in together),
+        ]
     }
     names = state_reads.names(replica, named)
 
@@ -45,6 +49,7 @@ async def listener(
     return {
         "arm": replica.channels.arms.of(user.user_id),
         "generation": page.generation,
+        "by_head": page.by_head,
         "cold": not serving.knows_any(user),
         "recommended": [
             {
@@ -55,12 +60,11 @@ async def listener(
                 or placed.item_id,
                 "score": placed.score,
                 "users": users,
-                "affinity": reason.affinity if reason else None,
-                "popularity": reason.popularity if reason else None,
+                "parts": reason.parts if reason else {},
                 "new": bool(reason and reason.cold),
                 "nearest": [
-                    shown(key) | {"cosine": round(cosine, 4)}
-                    for key, cosine in (reason.nearest if reason else ())
+                    shown(near.item_key) | {"cosine": round(near.cosine, 4)}
+                    for near in (reason.nearest if reason else ())
                 ],
                 "together": [shown(key) | {"users": count} for count, key in together],
             }

@@ -1,4 +1,4 @@
-"""When the log took the newest records of each partition, to tell how late answers are."""
+"""Log times of the newest records of each partition, to measure the latency of answers."""
 
 from collections import deque
 from collections.abc import Sequence

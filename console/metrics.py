@@ -1,4 +1,4 @@
-"""What the console counts, for Prometheus."""
+"""Prometheus metrics of the console."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agents.store_tally import StoreTally
+
 __all__ = ["ConsoleMetrics", "Counted"]
+
+#: Routes whose status 503 is an answer.
+PROBES = ("/ready", "/console/events")
 
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2.5)
 
@@ -17,22 +22,34 @@ class ConsoleMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         """Register with `registry` (default a fresh one)."""
         self.registry = registry or CollectorRegistry()
+        self.store = StoreTally(self.registry)
         self._requests = Counter(
             "segue_http_requests",
-            "Requests answered, by route and class of status.",
+            "Requests answered, by route and class of status; a 503 of a probe is `not_ready`.",
             ["route", "status"],
             registry=self.registry,
         )
         self._seconds = Histogram(
             "segue_http_request_duration_seconds",
-            "From the first byte of a request to the last of its answer.",
+            "Time from the first byte of a request to the last byte of its answer.",
             ["route"],
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._rows = Counter(
+            "segue_http_rows",
+            "Records received over HTTP, by kind and outcome: written, refused, ignored.",
+            ["records", "outcome"],
+            registry=self.registry,
+        )
+        self.bytes_in_flight = Gauge(
+            "segue_console_write_bytes",
+            "Bytes of bodies that are received but not yet in the log.",
+            registry=self.registry,
+        )
         self._workers_lag = Gauge(
             "segue_workers_lag_records",
-            "Records of events that the workers have not committed.",
+            "Event records that the workers have not committed.",
             ["partition"],
             registry=self.registry,
         )
@@ -41,15 +58,15 @@ class ConsoleMetrics:
         )
         self.lag = Gauge(
             "segue_console_replica_lag_records",
-            "Records that the log held at the start and the replica has not applied.",
+            "Records in the log at the start that the replica has not applied.",
             registry=self.registry,
         )
         self.generation = Gauge(
-            "segue_console_served_generation", "Generation in use.", registry=self.registry
+            "segue_console_served_generation", "Current generation.", registry=self.registry
         )
         self.pinned = Gauge(
             "segue_console_pinned",
-            "1 while a bundle is pinned on some channel.",
+            "1 while a bundle is pinned on any channel.",
             registry=self.registry,
         )
 
@@ -60,12 +77,18 @@ class ConsoleMetrics:
         lag: Callable[[], int],
         generation: Callable[[], int | None],
         pinned: Callable[[], bool],
+        writing: Callable[[], int],
     ) -> None:
         """Read gauges when they are asked for."""
         self.lists_waiting.set_function(waiting)
         self.lag.set_function(lag)
         self.generation.set_function(lambda: generation() or 0)
         self.pinned.set_function(pinned)
+        self.bytes_in_flight.set_function(writing)
+
+    def rows(self, records: str, outcome: str, count: int) -> None:
+        """Count records that came over HTTP."""
+        self._rows.labels(records, outcome).inc(count)
 
     def workers_lag(self, lags: Mapping[int, int]) -> None:
         """Show the workers' lag by partition; what is not known is not shown."""
@@ -75,7 +98,9 @@ class ConsoleMetrics:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(route, f"{status // 100}xx").inc()
+        # That the console is not ready yet is what a probe asks for, and no failure.
+        expected = status == 503 and route in PROBES
+        self._requests.labels(route, "not_ready" if expected else f"{status // 100}xx").inc()
         self._seconds.labels(route).observe(seconds)
 
 

@@ -22,7 +22,8 @@ Channel = Annotated[
 
 
 @router.get(
-    "/channels", tags=["models"], response_model=list[ChannelBody],
+    "/channels", operation_id="list_channels",
+    tags=["models"], response_model=list[ChannelBody],
     summary="What each channel serves, and to whom",
 )  # fmt: skip
 async def channels(bundles: TheBundles) -> Response:
@@ -31,7 +32,8 @@ async def channels(bundles: TheBundles) -> Response:
 
 
 @router.get(
-    "/generations", tags=["models"], response_model=list[Bundle],
+    "/generations", operation_id="list_bundles",
+    tags=["models"], response_model=list[Bundle],
     summary="Bundles that can be served, the newest first",
 )  # fmt: skip
 async def generations(bundles: TheBundles) -> Response:
@@ -40,7 +42,8 @@ async def generations(bundles: TheBundles) -> Response:
 
 
 @router.put(
-    "/pin", status_code=202, tags=["models"], response_model=Written,
+    "/pin", operation_id="pin_bundle",
+    status_code=202, tags=["models"], response_model=Written,
     responses=problems_of(401, 403, 404, 409), summary="Serve this bundle and no other",
 )  # fmt: skip
 async def pin(
@@ -52,7 +55,7 @@ async def pin(
     for an unknown bundle or channel, 409 for a bundle that is not whole.
     """
     try:
-        written = await bundles.pin(body.name, channel, by)
+        written = await bundles.pin(body.name, channel, by.name)
     except (UnknownBundle, UnknownChannel) as error:
         raise Problem(404, str(error)) from error
     except TornBundle as error:
@@ -61,20 +64,22 @@ async def pin(
 
 
 @router.delete(
-    "/pin", status_code=202, tags=["models"], response_model=Written,
+    "/pin", operation_id="unpin_bundle",
+    status_code=202, tags=["models"], response_model=Written,
     responses=problems_of(401, 403, 404), summary="Serve the trainer's newest bundle again",
 )  # fmt: skip
 async def unpin(bundles: TheBundles, by: Writing, channel: Channel = DEFAULT_CHANNEL) -> Response:
     """Without a pin on the channel, nothing changes."""
     try:
-        written = await bundles.unpin(channel, by)
+        written = await bundles.unpin(channel, by.name)
     except UnknownChannel as error:
         raise Problem(404, str(error)) from error
     return answer({"record": place_of(written)}, status=202)
 
 
 @router.post(
-    "/rollback", status_code=202, tags=["models"], response_model=RolledBack,
+    "/rollback", operation_id="roll_back",
+    status_code=202, tags=["models"], response_model=RolledBack,
     responses=problems_of(401, 403, 404, 409), summary="Pin the bundle before the one served",
 )  # fmt: skip
 async def rollback(
@@ -85,7 +90,7 @@ async def rollback(
     Who wants to be sure which one that is pins it by its name. 409 where there is none.
     """
     try:
-        served, pinned, written = await bundles.rollback(channel, by)
+        served, pinned, written = await bundles.rollback(channel, by.name)
     except UnknownChannel as error:
         raise Problem(404, str(error)) from error
     except NoBundleBefore as error:

@@ -1,7 +1,6 @@
-"""What the pages show beyond the API: the present, dead letters, checkpoints, reasons."""
+"""Data of the pages beyond the API: current statistics, dead letters, checkpoints, reasons."""
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from operator import itemgetter
@@ -16,21 +15,21 @@ from agents.working.partitions import user_state
 from console.answers import known_of
 from console.bundles import followed
 from console.following import read_whole
-from console.guard import may_see_people
+from console.guard import Client
 from console.listener import listener
-from console.parameters import TheReplica, TheServing, UserId
+from console.parameters import People, TheReplica, TheServing, UserId
 from console.present import Present
 from console.problems import Problem
 from console.replica import Replica
 from console.space import Space
 from console.state_reads import users_like
+from console.watchers import Watcher, Watchers
 from state import Checkpoints, CorruptArtifact
-from streams import DeadLetter, LogRecord, ModelAnnouncement, Recommendation, decode
+from streams import DeadLetter, LogRecord, ModelAnnouncement, Recommendation, readable
 
 __all__ = ["Pages", "router"]
 
 router = APIRouter(prefix="/console", include_in_schema=False)
-People = Annotated[str, Depends(may_see_people)]
 
 TICK_S = 1.0
 LAG_S = 5.0
@@ -38,12 +37,10 @@ LAG_S = 5.0
 PATIENCE_S = 8.0
 #: Dead letters that are shown in full.
 LETTERS_SHOWN = 100
-#: Clients that may watch the present at once.
-WATCHERS = 50
 
 
 class Pages:
-    """Follows what the workers write, and keeps what the pages show of it."""
+    """Follows the workers' output, and keeps the data for the pages."""
 
     def __init__(
         self,
@@ -52,9 +49,12 @@ class Pages:
         *,
         letters: int,
         people: int,
+        watchers: int = 200,
         lags: Callable[[], Awaitable[dict[int, int] | None]] | None = None,
     ) -> None:
-        """letters: dead letters kept; people: users that a search shows, at most.
+        """letters: dead letters kept; people: users that a search shows; watchers: connections.
+
+        All three are limits.
 
         lags: of the workers by partition; None says that the log does not answer.
         """
@@ -66,13 +66,14 @@ class Pages:
         self.letters: list[tuple[int, DeadLetter]] = []
         self._most_letters = letters
         self.announced: dict[str, ModelAnnouncement] = {}
-        self.watchers = 0
+        self.watchers = Watchers(watchers)
         self.log_answers = True
         self._lags = lags
         self._news = asyncio.Condition()
+        self._text: bytes | None = None
 
     async def run(self) -> None:
-        """Follow recommendations, dead letters and models for ever."""
+        """Follow recommendations, dead letters and models continuously."""
         log, topics = self.replica.log, self.replica.topics
         await asyncio.gather(
             read_whole(log, topics.recommendations, self.answers_came, newest=0),
@@ -84,15 +85,13 @@ class Pages:
 
     async def answers_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the recommendations topic."""
-        for record in records:
-            if record.value is not None:
-                self.present.answered(record.timestamp, decode(Recommendation, record.value))
+        for record, answer in readable(Recommendation, records):
+            self.present.answered(record.timestamp, answer)
 
     async def letters_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the dead letters' topic."""
-        for record in records:
-            if record.value is not None:
-                self.letters.append((record.timestamp, decode(DeadLetter, record.value)))
+        for record, letter in readable(DeadLetter, records):
+            self.letters.append((record.timestamp, letter))
         self.letters.sort(key=itemgetter(0), reverse=True)
         del self.letters[self._most_letters :]
 
@@ -104,13 +103,21 @@ class Pages:
             elif record.value is None and record.key is not None:
                 self.announced.pop(record.key.decode(), None)
 
-    async def watch(self) -> AsyncIterator[dict[str, Any]]:
-        """The present, at once and whenever it is news."""
-        yield self.now()
+    async def watch(self, watcher: Watcher) -> AsyncIterator[bytes]:
+        """The recent statistics as JSON, at once and every second, until the watcher is ended."""
+        yield self._encoded()
         while True:
             async with self._news:
                 await self._news.wait()
-            yield self.now()
+            if watcher.ended:
+                return
+            yield self._encoded()
+
+    def _encoded(self) -> bytes:
+        """What `now` returns as JSON, made once for all who watch."""
+        if self._text is None:
+            self._text = msgspec.json.encode(self.now())
+        return self._text
 
     def now(self) -> dict[str, Any]:
         """What the first page shows."""
@@ -133,6 +140,7 @@ class Pages:
         while True:
             await asyncio.sleep(TICK_S)
             self.present.tick()
+            self._text = None
             async with self._news:
                 self._news.notify_all()
 
@@ -169,18 +177,17 @@ async def now(pages: ThePages) -> Response:
 
 
 @router.get("/events")
-async def events(pages: ThePages) -> Response:
+async def events(request: Request, pages: ThePages) -> Response:
     """The present as server-sent events, one a second."""
-    if pages.watchers >= WATCHERS:
-        raise Problem(503, f"{WATCHERS} are watching already", headers={"Retry-After": "10"})
+    client = Client.of(request.scope, request.app.state.tokens)
 
-    async def told() -> AsyncIterator[str]:
-        pages.watchers += 1
+    async def told() -> AsyncIterator[bytes]:
+        watcher = pages.watchers.enter(client.name, known=client.known)
         try:
-            async for view in pages.watch():
-                yield f"data: {json.dumps(view, separators=(',', ':'))}\n\n"
+            async for view in pages.watch(watcher):
+                yield b"data: " + view + b"\n\n"
         finally:
-            pages.watchers -= 1
+            pages.watchers.leave(watcher)
 
     return StreamingResponse(told(), media_type="text/event-stream")
 

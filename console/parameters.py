@@ -1,5 +1,7 @@
 """What requests of the API hold, what they need of the process, and what is refused early."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
@@ -11,10 +13,13 @@ from console.guard import may_see_people, may_write
 from console.problems import Problem
 from console.replica import Replica
 from console.serving import Serving
-from console.wire import MOST, Id, Repeats
+from console.settings import TokenSettings
+from console.wire import AT_LEAST, EXPLAIN, MOST, Id, PlaceText, Repeats
+from console.writes import Writes
 from streams.faults import id_fault
 
 __all__ = [
+    "AtLeast",
     "Excluded",
     "K",
     "ListQuery",
@@ -24,27 +29,43 @@ __all__ = [
     "TheErasures",
     "TheReplica",
     "TheServing",
+    "TheWrites",
     "Types",
     "UserId",
     "Writing",
+    "check_applied",
     "check_ready",
     "check_types",
     "check_user",
 ]
 
-People = Annotated[str, Depends(may_see_people)]
-Writing = Annotated[str, Depends(may_write)]
+People = Annotated[TokenSettings, Depends(may_see_people)]
+Writing = Annotated[TokenSettings, Depends(may_write)]
 UserId = Annotated[Id, Query(description="At most 256 bytes.")]
 Types = Annotated[list[Id], Query(max_length=20, description="Item types; none: all.")]
 K = Annotated[int, Query(ge=1, le=MOST, description="Items in the answer.")]
 TypeAndId = Annotated[
-    str, StringConstraints(min_length=3, max_length=600, pattern=r"^[^:]+:[\s\S]+$")
+    str, StringConstraints(min_length=3, max_length=1200, pattern=r"^(\\[\s\S]|[^:\\])+:[\s\S]+$")
 ]
 Excluded = Annotated[
     list[TypeAndId],
-    Query(max_length=MOST, description="Items that must not come, as type:id."),
+    Query(
+        max_length=MOST,
+        description=r"Items that must not come, as type:id. In a type write \: for : and \\ for \.",
+    ),
 ]
+AtLeast = Annotated[list[PlaceText], Query(max_length=20, description=AT_LEAST)]
 PageText = Annotated[str | None, Query(max_length=400, description="`next_page` of a page.")]
+
+
+ListName = Annotated[
+    str,
+    Query(
+        alias="list",
+        max_length=256,
+        description="Name of the list whose policy holds; none: that of *.",
+    ),
+]
 
 
 class ListQuery(BaseModel):
@@ -59,6 +80,9 @@ class ListQuery(BaseModel):
     k: K = 10
     page: PageText = None
     titles: bool = False
+    explain: Annotated[bool, Query(description=EXPLAIN)] = False
+    at_least: AtLeast = []
+    list_name: ListName = ""
 
 
 # Coroutines, short as they are: FastAPI asks a plain function in a thread, which takes longer than
@@ -83,10 +107,16 @@ async def _bundles(request: Request) -> Bundles:
     return bundles
 
 
+async def _writes(request: Request) -> Writes:
+    writes: Writes = request.app.state.writes
+    return writes
+
+
 TheReplica = Annotated[Replica, Depends(_replica)]
 TheServing = Annotated[Serving, Depends(_serving)]
 TheErasures = Annotated[Erasures, Depends(_erasures)]
 TheBundles = Annotated[Bundles, Depends(_bundles)]
+TheWrites = Annotated[Writes, Depends(_writes)]
 
 
 def check_user(user: str) -> None:
@@ -95,11 +125,31 @@ def check_user(user: str) -> None:
         raise Problem(404, f"no user can have this id: {fault[1]}")
 
 
-def check_types(serving: Serving, types: list[Id]) -> None:
+def check_types(serving: Serving, types: Sequence[str]) -> None:
     """Raise Problem for item types that the bundle in use does not know."""
     known = serving.types()
     if unknown := sorted(set(types) - set(known)):
         raise Problem(404, f"the bundle in use knows the types {known}, not {unknown}")
+
+
+async def check_applied(replica: Replica, at_least: Sequence[str]) -> None:
+    """Wait until the replica has applied the records at some places; raises Problem, Overloaded."""
+    places = []
+    for text in at_least:
+        topic, partition, offset = text.rsplit("/", 2)
+        if not replica.follows(topic, int(partition)):
+            raise Problem(
+                404,
+                f"at_least waits for records of events and of users, not of {topic}/{partition}",
+            )
+        places.append(((topic, int(partition)), int(offset)))
+    waits = (replica.applied.wait(place, offset) for place, offset in places)
+    if not all(await asyncio.gather(*waits)):
+        raise Problem(
+            503,
+            f"the records of at_least were not applied here within {replica.applied.seconds:g} s",
+            headers={"Retry-After": "1"},
+        )
 
 
 def check_ready(replica: Replica) -> None:

@@ -8,12 +8,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from console.answers import answer, known_of, place_of, problems_of
 from console.parameters import (
+    AtLeast,
     K,
     People,
     TheErasures,
     TheReplica,
     UserId,
     Writing,
+    check_applied,
     check_ready,
     check_user,
 )
@@ -26,24 +28,33 @@ router = APIRouter(prefix="/v1")
 
 
 @router.get(
-    "/user", tags=["people"], response_model=UserBody, responses=problems_of(401, 403, 404, 503),
+    "/user", operation_id="get_user",
+    tags=["people"], response_model=UserBody, responses=problems_of(401, 403, 404, 503),
     summary="What is known of a user",
 )  # fmt: skip
-async def user_body(replica: TheReplica, _: People, user: UserId, k: K = 50) -> Response:
+async def user_body(
+    replica: TheReplica,
+    _: People,
+    user: UserId,
+    k: K = 50,
+    at_least: AtLeast = [],  # noqa: B006
+) -> Response:
     """Attributes, and the history inside the window, newest first; a stranger's is empty."""
     check_user(user)
     check_ready(replica)
+    await check_applied(replica, at_least)
     return answer(await known_of(replica, user, k))
 
 
 @router.delete(
-    "/user", status_code=202, tags=["people"], response_model=Erasing,
+    "/user", operation_id="erase_user",
+    status_code=202, tags=["people"], response_model=Erasing,
     responses=problems_of(401, 403, 404), summary="Erase a user",
 )  # fmt: skip
 async def erase(erasures: TheErasures, request: Request, by: Writing, user: UserId) -> Response:
     """Writes the records of `segue erase`; what goes when: docs/erasure.md."""
     check_user(user)
-    attributes, events = await erasures.erase(user, by)
+    attributes, events = await erasures.erase(user, by.name)
     receipt = f"{request.url_for('receipt').path}?{urlencode(place_of(events))}"
     return answer(
         {"events": place_of(events), "users": place_of(attributes), "receipt": receipt},
@@ -52,7 +63,8 @@ async def erase(erasures: TheErasures, request: Request, by: Writing, user: User
 
 
 @router.get(
-    "/receipt", tags=["people"], response_model=ReceiptBody, responses=problems_of(401, 403),
+    "/receipt", operation_id="get_receipt",
+    tags=["people"], response_model=ReceiptBody, responses=problems_of(401, 403),
     summary="What came of an erasure",
 )  # fmt: skip
 async def receipt(
@@ -72,5 +84,7 @@ async def receipt(
             "position": found.position,
             "user_sha256": found.user_sha256,
             "checkpoints": msgspec.to_builtins(found.checkpoints),
+            "count_from": found.count_from,
+            "copies": msgspec.to_builtins(found.copies),
         }
     return answer(body)

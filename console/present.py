@@ -1,4 +1,4 @@
-"""The last minutes, second by second: what came in, what was answered, and how late."""
+"""Statistics of the last minutes by second: events, answers and latency."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -73,7 +73,7 @@ class Present:
         late = [ms for second in self._late for ms in second]
         served: Counter[tuple[str, int]] = sum(self._served, Counter())
         tally, states = self._replica.tally, self._replica.partitions.states
-        events = self._replica.topics.events
+        places = {number: self._replica.event_positions(number) for number in sorted(states)}
         return {
             "time": self._clock_ms(),
             "seconds": list(self._seconds),
@@ -88,11 +88,11 @@ class Present:
             "partitions": [
                 {
                     "partition": number,
-                    "position": state.position(events) or 0,
+                    **place,
                     "workers_lag": self.lags.get(number),
-                    "last_applied_ms": self._replica.log_times.newest(events, number),
+                    "last_applied_ms": self._replica.log_times.newest(place["topic"], number),
                 }
-                for number, state in sorted(states.items())
+                for number, place in places.items()
             ],
         }
 

@@ -1,4 +1,4 @@
-"""Errors in the form of RFC 9457: every one of them, the framework's own too."""
+"""Errors in the format of RFC 9457, including the framework's."""
 
 import logging
 from collections.abc import Mapping
@@ -13,6 +13,9 @@ from starlette.exceptions import HTTPException
 
 from console.batching import Overloaded
 from console.serving import NotReady
+from console.writers import NotWritten
+from state import StoreUnavailable
+from static_layer import TextModelError
 
 __all__ = [
     "PROBLEM_JSON",
@@ -27,10 +30,12 @@ logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_S = 1
+STORE_RETRY_S = 10
+LOG_RETRY_S = 5
 
 
 class Problem(Exception):
-    """What went wrong, for whoever asked."""
+    """What went wrong, for the client."""
 
     def __init__(
         self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
@@ -72,7 +77,7 @@ def problem_response(
 
 
 def problem_of(error: Problem | NotReady | Overloaded) -> Response:
-    """Return the response of an error that tells whoever asked what to do."""
+    """Return the response of an error that tells the client what to do."""
     if isinstance(error, Problem):
         return problem_response(error.status, error.detail, error.headers, **error.more)
     detail = "no bundle is loaded yet: see /ready" if isinstance(error, NotReady) else str(error)
@@ -87,6 +92,21 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(Overloaded)
     async def problem(_: Request, error: Problem | NotReady | Overloaded) -> Response:
         return problem_of(error)
+
+    @app.exception_handler(StoreUnavailable)
+    async def store_unavailable(_: Request, error: StoreUnavailable) -> Response:
+        logger.warning("a request needs the artifact store: %s", error)
+        detail = "the artifact store does not answer; the console's log says why"
+        return problem_response(503, detail, {"Retry-After": str(STORE_RETRY_S)})
+
+    @app.exception_handler(NotWritten)
+    async def not_written(_: Request, error: NotWritten) -> Response:
+        logger.warning("a request could not write: %s", error)
+        return problem_response(503, str(error), {"Retry-After": str(LOG_RETRY_S)})
+
+    @app.exception_handler(TextModelError)
+    async def no_text_model(_: Request, error: TextModelError) -> Response:
+        return problem_response(503, f"texts cannot be searched: {error}")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:

@@ -1,4 +1,4 @@
-"""What the page about quality shows: the prequential measure, and what the gate decided."""
+"""Data of the quality page: prequential measurements and decisions of the gate."""
 
 import asyncio
 import logging
@@ -61,7 +61,7 @@ def summed(rows: Iterable[Row], by: str) -> list[dict[str, Any]]:
 
 
 class Quality:
-    """Reads what the trainer left in the artifact store; days that are over are read once."""
+    """Reads the trainer's measurements in the artifact store; past days are read once."""
 
     def __init__(self, store: ArtifactStore, clock_ms: Callable[[], int]) -> None:
         """clock_ms: the time."""
@@ -87,7 +87,7 @@ class Quality:
         try:
             rows, decisions = self._quality.rows(DAYS), self._quality.decisions()
         except (OSError, ValueError) as error:
-            logger.error("what the trainer measured cannot be read: %s", error)
+            logger.error("the trainer's measurements cannot be read: %s", error)
             problem = "The artifact store cannot be read; the console's log says why."
         return {
             "days": summed(rows, "day"),

@@ -1,38 +1,47 @@
 """A replica of the workers' states: what the API answers from.
 
-State is a pure function of a prefix of its partition, so whoever applies the same records with the
-same code holds the same state. A console restores the workers' checkpoints, follows the log from
-there, and answers from its own copy; it joins no group, and writes to no topic and no checkpoint.
+State is a pure function of a prefix of its partition: the same records and code give the same
+state. A console restores the workers' checkpoints, follows the log from there, and answers from its
+own copy; it joins no group, and writes to no topic and no checkpoint.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from agents import Tally, WorkerSettings
 from agents.bundles.channels import Channels
 from agents.catalog import Catalog
+from agents.erased import ErasedUsers
 from agents.erasure import withdraw_nothing
 from agents.experiments.arms import ExperimentSettings
+from agents.forgetting import drop_unread
 from agents.ingest import Ingest
 from agents.outputs import NoOutputs
 from agents.working.partitions import Partitions, user_state
 from console.following import Log, Place, follow, for_ever, read_whole
 from console.log_times import LogTimes
+from console.waiting import Applied
 from dynamic_layer import UserState
 from state import ArtifactStore, Checkpoints, PartitionState, StateSettings
 from static_layer import TextEncoder
 from streams import (
+    EmbeddedLog,
     EventRules,
     Held,
-    PositionError,
     SourceSettings,
+    TopicIdentity,
     TopicSettings,
+    check_partitions,
     event_decoders,
     held_offsets,
     murmur2_partition,
+    topic_identities,
 )
+from streams.log_watch import LogWatch, check_again
 
 __all__ = ["Replica"]
 
@@ -42,13 +51,15 @@ logger = logging.getLogger(__name__)
 COMMIT_RECORDS = 50_000
 COMMIT_S = 1.0
 LOOK_S = 0.1
+#: Between two searches for old states that were put aside.
+SWEEP_S = 3_600.0
 
 
 class Replica:
-    """All partitions' states, kept as far as the log is, and the bundle that the workers serve.
+    """All partitions' states, current with the log, and the bundle that the workers serve.
 
     Use as an async context manager around `run`. Everything happens on one event loop; `turn` is
-    held while states change, and by whoever reads several things that must belong together.
+    held while states change, and for consistent reads of several values.
     """
 
     def __init__(
@@ -66,11 +77,17 @@ class Replica:
         sources: Sequence[SourceSettings] = (),
         apply: int = 256,
         ready_lag: int = 1_000,
+        waiting: int = 512,
+        at_least_s: float = 2.0,
         experiments: ExperimentSettings | None = None,
     ) -> None:
-        """Keep states and scratch files below `folder`; apply at most `apply` records at once."""
+        """Keep states and scratch files below `folder`; apply at most `apply` records at once.
+
+        waiting: requests that wait for a record to be applied, at most; at_least_s: for so long.
+        """
         self.log = log
         self.topics = topics
+        self.sources = tuple(sources)
         self.tally = Tally()
         self.log_times = LogTimes()
         self.turn = asyncio.Lock()
@@ -85,15 +102,18 @@ class Replica:
         self.partitions = Partitions(
             folder / "state", state, self._keyed, Checkpoints(store), clock_ms
         )
+        self.applied = Applied(self.partitions.position, waiting, at_least_s)
         self.channels = Channels(
             store, folder / "bundles", encoder, clock_ms, experiments=experiments
         )
         self.models = self.channels.default
         nowhere = NoOutputs()
-        self._catalog = Catalog(topics, self.partitions, nowhere, self.tally)
+        self._erased = ErasedUsers(topics, log, sources)
+        self._catalog = Catalog(topics, self.partitions, nowhere, self.tally, self._erased)
         self._ingest = Ingest(
-            settings, topics, decoders, self.partitions, nowhere, self.tally, withdraw_nothing
-        )
+            settings, topics, decoders, self.partitions, nowhere, self.tally, self._erased,
+            withdraw_nothing, rules, clock_ms,
+        )  # fmt: skip
         self._held: dict[Place, Held] = {}
         self._caught_up = False
         self._uncommitted = 0
@@ -101,15 +121,26 @@ class Replica:
     async def __aenter__(self) -> "Replica":
         """Open every partition's state, from the newest checkpoint where that is further.
 
-        Raises PositionError if the log does not hold what a state needs next.
+        Raises PositionError if the log does not hold what a state needs next, or is another one
+        than the workers' states were made from.
         """
+        # Erasures are known before a record of an erased user is read.
+        await self._erased.read()
         held = await asyncio.to_thread(held_offsets, self.log, self._keyed)
+        found = await asyncio.to_thread(topic_identities, self.log, self._keyed)
         await asyncio.to_thread(self.partitions.open, sorted(held))
         self._held = dict(held)
         try:
+            self._check_topology(found)
+            # The replica's own states are copies: of another log, they are restored once more.
+            await asyncio.to_thread(self.partitions.begin_again, found, with_store=False)
+            await asyncio.to_thread(self.partitions.note_log, found)
             for place, part in held.items():
                 part.start(self.partitions.position(*place), self.partitions.pass_over)
-        except PositionError:
+            for state in self.partitions.states.values():
+                await drop_unread(self._erased, state, self._ingest.decoders)
+                await asyncio.to_thread(self.partitions.compact_erased, state.partition)
+        except BaseException:
             self.partitions.close_all()
             raise
         return self
@@ -121,14 +152,30 @@ class Replica:
             self.partitions.close_all()
 
     async def run(self) -> None:
-        """Follow events, catalogue, users and models for ever; raises what reading raises."""
+        """Follow events, catalogue, users and models continuously; raises the errors of reading."""
+        policies = self.channels.policies
+        policies.wait()
         jobs = [
             asyncio.ensure_future(job)
             for job in (
                 for_ever(self._follow_keyed, self._keyed[-1]),
                 read_whole(self.log, self.topics.models, self.channels.announced),
-                read_whole(self.log, self.topics.catalogue, self.channels.catalogue),
+                read_whole(
+                    self.log,
+                    self.topics.catalogue,
+                    self.channels.catalogue,
+                    caught_up=policies.catalogue_read.set,
+                ),
+                read_whole(
+                    self.log,
+                    self.topics.policies,
+                    policies.take,
+                    caught_up=policies.policies_read.set,
+                    optional=True,
+                ),
                 self._commit_now_and_then(),
+                self._check_log(),
+                self._remove_leftovers(),
             )
         ]
         try:
@@ -147,8 +194,8 @@ class Replica:
 
     @property
     def ready(self) -> bool:
-        """Whether answers can be given: caught up, and a bundle loaded and warmed."""
-        return self.caught_up and self.models.recommender is not None
+        """Whether answers can be given: caught up, a bundle loaded and warmed, policies known."""
+        return self.caught_up and self.channels.possible
 
     def lag(self) -> int:
         """Records of the log at opening that are not applied yet."""
@@ -166,17 +213,35 @@ class Replica:
         async with self.turn:
             return user_state(self.state_of(user_id), user_id)
 
-    def position_of(self, user_id: str) -> tuple[int, int]:
-        """Partition of a user and the next offset of the events topic there."""
-        state = self.state_of(user_id)
-        return state.partition, state.position(self.topics.events) or 0
+    def position_of(self, user_id: str) -> dict[str, Any]:
+        """Partition of a user, and `event_positions` of it."""
+        partition = self.state_of(user_id).partition
+        return {"partition": partition, **self.event_positions(partition)}
+
+    def event_positions(self, partition: int) -> dict[str, Any]:
+        """Next offsets of the topics of events in a partition, as members of an answer.
+
+        positions: all of them, by topic. topic, position: of the topic of events; where nothing of
+        it is applied, of the source in place that is furthest.
+        """
+        state = self.partitions[partition]
+        positions = {topic: state.position(topic) or 0 for topic in self._events}
+        topic = self.topics.events
+        if not positions[topic]:
+            topic = max(positions, key=lambda name: positions[name])
+        return {"topic": topic, "position": positions[topic], "positions": positions}
+
+    def follows(self, topic: str, partition: int) -> bool:
+        """Whether records of a partition of users or events are applied here."""
+        of_users = topic == self.topics.users or topic in self._events
+        return of_users and (topic, partition) in self._held
 
     # Following
 
     async def _follow_keyed(self) -> None:
         states = self.partitions
         positions = {place: states.position(*place) or 0 for place in self._held}
-        async for records in follow(self.log, positions, self._apply):
+        async for records in follow(self.log, positions, self._apply, self._pass_empty):
             topic, partition = records[0].topic, records[0].partition
             async with self.turn:
                 if topic in self._events:
@@ -190,8 +255,39 @@ class Replica:
                 state = states[partition]
                 if state.erasing or self._uncommitted >= COMMIT_RECORDS:
                     await self._commit()
+            self.applied.moved((topic, partition))
             # Requests have their turn, however fast the log can be read.
             await asyncio.sleep(0)
+
+    async def _check_log(self) -> None:
+        if isinstance(self.log, EmbeddedLog):
+            return  # nobody else can have it open
+        watch = LogWatch(self.log)
+
+        async def check() -> None:
+            found = await watch.topics_now(self._keyed)
+            self._check_topology(found)
+            self.partitions.check_log(found)
+
+        try:
+            await check_again(check)
+        finally:
+            await watch.close()
+
+    async def _remove_leftovers(self) -> None:
+        while True:
+            await _to_the_end(self.partitions.remove_leftovers)
+            await asyncio.sleep(SWEEP_S)
+
+    def _check_topology(self, found: Mapping[str, TopicIdentity]) -> None:
+        for identity in found.values():
+            check_partitions(identity, self.topics.partitions, f"{self.topics.prefix}.")
+
+    def _pass_empty(self, place: Place, first: int, end: int) -> None:
+        topic, partition = place
+        self.partitions[partition].pass_empty(topic, first, end)
+        self._uncommitted += 1
+        self.applied.moved(place)
 
     async def _commit_now_and_then(self) -> None:
         while True:
@@ -210,11 +306,11 @@ class Replica:
                 erasing = state.erasing
                 await _to_the_end(state.commit)
                 if erasing:
-                    await _to_the_end(state.compact_erased)
+                    await _to_the_end(partial(self.partitions.compact_erased, state.partition))
 
 
 async def _to_the_end(work: Callable[[], object]) -> None:
-    """Do something in another thread; whoever is cancelled meanwhile waits until it is done.
+    """Run a function in another thread; a cancelled caller waits until it has finished.
 
     Otherwise a state would be closed while it is being committed.
     """

@@ -1,7 +1,7 @@
-"""Answers from the bundle in use: lists, similar items, search; the same code as the workers'."""
+"""Answers from the current bundle: lists, similar items, search; the same code as the workers'."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -45,27 +45,31 @@ class NotReady(Exception):
 class Wanted:
     """What a list is asked for.
 
-    types: none named: all; exclude: (type, id) that must not be in it.
+    types: none named: all; exclude: (type, id) that must not be in it; name: of the list, which
+    says what policy it has; explain: with the reasons for each place.
     """
 
     types: tuple[str, ...] = ()
     exclude: frozenset[tuple[str, str]] = frozenset()
     repeats: Repeats = "exclude"
     k: int = 10
+    name: str = ""
+    explain: bool = False
 
     def digest(self) -> str:
         """A short hash of all but the length."""
-        text = repr((sorted(self.types), sorted(self.exclude), self.repeats))
+        text = repr((sorted(self.types), sorted(self.exclude), self.repeats, self.name))
         return xxhash.xxh3_64_hexdigest(text.encode())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """An item in a list."""
+    """An item in a list. why: the reasons for its place, where they were asked for."""
 
     item_type: str
     item_id: str
     score: float
+    why: Explanation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +78,14 @@ class Page:
 
     next_page: cursor of what follows; None at the end. continued: whether it goes on with the very
     list that the page before was cut from; otherwise the user or the model has changed in between,
-    and items may come twice or never.
+    and items may come twice or never. by_head: whether the ranking head ranked it.
     """
 
     generation: int
     items: list[Placed]
     next_page: str | None
     continued: bool
+    by_head: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +96,7 @@ class _Question:
 
 
 class Serving:
-    """The bundle in use, asked by many at once."""
+    """The current bundle, queried concurrently."""
 
     def __init__(
         self,
@@ -125,17 +130,27 @@ class Serving:
         now = cursor.now_ms if cursor else self.now_ms()
         needed = min(offset + wanted.k, DEEPEST) + len(wanted.exclude)
         settings = ListSettings(
-            name="", item_types=wanted.types, k=_stepped(needed), repeats=wanted.repeats
+            name=wanted.name, item_types=wanted.types, k=_stepped(needed), repeats=wanted.repeats
         )
-        generation, ranking = await self._lists(_Question(user=user, settings=settings, now_ms=now))
         end = min(offset + wanted.k, DEEPEST)
-        held, items = len(ranking), []
+        # Places whose items can be on this page: all, where some of them are excluded.
+        part = slice(0, settings.k) if wanted.exclude else slice(offset, end)
+        why: list[Explanation] | None = None
+        if wanted.explain:
+            generation, (ranking, why) = await self._ask(
+                lambda r: explain(
+                    r, user, settings, first=part.start, end=part.stop, nearest=EXPLAINED,
+                    now_ms=now,
+                ),
+                self._models_of(user),
+            )  # fmt: skip
+        else:
+            question = _Question(user=user, settings=settings, now_ms=now)
+            generation, ranking = await self._lists(question)
+        held, items = len(ranking), _placed(ranking, part, why)
         if wanted.exclude:
-            items = _placed(ranking, 0, held)
             items = [item for item in items if (item.item_type, item.item_id) not in wanted.exclude]
             held, items = len(items), items[offset:end]
-        else:
-            items = _placed(ranking, offset, end)
         known, asked = fingerprint(user), wanted.digest()
         here = Cursor(offset=end, now_ms=now, generation=generation, user=known, wanted=asked)
         more = held > end and end < DEEPEST
@@ -145,6 +160,7 @@ class Serving:
             generation=generation,
             items=items,
             next_page=here.text() if more else None,
+            by_head=ranking.by_head,
             continued=cursor is None
             or (cursor.generation, cursor.user, cursor.wanted) == (generation, known, asked),
         )
@@ -161,25 +177,36 @@ class Serving:
         """Return the generation and the items nearest to a text."""
         if self.models.recommender is None:
             raise NotReady
-        vector = await self._texts(text)
-        generation, found = await self._ask(lambda r: search_text(r, vector, types, k))
-        return generation, _placed(found)
+        while True:
+            model = self.models.text_model
+            vector = await self._texts(text)
+            generation, found = await self._ask(partial(self._near, model, vector, types, k))
+            if found is not None:
+                return generation, _placed(found)
 
-    async def explain(
-        self, user: UserState, items: Sequence[Placed], nearest: int = EXPLAINED
-    ) -> list[Explanation | None]:
-        """Return why items stand in a user's list."""
-        keys = np.array([item_key(item.item_type, item.item_id) for item in items], np.uint64)
-        now = self._clock_ms()
-        _, found = await self._ask(
-            lambda r: explain(r, user, keys, nearest=nearest, now_ms=now), self._models_of(user)
-        )
-        return found
+    def _near(
+        self,
+        text_model: str | None,
+        vector: NDArray[np.float32],
+        types: Sequence[str],
+        k: int,
+        recommender: Recommender,
+    ) -> Ranking | None:
+        """Items nearest to a text's vector; None if a bundle of another text model came since."""
+        if text_model != self.models.text_model:
+            return None
+        return search_text(recommender, vector, types, k)
 
     def has_vector(self, item_type: str, item_id: str) -> bool:
         """Whether an item has a vector in the bundle in use."""
         key = np.array([item_key(item_type, item_id)], np.uint64)
         return bool(self._recommender().knows(key)[0])
+
+    def recommends(self, item_type: str, item_id: str) -> bool:
+        """Whether lists can hold an item: it has a vector and is not deleted."""
+        recommender = self._recommender()
+        rows = recommender.rows(np.array([item_key(item_type, item_id)], np.uint64))
+        return bool(rows[0] >= 0) and not bool(recommender.is_removed(rows)[0])
 
     def knows_any(self, user: UserState) -> bool:
         """Whether something of a user's history has a vector: if not, the user is cold."""
@@ -247,9 +274,11 @@ def _stepped(places: int) -> int:
     return -(-places // STEP) * STEP
 
 
-def _placed(ranking: Ranking, first: int = 0, end: int | None = None) -> list[Placed]:
-    part = slice(first, end)
-    return [
+def _placed(
+    ranking: Ranking, part: slice = slice(None), why: Sequence[Explanation] | None = None
+) -> list[Placed]:
+    """Return a part of a ranking; why: the reasons of its places, where they were asked for."""
+    found = [
         Placed(item_type=kind, item_id=name, score=round(score, 6))
         for kind, name, score in zip(
             ranking.item_types[part],
@@ -258,3 +287,6 @@ def _placed(ranking: Ranking, first: int = 0, end: int | None = None) -> list[Pl
             strict=True,
         )
     ]
+    if why is None:
+        return found
+    return [replace(one, why=reason) for one, reason in zip(found, why, strict=True)]

@@ -1,4 +1,4 @@
-"""A map of the item vectors: two numbers for each item, made once a bundle."""
+"""A map of the item vectors: two coordinates per item, computed once per bundle."""
 
 import asyncio
 

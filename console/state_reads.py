@@ -60,8 +60,11 @@ async def neighbours(replica: Replica, item_type: str, item_id: str) -> tuple[in
     return totals.pop(item_key(item_type, item_id), 0), totals
 
 
-def users_like(replica: Replica, beginning: str, most: int) -> list[str]:
-    """Ids of users with a committed history that begin so, in their order; at most so many."""
+def users_like(replica: Replica, beginning: str, most: int | None) -> list[str]:
+    """Ids of users with a committed history that begin so, in their order; at most so many.
+
+    most: None for all of them.
+    """
     first = HISTORY + beginning.encode()
     found: list[str] = []
     for state in list(replica.partitions.states.values()):

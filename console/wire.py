@@ -2,19 +2,39 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from console.serving import DEEPEST
 
 __all__ = [
-    "Bundle", "ChannelBody", "Erasing", "Health", "HistoryEntry", "ItemBody", "ItemDemand",
-    "ItemEdges", "ItemRef", "ListBody", "Pinning", "Place", "ReceiptBody", "RecommendedBody",
-    "RolledBack", "Session", "Similar", "UserBody", "Written",
+    "Accepted", "Bundle", "ChannelBody", "Erasing", "Health", "HistoryEntry", "ItemBody",
+    "ItemDemand", "ItemEdges", "ItemRef", "ListBody", "ManyLists", "Pinning", "Place", "PlaceText",
+    "ReceiptBody", "RecommendedBody", "RolledBack", "Session", "Similar", "UserBody", "UserList",
+    "UserLists", "Written",
 ]  # fmt: skip
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+def _as_text(value: object) -> object:
+    """Write a whole number as text, as the readers of foreign topics do."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Id = Annotated[_Text, BeforeValidator(_as_text, json_schema_input_type=_Text | int)]
 Repeats = Literal["exclude", "include", "only"]
 MOST = 100
+#: Items that a body may exclude: what an owner's own shop has shown or sold to somebody.
+MOST_EXCLUDED = 500
+PlaceText = Annotated[
+    str, StringConstraints(max_length=300, pattern="^[^/]+/[0-9]{1,9}/[0-9]{1,18}$")
+]
+AT_LEAST = (
+    "Places of records, topic/partition/offset, that the answer must include: it waits for them, "
+    "and gets status 503 if that takes too long."
+)
+
+
+EXPLAIN = "With `why`: the parts of each score, and the items of the history that are nearest."
 
 
 class _Closed(BaseModel):
@@ -37,17 +57,66 @@ class Seen(ItemRef):
     strong: bool = Field(default=True, description="A stream or the like, not only a glance.")
 
 
-class Session(_Closed):
+class _ListWanted(_Closed):
+    """What a list should be like."""
+
+    types: list[Id] = Field(default=[], max_length=20, description="None: all.")
+    exclude: list[ItemRef] = Field(
+        default=[], max_length=MOST_EXCLUDED, description="Items that must not come."
+    )
+    repeats: Repeats = "exclude"
+    k: int = Field(default=10, ge=1, le=MOST)
+    titles: bool = False
+    explain: bool = Field(default=False, description=EXPLAIN)
+    list_name: str = Field(
+        default="", alias="list", max_length=256,
+        description="Name of the list whose policy holds; none: that of *.",
+    )  # fmt: skip
+
+
+class Session(_ListWanted):
     """What somebody without a name has met, newest first, and what is wanted for it."""
 
     items: list[Seen] = Field(max_length=MOST)
-    types: list[Id] = Field(default=[], max_length=20, description="None: all.")
-    exclude: list[ItemRef] = Field(default=[], max_length=MOST)
-    repeats: Repeats = "exclude"
     country: str = Field(default="", max_length=64)
     birth_year: int = Field(default=0, ge=0, le=9999)
-    k: int = Field(default=10, ge=1, le=MOST)
     page: str | None = Field(default=None, max_length=400, description="`next_page` of a page.")
+    attributes: dict[str, bool | int | float | str | list[str] | None] = Field(
+        default={}, max_length=256, description="What policies read as user.NAME."
+    )
+
+
+class UserList(_ListWanted):
+    """A user, and what is wanted for the user."""
+
+    user: Id
+    page: str | None = Field(default=None, max_length=400, description="`next_page` of a page.")
+    at_least: list[PlaceText] = Field(default=[], max_length=20, description=AT_LEAST)
+
+
+class UserLists(_ListWanted):
+    """Users, and what is wanted for each of them."""
+
+    users: list[Id] = Field(min_length=1, max_length=MOST)
+    at_least: list[PlaceText] = Field(default=[], max_length=20, description=AT_LEAST)
+
+
+class NearBody(BaseModel):
+    """An item of the history that is near to a recommended one."""
+
+    item_type: str
+    item_id: str
+    cosine: float = Field(description="Of the vectors of both, at most 1.")
+
+
+class WhyBody(BaseModel):
+    """Why an item stands in its place."""
+
+    parts: dict[str, float] = Field(
+        description="What adds to the score, by name; the parts sum to it. docs/scores.md"
+    )
+    new: bool = Field(description="The item had no events when the model was made.")
+    nearest: list[NearBody]
 
 
 class RecommendedBody(BaseModel):
@@ -57,6 +126,7 @@ class RecommendedBody(BaseModel):
     item_id: str
     score: float = Field(description="Greater is better; comparable within one list.")
     title: str | None = None
+    why: WhyBody | None = Field(default=None, description="Where it was asked for by `explain`.")
 
 
 class ListBody(BaseModel):
@@ -76,8 +146,27 @@ class ListBody(BaseModel):
     )
     partition: int | None = Field(default=None, description="In which the user's events lie.")
     position: int | None = Field(
-        default=None, description="Every event of the partition below this offset is in the list."
+        default=None,
+        description="Every event of the partition below this offset of `topic` is in the list.",
     )
+    topic: str | None = Field(
+        default=None, description="Topic of `position`: of the events, or of a source in place."
+    )
+    positions: dict[str, int] = Field(
+        default={}, description="The same for every topic of events, by name."
+    )
+
+
+class ListOfUser(ListBody):
+    """A user's list."""
+
+    user_id: str
+
+
+class ManyLists(BaseModel):
+    """A list for each user, in the order of the request."""
+
+    lists: list[ListOfUser]
 
 
 class Similar(BaseModel):
@@ -103,7 +192,9 @@ class UserBody(BaseModel):
 
     user_id: str
     partition: int
-    position: int
+    position: int = Field(description="Next offset of `topic` that is not applied.")
+    topic: str = Field(description="The topic of events, or of a source in place.")
+    positions: dict[str, int] = Field(description="The same for every topic of events, by name.")
     attributes: dict[str, Any]
     entries: int
     history: list[HistoryEntry]
@@ -115,7 +206,9 @@ class ItemBody(BaseModel):
     item_type: str
     item_id: str
     catalogue: dict[str, Any] | None
-    recommendable: bool = Field(description="Whether it has a vector in the bundle in use.")
+    recommendable: bool = Field(
+        description="Whether lists can hold it: it is not deleted, and the bundle has its vector."
+    )
     users: int = Field(description="Who had it inside the window.")
     neighbours: list["NeighbourBody"]
 
@@ -176,6 +269,27 @@ class Place(BaseModel):
     offset: int
 
 
+class RowError(BaseModel):
+    """A record that workers would refuse."""
+
+    index: int = Field(description="Of the record in the body, from 0.")
+    reason: str = Field(description="As in a dead letter.")
+    detail: str
+
+
+class Accepted(BaseModel):
+    """Records that the log has, and those that were refused."""
+
+    accepted: int = Field(description="Records that are in the log.")
+    ignored: int = Field(description="Events of a kind that is passed over; they are not written.")
+    rejected: int = Field(description="Records that were refused.")
+    errors: list[RowError]
+    positions: list[Place] = Field(description="The last record in each partition.")
+    at_least: list[str] = Field(
+        description="The same for `at_least` of a list that is to include the records."
+    )
+
+
 class Erasing(BaseModel):
     """An erasure that was asked for: its records; it is done when the receipt is there."""
 
@@ -195,6 +309,13 @@ class ReceiptBody(BaseModel):
     )
     user_sha256: str | None = None
     checkpoints: list[dict[str, Any]] = []
+    count_from: dict[str, int] = Field(
+        default={},
+        description="topic/partition of a source -> offset from which the user counts again.",
+    )
+    copies: list[dict[str, Any]] = Field(
+        default=[], description="Other places that may hold something of the user, with days."
+    )
 
 
 class Bundle(BaseModel):

@@ -61,7 +61,7 @@ def item_cf(
     The counts behind the cosine are the co-interactions c(i, j) that the streaming state keeps,
     H^T H of the histories. half_life_days: a history item's weight halves with this age.
     target_half_life_days: a user counts for the candidate with a weight that halves with the age
-    of his event on it, so that neighbours in demand today rank before those of last year.
+    of the event on it, so that neighbours in demand today rank before those of last year.
     """
     h = history(train, n_users, n_items)
     together = (h.T @ h).tocsr()

@@ -13,6 +13,10 @@ import numpy.typing as npt
 import polars as pl
 
 STREAM = "stream"
+LIKELY_SECONDS = range(100_000_000, 4_200_000_000)
+"""Timestamps that are in seconds when all of a file lie here: 1973 to 2103. As milliseconds they
+would be of the first weeks of 1970. The same numbers as `streams.faults.LIKELY_SECONDS`, which this
+package does not know."""
 
 
 class DatasetError(ValueError):
@@ -25,12 +29,14 @@ class Interactions:
 
     user, item: i64[n], rows of `Dataset.users` and `Dataset.items`.
     timestamp: i64[n], ms UTC. strong: bool[n], a stream rather than a weak signal.
+    kind: str[n], kind of each event; None if the data set names none.
     """
 
     user: npt.NDArray[np.int64]
     item: npt.NDArray[np.int64]
     timestamp: npt.NDArray[np.int64]
     strong: npt.NDArray[np.bool_]
+    kind: npt.NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -42,6 +48,7 @@ class Interactions:
             item=self.item[rows],
             timestamp=self.timestamp[rows],
             strong=self.strong[rows],
+            kind=None if self.kind is None else self.kind[rows],
         )
 
 
@@ -62,6 +69,11 @@ class Dataset:
     def item_types(self) -> list[str]:
         """Names of the item types, in the order of the catalogue."""
         return list(dict.fromkeys(self.items["item_type"].to_list()))
+
+    def type_numbers(self) -> npt.NDArray[np.int64]:
+        """Place of each item's type in `item_types`, i64[n]."""
+        number = {name: place for place, name in enumerate(self.item_types)}
+        return np.array([number[name] for name in self.items["item_type"]], np.int64)
 
     def rows_of_type(self, item_type: str) -> npt.NDArray[np.int64]:
         """Rows of the items of one type, ascending, i64[m]."""
@@ -116,6 +128,13 @@ def dataset_of(
     _require(events, ("user_id", "item_id", "item_type", "timestamp"), "events")
     _require(items, ("item_id", "item_type"), "items")
     _check(events)
+    for frame, name in ((events, "events"), (items, "items")):
+        for column in ("user_id", "item_id", "item_type"):
+            kind = frame.schema.get(column)
+            if kind is not None and kind.is_float():
+                raise DatasetError(
+                    f"{name}: expected {column} as text or whole numbers, got {kind}"
+                )
     text = _names("item_id", "item_type")
     known = items.with_columns(text).unique(
         ["item_type", "item_id"], keep="last", maintain_order=True
@@ -134,8 +153,10 @@ def dataset_of(
         users, on="user_id", how="left", maintain_order="left"
     )
     strong = np.ones(len(events), dtype=bool)
+    named: npt.NDArray[np.str_] | None = None
     if "kind" in events.columns:
         strong = events["kind"].is_in(list(strong_kinds)).fill_null(value=False).to_numpy()
+        named = events["kind"].cast(pl.String).fill_null("").to_numpy().astype(np.str_)
     return Dataset(
         users=users["user_id"].to_numpy().astype(np.str_),
         items=catalogue,
@@ -144,6 +165,7 @@ def dataset_of(
             item=joined["row"].to_numpy().astype(np.int64),
             timestamp=events["timestamp"].cast(pl.Int64).to_numpy(),
             strong=strong,
+            kind=named,
         ),
     )
 
@@ -154,7 +176,7 @@ def _read(path: Path, name: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(path / "*.parquet" if path.is_dir() else path)
     except FileNotFoundError as error:
-        raise DatasetError(f"{name}: there is no file {path}") from error
+        raise DatasetError(f"{name}: file not found: {path}") from error
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DatasetError(f"{name}: {path} is no readable Parquet file: {error}") from error
 
@@ -173,6 +195,14 @@ def _check(events: pl.DataFrame) -> None:
     kind = events.schema["timestamp"]
     if not (kind.is_integer() or isinstance(kind, pl.Datetime)):
         raise DatasetError(f"events: expected timestamp in ms UTC as whole numbers, got {kind}")
+    if (
+        kind.is_integer()
+        and events["timestamp"].is_between(LIKELY_SECONDS.start, LIKELY_SECONDS.stop - 1).all()
+    ):
+        raise DatasetError(
+            "events: expected timestamp in ms UTC, got seconds (such as "
+            f"{events['timestamp'][0]}): multiply the column by 1000"
+        )
 
 
 def _require(frame: pl.DataFrame, columns: tuple[str, ...], name: str) -> None:

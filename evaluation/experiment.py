@@ -93,12 +93,11 @@ def configurations(
 
 def _tune(model: Model, earlier: Trial, budget: int, seed: int, progress: Progress) -> list[Tried]:
     """Try configurations on the earlier trial; best first, the default wins ties."""
-    space = model.space_of(earlier.past)
-    if not space:
+    if not model.space:
         return []
     # The model's name is in the seed: its draws do not depend on which others are asked for.
     rng = np.random.default_rng([seed, *model.name.encode()])
-    asked = configurations(space, budget, rng)
+    asked = configurations(model.space, budget, rng)
     tried = []
     for number, settings in enumerate(asked, 1):
         found = _once(model, earlier, settings, seed, progress)

@@ -90,6 +90,9 @@ def graph_of(
             "item_type": pl.Series(types).gather(order),
         }
     )
+    if without:  # relations by name: never folded
+        separate = max(settings.separate_types, len(set(types)))
+        settings = replace(settings, separate_types=separate)
     graph = build_graph(counts, nodes, settings)
     kept = {pair: edges for pair, edges in graph.relations.items() if pair not in set(without)}
     return ItemGraph(
@@ -124,7 +127,7 @@ def _counted(
 ) -> CoInteractions:
     """Count by pair of nodes. keys: ascending; items, users: each one's node, users may be none.
 
-    A user who is a node has met each of his items once, and himself as often as he has items.
+    A user who is a node has met each own item once, and the own node once for each of them.
     """
     pairs = np.unique(np.stack([events.user, events.item]), axis=1)
     owner, item = np.unique(pairs[0], return_inverse=True)[1], items[pairs[1]]

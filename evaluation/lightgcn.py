@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 from evaluation.baselines import Rows, Scorer, Scores, history
 from evaluation.dataset import Dataset
 from evaluation.model import Past
-from static_layer import Progress
+from static_layer import Progress, seeded
 
 __all__ = ["lightgcn"]
 
@@ -49,8 +49,7 @@ def lightgcn(
     shape = (len(dataset.users), len(dataset.items))
     x = history(split.train, *shape).tocoo()
     graph = _normalised(x.tocsr())
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         vectors = nn.Parameter(torch.randn(sum(shape), width) * 0.1)
         optimiser = torch.optim.Adam([vectors], lr=learning_rate)
         user, item = (

@@ -255,7 +255,7 @@ def _ask(
 
 
 def _measured(trial: Trial, item_type: str, segment: Segment, lists: Rows) -> Measured | None:
-    """Metrics of the users who may count and have a held-out item that counts; None for nobody."""
+    """Metrics of the users who may count and have an item that counts; None without such users."""
     truth = trial.truth
     owner = np.repeat(np.arange(len(truth.users)), truth.counts())
     counts = segment.items[truth.item] & segment.users[truth.users][owner]

@@ -114,7 +114,6 @@ class Model:
     about:   one line on what it is.
     fit:     fits it.
     space:   setting -> values that tuning may try; empty where there is nothing to tune.
-    next_space: the same where the next event alone is asked for; None where `space` serves both.
     seeded:  whether a seed changes it; otherwise one fit serves all seeds.
     """
 
@@ -122,11 +121,4 @@ class Model:
     about: str
     fit: Fit
     space: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    next_space: Mapping[str, tuple[Any, ...]] | None = None
     seeded: bool = False
-
-    def space_of(self, past: Past) -> Mapping[str, tuple[Any, ...]]:
-        """Return what tuning may try for what is asked."""
-        if past.horizon_days is None and self.next_space is not None:
-            return self.next_space
-        return self.space

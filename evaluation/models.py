@@ -1,10 +1,9 @@
-"""The models that `segue evaluate` knows, by name: one row each.
+"""The models that `segue evaluate` compares the product with, by name: one row each.
 
 A model that needs torch is imported when it is fitted, so that counting baselines start at once.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -12,11 +11,14 @@ import numpy as np
 
 from evaluation.baselines import Scorer, item_cf, popularity, vector_knn
 from evaluation.dataset import Dataset
-from evaluation.model import CannotFit, Fit, ListsOnly, Model, Past
+from evaluation.model import Fit, ListsOnly, Model, Past
 from evaluation.text import has_text
 from static_layer import Progress
 
-__all__ = ["UnknownModel", "chosen", "models"]
+__all__ = ["PRODUCT", "UnknownModel", "chosen", "models"]
+
+#: Name of the running product's row, which `segue.served` measures. No model here has it.
+PRODUCT = "segue"
 
 _SASREC = {
     "dropout": (0.2, 0.0, 0.4),
@@ -24,16 +26,6 @@ _SASREC = {
     "epochs": (6, 3, 12),
     "learning_rate": (1e-3, 3e-4, 3e-3),
 }
-_SEGUE = {
-    "windows": (2, 1, 4),
-    "ridge": (30.0, 10.0, 100.0),
-    "recent_half_life_days": (14.0, 4.0, 60.0),
-    "hidden": (32, 16, 64),
-    "epochs": (6.0, 3.0, 12.0),
-}
-
-
-_NEXT = {"epochs": (8, 2, 4), "text": (True, False)}
 
 
 class UnknownModel(ValueError):
@@ -155,9 +147,9 @@ def models() -> dict[str, Model]:
             seeded=True,
         ),
         Model(
-            name="segue_sequence",
-            about="the sequence-aware user tower over vectors of the item tower, alone",
-            fit=_lazily("evaluation.next_event", "sequence"),
+            name="sequence_tower",
+            about="the sequence-aware user tower over the item tower's vectors; not served",
+            fit=_lazily("evaluation.sequence", "sequence"),
             space={
                 "epochs": (8, 2, 4, 12),
                 "blocks": (1, 2, 3),
@@ -167,49 +159,18 @@ def models() -> dict[str, Model]:
             },
             seeded=True,
         ),
-        Model(
-            name="segue_next",
-            about="a head over that tower, ItemCF, text and demand before the asked moment",
-            fit=_lazily("evaluation.next_event", "next_event"),
-            space=_NEXT,
-            seeded=True,
-        ),
-        Model(
-            name="segue_next_later",
-            about="the same with demand after the asked moment, which leave-one-out hands over",
-            fit=_lazily("evaluation.next_event", "next_event", later=True),
-            space=_NEXT,
-            seeded=True,
-        ),
-        Model(
-            name="segue_candidates",
-            about="candidates and a head, taught on earlier moments: segue where days are tested",
-            fit=_lazily("evaluation.segue_model", "segue_model"),
-            space=_SEGUE,
-            seeded=True,
-        ),
-        Model(
-            name="segue",
-            about="our default: what the system serves",
-            fit=_by_what_is_asked(
-                _lazily("evaluation.segue_model", "segue_model"),
-                next_event=_lazily("evaluation.next_event", "next_event"),
-            ),
-            space=_SEGUE,
-            next_space=_NEXT,
-            seeded=True,
-        ),
     ]
     return {row.name: row for row in rows}
 
 
 def chosen(names: Sequence[str]) -> list[Model]:
-    """Return the rows of some names, in that order; raises UnknownModel."""
+    """Return the models of some names, in that order, without the product; raises UnknownModel."""
     table = models()
-    unknown = [name for name in names if name not in table]
+    known = [*table, PRODUCT]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise UnknownModel(f"expected models of {', '.join(table)}; got {', '.join(unknown)}")
-    return [table[name] for name in dict.fromkeys(names)]
+        raise UnknownModel(f"expected models of {', '.join(known)}; got {', '.join(unknown)}")
+    return [table[name] for name in dict.fromkeys(names) if name != PRODUCT]
 
 
 def _lazily(module: str, name: str, **fixed: Any) -> Fit:
@@ -222,26 +183,6 @@ def _lazily(module: str, name: str, **fixed: Any) -> Fit:
             dataset, split, seed=seed, progress=progress, **{**fixed, **settings}
         )
         return fitted
-
-    return fit
-
-
-def _by_what_is_asked(days: Fit, *, next_event: Fit) -> Fit:
-    """One fit for the days after a split, another where the next event alone is asked for.
-
-    Settings are those of the one that is meant. Where the other cannot be fitted `days` stands in
-    for it, with its defaults.
-    """
-
-    def fit(
-        dataset: Dataset, split: Past, *, seed: int, progress: Progress, **settings: Any
-    ) -> Scorer | ListsOnly:
-        given: dict[str, Any] = {"seed": seed, "progress": progress}
-        if split.horizon_days is None:
-            with suppress(CannotFit):
-                return next_event(dataset, split, **given, **settings)
-            return days(dataset, split, **given)
-        return days(dataset, split, **given, **settings)
 
     return fit
 

@@ -13,7 +13,7 @@ from evaluation.baselines import Rows, Scorer, Scores, popularity
 from evaluation.dataset import Dataset, Interactions
 from evaluation.model import CannotFit, Past
 from evaluation.split import DAY_MS
-from static_layer import Progress
+from static_layer import Progress, seeded
 
 __all__ = ["popularity_mix"]
 
@@ -36,7 +36,7 @@ def popularity_mix(
     """Fit a listwise network on item features alone; every user gets the same scores.
 
     windows: stretches as long as the test that it learns from, one before the other, the last of
-    them ending at the split; as many as the past has room for. Features are read at a window's
+    them ending at the split; as many as fit into the past. Features are read at a window's
     start, targets are the distinct (user, item) pairs in it.
     """
     n_items, days = len(dataset.items), split.horizon_days or WINDOW_DAYS
@@ -50,8 +50,7 @@ def popularity_mix(
         lessons.append((_features(past.train, n_items, past.at_ms), _targets(after, n_items)))
     if not lessons:
         raise CannotFit(f"the past is shorter than {days:g} days: there is no window to fit on")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         width = lessons[0][0].shape[1]
         network = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=weight_decay)

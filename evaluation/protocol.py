@@ -81,14 +81,20 @@ def evaluate(
     """
     rules = Protocol() if protocol is None else protocol
     results = []
+    # Events are read once for all types: with many types that is what an evaluation would cost.
+    number = dataset.type_numbers()
+    whole = held_out(split, np.arange(len(number)), repeats=rules.repeats)
+    types, had = len(dataset.item_types), consumed(split, dataset)
+    met = np.unique(split.train.user * types + number[split.train.item])
     for item_type in item_types or dataset.item_types:
         rows = dataset.rows_of_type(item_type)
-        truth = _sample(held_out(split, rows, repeats=rules.repeats), rules)
+        if not len(rows):
+            continue
+        truth = _sample(whole.where(number[whole.item] == number[rows[0]]), rules)
         if not len(truth.users):
             continue
-        touched = np.isin(dataset.items["item_type"].to_numpy()[split.train.item], [item_type])
-        warm = np.isin(truth.users, split.train.user[touched])
-        banned = consumed(split, dataset)[truth.users]
+        warm = np.isin(truth.users * types + number[rows[0]], met)
+        banned = had[truth.users]
         for name, ranker in models.items():
             begun = time.perf_counter()
             lists = np.concatenate(

@@ -49,7 +49,7 @@ def _best(
 ) -> None:
     """One pass and an ordered list of k: a sort or a partition of the row costs twenty times this.
 
-    values: room for k scores.
+    values: array for k scores.
     """
     k = lists.shape[1]
     for row in range(scores.shape[0]):

@@ -1,4 +1,4 @@
-"""SASRec (Kang and McAuley, ICDM'18) with three losses: a user is the sequence of his items.
+"""SASRec (Kang and McAuley, ICDM'18) with three losses: a user is a sequence of items.
 
 `bce` is the paper's, with one negative per position. `gbce` is gSASRec's (Petrov and Macdonald,
 RecSys'23): many negatives, and the positive's weight corrected for having drawn them. `softmax`
@@ -25,7 +25,7 @@ from dynamic_layer.towers.sequence_tower import Block, SequenceItems
 from evaluation.baselines import Rows, Scorer, Scores
 from evaluation.dataset import Dataset
 from evaluation.model import CannotFit, Past
-from static_layer import Progress
+from static_layer import Progress, seeded
 
 __all__ = ["SASRec", "histories", "loss_of", "sasrec", "scorer_of"]
 
@@ -105,7 +105,7 @@ def sasrec(
     learning_rate: float = 1e-3,
     epochs: int = 6,
 ) -> Scorer:
-    """Fit on the users' training sequences; a user without history has no scores of his own.
+    """Fit on the users' training sequences; a user without history has no own scores.
 
     start: of the items' vectors: `random`, as published, which takes hundreds of epochs, or the
     co-occurrence vectors of our own sequence tower, which takes a few.
@@ -115,8 +115,7 @@ def sasrec(
     if not (np.diff(known.indptr) > 1).any():
         raise CannotFit("SASRec needs users with at least two events")
     n_items = len(dataset.items)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         if start == "random":
             vectors = (torch.randn(n_items, width) * width**-0.5).numpy()
         else:
@@ -141,7 +140,7 @@ def sasrec(
 
 
 def scorer_of(model: SequenceModel, known: Sequences, split: Past) -> Scorer:
-    """Score by the vector after each user's last item; items that nobody had come last."""
+    """Score by the vector after each user's last item; items without users come last."""
     vectors, bias = model.vectors(), model.bias()
     trained = np.zeros(len(bias), bool)
     trained[split.train.item] = True

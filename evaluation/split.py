@@ -35,6 +35,13 @@ class HeldOut:
     indptr: npt.NDArray[np.int64]
     item: npt.NDArray[np.int64]
 
+    def where(self, chosen: npt.NDArray[np.bool_]) -> "HeldOut":
+        """Return some of the held-out items, bool[m], of the users who have any of them."""
+        owner = np.repeat(self.users, self.counts())[chosen]
+        users, counts = np.unique(owner, return_counts=True)
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        return HeldOut(users=users, indptr=indptr, item=self.item[chosen])
+
     def counts(self) -> npt.NDArray[np.int64]:
         """Number of held-out items per user, i64[n], at least 1."""
         return np.diff(self.indptr)
@@ -77,7 +84,7 @@ def last_streams(events: Interactions, n_users: int) -> tuple[TimeSplit, npt.NDA
     """Hold out each user's last stream, of users with an event before it (leave-one-out).
 
     events: in order of time. Returns the split, and the moment at which each user is asked, i64
-    [n_users]: just after his last event that is left. What follows a held-out stream is on neither
+    [n_users]: just after the last event that is left. What follows a held-out stream is on neither
     side. Raises ValueError where no user has two events.
     """
     place = np.arange(len(events))
@@ -119,6 +126,19 @@ def held_out(split: TimeSplit, rows: npt.NDArray[np.int64], *, repeats: bool = F
     user, item = np.divmod(pairs, len(inside))
     users, counts = np.unique(user, return_counts=True)
     return HeldOut(users=users, indptr=np.concatenate([[0], np.cumsum(counts)]), item=item)
+
+
+def first_of(truth: HeldOut, test: Interactions) -> HeldOut:
+    """Return each user's earliest held-out item alone: the next event instead of the horizon.
+
+    test: the events after the split, in order of time.
+    """
+    width = 1 + max(int(truth.item.max(initial=0)), int(test.item.max(initial=0)))
+    wanted = np.repeat(truth.users, truth.counts()) * width + truth.item
+    strong = test.where(test.strong)
+    held = strong.where(np.isin(_codes(strong, width), wanted))
+    users, place = np.unique(held.user, return_index=True)
+    return HeldOut(users=users, indptr=np.arange(len(users) + 1), item=held.item[place])
 
 
 def _codes(events: Interactions, width: int) -> npt.NDArray[np.int64]:

@@ -38,7 +38,7 @@ __all__ = ["StateEvents", "state_settings", "train_to_rest", "two_tower"]
 TOPIC = "events"
 STRONG, WEAK = "stream", "weak"
 BATCH = 16_384
-SLICE_S = 0.5
+SLICE_STEPS = 64  # between two reports of progress
 #: Share of the events before the split that the graph is made of; the rest are examples.
 GRAPH_SHARE = 0.8
 #: Buckets of the state's window; it is made to span all events.
@@ -77,7 +77,7 @@ def two_tower(
                 dataset, split, state, cut,
                 epochs=hgnn_epochs if use_hgnn else 1, seed=seed, progress=progress,
             )  # fmt: skip
-            trainer = Trainer(static, settings, seed=seed, use_hgnn=use_hgnn)
+            trainer = Trainer(static, replace(settings, use_hgnn=use_hgnn), seed=seed)
             for part in events.parts(cut, len(events)):
                 trainer.add(_examples(state, part, settings.replay.history_cap))
             bundle = train_to_rest(trainer, "two-tower", len(events) - cut, progress)
@@ -94,7 +94,7 @@ def train_to_rest(trainer: Trainer, stage: str, examples: int, progress: Progres
     """
     total, done = max(1, round(examples * trainer.settings.replay.epochs)), 0
     while True:
-        stats = trainer.train(max_seconds=SLICE_S)
+        stats = trainer.train(max_steps=SLICE_STEPS)
         done += stats.examples
         progress(stage, min(done, total), total)
         if not stats.steps:
@@ -217,7 +217,7 @@ def _examples(state: PartitionState, events: StateEvents, observe: int) -> Examp
 
 
 def _asked(dataset: Dataset, split: Past, state: PartitionState, cap: int) -> ExampleBatch:
-    """Every user at the moment that he is asked for, as an example without a target."""
+    """Every user at the moment of the question, as an example without a target."""
     histories = [state.history(str(user)) for user in dataset.users]
     sizes = [min(len(history), cap) for history in histories]
     none = np.zeros(0, np.int64)
@@ -247,10 +247,10 @@ def _scorer(bundle: DynamicBundle, dataset: Dataset, asked: ExampleBatch) -> Sco
     items = served_vectors(bundle.vectors, bundle.bias)[place]
     popular = np.log1p(bundle.popularity[0])[place]
     keys = ItemRows(bundle.item_keys)
-    cap = int(bundle.manifest["settings"]["replay"]["history_cap"])
+    cap = bundle.history_cap
 
     def score(users: Rows, rows: Rows) -> Scores:
-        known = user_features(pad(asked.take(users), cap, 0), keys)
+        known = user_features(pad(asked.take(users), cap, 0), keys, cap)
         scores = bundle.queries(bundle.user_vectors(known)) @ items[rows].T
         nobody = np.diff(asked.indptr)[users] == 0
         scores[nobody] = popular[rows]

@@ -2,24 +2,27 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from agents.store_tally import StoreTally
+
 __all__ = ["BuildTally"]
 
 
 class BuildTally:
-    """Counts of one schedule since it started."""
+    """Counters of one schedule since its start."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        """Register with `registry` (default a fresh one)."""
+        """Register with `registry` (default: a new one)."""
         self.registry = registry = registry or CollectorRegistry()
+        self.store = StoreTally(registry)
         self._builds = Counter(
-            "segue_static_builds", "Builds that ended, by outcome.", ["outcome"], registry=registry
+            "segue_static_builds", "Finished builds, by outcome.", ["outcome"], registry=registry
         )
         self._seconds = Gauge(
-            "segue_static_build_duration_seconds", "Of the last build.", registry=registry
+            "segue_static_build_duration_seconds", "Duration of the last build.", registry=registry
         )
         self._at = Gauge(
             "segue_static_build_timestamp_seconds",
-            "When the last build succeeded.",
+            "Time of the last successful build.",
             registry=registry,
         )
         for outcome in ("succeeded", "failed"):

@@ -1,4 +1,4 @@
-"""Which bundles there are, which one is served, and how people choose another: by records."""
+"""List bundles, show the served one, and choose another one by records."""
 
 import asyncio
 import tempfile
@@ -10,11 +10,10 @@ from agents.bundles.announcing import described, fetch_dynamic
 from agents.bundles.names import channel_of, earlier
 from agents.outputs import ProducerOutputs
 from dynamic_layer import CorruptBundle
-from segue.looking import read_from
-from segue.roles import now_ms
 from segue.settings import Settings
 from state import CorruptArtifact
-from streams import DEFAULT_CHANNEL, ModelAnnouncement, announcement_key, encode
+from streams import DEFAULT_CHANNEL, ModelAnnouncement, announcement_key, encode, read_from
+from streams.wall_clock import now_ms
 
 __all__ = ["BundleChoiceError", "bundles", "one_bundle", "pin", "promote", "rollback", "unpin"]
 
@@ -23,15 +22,16 @@ Announced = dict[str, ModelAnnouncement | None]
 
 
 class BundleChoiceError(ValueError):
-    """A bundle cannot be chosen: it is not there, not whole, or of no use for what was asked."""
+    """A bundle cannot be chosen: it is missing, incomplete or unsuitable for the request."""
 
 
 async def bundles(
     settings: Settings, kind: Kind = "dynamic", channel: str = DEFAULT_CHANNEL
 ) -> list[dict[str, Any]]:
-    """Return the bundles of a kind in the artifact store, the newest first, as JSON values.
+    """Return the bundles of a kind in the artifact store as JSON values, newest first.
 
-    `served` is what workers were told to serve on the channel, `channel` whose trainer made it.
+    `served`: the bundle that workers of the channel are told to serve.
+    `channel`: the channel of the trainer that made the bundle.
     Raises AdminError, KafkaError.
     """
     announced = await _announced(settings, channel)
@@ -53,9 +53,10 @@ async def one_bundle(
 
 
 async def pin(settings: Settings, name: str, channel: str = DEFAULT_CHANNEL) -> ModelAnnouncement:
-    """Have a bundle, of any channel, served on one, whatever its trainer publishes, until `unpin`.
+    """Pin a bundle (of any channel) on a channel: workers serve it until `unpin`.
 
-    It is fetched and loaded here first: workers would refuse a torn one, and go on as before.
+    The bundle is first fetched and loaded here, because workers refuse a corrupt bundle and keep
+    the current one.
     Raises BundleChoiceError, AdminError, KafkaError.
     """
     generation = await asyncio.to_thread(_whole, settings, name)
@@ -63,7 +64,7 @@ async def pin(settings: Settings, name: str, channel: str = DEFAULT_CHANNEL) -> 
 
 
 async def unpin(settings: Settings, channel: str = DEFAULT_CHANNEL) -> str | None:
-    """Have the trainer's newest bundle served again; returns its name, None if there is none."""
+    """Serve the trainer's newest bundle again; returns its name, None if there is none."""
     async with ProducerOutputs(settings.kafka) as outputs:
         await outputs.send(settings.topics.models, announcement_key("pinned", channel), None)
         await outputs.flush()
@@ -74,10 +75,9 @@ async def unpin(settings: Settings, channel: str = DEFAULT_CHANNEL) -> str | Non
 async def rollback(
     settings: Settings, channel: str = DEFAULT_CHANNEL
 ) -> tuple[str, ModelAnnouncement]:
-    """Pin the whole bundle before the one that is served; returns the name of that one, too.
+    """Pin the complete bundle before the served one; returns the names of both.
 
-    It is of the trainer that made the one that is served. Raises BundleChoiceError where there is
-    none.
+    Both bundles are of the same trainer. Raises BundleChoiceError if there is no earlier bundle.
     """
     served = _served(await _announced(settings, channel))
     if served is None:
@@ -88,24 +88,25 @@ async def rollback(
         except BundleChoiceError:
             continue  # torn: the one before it
     raise BundleChoiceError(
-        f"there is no whole bundle before {served}: `trainer.keep_bundles` of them are kept"
+        f"there is no complete bundle before {served}: `trainer.keep_bundles` of them are kept"
     )
 
 
 async def promote(
     settings: Settings, name: str, channel: str = DEFAULT_CHANNEL
 ) -> ModelAnnouncement:
-    """Have a bundle served as the trainer's newest: until it publishes the next; lifts a pin.
+    """Announce a bundle as the newest, until the trainer publishes the next; removes a pin.
 
-    For bundles that are in the store and were not announced. Raises BundleChoiceError for one that
-    is older than the newest announced, since generations only grow, and for one that another
-    channel's trainer made: `pin` serves those.
+    For bundles in the store that are not announced. Raises BundleChoiceError for a bundle that is
+    older than the newest announced one, because generations only grow, and for a bundle of another
+    channel's trainer: use `pin` for these.
     """
     generation = await asyncio.to_thread(_whole, settings, name)
     if channel_of(name) != channel:
         raise BundleChoiceError(
-            f"{name} was made on channel {channel_of(name)}, and channels number their generations"
-            f" apart: `segue models pin {name} --channel {channel}` serves it until it is unpinned"
+            f"{name} was made on channel {channel_of(name)}, and each channel numbers its "
+            f"own generations: `segue models pin {name} --channel {channel}` serves it "
+            f"until it is unpinned"
         )
     newest = (await _announced(settings, channel)).get("dynamic")
     if newest is not None and generation < newest.generation:
@@ -119,7 +120,7 @@ async def promote(
 
 
 async def _announced(settings: Settings, channel: str) -> Announced:
-    return newest_announcements(await read_from(settings, settings.topics.models, {}), channel)
+    return newest_announcements(await read_from(settings.kafka, settings.topics.models), channel)
 
 
 def _on(channel: str) -> str:

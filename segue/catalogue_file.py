@@ -1,69 +1,250 @@
-"""A file of items of somebody else's, as a table in the canonical form."""
+"""Reads a user's file of items as records of the catalogue topic.
 
-from collections.abc import Callable, Iterable
+Every row goes through the decoder that workers use for the topic. A row that workers refuse is
+refused here, with its place in the file.
+"""
+
+import datetime
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import polars as pl
+import msgspec
 
-__all__ = ["CatalogueError", "read_catalogue"]
+from segue.attribute_fields import ATTRIBUTES, AttributeField, attribute_fields
+from segue.file_rows import Row, holds_text_only, read_rows
+from streams import Record, decode_items, encode
+from streams.codec import text_ids
+from streams.timestamps import time_ms, time_text_ms
+
+__all__ = [
+    "BadRow",
+    "CatalogueError",
+    "CheckedItems",
+    "checked_items",
+    "faults_of",
+    "read_attributes",
+    "read_catalogue",
+    "read_columns",
+]
 
 REQUIRED = ("item_id", "item_type", "title")
-OPTIONAL = ("description", "language", "genres", "published_at")
-
-_READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".jsonl": pl.read_ndjson,
-    ".ndjson": pl.read_ndjson,
-    ".csv": pl.read_csv,
-    ".parquet": pl.read_parquet,
-}
+OPTIONAL = ("description", "language", "genres", "published_at", "attributes")
+#: Rows that are checked at once.
+BATCH = 1_000
+#: What separates genres in a cell of CSV.
+GENRES_APART = "|"
 
 
 class CatalogueError(ValueError):
-    """The file does not hold items as it was said; the message names the field or the row."""
+    """The file does not hold items as described; the message names the field."""
 
 
-def read_catalogue(file: Path, fields: Iterable[str] = (), item_type: str = "") -> pl.DataFrame:
-    """Read the items of a file; columns item_id, item_type, title, and the optional ones it has.
+class BadRow(NamedTuple):
+    """A row that workers refuse: its place in the file, and the reason."""
 
-    fields:    `ours=theirs` each: what a field of ours is called in the file.
-    item_type: of all items, where the file has no such field.
-    Raises CatalogueError, OSError, and polars' errors for a file that cannot be read as its ending
-    says.
+    place: str
+    fault: str
+
+
+@dataclass(kw_only=True)
+class CheckedItems:
+    """Rows of a catalogue: accepted rows as records, and refused rows.
+
+    records: keys and values in the order of the file.
     """
-    reader = _READERS.get(file.suffix)
-    if reader is None:
-        raise CatalogueError(
-            f"{file}: expected a name that ends with {', '.join(_READERS)}, got {file.suffix!r}"
-        )
-    table = reader(file)
-    names = _names(fields)
+
+    records: list[tuple[bytes, bytes]] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+
+    def faults(self, most: int) -> str:
+        """Name the first `most` bad rows, one per line."""
+        return faults_of(self.bad, most)
+
+
+def faults_of(bad: Sequence[BadRow], most: int) -> str:
+    """Name the first `most` bad rows, one per line."""
+    lines = [f"{row.place}: {row.fault}" for row in bad[:most]]
+    if len(bad) > most:
+        lines.append(f"and {len(bad) - most:,} more")
+    return "\n".join(lines)
+
+
+def read_catalogue(file: Path, fields: Iterable[str] = (), item_type: str = "") -> CheckedItems:
+    """Read and check the items of a file: CSV, JSON lines or Parquet, by the end of its name.
+
+    fields:    `ours=theirs` each: the column of a Segue field in the file; an attribute is
+               `attributes.NAME=theirs` or `attributes.NAME:TYPE=theirs` (`attribute_fields`).
+    item_type: type of all items, for a file without such a field.
+    In CSV an empty cell means no value, and genres are separated by | (or are a JSON array).
+    published_at is in ms UTC, or text in ISO 8601. Text ids stay unchanged; whole numbers become
+    text.
+    Raises CatalogueError for a required field that no row has, TableError for a file that cannot be
+    read.
+    """
+    attributes, others = read_attributes(fields)
+    return read_columns(file, _names(others), item_type, attributes)
+
+
+def read_attributes(fields: Iterable[str]) -> tuple[list[AttributeField], list[str]]:
+    """Return the attributes among `--field` options, and the others. Raises CatalogueError."""
+    try:
+        return attribute_fields(fields)
+    except ValueError as error:
+        raise CatalogueError(str(error)) from error
+
+
+def read_columns(
+    file: Path,
+    names: Mapping[str, str],
+    item_type: str = "",
+    attributes: Sequence[AttributeField] = (),
+) -> CheckedItems:
+    """Read the items of a file from these columns only. names: Segue field -> column.
+
+    Otherwise like `read_catalogue`.
+    """
     if item_type:
-        table = table.with_columns(pl.lit(item_type).alias(names["item_type"]))
-    for ours in REQUIRED:
-        if names[ours] not in table.columns:
+        names = {ours: theirs for ours, theirs in names.items() if ours != "item_type"}
+    of_text = holds_text_only(file)
+    return checked_items(
+        _chosen(read_rows(file), names, attributes, item_type, file, of_text=of_text)
+    )
+
+
+def checked_items(rows: Iterable[Row]) -> CheckedItems:
+    """Return rows with Segue fields as records; a row that workers refuse is bad."""
+    found = CheckedItems()
+    rows = iter(rows)
+    while batch := list(itertools.islice(rows, BATCH)):
+        records, faults = [], {}
+        for number, (_, row) in enumerate(batch):
+            try:
+                records.append(_record(number, row))
+            except (TypeError, ValueError, OverflowError) as error:
+                faults[number] = str(error)
+        items, letters = decode_items(records)
+        found.records += [(item.key, encode(item)) for item in items.records]
+        for letter in letters:
+            faults[letter.source.offset] = f"{letter.reason.value}: {letter.detail}"
+        found.bad += [BadRow(batch[number][0], faults[number]) for number in sorted(faults)]
+    return found
+
+
+def _record(offset: int, row: Mapping[str, Any] | str) -> Record:
+    """Return a row as a record of the catalogue topic; raises ValueError with the reason.
+
+    Raises TypeError and OverflowError too, for values that JSON cannot represent.
+    """
+    if isinstance(row, str):
+        raise ValueError(row)
+    row = {name: value for name, value in row.items() if value is not None}
+    row |= text_ids(row)
+    key = f"{row.get('item_type')}\0{row.get('item_id')}".encode(errors="replace")
+    value = msgspec.json.encode(row)
+    return Record(topic="", partition=0, offset=offset, timestamp=0, key=key, value=value)
+
+
+def _chosen(
+    rows: Iterable[Row],
+    names: Mapping[str, str],
+    attributes: Sequence[AttributeField],
+    item_type: str,
+    file: Path,
+    *,
+    of_text: bool,
+) -> Iterator[Row]:
+    """Yield rows with Segue names; raises CatalogueError if no row has a required field."""
+    seen: dict[str, None] = {}
+    read = 0
+    for place, row in rows:
+        if isinstance(row, str):
+            yield place, row
+            continue
+        read += 1
+        seen.update(dict.fromkeys(row))
+        try:
+            ours = {
+                our: _typed(our, row[their], of_text=of_text)
+                for our, their in names.items()
+                if their in row
+            }
+            if own := {one.name: one.value(row) for one in attributes if one.theirs in row}:
+                ours["attributes"] = {**(ours.get("attributes") or {}), **own}
+        except ValueError as error:
+            yield place, str(error)
+            continue
+        if item_type:
+            ours["item_type"] = item_type
+        yield place, ours
+    if not read:
+        raise CatalogueError(f"{file} has no rows that can be read as items")
+    wanted = {our: names.get(our) for our in REQUIRED}
+    wanted |= {f"{ATTRIBUTES}{one.name}": one.theirs for one in attributes}
+    for our, their in wanted.items():
+        if their is not None and their not in seen:
             raise CatalogueError(
-                f"{file} has no field {names[ours]!r}, expected for {ours}; it has "
-                f"{', '.join(table.columns)}. Say which it is: --field {ours}=THEIRS"
+                f"{file} has no field {their!r}, expected for {our}; it has {', '.join(seen)}. "
+                f"Name it: --field {our}=COLUMN; segue catalogue {file} --check guesses it"
             )
-    kept = [ours for ours in (*REQUIRED, *OPTIONAL) if names[ours] in table.columns]
-    items = table.select(pl.col(names[ours]).alias(ours) for ours in kept)
-    for ours in REQUIRED:
-        empty = items.with_row_index("row", offset=1).filter(
-            pl.col(ours).is_null() | (pl.col(ours).cast(pl.String) == "")
-        )
-        if len(empty):
-            raise CatalogueError(f"{file}, row {empty['row'][0]}: {names[ours]!r} is empty")
-    return items
 
 
 def _names(fields: Iterable[str]) -> dict[str, str]:
-    """What each field of ours is called."""
+    """Return the column of each Segue field."""
     names = {ours: ours for ours in (*REQUIRED, *OPTIONAL)}
     for text in fields:
         ours, separator, theirs = text.partition("=")
         if not separator or ours not in names or not theirs:
             raise CatalogueError(
-                f"--field {text}: expected OURS=THEIRS, where OURS is one of {', '.join(names)}"
+                f"--field {text}: expected FIELD=COLUMN, where FIELD is one of {', '.join(names)}"
             )
         names[ours] = theirs
     return names
+
+
+# Values that JSON or CSV have no type for
+
+
+def _typed(name: str, value: Any, *, of_text: bool) -> Any:
+    """Convert a value to the type of its field. of_text: the file holds only text."""
+    if name == "published_at" and isinstance(value, (datetime.date, str)):
+        return _published(value, of_text=of_text)
+    if not of_text or value is None:
+        return value
+    if name == "attributes":
+        return _json_object(value)
+    return _genres(value) if name == "genres" else value
+
+
+def _genres(text: str) -> Any:
+    if text.lstrip().startswith("["):
+        return _json_array(text)
+    return [genre.strip() for genre in text.split(GENRES_APART) if genre.strip()]
+
+
+def _published(value: datetime.date | str, *, of_text: bool) -> Any:
+    """Return a time in ms UTC; other text stays unchanged, and the decoder refuses it."""
+    if isinstance(value, datetime.date):
+        return time_ms(value)
+    if of_text and value.strip().removeprefix("-").isdecimal():
+        return int(value)
+    try:
+        return time_text_ms(value.strip())
+    except ValueError:
+        return value
+
+
+def _json_array(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"genres: expected a JSON array, got {text!r}: {error}") from error
+
+
+def _json_object(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"attributes: expected a JSON object, got {text!r}: {error}") from error

@@ -1,4 +1,4 @@
-"""Erasing a user: the records that ask for it, and the receipt that says it is done."""
+"""Erase a user: write the erasure records and wait for the receipt."""
 
 import asyncio
 import time
@@ -9,21 +9,23 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from agents.outputs import EmbeddedOutputs
-from segue.looking import read_from
-from segue.roles import make_worker, now_ms
+from segue.roles import make_worker
 from segue.settings import Settings
 from streams import (
     EmbeddedLog,
     LogRecord,
     Receipt,
     Source,
-    decode,
     end_offsets,
+    erasure_value,
+    following,
+    readable,
+    require_broker,
 )
+from streams.wall_clock import now_ms
 
 __all__ = ["erase_user"]
 
-POLL_S = 0.2
 #: Announcements that are read at most; compaction leaves two.
 MODELS = 1_000_000
 #: The worker of the embedded log, whose state is brought up to date here.
@@ -33,27 +35,27 @@ EMBEDDED_WORKER = "worker-1"
 async def erase_user(
     settings: Settings, user: str, wait_s: float, log: EmbeddedLog | None = None
 ) -> dict[str, Any]:
-    """Write a user's erasure and wait for its receipt; what came of it as JSON values.
+    """Write a user's erasure and wait for its receipt; returns the result as JSON values.
 
-    log: the embedded log, whose records are applied here, for no other process can; default Kafka,
-    where a worker has to run. `receipt` is None if none came in time.
+    log: the embedded log, whose records are applied here because no other process can; default
+         Kafka, where a worker must run. `receipt` is None if none arrives in time.
     Raises AdminError, KafkaError.
     """
     receipts = settings.topics.receipts
     if log is None:
         ends = (await asyncio.to_thread(end_offsets, settings.kafka, [receipts]))[receipts]
-        attributes, events = await _write(settings, user)
+        value = await asyncio.to_thread(erasure_value, settings.kafka, user, settings.sources)
+        attributes, events = await _write(settings, user, value)
 
-        async def read() -> list[LogRecord]:
-            return await read_from(settings, receipts, ends)
-
-        found = await _receipt(read, events, wait_s)
+        async with following(settings.kafka, receipts, ends) as poll:
+            found = await _receipt(poll, events, wait_s)
     else:
         ends = end_offsets(log, [receipts])[receipts]
+        value = erasure_value(log, user, settings.sources)
         attributes, events = (
             Source(topic=topic, partition=partition, offset=offset)
-            for topic in (settings.topics.users, settings.topics.events)
-            for partition, offset in [log.append(topic, user.encode(), None)]
+            for topic, what in _records(settings, value)
+            for partition, offset in [log.append(topic, user.encode(), what)]
         )
         await _apply(settings, log)
 
@@ -69,14 +71,20 @@ async def erase_user(
     }
 
 
-async def _write(settings: Settings, user: str) -> tuple[Source, Source]:
-    """Write both records to Kafka, attributes first: from the receipt on neither is there."""
+def _records(settings: Settings, value: bytes | None) -> list[tuple[str, bytes | None]]:
+    """Topics and values of both records, attributes first: neither exists after the receipt."""
+    return [(settings.topics.users, None), (settings.topics.events, value)]
+
+
+async def _write(settings: Settings, user: str, value: bytes | None) -> tuple[Source, Source]:
+    """Write both records to Kafka."""
     places = []
+    await asyncio.to_thread(require_broker, settings.kafka)
     async with AIOKafkaProducer(
         **settings.kafka.for_aiokafka(), acks="all", enable_idempotence=True
     ) as producer:
-        for topic in (settings.topics.users, settings.topics.events):
-            placed = await producer.send_and_wait(topic, key=user.encode(), value=None)
+        for topic, what in _records(settings, value):
+            placed = await producer.send_and_wait(topic, key=user.encode(), value=what)
             places.append(Source(topic=topic, partition=placed.partition, offset=placed.offset))
     attributes, events = places
     return attributes, events
@@ -85,25 +93,21 @@ async def _write(settings: Settings, user: str) -> tuple[Source, Source]:
 async def _receipt(
     read: Callable[[], Awaitable[list[LogRecord]]], source: Source, wait_s: float
 ) -> Receipt | None:
+    """Read until a record's receipt arrives; None if it does not in time."""
     deadline = time.monotonic() + wait_s
     while True:
-        for record in await read():
-            if record.key == source.place and record.value is not None:
-                return decode(Receipt, record.value)
+        for record, receipt in readable(Receipt, await read()):
+            if record.key == source.place:
+                return receipt
         if time.monotonic() >= deadline:
             return None
-        await asyncio.sleep(POLL_S)
 
 
 async def _apply(settings: Settings, log: EmbeddedLog) -> None:
-    """Have the worker of the embedded log apply what is in it, and checkpoint that."""
+    """Apply the records of the embedded log with its worker, and write a checkpoint."""
     topics = settings.topics
-    keyed = [
-        (topic, number)
-        for topic in (topics.users, topics.catalogue, topics.events)
-        for number in range(topics.partitions)
-    ]
-    worker = make_worker(settings, EMBEDDED_WORKER, EmbeddedOutputs(log), now_ms)
+    worker = make_worker(settings, EMBEDDED_WORKER, EmbeddedOutputs(log), now_ms, log)
+    keyed = [(topic, number) for topic in worker.topics for number in range(topics.partitions)]
     try:
         await worker.assigned(keyed)
         # Examples are written once there is a graph; answers nobody waits for.
@@ -115,7 +119,10 @@ async def _apply(settings: Settings, log: EmbeddedLog) -> None:
             while records := log.read(topic, number, at, settings.worker.batch):
                 await worker.handle(records)
                 at = records[-1].offset + 1
+        # Also where an erasure was just applied, which a revocation leaves to the next worker.
+        await worker.checkpoint()
         await worker.revoked(keyed)
+        await worker.uploaded()
     finally:
         worker.close()
 
@@ -138,4 +145,6 @@ def _shown(receipt: Receipt) -> dict[str, Any]:
             }
             for checkpoint in receipt.checkpoints
         ],
+        "count_from": receipt.count_from,
+        "copies": {copy.place: copy.days for copy in receipt.copies},
     }

@@ -1,4 +1,4 @@
-"""What an experiment shows, arm by arm, and how a person starts or stops a canary."""
+"""Results of an experiment by arm; start and stop a canary."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,25 @@ from agents.experiments.canary import by_day
 from agents.outputs import ProducerOutputs
 from agents.training.quality import EveryChannel
 from dynamic_layer import KEPT_DAYS, Difference, difference, more_questions, wilson
-from segue.looking import read_from
-from segue.roles import now_ms
 from segue.settings import Settings
-from streams import ArmShare, LogRecord, encode
+from streams import ArmShare, LogRecord, encode, read_from
+from streams.wall_clock import now_ms
 
 __all__ = ["ExperimentError", "experiment_view", "move_canary", "verdict"]
 
 
 class ExperimentError(ValueError):
-    """There is no such experiment, or no such canary in it."""
+    """The experiment, or the canary in it, does not exist."""
 
 
 async def experiment_view(settings: Settings, *, days: int, effect: float) -> dict[str, Any]:
-    """Return the arms with what they were measured at on the newest days, as JSON values.
+    """Return the arms with their results on the newest days, as JSON values.
 
-    effect: part of the control's HR@10 that a difference should be shown of.
+    effect: smallest relevant difference, as a fraction of the control's HR@10.
     Raises ExperimentError, AdminError, KafkaError, OSError.
     """
     _require_arms(settings)
-    records = await read_from(settings, settings.topics.models, {})
+    records = await read_from(settings.kafka, settings.topics.models)
     quality = EveryChannel(settings.store(), keep_days=KEPT_DAYS)
     rows = await asyncio.to_thread(quality.rows, days)
     return arms_view(settings, records, rows, effect=effect) | {"days": days}
@@ -42,7 +41,7 @@ def arms_view(
     *,
     effect: float,
 ) -> dict[str, Any]:
-    """Return the arms by records of the models topic and rows of the prequential table."""
+    """Return the arms from records of the models topic and rows of the prequential table."""
     own = settings.experiments
     shares = newest_shares(records, own.salt)
     arms = Arms(own)
@@ -92,12 +91,12 @@ def _arm_view(
 
 
 def verdict(found: Difference | None, effect: float) -> str:
-    """Say in words what a difference shows.
+    """Describe a difference in words.
 
-    effect: part of the control's HR@10 that would be worth knowing of.
+    effect: smallest relevant difference, as a fraction of the control's HR@10.
     """
     if found is None or not found.control:
-        return "nothing to compare yet: no day on which both were asked"
+        return "nothing to compare yet: no day on which both were evaluated"
     part = f"{found.estimate / found.control:+.1%}"
     if found.low > 0:
         return f"better than the control, by {part} of its HR@10"
@@ -127,9 +126,9 @@ def _canary_view(said: ArmShare | None) -> dict[str, Any]:
 async def move_canary(
     settings: Settings, name: str, state: Literal["growing", "stopped"]
 ) -> ArmShare:
-    """Start a canary anew with its first share, or stop it; workers follow at once.
+    """Restart a canary with its first share, or stop it; workers follow at once.
 
-    After a start only what bundles newer than its channel's newest are measured at counts.
+    After a restart, only results of bundles newer than its channel's newest count.
     Raises ExperimentError, AdminError, KafkaError.
     """
     _require_arms(settings)
@@ -139,7 +138,7 @@ async def move_canary(
         raise ExperimentError(
             f"there is no canary {name!r}; there are: {', '.join(known) or 'none'}"
         )
-    records = await read_from(settings, settings.topics.models, {})
+    records = await read_from(settings.kafka, settings.topics.models)
     newest = newest_announcements(records, arm.channel).get("dynamic")
     held = newest_shares(records, settings.experiments.salt).get(name)
     now = now_ms()

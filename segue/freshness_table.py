@@ -1,4 +1,4 @@
-"""How the prequential protocol is shown: tables, JSON and a plot by day."""
+"""Output of the prequential protocol: tables, JSON and a plot by day."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ _LINES = 9  # that a plot can hold and a reader tell apart
 
 
 def replay_report(replayed: "Replayed", *, command: str) -> dict[str, Any]:
-    """Return the rows, and what is needed to make them again, as JSON writes them."""
+    """Return the rows and all parameters that reproduce them, as JSON values."""
     return {
         "command": command,
         "trial": {"protocol": "prequential", **replayed.facts},
@@ -26,7 +26,7 @@ def replay_report(replayed: "Replayed", *, command: str) -> dict[str, Any]:
 
 
 def show_replay(report: dict[str, Any]) -> None:
-    """Print a table for each item type, and what arms gain over others."""
+    """Print a table for each item type, and the gains between arms."""
     from rich.table import Table
 
     facts = report["trial"]

@@ -1,4 +1,4 @@
-"""Lines of the log: for people, or JSON objects for programs; secrets are in neither."""
+"""Formats log lines as text or as JSON objects, without secrets."""
 
 import dataclasses
 import logging
@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from segue.terminal_text import printable
 from streams.log_source import source_of_log
 
 __all__ = [
@@ -33,11 +34,11 @@ _PLACE = ("topic", "partition", "offset")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogSettings:
-    """What the log on standard error looks like.
+    """Format of the log on standard error.
 
-    format: `text` for people, or `json`: one object a line with time, level, role, name (of the
-            process), logger and message; with topic, partition, offset and last_offset where
-            records are concerned; with error and stack where something failed.
+    format: `text`, or `json`: one object per line with time, level, role, name (of the process),
+            logger and message; with topic, partition, offset and last_offset for lines about
+            records; with error and stack for failures.
     """
 
     format: LogFormat = "text"
@@ -45,7 +46,7 @@ class LogSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogAs:
-    """What the lines of a process say of it, and the format that its command line asks for."""
+    """Role and name of a process for its log lines, and the format from the command line."""
 
     role: str = ""
     name: str = ""
@@ -55,30 +56,30 @@ class LogAs:
 class TextLines(logging.Formatter):
     """Lines for people.
 
-    hidden: texts that are shown as `***`.
+    hidden: texts that are replaced by `***`.
     """
 
     def __init__(self, form: str, hidden: frozenset[str] = frozenset()) -> None:
-        """Format as `form` says."""
+        """Format according to `form`."""
         super().__init__(form)
         self.form = form
         self._hidden = hidden
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, or the lines where there is a stack."""
-        return _without(super().format(record), self._hidden)
+        """Return the line, or several lines with a stack."""
+        return printable(_without(super().format(record), self._hidden), lines=True)
 
 
 class JsonLines(logging.Formatter):
     """One JSON object a line.
 
-    role, name: of this process. hidden: texts that are shown as `***`.
+    role, name: of this process. hidden: texts that are replaced by `***`.
     """
 
     def __init__(
         self, *, role: str = "", name: str = "", hidden: frozenset[str] = frozenset()
     ) -> None:
-        """Put role and name into every line."""
+        """Add role and name to every line."""
         super().__init__()
         self._who = {key: text for key, text in (("role", role), ("name", name)) if text}
         self._hidden = hidden
@@ -102,9 +103,9 @@ class JsonLines(logging.Formatter):
 
 
 def format_log(form: LogFormat, who: LogAs, *, hidden: frozenset[str]) -> None:
-    """Have the root logger write to standard error in a form from now on.
+    """Configure the root logger to write to standard error in a format.
 
-    As JSON it writes Python's warnings too. A handler for people stays what it is, but hides.
+    With JSON it also writes Python's warnings. A text handler stays unchanged, but hides secrets.
     """
     logging.captureWarnings(form == "json")
     if form == "json":
@@ -118,7 +119,7 @@ def format_log(form: LogFormat, who: LogAs, *, hidden: frozenset[str]) -> None:
 
 
 def secrets_of(settings: object) -> frozenset[str]:
-    """Return the values of all settings that their classes leave out of their repr."""
+    """Return the values of all settings that are excluded from their class's repr."""
     return frozenset(text for text in _secrets(settings) if len(text) >= LEAST_SECRET)
 
 
@@ -135,7 +136,7 @@ def _secrets(value: object) -> Iterator[str]:
 
 
 def _place(record: logging.LogRecord) -> dict[str, Any]:
-    """Where the records lie that a line is about: said by the line itself, or by their handler."""
+    """Place of the records that a line is about, from the line itself or its handler."""
     if hasattr(record, "topic"):
         return {name: getattr(record, name) for name in _PLACE if hasattr(record, name)}
     source = source_of_log()
@@ -155,6 +156,6 @@ def is_json() -> bool:
 
 
 def log_crash(error: BaseException) -> None:
-    """Write why the process ends as a line of the log."""
+    """Log why the process ends."""
     logging.getLogger("segue").critical("%s", error, exc_info=error)
     sys.stderr.flush()

@@ -1,21 +1,32 @@
-"""Options that many commands share, and how a command ends."""
+"""Options that many commands share, and exit handling."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.markup import escape
 
+from segue.compose import BrokerSettings, FolderSettings, SettingsError, composed
 from segue.log_format import LogAs, format_log, is_json, log_crash, secrets_of
-from segue.screen import errors
+from segue.screen import errors, marked
 
 if TYPE_CHECKING:
     from segue.settings import Settings
 
-__all__ = ["ConfigOption", "JsonOption", "LogFormatOption", "SetOption", "explained", "settings_of"]
+__all__ = [
+    "ConfigOption",
+    "JsonOption",
+    "LogFormatOption",
+    "SetOption",
+    "explained",
+    "folder_settings_of",
+    "settings_of",
+    "usable_id",
+]
+
+Root = TypeVar("Root")
 
 ConfigOption = Annotated[
     Path | None,
@@ -29,42 +40,90 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 LogFormatOption = Annotated[
     str | None,
-    typer.Option("--log-format", metavar="text|json", help="The log for people or for programs."),
+    typer.Option(
+        "--log-format", metavar="text|json", help="Log format: text, or JSON for programs."
+    ),
 ]
 
 _NOT_SETTINGS = {"SEGUE_CONFIG_FILE"}
 
 
 def settings_of(
-    config: Path | None, flags: list[str] | None, log: LogAs | None = None
+    config: Path | None,
+    flags: list[str] | None,
+    log: LogAs | None = None,
+    *,
+    asks_broker: bool = False,
 ) -> "Settings":
-    """Compose the settings of a command; a mistake ends it with status 2 and says what is wrong.
+    """Compose the settings of a command; exit with status 2 and a message if they are invalid.
 
-    log: what a role's lines say of it, and the format that it was asked for. From here on the log
-    is written as the settings say, and hides the secrets that are in them.
+    log: the role's name in log lines, and the requested format. From here on the log has the format
+         of the settings and hides their secrets.
+
+    asks_broker: exit with status 1 if no broker answers. This check runs before the import of the
+                 model settings, which takes seconds.
     """
-    from segue.settings import SettingsError, load_settings
+    if asks_broker:
+        _require_broker_of(config, flags)
+    from segue.settings import load_settings
+    from streams.log_levels import demote_ordinary_warnings
 
-    flags = [*(flags or ()), *([f"log.format={log.format}"] if log and log.format else ())]
-
-    environment = {k: v for k, v in os.environ.items() if k not in _NOT_SETTINGS}
-    try:
-        settings = load_settings(config, environment, flags)
-    except SettingsError as error:
-        errors.print(f"[red]settings:[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(2) from error
+    given = [*(flags or ()), *([f"log.format={log.format}"] if log and log.format else ())]
+    settings = _explained(lambda environment: load_settings(config, environment, given))
     format_log(settings.log.format, log or LogAs(), hidden=secrets_of(settings))
+    demote_ordinary_warnings()
     return settings
+
+
+def folder_settings_of(config: Path | None, flags: list[str] | None) -> FolderSettings:
+    """Compose the settings of a command that needs only the data folder, in a few milliseconds.
+
+    Errors in other settings are not detected. Exits like `settings_of`.
+    """
+    return _explained(
+        lambda environment: composed(FolderSettings, config, environment, flags or (), partial=True)
+    )
+
+
+def _require_broker_of(config: Path | None, flags: list[str] | None) -> None:
+    """Exit if no broker answers at the address in the settings."""
+    from streams.reach import AdminError, require_broker
+    from streams.security import SecurityError
+
+    found = _explained(
+        lambda environment: composed(BrokerSettings, config, environment, flags or (), partial=True)
+    )
+    format_log(found.log.format, LogAs(), hidden=secrets_of(found))
+    with explained(AdminError, SecurityError):
+        require_broker(found.kafka)
+
+
+def _explained(compose: Callable[[dict[str, str]], Root]) -> Root:
+    """Compose settings with the environment; exit with status 2 if they are invalid."""
+    try:
+        return compose({k: v for k, v in os.environ.items() if k not in _NOT_SETTINGS})
+    except SettingsError as error:
+        errors.print(marked("[red]settings:[/] {}", error), highlight=False)
+        raise typer.Exit(2) from error
+
+
+def usable_id(value: str | None) -> str | None:
+    """Return an id from the command line, if a record can have it."""
+    from streams.faults import id_fault
+
+    if value is not None and (fault := id_fault(value)):
+        raise typer.BadParameter(fault[1])
+    return value
 
 
 @contextmanager
 def explained(*kinds: type[Exception], status: int = 1) -> Iterator[None]:
-    """End the command with a status and the message alone when an expected error comes."""
+    """Exit with a status and only the message on an expected error."""
     try:
         yield
     except kinds as error:
         if is_json():
             log_crash(error)
             raise typer.Exit(status) from error
-        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        errors.print(marked("[red]error:[/] {}", error), highlight=False, soft_wrap=True)
         raise typer.Exit(status) from error

@@ -1,4 +1,4 @@
-"""Figures of the commands that have --plot."""
+"""Plots of the commands with --plot."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from segue.screen import errors
+from segue.screen import errors, marked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,15 +17,17 @@ __all__ = ["drawn"]
 
 @contextmanager
 def drawn(file: Path, size: tuple[float, float], *, dpi: int = 110) -> Iterator["Figure"]:
-    """Yield a figure to draw on, which is then written to `file`; equal figures give equal SVGs.
+    """Yield a figure and write it to `file`; equal figures give equal SVGs.
 
-    size: width and height in inches. Ends the command where matplotlib is not installed.
+    size: width and height in inches. Exits if matplotlib is not installed.
     """
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
-        errors.print("[red]error:[/] --plot needs matplotlib: install segue\\[evaluate]")
+        errors.print(
+            marked("[red]error:[/] {}", "--plot needs matplotlib: install segue[evaluate]")
+        )
         raise typer.Exit(1) from error
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "segue"}):
         figure = Figure(figsize=size)

@@ -1,4 +1,4 @@
-"""The log from one point to another into a fresh state beside the live one."""
+"""Replays the log between two points into a new state next to the live one."""
 
 import asyncio
 import json
@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from agents.apps.replay import Replay
+from agents.erased import ErasedUsers
+from agents.working.partitions import check_made_from
 from segue.settings import Settings
 from segue.state_folders import found_state, replays
 from segue.times import LogPoint
-from state import PartitionState
-from streams import EmbeddedLog, KafkaSettings, held_offsets, offsets_at, read_in_place
+from state import MadeFrom, PartitionState
+from streams import (
+    EmbeddedLog,
+    KafkaSettings,
+    held_offsets,
+    offsets_at,
+    read_in_place,
+    topic_identities,
+)
 from streams.positions import Held
 from streams.spans import Span, SpanReader, open_reader
 
@@ -28,14 +37,14 @@ Progress = Callable[[int, int, int], None]
 
 
 class ReplayExists(Exception):
-    """A replay of this name is there already."""
+    """A replay of this name exists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What the replay of one partition came to.
+    """Result of the replay of one partition.
 
-    missing: topic -> offsets that the log once had and this state was made without.
+    missing: topic -> deleted offsets of the log that this state lacks.
     """
 
     spans: dict[str, Span]
@@ -57,31 +66,47 @@ async def replay(
     progress: Progress,
     catalogue_to_its_end: bool = False,
 ) -> dict[str, Any]:
-    """Read every partition's spans into `<data>/replays/<name>`; returns what came of it.
+    """Read every partition's spans into `<data>/replays/<name>`; returns a summary.
 
-    catalogue_to_its_end: `end` is for events alone; catalogue and users are read as they are now.
+    catalogue_to_its_end: `end` applies only to events; catalogue and users are read to their
+                          current end.
 
-    Nothing else is written. `replay.json`, written last, is what is returned.
-    Raises ReplayExists, ValueError for a name or points without meaning, AdminError,
-    PositionError, and what finding the state of `end` raises.
+    Nothing else is written. `replay.json`, written last, holds the returned summary.
+    Raises ReplayExists, ValueError for an invalid name or points, AdminError, PositionError, and
+    the errors of `found_state` for `end`.
     """
     if not name or Path(name).name != name or name.startswith("."):
         raise ValueError(f"a replay's name is that of a folder, without a path; got {name!r}")
     folder = replays(settings) / name
     if folder.exists() and not replace:
-        raise ReplayExists(f"{folder} exists; choose another name, or --replace it")
+        raise ReplayExists(f"{folder} exists; choose another name, or use --replace")
     spans = await asyncio.to_thread(
         spans_of, settings, log, begin, end, catalogue_to_its_end=catalogue_to_its_end
     )
+    topics = {topic for theirs in spans.values() for topic in theirs}
+    made_from = {
+        name: MadeFrom(id=its.id, partitions=its.partitions)
+        for name, its in (await asyncio.to_thread(topic_identities, log, topics)).items()
+    }
     # The plan is good: only now may what was there before go.
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     started = time.monotonic()
     done: dict[int, Replayed] = {}
+    erased = ErasedUsers(settings.topics, log, settings.sources)
+    await erased.read()
+    ends = {
+        (topic, partition): span.end
+        for partition, theirs in spans.items()
+        for topic, span in theirs.items()
+    }
+    # Those of the part of the log that is replayed, known from the beginning on.
+    erased = erased.before(ends)
     async with open_reader(log) as reader:
         for partition, theirs in spans.items():
             done[partition] = await _replay_partition(
-                settings, reader, folder / f"{partition:05d}", partition, theirs, progress
-            )
+                settings, reader, folder / f"{partition:05d}", partition, theirs, made_from,
+                progress, erased,
+            )  # fmt: skip
     summary = _summary(name, folder, begin, end, done, time.monotonic() - started, now_ms)
     aside = folder / "replay.json.new"
     aside.write_text(json.dumps(summary, indent=1))
@@ -97,11 +122,11 @@ def spans_of(
     *,
     catalogue_to_its_end: bool = False,
 ) -> dict[int, dict[str, Span]]:
-    """Which offsets to read: partition -> topic -> span.
+    """Return the offsets to read: partition -> topic -> span.
 
-    Catalogue and users are read from their beginning whatever `begin` says: they are the latest
-    values by key, not happenings. Raises AdminError, PositionError if the log does not hold the
-    positions of a state, ValueError if the end lies before the beginning everywhere.
+    Catalogue and users are always read from their beginning, because they hold the latest value per
+    key. Raises AdminError, PositionError if the log does not hold the positions of a state,
+    ValueError if the end is before the beginning everywhere.
     """
     names = settings.topics
     of_events = [names.events, *(source.topic for source in read_in_place(settings.sources))]
@@ -128,7 +153,7 @@ def spans_of(
     if all(firsts[place] >= ends[place] for place in events) and any(
         firsts[place] > ends[place] for place in events
     ):
-        raise ValueError(f"no event lies between {begin.text} and {end.text}")
+        raise ValueError(f"there is no event between {begin.text} and {end.text}")
     return spans
 
 
@@ -141,11 +166,15 @@ def _ends(
     if not end.state:
         return {place: part.end for place, part in held.items()}
     ends = {place: part.first for place, part in held.items()}
+    topics = topic_identities(log, {topic for topic, _ in held})
     with found_state(settings, end.state) as found:
         for partition, folder in found.folders.items():
             state = PartitionState(folder, partition, settings.state, read_only=True)
             positions = state.committed
-            state.close()
+            try:
+                check_made_from(state, topics.values())
+            finally:
+                state.close()
             for topic, position in positions.items():
                 if (topic, partition) not in held:
                     raise ValueError(
@@ -163,7 +192,9 @@ async def _replay_partition(
     folder: Path,
     partition: int,
     spans: Mapping[str, Span],
+    made_from: Mapping[str, MadeFrom],
     progress: Progress,
+    erased: ErasedUsers,
 ) -> Replayed:
     total, read = sum(len(span) for span in spans.values()), 0
     progress(partition, 0, total)
@@ -175,10 +206,12 @@ async def _replay_partition(
         topics=settings.topics,
         rules=settings.events,
         sources=settings.sources,
+        erased=erased,
     )
     records = 0
     try:
         for topic, span in spans.items():
+            made.state.set_made_from(topic, made_from[topic])
             made.state.pass_over(topic, span.first)
             async for batch in reader.read(span, settings.worker.batch):
                 await made.handle(batch)

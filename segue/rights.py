@@ -1,10 +1,10 @@
-"""What each role does on Kafka. `deploy/kafka/acls.sh` grants this and no more; a test compares."""
+"""Rights that each role needs on Kafka; `deploy/kafka/acls.sh` grants exactly these (tested)."""
 
 from collections.abc import Callable
 
 from segue.options import explained
 from segue.settings import Settings
-from streams import read_in_place, rekeyed
+from streams import AdminError, read_in_place, rekeyed, require_broker, wait_for_broker
 from streams.rights import MissingRight, Rights, require_rights
 
 __all__ = ["RIGHTS", "require_rights_of"]
@@ -15,12 +15,12 @@ def _worker(settings: Settings) -> Rights:
     return Rights(
         read=frozenset(
             {names.events, names.catalogue, names.users, names.requests, names.models}
-            | {names.demand}
+            | {names.demand, names.erasures, names.policies}
             | {source.topic for source in read_in_place(settings.sources)}
         ),
         write=frozenset(
             {names.recommendations, names.examples, names.dead_letters, names.receipts}
-            | {names.demand}
+            | {names.demand, names.erasures}
         ),
         group=settings.worker.group,
     )
@@ -29,7 +29,7 @@ def _worker(settings: Settings) -> Rights:
 def _trainer(settings: Settings) -> Rights:
     names = settings.topics
     return Rights(
-        read=frozenset({names.examples, names.models, names.demand}),
+        read=frozenset({names.examples, names.models, names.demand, names.catalogue}),
         write=frozenset({names.models, names.dead_letters}),
         group=settings.trainer.own_group,
     )
@@ -40,12 +40,13 @@ def _static(settings: Settings) -> Rights:
 
 
 def _console(settings: Settings) -> Rights:
-    """What it reads. To write is asked of it seldom, and refused by Kafka then."""
+    """Topics that the role reads. It rarely writes there, and Kafka refuses that itself."""
     names = settings.topics
     return Rights(
         read=frozenset(
             {names.events, names.catalogue, names.users, names.models}
-            | {names.recommendations, names.dead_letters, names.receipts}
+            | {names.recommendations, names.dead_letters, names.receipts, names.erasures}
+            | {names.policies}
             | {source.topic for source in read_in_place(settings.sources)}
         )
     )
@@ -71,6 +72,10 @@ RIGHTS: dict[str, Callable[[Settings], Rights]] = {
 
 
 def require_rights_of(role: str, settings: Settings) -> None:
-    """End the command, and name the rights, where its user on Kafka lacks some that it needs."""
-    with explained(MissingRight):
+    """Exit if no broker answers, or if the Kafka user lacks required rights.
+
+    A long-running role waits half a minute for a broker; the static job does not.
+    """
+    with explained(MissingRight, AdminError):
+        (require_broker if role == "static" else wait_for_broker)(settings.kafka)
         require_rights(settings.kafka, RIGHTS[role](settings))

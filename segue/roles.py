@@ -1,7 +1,6 @@
-"""The roles made from settings: one place where objects of all rooms meet."""
+"""Creates the roles from settings: the one place where objects of all packages are connected."""
 
 import gc
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,56 +8,60 @@ from pathlib import Path
 from agents import Train, Worker
 from agents.demand import live_popularity
 from agents.outputs import Outputs
+from segue.folders import folder_of, text_cache, text_models, trainer_name
 from segue.settings import Settings
 from segue.tracing import make_traces
 from static_layer import TextEncoder, TextSettings
-from streams import DEFAULT_CHANNEL, LogRecord
+from streams import Log, LogRecord
+from streams.wall_clock import now_ms
 
 __all__ = [
     "make_encoder",
     "make_train",
     "make_worker",
-    "now_ms",
     "spare_collections",
     "text_settings",
 ]
 
 
-def now_ms() -> int:
-    """Milliseconds since 1970, UTC."""
-    return time.time_ns() // 1_000_000
-
-
 def text_settings(settings: Settings) -> TextSettings:
-    """Settings of the text encoder, with its cache in the data folder unless they name one."""
-    text = settings.static.text
-    if text.cache:
-        return text
+    """Settings of the text encoder, with its files in the data folder unless they name others."""
     settings.folder.mkdir(parents=True, exist_ok=True)
-    return replace(text, cache=str(settings.folder / "text-vectors.db"))
+    return replace(
+        settings.static.text,
+        cache=str(text_cache(settings)),
+        compiled=str(text_models(settings)),
+    )
 
 
 def make_encoder(settings: Settings) -> TextEncoder:
-    """Make the text encoder."""
+    """Create the text encoder."""
     return TextEncoder(text_settings(settings))
 
 
 def spare_collections() -> None:
-    """Have Python's garbage collector look at little and seldom.
+    """Make Python's garbage collector run rarely and scan few objects.
 
-    A record of the log is an object to it, and a hundred thousand come in a second; what the
-    imports made (half a million objects, most of them torch's) was looked through again and again.
-    With its own thresholds the collector took a third of a worker's time. Records die by their
-    reference counts; cycles are still found.
+    Each log record is an object, and a hundred thousand arrive per second. With default thresholds
+    the collector scans the half a million objects of the imports (mostly torch's) repeatedly and
+    takes a third of a worker's time. Reference counts free records; the collector still finds
+    cycles.
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
 
 def make_worker(
-    settings: Settings, name: str, outputs: Outputs, clock_ms: Callable[[], int] = now_ms
+    settings: Settings,
+    name: str,
+    outputs: Outputs,
+    clock_ms: Callable[[], int] = now_ms,
+    log: Log | None = None,
 ) -> Worker:
-    """Make the objects of a worker; its files lie in `<data>/workers/<name>`."""
+    """Create the objects of a worker; its files are in `<data>/workers/<name>`.
+
+    log: from which it reads erasures first; see `Worker`.
+    """
     return Worker(
         settings=settings.worker,
         state=settings.state,
@@ -72,6 +75,7 @@ def make_worker(
         sources=settings.sources,
         traces=make_traces(settings.trace, "segue-worker"),
         experiments=settings.experiments,
+        log=log,
     )
 
 
@@ -82,29 +86,27 @@ def make_train(
     clock_ms: Callable[[], int] = now_ms,
     read_models: Callable[[], Awaitable[Sequence[LogRecord]]] | None = None,
 ) -> Train:
-    """Make the objects of a trainer; its files lie in `<data>/trainers/<name>`.
+    """Create the objects of a trainer; its files are in `<data>/trainers/<name>`.
 
-    Those of another channel than the default one lie in `<data>/trainers/<name>.<channel>`.
-    read_models: reads the models topic whole, for decisions on canaries.
+    Files of a channel other than the default are in `<data>/trainers/<name>.<channel>`.
+    read_models: reads the complete models topic, for decisions on canaries.
     """
-    channel = settings.trainer.channel
-    if channel != DEFAULT_CHANNEL:
-        name = f"{name}.{channel}"
     return Train(
         settings=settings.trainer,
         dynamic=settings.dynamic,
         topics=settings.topics,
         store=settings.store(),
-        folder=_folder(settings, "trainers", name),
+        folder=_folder(settings, "trainers", trainer_name(settings, name)),
         outputs=outputs,
         clock_ms=clock_ms,
         live=live_popularity(settings.state),
         experiments=settings.experiments,
         read_models=read_models,
+        encoder=lambda: make_encoder(settings),
     )
 
 
 def _folder(settings: Settings, role: str, name: str) -> Path:
-    folder = settings.folder / role / name
+    folder = folder_of(settings, role, name)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

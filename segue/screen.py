@@ -1,13 +1,13 @@
-"""What people see: one console, progress bars, tables, errors."""
+"""Terminal output: console, progress bars, tables, errors."""
 
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
@@ -18,30 +18,87 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
+from rich.text import Text
 
 from segue.log_format import TextLines
+from segue.terminal_text import printable
 
 __all__ = [
     "Bars",
     "LineBars",
+    "SafeConsole",
     "StageBars",
     "clock_time",
     "console",
     "errors",
     "log_to_screen",
+    "marked",
     "progress_bars",
 ]
 
+_PRIVATE_USE = 0xE000
+#: Seconds between two lines of a step that is not complete, in a log file.
+SAID_S = 10.0
+
+
+class SafeConsole(Console):
+    """A console that prints text literally: no markup, no emoji codes, no control characters.
+
+    Most output holds titles and ids from external data. `marked` creates styled text.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Accept the options of rich's Console."""
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Convert a string to text before it is measured, so that columns stay aligned."""
+        return super().render_str(printable(text, lines=True), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield the segments of any renderable; those can hold control characters too."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text, lines=True), segment.style)
+
+
+def marked(template: str, *texts: object) -> Text:
+    """Return styled text: the template has rich's markup, the values for {} are literal.
+
+    >>> marked("[red]error:[/] {}", "no item [live]").plain
+    'error: no item [live]'
+    """
+    # Each text is put into the place of a character that no template has: rich's own `escape`
+    # changes texts that end with a backslash.
+    places = {chr(_PRIVATE_USE + n): printable(str(t), lines=True) for n, t in enumerate(texts)}
+    styled = Text.from_markup(template.format(*places), emoji=False)
+    cuts = [at + n for at, sign in enumerate(styled.plain) if sign in places for n in (0, 1)]
+    filled = Text()
+    for part in styled.divide(cuts):
+        text = part
+        if part.plain in places:
+            text = Text(places[part.plain])
+            for span in part.spans:
+                text.stylize(span.style)
+        filled.append_text(text)
+    return filled
+
+
 # A log file has no width of its own; tables need some.
-console = Console() if sys.stdout.isatty() else Console(width=110)
-errors = Console(stderr=True)
+console = SafeConsole() if sys.stdout.isatty() else SafeConsole(width=110)
+errors = SafeConsole(stderr=True)
 
 
 class Bars(Protocol):
-    """What steps need of progress bars; rich's Progress has it."""
+    """Interface of progress bars that steps use; rich's Progress implements it."""
 
     def add_task(self, description: str, *, total: float | None, note: str) -> TaskID:
-        """Begin a bar."""
+        """Start a bar."""
 
     def update(
         self,
@@ -54,14 +111,17 @@ class Bars(Protocol):
         """Set a bar."""
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
-        """Move a bar."""
+        """Advance a bar."""
 
 
 class LineBars:
-    """Bars for a log file: one line when a step is complete."""
+    """Progress for a log file: a line per completed step, and every SAID_S seconds until then."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Measure with `clock`, in seconds."""
+    def __init__(
+        self, screen: SafeConsole | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Print to `screen`, default standard output; measure with `clock`, in seconds."""
+        self._screen = screen or console
         self._clock = clock
         self._tasks: list[_Line] = []
 
@@ -72,8 +132,9 @@ class LineBars:
         return None
 
     def add_task(self, description: str, *, total: float | None, note: str) -> TaskID:
-        """Begin a step."""
-        self._tasks.append(_Line(description, total, note, self._clock()))
+        """Start a step."""
+        now = self._clock()
+        self._tasks.append(_Line(description, total, note, now, now))
         return TaskID(len(self._tasks) - 1)
 
     def update(
@@ -89,16 +150,21 @@ class LineBars:
         line.total = line.total if total is None else total
         line.completed = line.completed if completed is None else completed
         line.note = note or line.note
-        if line.total is not None and line.completed >= line.total and not line.printed:
-            line.printed = True
-            seconds = self._clock() - line.started
-            console.print(
-                f"{line.description}: {line.total:,.0f} in {seconds:.1f} s  {line.note}",
-                highlight=False,
-            )
+        now = self._clock()
+        if line.total is not None and line.completed >= line.total:
+            if not line.printed:
+                line.printed = True
+                self._print(f"{line.total:,.0f} in {now - line.started:.1f} s", line)
+        elif now - line.said >= SAID_S:
+            line.said = now
+            of = "" if line.total is None else f" of {line.total:,.0f}"
+            self._print(f"{line.completed:,.0f}{of} after {now - line.started:.0f} s", line)
+
+    def _print(self, text: str, line: "_Line") -> None:
+        self._screen.print(f"{line.description}: {text}  {line.note}".rstrip(), highlight=False)
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
-        """Move a step."""
+        """Advance a step."""
         self.update(task_id, completed=self._tasks[task_id].completed + advance)
 
 
@@ -108,22 +174,27 @@ class _Line:
     total: float | None
     note: str
     started: float
+    said: float
     completed: float = 0.0
     printed: bool = False
 
 
-def progress_bars() -> Progress | LineBars:
-    """Progress bars in the form used everywhere; lines where there is no terminal."""
-    if not console.is_terminal:
-        return LineBars()
+def progress_bars(screen: SafeConsole | None = None) -> Progress | LineBars:
+    """Progress bars in the common format; lines if there is no terminal.
+
+    screen: `errors` if standard output is for programs; default `console`.
+    """
+    screen = screen or console
+    if not screen.is_terminal:
+        return LineBars(screen)
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-        console=console,
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        console=screen,
     )
 
 
@@ -138,7 +209,7 @@ class StageBars:
     def __call__(
         self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None
     ) -> None:
-        """Move a stage's bar."""
+        """Advance a stage's bar."""
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
         note = "  ".join(f"{name} {value:.4g}" for name, value in (figures or {}).items())
@@ -146,7 +217,7 @@ class StageBars:
 
 
 def clock_time(iso: str | None) -> str:
-    """A time of ours (ISO 8601, UTC) to the second.
+    """Format a time (ISO 8601, UTC) to the second.
 
     >>> clock_time("2026-01-01T12:00:00.250+00:00")
     '2026-01-01 12:00:00'
@@ -155,7 +226,7 @@ def clock_time(iso: str | None) -> str:
 
 
 def log_to_screen(*, verbose: bool = False) -> None:
-    """Log to standard error; other people's libraries only from warnings on."""
+    """Log to standard error; external libraries only from level WARNING."""
     if sys.stderr.isatty():
         # What is written as JSON later must not be wrapped to the width of the terminal.
         handler: logging.Handler = RichHandler(console=errors, show_path=False)

@@ -1,4 +1,4 @@
-"""Items near to a text, from the bundle that the workers serve: what the API's search answers."""
+"""Items nearest to a text, from the bundle that workers serve, as in the API's search."""
 
 import asyncio
 import tempfile
@@ -8,10 +8,12 @@ from typing import Any
 
 from agents.bundles.models import Models
 from console.serving import Serving
-from segue.looking import read_from, titles_of
-from segue.roles import make_encoder, now_ms
+from segue.roles import make_encoder
 from segue.settings import Settings
+from segue.showing import titles_of
 from state import CorruptArtifact
+from streams import decode_items, read_from
+from streams.wall_clock import now_ms
 
 __all__ = ["search_view"]
 
@@ -21,8 +23,8 @@ async def search_view(
 ) -> dict[str, Any]:
     """Return the items nearest to a text, best first, as JSON values.
 
-    types: none named: all. Items that came or went since the bundle was made count as they do for
-    the workers. Raises AdminError, CorruptArtifact where no whole bundle is served, and ValueError
+    types: if empty, all. Items added or removed since the bundle was made count as for the workers.
+           Raises AdminError, CorruptArtifact if no complete bundle is served, and ValueError
     for a type that the bundle does not have.
     """
     topics = settings.topics
@@ -30,17 +32,16 @@ async def search_view(
     with tempfile.TemporaryDirectory(prefix="segue-search-") as scratch:
         models = Models(settings.store(), Path(scratch), lambda: encoder, now_ms)
         try:
-            await models.announced(await read_from(settings, topics.models, {}))
+            await models.announced(await read_from(settings.kafka, topics.models))
             if models.recommender is None:
                 raise CorruptArtifact(
-                    "no whole bundle is served: `segue status` shows what was announced"
+                    "no complete bundle is served; `segue status` shows the announced ones"
                 )
             known = models.recommender.bundle.types
             if unknown := sorted(set(types) - set(known)):
                 raise ValueError(f"expected types of {', '.join(known)}; got {', '.join(unknown)}")
-            catalogue = await read_from(settings, topics.catalogue, {})
-            if catalogue:
-                await models.catalogue(catalogue)
+            catalogue = await read_from(settings.kafka, topics.catalogue)
+            await models.catalogue(decode_items(catalogue)[0].records)
             serving = Serving(models, now_ms, batch=1, waiting=1)
             generation, found = await serving.search(text, types, k)
         finally:

@@ -7,8 +7,6 @@ A setting is named by its path, `state.window.buckets`. In TOML that is `[state.
 """
 
 import dataclasses
-import tomllib
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +18,11 @@ from agents import TrainerSettings, WorkerSettings
 from agents.experiments.arms import ExperimentSettings
 from agents.working.tracing import TraceSettings
 from console.settings import ConsoleSettings
-from dynamic_layer import DynamicSettings
+from dynamic_layer import DynamicSettings, KindWeight
+from segue.compose import SettingsError, composed
 from segue.log_format import LogSettings
-from state import ArtifactStore, StateSettings
+from segue.ranges import check_ranges
+from state import Action, ArtifactStore, Patience, StateSettings
 from static_layer import RaySettings, StaticSettings
 from streams import (
     EventRules,
@@ -35,23 +35,15 @@ from streams import (
 
 __all__ = ["Settings", "SettingsError", "load_settings", "write_settings"]
 
-ENVIRONMENT = "SEGUE_"
-#: What other tools call the address of Kafka.
-BOOTSTRAP = "KAFKA_BOOTSTRAP_SERVERS"
-
-
-class SettingsError(ValueError):
-    """A setting is unknown or has a value that it cannot take; the message names it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of every room, and where this process keeps its files.
+    """Settings of every package, and the location of this process's files.
 
     data:      folder for local state, caches and the development broker.
     artifacts: URL of the artifact store (checkpoints and bundles), shared by all processes;
                empty means the folder `artifacts` below `data`.
-    sources:   event topics of other owners that are read beside our own.
+    sources:   external event topics that are read in addition to Segue's own.
     """
 
     data: str = "var"
@@ -73,7 +65,7 @@ class Settings:
     rekey: RekeySettings = field(default_factory=RekeySettings)
 
     def __post_init__(self) -> None:
-        """Refuse settings of rooms that contradict each other, and tell rooms what others know."""
+        """Refuse contradictory settings of packages, and copy values that several packages need."""
         text_types = self.events.text_types
         if self.state.text_types not in ((), text_types):
             raise ValueError(
@@ -82,16 +74,39 @@ class Settings:
             )
         # A frozen value is completed here as __init__ would.
         object.__setattr__(self, "state", dataclasses.replace(self.state, text_types=text_types))
+        self._set_actions()
         check_sources(self.sources, self.events.kinds, self.topics)
+
+    def _set_actions(self) -> None:
+        """Tell the state and the trainer what the kinds of events mean; raises ValueError."""
+        own, loss = self.events.actions, self.dynamic.loss
+        graph = dict.fromkeys([*self.state.graph_kinds, *(a.kind for a in own if a.graph)])
+        actions = tuple(
+            Action(kind=a.kind, sign=a.sign, known=a.kind in graph if a.known is None else a.known)
+            for a in own
+        )
+        weights = tuple(
+            KindWeight(kind=a.kind, weight=0.0 if a.sign == "negative" else a.weight) for a in own
+        )
+        if self.state.actions not in ((), actions) or loss.kind_weights not in ((), weights):
+            raise ValueError(
+                "state.actions and dynamic.loss.kind_weights are copies of events.actions; set "
+                "that alone"
+            )
+        state = dataclasses.replace(self.state, graph_kinds=tuple(graph), actions=actions)
+        loss = dataclasses.replace(loss, kind_weights=weights)
+        object.__setattr__(self, "state", state)
+        object.__setattr__(self, "dynamic", dataclasses.replace(self.dynamic, loss=loss))
 
     @property
     def folder(self) -> Path:
         """Folder for local files."""
         return Path(self.data)
 
-    def store(self) -> ArtifactStore:
-        """Open the artifact store."""
-        return ArtifactStore(self.artifacts or str((self.folder / "artifacts").resolve()))
+    def store(self, patience: Patience | None = None) -> ArtifactStore:
+        """Open the artifact store. patience: number of attempts per operation."""
+        url = self.artifacts or str((self.folder / "artifacts").resolve())
+        return ArtifactStore(url, patience=patience)
 
 
 def load_settings(
@@ -102,35 +117,20 @@ def load_settings(
     """Compose the settings.
 
     flags: `path=value` each. Raises SettingsError for a name that does not exist, a value of the
-    wrong type, or a file that cannot be read.
+    wrong type or out of its range, or a file that cannot be read.
     """
-    environment = environment or {}
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            _merge(values, tomllib.loads(file.read_text()), str(file))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"settings file {file}: {error}") from error
-    if BOOTSTRAP in environment:
-        _put(values, "kafka.bootstrap_servers", environment[BOOTSTRAP])
-    for name, value in environment.items():
-        if name.startswith(ENVIRONMENT):
-            _put(values, name.removeprefix(ENVIRONMENT).lower().replace("__", "."), value)
-    for flag in flags:
-        path, separator, value = flag.partition("=")
-        if not separator:
-            raise SettingsError(f"expected path=value, got {flag!r}")
-        _put(values, path.strip(), value)
+    settings = composed(Settings, file, environment or {}, flags)
     try:
-        return msgspec.convert(values, Settings, strict=False)
-    except (msgspec.ValidationError, ValueError) as error:
+        check_ranges(settings)
+    except ValueError as error:
         raise SettingsError(str(error)) from error
+    return settings
 
 
 def write_settings(settings: Settings, file: Path) -> None:
-    """Write the settings that differ from the defaults as TOML; `load_settings` reads it again.
+    """Write the settings that differ from the defaults as TOML that `load_settings` can read.
 
-    The file is for its owner alone, since it may hold passwords.
+    Only its owner can read the file, because it can hold passwords.
     """
     lines: list[str] = []
     _write_table(settings, Settings(), "", lines)
@@ -161,67 +161,10 @@ def _toml(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        parts = (f"{_toml(name)} = {_toml(part)}" for name, part in value.items())
+        # TOML has no null: what has no value is left out.
+        parts = (
+            f"{_toml(name)} = {_toml(part)}" for name, part in value.items() if part is not None
+        )
         return "{" + ", ".join(parts) + "}"
     # JSON's strings, numbers and booleans are TOML's.
     return msgspec.json.encode(value).decode()
-
-
-def _merge(values: dict[str, Any], table: Mapping[str, Any], where: str, path: str = "") -> None:
-    for name, value in table.items():
-        full = f"{path}.{name}".lstrip(".")
-        kind = _type_of(full)
-        if isinstance(value, Mapping) and dataclasses.is_dataclass(kind):
-            _merge(values, value, where, full)
-        else:
-            _put(values, full, value)
-
-
-def _put(values: dict[str, Any], path: str, value: Any) -> None:
-    kind = _type_of(path)
-    if dataclasses.is_dataclass(kind):
-        raise SettingsError(f"{path} is a group of settings, not a setting")
-    *groups, name = path.split(".")
-    for group in groups:
-        values = values.setdefault(group, {})
-    values[name] = _listed(value, kind)
-    _check_names(values[name], kind, path)
-
-
-def _check_names(value: Any, kind: Any, path: str) -> None:
-    """Raise SettingsError for names in a list of groups of settings that no group has."""
-    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
-        for number, part in enumerate(value):
-            _check_names(part, typing.get_args(kind)[0], f"{path}[{number}]")
-    elif dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        hints = typing.get_type_hints(kind)
-        for name, part in value.items():
-            if name not in hints:
-                raise SettingsError(
-                    f"there is no setting '{path}.{name}': {name!r} is not one of "
-                    f"{', '.join(sorted(hints))}"
-                )
-            _check_names(part, hints[name], f"{path}.{name}")
-
-
-def _listed(value: Any, kind: Any) -> Any:
-    """Split text for a setting that is a list: `a,b` or a JSON array."""
-    if isinstance(value, str) and typing.get_origin(kind) is tuple:
-        if value.lstrip().startswith("["):
-            try:
-                return msgspec.json.decode(value)
-            except msgspec.DecodeError as error:
-                raise SettingsError(f"expected a JSON array, got {value!r}: {error}") from error
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _type_of(path: str) -> Any:
-    kind: Any = Settings
-    for name in path.split("."):
-        hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
-        if name not in hints:
-            known = ", ".join(sorted(hints)) or "nothing below it"
-            raise SettingsError(f"there is no setting {path!r}: {name!r} is not one of {known}")
-        kind = hints[name]
-    return kind

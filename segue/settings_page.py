@@ -1,4 +1,4 @@
-"""The page of all settings, made of their docstrings: `python -m segue.settings_page [FILE]`."""
+"""Generates the page of all settings: `python -m segue.settings_page [FILE]`."""
 
 import dataclasses
 import inspect
@@ -19,14 +19,16 @@ FILE = Path("docs") / "settings.md"
 
 _HEAD = """# Settings
 
-Made of the docstrings of the code by `python -m segue.settings_page`; a test keeps them equal.
+Generated from the code's docstrings by `python -m segue.settings_page`; a test checks that the page
+is current.
 
 A setting is named by its path. In a TOML file (`--config`, `SEGUE_CONFIG_FILE`) that is `[worker]`
 and `batch = 1000`; in the environment `SEGUE_WORKER__BATCH=1000`; as a flag `--set
-worker.batch=1000`. Flags win over the environment, and that over the file.
-`KAFKA_BOOTSTRAP_SERVERS` sets `kafka.bootstrap_servers`. Groups that come as lists are arrays of
-tables in TOML (`[[sources]]`), JSON elsewhere. Secrets (`kafka.sasl_password`,
-`kafka.ssl_password`) belong in the environment.
+worker.batch=1000`. Flags override the environment, and the environment overrides the file.
+`KAFKA_BOOTSTRAP_SERVERS` sets `kafka.bootstrap_servers`. Lists of groups are arrays of tables in
+TOML (`[[sources]]`), and JSON elsewhere. Secrets (`kafka.sasl_password`, `kafka.ssl_password`)
+belong in the environment. No number can be negative. A number out of its range ends the command
+with a message that names the range.
 """
 _FIELD = re.compile(r"^(\w[\w, ]*?):\s+(.*)$")
 
@@ -62,7 +64,7 @@ def _group(path: str, kind: type[Any], listed: bool = False) -> Iterator[str]:
 
 
 def _told(kind: type[Any]) -> tuple[dict[str, str], str]:
-    """What a docstring says of each field, and its first sentence."""
+    """Return the description of each field, and the first sentence of a docstring."""
     told: dict[str, str] = {}
     names: list[str] = []
     about, *lines = inspect.getdoc(kind).splitlines()  # type: ignore[union-attr]
@@ -80,7 +82,7 @@ def _told(kind: type[Any]) -> tuple[dict[str, str], str]:
 
 
 def _listed_group(hint: Any) -> type[Any] | None:
-    """The class of the groups of which a setting is a list."""
+    """Return the element class of a list of groups."""
     if typing.get_origin(hint) is tuple and dataclasses.is_dataclass(typing.get_args(hint)[0]):
         inner: type[Any] = typing.get_args(hint)[0]
         return inner

@@ -1,6 +1,6 @@
-"""What a state knows of a user or of an item, for people."""
+"""Views of a user or an item in a state, as JSON values."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,18 +13,33 @@ from state import PartitionState, item_key
 from state.compare import entry_view
 from state.database import CATALOGUE
 from state.dump import entries_of
-from streams import murmur2_partition
+from streams import LogRecord, decode_items, murmur2_partition
 
-__all__ = ["Titles", "history_rows", "item_view", "user_state_view"]
+__all__ = ["Titles", "history_rows", "item_view", "titles_of", "user_state_view"]
 
 Titles = Callable[[str, str], str | None]
-"""(type, id) -> title, None where the catalogue has none."""
+"""(type, id) -> title; None if the catalogue has none."""
+
+
+def titles_of(records: Sequence[LogRecord]) -> dict[tuple[str, str], str]:
+    """Return (type, id) -> title of the live entries of a catalogue topic.
+
+    Records that the workers refuse are omitted.
+    """
+    items, _ = decode_items(records)
+    titles: dict[tuple[str, str], str] = {}
+    for item in items.records:
+        if item.deleted:
+            titles.pop((item.item_type, item.item_id), None)
+        else:
+            titles[item.item_type, item.item_id] = item.title or item.item_id
+    return titles
 
 
 def history_rows(
     state: PartitionState, user: str, titles: Titles, limit: int
 ) -> list[dict[str, Any]]:
-    """A user's history, newest first, as JSON values: what, when, how often."""
+    """A user's history, newest first, as JSON values: item, time, number of visits."""
     entries = entries_of(state.history(user))[:limit]
     names = _names(state, {entry[0] for entry in entries})
     rows = []
@@ -44,7 +59,7 @@ def history_rows(
 
 
 def user_state_view(settings: Settings, name: str, user: str, limit: int) -> dict[str, Any]:
-    """What a state knows of a user, as JSON values; raises what `found_state` raises."""
+    """A user's data in a state, as JSON values; raises the errors of `found_state`."""
     with _opened(settings, name) as (found, states):
         partition = murmur2_partition(user.encode(), settings.topics.partitions)
         if partition not in states:
@@ -59,16 +74,27 @@ def user_state_view(settings: Settings, name: str, user: str, limit: int) -> dic
             "attributes": dict(state.user(user)),
             "entries": len(state.history(user)),
             "history": history_rows(state, user, _titles(states), limit),
+            "disliked": _disliked(state, user, _titles(states)),
         }
+
+
+def _disliked(state: PartitionState, user: str, titles: Titles) -> list[dict[str, Any]]:
+    """Return the items that no list of a user holds, latest action first."""
+    keys = state.reactions(user)[1].disliked.tolist()
+    names = _names(state, set(keys))
+    return [
+        {"item_type": kind, "item_id": name, "title": titles(kind, name) or name}
+        for kind, name in map(names.__getitem__, keys)
+    ]
 
 
 def item_view(
     settings: Settings, name: str, item_id: str, item_type: str | None, limit: int
 ) -> dict[str, Any]:
-    """What a state knows of an item: its entry, its users and its neighbours, as JSON values.
+    """An item's data in a state: entry, users and neighbours, as JSON values.
 
-    item_type: may be left out where one type alone has the id. Raises StateNotFound if no
-    partition has seen the item, and what `found_state` raises.
+    item_type: optional if only one type has the id. Raises StateNotFound if no partition has seen
+               the item, and the errors of `found_state`.
     """
     with _opened(settings, name) as (found, states):
         item_type = item_type or _type_of(states, item_id)
@@ -119,7 +145,7 @@ def _opened(
 
 
 def _names(state: PartitionState, keys: set[int]) -> dict[int, tuple[str, str]]:
-    """Type and id of those items by key that a partition has seen."""
+    """Type and id by key of the items that a partition has seen."""
     known = state.items.keys[: len(state.items)]
     numbers = np.flatnonzero(np.isin(known, np.array(sorted(keys), np.uint64)))
     return {int(known[number]): state.items.name(number) for number in numbers.tolist()}
@@ -136,7 +162,8 @@ def _type_of(states: dict[int, PartitionState], item_id: str) -> str:
         raise StateNotFound(
             f"several types have an item {item_id}; add --type {' or '.join(sorted(types))}"
             if types
-            else f"no user had an item {item_id} in this state; with --type its entry is shown"
+            else f"no user has an item {item_id} in this state; add --type to show its catalogue "
+            f"entry"
         )
     return types.pop()
 
@@ -152,7 +179,7 @@ def _titles(states: dict[int, PartitionState]) -> Titles:
 def _entry(
     states: dict[int, PartitionState], item_type: str, item_id: str
 ) -> dict[str, Any] | None:
-    """The catalogue's entry of an item, in whichever partition it lies."""
+    """The catalogue entry of an item, from any partition."""
     key = CATALOGUE + f"{item_type}\0{item_id}".encode()
     for state in states.values():
         if stored := state.database.get(key):

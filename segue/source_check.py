@@ -1,11 +1,10 @@
-"""How the records of the configured sources map, before anyone starts a worker."""
+"""Checks how records of the configured sources map, before a worker runs."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from segue.looking import read_from
 from segue.settings import Settings
 from streams import (
     DeadLetter,
@@ -14,6 +13,8 @@ from streams import (
     SourceSettings,
     end_offsets,
     event_decoder,
+    producer_timed,
+    read_from,
     topic_faults,
 )
 
@@ -22,9 +23,9 @@ __all__ = ["MappedRecord", "SourceCheck", "check_sources_now"]
 
 @dataclass(frozen=True, kw_only=True)
 class MappedRecord:
-    """One record: the event that it is, or why it is none.
+    """One record: its event, or the reason why it is refused.
 
-    reason, detail: of a dead letter; empty for an event. payload: the start of a refused value.
+    reason, detail: as in a dead letter; empty for an event. payload: the start of a refused value.
     timestamp: ms UTC; when: the same as text.
     """
 
@@ -43,16 +44,20 @@ class MappedRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceCheck:
-    """What one source looks like: fault is what is wrong with all of it, empty if nothing is."""
+    """Result for one source. fault: a fault of the complete source, or empty.
+
+    create_time: whether the topic keeps producer timestamps.
+    """
 
     topic: str
     keyed_by_user: bool
     fault: str
+    create_time: bool
     records: list[MappedRecord]
 
     @property
     def good(self) -> bool:
-        """Whether the source can be read and all the records looked at are events."""
+        """Whether the source can be read and all checked records are events."""
         return not self.fault and not any(record.reason for record in self.records)
 
     def as_json(self) -> dict[str, object]:
@@ -65,13 +70,20 @@ async def check_sources_now(settings: Settings, limit: int) -> list[SourceCheck]
     faults = await asyncio.to_thread(
         topic_faults, settings.kafka, settings.sources, settings.topics.partitions
     )
+    create_time = await asyncio.to_thread(
+        producer_timed, settings.kafka, [source.topic for source in settings.sources]
+    )
     return [
-        await _check(settings, source, limit, faults.get(source.topic, ""))
+        await _check(
+            settings, source, limit, faults.get(source.topic, ""), source.topic in create_time
+        )
         for source in settings.sources
     ]
 
 
-async def _check(settings: Settings, source: SourceSettings, limit: int, fault: str) -> SourceCheck:
+async def _check(
+    settings: Settings, source: SourceSettings, limit: int, fault: str, create_time: bool
+) -> SourceCheck:
     records: list[MappedRecord] = []
     if not fault:
         try:
@@ -79,15 +91,16 @@ async def _check(settings: Settings, source: SourceSettings, limit: int, fault: 
         except SourceError as error:
             fault = str(error)
     return SourceCheck(
-        topic=source.topic, keyed_by_user=source.keyed_by_user, fault=fault, records=records
-    )
+        topic=source.topic, keyed_by_user=source.keyed_by_user, fault=fault,
+        create_time=create_time, records=records,
+    )  # fmt: skip
 
 
 async def _newest(settings: Settings, source: SourceSettings, limit: int) -> list[MappedRecord]:
     decode = event_decoder(source, settings.events)
     ends = (await asyncio.to_thread(end_offsets, settings.kafka, [source.topic]))[source.topic]
     first = {partition: max(0, end - limit) for partition, end in ends.items()}
-    records = await read_from(settings, source.topic, first)
+    records = await read_from(settings.kafka, source.topic, first)
     records = sorted(records, key=lambda record: record.timestamp)[-limit:]
     found: list[MappedRecord] = []
     for partition in sorted({record.partition for record in records}):

@@ -1,4 +1,4 @@
-"""Where states lie: those of live workers, their checkpoints, replays; found by name."""
+"""Finds states by name: live states of workers, checkpoints, replays."""
 
 import contextlib
 import fcntl
@@ -20,12 +20,12 @@ LIVE, CHECKPOINT = "live", "checkpoint"
 
 
 class StateNotFound(Exception):
-    """There is no state of this name; the message says what was looked for."""
+    """There is no state of this name; the message says what is expected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundState:
-    """A state's folders by partition, none of them being written to, and where they came from."""
+    """A state's folders by partition, which no process writes to, and their origin."""
 
     name: str
     folders: dict[int, Path]
@@ -33,7 +33,7 @@ class FoundState:
 
 
 def replays(settings: Settings) -> Path:
-    """The folder of all replays, one folder a name."""
+    """The folder of all replays, one subfolder per name."""
     return settings.folder / "replays"
 
 
@@ -41,10 +41,10 @@ def replays(settings: Settings) -> Path:
 def found_state(settings: Settings, name: str) -> Iterator[FoundState]:
     """Find `live`, `checkpoint`, a replay, or a folder of one or all partitions.
 
-    live:       what the workers of this data folder have on disk, of each partition the furthest.
-                Where a worker is running, its newest checkpoint stands in, and a note says so.
-    checkpoint: the newest whole checkpoint of each partition in the artifact store.
-    Both may need a copy, which lies in a temporary folder until the context ends.
+    live:       the workers' states on disk in this data folder; for each partition the newest. For
+                a running worker, its newest checkpoint is used instead, and a note says so.
+    checkpoint: the newest complete checkpoint of each partition in the artifact store.
+    Both can need a copy, which is in a temporary folder until the context ends.
     Raises StateNotFound, CorruptArtifact, WrongState.
     """
     with tempfile.TemporaryDirectory(prefix="segue-state-") as scratch:
@@ -54,7 +54,9 @@ def found_state(settings: Settings, name: str) -> Iterator[FoundState]:
             store = Checkpoints(settings.store())
             partitions = store.partitions()
             if not partitions:
-                raise StateNotFound("the artifact store holds no checkpoint: has a worker run yet?")
+                raise StateNotFound(
+                    "the artifact store holds no checkpoint. A worker writes one after its start."
+                )
             yield _restored(store, partitions, Path(scratch))
         else:
             yield _by_path(settings, name)
@@ -68,7 +70,7 @@ def _by_path(settings: Settings, name: str) -> FoundState:
             unfinished = (
                 folder.parent == replays(settings) and not (folder / "replay.json").exists()
             )
-            notes = (f"{name}: this replay did not come to its end",) if unfinished else ()
+            notes = (f"{name}: this replay is incomplete",) if unfinished else ()
             return FoundState(name=name, folders=folders, notes=notes)
     raise StateNotFound(
         f"there is no state {name!r}: expected live, checkpoint, the name of a replay in "
@@ -88,8 +90,8 @@ def _live(settings: Settings, scratch: Path) -> FoundState:
             furthest[partition] = max(furthest.get(partition, candidate), candidate)
     if not furthest and not running:
         raise StateNotFound(
-            f"no worker has a state below {settings.folder / 'workers'}; "
-            "is `data` set as it is for the workers?"
+            f"no worker has a state in {settings.folder / 'workers'}. Check that `data` is "
+            f"the same as for the workers."
         )
     folders = {number: folder for number, (_, folder) in furthest.items() if number not in running}
     if not running:
@@ -109,8 +111,8 @@ def _restored(store: Checkpoints, partitions: list[int], scratch: Path) -> Found
         manifest = store.restore(partition, folder)
         if manifest is None:
             raise CorruptArtifact(
-                f"the artifact store has no whole checkpoint of partition {partition}; a running "
-                "worker makes one when it gets SIGUSR1"
+                f"the artifact store has no complete checkpoint of partition {partition}; a "
+                f"running worker writes one on SIGUSR1"
             )
         made = datetime.fromtimestamp(manifest.created_at / 1000, UTC).isoformat(" ", "seconds")
         folders[partition] = folder
@@ -119,7 +121,7 @@ def _restored(store: Checkpoints, partitions: list[int], scratch: Path) -> Found
 
 
 def _partitions(folder: Path, settings: StateSettings) -> dict[int, Path]:
-    """The partitions' folders: below a folder by their numbers, or the folder itself."""
+    """The partitions' folders: numbered subfolders, or the folder itself."""
     if (folder / "CURRENT").exists():
         return {_partition_of(folder, settings): folder}
     return {
@@ -133,7 +135,7 @@ def _partition_of(folder: Path, settings: StateSettings) -> int:
     with contextlib.closing(open_database(folder, settings, read_only=True)) as source:
         meta = read_meta(source)
     if meta is None:
-        raise WrongState(f"{folder} holds nothing that was committed")
+        raise WrongState(f"{folder} holds no committed state")
     return meta.partition
 
 
@@ -146,7 +148,7 @@ def _sum_of_positions(folder: Path, settings: StateSettings) -> int:
 def _locked(folder: Path) -> bool:
     """Whether another process has the database open for writing.
 
-    A database that is written to could be read only with luck: its files change underneath.
+    A database cannot be read reliably while another process writes to it.
     """
     with (folder / "LOCK").open("r+b") as lock:
         try:

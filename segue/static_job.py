@@ -1,8 +1,9 @@
-"""One run of the static job: checkpoints or the log in, an announced static bundle out."""
+"""One run of the static job: reads checkpoints or the log, announces a static bundle."""
 
 import asyncio
 import logging
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -12,11 +13,11 @@ from agents import announce
 from agents.outputs import Outputs
 from dynamic_layer import state_weights
 from segue.replaying import replay
-from segue.roles import make_encoder, now_ms, text_settings
+from segue.roles import make_encoder, text_settings
 from segue.settings import Settings
 from segue.state_folders import found_state, replays
 from segue.times import LogPoint
-from state import Checkpoints, MergedState, merge_checkpoints
+from state import LONG, ArtifactStore, Checkpoints, MergedState, merge_checkpoints
 from state.merge import merge_folders
 from static_layer import (
     Parallel,
@@ -28,6 +29,7 @@ from static_layer import (
     share_state,
     silent,
 )
+from streams.wall_clock import now_ms
 
 __all__ = ["help_static_job", "run_static_job"]
 
@@ -45,30 +47,39 @@ async def run_static_job(
     seed: int,
     progress: Progress,
     until: LogPoint | None = None,
+    store: ArtifactStore | None = None,
+    clock_ms: Callable[[], int] = now_ms,
 ) -> StaticBundle:
     """Merge the latest checkpoints, build the bundle, publish and announce it.
 
-    With `ray.address` set a Ray cluster merges and trains. In the first of several processes
-    (see static_layer.process_group) the others have to call `help_static_job`.
-    until: build from the log up to this point instead; what came later is left for examples. The
-           state that it takes lies in `<data>/replays` meanwhile.
+    If `ray.address` is set, a Ray cluster merges and trains. With several processes (see
+    static_layer.process_group) the first one calls this function, the others `help_static_job`.
+    until: build from the log up to this point instead; later events are left for examples. The
+           temporary state is in `<data>/replays`.
+    clock_ms: the time of the announcement, ms UTC.
+    store: the artifact store; by default that of the settings, with retries for two minutes.
     Raises ValueError when there is no checkpoint, no catalogue, or no event before `until`,
-    CorruptArtifact when a partition has no whole checkpoint, ClusterFailed when Ray does not
-    finish; with `until` AdminError and PositionError too.
+    CorruptArtifact when a partition has no complete checkpoint, StoreUnavailable when the artifact
+    store fails for long, ClusterFailed when Ray does not finish; with `until` AdminError and
+    PositionError too.
     """
     _require_publishable(settings)
     on_ray = bool(settings.ray.address)
     if on_ray and until is not None:
-        raise ValueError("a build from the log runs here: expected no ray.address with it")
+        raise ValueError("a build from the log runs in this process: expected no ray.address")
     if on_ray and settings.dynamic.ranking.enabled:
-        logger.warning("a bundle made on Ray has no item weights: the head ranks by the rest")
+        logger.warning(
+            "a bundle made on Ray has no item weights: the ranking head uses its other features"
+        )
     if until is not None:
         await _replay(settings, until, progress)
+
+    store = store or settings.store(LONG)
 
     def job() -> StaticBundle:
         if on_ray:
             return _on_ray(settings, seed, progress)
-        return _here(settings, seed, progress, from_log=until is not None)
+        return _here(settings, store, seed, progress, from_log=until is not None)
 
     try:
         bundle = await asyncio.to_thread(job)
@@ -77,26 +88,28 @@ async def run_static_job(
             shutil.rmtree(replays(settings) / FROM_LOG, ignore_errors=True)
     await announce(
         bundle, bundle.name, _numbers(bundle.manifest["metrics"]),
-        store=settings.store(), scratch=settings.folder / "static", outputs=outputs,
-        topics=settings.topics, now_ms=now_ms(), keep=KEEP_BUNDLES, published=on_ray,
+        store=store, scratch=settings.folder / "static", outputs=outputs,
+        topics=settings.topics, now_ms=clock_ms(), keep=KEEP_BUNDLES, published=on_ray,
     )  # fmt: skip
     return bundle
 
 
 def help_static_job(settings: Settings, *, seed: int) -> None:
-    """Take part in a job as a process that is not the first one; nothing is written here."""
+    """Take part in a job as a process other than the first; writes nothing."""
     _require_publishable(settings)
     merged = share_state(None, settings.state)
     with closing(make_encoder(settings)) as encoder:
         build_together(merged, settings.static, seed=seed, encoder=encoder, progress=silent)
 
 
-def _here(settings: Settings, seed: int, progress: Progress, *, from_log: bool) -> StaticBundle:
-    merged = _merged(settings, from_log=from_log, progress=progress)
+def _here(
+    settings: Settings, store: ArtifactStore, seed: int, progress: Progress, *, from_log: bool
+) -> StaticBundle:
+    merged = _merged(settings, store, from_log=from_log, progress=progress)
     merged = share_state(merged, settings.state)
     with closing(make_encoder(settings)) as encoder:
         bundle = build_together(
-            merged, settings.static, seed=seed, last=last_bundle(settings.store()),
+            merged, settings.static, seed=seed, last=last_bundle(store),
             encoder=encoder, progress=progress,
         )  # fmt: skip
     assert bundle is not None  # noqa: S101 - this is the first process
@@ -110,17 +123,17 @@ def _here(settings: Settings, seed: int, progress: Progress, *, from_log: bool) 
 
 
 def _require_publishable(settings: Settings) -> None:
-    """Refuse tuned texts: workers would encode new items with the encoder as it was before."""
+    """Refuse tuned text encoders: workers encode new items with the original encoder."""
     if settings.static.train.tune_text:
         raise ValueError(
-            "static.train.tune_text is for measuring with `segue static compare`: workers encode"
-            " new items with the encoder as it is; set it to 0 to publish a bundle"
+            "static.train.tune_text is for measuring with `segue static compare`: workers "
+            "encode new items with the original encoder; set it to 0 to publish a bundle"
         )
 
 
 def _on_ray(settings: Settings, seed: int, progress: Progress) -> StaticBundle:
     if Parallel.here().size > 1:
-        raise ValueError("ray.address is set under torchrun: expected one of the two")
+        raise ValueError("ray.address is set under torchrun: expected only one of the two")
     try:
         from static_layer.on_ray import build_on_ray
     except ModuleNotFoundError as error:
@@ -131,7 +144,11 @@ def _on_ray(settings: Settings, seed: int, progress: Progress) -> StaticBundle:
         ) from error
     # Paths are to mean the same wherever a worker runs.
     text = text_settings(settings)
-    text = replace(text, cache=str(Path(text.cache).resolve()))
+    text = replace(
+        text,
+        cache=str(Path(text.cache).resolve()),
+        compiled=str(Path(text.compiled).resolve()),
+    )
     url = settings.store().url
     url = url if "://" in url else str(Path(url).resolve())
     return build_on_ray(
@@ -144,18 +161,20 @@ def _numbers(metrics: dict[str, object]) -> dict[str, float]:
     return {k: float(v) for k, v in metrics.items() if isinstance(v, int | float)}
 
 
-def _merged(settings: Settings, *, from_log: bool, progress: Progress) -> MergedState:
+def _merged(
+    settings: Settings, store: ArtifactStore, *, from_log: bool, progress: Progress
+) -> MergedState:
     def merging(done: int, total: int) -> None:
         progress("merge", done, total)
 
     if not from_log:
-        return merge_checkpoints(Checkpoints(settings.store()), settings.state, progress=merging)
+        return merge_checkpoints(Checkpoints(store), settings.state, progress=merging)
     with found_state(settings, FROM_LOG) as found:
         return merge_folders(found.folders, settings.state, merging)
 
 
 async def _replay(settings: Settings, until: LogPoint, progress: Progress) -> None:
-    """Read the events up to a point of the log, and all of the catalogue."""
+    """Read the events up to a point of the log, and the complete catalogue."""
 
     def reading(partition: int, read: int, total: int) -> None:
         progress(f"read partition {partition}", read, total)
@@ -166,6 +185,6 @@ async def _replay(settings: Settings, until: LogPoint, progress: Progress) -> No
     )  # fmt: skip
     if not summary["events"]:
         raise ValueError(
-            f"the log holds no event before {until.text}: there is nothing to make a graph of. "
-            "Choose a later point; `segue sources check` shows the newest events"
+            f"the log holds no event before {until.text}, so there is no graph to build. "
+            f"Choose a later point; `segue sources check` shows the newest events"
         )

@@ -1,8 +1,8 @@
-"""What HGNN vectors are worth on a data set: alone, and read by a two-tower.
+"""Measures HGNN vectors on a data set: alone, and as input of a two-tower.
 
-Time runs in three parts: the graph is made of what came before the two-tower's examples, the
-examples come before the split, the test after it. A graph that held the examples' own events
-would show the towers their answers.
+Time has three parts: the graph uses events before the two-tower's examples; the examples are before
+the split; the test is after it. A graph with the examples' own events would leak the answers to the
+towers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ __all__ = ["TrialPlan", "cold_dataset", "item_keys", "run_trial", "static_bundle
 
 DAY_MS = 86_400_000
 COLD = "cold"
-"""Stands in for an item type: the items without an event before the split."""
+"""Pseudo item type: the items without an event before the split."""
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float32]
@@ -43,10 +43,10 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class TrialPlan:
-    """The parts of time, and how much is tested.
+    """Split times and size of the test.
 
-    example_days: the two-tower's examples are the events of so many days before the split; the
-                  graph is made of what was before them.
+    example_days: the two-tower's examples are the events of this many days before the split; the
+                  graph uses the events before them.
     history_cap:  newest entries of a history that the towers read.
     protocol:     see evaluation.Protocol.
     two_tower:    also train the two-tower, with and without the HGNN's vectors.
@@ -89,7 +89,7 @@ def run_trial(
     dynamic: DynamicSettings,
     seed: int,
 ) -> list[Result]:
-    """Test text-KNN, HGNN-KNN and the two-towers; items without a past are a type of their own."""
+    """Test text-KNN, HGNN-KNN and the two-towers; items without events form a separate type."""
     row = bundle.rows(item_keys(dataset))
     vectors = {"text-KNN": bundle.text[row].astype(np.float32), "HGNN-KNN": bundle.hgnn[row]}
     results = []
@@ -111,7 +111,7 @@ def run_trial(
 
 
 def cold_dataset(dataset: Dataset, split: TimeSplit) -> Dataset:
-    """Give the items without an event before the split a type of their own, `cold`."""
+    """Give items without an event before the split the separate type `cold`."""
     seen = np.zeros(len(dataset.items), dtype=bool)
     seen[split.train.item] = True
     kind = pl.Series("item_type", np.where(seen, "warm", COLD))
@@ -123,7 +123,7 @@ def _examples_from(split: TimeSplit, plan: TrialPlan) -> int:
 
 
 def catalogue_of(dataset: Dataset) -> pl.DataFrame:
-    """Return a data set's items in the form of the state's catalogue."""
+    """Return a data set's items in the format of the state's catalogue."""
     items = dataset.items
     columns = [
         pl.col(name).cast(kind) if name in items.columns else pl.lit(None, kind).alias(name)
@@ -182,7 +182,7 @@ def _trained(
     plan: TrialPlan,
 ) -> tuple[Scores, Scores]:
     """Train a two-tower; return the vectors of users f32[n, d] and items f32[n_items, d]."""
-    trainer = Trainer(bundle, dynamic, seed=seed, use_hgnn=use_hgnn)
+    trainer = Trainer(bundle, replace(dynamic, use_hgnn=use_hgnn), seed=seed)
     for start in range(0, len(examples), 65_536):
         trainer.add(examples.take(np.arange(start, min(start + 65_536, len(examples)))))
     trainer.train()
@@ -191,7 +191,7 @@ def _trained(
 
 
 def _user_vectors(bundle: DynamicBundle, split: TimeSplit, row: Rows, plan: TrialPlan) -> Scores:
-    """Return the vectors of all users as they are at the split."""
+    """Return the vectors of all users at the split."""
     events = split.train
     users = int(max(events.user.max(), split.test.user.max())) + 1
     order = np.lexsort((np.arange(len(events)), events.user))

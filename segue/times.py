@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import typer
 
-__all__ = ["LogPoint", "day_ms", "log_point", "seconds_of"]
+__all__ = ["LogPoint", "day_ms", "log_point", "seconds_of", "today_ms"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -47,6 +47,15 @@ def day_ms(day: str) -> int:
         return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
     except ValueError as error:
         raise typer.BadParameter(f"expected a day such as 2014-05-04, got {day!r}") from error
+
+
+def today_ms(now_ms: int) -> int:
+    """Milliseconds since 1970 of the start of the day of a moment, UTC.
+
+    >>> today_ms(1_399_161_600_000 + 5) == today_ms(1_399_161_600_000 + 80_000_000)
+    True
+    """
+    return now_ms // 86_400_000 * 86_400_000
 
 
 def log_point(text: str, now_ms: int, *, end: str) -> LogPoint:

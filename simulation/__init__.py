@@ -4,7 +4,7 @@ from simulation.catalogue import ITEM_SCHEMA
 from simulation.faults import FATES, Fault, faults
 from simulation.marks import Marks, TypeMarks, marks
 from simulation.newcomers import Newcomer
-from simulation.settings import KINDS, Behaviour, WorldSettings
+from simulation.settings import KINDS, Behaviour, WorldSettings, departments
 from simulation.world import EVENT_SCHEMA, LiveStep, World
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "TypeMarks",
     "World",
     "WorldSettings",
+    "departments",
     "faults",
     "marks",
 ]

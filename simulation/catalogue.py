@@ -109,7 +109,7 @@ def _draw_publication(settings: WorldSettings, rng: np.random.Generator) -> npt.
 def describe(items: Items, settings: WorldSettings, rng: np.random.Generator) -> pa.Table:
     """Write the catalogue as people see it. Columns of `ITEM_SCHEMA`, one row per item.
 
-    The text tells the main topic with noise (`settings.text_truth`), the second topic seldom and
+    The text tells the main topic with noise (`settings.text_truth`), the second topic rarely and
     the circle never.
     """
     known = topics()

@@ -1,6 +1,6 @@
 """Settings of the simulated world."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DAY_MS = 86_400_000
 
@@ -119,6 +119,29 @@ class WorldSettings:
         if self.behaviours:
             return self.behaviours[type_row]
         return PODCASTS if type_row == 0 else AUDIOBOOKS
+
+
+def departments(count: int) -> tuple[tuple[str, ...], tuple[Behaviour, ...]]:
+    """Return names and behaviours of many item types of unequal sizes, as a shop's departments.
+
+    The n-th has items and contacts in proportion to 1 / (n + 2), and fewer users with each n, so
+    that the last ones are rare. Raises ValueError for a count below 1.
+
+    >>> names, behaviours = departments(40)
+    >>> names[0], names[39], round(behaviours[39].adopted, 2)
+    ('department-01', 'department-40', 0.04)
+    """
+    if count < 1:
+        raise ValueError(f"expected at least 1 item type, got {count}")
+    names = tuple(f"department-{number + 1:02d}" for number in range(count))
+    behaviours = []
+    for number in range(count):
+        share = 1 / (number + 2)
+        like = PODCASTS if number == 0 else AUDIOBOOKS
+        behaviours.append(
+            replace(like, item_share=share, contact_share=share, adopted=0.9 * 2 * share)
+        )
+    return names, tuple(behaviours)
 
 
 PODCASTS = Behaviour(

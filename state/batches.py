@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from state.kernel import I64
 
-__all__ = ["Applied", "Bools", "Erased", "EventColumns", "Observations"]
+__all__ = ["Applied", "Bools", "Erased", "EventColumns", "Observations", "Seen"]
 
 Bools = npt.NDArray[np.bool_]
 
@@ -31,12 +31,32 @@ class EventColumns(Protocol):
     def offset(self) -> I64: ...  # noqa: D102
 
 
+class Seen(NamedTuple):
+    """Histories as they were before chosen events, joined; row i has starts[i]:starts[i+1].
+
+    starts: int64 [n + 1]; item, time: int64 [t]; strong: int64 [t], ms UTC of the latest
+    graph-making event, NONE without one.
+    """
+
+    starts: I64
+    item: I64
+    time: I64
+    strong: I64
+
+    def without(self, dropped: Bools) -> "Seen":
+        """Return the histories without some entries, bool [t]."""
+        before = np.concatenate([[0], np.cumsum(~dropped)])
+        kept = ~dropped
+        return Seen(before[self.starts], self.item[kept], self.time[kept], self.strong[kept])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observations:
     """Histories as they were before chosen events, for training without the future.
 
     row:         int64 [m], rows of the batch that were observed.
-    repeat:      bool [m], whether the user had the item inside the window.
+    repeat:      bool [m], whether a strong event met an item of an earlier strong event, or a weak
+                 one an item of any earlier event, inside the window.
     indptr:      int64 [m + 1], entries of observation i are indptr[i]:indptr[i + 1].
     item_keys:   uint64 [t], newest first.
     time:        int64 [t], ms UTC, never later than the event.
@@ -52,7 +72,7 @@ class Observations:
 
 
 class Erased(NamedTuple):
-    """An erasure that was applied; held: whether the state had a history of the user."""
+    """An erasure that was applied; held: whether the state had anything of the user's records."""
 
     offset: int
     user_id: str

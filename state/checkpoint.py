@@ -12,21 +12,28 @@ a while write checkpoints of the same state function; the greater one wins.
 """
 
 import contextlib
-import hashlib
 import logging
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rocksdict import Checkpoint as DatabaseCheckpoint
 
 from state.artifacts import PART, ArtifactStore, CorruptArtifact, file_digest
-from state.commit_record import FORMAT, Missing, check_meta
+from state.checked_files import KnownFiles, check_files
+from state.commit_record import FORMAT, WrongState, check_meta
+from state.database import DamagedState, mark_damaged
+from state.manifest import (
+    CheckpointManifest,
+    is_ahead,
+    manifest_digest,
+    manifest_name,
+    sum_of_positions,
+)
 from state.partition import PartitionState
-from state.run_files import DamagedState
 from state.settings import StateSettings
 
 __all__ = ["CheckpointManifest", "Checkpoints"]
@@ -35,40 +42,12 @@ logger = logging.getLogger(__name__)
 
 #: An upload that has not ended after a day died with its worker (chosen: no upload takes a day).
 ABANDONED_MS = 86_400_000
+#: Ending of manifests of checkpoints that were made from other topics.
+OTHER_LOG = ".other-log"
+#: Endings of local states that were put aside.
+DAMAGED, OTHER_SETTINGS = ".damaged", ".other-settings"
 #: First format whose manifests have a digest.
 DIGESTS_SINCE = 2
-
-
-class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds.
-
-    positions:   topic -> next offset; records below are in the state.
-    watermark:   greatest bucket seen.
-    format:      format of the database.
-    fingerprint: hash of the settings that decide what the state is; `settings` are their values.
-    counts:      records of the events topics that were applied, and refused.
-    files:       name in the database folder -> {"bytes", "sha256"}.
-    created_at:  ms UTC.
-    missing:     records that the state was made without.
-    digest:      sha256 of this manifest as JSON without the digest.
-    """
-
-    partition: int
-    positions: dict[str, int]
-    watermark: int
-    format: int
-    fingerprint: str
-    files: dict[str, dict[str, Any]]
-    created_at: int
-    counts: dict[str, int] = {}
-    missing: tuple[Missing, ...] = ()
-    settings: dict[str, Any] = {}
-    digest: str = ""
-
-    @property
-    def bytes(self) -> int:
-        """Size of the state in bytes."""
-        return sum(int(file["bytes"]) for file in self.files.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +77,14 @@ class Checkpoints:
         if `snapshot` and `upload` are called separately.
         """
         manifest = self.snapshot(state, scratch, now_ms)
-        return self.upload(manifest, scratch)
+        return self.upload(manifest, scratch, state.folder)
 
     def snapshot(self, state: PartitionState, scratch: Path, now_ms: int) -> CheckpointManifest:
         """Commit and hard-link the database and the runs into `scratch` (replaced if it exists)."""
         state.commit()
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.parent.mkdir(parents=True, exist_ok=True)
-        DatabaseCheckpoint(state.database).create_checkpoint(str(scratch))
+        state.database.link_into(scratch)
         state.run_files.link((run.number for run in state.runs), scratch)
         return CheckpointManifest(
             partition=state.partition,
@@ -120,46 +99,72 @@ class Checkpoints:
             settings=state.settings.meaning(),
         )
 
-    def upload(self, manifest: CheckpointManifest, scratch: Path) -> Uploaded:
+    def upload(self, manifest: CheckpointManifest, scratch: Path, state: Path) -> Uploaded:
         """Upload a snapshot, new files only, then its manifest; prune; remove `scratch`.
 
+        The checksums in new files are compared first. A file that an earlier checkpoint of this
+        state had is not read again, unless it is gone from the store.
         Another worker that still holds the partition may upload and prune at the same time.
+
+        state: the folder of which `scratch` is a snapshot. Raises DamagedState, and marks that
+        folder, if a file is not as it was written; OSError if the store fails. `scratch` is
+        removed in any case.
         """
-        folder = self._folder(manifest.partition)
-        files = {
-            str(path.relative_to(scratch)): file_digest(path)
-            for path in sorted(scratch.rglob("*"))
-            if path.is_file()
-        }
-        new_bytes = 0
-        for name, digest in files.items():
-            target = f"{folder}/files/{digest['sha256']}"
-            if self._size(target) != digest["bytes"]:
-                self.store.put_file(scratch / name, target)
-                new_bytes += digest["bytes"]
-        complete = msgspec.structs.replace(manifest, files=files)
-        own = _digest(msgspec.json.encode(complete))
+        try:
+            return self._upload(manifest, scratch, KnownFiles(state))
+        except DamagedState as error:
+            mark_damaged(state, str(error))
+            raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _upload(self, manifest: CheckpointManifest, scratch: Path, known: KnownFiles) -> Uploaded:
+        names = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*") if p.is_file())
+        files = {name: known.digest(scratch / name) for name in names}
+        new = [name for name, digest in files.items() if digest is None]
+        digests = {name: digest or file_digest(scratch / name) for name, digest in files.items()}
+        # After the digests were made: what is uploaded under them was checked.
+        check_files(scratch, new)
+        new_bytes = sum(self._put_missing(manifest, scratch, digests, known=set(names) - {*new}))
+        complete = msgspec.structs.replace(manifest, files=digests, checked=True)
+        own = manifest_digest(msgspec.json.encode(complete))
         complete = msgspec.structs.replace(complete, digest=own)
-        serial = len(self.names(manifest.partition))
-        name = (
-            f"{sum(manifest.positions.values()):020d}-{manifest.created_at:014d}-{serial:04d}"
-            f"-{own[:8]}"
-        )
+        name = manifest_name(complete, len(self.names(manifest.partition)))
+        folder = self._folder(manifest.partition)
         self.store.put_bytes(msgspec.json.encode(complete), f"{folder}/{name}.json")
-        # Until now nothing named the files, and another worker may have pruned them. From now on
-        # it sees the manifest.
-        for file, digest in files.items():
-            target = f"{folder}/files/{digest['sha256']}"
-            if self._size(target) is None:
-                self.store.put_file(scratch / file, target)
-        shutil.rmtree(scratch, ignore_errors=True)
+        # Until now no manifest named the files, and another worker may have pruned them. From now
+        # on it sees the manifest.
+        for _ in self._put_missing(manifest, scratch, digests, known=set(names)):
+            pass
+        known.keep((scratch / name, digest) for name, digest in digests.items())
         self._prune(manifest.partition, manifest.created_at)
         return Uploaded(name=name, manifest=complete, new_bytes=new_bytes)
+
+    def _put_missing(
+        self,
+        manifest: CheckpointManifest,
+        scratch: Path,
+        digests: Mapping[str, Mapping[str, Any]],
+        known: Collection[str],
+    ) -> Iterator[int]:
+        """Upload the files that are not in the store; yields the bytes of each.
+
+        known: files whose digests were not made just now: these are made again first, since the
+        store would take whatever is in the file for what the digest names.
+        """
+        for name, digest in digests.items():
+            target = f"{self._folder(manifest.partition)}/files/{digest['sha256']}"
+            if self.store.size(target) == digest["bytes"]:
+                continue
+            if name in known and file_digest(scratch / name) != digest:
+                raise DamagedState(f"{name} has changed since it was written")
+            self.store.put_file(scratch / name, target)
+            yield int(digest["bytes"])
 
     def positions(self, partition: int, topic: str) -> list[tuple[str, int]]:
         """Checkpoints of a partition and the position of a topic in each, the furthest last.
 
-        One whose manifest cannot be read is at position 0: nobody knows better.
+        One whose manifest cannot be read is at position 0: nothing better is known.
         """
         found = []
         for name in self.names(partition):
@@ -170,21 +175,20 @@ class Checkpoints:
                 found.append((name, 0))
         return found
 
+    def has_further(self, manifest: CheckpointManifest) -> bool:
+        """Whether a checkpoint of the same partition is further, by the sum of its positions."""
+        names = self.names(manifest.partition)
+        return bool(names) and sum_of_positions(names[-1]) > sum(manifest.positions.values())
+
     def partitions(self) -> list[int]:
         """Partitions that have a checkpoint."""
-        root = f"{self.store.root}/checkpoints"
-        if not self.store.files.exists(root):
-            return []
-        numbers = (int(Path(p).name) for p in self.store.files.ls(root, detail=False))
+        numbers = (int(name) for name in self.store.listing("checkpoints"))
         return sorted(n for n in numbers if self.names(n))
 
     def names(self, partition: int) -> list[str]:
         """Checkpoints of a partition, the furthest last."""
-        root = f"{self.store.root}/{self._folder(partition)}"
-        if not self.store.files.exists(root):
-            return []
-        paths = self.store.files.ls(root, detail=False, refresh=True)
-        return sorted(Path(p).stem for p in paths if p.endswith(".json"))
+        files = self.store.listing(self._folder(partition))
+        return sorted(Path(file).stem for file in files if file.endswith(".json"))
 
     def manifest(self, partition: int, name: str) -> CheckpointManifest:
         """Manifest of a checkpoint; raises CorruptArtifact."""
@@ -196,23 +200,37 @@ class Checkpoints:
             raise CorruptArtifact(f"{path} is not a checkpoint's manifest: {error}") from error
         # An older one is whole without a digest: its format is what keeps it from being used.
         undigested = not manifest.digest and manifest.format < DIGESTS_SINCE
-        if manifest.digest != _digest(content) and not undigested:
+        if manifest.digest != manifest_digest(content) and not undigested:
             raise CorruptArtifact(f"{path} has changed since it was written")
         return manifest
 
-    def restore(self, partition: int, into: Path, *, beyond: int = -1) -> CheckpointManifest | None:
+    def put_aside(self, partition: int) -> None:
+        """Exclude the checkpoints of a partition from restores: the state is built again.
+
+        Their files stay until the next checkpoint of the partition.
+        """
+        for name in self.names(partition):
+            with contextlib.suppress(FileNotFoundError):
+                path = f"{self._folder(partition)}/{name}.json"
+                self.store.move(path, f"{path}{OTHER_LOG}")
+
+    def restore(
+        self, partition: int, into: Path, *, beyond: Mapping[str, int] | None = None
+    ) -> CheckpointManifest | None:
         """Fetch the furthest checkpoint that is whole; None if there is none.
 
         A broken one is reported and the one before is tried. `into` must not exist.
-        beyond: sum of the positions of a state at hand; checkpoints that are no further are left.
+        beyond: positions of a state at hand; only a checkpoint that is ahead of them on a topic
+        and behind on none is fetched.
         """
         broken = 0
         for name in reversed(self.names(partition)):
-            if _sum_of_positions(name) <= beyond:
-                break
             try:
+                if beyond is not None and not self._is_ahead(partition, name, beyond):
+                    continue
                 manifest = self.fetch(partition, name, into)
-            except CorruptArtifact as error:
+                self._check_fetched(manifest, into)
+            except (CorruptArtifact, DamagedState) as error:
                 broken += 1
                 logger.error(
                     "checkpoint %s of partition %d is broken, trying the one before: %s",
@@ -231,6 +249,19 @@ class Checkpoints:
                 "the local state's position, or from the beginning of the log", partition, broken,
             )  # fmt: skip
         return None
+
+    def _is_ahead(self, partition: int, name: str, positions: Mapping[str, int]) -> bool:
+        # The sum is in the name: most checkpoints need not be read.
+        if sum_of_positions(name) <= sum(positions.values()):
+            return False
+        return is_ahead(self.manifest(partition, name).positions, positions)
+
+    @staticmethod
+    def _check_fetched(manifest: CheckpointManifest, folder: Path) -> None:
+        """Raise DamagedState if a fetched database was damaged before it was uploaded."""
+        if manifest.format != FORMAT:
+            return  # refused later, with a message about the format
+        check_files(folder, () if manifest.checked else manifest.files)
 
     def fetch(self, partition: int, name: str, into: Path) -> CheckpointManifest:
         """Fetch one checkpoint, every file verified; raises CorruptArtifact."""
@@ -254,17 +285,29 @@ class Checkpoints:
     ) -> PartitionState:
         """Open the local state of a partition; on an empty disk restore it from the store first.
 
-        If the store holds a further state than the disk (another worker had the partition in the
-        meantime), that one is taken. Raises WrongState if the state was made with other settings,
-        and leaves the local state as it is.
+        If the store holds a state that is ahead of the disk's (another worker had the partition in
+        the meantime), that one is taken. A checkpoint that is ahead on one topic and behind on
+        another is not: the records that it has more are read again from the log
+        (docs/adr/0033-positions-topic-by-topic.md). The local state is opened if the store fails.
+        A local state of other settings is put aside if the newest checkpoint is of these settings:
+        then the partition was moved to them (`segue state move`).
+
+        Raises WrongState if the state was made with other settings, and leaves the local state as
+        it is; OSError if there is no local state and the store fails.
         """
-        local = self._local(folder, partition, settings)
+        try:
+            local = self._local(folder, partition, settings)
+        except WrongState as error:
+            if not self._is_moved(partition, settings):
+                raise
+            aside = _set_aside(folder, OTHER_SETTINGS)
+            logger.warning("the state is put aside as %s: %s", aside.name, error)
+            local = None
         incoming, discarded = (folder.with_name(f"{folder.name}.{n}") for n in ("in", "out"))
         for left in (incoming, discarded):
             shutil.rmtree(left, ignore_errors=True)
         try:
-            at = sum(local.committed.values()) if local else -1
-            manifest = self.restore(partition, incoming, beyond=at)
+            manifest = self._further(partition, incoming, local)
             if manifest:
                 whose = f"the checkpoint of partition {partition}"
                 check_meta(manifest, partition, settings, whose)
@@ -281,7 +324,29 @@ class Checkpoints:
             folder.rename(discarded)
         incoming.rename(folder)
         shutil.rmtree(discarded, ignore_errors=True)
+        # What was fetched was compared with its digests: it need not be hashed again.
+        KnownFiles(folder).keep((folder / name, file) for name, file in manifest.files.items())
         return PartitionState(folder, partition, settings)
+
+    def _further(
+        self, partition: int, into: Path, local: PartitionState | None
+    ) -> CheckpointManifest | None:
+        """Fetch a checkpoint that is ahead of a local state; None if the local state is to be used.
+
+        A local state is whole without the store, and only less far at worst. Without one, raises
+        OSError if the store fails: an empty state in its place would lose what checkpoints hold.
+        """
+        try:
+            return self.restore(partition, into, beyond=local.committed if local else None)
+        except OSError as error:
+            if local is None:
+                raise
+            shutil.rmtree(into, ignore_errors=True)
+            logger.warning(
+                "partition %d: the local state is used without a look at the checkpoints: %s",
+                partition, error,
+            )  # fmt: skip
+            return None
 
     @staticmethod
     def _local(folder: Path, partition: int, settings: StateSettings) -> PartitionState | None:
@@ -291,55 +356,63 @@ class Checkpoints:
         try:
             return PartitionState(folder, partition, settings)
         except DamagedState as error:
-            aside = folder.with_name(f"{folder.name}.damaged")
+            aside = _set_aside(folder, DAMAGED)
             logger.error(
                 "partition %d: the local state is damaged: %s; it is put aside as %s, and restored "
                 "from the artifact store or the log", partition, error, aside.name,
             )  # fmt: skip
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
             return None
 
-    def _size(self, path: str) -> int | None:
-        """Bytes of a stored file; None if it is not there."""
+    def _is_moved(self, partition: int, settings: StateSettings) -> bool:
+        """Whether the furthest checkpoint was made with these settings by this version."""
         try:
-            size: int = self.store.files.size(f"{self.store.root}/{path}")
-        except FileNotFoundError:
-            return None
-        return size
+            if names := self.names(partition):
+                found = self.manifest(partition, names[-1])
+                return found.format == FORMAT and found.fingerprint == settings.fingerprint()
+        except (CorruptArtifact, OSError) as error:
+            logger.error("partition %d: the checkpoints cannot be read: %s", partition, error)
+        return False
+
+    def replace(self, state: PartitionState, scratch: Path, now_ms: int) -> Uploaded:
+        """Make a state the only checkpoint of its partition, in place of all others."""
+        self.put_aside(state.partition)
+        return self.create(state, scratch, now_ms)
 
     def _prune(self, partition: int, now_ms: int) -> None:
         """Remove manifests beyond `keep`, files that no manifest names, and unfinished uploads.
 
+        Manifests of another log are removed too, since their files are.
+
         Another worker may do the same: what is gone already is no mistake.
         """
         names = self.names(partition)
-        folder = f"{self.store.root}/{self._folder(partition)}"
+        folder = self._folder(partition)
         for name in names[: -self.keep]:
-            self._remove(f"{folder}/{name}.json")
+            self.store.remove(f"{folder}/{name}.json")
         named = set(self._named_files(partition, names[-self.keep :]))
-        for path in self.store.files.ls(f"{folder}/files", detail=False, refresh=True):
-            if Path(path).name not in named and not path.endswith(PART):
-                self._remove(path)
+        for name in self.store.listing(f"{folder}/files"):
+            if name not in named and not name.endswith(PART):
+                self.store.remove(f"{folder}/files/{name}")
+        for name in self.store.listing(folder):
+            if name.endswith(OTHER_LOG):
+                self.store.remove(f"{folder}/{name}")
         for place in (folder, f"{folder}/files"):
-            for path in self.store.files.ls(place, detail=False, refresh=True):
-                if path.endswith(PART) and self._age_ms(path, now_ms) > ABANDONED_MS:
-                    self._remove(path)
+            for name in self.store.listing(place):
+                if name.endswith(PART) and self._is_abandoned(f"{place}/{name}", now_ms):
+                    self.store.remove(f"{place}/{name}")
 
-    def _age_ms(self, path: str, now_ms: int) -> float:
-        try:
-            return now_ms - 1000 * float(self.store.files.modified(path).timestamp())
-        except FileNotFoundError:
-            return 0.0
+    def _is_abandoned(self, path: str, now_ms: int) -> bool:
+        written = self.store.modified_ms(path)
+        return written is not None and now_ms - written > ABANDONED_MS
 
     def _put_aside(self, path: str) -> None:
-        """Give a broken file a name under which nobody looks for it but people."""
-        with contextlib.suppress(FileNotFoundError):
+        """Give a broken file a name that only people look for; a store may be read-only here."""
+        try:
             self.store.move(path, f"{path}.broken")
-
-    def _remove(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self.store.files.rm_file(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.warning("%s stays under its name, although it is broken: %s", path, error)
 
     def _named_files(self, partition: int, names: list[str]) -> Iterator[str]:
         for name in names:
@@ -354,13 +427,10 @@ class Checkpoints:
         return f"checkpoints/{partition:05d}"
 
 
-def _sum_of_positions(name: str) -> int:
-    """Sum of the positions of a checkpoint, from its name."""
-    return int(name.partition("-")[0])
-
-
-def _digest(manifest: bytes) -> str:
-    """Digest of a manifest's fields; those that a later version adds count too."""
-    fields = msgspec.json.decode(manifest, type=dict[str, Any])
-    fields.pop("digest", None)
-    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
+def _set_aside(folder: Path, ending: str) -> Path:
+    """Rename a state's folder; the one that was put aside before is removed."""
+    aside = folder.with_name(f"{folder.name}{ending}")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    os.utime(aside)  # it is removed a week after this
+    return aside

@@ -5,13 +5,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-from rocksdict import Rdict
 
 from state import database
+from state.database import Database
 from state.runs import Runs
 from state.settings import StateSettings
 
-__all__ = ["FORMAT", "CommitRecord", "MadeWith", "Missing", "WrongState", "check_meta", "read_meta"]
+__all__ = [
+    "FORMAT",
+    "CommitRecord",
+    "MadeFrom",
+    "MadeWith",
+    "Missing",
+    "WrongState",
+    "check_meta",
+    "read_meta",
+]
 
 FORMAT = 3
 
@@ -44,13 +53,27 @@ class Missing(msgspec.Struct, frozen=True):
     end: int
 
 
+class MadeFrom(msgspec.Struct, frozen=True):
+    """Which topic a position belongs to: its id, empty where the log gives none, and partitions."""
+
+    id: str = ""
+    partitions: int = 0
+
+
 class CommitRecord(msgspec.Struct, frozen=True):
     """The record that makes a commit: written in the same batch as the state it belongs to.
 
     erased: topic -> offset of the last erasure; older checkpoints may hold who was erased.
+    uncompacted: an erasure is committed, and the files of the database may still hold the user's
+            bytes behind the deletion. No names: all histories and attributes are compacted.
     demand_from: topic -> offset from which live popularity was counted; None in records of
             versions that did not count it.
     demand_untold: buckets of live popularity that have changed since they were last told to others.
+    made_from: topic -> which topic of that name the position belongs to; absent in records of
+            versions that did not note it.
+    actions_from: kind -> topic -> offset from which actions of the kind are kept; None in records
+            of versions that did not keep them.
+    keeps_shown: whether impressions are kept; False in records of versions that did not keep them.
     """
 
     format: int
@@ -69,6 +92,10 @@ class CommitRecord(msgspec.Struct, frozen=True):
     erased: dict[str, int] = {}
     demand_from: dict[str, int] | None = None
     demand_untold: tuple[int, ...] = ()
+    uncompacted: bool = False
+    made_from: dict[str, MadeFrom] = {}
+    actions_from: dict[str, dict[str, int]] | None = None
+    keeps_shown: bool = False
 
 
 class _Version(msgspec.Struct):
@@ -77,13 +104,15 @@ class _Version(msgspec.Struct):
     format: int = 0
 
 
-def read_meta(source: Rdict) -> CommitRecord | None:
+def read_meta(source: Database) -> CommitRecord | None:
     """The commit record of a database; None if it has none yet. Raises WrongState."""
     stored = source.get(database.META)
+    if stored is None:
+        return None
     try:
-        return msgspec.json.decode(stored, type=CommitRecord) if stored else None
+        return msgspec.json.decode(stored, type=CommitRecord)
     except msgspec.DecodeError as error:
-        raise WrongState(_unreadable(stored, source.path(), error)) from error
+        raise WrongState(_unreadable(stored, str(source.folder), error)) from error
 
 
 def check_meta(made: MadeWith, partition: int, settings: StateSettings, where: Path | str) -> None:
@@ -115,8 +144,8 @@ def _unreadable(stored: bytes, where: str, error: Exception) -> str:
 
 def _other_format(where: Path | str, found: int) -> str:
     return (
-        f"{where} has state format {found}; this version reads {FORMAT}. Make it anew from the log "
-        "with this version (segue replay), or go on with the version it is from."
+        f"{where} has state format {found}; this version reads {FORMAT}. Build it again from the "
+        "log with this version (segue replay), or go on with the version it is from."
     )
 
 

@@ -14,17 +14,21 @@ from typing import Any
 import numpy as np
 
 from state import database
+from state.actions import ACTIONS
 from state.dump import (
     Counts,
     Entry,
+    actions_view,
     grouped,
     history_entries,
     pair_counts,
     records,
+    shown_view,
     stored_deltas,
 )
 from state.kernel import NONE, WORD
 from state.partition import PartitionState
+from state.shown import SHOWN
 
 __all__ = ["Difference", "differences", "entry_view"]
 
@@ -36,7 +40,7 @@ ROWS = 8_000_000
 class Difference:
     """One thing that two states of a partition do not agree on.
 
-    part:        position, watermark, history, pair, demand, user or item.
+    part:        position, watermark, history, pair, demand, action, shown, user or item.
     key:         what it is about: a topic; a user and an item; a bucket and two items; ..
     left, right: JSON values; None where a state has nothing.
     """
@@ -71,6 +75,8 @@ def differences(
         ("history", _histories(left, right, names)),
         ("pair", _pairs(left, right, names, rows)),
         ("demand", _demand(left, right, names)),
+        ("action", _actions(left, right, names)),
+        ("shown", _shown(left, right, names)),
         ("user", _records(left, right, database.USERS)),
         ("item", _records(left, right, database.CATALOGUE)),
     ):
@@ -179,6 +185,42 @@ def _demand(left: PartitionState, right: PartitionState, names: _Names) -> Found
             yield (str(bucket), names[item]), one or None, other or None
         mine = next(lefts, None) if mine and mine.bucket == bucket else mine
         theirs = next(rights, None) if theirs and theirs.bucket == bucket else theirs
+
+
+def _actions(left: PartitionState, right: PartitionState, names: _Names) -> Found:
+    """Differences of the latest actions, of kinds that are kept from the same offsets."""
+    mine, theirs = left.actions_from, right.actions_from
+    kinds = {kind for kind in mine.keys() & theirs.keys() if mine[kind] == theirs[kind]}
+    for user, ours, others in _merged(records(left, ACTIONS), records(right, ACTIONS)):
+        sides = tuple(
+            {
+                (kind, item): time
+                for (kind, item), time in actions_view(state, stored or b"").items()
+                if kind in kinds
+            }
+            for state, stored in ((left, ours), (right, others))
+        )
+        for kind, item in dict.fromkeys((*sides[0], *sides[1])):
+            one, other = (side.get((kind, item)) for side in sides)
+            if one != other:
+                yield (
+                    (user.decode(), kind, names[item]),
+                    None if one is None else _iso(one),
+                    None if other is None else _iso(other),
+                )
+
+
+def _shown(left: PartitionState, right: PartitionState, names: _Names) -> Found:
+    """Differences of impressions: time of the latest one, and counts by bucket."""
+    for user, ours, others in _merged(records(left, SHOWN), records(right, SHOWN)):
+        mine, theirs = shown_view(left, ours or b""), shown_view(right, others or b"")
+        for item in dict.fromkeys((*mine, *theirs)):
+            one, other = (
+                None if found is None else {"last": _iso(found[0]), "by_bucket": dict(found[1])}
+                for found in (mine.get(item), theirs.get(item))
+            )
+            if one != other:
+                yield (user.decode(), names[item]), one, other
 
 
 def _unequal(left: Counts, right: Counts) -> Iterator[tuple[int, int, int, int, int]]:

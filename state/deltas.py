@@ -48,12 +48,12 @@ class Cells(NamedTuple):
 
 
 def empty_deltas(room: int) -> Deltas:
-    """A log with room for so many deltas, 12 bytes each."""
+    """Return an empty log with capacity for so many deltas, 12 bytes each."""
     return np.empty(room, np.uint64), np.empty(room, np.int32), np.zeros(1, np.int64)
 
 
 def grown(deltas: Deltas) -> Deltas:
-    """The same log with twice the room."""
+    """Return the same log with twice the capacity."""
     pairs, places, used = deltas
     more = empty_deltas(2 * len(pairs))
     count = int(used[0])

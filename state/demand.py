@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from rocksdict import Rdict, WriteBatch
+from rocksdict import WriteBatch
 
 from state import database
 from state.batches import Bools
+from state.database import Database
 from state.kernel import I64, U64
 
 __all__ = ["DEMAND", "MARKETS", "Demand", "DemandBlock", "Markets", "market_of"]
@@ -93,8 +94,8 @@ class _Rows(NamedTuple):
 class Demand:
     """The counts of one partition; what was added since the last commit waits in memory."""
 
-    def __init__(self, source: Rdict, *, anew: bool = False) -> None:
-        """Read from an open database; anew: forget with the next commit what lies in it."""
+    def __init__(self, source: Database, *, anew: bool = False) -> None:
+        """Read from an open database; `anew`: delete its present counts with the next commit."""
         self._database = source
         self._anew = anew
         self._added: list[tuple[I64, I64]] = []
@@ -265,7 +266,7 @@ class Markets:
         self._known: dict[str, int] = {}
 
     def forget(self, users: Iterable[str]) -> None:
-        """Look these up anew."""
+        """Look these users up again at their next event."""
         for user in users:
             self._known.pop(user, None)
 

@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 
 from state import database
+from state.actions import ACTIONS
 from state.history import History
 from state.kernel import I64, U64
 from state.packing import rows_of
 from state.partition import PartitionState
 from state.runs import read_runs
+from state.shown import SHOWN
 
 __all__ = [
     "Dump",
     "Entry",
+    "actions_view",
     "demand_counts",
     "dump",
     "entries_of",
@@ -28,6 +31,7 @@ __all__ = [
     "history_entries",
     "pair_counts",
     "records",
+    "shown_view",
     "stored_deltas",
 ]
 
@@ -47,6 +51,8 @@ class Dump:
     users, catalogue: latest records by key.
     demand:    (bucket, item key) -> events of the graph kinds, over all markets: which market an
                event is counted in depends on the order of two topics.
+    actions:   user -> (kind, item key) -> time of the latest event, of the kinds that are kept.
+    shown:     user -> item key -> time of the latest impression, and (bucket, impressions).
     """
 
     watermark: int
@@ -55,13 +61,17 @@ class Dump:
     users: dict[str, bytes]
     catalogue: dict[bytes, bytes]
     demand: dict[tuple[int, int], int] = field(default_factory=dict)
+    actions: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
+    shown: dict[str, dict[int, tuple[int, tuple[tuple[int, int], ...]]]] = field(
+        default_factory=dict
+    )
 
     def differences(self, other: "Dump", limit: int = 10) -> list[str]:
         """First differences between two states, for people; empty if they are equal."""
         found: list[str] = []
         if self.watermark != other.watermark:
             found.append(f"watermark: {self.watermark} and {other.watermark}")
-        for name in ("histories", "pairs", "users", "catalogue", "demand"):
+        for name in ("histories", "pairs", "users", "catalogue", "demand", "actions", "shown"):
             mine: dict[Any, Any] = getattr(self, name)
             theirs: dict[Any, Any] = getattr(other, name)
             for key in sorted(mine.keys() | theirs.keys(), key=repr):
@@ -89,7 +99,38 @@ def dump(state: PartitionState) -> Dump:
         users={user.decode(): value for user, value in records(state, database.USERS)},
         catalogue=dict(records(state, database.CATALOGUE)),
         demand=demand_counts(state),
+        actions={
+            user.decode(): found
+            for user, stored in records(state, ACTIONS)
+            if (found := actions_view(state, stored))
+        },
+        shown={
+            user.decode(): own
+            for user, stored in records(state, SHOWN)
+            if (own := shown_view(state, stored))
+        },
     )
+
+
+def actions_view(state: PartitionState, stored: bytes) -> dict[tuple[str, int], int]:
+    """Stored actions of a user by kind and item key; without those that left the window."""
+    keys = state.items.keys
+    return {
+        (kind, int(keys[item])): time
+        for kind, times in state.live_actions(stored).items()
+        for item, time in times.items()
+    }
+
+
+def shown_view(
+    state: PartitionState, stored: bytes
+) -> dict[int, tuple[int, tuple[tuple[int, int], ...]]]:
+    """Stored impressions of a user by item key; without those that left the window."""
+    live, keys = state.live_shown(stored), state.items.keys
+    return {
+        int(keys[item]): (live.last[item], tuple(sorted(buckets.items())))
+        for item, buckets in live.counts.items()
+    }
 
 
 def demand_counts(state: PartitionState) -> dict[tuple[int, int], int]:

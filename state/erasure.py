@@ -22,16 +22,17 @@ def apply_in_order(
     refused: int = 0,
     wanted: Callable[[I64], Bools] | None = None,
     observe: int = 0,
+    gone: Bools | None = None,
 ) -> Applied:
     """Apply a batch of events and erasures of one topic, in offset order.
 
     erasures: (offset, user id, when the log took it in ms UTC), offsets ascending, none of them an
     event's.
-    The rest is as in `PartitionState.apply_events`, which does all the work where nobody is erased.
+    The rest is as in `PartitionState.apply_events`, which does all the work without erasures.
     """
     if not erasures:
         return state.apply_events(
-            topic, events, next_offset, refused=refused, wanted=wanted, observe=observe
+            topic, events, next_offset, refused=refused, wanted=wanted, observe=observe, gone=gone
         )
     if next_offset > (state.position(topic) or 0):
         state.count_refused(refused)
@@ -42,8 +43,9 @@ def apply_in_order(
         end = int(np.searchsorted(events.offset, offset))
         if end > begin:
             part = state.apply_events(
-                topic, _Rows.of(events, begin, end), offset, wanted=wanted, observe=observe
-            )
+                topic, _Rows.of(events, begin, end), offset, wanted=wanted, observe=observe,
+                gone=None if gone is None else gone[begin:end],
+            )  # fmt: skip
             parts.append((begin, part))
         held = state.erase(topic, user, offset, logged_at)
         if held is None:
@@ -52,7 +54,10 @@ def apply_in_order(
             erased.append(Erased(offset, user, held))
         begin = end
     rest = _Rows.of(events, begin, len(events.offset))
-    last = state.apply_events(topic, rest, next_offset, wanted=wanted, observe=observe)
+    last = state.apply_events(
+        topic, rest, next_offset, wanted=wanted, observe=observe,
+        gone=None if gone is None else gone[begin:],
+    )  # fmt: skip
     parts.append((begin, last))
     return Applied(
         applied=sum(part.applied for _, part in parts) + len(erased),

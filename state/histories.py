@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from rocksdict import Rdict, WriteBatch
+from rocksdict import WriteBatch
 
 from state import database
+from state.database import Database
 from state.kernel import COLUMNS, I64
 from state.packing import pack, packed_bytes, rows_of, unpack, unpacked_lengths
 
@@ -26,7 +27,7 @@ class Histories:
     then.
     """
 
-    def __init__(self, source: Rdict, cache_bytes: int, cap: int) -> None:
+    def __init__(self, source: Database, cache_bytes: int, cap: int) -> None:
         """Read from an open database; cap: entries of a history at most."""
         self._database = source
         self.limit(cache_bytes)
@@ -39,7 +40,7 @@ class Histories:
         self._most_rows = cache_bytes // (8 * COLUMNS)
 
     def slots(self, users: Sequence[str]) -> I64:
-        """Slots for the users of a batch of events, with room for one more row for each event.
+        """Slots for the users of a batch of events, with capacity for one more row for each event.
 
         Returns int64 [n], one for each event.
         """

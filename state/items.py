@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from rocksdict import Rdict
 
 from state import database
+from state.database import Database
 from state.keys import item_key
 
 __all__ = ["ItemNumbers"]
@@ -35,7 +35,7 @@ class ItemNumbers:
         self._saved = len(names)
 
     @classmethod
-    def read(cls, source: Rdict) -> "ItemNumbers":
+    def read(cls, source: Database) -> "ItemNumbers":
         """Read the items of a database."""
         rows = database.scan(source, database.ITEMS, database.after(database.ITEMS))
         return cls([_unpack(value) for _, value in rows])

@@ -155,7 +155,7 @@ def _apply_one(
     cap: int,
     deltas: Deltas,
 ) -> int:
-    """Apply one event to one history with room for one more row; returns the new length."""
+    """Apply one event to one history with capacity for one more row; returns the new length."""
     # Rows that left the window hold nothing that a later event could need.
     while length > 0 and rows[length - 1, TIME] < first_live * bucket_ms:
         length -= 1
@@ -244,7 +244,7 @@ def apply_events(
     seen_starts: I64,
     seen_item: I64,
     seen_time: I64,
-    seen_strong: npt.NDArray[np.bool_],
+    seen_strong: I64,
     seen_cap: int,
     repeat: npt.NDArray[np.bool_],
 ) -> int:
@@ -253,8 +253,9 @@ def apply_events(
     It stops early, between two events, when the log of deltas could overflow in the next one.
 
     rows [r, COLUMNS]: histories of the batch's users, user u at `starts[u]` with `lengths[u]` rows
-        and room for as many more as it has events, in place.
+        and capacity for as many more as it has events, in place.
     user, item, time, strong [n]: events in offset order; `keys[item]` is the item's 64-bit key.
+        A user of NONE: the event was erased, and counts as the passing of time alone.
     watermark [1], too_old [n]: out; events at or below watermark - window change nothing.
     wanted [n]: events whose history *before* the event is copied to seen_*, newest first, at most
         `seen_cap` rows, never a row later than the event; `seen_starts[n + 1]`, `repeat[n]` out.
@@ -263,8 +264,8 @@ def apply_events(
     n = len(user)
     for e in range(begin, n):
         u = user[e]
-        mine = rows[starts[u] :]
-        if used[0] + _most_deltas(mine, lengths[u], cap) > len(pairs):
+        mine = rows[starts[max(u, 0)] :]
+        if u != NONE and used[0] + _most_deltas(mine, lengths[u], cap) > len(pairs):
             return e
         seen = seen_starts[e]
         bucket = _bucket(time[e], bucket_ms, 1.0 / bucket_ms)
@@ -273,18 +274,22 @@ def apply_events(
             seen_starts[e + 1] = seen
             continue
         watermark[0] = max(watermark[0], bucket)
+        if u == NONE:
+            seen_starts[e + 1] = seen
+            continue
         first_live = max(watermark[0] - window + 1, 0)
         oldest_ms = first_live * bucket_ms
         if wanted[e]:
             for at in range(lengths[u]):
                 if mine[at, ITEM] == item[e]:
-                    repeat[e] = mine[at, TIME] >= oldest_ms
+                    met = mine[at, STRONG] if strong[e] else mine[at, TIME]
+                    repeat[e] = met >= oldest_ms
                 if mine[at, TIME] < oldest_ms:
                     break
                 if mine[at, TIME] <= time[e] and seen - seen_starts[e] < seen_cap:
                     seen_item[seen] = mine[at, ITEM]
                     seen_time[seen] = mine[at, TIME]
-                    seen_strong[seen] = mine[at, STRONG] != NONE
+                    seen_strong[seen] = mine[at, STRONG]
                     seen += 1
         seen_starts[e + 1] = seen
         lengths[u] = _apply_one(

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
-from rocksdict import Rdict
 
 from state import database
 from state.artifacts import CorruptArtifact
 from state.checkpoint import Checkpoints
 from state.co_interactions import CoInteractions, read_co_interactions
 from state.commit_record import check_meta, read_meta
+from state.database import Database
 from state.items import ItemNumbers
 from state.keys import item_key
 from state.run_files import RunFiles
@@ -198,7 +198,7 @@ def _read(folder: Path, partition: int, settings: StateSettings, watermark: int)
     )
 
 
-def _catalogue_rows(source: Rdict) -> Iterator[dict[str, Any]]:
+def _catalogue_rows(source: Database) -> Iterator[dict[str, Any]]:
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     entries = database.scan(source, database.CATALOGUE, database.after(database.CATALOGUE))
     for _, value in entries:

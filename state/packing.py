@@ -65,7 +65,7 @@ def _get_word(data: U8, at: int) -> np.int64:
 
 
 def packed_bytes(lengths: I64) -> int:
-    """Room that `pack` needs for histories of these lengths, in bytes."""
+    """Return the bytes that `pack` needs for histories of these lengths."""
     return int(HEADER * len(lengths) + ENTRY * lengths.sum())
 
 

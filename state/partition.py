@@ -1,35 +1,38 @@
 """The state of one partition: what its events made of histories and co-interactions."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from rocksdict import Rdict, WriteBatch
+from rocksdict import WriteBatch
 
 from state import database
 from state import runs as adjacency_runs
-from state.batches import Applied, Bools, EventColumns, Observations
+from state.actions import ACTIONS, LastActions, Marks, Reactions
+from state.batches import Applied, Bools, EventColumns, Observations, Seen
 from state.co_interactions import CoInteractions, read_co_interactions
 from state.commit_record import (
     FORMAT,
     CommitRecord,
+    MadeFrom,
     Missing,
-    WrongState,
     check_meta,
     read_meta,
 )
+from state.database import Database
 from state.deltas import cleared, empty_deltas, grown
 from state.demand import Demand, DemandBlock, Markets
 from state.histories import Histories
 from state.history import History
 from state.items import ItemNumbers
-from state.kernel import I64, apply_events, erase_rows
-from state.run_files import DamagedState, RunFiles
+from state.kernel import I64, ITEM, NONE, apply_events, erase_rows
+from state.run_files import RunFiles
 from state.runs import Merging, Runs
 from state.settings import StateSettings
+from state.shown import SHOWN, SHOWN_KIND, Shown, ShownItems, UserShown
 
 __all__ = ["LOGGED_AT", "PartitionState"]
 
@@ -39,6 +42,9 @@ MERGE_SHARE = 4
 KNOWN_USERS = 65_536
 #: Users whose market is kept at hand.
 KNOWN_MARKETS = 1 << 20
+
+#: First bytes of the keys that name a user.
+_BY_USER = (database.HISTORY, database.USERS, ACTIONS, SHOWN)
 
 #: Where a user's attributes say when the log took them.
 LOGGED_AT = "logged_at"
@@ -70,22 +76,29 @@ class PartitionState:
         self.settings = settings
         if not read_only:
             folder.mkdir(parents=True, exist_ok=True)
-        self._database: Rdict = database.open_database(folder, settings, read_only=read_only)
+        self._database = database.open_database(folder, settings, read_only=read_only)
         try:
-            self._meta = read_meta(self._database) or CommitRecord(
-                FORMAT, settings.fingerprint(), partition, settings=settings.meaning()
-            )
-            check_meta(self._meta, partition, settings, folder)
-        except WrongState:
+            self._read(read_only=read_only)
+        except BaseException:
             self._database.close()
             raise
+
+    def _read(self, *, read_only: bool) -> None:
+        folder, settings = self.folder, self.settings
+        self._meta = read_meta(self._database) or CommitRecord(
+            FORMAT, settings.fingerprint(), self.partition, settings=settings.meaning()
+        )
+        check_meta(self._meta, self.partition, settings, folder)
         self._positions = dict(self._meta.positions)
         self._behind = dict(self._meta.behind)
         self._watermark = np.array([self._meta.watermark], np.int64)
         self._applied, self._refused = self._meta.applied, self._meta.refused
         self._missing = self._meta.missing
+        self._made_from = dict(self._meta.made_from)
         self._erased = dict(self._meta.erased)
+        # What to compact: only these keys, or, where an earlier process erased, every user.
         self._erased_keys: set[bytes] = set()
+        self._uncompacted = self._meta.uncompacted
         self._items = ItemNumbers.read(self._database)
         self._histories = Histories(
             self._database, settings.history_cache_bytes, settings.history_cap
@@ -93,26 +106,41 @@ class PartitionState:
         self._records: dict[bytes, bytes | None] = {}
         self._attributes: dict[str, Mapping[str, Any]] = {}
         self._markets = Markets(KNOWN_MARKETS)
-        # Where a version that does not count has gone on with the state, counts begin anew.
+        # After a version that does not count has continued the state, counts begin at zero.
         made = self._meta.demand_from
         self._demand = Demand(self._database, anew=made is None)
         self._demand_from = dict(self._meta.positions) if made is None else made
         self._untold, self._told = set(self._meta.demand_untold), set[int]()
+        if not read_only and not self._meta.keeps_shown:
+            # An earlier version has continued the state. Its erasures left actions in place.
+            self._drop_all(ACTIONS, SHOWN)
+        self._actions = LastActions(self._database, settings)
+        self._shown = Shown(self._database, settings)
+        known = (self._meta.actions_from or {}) if self._meta.keeps_shown else {}
+        now = dict(self._meta.positions)
+        self._actions_from = {kind: known.get(kind, now) for kind in settings.marked_kinds}
         self._has_users = any(
             database.scan(self._database, database.USERS, database.after(database.USERS))
         )
         self._deltas = empty_deltas(settings.delta_room)
         self._merging: Merging | None = None
         self._last_run = self._meta.run
-        self._files = RunFiles(folder)
-        try:
-            for run in self._meta.runs:
-                self._files[run.number]
-        except DamagedState:
-            self._database.close()
-            raise
+        self._files = RunFiles(folder, mark=not read_only)
+        for run in self._meta.runs:
+            self._files[run.number]
         if not read_only:
             self._files.keep(run.number for run in self._meta.runs)
+
+    def _drop_all(self, *prefixes: bytes) -> None:
+        """Delete all keys that begin so; what names users is compacted away later."""
+        batch, found = WriteBatch(raw_mode=True), False
+        for prefix in prefixes:
+            for key, _ in database.scan(self._database, prefix, database.after(prefix)):
+                batch.delete(key)
+                found = True
+        if found:
+            self._database.write(batch)
+            self._uncompacted = True
 
     # Positions
 
@@ -147,6 +175,19 @@ class PartitionState:
         """Records that the state was made without, in the order in which they were passed over."""
         return self._missing
 
+    def made_from(self, topic: str) -> MadeFrom | None:
+        """Which topic of a name the position belongs to; None if the state does not say."""
+        return self._made_from.get(topic)
+
+    def set_made_from(self, topic: str, made_from: MadeFrom) -> bool:
+        """Note for the next commit which topic of a name is read.
+
+        Returns whether a position that is committed already is without it until then.
+        """
+        self._made_from[topic] = made_from
+        noted = self._meta.made_from.get(topic) == made_from
+        return not noted and topic in self._meta.positions
+
     @property
     def watermark(self) -> int:
         """Greatest bucket seen, -1 before the first event."""
@@ -166,6 +207,11 @@ class PartitionState:
     def erasing(self) -> bool:
         """Whether an erasure waits for the next commit."""
         return self._erased != self._meta.erased
+
+    @property
+    def uncompacted(self) -> bool:
+        """True if the files of the database may still hold the bytes of an erased user."""
+        return bool(self._uncompacted or self._erased_keys)
 
     @property
     def telling(self) -> bool:
@@ -192,6 +238,7 @@ class PartitionState:
         refused: int = 0,
         wanted: Callable[[I64], Bools] | None = None,
         observe: int = 0,
+        gone: Bools | None = None,
     ) -> Applied:
         """Apply a batch of events of one topic, in offset order.
 
@@ -199,31 +246,20 @@ class PartitionState:
         refused:     records of the batch that were no good events; they are counted only.
         wanted:      chooses, from the offsets of the rows, those to observe (default none).
         observe:     history entries that an observation holds at most.
+        gone:        rows of erased users that do not count (default none): they move the watermark
+                     and live popularity, which name no user, and nothing else.
         """
         position = self._positions.get(topic, 0)
         first = int(np.searchsorted(events.offset, position))
         n = len(events.offset) - first
+        if n and events.kind[first] == SHOWN_KIND:
+            return self._apply_shown(topic, events, first, next_offset, refused, gone)
         chosen = np.zeros(n, bool) if wanted is None else wanted(events.offset[first:])
-        slot = self._histories.slots(events.user_id[first:])
-        item = self._items.numbers(events.item_type[first:], events.item_id[first:])
-        graph = frozenset(self.settings.graph_kinds)
-        strong = np.fromiter(map(graph.__contains__, events.kind[first:]), bool, n)
-        histories = self._histories
-        too_old, repeat = np.zeros(n, bool), np.zeros(n, bool)
-        seen_starts = np.zeros(n + 1, np.int64)
-        room = int(chosen.sum()) * observe
-        seen_item, seen_time = np.zeros(room, np.int64), np.zeros(room, np.int64)
-        seen_strong = np.zeros(room, bool)
-        window, begin = self.settings.window, 0
-        while begin < n:
-            begin = apply_events(
-                begin, histories.rows, histories.starts, histories.lengths, slot, item,
-                events.timestamp[first:], strong, self._items.keys, window.bucket_ms,
-                window.buckets, self.settings.history_cap, self._watermark, self._deltas,
-                too_old, chosen, seen_starts, seen_item, seen_time, seen_strong, observe, repeat,
-            )  # fmt: skip
-            if begin < n:
-                self._deltas = grown(self._deltas)
+        slot = self._slots(events.user_id[first:], None if gone is None else gone[first:])
+        chosen &= slot != NONE
+        if self._actions.is_kept:
+            chosen &= ~self._actions.are_negative(events.kind[first:])
+        item, strong, too_old, repeat, seen = self._fold(events, first, slot, chosen, observe)
         counted = strong & ~too_old
         self._demand.add(
             events.timestamp[first:][counted] // self.settings.demand_ms,
@@ -236,7 +272,6 @@ class PartitionState:
             self._applied += n - int(too_old.sum())
             self._refused += refused + int(too_old.sum())
         self._positions[topic] = max(position, next_offset)
-        seen = int(seen_starts[-1])
         row = np.flatnonzero(chosen & ~too_old)
         return Applied(
             applied=n - int(too_old.sum()),
@@ -245,24 +280,135 @@ class PartitionState:
             observations=Observations(
                 row=row + first,
                 repeat=repeat[row],
-                indptr=np.append(seen_starts[row], seen),
-                item_keys=self._items.keys[seen_item[:seen]],
-                time=seen_time[:seen],
-                strong=seen_strong[:seen],
+                indptr=np.append(seen.starts[row], seen.starts[-1]),
+                item_keys=self._items.keys[seen.item],
+                time=seen.time,
+                strong=seen.strong != NONE,
             ),
         )
+
+    def _apply_shown(
+        self, topic: str, events: EventColumns, first: int, next_offset: int, refused: int,
+        gone: Bools | None,
+    ) -> Applied:  # fmt: skip
+        """Apply a batch of impressions from row `first` on; see apply_events.
+
+        A record has a row for each of its items; it counts as one.
+        """
+        offset = events.offset[first:]
+        too_old = self._count_shown(events, first, gone)
+        records, begin = np.unique(offset, return_index=True)
+        old = begin[too_old[begin]]
+        if next_offset > self._positions.get(topic, 0):
+            self._applied += len(records) - len(old)
+            self._refused += refused + len(old)
+        self._positions[topic] = max(self._positions.get(topic, 0), next_offset)
+        nothing = np.zeros(0, np.int64)
+        return Applied(
+            applied=len(records) - len(old),
+            too_old=old + first,
+            skipped=len(np.unique(events.offset[:first])),
+            observations=Observations(
+                row=nothing, repeat=np.zeros(0, bool), indptr=np.zeros(1, np.int64),
+                item_keys=np.zeros(0, np.uint64), time=nothing, strong=np.zeros(0, bool),
+            ),
+        )  # fmt: skip
+
+    def _count_shown(self, events: EventColumns, first: int, gone: Bools | None) -> Bools:
+        """Count the rows from `first` on that are inside the window; returns the others, bool."""
+        window = self.settings.window
+        too_old = events.timestamp[first:] // window.bucket_ms <= self.watermark - window.buckets
+        self._shown.apply(
+            events.user_id[first:],
+            self._items.numbers(events.item_type[first:], events.item_id[first:]),
+            events.timestamp[first:],
+            ~too_old if gone is None else ~too_old & ~gone[first:],
+        )
+        return too_old
+
+    def apply_again(self, events: EventColumns) -> None:
+        """Apply events of users who were just erased that the erasure does not cover.
+
+        They were applied before, and what they did was dropped with the rest: no position moves,
+        and they are not counted once more.
+        """
+        n = len(events.offset)
+        if n and events.kind[0] == SHOWN_KIND:
+            self._count_shown(events, 0, None)
+            return
+        slot = self._slots(events.user_id, None)
+        self._fold(events, 0, slot, np.zeros(n, bool), 0)
+
+    def _slots(self, users: Sequence[str], gone: Bools | None) -> I64:
+        """Slots of histories, NONE for rows that do not count: their users get none."""
+        if gone is None:
+            return self._histories.slots(users)
+        slot = np.full(len(users), NONE, np.int64)
+        kept = np.flatnonzero(~gone)
+        slot[kept] = self._histories.slots([users[row] for row in kept.tolist()])
+        return slot
+
+    def _fold(
+        self, events: EventColumns, first: int, slot: I64, chosen: Bools, observe: int
+    ) -> tuple[I64, Bools, Bools, Bools, Seen]:
+        """Fold the rows from `first` on into histories and deltas.
+
+        Returns items, whether rows build the graph, are too old, are repeats; and what was seen.
+        """
+        n, histories, window = len(slot), self._histories, self.settings.window
+        item = self._items.numbers(events.item_type[first:], events.item_id[first:])
+        graph = frozenset(self.settings.graph_kinds)
+        strong = np.fromiter(map(graph.__contains__, events.kind[first:]), bool, n)
+        too_old, repeat = np.zeros(n, bool), np.zeros(n, bool)
+        starts, room = np.zeros(n + 1, np.int64), int(chosen.sum()) * observe
+        seen_item, seen_time = np.zeros(room, np.int64), np.zeros(room, np.int64)
+        seen_strong, begin = np.zeros(room, np.int64), 0
+        before = self.watermark
+        while begin < n:
+            begin = apply_events(
+                begin, histories.rows, histories.starts, histories.lengths, slot, item,
+                events.timestamp[first:], strong, self._items.keys, window.bucket_ms,
+                window.buckets, self.settings.history_cap, self._watermark, self._deltas,
+                too_old, chosen, starts, seen_item, seen_time, seen_strong, observe, repeat,
+            )  # fmt: skip
+            if begin < n:
+                self._deltas = grown(self._deltas)
+        seen = int(starts[-1])
+        found = Seen(starts, seen_item[:seen], seen_time[:seen], seen_strong[:seen])
+        if self._actions.is_kept:
+            bucket = np.where(too_old, NONE, events.timestamp[first:] // window.bucket_ms)
+            latest = np.maximum.accumulate(np.concatenate([[before], bucket]))[1:]
+            found = self._actions.apply(
+                events.user_id[first:], events.kind[first:], item, events.timestamp[first:],
+                ~too_old & (slot != NONE), (latest - window.buckets + 1) * window.bucket_ms,
+                chosen, found,
+            )  # fmt: skip
+        return item, strong, too_old, repeat, found
 
     def erase(self, topic: str, user_id: str, offset: int, logged_at: int) -> bool | None:
         """Forget a user: the erasure is the record at `offset` of a topic of events.
 
         The user's pair counts are taken back and the history dropped, committed or not; attributes
         too, unless the log took them after `logged_at` (ms UTC), when it took the erasure: they may
-        have been read before it. The watermark stays: that time has passed names nobody.
+        have been read before it. The watermark stays: that time has passed names no user.
 
-        Returns whether there was a history; None if the record was applied before.
+        Returns whether there was a history, an action or an impression; None if the record was
+        applied before.
         """
         if offset < self._positions.get(topic, 0):
             return None
+        held = self.forget(user_id, logged_at)
+        self._applied += 1
+        self._erased[topic] = offset
+        self._positions[topic] = offset + 1
+        return held
+
+    def forget(self, user_id: str, logged_at: int) -> bool:
+        """Take back a user's pair counts, drop the history, and attributes logged by `logged_at`.
+
+        What `erase` does, without a record that asks for it; actions and impressions go too.
+        Returns whether there was any of these.
+        """
         rows = self._histories.of(user_id)
         window, done = self.settings.window, 0
         first_live = max(window.first_live(self.watermark), 0)
@@ -270,16 +416,16 @@ class PartitionState:
             done = erase_rows(done, rows, len(rows), window.bucket_ms, first_live, self._deltas)
             if done < len(rows):
                 self._deltas = grown(self._deltas)
+        held = len(rows) > 0 or bool(self._actions.of(user_id)) or self._shown.has(user_id)
         self._histories.forget(user_id)
+        self._actions.forget(user_id)
+        self._shown.forget(user_id)
         if self.user(user_id).get(LOGGED_AT, 0) <= logged_at:
             self._records[database.USERS + user_id.encode()] = None
             self._attributes.pop(user_id, None)
             self._markets.forget([user_id])
-        self._erased_keys |= {p + user_id.encode() for p in (database.HISTORY, database.USERS)}
-        self._applied += 1
-        self._erased[topic] = offset
-        self._positions[topic] = offset + 1
-        return len(rows) > 0
+        self._erased_keys |= {p + user_id.encode() for p in _BY_USER}
+        return held
 
     def count_refused(self, records: int) -> None:
         """Count records of the topics of events that were no good events."""
@@ -315,6 +461,18 @@ class PartitionState:
             self._missing = (*self._missing, Missing(topic, position, offset))
             self._positions[topic] = offset
 
+    def pass_empty(self, topic: str, first: int, end: int) -> bool:
+        """Go on at `end`: no offset from `first` up to it holds a record to apply.
+
+        Such offsets are markers of transactions, aborted records and compacted ones. Returns False,
+        and changes nothing, while the state has not yet applied all that lies before `first`.
+        """
+        position = self._positions.get(topic, 0)
+        if position < first:
+            return False
+        self._positions[topic] = max(position, end)
+        return True
+
     def commit(self) -> dict[str, int]:
         """Write everything applied so far, with its positions, in one batch; returns these."""
         batch = WriteBatch(raw_mode=True)
@@ -325,6 +483,8 @@ class PartitionState:
         )
         runs = (*(r for r in self._meta.runs if r.last >= first_live), *added)
         self._histories.write(batch)
+        self._actions.write(batch, self._first_ms, self._items.keys)
+        self._shown.write(batch, self._first_live)
         first_demand = self.settings.first_demand(self.watermark)
         self._untold |= self._demand.changed(first_demand) - self._told
         self._demand.write(batch, first_demand)
@@ -352,9 +512,15 @@ class PartitionState:
             erased=dict(self._erased),
             demand_from=self._demand_from,
             demand_untold=tuple(sorted(self._untold)),
+            uncompacted=self.uncompacted,
+            made_from=dict(self._made_from),
+            actions_from=self._actions_from,
+            keeps_shown=True,
         )
         self._write(batch, meta)
         self._demand.written()
+        self._actions.written()
+        self._shown.written()
         self._told.clear()
         if self._merging and not {*self._merging.due.runs} <= {*runs}:
             # A run that it reads has left the window.
@@ -398,17 +564,26 @@ class PartitionState:
     def compact_erased(self) -> None:
         """Rewrite the files that still hold erased users behind their deletion.
 
-        A deletion hides a value; the value itself is in the files until these are compacted. To be
-        called behind a commit.
+        A deletion hides a value; the value itself is in the files until these are compacted. The
+        commit record says so until it is done, so a process that opens the state after a crash
+        compacts too. It does not know the users, and compacts the ranges of all of them. To be
+        called after a commit.
         """
-        if not self._erased_keys:
+        if not self.uncompacted:
             return
+        if self._uncompacted:
+            for prefix in _BY_USER:
+                database.rewrite(self._database, prefix, database.after(prefix))
         for key in self._erased_keys:
-            self._database.compact_range(key, key + b"\0")
-        self._erased_keys.clear()
+            database.rewrite(self._database, key, key + b"\0")
         # The manifest begins with the files as they were before its latest change.
         self._write(WriteBatch(raw_mode=True), self._meta)
         self._database.flush()
+        self._erased_keys.clear()
+        self._uncompacted = False
+        self._write(
+            WriteBatch(raw_mode=True), msgspec.structs.replace(self._meta, uncompacted=False)
+        )
 
     def close(self) -> None:
         """Close the database; what was not committed is gone and will be read again."""
@@ -425,10 +600,56 @@ class PartitionState:
             self._histories.of(user_id), self._items.keys, self.settings, self.watermark
         )
 
+    def reactions(self, user_id: str) -> tuple[History, Reactions]:
+        """History of a user, and what the user's actions say of items now; see `history`."""
+        rows = self._histories.of(user_id)
+        history = History.of_rows(rows, self._items.keys, self.settings, self.watermark)
+        numbers = rows[: len(history), ITEM]
+        found = self._actions.reactions(user_id, history, numbers, self._items.keys, self._first_ms)
+        return history, found
+
+    def live_actions(self, stored: bytes) -> Marks:
+        """Stored actions of a user inside the window: kind -> item number -> ms UTC."""
+        return self._actions.live_marks(stored, self._first_ms, self._items.keys)
+
+    def shown(self, user_id: str) -> ShownItems:
+        """What a user was shown inside the window, as of now."""
+        return self._shown.of(user_id, self._first_live, self._items.keys)
+
+    def live_shown(self, stored: bytes) -> UserShown:
+        """Stored impressions of a user that count: by item number."""
+        return self._shown.live(stored, self._first_live)
+
+    @property
+    def actions_from(self) -> dict[str, dict[str, int]]:
+        """By kind, the first offset of each topic whose actions are kept; 0 where none is named."""
+        return {kind: dict(found) for kind, found in self._actions_from.items()}
+
+    @property
+    def _first_live(self) -> int:
+        """First bucket of the window."""
+        return max(self.settings.window.first_live(self.watermark), 0)
+
+    @property
+    def _first_ms(self) -> int:
+        """Beginning of the window, ms UTC."""
+        return self._first_live * self.settings.window.bucket_ms
+
     def histories(self) -> int:
         """How many users have a stored history; reads all of their keys. Committed state only."""
         rows = database.scan(self._database, database.HISTORY, database.after(database.HISTORY))
         return sum(1 for _ in rows)
+
+    def user_ids(self) -> set[str]:
+        """Users who have a history, attributes or actions; committed state only.
+
+        Reads all of their keys.
+        """
+        return {
+            key[1:].decode()
+            for prefix in _BY_USER
+            for key, _ in database.scan(self._database, prefix, database.after(prefix))
+        }
 
     def user(self, user_id: str) -> Mapping[str, Any]:
         """Attributes of a user as they were sent; empty if there are none."""
@@ -539,7 +760,7 @@ class PartitionState:
     # Inside
 
     @property
-    def database(self) -> Rdict:
+    def database(self) -> Database:
         """The open database, for checkpoints."""
         return self._database
 

@@ -3,8 +3,8 @@
 A run is a file of its own beside the database, `run-<number>.bin`, and not rows in it: RocksDB
 would compact again and again what the merging of runs keeps in order already
 (`docs/adr/0012-runs-are-files.md`). The commit record names the runs there are, and is written
-after their files are on the disk, so that a process that dies leaves at most a file that nobody
-names; it is removed when the state is opened.
+after their files are on the disk, so that a process that dies leaves at most a file that no
+record names; it is removed when the state is opened.
 
 File   the blocks' values, one behind the other; block numbers u32 [n]; where each value begins and
        the last one ends u64 [n + 1]; the low half of each value's xxh3 u32 [n]; then magic, n, and
@@ -23,10 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
+from state.database import DamagedState, mark_damaged
 from state.deltas import U32
 from state.kernel import I64
 
-__all__ = ["DamagedState", "RunFile", "RunFiles", "RunWriter"]
+__all__ = ["RunFile", "RunFiles", "RunWriter"]
 
 U8 = npt.NDArray[np.uint8]
 
@@ -34,15 +35,11 @@ MAGIC = b"segrun\0\1"
 _FOOTER = struct.Struct("<8sQQ")
 
 
-class DamagedState(Exception):
-    """A file of a state is not as it was written; the message names it."""
-
-
 class RunWriter:
     """Writes one run: blocks in ascending order, a few or many at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Begin the file anew."""
+        """Begin an empty file."""
         self._file = path.open("wb")
         self._blocks: list[npt.NDArray[np.int64]] = []
         self._begins: list[npt.NDArray[np.int64]] = []
@@ -88,25 +85,29 @@ class RunFile:
     data: uint8, all of it; `span` says where its blocks lie. blocks: uint32 [n], their numbers.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Map a file and check its index; raises DamagedState."""
+    def __init__(self, path: Path, *, mark: bool = False) -> None:
+        """Map a file and check its index; raises DamagedState.
+
+        mark: note damage in the folder, for the next process that opens the state.
+        """
         self._path = path
+        self._mark = mark
         try:
             with path.open("rb") as file:
                 self.data: U8 = np.frombuffer(
                     mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8
                 )
         except (FileNotFoundError, ValueError) as error:
-            raise DamagedState(f"{path} is missing or empty") from error
+            raise self._damaged(f"{path} is missing or empty") from error
         if len(self.data) < _FOOTER.size:
-            raise DamagedState(f"{path} is cut off")
+            raise self._damaged(f"{path} is cut off")
         magic, n, checksum = _FOOTER.unpack(self.data[-_FOOTER.size :].tobytes())
         first = len(self.data) - _FOOTER.size - (16 * n + 8)
         if magic != MAGIC or first < 0:
-            raise DamagedState(f"{path} does not end as a run's file does")
+            raise self._damaged(f"{path} does not end as a run's file does")
         index = self.data[first : -_FOOTER.size].tobytes()
         if xxh3_64_intdigest(index) != checksum:
-            raise DamagedState(f"the index of {path} is damaged")
+            raise self._damaged(f"the index of {path} is damaged")
         self.blocks: U32 = np.frombuffer(index, "<u4", n).astype(np.uint32)
         self._begins: I64 = np.frombuffer(index, "<u8", n + 1, 4 * n).astype(np.int64)
         self._sums = np.frombuffer(index, "<u4", n, 12 * n + 8)
@@ -125,22 +126,33 @@ class RunFile:
         edges, view = begins.tolist(), self.data.data
         for place, (begin, behind) in enumerate(itertools.pairwise(edges), low):
             if xxh3_64_intdigest(view[begin:behind]) & 0xFFFFFFFF != self._sums[place]:
-                raise DamagedState(f"block {self.blocks[place]} of {self._path} is damaged")
+                raise self._damaged(f"block {self.blocks[place]} of {self._path} is damaged")
         return self.blocks[low:high].astype(np.int64), begins
+
+    def check(self) -> None:
+        """Compare every block with its checksum; raises DamagedState."""
+        if len(self.blocks):
+            self.span(0, int(self.blocks[-1]) + 1)
+
+    def _damaged(self, message: str) -> DamagedState:
+        if self._mark:
+            mark_damaged(self._path.parent, message)
+        return DamagedState(message)
 
 
 class RunFiles:
     """The run files of one state's folder."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read and write in `folder`, where the database lies too."""
+    def __init__(self, folder: Path, *, mark: bool = False) -> None:
+        """Read and write in `folder`, where the database lies too; mark: as of `RunFile`."""
         self._folder = folder
+        self._mark = mark
         self._open: dict[int, RunFile] = {}
 
     def __getitem__(self, number: int) -> RunFile:
         """The file of a run, mapped once. Raises DamagedState."""
         if number not in self._open:
-            self._open[number] = RunFile(self._path(number))
+            self._open[number] = RunFile(self._path(number), mark=self._mark)
         return self._open[number]
 
     def writer(self, number: int) -> RunWriter:

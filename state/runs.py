@@ -1,7 +1,7 @@
 """The adjacency runs of a partition: written by commits, merged in tiers, read by item.
 
-A run is a file (`state.run_files`). The commit record holds which runs there are (`Runs`), so that
-nobody has to look.
+A run is a file (`state.run_files`). The commit record lists the runs (`Runs`), so that no reader
+has to list the folder.
 
 `StateSettings.merge_runs` runs of a level become one of the next: an entry is rewritten once for
 each level, and an item is read from a number of runs that grows with the logarithm of what was
@@ -131,7 +131,7 @@ def crowded(runs: Runs, fan_in: int, first_live: int) -> list[Merge]:
 
 
 class Merging:
-    """One merge, part by part, so that nobody has to wait for all of it.
+    """One merge, part by part, so that no reader waits for all of it.
 
     The new run's file is written on the way; no commit record names it before it is whole, and
     readers see the old runs until then.

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["StateSettings", "Window"]
+__all__ = ["Action", "Sign", "StateSettings", "Window"]
+
+Sign = Literal["positive", "neutral", "negative"]
 
 #: A history entry keeps its visits as two 64-bit words, one bit for a bucket.
 MAX_BUCKETS = 128
@@ -47,6 +50,21 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Action:
+    """What events of a kind say of their item.
+
+    kind:  name of the kind of event.
+    sign:  a negative action rejects its item until a later positive one; a neutral one does
+           neither.
+    known: whether it makes the item known to the user.
+    """
+
+    kind: str
+    sign: Sign = "positive"
+    known: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class StateSettings:
     """Settings that decide what the state is; two states compare only if these are equal.
 
@@ -63,13 +81,18 @@ class StateSettings:
     text_users:     users of one such item inside the window from which on it is an item of the
                     catalogue, and may be shown to others: a text can tell who wrote it. Users by
                     the graph kinds count.
+    actions:        what kinds of events say of their items, as events.actions has it, which is
+                    where it is set.
+    demotion:       factor on the chance of items that are like a disliked one: an item at cosine
+                    c of a disliked item's vector keeps demotion ** c of it (nothing changes at
+                    c <= 0). 1 demotes nothing (ours; not fitted).
 
     Settings that only decide how it is kept:
     write_buffer_bytes: RocksDB memtable size of one partition.
     block_cache_bytes:  RocksDB block cache of one partition.
     history_cache_bytes: unpacked histories that are kept in memory between two commits, about; the
                         open partitions of a worker share it.
-    delta_room:         pair deltas between two commits for which there is room, 12 bytes each; it
+    delta_room:         initial capacity for pair deltas between two commits, 12 bytes each; it
                         grows when one commit needs more.
     merge_runs:         adjacency runs of a level that are merged into one of the next.
     """
@@ -80,6 +103,8 @@ class StateSettings:
     history_cap: int = 512
     text_types: tuple[str, ...] = ()
     text_users: int = 5
+    actions: tuple[Action, ...] = ()
+    demotion: float = 0.25
     write_buffer_bytes: int = 32 << 20
     block_cache_bytes: int = 32 << 20
     history_cache_bytes: int = 512 << 20
@@ -98,6 +123,58 @@ class StateSettings:
             raise ValueError(f"merge_runs must be at least 2, not {self.merge_runs}")
         if not self.graph_kinds:
             raise ValueError("graph_kinds is empty: no event would make a co-interaction")
+        if not 0 < self.demotion <= 1:
+            raise ValueError(f"demotion must be above 0 and at most 1, not {self.demotion}")
+        self._check_actions()
+
+    def _check_actions(self) -> None:
+        """Refuse actions that contradict each other or the graph kinds; raises ValueError."""
+        kinds = [action.kind for action in self.actions]
+        for action in self.actions:
+            if kinds.count(action.kind) > 1:
+                raise ValueError(f"actions: kind {action.kind!r} is named twice")
+            if action.sign == "negative" and action.kind in self.graph_kinds:
+                raise ValueError(
+                    f"actions: kind {action.kind!r} is negative, but also one of graph_kinds"
+                )
+        if self._unknown_strong and (missing := sorted(set(self.graph_kinds) - set(kinds))):
+            raise ValueError(
+                f"actions: {self._unknown_strong[0]!r} builds the graph but makes nothing known; "
+                f"name the other graph kinds too: {', '.join(missing)}"
+            )
+
+    @property
+    def _unknown_strong(self) -> list[str]:
+        """Graph kinds that do not make an item known."""
+        return [a.kind for a in self.actions if a.kind in self.graph_kinds and not a.known]
+
+    @property
+    def marked_kinds(self) -> tuple[str, ...]:
+        """Kinds of which the state keeps each user's latest event on each item.
+
+        The history has the latest event of the graph kinds already; they are kept only where not
+        all of them make an item known.
+        """
+        every = bool(self._unknown_strong)
+        return tuple(a.kind for a in self.actions if every or a.kind not in self.graph_kinds)
+
+    def kinds_of_sign(self, sign: Sign) -> frozenset[str]:
+        """Kinds of the actions with a sign."""
+        return frozenset(action.kind for action in self.actions if action.sign == sign)
+
+    def makes_known(self, kinds: Collection[str], strong_time: int) -> bool:
+        """Whether a user knows an item.
+
+        kinds: of which there are marks of the item; strong_time: of its latest graph-making event,
+        negative without one. Such an event counts where no mark says of which kind it was.
+        """
+        if any(action.known for action in self.actions if action.kind in kinds):
+            return True
+        return strong_time >= 0 and self._graph.isdisjoint(kinds)
+
+    @property
+    def _graph(self) -> frozenset[str]:
+        return frozenset(self.graph_kinds)
 
     @property
     def demand_ms(self) -> int:

@@ -1,4 +1,4 @@
-"""Compiling the kernels before they are needed, so that nobody waits for it in the middle."""
+"""Compiles the kernels before they are needed, so that no batch waits for it."""
 
 import tempfile
 from dataclasses import replace

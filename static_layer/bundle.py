@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
-from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.hgnn import HGNN
 from static_layer.sparse_file import load_sparse, save_sparse
 
 FORMAT = 1
@@ -51,7 +51,8 @@ class StaticBundle:
     text:     f16[n, dt], unit text vectors; hgnn: f32[n, d], unit HGNN vectors.
     model:    the HGNN, for items that the graph does not have (`cold`).
     manifest: plain JSON: format, name, generation, created_at (ms), offsets, watermark,
-              window, settings, settings_hash, text_model, metrics.
+              window, settings, settings_hash, text_model, text (`TextEncoder.recipe`; not in
+              older bundles), metrics.
     structure: f16[n, ds], what the model read of an item's place in the graph, for the next one to
               go on from; None in older bundles.
     weights:  item-item weights f32[n, n] by name, [source, target]; none in older bundles.
@@ -148,13 +149,9 @@ class StaticBundle:
         save_tensors(weights, folder / "hgnn.safetensors")
         if self.weights:
             save_sparse(self.weights, folder / WEIGHTS)
-        shape = {
-            "text_width": self.model.text_width,
-            "types": self.model.types,
-            "settings": asdict(self.model.settings),
-        }
-        manifest = json.dumps({**self.manifest, "model": shape}, indent=1, sort_keys=True)
-        (folder / "manifest.json").write_text(manifest, encoding="utf-8")
+        manifest = {**self.manifest, "model": self.model.shape}
+        text = json.dumps(manifest, indent=1, sort_keys=True)
+        (folder / "manifest.json").write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -168,8 +165,7 @@ class StaticBundle:
                 f"{folder} has static bundle format {manifest.get('format')!r}, expected {FORMAT};"
                 " build it again with `segue static build`"
             )
-        shape = manifest["model"]
-        model = HGNN(shape["text_width"], shape["types"], HGNNSettings(**shape["settings"]))
+        model = HGNN.of_shape(manifest["model"])
         model.load_state_dict(load_tensors(folder / "hgnn.safetensors"))
         model.eval()
         vectors = load_file(folder / "vectors.safetensors")

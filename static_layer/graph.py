@@ -1,17 +1,23 @@
 """The heterogeneous item-item graph: items as nodes, co-interactions as edges."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations_with_replacement
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from static_layer.settings import SHRINKAGE, GraphSettings
+
 Pair = tuple[str, str]
 
-SHRINKAGE = 10.0
+
+SAME_TYPE: Pair = ("same", "type")
+OTHER_TYPES: Pair = ("other", "types")
+"""Relations of a folded graph: edges inside a type, and edges between two types."""
 
 
 class CoInteractionCounts(Protocol):
@@ -27,28 +33,11 @@ class CoInteractionCounts(Protocol):
     def count(self) -> NDArray[np.int32]: ...  # noqa: D102
 
 
-@dataclass(frozen=True, kw_only=True)
-class GraphSettings:
-    """Which co-interactions become edges. The papers keep all; the rest is ours.
-
-    min_count:  users that two items must share.
-    max_degree: an edge stays when it is among the `max_degree` heaviest of either end, per
-                relation, by weight count / (sqrt(users_i * users_j) + shrinkage);
-                0 keeps every edge.
-    shrinkage:  users added to the weight's denominator, so that two items with one common
-                user are not thought inseparable.
-    """
-
-    min_count: int = 1
-    max_degree: int = 64
-    shrinkage: float = SHRINKAGE
-
-
 @dataclass(frozen=True)
 class Edges:
     """The undirected edges of one relation, each once.
 
-    left, right: i32[m], row numbers of the ends; `left` has the relation's first type.
+    left, right: i32[m], row numbers of the ends; the type of `left` is not after that of `right`.
     count:       i32[m], users who interacted with both inside the window.
     """
 
@@ -63,7 +52,7 @@ class Edges:
 
 @dataclass(frozen=True)
 class Adjacency:
-    """Neighbours of one item type, as compressed sparse rows over all nodes.
+    """Neighbours of one kind, as compressed sparse rows over all nodes.
 
     indptr: i64[n + 1]; indices: i32[...], ascending within a row.
     """
@@ -74,13 +63,18 @@ class Adjacency:
 
 @dataclass(frozen=True)
 class HeteroGraph:
-    """Catalogue items and who of them met, by relation (unordered pair of item types).
+    """Catalogue items and their co-interactions, by relation.
+
+    A relation is an unordered pair of item types. A folded graph has two relations instead,
+    `SAME_TYPE` and `OTHER_TYPES`, so that its cost does not depend on the number of types.
 
     item_keys:  u64[n], ascending: the row number of an item is its place here.
     type_names: the item types, ascending.
     node_types: i64[n], place of the item's type in `type_names`.
     users:      i64[n], users with the item in the window (0 for an item without events).
-    relations:  edges by pair of type names, the pair in ascending order.
+    relations:  edges by pair of type names, the pair in ascending order; by `SAME_TYPE` and
+                `OTHER_TYPES` if folded. Relations without edges are left out.
+    folded:     whether the relations are folded.
     """
 
     item_keys: NDArray[np.uint64]
@@ -88,6 +82,7 @@ class HeteroGraph:
     node_types: NDArray[np.int64]
     users: NDArray[np.int64]
     relations: dict[Pair, Edges]
+    folded: bool = False
 
     @property
     def nodes(self) -> int:
@@ -99,16 +94,30 @@ class HeteroGraph:
         """Number of edges by relation, named `type-type`."""
         return {"-".join(pair): len(edges) for pair, edges in self.relations.items()}
 
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Group of each node as a receiver of messages, i64[n]: its type; 0 if folded."""
+        return np.zeros_like(self.node_types) if self.folded else self.node_types
+
+    def senders(self, kind: int) -> NDArray[np.int64]:
+        """Return the nodes that can be neighbours of a kind, i64[...] ascending; see adjacency."""
+        return np.arange(self.nodes) if self.folded else np.flatnonzero(self.node_types == kind)
+
     @cached_property
     def adjacency(self) -> tuple[Adjacency, ...]:
-        """Neighbours of each item type, in the order of `type_names`; symmetric."""
-        ends: list[list[NDArray[np.int64]]] = [[] for _ in self.type_names]
-        place = {name: number for number, name in enumerate(self.type_names)}
-        for (left_type, right_type), edges in self.relations.items():
+        """Neighbours by kind; symmetric.
+
+        Kinds are the item types, in the order of `type_names`; in a folded graph the node's own
+        type (0) and the other types (1).
+        """
+        names = (SAME_TYPE, OTHER_TYPES) if self.folded else self.type_names
+        ends: dict[Any, list[NDArray[np.int64]]] = {name: [] for name in names}
+        for pair, edges in self.relations.items():
             left, right = edges.left.astype(np.int64), edges.right.astype(np.int64)
-            ends[place[right_type]].append(left * self.nodes + right)
-            ends[place[left_type]].append(right * self.nodes + left)
-        return tuple(_adjacency(directed, self.nodes) for directed in ends)
+            left_kind, right_kind = (pair, pair) if self.folded else pair
+            ends[right_kind].append(left * self.nodes + right)
+            ends[left_kind].append(right * self.nodes + left)
+        return tuple(_adjacency(directed, self.nodes) for directed in ends.values())
 
     def without(self, left_out: dict[Pair, NDArray[np.int64]]) -> "HeteroGraph":
         """Return the graph without the named edges (places in the relation's arrays)."""
@@ -118,7 +127,7 @@ class HeteroGraph:
             keep[places] = False
             edges = relations[pair]
             relations[pair] = Edges(edges.left[keep], edges.right[keep], edges.count[keep])
-        return HeteroGraph(self.item_keys, self.type_names, self.node_types, self.users, relations)
+        return replace(self, relations=relations)
 
 
 def build_graph(
@@ -151,18 +160,34 @@ def build_graph(
     swap = node_types[left] > node_types[right]
     left, right = np.where(swap, right, left), np.where(swap, left, right)
     weight = edge_weights(count, users[left], users[right], settings.shrinkage)
+    folded = len(type_names) > settings.separate_types
+    ends = (node_types[left], node_types[right])
     relations: dict[Pair, Edges] = {}
-    for first, second in combinations_with_replacement(range(len(type_names)), 2):
-        mine = np.flatnonzero((node_types[left] == first) & (node_types[right] == second))
+    for pair, of_pair in _edges_by_relation(*ends, () if folded else type_names):
+        mine = np.flatnonzero(of_pair)
         if settings.max_degree:
             mine = mine[_heaviest(left[mine], right[mine], weight[mine], settings.max_degree)]
         if len(mine):
-            relations[type_names[first], type_names[second]] = Edges(
+            relations[pair] = Edges(
                 left[mine].astype(np.int32),
                 right[mine].astype(np.int32),
                 count[mine].astype(np.int32),
             )
-    return HeteroGraph(item_keys, type_names, node_types, users, relations)
+    return HeteroGraph(item_keys, type_names, node_types, users, relations, folded)
+
+
+def _edges_by_relation(
+    left: NDArray[np.int64], right: NDArray[np.int64], type_names: tuple[str, ...]
+) -> Iterator[tuple[Pair, NDArray[np.bool_]]]:
+    """Yield each relation with its edges, bool[m], by the type numbers of the ends.
+
+    type_names: empty to fold the relations.
+    """
+    if not type_names:
+        yield SAME_TYPE, left == right
+        yield OTHER_TYPES, left != right
+    for first, second in combinations_with_replacement(range(len(type_names)), 2):
+        yield (type_names[first], type_names[second]), (left == first) & (right == second)
 
 
 def edge_weights(

@@ -28,38 +28,47 @@ def item_vectors(
     """Return the unit vectors f32[n, output] of all items.
 
     A layer is finished for all nodes before the next one starts, and within it one relation
-    after the other, so that a node's message is computed once for each type that hears it. On
+    after the other, so that a node's message is computed once for each group that hears it. On
     the model's device lie the messages of one relation and `chunk` targets at a time.
     """
     device = next(model.parameters()).device
     model.eval()
-    members = [np.flatnonzero(graph.node_types == number) for number in range(model.types)]
-    senders = [_numbered(rows, graph.nodes) for rows in members]
-    steps = len(model.layers) * (1 + model.types * model.types)
+    kinds, groups = len(graph.adjacency), 1 if graph.folded else model.types
+    members = [np.flatnonzero(graph.groups == group) for group in range(groups)]
+    types = torch.from_numpy(graph.node_types)
+    steps = len(model.layers) * (1 + groups * kinds)
     read: Rows = features.rows
     for number, layer in enumerate(model.layers):
         assert isinstance(layer, RelationMax)  # noqa: S101 - nn.ModuleList forgets the type
         total = torch.empty(graph.nodes, layer.own.out_features)
         for rows in _chunks(torch.arange(graph.nodes), chunk):
             total[rows] = layer.own(read(rows).to(device)).cpu()
-        done = number * (1 + model.types * model.types) + 1
+        done = number * (1 + groups * kinds) + 1
         progress("vectors", done, steps)
-        for source_type, adjacency in enumerate(graph.adjacency):
-            for target_type, targets in enumerate(members):
+        for kind, adjacency in enumerate(graph.adjacency):
+            senders = graph.senders(kind)
+            place = _numbered(senders, graph.nodes)
+            for group, targets in enumerate(members):
                 hearing = targets[np.diff(adjacency.indptr)[targets] > 0]
                 if len(hearing):
-                    W_r = layer.relation(target_type, source_type)
-                    sending = torch.from_numpy(members[source_type])
                     messages = torch.cat(
-                        [W_r(read(rows).to(device)) for rows in _chunks(sending, chunk)]
+                        [
+                            layer.messages(
+                                group, kind, read(rows).to(device), types[rows].to(device)
+                            )
+                            for rows in _chunks(torch.from_numpy(senders), chunk)
+                        ]
                     )
                     for rows in _chunks(torch.from_numpy(hearing), chunk):
-                        indptr, indices = _part(adjacency, rows.numpy(), senders[source_type])
-                        heard = layer.heard(messages, indptr.to(device), indices.to(device))
+                        indptr, indices = _part(adjacency, rows.numpy(), place)
+                        heard = layer.heard(
+                            kind, messages, indptr.to(device), indices.to(device),
+                            types[rows].to(device),
+                        )  # fmt: skip
                         total[rows] += heard.cpu()
                 done += 1
                 progress("vectors", done, steps)
-        h = layer.sigma(total)
+        h = layer.update(total)
         read = h.__getitem__
     return functional.normalize(h, dim=1).numpy()
 

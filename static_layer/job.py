@@ -2,56 +2,36 @@
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
+import polars as pl
 
 from state import MergedState
 from static_layer.bundle import FORMAT, StaticBundle, item_frame
-from static_layer.graph import GraphSettings, build_graph
-from static_layer.hgnn import HGNNSettings
+from static_layer.graph import build_graph
 from static_layer.infer import item_vectors
 from static_layer.item_text import catalogue_texts
 from static_layer.parallel import Parallel
 from static_layer.progress import Progress, silent
+from static_layer.settings import (
+    GraphSettings,
+    HGNNSettings,
+    StaticSettings,
+    TrainSettings,
+)
 from static_layer.sharing import encode_together
-from static_layer.text import TextEncoder, TextSettings
+from static_layer.text import TextEncoder
+from static_layer.text_languages import Misread, misread
 from static_layer.train import train
-from static_layer.train_settings import TrainSettings
 from static_layer.tuned_text import TunedText
 from static_layer.warm_start import averaged, start_of
 
-
-@dataclass(frozen=True, kw_only=True)
-class StaticSettings:
-    """Settings of the static layer.
-
-    recipe:          `default` (ours) or `paper` (paper B): see `recipe_of`.
-    text:            how texts become vectors.
-    graph:           which co-interactions become edges.
-    hgnn:            shape of the model.
-    train:           how the model learns.
-    warm_start:      go on from the last bundle, where types, text model and `hgnn` are the same:
-                     the model begins with its weights. Not in the recipe `paper`.
-    keep:            with `warm_start`, the share of an item's vector that is its last one's; 0
-                     takes the new vectors alone.
-    inference_chunk: nodes whose vectors are computed at once.
-    mapped_above:    with more items than this, text vectors lie in a memory-mapped file (below,
-                     they take 0.3 GiB at most).
-    """
-
-    recipe: Literal["default", "paper"] = "default"
-    text: TextSettings = field(default_factory=TextSettings)
-    graph: GraphSettings = field(default_factory=GraphSettings)
-    hgnn: HGNNSettings = field(default_factory=HGNNSettings)
-    train: TrainSettings = field(default_factory=TrainSettings)
-    warm_start: bool = True
-    keep: float = 0.5
-    inference_chunk: int = 65_536
-    mapped_above: int = 200_000
+logger = logging.getLogger(__name__)
 
 
 def recipe_of(settings: StaticSettings) -> StaticSettings:
@@ -66,7 +46,7 @@ def recipe_of(settings: StaticSettings) -> StaticSettings:
     return replace(
         settings,
         graph=GraphSettings(max_degree=0),
-        hgnn=HGNNSettings(structure=0),
+        hgnn=HGNNSettings(structure=0, last_activation=True),
         warm_start=False,
         train=TrainSettings(
             epochs=50, patience=10, batch_size=256, learning_rate=1e-3,
@@ -133,6 +113,9 @@ def build_together(
     encoder = encoder or TextEncoder(settings.text)
     texts, has_text = catalogue_texts(catalogue)
     text = encode_together(encoder, texts, progress, mapped=len(texts) > settings.mapped_above)
+    unread = misread_languages(encoder, texts, catalogue)
+    if unread is not None and not Parallel.here().rank:
+        logger.warning("%s", unread)
     layers, tuned = settings.train.tune_text, None
     if layers:
         tuned = TunedText(encoder, texts, layers, progress)
@@ -144,7 +127,7 @@ def build_together(
     started = clock()
     progress("graph", 0, 1)
     graph = build_graph(merged.co_interactions, catalogue, settings.graph)
-    progress("graph", 1, 1, {"nodes": graph.nodes, **graph.edge_counts})
+    progress("graph", 1, 1, {"nodes": graph.nodes, "edges": sum(graph.edge_counts.values())})
     seconds["graph"] = clock() - started
 
     start = None
@@ -170,6 +153,7 @@ def build_together(
         hgnn = averaged(hgnn, goes_on_from, graph, settings.keep)
     seconds["infer"] = clock() - started
 
+    text_model = tuned.fingerprint(encoder.fingerprint) if tuned else encoder.fingerprint
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "name": f"{created_at:015d}",
@@ -184,7 +168,8 @@ def build_together(
         "seed": seed,
         "settings": asdict(settings),
         "settings_hash": settings_hash(settings),
-        "text_model": tuned.fingerprint(encoder.fingerprint) if tuned else encoder.fingerprint,
+        "text_model": text_model,
+        "text": {**encoder.recipe, "fingerprint": text_model},
         "goes_on_from": None if goes_on_from is None else goes_on_from.name,
         "metrics": {
             "nodes": graph.nodes,
@@ -195,6 +180,7 @@ def build_together(
             "validation_mrr": _finite(training.validation_mrr),
             "edges_seen": training.edges_seen,
             "stopped_by": training.stopped_by,
+            "text_not_read": unread.share if unread else 0.0,
             "processes": processes.size,
             "seconds": seconds,
         },
@@ -205,6 +191,18 @@ def build_together(
         items, text.astype(np.float16, copy=False), hgnn, model, manifest,
         structure=training.structure.astype(np.float16),
     )  # fmt: skip
+
+
+def misread_languages(
+    encoder: TextEncoder, texts: Sequence[str], catalogue: pl.DataFrame
+) -> Misread | None:
+    """Return the languages of a catalogue that the encoder's model does not read, if any."""
+    tokenizer = encoder.tokenizer()
+    if tokenizer is None:
+        return None
+    none: list[str | None] = [None] * catalogue.height
+    known = "language" in catalogue.columns
+    return misread(tokenizer, texts, catalogue["language"].to_list() if known else none)
 
 
 def settings_hash(settings: StaticSettings) -> str:

@@ -12,7 +12,7 @@ from static_layer.links import Links, Strangers
 from static_layer.loss import contrastive_loss, hinge_loss
 from static_layer.parallel import Parallel
 from static_layer.sampler import Sampler
-from static_layer.train_settings import TrainSettings
+from static_layer.settings import TrainSettings
 from static_layer.tuned_text import FreshText, TunedText
 
 _VALIDATION_STRANGERS = 1000

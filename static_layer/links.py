@@ -12,6 +12,8 @@ from torch import Tensor
 from static_layer.graph import Edges, HeteroGraph, Pair, edge_weights
 from static_layer.sampler import sample_neighbours
 
+_RARE = 0.02  # of the mean relation's edges
+
 EdgeDraw = Literal["uniform", "count", "cosine", "ppmi"]
 
 
@@ -60,13 +62,17 @@ def balanced_links(
 
     The smallest relation takes part with all its edges, the others with a fresh uniform draw
     (paper B: the balanced multi-link neighbourhood sampler). Not `balanced`: all edges.
+    A rare relation, of less than a fiftieth of the mean relation's edges (ours), does not set the
+    size: an epoch of a handful of edges would learn nothing of the others.
     draw: with another name than `uniform`, edges are drawn with replacement by `edge_chances`, so
     that what many users have in common is learned more than what one user had (ours).
     `most` bounds the epoch, by the same share of each relation; 0 does not.
     """
     counts = {pair: len(edges) for pair, edges in graph.relations.items() if len(edges)}
     if balanced and counts:
-        counts = dict.fromkeys(counts, min(counts.values()))
+        mean = sum(counts.values()) / len(counts)
+        size = min(count for count in counts.values() if count >= _RARE * mean)
+        counts = {pair: min(count, size) for pair, count in counts.items()}
     total = sum(counts.values())
     share = min(1.0, most / total) if most and total else 1.0
     drawn = {}

@@ -20,6 +20,7 @@ import ray.data
 from numpy.typing import NDArray
 
 from state import (
+    LONG,
     ArtifactStore,
     Checkpoints,
     CoInteractions,
@@ -47,7 +48,7 @@ def merge_on_ray(
     progress:  called with (partitions read, partitions).
     What merge_checkpoints raises is behind an error of Ray's (static_layer.on_ray finds it there).
     """
-    checkpoints = Checkpoints(ArtifactStore(store_url))
+    checkpoints = Checkpoints(ArtifactStore(store_url, patience=LONG))
     partitions = partitions_of(checkpoints)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -97,7 +98,7 @@ def _read(
 ) -> pa.Table:
     """Read a partition: one row for each shard, the first with what else the partition knows."""
     partition = batch["partition"][0].as_py()
-    checkpoints = Checkpoints(ArtifactStore(store_url))
+    checkpoints = Checkpoints(ArtifactStore(store_url, patience=LONG))
     part = read_checkpoint(checkpoints, partition, settings, watermark)
     counts = part.co_interactions
     columns: dict[str, NDArray[Any]] = {

@@ -25,13 +25,14 @@ import ray.exceptions
 from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from state import ArtifactStore, CorruptArtifact, MergedState, StateSettings, WrongState
+from state import LONG, ArtifactStore, CorruptArtifact, MergedState, StateSettings, WrongState
 from static_layer.bundle import StaticBundle
-from static_layer.job import StaticSettings, build_together
+from static_layer.job import build_together
 from static_layer.merge_on_ray import merge_on_ray
 from static_layer.parallel import PATIENCE, Parallel
 from static_layer.progress import Progress, silent
 from static_layer.ray_settings import ClusterFailed, RaySettings
+from static_layer.settings import StaticSettings
 from static_layer.text import TextEncoder
 from static_layer.warm_start import last_bundle
 
@@ -64,8 +65,8 @@ def build_on_ray(
 ) -> StaticBundle:
     """Merge the latest checkpoints and build the bundle on a cluster; return it, published.
 
-    store_url: of the artifact store, as every machine reaches it; the bundle lies there, and nobody
-               has heard of it yet. encoder: makes the text encoder of a worker.
+    store_url: of the artifact store, as every machine reaches it; the bundle lies there, and is
+               not announced yet. encoder: makes the text encoder of a worker.
     Raises ClusterFailed, and what state.merge_checkpoints and static_layer.build raise.
     """
     with _cluster(where), _explained():
@@ -80,12 +81,14 @@ def build_on_ray(
         name = _trained(task, where)
         progress("training on Ray", 1, 1)
     with tempfile.TemporaryDirectory(prefix="segue-static-") as folder:
-        return StaticBundle.load(ArtifactStore(store_url).fetch("static", name, Path(folder)))
+        return StaticBundle.load(
+            ArtifactStore(store_url, patience=LONG).fetch("static", name, Path(folder))
+        )
 
 
 def _trained(task: _Task, where: RaySettings) -> str:
     """Run the training; return the name of the bundle that its first worker has published."""
-    store = ArtifactStore(task.store)
+    store = ArtifactStore(task.store, patience=LONG)
     # Ray keeps a training's own notes where all machines find them; they end with it.
     notes, run = f"{store.root}/ray", f"static-{uuid4().hex}"
     store.files.makedirs(notes, exist_ok=True)
@@ -118,7 +121,7 @@ def _work(config: dict[str, _Task]) -> str | None:
     task = config["task"]
     merged = cast(MergedState, ray.get(task.merged[0]))
     helps = Parallel.here().rank > 0
-    last = None if helps else last_bundle(ArtifactStore(task.store))
+    last = None if helps else last_bundle(ArtifactStore(task.store, patience=LONG))
     with closing(task.encoder()) as encoder:
         bundle = build_together(
             merged, task.settings, seed=task.seed, last=last, encoder=encoder,
@@ -128,12 +131,12 @@ def _work(config: dict[str, _Task]) -> str | None:
         return None
     with tempfile.TemporaryDirectory(prefix="segue-static-") as folder:
         bundle.save(Path(folder))
-        ArtifactStore(task.store).publish("static", bundle.name, Path(folder))
+        ArtifactStore(task.store, patience=LONG).publish("static", bundle.name, Path(folder))
     return bundle.name
 
 
 def _tell(stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
-    """Report progress by a line, which Ray carries to whoever started the job."""
+    """Report progress by a line, which Ray carries to the process that started the job."""
     shown = "  ".join(f"{name} {value:.4g}" for name, value in (figures or {}).items())
     print(f"{stage} {done:,}/{total:,}  {shown}".rstrip(), flush=True)  # noqa: T201
 

@@ -21,8 +21,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 _AT_ONCE = 64 << 20  # bytes that travel in one message, so that a device holds no more of them
-#: How long a process waits for another one. Whoever dies is missed by torchrun or Ray at once; this
-#: is for the slow: texts are encoded for hours where no vector is known (chosen).
+#: How long a process waits for another one. torchrun or Ray notices at once when one dies; this
+#: is for slow ones: texts are encoded for hours where no vector is known (chosen).
 PATIENCE = timedelta(hours=6)
 
 

@@ -13,7 +13,7 @@ class RaySettings:
     workers: processes that train together.
     cpus:    processors of each, and
     gpu:     whether each has a GPU of its own.
-    retries: a training that lost a worker or a machine begins anew, at most so often; the merge is
+    retries: a training that lost a worker or a machine starts again, at most so often; the merge is
              not repeated.
     """
 

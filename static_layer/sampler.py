@@ -16,7 +16,7 @@ class Sampler(Protocol):
     def blocks(self, rows: Tensor, generator: torch.Generator) -> list[Block]:
         """Return one block per layer, input side first; the last one's targets are `rows`.
 
-        rows: i64[t], distinct row numbers. Each target gets, per neighbour type, all of its
+        rows: i64[t], distinct row numbers. Each target gets, per kind of neighbours, all of its
         neighbours where there are at most the layer's fan-out, else that many drawn
         uniformly without replacement.
         """
@@ -35,6 +35,7 @@ class CsrSampler:
         """
         self.fan_outs = tuple(fan_outs)
         self._types = torch.from_numpy(graph.node_types).to(device)
+        self._groups = torch.from_numpy(graph.groups).to(device)
         self._adjacency = [
             (torch.from_numpy(rows.indptr).to(device), torch.from_numpy(rows.indices).to(device))
             for rows in graph.adjacency
@@ -54,16 +55,21 @@ class CsrSampler:
             sample_neighbours(indptr, indices, rows, fan_out, generator)
             for indptr, indices in self._adjacency
         ]
-        return assemble_block(rows, self._types, drawn, self._place)
+        return assemble_block(rows, self._groups, self._types, drawn, self._place)
 
 
 def assemble_block(
-    rows: Tensor, node_types: Tensor, drawn: Sequence[tuple[Tensor, Tensor]], place: Tensor
+    rows: Tensor,
+    groups: Tensor,
+    types: Tensor,
+    drawn: Sequence[tuple[Tensor, Tensor]],
+    place: Tensor,
 ) -> Block:
     """Put drawn neighbours together to a block.
 
-    rows: i64[t], the targets; node_types: i64[nodes]; drawn: per neighbour type the number
-    of neighbours i64[t] of each target and their rows i64[...]; place: i64[nodes], scratch.
+    rows: i64[t], the targets; groups, types: i64[nodes], see HeteroGraph; drawn: per kind of
+    neighbours the number of neighbours i64[t] of each target and their rows i64[...];
+    place: i64[nodes], scratch.
     """
     seen = torch.zeros(len(place), dtype=torch.bool, device=rows.device)
     for _, neighbours in drawn:
@@ -72,10 +78,10 @@ def assemble_block(
     sources = torch.cat([rows, seen.nonzero().squeeze(1)])
     place[sources] = torch.arange(len(sources), device=rows.device)
     relations: list[RelationBlock] = []
-    target_types = node_types[rows]
-    for source_type, (lengths, neighbours) in enumerate(drawn):
-        for target_type in torch.unique(target_types[lengths > 0]).tolist():
-            chosen = (target_types == target_type) & (lengths > 0)
+    target_groups = groups[rows]
+    for source_kind, (lengths, neighbours) in enumerate(drawn):
+        for target_group in torch.unique(target_groups[lengths > 0]).tolist():
+            chosen = (target_groups == target_group) & (lengths > 0)
             senders = neighbours[chosen.repeat_interleave(lengths)]
             seen.zero_()
             seen[senders] = True
@@ -88,15 +94,15 @@ def assemble_block(
             indptr = run_starts(lengths[chosen])
             relations.append(
                 RelationBlock(
-                    target_type,
-                    source_type,
+                    target_group,
+                    source_kind,
                     chosen.nonzero().squeeze(1),
                     sources_of_relation,
                     indptr,
                     indices,
                 )
             )
-    return Block(sources, len(rows), tuple(relations))
+    return Block(sources, len(rows), tuple(relations), types[sources])
 
 
 def run_starts(lengths: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from static_layer.sampler import assemble_block
 
 
 class DGLSampler:
-    """See static_layer.sampler.Sampler. One DGL graph per neighbour type, over all nodes."""
+    """See static_layer.sampler.Sampler. One DGL graph per kind of neighbours, over all nodes."""
 
     def __init__(
         self, graph: HeteroGraph, fan_outs: Sequence[int], device: torch.device | str = "cpu"
@@ -31,6 +31,7 @@ class DGLSampler:
             raise ValueError(f"the DGL sampler runs on the CPU, not on {device}")
         self.fan_outs = tuple(fan_outs)
         self._types = torch.from_numpy(graph.node_types)
+        self._node_groups = torch.from_numpy(graph.groups)
         self._place = torch.empty(graph.nodes, dtype=torch.int64)
         self._graphs = []
         for rows in graph.adjacency:
@@ -45,7 +46,7 @@ class DGLSampler:
         blocks: list[Block] = []
         for fan_out in reversed(self.fan_outs):
             drawn = [self._sample(graph, rows, fan_out or -1) for graph in self._graphs]
-            blocks.append(assemble_block(rows, self._types, drawn, self._place))
+            blocks.append(assemble_block(rows, self._node_groups, self._types, drawn, self._place))
             rows = blocks[-1].sources
         return blocks[::-1]
 

@@ -1,47 +1,48 @@
-"""Text vectors: one sentence-transformers model, all item types in one space, cached."""
+"""Text vectors: one text model, all item types in one space, cached."""
 
+import contextlib
 import hashlib
+import logging
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from static_layer.progress import Progress, silent
+from static_layer.settings import TextSettings
 from static_layer.text_cache import VectorCache
 from static_layer.text_model import ModelSource, TextModelError, resolve_model
+from static_layer.text_onnx import OnnxTexts, exported
+from static_layer.text_static import StaticTexts, distilled
+from static_layer.text_torch import TorchTexts, device_of, load_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 _CHUNK = 1024  # texts between two reports and two writes to the cache
 
+# Added to the fingerprint. ONNX Runtime and PyTorch give the same vectors up to rounding: both
+# have the fingerprint of the model alone. A number changes when the method does.
+_RECIPES = {"auto": "", "torch": "", "onnx": "", "int8": "|int8/1", "static": "|static/1"}
 
-@dataclass(frozen=True, kw_only=True)
-class TextSettings:
-    """How texts become vectors.
 
-    model:      `auto` (the packaged all-MiniLM-L6-v2, else the hub's), a folder, or a hub name
-                (for example a multilingual model).
-    revision:   commit of a model on the hub; empty takes its main branch.
-    batch_size: texts encoded at once.
-    max_tokens: longer texts are cut; the cost of a text grows with its tokens.
-    device:     `auto` (an accelerator where there is one), `cpu`, `cuda`, ...
-    cache:      file of known vectors; empty keeps none.
-    """
+class _Texts(Protocol):
+    """What computes vectors; used by one thread at a time."""
 
-    model: str = "auto"
-    revision: str = ""
-    batch_size: int = 64
-    max_tokens: int = 128
-    device: str = "auto"
-    cache: str = ""
+    dimension: int
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors f32[n, dimension]."""
 
 
 class TextEncoder:
@@ -49,7 +50,8 @@ class TextEncoder:
 
     The model is loaded when the first text comes that the cache does not know, so that a
     process whose texts are all known never pays for it. The same text, model and settings
-    give the same vector, whichever texts stand beside it, up to rounding.
+    give the same vector, whichever texts stand beside it, up to rounding (`int8`: up to a cosine
+    of about .99).
     """
 
     def __init__(
@@ -67,19 +69,57 @@ class TextEncoder:
         self._source: ModelSource = resolve_model(
             self.settings.model, self.settings.revision or None
         )
-        self._cache = VectorCache(Path(self.settings.cache)) if self.settings.cache else None
+        # A cache lookup takes as long as computing a static vector.
+        cached = self.settings.cache and self.settings.backend != "static"
+        self._cache = VectorCache(Path(self.settings.cache)) if cached else None
         self._model: SentenceTransformer | None = None
+        self._backend: _Texts | None = None
         self._dimension: int | None = None
         self._lock = threading.Lock()
         recipe = f"{self._source.fingerprint}|{self.settings.max_tokens}"
+        recipe += _RECIPES[self.settings.backend]
         self.fingerprint = hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What a bundle records of its text vectors, as JSON values: see `matching`."""
+        names = ("model", "revision", "backend", "max_tokens")
+        values = asdict(self.settings)
+        return {name: values[name] for name in names} | {"fingerprint": self.fingerprint}
+
+    def matching(self, recipe: Mapping[str, Any]) -> "TextEncoder":
+        """Return an encoder whose vectors are comparable with those of a bundle with this recipe.
+
+        It is this one, or one of another model or backend, as the bundle was made with; the
+        caller closes that one. Raises TextModelError if there is none: the model is not here, or
+        its weights differ.
+        """
+        wanted = recipe["fingerprint"]
+        if wanted == self.fingerprint:
+            return self
+        backend = recipe["backend"]
+        if _RECIPES.get(backend) == _RECIPES[self.settings.backend]:
+            backend = self.settings.backend
+        own = replace(self.settings, backend=backend, max_tokens=recipe["max_tokens"])
+        theirs = replace(own, model=recipe["model"], revision=recipe["revision"])
+        for settings in (own, theirs):
+            with contextlib.suppress(TextModelError, KeyError):
+                other = TextEncoder(settings, clock=self._clock)
+                if other.fingerprint == wanted:
+                    return other
+                other.close()
+        raise TextModelError(
+            f"the bundle's text vectors are of model {recipe['model']} (backend"
+            f" {recipe['backend']}, {wanted[:8]}), which is not here: set static.text.model to the"
+            f" same model as in the static job, or build a bundle with {self.settings.model}"
+        )
 
     @property
     def dimension(self) -> int:
         """Length of a vector."""
         if self._dimension is None:
             with self._lock:
-                self._dimension = int(self._loaded().get_embedding_dimension() or 0)
+                self._dimension = self._computing().dimension
         return self._dimension
 
     def encode(
@@ -91,40 +131,44 @@ class TextEncoder:
         most a chunk of vectors is in memory. Equal texts are encoded once. An empty text is a
         text like any other. What progress shows: texts done, and texts encoded a second.
         """
-        rows: dict[bytes, list[int]] = {}
-        for row, text in enumerate(texts):
-            rows.setdefault(self.key(text), []).append(row)
-        done = 0
+        distinct = _Distinct(texts)
         result: NDArray[np.floating] | None = None
+        done = 0
 
-        def put(vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
+        def put(numbers: NDArray[np.int64], vectors: NDArray[np.floating]) -> None:
             nonlocal done, result
-            for key, vector in vectors.items():
-                if result is None:
-                    result = self.room((len(texts), len(vector)), mapped=mapped)
-                # What the cache stores is rounded: round all, so that a warm cache changes nothing.
-                rounded = vector.astype(np.float16).astype(np.float32)
-                result[rows[key]] = rounded / max(float(np.linalg.norm(rounded)), 1e-12)
-                done += len(rows[key])
+            if result is None:
+                result = self.room((len(texts), vectors.shape[1]), mapped=mapped)
+            # What the cache stores is rounded: round all, so that a warm cache changes nothing.
+            rounded = vectors.astype(np.float16).astype(np.float32)
+            rounded /= np.maximum(np.linalg.norm(rounded, axis=1, keepdims=True), 1e-12)
+            rows, copies = distinct.rows(numbers)
+            result[rows] = np.repeat(rounded, copies, axis=0)
+            done += len(rows)
 
-        unknown = sorted(rows)
+        unknown = np.arange(len(distinct.texts))
+        keys: list[bytes] = []
         if self._cache is not None:
-            unknown = []
+            keys = [self.key(text) for text in distinct.texts]
+            known: list[int] = []
             # The cache is ordered by key: asked in that order, it reads each of its pages once.
-            for asked in _chunks(sorted(rows)):
-                found = self._cache.find(asked)
-                put(found)
-                unknown.extend(key for key in asked if key not in found)
+            for asked in _chunks(np.array(sorted(unknown, key=keys.__getitem__), np.int64)):
+                found = self._cache.find([keys[number] for number in asked])
+                here = [number for number in asked if keys[number] in found]
+                if here:
+                    put(np.array(here), np.stack([found[keys[number]] for number in here]))
+                known.extend(here)
+            unknown = np.setdiff1d(unknown, known)
         progress("text", done, len(texts))
         # Texts of like length meet in a batch, so that little is padded.
-        unknown.sort(key=lambda key: len(texts[rows[key][0]]))
+        lengths = np.array([len(distinct.texts[number]) for number in unknown], np.int64)
+        unknown = unknown[np.argsort(lengths, kind="stable")]
         started, encoded = self._clock(), 0
         for chunk in _chunks(unknown):
-            fresh = self._encode_now([texts[rows[key][0]] for key in chunk])
-            vectors = dict(zip(chunk, fresh, strict=True))
+            fresh = self._encode_now([distinct.texts[number] for number in chunk], progress)
             if self._cache is not None:
-                self._cache.add(vectors)
-            put(vectors)
+                self._cache.add({keys[n]: row for n, row in zip(chunk, fresh, strict=True)})
+            put(chunk, fresh)
             encoded += len(chunk)
             speed = encoded / max(self._clock() - started, 1e-9)
             progress("text", done, len(texts), {"texts/s": speed})
@@ -133,13 +177,35 @@ class TextEncoder:
         self._dimension = result.shape[1]
         return result
 
+    def tokenizer(self) -> "Tokenizer | None":
+        """Return a tokenizer of the model that cuts and pads nothing; None if there is none here.
+
+        Of a model in a folder it is read alone. Of a model on the hub it is there once texts were
+        encoded, and of one with a tokenizer in Python never.
+        """
+        from tokenizers import Tokenizer  # noqa: PLC0415
+
+        file = Path(self._source.location) / "tokenizer.json"
+        with self._lock:
+            if file.is_file():
+                found = Tokenizer.from_file(str(file))
+            elif isinstance(self._backend, OnnxTexts):
+                found = Tokenizer.from_str(self._backend.tokenizer.to_str())
+            elif fast := getattr(self._model and self._model.tokenizer, "backend_tokenizer", None):
+                found = Tokenizer.from_str(fast.to_str())
+            else:
+                return None
+        found.no_padding()
+        found.no_truncation()
+        return found
+
     def close(self) -> None:
         """Close the cache."""
         if self._cache is not None:
             self._cache.close()
 
     def room(self, shape: tuple[int, int], *, mapped: bool) -> NDArray[np.floating]:
-        """Return room for vectors: in memory, or in a file without a name beside the cache."""
+        """Return an empty array: in memory, or in a file without a name beside the cache."""
         if not mapped:
             return np.empty(shape, dtype=np.float32)
         folder = Path(self.settings.cache).parent if self.settings.cache else None
@@ -151,51 +217,88 @@ class TextEncoder:
         return hashlib.blake2b(f"{self.fingerprint}\0{text}".encode(), digest_size=16).digest()
 
     def loaded(self) -> "SentenceTransformer":
-        """Return the model, loaded; it is shared, and not to be changed."""
+        """Return PyTorch's model, loaded; it is shared, and not to be changed."""
         with self._lock:
             return self._loaded()
 
-    def _encode_now(self, texts: list[str]) -> NDArray[np.float32]:
+    def _encode_now(self, texts: list[str], progress: Progress = silent) -> NDArray[np.float32]:
         with self._lock:
-            vectors = self._loaded().encode(
-                texts,
-                batch_size=self.settings.batch_size,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=True,
-            )
-        return np.asarray(vectors, dtype=np.float32)
+            return self._computing(progress).encode(texts)
+
+    def _computing(self, progress: Progress = silent) -> _Texts:
+        """Return what computes vectors, making it at the first call; the caller holds the lock."""
+        if self._backend is None:
+            self._backend = self._made(progress)
+        return self._backend
+
+    def _made(self, progress: Progress) -> _Texts:
+        own = self.settings
+        on_cpu = device_of(own.device) == "cpu"
+        if own.backend not in ("auto", "torch"):
+            return self._compiled(progress)
+        if own.backend == "auto" and on_cpu and own.compiled:
+            try:
+                return self._compiled(progress)
+            except (TextModelError, ImportError) as error:
+                logger.warning("PyTorch encodes texts, at half the speed: %s", error)
+        return TorchTexts(self._loaded(), batch_size=own.batch_size)
+
+    def _compiled(self, progress: Progress) -> _Texts:
+        """Return a backend that works from files made of the model, which are made if missing."""
+        own = self.settings
+        with contextlib.ExitStack() as stack:
+            # Without a folder of its own, all is read into memory before the files go.
+            name = own.compiled or stack.enter_context(tempfile.TemporaryDirectory())
+            folder = Path(name).expanduser()
+            if own.backend == "static":
+                made = folder / f"{self.fingerprint}-static"
+                if not made.is_dir():
+                    distilled(made, self._graph(folder, int8=False), progress)
+                return StaticTexts(made, max_tokens=own.max_tokens)
+            return self._graph(folder, int8=own.backend == "int8")
+
+    def _graph(self, folder: Path, *, int8: bool) -> OnnxTexts:
+        own = self.settings
+        model = hashlib.blake2b(self._source.fingerprint.encode(), digest_size=16).hexdigest()
+        made = exported(
+            folder / f"{model}-{'int8' if int8 else 'f32'}",
+            self._loaded, max_tokens=own.max_tokens, int8=int8,
+        )  # fmt: skip
+        self._model = None  # PyTorch's copy is no longer needed
+        return OnnxTexts(
+            made, batch_size=own.batch_size, max_tokens=own.max_tokens,
+            threads=torch.get_num_threads(),
+        )  # fmt: skip
 
     def _loaded(self) -> "SentenceTransformer":
         """Return the model, loading it at the first call; the caller holds the lock."""
         if self._model is None:
-            # Imported here: it costs seconds, and a process with a warm cache never needs it.
-            from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-            from transformers.utils import logging  # noqa: PLC0415
-
-            logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-            device = _device(self.settings)
-            try:
-                model = SentenceTransformer(
-                    self._source.location,
-                    device=device,
-                    revision=self.settings.revision or None,
-                    local_files_only=not self._source.on_hub,
-                )
-            except OSError as error:
-                raise TextModelError(
-                    f"text model {self._source.location} could not be loaded: {error}"
-                ) from error
-            model.max_seq_length = self.settings.max_tokens
-            self._model = model
+            self._model = load_model(
+                self._source,
+                revision=self.settings.revision,
+                max_tokens=self.settings.max_tokens,
+                device=device_of(self.settings.device),
+            )
         return self._model
 
 
-def _chunks(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
+class _Distinct:
+    """The distinct ones among texts, by number, and the rows in which each stands."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        numbers: dict[str, int] = {}
+        number = np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
+        self.texts = list(numbers)
+        self._rows = np.argsort(number, kind="stable")
+        self._copies = np.bincount(number, minlength=len(numbers))
+        self._starts = np.cumsum(self._copies) - self._copies
+
+    def rows(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of distinct texts, one after the other, and how many each has."""
+        copies = self._copies[numbers]
+        within = np.arange(copies.sum()) - np.repeat(np.cumsum(copies) - copies, copies)
+        return self._rows[np.repeat(self._starts[numbers], copies) + within], copies
 
 
-def _device(settings: TextSettings) -> str:
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return settings.device
+def _chunks(numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    return (numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK))

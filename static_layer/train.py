@@ -1,6 +1,7 @@
 """Training of the HGNN: batches of balanced links, early stopping on held-back edges."""
 
 import copy
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,18 +13,20 @@ from torch import nn
 
 from static_layer.features import NodeFeatures
 from static_layer.graph import HeteroGraph
-from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.hgnn import HGNN
 from static_layer.learner import Learner
 from static_layer.links import Links, balanced_links, hold_back
 from static_layer.parallel import Parallel
 from static_layer.progress import Progress, silent
 from static_layer.sampler import CsrSampler, Sampler
+from static_layer.seeding import seeded
+from static_layer.settings import HGNNSettings, TrainSettings
 from static_layer.structure import structural_features
-from static_layer.train_settings import TrainSettings
 from static_layer.tuned_text import TunedText
 from static_layer.warm_start import Start
 
 _REPORT_STEPS = 32  # an epoch over millions of edges lasts minutes: show that it moves
+logger = logging.getLogger(__name__)
 SamplerFactory = Callable[[HeteroGraph, tuple[int, ...], torch.device], Sampler]
 
 
@@ -80,9 +83,10 @@ def train(
     device = settings.torch_device()
     _require_equal_graphs(graph, device)
     rng = np.random.default_rng(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = HGNN(text.shape[1], len(graph.type_names), model_settings).to(device)
+    with seeded(seed):
+        model = HGNN(text.shape[1], len(graph.type_names), model_settings, folded=graph.folded).to(
+            device
+        )
     train_graph, held_back = hold_back(
         graph, settings.validation_share, settings.max_validation_edges, rng
     )
@@ -186,6 +190,12 @@ def _fit(
             best = replace(best, best_epoch=epoch, validation_mrr=mrr)
         best = replace(best, epochs=epoch, loss=loss, edges_seen=edges_seen)
         progress("hgnn", epoch, settings.epochs, _figures(best, mrr))
+        if late:
+            logger.warning(
+                "static.train.max_seconds = %g stopped the training in epoch %d of %d: another"
+                " run with this seed gives other vectors",
+                settings.max_seconds, epoch, settings.epochs,
+            )  # fmt: skip
         if late or epoch - best.best_epoch >= settings.patience:
             best = replace(best, stopped_by="clock" if late else "patience")
             break
@@ -203,7 +213,7 @@ def sampler_factory(name: str) -> SamplerFactory:
     if name == "torch":
         return CsrSampler
     if name == "dgl":
-        # Imported here: DGL is an extra, and loads only where somebody asks for it.
+        # Imported here: DGL is an extra, and loads only on request.
         from static_layer.sampler_dgl import DGLSampler  # noqa: PLC0415
 
         return DGLSampler

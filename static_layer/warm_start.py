@@ -1,7 +1,7 @@
 """A new HGNN goes on from the last one: its weights, its features' space, its items' vectors.
 
-An HGNN that is trained from nothing puts the same items elsewhere, and whoever learned to read the
-old vectors reads the new ones badly. Part of what differs is chance, not news: it comes from the
+An HGNN that is trained from nothing puts the same items elsewhere, and a model that learned to read
+the old vectors reads the new ones badly. Part of the difference is chance: it comes from the
 draw of the first weights and the order of the batches, and an average of the two has less of it.
 What it was measured to bring: docs/adr/0023-adopting-a-static-bundle.md.
 """
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from state import ArtifactStore, CorruptArtifact
 from static_layer.bundle import BundleError, StaticBundle
 from static_layer.graph import HeteroGraph
-from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.hgnn import HGNN
 from static_layer.procrustes import Matrix, procrustes
+from static_layer.settings import HGNNSettings
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def last_bundle(store: ArtifactStore) -> StaticBundle | None:
                 StaticBundle.load(store.fetch("static", names[-1], Path(folder))) if names else None
             )
         except (CorruptArtifact, BundleError) as error:
-            logger.warning("the HGNN begins anew: static bundle %s: %s", names[-1], error)
+            logger.warning("the HGNN starts with new weights: bundle %s: %s", names[-1], error)
             return None
 
 
@@ -66,6 +67,7 @@ def start_of(
     fits = (
         last.structure is not None
         and last.model.settings == settings
+        and last.model.folded == graph.folded
         and tuple(sorted(set(last.item_types))) == graph.type_names
         and last.manifest.get("text_model") == text_model
     )

@@ -1,10 +1,7 @@
 """The Faust app of a worker: batches from the store's positions, and nothing else switched on."""
 
 import asyncio
-import contextlib
-import logging
-import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import faust
@@ -12,12 +9,11 @@ from faust.types import TP
 
 from streams.log_levels import demote_ordinary_warnings
 from streams.log_source import concerning
+from streams.log_watch import CheckLog
 from streams.outbox import Outbox
-from streams.positions import PassOver, PositionError, Positions
-from streams.rights import explained_refusal
+from streams.positions import PassOver, Positions
+from streams.pulse import Pulse
 from streams.transport import Batch, BatchSchema, Rewind, Transport
-
-log = logging.getLogger(__name__)
 
 Partitions = set[tuple[str, int]]
 OnPartitions = Callable[[Partitions], Awaitable[None]]
@@ -26,9 +22,11 @@ BatchHandler = Callable[[Batch], Awaitable[None]]
 # Batches read ahead of the handler, per agent: one is being applied, the next is ready.
 _READ_AHEAD = 2
 # A broker that has just started may answer without the topics. A leader of the group that assigns
-# partitions at that moment assigns none, and nobody asks again before the metadata is this old:
+# partitions at that moment assigns none, and no member asks again before the metadata is this old:
 # with the client's five minutes, five minutes of silence (seen in a crash run, seed 777).
 _METADATA_AGE_MS = 5_000
+# A commit that takes longer is given up: the next one, or the next owner, makes good for it.
+_COMMIT_S = 2.0
 # Records that are made of fetched bytes at once. A compressed fetch can hold half a million, each
 # of them 700 bytes as an object: without a limit a worker took 1.6 GB where it now takes half.
 _POLL_RECORDS = 8_192
@@ -39,12 +37,18 @@ class FaustSettings(Protocol):
 
     @property
     def sasl_username(self) -> str:
-        """Return who we are to Kafka; empty where nobody logs in."""
+        """Return the user name for Kafka; empty where clients do not log in."""
         ...
 
     def for_faust(self) -> dict[str, Any]:
         """Return the keyword arguments of faust.App: broker, broker_credentials, ..."""
         ...
+
+
+PassEmpty = Callable[[str, int, int, int], Awaitable[bool]]
+"""(topic, partition, first, end): no offset from `first` up to `end` holds a record to apply.
+
+Returns whether the store has noted it; False if it has not yet applied all that lies before."""
 
 
 async def _nothing(_partitions: Partitions) -> None:
@@ -53,6 +57,20 @@ async def _nothing(_partitions: Partitions) -> None:
 
 def _forget(_topic: str, _partition: int, _offset: int) -> None:
     """Take no note of records that are passed over."""
+
+
+def _never(_topic: str) -> bool:
+    """Hold back no topic."""
+    return False
+
+
+async def _check_nothing() -> None:
+    """Trust that the topics stay what they are."""
+
+
+async def _pass_nothing(_topic: str, _partition: int, _first: int, _end: int) -> bool:
+    """Take no note of offsets without records."""
+    return True
 
 
 class WorkerApp(faust.App):
@@ -65,7 +83,9 @@ class WorkerApp(faust.App):
     - `on_revoked` is called when no handler is running, before the partitions can be read
       elsewhere, and no batch of them is handed over afterwards;
     - a handler that raises stops the app: no later batch is handed over and `on_revoked` is not
-      called, as if the process had been killed. A new start continues from the store's positions.
+      called, as if the process had been killed. A new start continues from the store's positions;
+    - while it runs, `pulse` has a sign of life every second of the event loop and of the thread
+      that holds the Kafka client.
     """
 
     def __init__(
@@ -76,10 +96,15 @@ class WorkerApp(faust.App):
         positions: Positions,
         rewind: Rewind,
         pass_over: PassOver,
+        pass_empty: PassEmpty,
+        check_log: CheckLog,
         accept_gap: bool,
+        from_group: Collection[str],
+        hold: Callable[[str], bool],
         on_assigned: OnPartitions,
         on_revoked: OnPartitions,
         user: str,
+        pulse: Pulse,
         **settings: Any,
     ) -> None:
         """Set up Faust's app; see `create_app` for the arguments."""
@@ -87,8 +112,13 @@ class WorkerApp(faust.App):
         self.positions = positions
         self.rewind = rewind
         self.pass_over = pass_over
+        self._pass_empty = pass_empty
+        self.check_log = check_log
         self.accept_gap = accept_gap
+        self.from_group = frozenset(from_group)
+        self.hold = hold
         self.user = user
+        self.pulse = pulse
         self.open_partitions: set[TP] = set()
         self.failed = False
         self._on_assigned = on_assigned
@@ -128,15 +158,47 @@ class WorkerApp(faust.App):
         """Return a new outbox that writes through this app's producer."""
         return Outbox(self.producer)
 
-    async def commit_positions(self, positions: Mapping[tuple[str, int], int]) -> bool:
-        """Commit the next offset to read of partitions, for whoever watches the group's lag.
+    async def commit_positions(
+        self, positions: Mapping[tuple[str, int], int], notes: Mapping[int, str] | None = None
+    ) -> bool:
+        """Commit the next offset to read of partitions.
 
-        Nothing is ever read back from it. Returns False, without harm, during a rebalance.
+        The topics of `from_group` are read from it after a restart; for all others it only shows
+        the group's lag. Returns False, without harm, during a rebalance.
+
+        notes: by partition number, stored with its offsets; see `streams.offsets.group_notes`.
         """
         if self.rebalancing or self.should_stop or not positions:
             return False
+        return await self.commit_closed(positions, notes)
+
+    async def commit_closed(
+        self, positions: Mapping[tuple[str, int], int], notes: Mapping[int, str] | None = None
+    ) -> bool:
+        """Commit the last positions of partitions that are being closed, inside `on_revoked`.
+
+        Returns False, without harm, where the group does not accept it.
+        """
+        if not positions:
+            return False
         offsets = {TP(topic, partition): offset for (topic, partition), offset in positions.items()}
-        return bool(await self.consumer.commit_positions(offsets))
+        try:
+            async with asyncio.timeout(_COMMIT_S):
+                return bool(await self.consumer.commit_positions(offsets, notes))
+        except TimeoutError:
+            return False
+
+    async def pass_empty(self, tp: TP, first: int, end: int, epoch: int) -> bool:
+        """Have the store go on behind offsets without records; False while it is busy.
+
+        epoch: number of the seek after which the consumer found them.
+        """
+        if self._turn.locked():
+            return False  # what lies before is still being applied; the next fetch asks again
+        async with self._turn:
+            if self.failed or not self.consumer.is_at(tp, epoch):
+                return False
+            return await self._pass_empty(tp.topic, tp.partition, first, end)
 
     async def _handle(self, handler: BatchHandler, batch: Batch) -> None:
         async with self._turn:
@@ -146,7 +208,12 @@ class WorkerApp(faust.App):
                 try:
                     await handler(batch)
                 except Exception as error:
-                    await self._fail(error)
+                    await self.fail(error)
+                except asyncio.CancelledError as error:
+                    if _is_cancelled():
+                        raise
+                    # A future of the handler was cancelled. Faust would end its agent silently.
+                    await self.fail(RuntimeError(f"a handler was interrupted: {error!r}"))
 
     async def _note_assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
         self._assigned = {tp for tp in assigned if tp.topic in self.batched}
@@ -162,7 +229,7 @@ class WorkerApp(faust.App):
                     await self._on_assigned({(tp.topic, tp.partition) for tp in gained})
                     self.open_partitions |= gained
             except Exception as error:
-                await self._fail(error)
+                await self.fail(error)
                 raise
 
     async def _revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
@@ -183,14 +250,31 @@ class WorkerApp(faust.App):
             try:
                 await self._on_revoked({(tp.topic, tp.partition) for tp in closing})
             except Exception as error:
-                await self._fail(error)
+                await self.fail(error)
 
-    async def _fail(self, error: Exception) -> None:
+    async def fail(self, error: Exception) -> None:
+        """Stop as if the process had been killed: no batch more, and no `on_revoked`."""
         self.failed = True
         await self.crash(error)
 
+    async def wait_for_crash(self) -> None:
+        """Return when the app has crashed."""
+        await self._crashed.wait()
+
     def _create_directories(self) -> None:
         """Make none: there are no tables."""
+
+    async def _producer_flush(self, _logger: Any) -> None:
+        """Do nothing, since it waits for a dead broker without a limit.
+
+        Outboxes are flushed before a position is committed, the producer when it is closed.
+        """
+
+
+def _is_cancelled() -> bool:
+    """Return whether the current task is cancelled, and not a future that it waits for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def create_app(
@@ -201,13 +285,18 @@ def create_app(
     positions: Positions = lambda _topic, _partition: None,
     rewind: Rewind = lambda _topic, _partition: 0,
     pass_over: PassOver = _forget,
+    pass_empty: PassEmpty = _pass_nothing,
+    check_log: CheckLog = _check_nothing,
     accept_gap: bool = False,
+    from_group: Collection[str] = (),
+    hold: Callable[[str], bool] = _never,
     on_assigned: OnPartitions = _nothing,
     on_revoked: OnPartitions = _nothing,
     session_timeout_s: float = 6.0,
     rebalance_timeout_s: float = 60.0,
     max_fetch_bytes: int = 4 * 1024 * 1024,
     compression: str | None = "zstd",
+    pulse: Pulse | None = None,
 ) -> WorkerApp:
     """Make the app of one group of workers.
 
@@ -216,11 +305,20 @@ def create_app(
     positions:           (topic, partition) -> next offset to read, None for the earliest. Asked
                          after on_assigned; the group's committed offset plays no part. The app
                          fails with PositionError if the log does not hold that offset.
+    from_group:          batched topics without a store: read from the group's committed offset,
+                         which `commit_positions` sets; from the earliest record where there is
+                         none or the log no longer has it.
+    hold:                topic -> whether its records stay in the log for now.
     rewind:              (topic, partition) -> how many records before that position to hand over
                          again, as far as they are still there.
     pass_over:           (topic, partition, offset): told where reading begins when a store
                          without a position finds a log whose first records are gone, or when a
                          gap is accepted; what lies before the offset will never come.
+    pass_empty:          told of offsets that hold no record for us: markers of transactions,
+                         aborted records, compacted ones. A store that goes on behind them has
+                         no lag left at the end of the log.
+    check_log:           raises LogChanged unless the topics are those that the stores were made
+                         from; called where records come that lie before the position.
     accept_gap:          go on, without failing, behind records that the log has deleted.
     on_assigned:         opens the state of batched partitions ((topic, partition) pairs).
     on_revoked:          commits and closes it; must be done within rebalance_timeout_s.
@@ -228,6 +326,7 @@ def create_app(
     rebalance_timeout_s: how long the others wait for a worker to finish its batch and close.
     max_fetch_bytes:     most bytes of one partition in one fetch; a larger record still passes.
     compression:         of the records produced: lz4, zstd, gzip, snappy or None.
+    pulse:               takes signs of life, for a liveness probe.
 
     Topics with the same number of partitions are assigned together: partition n of each goes to
     the same worker. Topics that are not batched are read by ordinary Faust agents (`app.agent`),
@@ -239,10 +338,15 @@ def create_app(
         positions=positions,
         rewind=rewind,
         pass_over=pass_over,
+        pass_empty=pass_empty,
+        check_log=check_log,
         accept_gap=accept_gap,
+        from_group=from_group,
+        hold=hold,
         on_assigned=on_assigned,
         on_revoked=on_revoked,
         user=kafka.sasl_username,
+        pulse=pulse or Pulse(),
         **kafka.for_faust(),
         autodiscover=False,
         key_serializer="raw",
@@ -272,56 +376,3 @@ def create_app(
 async def commit_positions(app: WorkerApp, positions: Mapping[tuple[str, int], int]) -> bool:
     """Commit next offsets for lag monitoring; see `WorkerApp.commit_positions`."""
     return await app.commit_positions(positions)
-
-
-def run_app(app: WorkerApp) -> int:
-    """Run an app until SIGTERM or SIGINT, or until it fails; return the exit status of the process.
-
-    0: stopped by a signal; the batch in hand was finished and on_revoked called before the group
-       was left. A second signal ends the process at once.
-    1: it failed; the reason is in the log and in `app.crash_reason`.
-    """
-    return asyncio.run(serve(app))
-
-
-async def serve(app: WorkerApp) -> int:
-    """Do what `run_app` does, inside a running event loop of the main thread."""
-    loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
-
-    def ask() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        asked.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask)
-    running = asyncio.ensure_future(_run(app))
-    waiting = asyncio.ensure_future(asked.wait())
-    try:
-        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        await app.stop()
-    finally:
-        for task in (running, waiting):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-    if app.crash_reason is not None:
-        reason = app.crash_reason
-        # Written for people; of other errors the kind says more than their text.
-        told = str(reason) if isinstance(reason, PositionError) else repr(reason)
-        log.error("%s stopped: %s", app.conf.id, explained_refusal(app.user, reason) or told)
-        return 1
-    return 0
-
-
-async def _run(app: WorkerApp) -> None:
-    try:
-        await app.start()
-        await app.wait()
-    except Exception as error:
-        if app.crash_reason is None:
-            app.crash_reason = error
-        raise

@@ -27,7 +27,7 @@ class AvroReader:
 
     A record that does not fit its schema, or names one that neither the folder nor the registry
     has, raises ValueError. A registry that does not answer raises SourceError, for then nothing is
-    known about the record: whoever reads stops, and loses nothing.
+    known about the record: the reader stops without loss.
     """
 
     def __init__(self, settings: AvroSettings, row: type[msgspec.Struct]) -> None:
@@ -83,7 +83,7 @@ class _Schemas:
         self._unknown: set[int] = set()
 
     def text(self, number: int) -> tuple[str, str]:
-        """Return a schema; raises ValueError if there is none, SourceError if nobody can tell."""
+        """Return a schema; raises ValueError if there is none, SourceError if that is unknown."""
         if number not in self._unknown:
             file = Path(self._settings.schemas or ".") / f"{number}.avsc"
             if self._settings.schemas and file.is_file():

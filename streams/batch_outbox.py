@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from streams.outbox import DeliveryError, filled
+from streams.reach import require_broker
 from streams.security import KafkaSettings
 from streams.topics import ACCEPTED_BYTES
 
@@ -31,6 +32,7 @@ class BatchOutbox:
         self._unacknowledged: list[asyncio.Future[Any]] = []
 
     async def __aenter__(self) -> "BatchOutbox":
+        await asyncio.to_thread(require_broker, self._kafka)
         self._producer = AIOKafkaProducer(
             **self._kafka.for_aiokafka(),
             acks="all",

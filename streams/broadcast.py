@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.admin import end_offsets
+from streams.offsets import end_offsets
 from streams.security import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -20,13 +20,15 @@ RETRY_S = 1.0
 class Broadcast:
     """All records of a topic, from the beginning and without end: an async iterator of lists.
 
+    `async for records in Broadcast(kafka=kafka, topic=topic): ...`
+
     Each list holds records of one partition in offset order and is never empty; partitions are
     interleaved. No group is joined: every process that reads gets everything. Partitions added
     after the reading began are not read.
 
     caught_up: set once all records that existed when the reading began were yielded *and* the next
-               list was asked for, so that the receiver has dealt with them. Whoever waits for it
-               watches the reading task too, for it stays unset if that fails.
+               list was asked for, so that the receiver has dealt with them. A waiting task must
+               also watch the reading task, because it stays unset if that fails.
     """
 
     kafka: KafkaSettings
@@ -39,8 +41,9 @@ class Broadcast:
         ends = {
             TopicPartition(self.topic, number): end for number, end in found[self.topic].items()
         }
-        settings = self.kafka.for_aiokafka()
-        async with AIOKafkaConsumer(enable_auto_commit=False, **settings) as consumer:
+        async with AIOKafkaConsumer(
+            enable_auto_commit=False, **self.kafka.for_consumer()
+        ) as consumer:
             consumer.assign(list(ends))
             await consumer.seek_to_beginning(*ends)
             while True:
@@ -57,14 +60,6 @@ async def _reached(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) 
     return all([await consumer.position(tp) >= end for tp, end in ends.items()])
 
 
-def read_all(kafka: KafkaSettings, topic: str) -> Broadcast:
-    """Return the broadcast of a topic.
-
-    `async for records in read_all(kafka, topic): ...`
-    """
-    return Broadcast(kafka=kafka, topic=topic)
-
-
 async def read_again(
     read: Callable[[], Awaitable[None]],
     what: str,
@@ -72,7 +67,7 @@ async def read_again(
     retried: tuple[type[Exception], ...] = (KafkaError,),
     fatal: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Call `read`, which reads without end, for ever: after a lost connection once more.
+    """Call `read`, which reads without end, again after each lost connection.
 
     retried: errors that are logged and waited out; fatal: those of them that are raised instead.
     """

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
 
 from streams.broker_configuration import (
     CLUSTER_ID,
@@ -31,7 +29,7 @@ class AlreadyRunningError(BrokerError):
 
     def __init__(self, address: str) -> None:
         """Say where it runs."""
-        super().__init__(f"the broker of this data directory runs already at {address}")
+        super().__init__(f"the broker of this data directory already runs at {address}")
         self.address = address
 
 
@@ -183,7 +181,7 @@ class DevelopmentBroker:
             )
 
     def _configure(self, port: int | None) -> str:
-        taken = _free_ports(2)
+        taken = free_ports(2)
         port = port or taken[0]
         self._properties.write_text(
             SERVER_PROPERTIES.format(
@@ -249,6 +247,10 @@ class DevelopmentBroker:
 
 def _answers(address: str) -> bool:
     """Tell whether the broker has joined its own cluster and serves clients."""
+    # Imported here: `segue kafka env` needs no client, and the client takes half a second.
+    from kafka import KafkaAdminClient  # noqa: PLC0415
+    from kafka.errors import KafkaError  # noqa: PLC0415
+
     try:
         admin = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=2000)
     except KafkaError:
@@ -272,7 +274,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that no process listens on."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

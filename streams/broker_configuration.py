@@ -18,7 +18,7 @@ log.dirs={storage}
 
 # A misspelt topic must fail, not appear.
 auto.create.topics.enable=false
-# Room for a record of 8 MiB and its batch's frame: it must arrive to be refused by name.
+# Enough for a record of 8 MiB and its batch's frame: it must arrive to be refused by name.
 message.max.bytes=9437184
 
 # One node: nothing to replicate to, no reason to wait for more members.

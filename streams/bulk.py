@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from streams.admin import Log, partition_counts
 from streams.embedded import EmbeddedLog
 from streams.partitioner import murmur2_partition
+from streams.reach import require_broker
 from streams.security import KafkaSettings
 from streams.topics import ACCEPTED_BYTES
 
@@ -49,7 +50,7 @@ async def bulk_write(
     Returns the number of records, after all are acknowledged by all in-sync replicas; order is
     kept within a partition. Records without a key go to the partitions in turn.
     partitions:  number of partitions of the topic; checked, for a wrong number would put records
-                 where nobody looks for them.
+                 where no reader finds them.
     on_progress: called with the number of records taken so far, every 20,000 and at the end.
     compression: of batches on the wire and in Kafka: None, "gzip", "lz4", "zstd".
     Raises BulkWriteError when Kafka does not take them, and some may have been written then; and
@@ -95,6 +96,7 @@ async def _write_kafka(
     progress: Progress,
     compression: str | None,
 ) -> int:
+    await asyncio.to_thread(require_broker, kafka)
     producer = AIOKafkaProducer(
         **kafka.for_aiokafka(),
         acks="all",

@@ -6,28 +6,35 @@ hot path is list comprehensions and whole-column tests, and looks at single rows
 column fails its test.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.actions import ActionSettings
 from streams.dead_letters import dead_letter
 from streams.faults import (
+    LIKELY_SECONDS,
     UNREADABLE,
     Fault,
     future_fault,
     id_fault,
     key_fault,
+    seconds_fault,
     too_large,
     unreadable,
 )
 from streams.records import (
+    INT64_MAX,
     MAX_ID_BYTES,
     DeadLetter,
+    EraseUser,
     Event,
     Item,
     LogRecord,
@@ -52,26 +59,51 @@ _ESCAPED_NUL = b"\\u0000"
 class EventRules:
     """Which events are accepted.
 
-    kinds:     the kinds of event that mean something here; others are dead letters.
+    kinds:     accepted kinds of events, and those of `actions`; others are dead letters.
+    actions:   what kinds of events mean, where they mean more than strong and weak.
+    ignore:    ignored kinds: neither event nor dead letter, whatever else the record has.
     text_types: item types whose items are texts, such as queries: the id is the text, which is
-               brought into its normal form (streams.text_ids), and needs no catalogue entry.
-    future_ms: how far after the record's own log timestamp an event may lie, in milliseconds
-               (clocks of devices run ahead); judged against the log, so a replay decides alike.
-    max_bytes: greatest length of an event's value in bytes.
+                normalised (streams.text_ids) and needs no catalogue entry.
+    future_ms: maximum time of an event after the record's log timestamp, in milliseconds (clocks of
+               devices run ahead); compared with the log, so that a replay decides equally.
+    jump_ms:   maximum time of an event after the latest one of its partition, in milliseconds, on
+               topics with producer timestamps (CreateTime) and for events ahead of the system
+               clock; a later event would move the window and drop its content.
+    max_bytes: maximum length of an event's value in bytes.
     """
 
     kinds: tuple[str, ...] = ("stream", "follow", "preview", "intent")
+    actions: tuple[ActionSettings, ...] = ()
+    ignore: tuple[str, ...] = ()
     text_types: tuple[str, ...] = ()
     future_ms: int = 3_600_000
+    jump_ms: int = 86_400_000
     max_bytes: int = 65_536
+
+    def __post_init__(self) -> None:
+        """Accept the kinds of actions; refuse a kind that is both wanted and ignored."""
+        # A frozen value is completed here as __init__ would.
+        object.__setattr__(
+            self, "kinds", tuple(dict.fromkeys([*self.kinds, *(a.kind for a in self.actions)]))
+        )
+        if reserved := sorted(kind for kind in self.kinds if kind.startswith("segue:")):
+            raise ValueError(f"kinds: names that begin with segue: are Segue's own, not {reserved}")
+        if both := sorted(set(self.kinds) & set(self.ignore)):
+            raise ValueError(f"ignore: {', '.join(both)} is also one of kinds")
 
 
 class Erasure(NamedTuple):
-    """A user is to be forgotten from here on; logged_at: when the log took the record, ms UTC."""
+    """A user is to be erased; see `streams.records.EraseUser`.
+
+    logged_at: when the log took the record, ms UTC. count_from: topic/partition -> offset.
+    topic_ids: topic -> id.
+    """
 
     offset: int
     user_id: str
     logged_at: int
+    count_from: Mapping[str, int] = MappingProxyType({})
+    topic_ids: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +112,9 @@ class EventBatch:
 
     user_id, item_type, item_id, kind: lists of n strings; timestamp: int64[n], ms UTC;
     offset: int64[n], the place in the partition of each event.
-    erasures: the records that erase a user, in order: a user's key with a null value.
+    erasures: the records that erase a user, in order: a user's key with a null value, or an
+    `EraseUser`.
+    ignored: number of records whose kind is one that is passed over.
     """
 
     user_id: list[str]
@@ -90,6 +124,7 @@ class EventBatch:
     timestamp: NDArray[np.int64]
     offset: NDArray[np.int64]
     erasures: list[Erasure] = field(default_factory=list)
+    ignored: int = 0
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -143,13 +178,25 @@ def decode(record_type: type[T], value: bytes) -> T:
     return msgspec.json.decode(value, type=record_type)
 
 
+def readable(record_type: type[T], records: Iterable[LogRecord]) -> Iterator[tuple[LogRecord, T]]:
+    """Yield the records of a topic of ours that can be read, each with what it holds.
+
+    For topics that only Segue should write to: a foreign record must not end a reader.
+    """
+    read = msgspec.json.Decoder(record_type).decode
+    for record in records:
+        if record.value is not None:
+            with contextlib.suppress(*UNREADABLE):
+                yield record, read(record.value)
+
+
 def decode_events(
     records: Sequence[LogRecord], rules: EventRules
 ) -> tuple[EventBatch, list[DeadLetter]]:
     """Return the good events and erasures of one partition's records, and dead letters.
 
-    Every record is an event, an erasure or a dead letter, each ordered as the records are. Never
-    raises.
+    Every record is an event, an erasure, a dead letter or of an ignored kind, each ordered as the
+    records are. Never raises.
     """
     events, kept, letters = _read_all(records, _event_decoder(rules.kinds), rules.max_bytes)
     erasures, letters = _erasures(records, letters)
@@ -161,7 +208,53 @@ def decode_events(
         letters.sort(key=_offset)
         good = [row for row in range(len(events)) if row not in faults]
         batch = _columns([events[row] for row in good], [kept[row] for row in good], erasures)
+    if rules.ignore and letters:
+        letters, ignored = without_ignored(records, letters, _kind_of, rules.ignore)
+        batch = replace(batch, ignored=ignored)
     return batch, letters
+
+
+def checked_rows(
+    events: list[Event], records: Sequence[LogRecord], rules: EventRules
+) -> tuple[EventBatch, dict[int, Fault]]:
+    """Return events as columns, texts in their normal form, and the faults of rows by number.
+
+    records: of each event, which may be one for several events.
+    """
+    events = _with_normal_ids(events, rules.text_types)
+    batch = _columns(events, records, [])
+    return batch, _faults(events, records, batch, rules)
+
+
+class _Kind(msgspec.Struct):
+    kind: str
+
+
+_read_kind = msgspec.json.Decoder(_Kind).decode
+
+
+def _kind_of(value: bytes) -> str:
+    return _read_kind(value).kind
+
+
+def without_ignored(
+    records: Sequence[LogRecord],
+    letters: list[DeadLetter],
+    kind_of: Callable[[bytes], str | None],
+    ignore: Sequence[str],
+) -> tuple[list[DeadLetter], int]:
+    """Return the letters of records whose kind is not ignored, and the number of the others.
+
+    kind_of: reads the kind of a value, whatever else is in it; may raise one of UNREADABLE.
+    """
+    refused = {letter.source.offset for letter in letters}
+    passed: set[int] = set()
+    for record in records:
+        if record.offset in refused and record.value is not None:
+            with contextlib.suppress(*UNREADABLE):
+                if kind_of(record.value) in ignore:
+                    passed.add(record.offset)
+    return [letter for letter in letters if letter.source.offset not in passed], len(passed)
 
 
 def _with_normal_ids(events: list[Event], text_types: Sequence[str]) -> list[Event]:
@@ -187,6 +280,21 @@ def _columns(
         timestamp=np.array([event.timestamp for event in events], np.int64),
         offset=np.array([record.offset for record in records], np.int64),
         erasures=erasures,
+    )
+
+
+def without_rows(batch: EventBatch, rows: Container[int]) -> EventBatch:
+    """Return the events but for some rows; erasures stay."""
+    keep = [row for row in range(len(batch)) if row not in rows]
+    return EventBatch(
+        user_id=[batch.user_id[row] for row in keep],
+        item_type=[batch.item_type[row] for row in keep],
+        item_id=[batch.item_id[row] for row in keep],
+        kind=[batch.kind[row] for row in keep],
+        timestamp=batch.timestamp[keep],
+        offset=batch.offset[keep],
+        erasures=batch.erasures,
+        ignored=batch.ignored,
     )
 
 
@@ -237,7 +345,7 @@ def _read_all(
     All at once where that is possible, else in halves, down to the few around a bad record.
     """
     if len(records) < _FEW:
-        return read_each(records, decoder.decode, max_bytes)
+        return read_each(records, with_text_ids(decoder.decode, decoder.type), max_bytes)
     rows = _read_lines([record.value for record in records], decoder, max_bytes)
     if rows is not None:
         return rows, list(records), []
@@ -272,6 +380,46 @@ def _read_lines(
     return rows if len(rows) == len(values) else None
 
 
+_ID_FIELDS = ("user_id", "item_id", "item_type")
+
+
+def with_text_ids(read: Callable[[bytes], T], record_type: type[T]) -> Callable[[bytes], T]:
+    """Return a reader that also takes ids that are whole numbers: as their text.
+
+    A value with ids of text, the rule, costs nothing more; another one is read twice.
+    """
+
+    def read_either(value: bytes) -> T:
+        try:
+            return read(value)
+        except msgspec.ValidationError:
+            row = msgspec.json.decode(value)
+            texts = text_ids(row) if isinstance(row, dict) else {}
+            if not texts:
+                raise
+        return msgspec.convert({**row, **texts}, record_type)
+
+    return read_either
+
+
+def text_ids(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return by name the ids of a row that are whole numbers, as text.
+
+    Where there are any in the items of a row, all of its items, with theirs as text.
+    """
+    found: dict[str, Any] = {
+        name: str(row[name])
+        for name in _ID_FIELDS
+        if isinstance(row.get(name), int) and not isinstance(row[name], bool)
+    }
+    items = row.get("items")
+    if isinstance(items, list) and all(isinstance(item, dict) for item in items):
+        own = [text_ids(item) for item in items]
+        if any(own):
+            found["items"] = [{**item, **texts} for item, texts in zip(items, own, strict=True)]
+    return found
+
+
 def read_each(
     records: Sequence[LogRecord], read: Callable[[bytes], T], max_bytes: int
 ) -> tuple[list[T], list[LogRecord], list[DeadLetter]]:
@@ -296,26 +444,54 @@ def read_each(
 def _erasures(
     records: Sequence[LogRecord], letters: list[DeadLetter]
 ) -> tuple[list[Erasure], list[DeadLetter]]:
-    """Return the erasures among records without value, and letters of those that are none."""
-    empty = {letter.source.offset for letter in letters if letter.reason is Reason.EMPTY}
-    if not empty:
+    """Return the erasures among records that are no events, and letters of those that are none."""
+    suspects = {letter.source.offset for letter in letters if letter.reason in _MAY_ERASE}
+    if not suspects:
         return [], letters
     found: list[Erasure] = []
-    others = [letter for letter in letters if letter.reason is not Reason.EMPTY]
+    faults: list[DeadLetter] = []
+    kept: set[int] = set()
     for record in records:
-        if record.offset not in empty:
+        if record.offset not in suspects:
             continue
-        try:
-            user = (record.key or b"").decode()
-            fault = id_fault(user) if record.key is not None else unreadable(None, ValueError())
-        except UnicodeDecodeError as error:
-            fault = unreadable(None, error)
-        if fault:
-            others.append(dead_letter(record, *fault))
+        erasure = _erasure(record)
+        if isinstance(erasure, Erasure):
+            found.append(erasure)
+        elif erasure is None:
+            kept.add(record.offset)
         else:
-            found.append(Erasure(record.offset, user, record.timestamp))
-    others.sort(key=_offset)
-    return found, others
+            faults.append(dead_letter(record, *erasure))
+    others = [
+        letter
+        for letter in letters
+        if letter.source.offset not in suspects or letter.source.offset in kept
+    ]
+    return found, sorted(others + faults, key=_offset)
+
+
+#: Reasons by which records that erase a user are no events: no value, or no item.
+_MAY_ERASE = (Reason.EMPTY, Reason.MISSING_FIELD)
+
+
+def _erasure(record: LogRecord) -> Erasure | Fault | None:
+    """Return a record as an erasure; what is wrong with it; or None if it is meant as another."""
+    # Attributes of an unknown time go, where the log does not say when it took the erasure.
+    logged_at = record.timestamp if record.timestamp >= 0 else INT64_MAX
+    if record.value is not None:
+        try:
+            row = msgspec.json.decode(record.value, type=EraseUser)
+        except UNREADABLE:
+            return None
+        fault = id_fault(row.user_id) or key_fault(row, record)
+        named = (row.count_from, row.topic_ids)
+        return fault or Erasure(record.offset, row.user_id, logged_at, *named)
+    if record.key is None:
+        return unreadable(None, ValueError())
+    try:
+        user = record.key.decode()
+    except UnicodeDecodeError as error:
+        return unreadable(None, error)
+    return id_fault(user) or Erasure(record.offset, user, logged_at)
 
 
 def _faults(
@@ -342,9 +518,7 @@ def _faults(
             for row, (user, record) in enumerate(zip(batch.user_id, records, strict=True))
             if record.key != user.encode()
         )
-    logged = np.array([record.timestamp for record in records], np.int64)
-    # A difference, not a sum: timestamps up to the end of int64 must not overflow.
-    suspects.update(np.flatnonzero(batch.timestamp - logged > rules.future_ms).tolist())
+    suspects.update(suspect_times(batch.timestamp, records, rules.future_ms))
     found: dict[int, Fault] = {}
     for row in suspects:
         fault = _event_fault(events[row], records[row], rules)
@@ -369,7 +543,27 @@ def _event_fault(event: Event, record: LogRecord, rules: EventRules) -> Fault | 
     return (
         id_fault(event.user_id, event.item_type, event.item_id)
         or key_fault(event, record)
-        or future_fault(event.timestamp, record.timestamp, rules.future_ms)
+        or time_fault(event.timestamp, record, rules.future_ms)
+    )
+
+
+def suspect_times(
+    timestamp: NDArray[np.int64], records: Sequence[LogRecord], future_ms: int
+) -> list[int]:
+    """Return the rows whose time may be unusable: in seconds, or after the log's own time."""
+    logged = np.fromiter((record.timestamp for record in records), np.int64, len(records))
+    # A difference, not a sum: timestamps up to the end of int64 must not overflow.
+    odd = (timestamp - np.maximum(logged, 0) > future_ms) | (
+        (timestamp >= LIKELY_SECONDS.start) & (timestamp < LIKELY_SECONDS.stop)
+    )
+    return np.flatnonzero(odd).tolist()
+
+
+def time_fault(timestamp: int, record: LogRecord, future_ms: int) -> Fault | None:
+    """Return what is wrong with an event's time in ms, by the log's own time, or None."""
+    logged = record.timestamp
+    return seconds_fault(timestamp, logged if logged >= 0 else None) or future_fault(
+        timestamp, logged, future_ms
     )
 
 
@@ -379,7 +573,7 @@ def _decode_keyed(
     max_bytes: int,
     deleted: Callable[[bytes], Keyed] | None,
 ) -> tuple[RecordBatch[Keyed], list[DeadLetter]]:
-    read = msgspec.json.Decoder(record_type).decode
+    read = with_text_ids(msgspec.json.Decoder(record_type).decode, record_type)
     good: list[Keyed] = []
     offsets: list[int] = []
     letters: list[DeadLetter] = []
@@ -398,6 +592,8 @@ def _decode_keyed(
             continue
         ids = (row.item_type, row.item_id) if isinstance(row, Item) else (row.user_id,)
         fault = id_fault(*ids) or key_fault(row, record)
+        if isinstance(row, Item) and row.published_at is not None:
+            fault = fault or seconds_fault(row.published_at)
         if fault:
             letters.append(dead_letter(record, *fault))
             continue

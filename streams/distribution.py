@@ -1,6 +1,6 @@
 """Apache Kafka's own jars: resolved once by Maven, run by main class.
 
-The version is pinned by `deploy/kafka/pom.xml`. No Kafka installation, no shell scripts: every tool
+`pom.xml` beside this module pins the version. No Kafka installation, no shell scripts: every tool
 of the distribution is `java -cp <libs>/* <main class>`.
 """
 
@@ -16,6 +16,9 @@ from pathlib import Path
 
 JAVA_MINIMUM = 17
 """Kafka 4.x brokers need Java 17."""
+
+POM = Path(__file__).with_name("pom.xml")
+"""The Maven project that pins Kafka's version, in the package so that a wheel holds it."""
 
 _MARKER = "pom.sha256"
 
@@ -42,7 +45,7 @@ class KafkaDistribution:
 
     pom:  the Maven project that pins the version.
     libs: folder of the resolved jars. Complete or absent, never half filled: jars are resolved
-          beside it and moved into place, and resolved anew when the pom has changed.
+          beside it and moved into place, and resolved again when the pom has changed.
     """
 
     pom: Path

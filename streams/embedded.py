@@ -11,9 +11,9 @@ import json
 import os
 import shutil
 import threading
-import time
+import uuid
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +23,12 @@ from streams.partition_log import PartitionLog
 from streams.partitioner import murmur2_partition
 from streams.records import Record
 from streams.topics import ACCEPTED_BYTES, DAY_MS, TopicDefinition
+from streams.wall_clock import now_ms
 
 Clock = Callable[[], int]
+
+#: File of a topic with the offsets that groups committed: {group: {partition: next offset}}.
+COMMITTED = "committed.json"
 
 # As long as Kafka keeps them: a reader that was away for a day still learns of deletions.
 TOMBSTONES_STAY_MS = DAY_MS
@@ -50,11 +54,6 @@ class RecordTooLargeError(EmbeddedLogError):
     """The record is longer than the topic accepts."""
 
 
-def now_ms() -> int:
-    """Return the time of the system's clock in milliseconds since 1970, UTC."""
-    return time.time_ns() // 1_000_000
-
-
 class EmbeddedLog:
     """Topics in a folder. Use as a context manager, or call close.
 
@@ -78,13 +77,18 @@ class EmbeddedLog:
         self._segment_bytes = segment_bytes
         self._guard = threading.RLock()
         self._topics: dict[str, TopicDefinition] = {}
+        self._ids: dict[str, str] = {}
         self._partitions: dict[str, list[PartitionLog]] = {}
         self._without_key = itertools.count()
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(folder)
         try:
             for settings in sorted(folder.glob("*/topic.json")):
-                self._open_topic(TopicDefinition(**json.loads(settings.read_text())))
+                described = json.loads(settings.read_text())
+                topic_id = described.pop("id", "")
+                definition = TopicDefinition(**described)
+                self._describe(definition, topic_id or str(uuid.uuid4()), anew=not topic_id)
+                self._open_topic(definition)
         except BaseException:
             self.close()
             raise
@@ -99,10 +103,7 @@ class EmbeddedLog:
             if found is None:
                 folder = self._folder / definition.name
                 folder.mkdir()
-                # Written aside: a topic exists once its whole description does.
-                aside = folder / "topic.json.new"
-                aside.write_text(json.dumps(asdict(definition), indent=1))
-                aside.replace(folder / "topic.json")
+                self._describe(definition, str(uuid.uuid4()))
                 self._open_topic(definition)
                 return True
             wanted = (definition.partitions, definition.cleanup_policy)
@@ -196,10 +197,41 @@ class EmbeddedLog:
         with self._guard:
             return self._partition_log(topic, partition).end_offset
 
+    def commit(self, group: str, positions: Mapping[tuple[str, int], int]) -> None:
+        """Store the next offsets that a group reads, by (topic, partition).
+
+        They are deleted with their topic. Raises UnknownTopicError.
+        """
+        with self._guard:
+            for topic in {topic for topic, _ in positions}:
+                self._logs(topic)
+                file = self._folder / topic / COMMITTED
+                groups = json.loads(file.read_text()) if file.exists() else {}
+                offsets = groups.setdefault(group, {})
+                offsets.update({str(n): at for (of, n), at in positions.items() if of == topic})
+                aside = file.with_suffix(".new")
+                aside.write_text(json.dumps(groups))
+                aside.replace(file)
+
+    def committed(self, group: str, topic: str, partition: int) -> int | None:
+        """Return the next offset that a group committed for a partition; None if it has none."""
+        with self._guard:
+            self._partition_log(topic, partition)
+            file = self._folder / topic / COMMITTED
+            groups = json.loads(file.read_text()) if file.exists() else {}
+            offset: int | None = groups.get(group, {}).get(str(partition))
+            return offset
+
     def topics(self) -> dict[str, TopicDefinition]:
         """Return the topics by name."""
         with self._guard:
             return dict(self._topics)
+
+    def topic_id(self, topic: str) -> str:
+        """Return the id of a topic, which one that is created again does not share."""
+        with self._guard:
+            self._logs(topic)
+            return self._ids[topic]
 
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises UnknownTopicError."""
@@ -211,7 +243,7 @@ class EmbeddedLog:
         with self._guard:
             for log in self._logs(topic):
                 log.close()
-            del self._partitions[topic], self._topics[topic]
+            del self._partitions[topic], self._topics[topic], self._ids[topic]
             # The description goes first: without it, what is left is no topic.
             (self._folder / topic / "topic.json").unlink()
             shutil.rmtree(self._folder / topic)
@@ -236,6 +268,7 @@ class EmbeddedLog:
             finally:
                 self._partitions.clear()
                 self._topics.clear()
+                self._ids.clear()
                 os.close(self._lock)
                 self._lock = -1
 
@@ -251,6 +284,16 @@ class EmbeddedLog:
     ) -> None:
         """Close the log."""
         self.close()
+
+    def _describe(self, definition: TopicDefinition, topic_id: str, *, anew: bool = True) -> None:
+        """Note a topic's id; with `anew`, write it down with the definition."""
+        self._ids[definition.name] = topic_id
+        if anew:
+            # Written aside: a topic exists once its whole description does.
+            folder = self._folder / definition.name
+            aside = folder / "topic.json.new"
+            aside.write_text(json.dumps({**asdict(definition), "id": topic_id}, indent=1))
+            aside.replace(folder / "topic.json")
 
     def _open_topic(self, definition: TopicDefinition) -> None:
         compacted = definition.cleanup_policy == "compact"

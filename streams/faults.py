@@ -1,6 +1,7 @@
 """What can be wrong with one record, told as a reason and a sentence."""
 
 import re
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -8,6 +9,7 @@ from streams.dead_letters import dead_letter
 from streams.records import (
     MAX_ID_BYTES,
     DeadLetter,
+    EraseUser,
     Event,
     Item,
     LogRecord,
@@ -17,6 +19,11 @@ from streams.records import (
 )
 
 Fault = tuple[Reason, str]
+
+LIKELY_SECONDS = range(100_000_000, 4_200_000_000)
+"""Numbers that mean a time in seconds: March 1973 to February 2103. As milliseconds they would be
+2 January to 18 February 1970."""
+DAY_MS = 86_400_000
 
 # Everything a JSON decoder may raise for bytes from outside: bad JSON, bad UTF-8, a null value,
 # arrays nested deeper than the stack.
@@ -34,7 +41,10 @@ _VALIDATION_REASONS = (
 def id_fault(*ids: str) -> Fault | None:
     """Return what is wrong with the first unusable id, or None."""
     for name in ids:
-        length = len(name.encode())
+        try:
+            length = len(name.encode())
+        except UnicodeEncodeError:
+            return Reason.BAD_ID, f"expected an id that is Unicode text, got {name!r}"
         if not 0 < length <= MAX_ID_BYTES:
             return Reason.BAD_ID, f"expected an id of 1 to {MAX_ID_BYTES} bytes, got {length}"
         if "\0" in name:
@@ -42,7 +52,7 @@ def id_fault(*ids: str) -> Fault | None:
     return None
 
 
-def key_fault(row: Event | Item | User | Request, record: LogRecord) -> Fault | None:
+def key_fault(row: Event | Item | User | Request | EraseUser, record: LogRecord) -> Fault | None:
     """Return what is wrong with the key a record came under, or None."""
     if record.key is None:
         return Reason.MISSING_KEY, f"expected the key {row.key!r}, got none"
@@ -52,11 +62,31 @@ def key_fault(row: Event | Item | User | Request, record: LogRecord) -> Fault | 
     return None
 
 
+def seconds_fault(timestamp: int, logged: int | None = None) -> Fault | None:
+    """Return what is wrong with a time in seconds where milliseconds belong, or None.
+
+    It is told by its magnitude: what is a time of the years 1973 to 2103 in seconds is one of
+    January and February 1970 in ms.
+    logged: when the log took the record, ms; a time that would lie after it in seconds is none.
+    """
+    if timestamp not in LIKELY_SECONDS:
+        return None
+    if logged is not None and timestamp * 1000 > logged + DAY_MS:
+        return None
+    when = datetime.fromtimestamp(timestamp, UTC)
+    return Reason.WRONG_TYPE, (
+        f"expected a time in milliseconds since 1970, got {timestamp}, which is one in seconds "
+        f"({when:%Y-%m-%d}): multiply it by 1000"
+    )
+
+
 def future_fault(timestamp: int, logged: int, future_ms: int) -> Fault | None:
     """Return what is wrong with an event that lies too far after the log's own time, or None.
 
-    All in ms.
+    All in ms. A negative `logged` means that the log has no time of the record, and judges nothing.
     """
+    if logged < 0:
+        return None
     ahead = timestamp - logged
     if ahead > future_ms:
         return Reason.FUTURE, (

@@ -1,7 +1,7 @@
 """Which record a line of the log is about: its topic, partition and offset.
 
 A handler of records says so once (`concerning`), and every line that is written meanwhile carries
-it, whoever writes it: the state, the models, Kafka's client. Where nobody said so there is none.
+it, whichever module writes it: the state, the models, Kafka's client. Elsewhere a line has none.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""From the records of somebody else's topic to columns of events.
+"""From the records of a foreign topic to columns of events.
 
 The same batches and dead letters as `streams.codec.decode_events` makes of our own records, by the
 same rules. The fields that a source names become a msgspec type, made once, which reads these
@@ -6,6 +6,7 @@ fields alone at the speed of our own decoder; what follows works on whole column
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, cast
@@ -13,9 +14,19 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from streams.codec import EventBatch, EventRules, decode_events, read_each
+from streams.codec import (
+    EventBatch,
+    EventRules,
+    decode_events,
+    read_each,
+    suspect_times,
+    time_fault,
+    without_ignored,
+    without_rows,
+)
 from streams.dead_letters import dead_letter
 from streams.faults import Fault, future_fault, id_fault, key_fault
+from streams.impressions import decode_impressions
 from streams.records import MAX_ID_BYTES, DeadLetter, Event, LogRecord, Reason
 from streams.sources import (
     Path,
@@ -29,7 +40,8 @@ from streams.text_ids import normal_ids
 from streams.timestamps import Faults, milliseconds
 
 EventDecoder = Callable[[Sequence[LogRecord]], tuple[EventBatch, list[DeadLetter]]]
-"""Every record is in exactly one of the two, both ordered as the records of one partition are."""
+"""Every record is in exactly one of the two, both ordered as the records of one partition are; a
+record of an ignored kind is in neither."""
 
 Read = Callable[[bytes], Any]
 """Makes a row of a value; raises one of `streams.faults.UNREADABLE` for a bad one."""
@@ -37,6 +49,8 @@ Read = Callable[[bytes], Any]
 
 def event_decoder(source: SourceSettings, rules: EventRules) -> EventDecoder:
     """Return the decoder of a source. Raises SourceError if it needs what is not installed."""
+    if source.format == "impressions":
+        return partial(decode_impressions, rules=rules)
     if source.is_native and source.keyed_by_user:
         return partial(decode_events, rules=rules)
     return MappedDecoder(source, rules)
@@ -68,6 +82,8 @@ class MappedDecoder:
         self._item_type, self._kind = source.item_type, source.kind
         values = source.kind.values or {kind: kind for kind in rules.kinds}
         self._kinds = _table(values, source.kind.default)
+        self._ignore = source.ignore
+        self._kind_alone = _kind_reader(source) if source.ignore else None
         types = source.item_type
         self._types = _table(types.values, types.default) if types.values else None
         self._unit = source.timestamp.unit
@@ -96,7 +112,10 @@ class MappedDecoder:
         if faults:
             letters += [dead_letter(kept[row], *fault) for row, fault in faults.items()]
             letters.sort(key=lambda letter: letter.source.offset)
-            batch = _without(batch, faults)
+            batch = without_rows(batch, faults)
+        if self._kind_alone is not None and letters:
+            letters, ignored = without_ignored(records, letters, self._kind_alone, self._ignore)
+            batch = replace(batch, ignored=ignored)
         return batch, letters
 
     def _suspects(self, batch: EventBatch, records: Sequence[LogRecord]) -> set[int]:
@@ -109,10 +128,7 @@ class MappedDecoder:
             users = [user.encode() for user in batch.user_id]
             if keys != users:
                 suspects |= {row for row, key in enumerate(keys) if key != users[row]}
-        logged = np.fromiter((record.timestamp for record in records), np.int64, len(batch))
-        ahead = batch.timestamp - logged
-        suspects |= set(np.flatnonzero(ahead > self._rules.future_ms).tolist())
-        return suspects
+        return suspects | set(suspect_times(batch.timestamp, records, self._rules.future_ms))
 
     def _fault(self, batch: EventBatch, row: int, record: LogRecord) -> Fault | None:
         event = Event(
@@ -125,8 +141,13 @@ class MappedDecoder:
         return (
             id_fault(event.user_id, event.item_type, event.item_id)
             or (key_fault(event, record) if self._keyed else None)
-            or future_fault(event.timestamp, record.timestamp, self._rules.future_ms)
+            or self._time_fault(event.timestamp, record)
         )
+
+    def _time_fault(self, timestamp: int, record: LogRecord) -> Fault | None:
+        if self._unit != "ms":
+            return future_fault(timestamp, record.timestamp, self._rules.future_ms)
+        return time_fault(timestamp, record, self._rules.future_ms)
 
     def _item_types(self, rows: Sequence[Any], faults: Faults) -> list[str]:
         mapping = self._item_type
@@ -219,6 +240,19 @@ def _reader(source: SourceSettings, row: type[msgspec.Struct]) -> Read:
     return cast("Read", msgspec.json.Decoder(row).decode)
 
 
+def _kind_reader(source: SourceSettings) -> Callable[[bytes], str | None]:
+    """Return what reads the kind of a value as text, whatever the rest of it is."""
+    path = path_of(source.kind.field)
+    row, steps = _row_type({path: (_TEXT, True)})
+    read, get = _reader(source, row), _getter(steps[path])
+
+    def kind_of(value: bytes) -> str | None:
+        found = get(read(value))
+        return None if found is None else str(found)
+
+    return kind_of
+
+
 # Columns
 
 
@@ -267,15 +301,3 @@ def _suspect_ids(column: Sequence[str]) -> set[int]:
     ):
         return set()
     return {row for row, name in enumerate(column) if id_fault(name)}
-
-
-def _without(batch: EventBatch, bad: Mapping[int, Fault]) -> EventBatch:
-    keep = [row for row in range(len(batch)) if row not in bad]
-    return EventBatch(
-        user_id=[batch.user_id[row] for row in keep],
-        item_type=[batch.item_type[row] for row in keep],
-        item_id=[batch.item_id[row] for row in keep],
-        kind=[batch.kind[row] for row in keep],
-        timestamp=batch.timestamp[keep],
-        offset=batch.offset[keep],
-    )

@@ -138,7 +138,7 @@ class Outbox:
 
 def filled(
     create_batch: Callable[[], Any],
-    records: Iterable[tuple[bytes, bytes, list[tuple[str, bytes]]]],
+    records: Iterable[tuple[bytes, bytes | None, list[tuple[str, bytes]]]],
 ) -> Iterator[tuple[Any, int]]:
     """Yield batches of records (key, value, headers) in order, each with how many it holds."""
     batch, held = create_batch(), 0

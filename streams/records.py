@@ -31,10 +31,15 @@ DEFAULT_CHANNEL = "default"
 ItemTypeName = Id
 
 
+CREATE_TIME = 0
+"""Kafka's type of a record's time that its producer has set, not the broker."""
+
+
 class LogRecord(Protocol):
     """A record as a log hands it out; aiokafka's ConsumerRecord and our Record are both one.
 
-    timestamp is the log's own (ms UTC); key and value are None when absent.
+    timestamp is the log's own (ms UTC), negative where it has none; key and value are None when
+    absent. timestamp_type is CREATE_TIME where a producer has set the timestamp.
     """
 
     @property
@@ -45,6 +50,8 @@ class LogRecord(Protocol):
     def offset(self) -> int: ...  # noqa: D102
     @property
     def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp_type(self) -> int | None: ...  # noqa: D102
     @property
     def key(self) -> bytes | None: ...  # noqa: D102
     @property
@@ -60,6 +67,11 @@ class Record(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+
+    @property
+    def timestamp_type(self) -> int:
+        """LogAppendTime: the embedded log's own clock has set the timestamp."""
+        return 1
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -77,10 +89,47 @@ class Event(Struct, frozen=True, kw_only=True):
         return self.user_id.encode()
 
 
+AttributeValue = bool | int | float | str | list[str] | None
+"""Text, a number, a boolean, a list of text, or a time: text in ISO 8601, or ms UTC."""
+Attributes = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=64)],
+        AttributeValue,
+    ],
+    Meta(max_length=256, description="At most 256 values by name; see docs/policies.md."),
+]
+
+
+class ShownItem(Struct, frozen=True, kw_only=True):
+    """An item that was shown, at a place of a list; 1 is the first."""
+
+    item_id: Id
+    item_type: ItemTypeName
+    position: Annotated[int, Meta(ge=1, le=100_000)]
+
+
+class Impression(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Items were shown to a user. Key: user_id.
+
+    list_id names the list or the request that was shown; Segue keeps it in the log only.
+    """
+
+    user_id: Id
+    items: Annotated[list[ShownItem], Meta(min_length=1, max_length=1_000)]
+    timestamp: Timestamp
+    list_id: Annotated[str, Meta(max_length=256)] | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The user, so that it lies in the same partition number as the user's events."""
+        return self.user_id.encode()
+
+
 class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An entry of the catalogue. Key: item_type, NUL, item_id. A null value or deleted removes it.
 
     published_at is in ms UTC and negative before 1970; genres and language are plain names.
+    attributes are the owner's own, for policies.
     """
 
     item_id: Id
@@ -90,6 +139,7 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     language: str | None = None
     genres: list[str] | None = None
     published_at: Annotated[int, Meta(ge=-INT64_MAX, le=INT64_MAX)] | None = None
+    attributes: Attributes | None = None
     deleted: bool = False
 
     @property
@@ -101,13 +151,13 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class User(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known about a user besides events. Key: user_id. A null value or deleted removes it.
 
-    attributes are categories by name, for example {"plan": "premium"}.
+    attributes are values by name, for example {"plan": "premium"}, for policies.
     """
 
     user_id: Id
     country: Annotated[str, Meta(max_length=64)] | None = None
     birth_year: Annotated[int, Meta(ge=1, le=9999)] | None = None
-    attributes: dict[str, str] | None = None
+    attributes: Attributes | None = None
     deleted: bool = False
 
     @property
@@ -231,7 +281,7 @@ class ArmShare(Struct, frozen=True, kw_only=True):
 
 
 class Reason(StrEnum):
-    """Why a record could not be applied."""
+    """Why a record could not be applied; failed: no lists could be made for its user."""
 
     EMPTY = "empty"
     TOO_LARGE = "too_large"
@@ -240,6 +290,7 @@ class Reason(StrEnum):
     MISSING_FIELD = "missing_field"
     UNKNOWN_KIND = "unknown_kind"
     UNKNOWN_TYPE = "unknown_type"
+    UNKNOWN_LIST = "unknown_list"
     BAD_ID = "bad_id"
     MISSING_KEY = "missing_key"
     KEY_MISMATCH = "key_mismatch"
@@ -269,11 +320,92 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
         return self.source.place
 
 
+class EraseUser(Struct, frozen=True, kw_only=True):
+    """Erases a user, in every topic of events. Key: user_id. On the events topic.
+
+    count_from: topic/partition -> the offset from which records of the user count again; records
+    below it are erased, whenever they are read. Topics that are not named are erased up to the log
+    time of this record. A null value under the user's key erases in the same way and names none.
+    topic_ids: topic -> id, of the topics that are named: offsets are of these topics, and of none
+    that has the same name later.
+    """
+
+    user_id: Id
+    erase: Literal[True]
+    count_from: dict[str, Offset]
+    topic_ids: dict[str, str] = {}
+
+    @property
+    def key(self) -> bytes:
+        """The user, so that it lies in the partition of the user's events."""
+        return self.user_id.encode()
+
+
+class ListPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Rules of a list, or of every list without its own (*). Key: list, a slash, the version.
+
+    Of the versions of one list the greatest is in force; one without rules ends the policy. Each
+    version has a key of its own, so that compaction keeps them all. rules: docs/policies.md.
+    """
+
+    list: Annotated[str, Meta(min_length=1, max_length=256)]
+    version: Annotated[int, Meta(ge=1, le=99_999_999)]
+    author: Annotated[str, Meta(max_length=256)]
+    created_at: Timestamp
+    rules: dict[str, Any]
+    comment: Annotated[str, Meta(max_length=4_000)] = ""
+
+    @property
+    def key(self) -> bytes:
+        """The list and the version, which sort as they are written."""
+        return f"{self.list}/{self.version:08d}".encode()
+
+
+class ErasurePlace(Struct, frozen=True, kw_only=True):
+    """One erasure of a user: its place, the log's time of it, and what `EraseUser` names.
+
+    topic_ids has the topic of source too.
+    """
+
+    source: Source
+    logged_at: Annotated[int, Meta(ge=-1, le=INT64_MAX)]
+    count_from: dict[str, Offset]
+    topic_ids: dict[str, str] = {}
+
+
+class ErasedUser(Struct, frozen=True, kw_only=True):
+    """A user was erased, without the name. Key: user_sha256. On a compacted topic.
+
+    Every reader of events has this before it reads them, and passes over what was erased.
+    user_sha256 is the sha256 of the user's id, in hex: only who knows the id can tell whose it is.
+    erasures: all that are known of the user, so that the newest record says everything.
+    """
+
+    user_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    erasures: Sequence[ErasurePlace]
+
+    @property
+    def key(self) -> bytes:
+        """The user's hash, so that compaction keeps what is known of the user."""
+        return self.user_sha256.encode()
+
+
 class HoldingCheckpoint(Struct, frozen=True, kw_only=True):
     """A checkpoint made before an erasure. It is pruned by the time given if a worker runs."""
 
     name: str
     pruned_by: Timestamp
+
+
+class HoldingCopy(Struct, frozen=True, kw_only=True):
+    """A place beside the state that may still hold something of an erased user.
+
+    days: how long after the erasure at most; absent where nothing of ours removes it by time.
+    docs/erasure.md says of each place what it holds.
+    """
+
+    place: str
+    days: Annotated[float, Meta(ge=0)] | None = None
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -282,8 +414,11 @@ class Receipt(Struct, frozen=True, kw_only=True):
     source is the record that asked for it; no state whose position in that partition is `position`
     or greater holds the user. held tells whether there was a history to erase. checkpoints are
     older: those that may still hold the user. user_sha256 is the sha256, in hex, of the key, a NUL
-    and the user's id: only who knows the id can tell whose it is. Delivered at least once; the key
-    tells a repeat.
+    and the user's id: only who knows the id can tell whose it is. count_from says of other topics
+    of events, by topic/partition, from which offset records of the user count again; of those that
+    are not named, records up to the log time of the erasure are erased. copies are other places
+    that may hold something of the user for a while. Delivered at least once; the key tells a
+    repeat.
     """
 
     user_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -292,6 +427,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     held: bool
     checkpoints: Sequence[HoldingCheckpoint]
     created_at: Timestamp
+    count_from: dict[str, Offset] = {}
+    copies: Sequence[HoldingCopy] = []
 
     @property
     def key(self) -> bytes:
@@ -309,6 +446,7 @@ def user_sha256(source: Source, user_id: str) -> str:
 
 WireRecord = (
     Event
+    | Impression
     | Item
     | User
     | Request
@@ -316,10 +454,14 @@ WireRecord = (
     | ModelAnnouncement
     | ArmShare
     | DeadLetter
+    | EraseUser
+    | ErasedUser
     | Receipt
+    | ListPolicy
 )
 WIRE_RECORDS: tuple[type[Any], ...] = (
     Event,
+    Impression,
     Item,
     User,
     Request,
@@ -327,5 +469,8 @@ WIRE_RECORDS: tuple[type[Any], ...] = (
     ModelAnnouncement,
     ArmShare,
     DeadLetter,
+    EraseUser,
+    ErasedUser,
     Receipt,
+    ListPolicy,
 )

@@ -2,16 +2,21 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
-from streams.admin import group_positions
-from streams.app import Partitions, WorkerApp, create_app, serve
+from streams.app import Partitions, WorkerApp, create_app
 from streams.batch_outbox import BatchOutbox
 from streams.codec import EventRules
-from streams.rekeying import Rekeyer, RekeySettings
+from streams.log_watch import CheckLog, LogWatch, check_again
+from streams.offsets import group_positions
+from streams.positions import LogChanged, PositionError, TopicIdentity
+from streams.pulse import Pulse
+from streams.rekeying import Rekeyer
+from streams.running import serve
 from streams.security import KafkaSettings
-from streams.sources import SourceError, SourceSettings, rekeyed
+from streams.sources import RekeySettings, SourceSettings, require_rekeyed
 from streams.topics import TopicSettings
 from streams.transport import Batch
 
@@ -25,20 +30,32 @@ async def serve_rekey(
     rules: EventRules,
     settings: RekeySettings,
     registry: CollectorRegistry | None = None,
+    *,
+    pulse: Pulse | None = None,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> int:
     """Re-key until told to stop by a signal or until it fails; returns the exit status.
+
+    pulse: takes signs of life. on_stop: called when the stop begins.
 
     At least once: the group's positions are committed after what lies below them is acknowledged,
     and a new start goes on from there. Raises SourceError if there is nothing to re-key.
     """
-    if not rekeyed(sources):
-        raise SourceError("no source has keyed_by_user = false: there is nothing to re-key")
+    require_rekeyed(sources)
     async with BatchOutbox(kafka) as outbox:
         rekeyer = Rekeyer(sources, rules, topics, outbox, registry)
 
+        made_from: dict[str, TopicIdentity] = {}
+        watch = LogWatch(kafka)
+
         async def assigned(partitions: Partitions) -> None:
+            made_from.update(await watch.topics_now(rekeyer.source_topics))
             committed = await asyncio.to_thread(group_positions, kafka, settings.group)
             rekeyer.begin({place: committed[place] for place in partitions & committed.keys()})
+
+        async def check_log() -> None:
+            for topic, found in (await watch.topics_now(rekeyer.source_topics)).items():
+                check_same_source(made_from.get(topic), found)
 
         async def revoked(partitions: Partitions) -> None:
             await rekeyer.settle()
@@ -50,20 +67,49 @@ async def serve_rekey(
             kafka,
             batched=dict.fromkeys(rekeyer.source_topics, settings.batch),
             positions=lambda topic, partition: rekeyer.settled.get((topic, partition)),
+            pass_over=lambda topic, partition, at: rekeyer.begin({(topic, partition): at}),
+            pass_empty=rekeyer.pass_empty,
+            check_log=check_log,
             on_assigned=assigned,
             on_revoked=revoked,
+            pulse=pulse,
         )
 
         @app.batches(*rekeyer.source_topics)
         async def rekey(batch: Batch) -> None:
             await rekeyer(batch)
 
-        noting = asyncio.ensure_future(_note(app, rekeyer, settings.settle_every_ms / 1000))
+        beside = [
+            asyncio.ensure_future(_note(app, rekeyer, settings.settle_every_ms / 1000)),
+            asyncio.ensure_future(_check(app, check_log)),
+        ]
         try:
-            return await serve(app)
+            return await serve(app, on_stop=on_stop)
         finally:
-            noting.cancel()
-            await asyncio.gather(noting, return_exceptions=True)
+            for job in beside:
+                job.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await watch.close()
+
+
+def check_same_source(before: TopicIdentity | None, found: TopicIdentity) -> None:
+    """Raise LogChanged if a source was deleted and created again while it was read.
+
+    Partitions that were added are no fault: each record is re-keyed by itself.
+    """
+    if before is not None and before.id and found.id and before.id != found.id:
+        raise LogChanged(
+            f"source {found.topic} was deleted and created again while it was read (its id was "
+            f"{before.id}, and is {found.id} now): start segue rekey again, which reads it from "
+            "its beginning"
+        )
+
+
+async def _check(app: WorkerApp, check_log: CheckLog) -> None:
+    try:
+        await check_again(check_log)
+    except PositionError as error:
+        await app.fail(error)
 
 
 async def _note(app: WorkerApp, rekeyer: Rekeyer, every_s: float) -> None:

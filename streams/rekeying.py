@@ -5,7 +5,6 @@ One definition for Kafka, the embedded log and the tests; `streams.rekey_app` ru
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -20,21 +19,6 @@ from streams.sources import SourceSettings, rekeyed
 from streams.topics import TopicSettings
 
 KeyValue = tuple[bytes, bytes]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RekeySettings:
-    """Settings of `segue rekey`.
-
-    group:           consumer group of the processes that re-key; they share the partitions.
-    batch:           records of one partition that are re-keyed at once, at most.
-    settle_every_ms: time between two notes of how far was re-keyed. After a crash, records since
-                     the last note are re-keyed again.
-    """
-
-    group: str = "segue-rekey"
-    batch: int = 4096
-    settle_every_ms: int = 500
 
 
 class RekeyedEvent(Event, frozen=True, kw_only=True):
@@ -122,6 +106,18 @@ class Rekeyer:
         )
         self._count(len(values), letters)
         self._read[topic, partition] = records[-1].offset + 1
+
+    async def pass_empty(self, topic: str, partition: int, first: int, end: int) -> bool:
+        """Go on at `end`: no offset from `first` up to it holds a record.
+
+        Returns False while a record before `first` has not been sent yet.
+        """
+        place = topic, partition
+        read = max(self._read.get(place, 0), self._settled.get(place, 0))
+        if read < first:
+            return False
+        self._read[place] = max(read, end)
+        return True
 
     async def settle(self) -> dict[tuple[str, int], int]:
         """Wait until everything sent is stored; returns `settled`."""

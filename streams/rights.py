@@ -13,7 +13,7 @@ import kafka.errors
 from kafka import KafkaAdminClient
 from kafka.errors import GroupAuthorizationFailedError, KafkaError
 
-from streams.admin import once_coordinated
+from streams.offsets import once_coordinated
 from streams.security import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ class Rights:
 def require_rights(settings: KafkaSettings, rights: Rights) -> None:
     """Raise MissingRight where this user may not do what a role does.
 
-    Asks nothing where nobody logs in: such a broker cannot tell users apart. A broker that cannot
-    be reached, or does not say what is allowed, is passed over: the role finds out by itself.
+    Asks nothing where clients do not log in: such a broker cannot tell users apart. A broker that
+    cannot be reached, or does not say what is allowed, is passed over: the role finds out later.
     """
     if settings.security_protocol == "PLAINTEXT":
         return

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+ISOLATION = "read_committed"
+"""How every consumer reads transactions: committed records only, up to the last stable offset."""
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -15,7 +17,7 @@ class SecurityError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class KafkaSettings:
-    """Where Kafka is and how to prove who we are; passed unchanged to every client.
+    """Address of Kafka and credentials; passed unchanged to every client.
 
     bootstrap_servers:  comma-separated host:port addresses of some brokers.
     security_protocol:  PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
@@ -23,12 +25,12 @@ class KafkaSettings:
     sasl_username:      user name for SASL.
     sasl_password:      password for SASL; never shown in repr.
     ssl_cafile:         PEM file of the authorities to trust; empty means those of the system.
-    ssl_certfile:       PEM file of our own certificate, for mutual TLS; empty means none.
+    ssl_certfile:       PEM file of the client certificate, for mutual TLS; empty means none.
     ssl_keyfile:        PEM file of its private key; empty means it is in ssl_certfile.
     ssl_password:       password of the private key; never shown in repr.
     ssl_check_hostname: refuse a broker whose certificate names another host.
-    client_id:          name under which brokers log and account for our requests.
-    request_timeout_ms: how long one request may take, in milliseconds.
+    client_id:          client name in the brokers' logs and quotas.
+    request_timeout_ms: timeout of one request, in milliseconds.
 
     Raises SecurityError when the settings contradict each other; files are opened on first use.
     """
@@ -70,7 +72,7 @@ class KafkaSettings:
             raise SecurityError(
                 f"{self.security_protocol} needs sasl_username and sasl_password; one is empty"
             )
-        # Somebody who set these believes that the connection is protected by them.
+        # The operator who set these believes that they protect the connection.
         if not self.uses_sasl and (self.sasl_username or self.sasl_password):
             raise SecurityError(
                 f"sasl_username or sasl_password is set, but security_protocol is "
@@ -120,8 +122,16 @@ class KafkaSettings:
         return context
 
     def for_aiokafka(self) -> dict[str, Any]:
-        """Return the keyword arguments of AIOKafkaConsumer and AIOKafkaProducer."""
+        """Return the keyword arguments of AIOKafkaProducer."""
         return {"bootstrap_servers": self.servers, **self._common()}
+
+    def for_consumer(self) -> dict[str, Any]:
+        """Return the keyword arguments of AIOKafkaConsumer.
+
+        Consumers read committed transactions only, and the last stable offset is the end: an
+        aborted record never happened, and an open transaction may still be aborted.
+        """
+        return {**self.for_aiokafka(), "isolation_level": ISOLATION}
 
     def for_admin(self) -> dict[str, Any]:
         """Return the keyword arguments of kafka-python's KafkaAdminClient."""

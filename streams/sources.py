@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from streams.admin import Log, partition_counts
 from streams.topics import TopicSettings
 
 Path = tuple[str, ...]
@@ -35,13 +34,14 @@ def path_of(text: str) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueMapping:
-    """A field whose values have other names there than here.
+    """A field whose values have other names in the source.
 
-    field:   path of the field; empty means that there is none, and `default` holds for all records.
-    values:  their value -> ours; numbers are written as text. Not empty: a value that is not
-             listed makes a dead letter. Empty: values are taken as they are.
-    default: our value for records in which the field is missing or null; empty means that such a
-             record is a dead letter.
+    field:   path of the field; empty means that there is none, and `default` applies to all
+             records.
+    values:  source value -> Segue value; numbers as text. If not empty, a value that is not listed
+             becomes a dead letter. If empty, values stay unchanged.
+    default: Segue value for records in which the field is missing or null; empty makes such a
+             record a dead letter.
     """
 
     field: str = ""
@@ -63,9 +63,9 @@ class TimestampMapping:
     """When an event happened.
 
     field: path of the field.
-    unit:  of numbers since 1970 UTC: ms, s (with a fraction or without) or us; iso for text in
-           ISO 8601, which is UTC where it names no offset; auto reads text as iso, a number below
-           100,000,000,000 as s and any other as ms.
+    unit:  of numbers since 1970 UTC: ms, s (with a fraction or without) or us; iso for text in ISO
+           8601, in UTC if it has no offset; auto reads text as iso, a number below 100,000,000,000
+           as s and any other as ms.
     """
 
     field: str = "timestamp"
@@ -78,11 +78,11 @@ class TimestampMapping:
 
 @dataclass(frozen=True, kw_only=True)
 class AvroSettings:
-    """Where the schemas are that records name by number; the folder is asked first.
+    """Location of the schemas that records reference by id; the folder is checked first.
 
     schemas:           folder of files <id>.avsc; empty means none.
     registry:          URL of a schema registry, http or https; empty means none.
-    registry_user:     user name for the registry; empty means that it asks for none.
+    registry_user:     user name for the registry; empty means none.
     registry_password: its password; never shown in repr.
     """
 
@@ -99,28 +99,32 @@ class AvroSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSettings:
-    """One topic of events, and how its records become ours. The defaults read our own records.
+    """One topic of events, and the mapping of its records. The defaults read Segue's own records.
 
     topic:         its name.
-    format:        json; or avro in the wire format of a schema registry (extra `avro`).
-    keyed_by_user: whether each record's key is the user id in UTF-8 and its partition the one
-                   that Kafka's default partitioner chooses by it. Such a topic is read in place
-                   and has as many partitions as our own. Any other is re-keyed: `segue rekey`.
+    format:        json; avro in the wire format of a schema registry (extra `avro`); or
+                   impressions, which are records of what was shown, in Segue's own form.
+    keyed_by_user: whether each record's key is the user id in UTF-8 and its partition that of
+                   Kafka's default partitioner. Such a topic is read in place and has the same
+                   number of partitions as Segue's own. Any other topic is re-keyed: `segue rekey`.
     user_id:       path of the user id, text or a whole number.
     item_id:       path of the item id, text or a whole number.
     item_type:     path and names of item types, or one type for all.
     kind:          path and names of kinds, or one kind for all.
+    ignore:        ignored kinds of the source: neither event nor dead letter, whatever else the
+                   record has.
     timestamp:     path and unit of the time of the event.
     avro:          where Avro's schemas are.
     """
 
     topic: str
-    format: Literal["json", "avro"] = "json"
+    format: Literal["json", "avro", "impressions"] = "json"
     keyed_by_user: bool = True
     user_id: str = "user_id"
     item_id: str = "item_id"
     item_type: ValueMapping = ValueMapping(field="item_type")
     kind: ValueMapping = ValueMapping(field="kind")
+    ignore: tuple[str, ...] = ()
     timestamp: TimestampMapping = TimestampMapping()
     avro: AvroSettings = AvroSettings()
 
@@ -140,12 +144,23 @@ class SourceSettings:
                         f"{'.'.join(one)!r} is a field with a value and also lies on the path "
                         f"{'.'.join(other)!r}"
                     )
+        if self.ignore and not self.kind.field:
+            raise ValueError("ignore names kinds, but kind.field names no field to find them in")
+        if both := sorted(set(self.ignore) & set(self.kind.values)):
+            raise ValueError(f"ignore: {', '.join(both)} is also one of kind.values")
         if path_of(self.timestamp.field) in self._texts:
             raise ValueError(
                 f"timestamp.field: {self.timestamp.field!r} is also the field of another setting"
             )
         if self.format == "avro" and not (self.avro.schemas or self.avro.registry):
             raise ValueError("avro: expected a folder of schemas, a registry, or both; got neither")
+        if self.format == "impressions" and dataclasses.replace(self, format="json") != (
+            SourceSettings(topic=self.topic)
+        ):
+            raise ValueError(
+                "impressions are read as they are, under their users' keys: expected no setting "
+                "beside topic and format"
+            )
         if self.format != "avro" and self.avro != AvroSettings():
             raise ValueError(f"avro is set, but the format is {self.format!r}")
 
@@ -174,10 +189,11 @@ def check_sources(
         where = f"sources[{number}]"
         if source.topic in seen:
             raise ValueError(f"{where}.topic: {source.topic!r} is the topic of two sources")
-        if source.topic.startswith(f"{topics.prefix}."):
+        is_ours = source.format == "impressions" and source.topic == topics.impressions
+        if source.topic.startswith(f"{topics.prefix}.") and not is_ours:
             raise ValueError(
                 f"{where}.topic: {source.topic!r} begins like Segue's own topics, which are read "
-                "as they are; change topics.prefix if it belongs to somebody else"
+                "as they are; change topics.prefix if another system owns it"
             )
         seen.add(source.topic)
         kind = source.kind
@@ -187,6 +203,23 @@ def check_sources(
                     f"{where}.kind: {setting!r} gives {value!r}, which is not one of events.kinds: "
                     f"{', '.join(sorted(kinds))}"
                 )
+        if not kind.values and (both := sorted(kinds & set(source.ignore))):
+            raise ValueError(f"{where}.ignore: {', '.join(both)} is also one of events.kinds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RekeySettings:
+    """Settings of `segue rekey`.
+
+    group:           consumer group of the processes that re-key; they share the partitions.
+    batch:           maximum records of one partition that are re-keyed at once.
+    settle_every_ms: time between two progress notes. After a crash, records since the last note are
+                     re-keyed again.
+    """
+
+    group: str = "segue-rekey"
+    batch: int = 4096
+    settle_every_ms: int = 500
 
 
 def read_in_place(sources: Iterable[SourceSettings]) -> list[SourceSettings]:
@@ -199,30 +232,7 @@ def rekeyed(sources: Iterable[SourceSettings]) -> list[SourceSettings]:
     return [source for source in sources if not source.keyed_by_user]
 
 
-def topic_faults(log: Log, sources: Iterable[SourceSettings], partitions: int) -> dict[str, str]:
-    """Return by topic what is wrong with sources' topics as they are in Kafka; often nothing.
-
-    partitions: of our own keyed topics. Raises AdminError.
-    """
-    sources = list(sources)
-    found = partition_counts(log, [source.topic for source in sources])
-    faults = {}
-    for source in sources:
-        count = found.get(source.topic)
-        if count is None:
-            faults[source.topic] = "there is no such topic"
-        elif source.keyed_by_user and count != partitions:
-            faults[source.topic] = (
-                f"it has {count} partitions and Segue's topics have {partitions}, so "
-                "that its users would lie elsewhere than the rest of what is known of them: set "
-                f"topics.partitions to {count} before the topics are created, or "
-                "keyed_by_user to false for this source"
-            )
-    return faults
-
-
-def require_topics(log: Log, sources: Iterable[SourceSettings], partitions: int) -> None:
-    """Raise SourceError when a source's topic cannot be read as configured."""
-    faults = topic_faults(log, sources, partitions)
-    if faults:
-        raise SourceError("; ".join(f"source {name}: {fault}" for name, fault in faults.items()))
+def require_rekeyed(sources: Iterable[SourceSettings]) -> None:
+    """Raise SourceError where `segue rekey` has nothing to read."""
+    if not rekeyed(sources):
+        raise SourceError("no source has keyed_by_user = false: there is nothing to re-key")

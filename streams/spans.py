@@ -13,8 +13,10 @@ from typing import Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from streams.admin import AdminError, Log, held_offsets
+from streams.admin import Log
 from streams.embedded import EmbeddedLog
+from streams.offsets import held_offsets
+from streams.reach import UnreachableError
 from streams.records import LogRecord
 from streams.security import KafkaSettings
 
@@ -43,7 +45,7 @@ class SpanReader(Protocol):
         """Yield the records of a span in offset order, in lists of at most `limit`, never empty.
 
         Compaction leaves gaps. Raises PositionError if the log deletes records of the span before
-        they are read, AdminError if it stops answering.
+        they are read, UnreachableError if it stops answering.
         """
 
 
@@ -78,7 +80,7 @@ class _KafkaReader:
         if self._started is not None:
             return self._started
         consumer = AIOKafkaConsumer(
-            **self._kafka.for_aiokafka(),
+            **self._kafka.for_consumer(),
             enable_auto_commit=False,
             # An offset that is gone is an error here, not a reason to go on elsewhere.
             auto_offset_reset="none",
@@ -88,7 +90,7 @@ class _KafkaReader:
             await consumer.start()
         except KafkaError as error:
             await consumer.stop()
-            raise AdminError(
+            raise UnreachableError(
                 f"no Kafka broker answers at {self._kafka.bootstrap_servers}: {error!r}"
             ) from error
         self._started = consumer
@@ -116,7 +118,7 @@ class _KafkaReader:
                 if inside:
                     yield inside
             if time.monotonic() - heard > self._kafka.request_timeout_ms / 1000:
-                raise AdminError(
+                raise UnreachableError(
                     f"Kafka at {self._kafka.bootstrap_servers} has stopped sending records of "
                     f"{span.topic}/{span.partition} at offset {await consumer.position(place)}"
                 )

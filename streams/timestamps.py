@@ -1,7 +1,7 @@
 """Timestamps as other owners write them, in ms UTC."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -56,16 +56,26 @@ def _of_seconds(value: float) -> int:
     return round(value * 1000)
 
 
-def _of_iso(value: str) -> int:
-    at = datetime.fromisoformat(value)
-    if at.tzinfo is None:
+def time_text_ms(value: str) -> int:
+    """Return ms UTC of a date or time in ISO 8601, UTC where it names no offset.
+
+    Raises ValueError.
+    """
+    return time_ms(datetime.fromisoformat(value))
+
+
+def time_ms(at: date) -> int:
+    """Return ms UTC of a day or a time, UTC where it has no offset."""
+    if not isinstance(at, datetime):
+        at = datetime(at.year, at.month, at.day, tzinfo=UTC)
+    elif at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     return (at - _EPOCH) // _MILLISECOND
 
 
 def _of_any(value: float | str) -> int:
     if isinstance(value, str):
-        return _of_iso(value)
+        return time_text_ms(value)
     return round(value * 1000) if value < SECONDS_BELOW else round(value)
 
 
@@ -73,6 +83,6 @@ _CONVERT: dict[TimestampUnit, Callable[[Any], int]] = {
     "ms": round,
     "s": _of_seconds,
     "us": lambda value: int(value // 1000),
-    "iso": _of_iso,
+    "iso": time_text_ms,
     "auto": _of_any,
 }

@@ -12,18 +12,18 @@ ACCEPTED_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class TopicSettings:
-    """What the topics are called and how long they remember.
+    """Names and retention of topics.
 
     prefix:               first part of every topic's name.
     partitions:           partitions of the topics that are keyed by user or item. Events,
                           catalogue and users have the same number, so that one worker holds the
-                          same share of each. It cannot be changed once there are records.
+                          same share of each. Changed by `segue topics grow` once there are records.
     replication:          copies of each partition; 1 for development, 3 in production.
-    events_days:          days that events and examples are kept. More than the window of the
-                          state (90), so that the state can be built again from the log.
+    events_days:          days that events, impressions and examples are kept. More than the window
+                          of the state (90), so that the state can be rebuilt from the log.
     recommendations_days: days that recommendations are kept.
-    users_days:           days after which attributes of users that were replaced or deleted are
-                          compacted away, at the latest.
+    users_days:           maximum days until replaced or deleted attributes of users are compacted
+                          away.
     requests_days:        days that requests are kept.
     dead_letters_days:    days that dead letters are kept.
     receipts_days:        days that receipts of erasures are kept.
@@ -49,6 +49,11 @@ class TopicSettings:
     def events(self) -> str:
         """Topic of events."""
         return f"{self.prefix}.events"
+
+    @property
+    def impressions(self) -> str:
+        """Topic of impressions: what was shown."""
+        return f"{self.prefix}.impressions"
 
     @property
     def catalogue(self) -> str:
@@ -91,6 +96,16 @@ class TopicSettings:
         return f"{self.prefix}.dead-letters"
 
     @property
+    def erasures(self) -> str:
+        """Topic of erased users, without their names; read whole before events are."""
+        return f"{self.prefix}.erasures"
+
+    @property
+    def policies(self) -> str:
+        """Topic of policies of lists, all versions of them."""
+        return f"{self.prefix}.policies"
+
+    @property
     def receipts(self) -> str:
         """Topic of receipts of erasures."""
         return f"{self.prefix}.receipts"
@@ -114,12 +129,18 @@ class TopicDefinition:
 
     @property
     def settings(self) -> dict[str, str]:
-        """All settings of the topic by Kafka's names."""
-        return {
+        """All settings of the topic by Kafka's names.
+
+        With three copies or more, a record counts as written when all but one have it: with
+        Kafka's default, one copy is enough, and is lost with its disk.
+        """
+        found = {
             "cleanup.policy": self.cleanup_policy,
             "retention.ms": str(self.retention_ms),
-            **self.config,
         }
+        if self.replication > 2:
+            found["min.insync.replicas"] = str(self.replication - 1)
+        return found | self.config
 
 
 def topics(settings: TopicSettings) -> list[TopicDefinition]:
@@ -145,6 +166,7 @@ def topics(settings: TopicSettings) -> list[TopicDefinition]:
 
     return [
         kept(settings.events, settings.events_days),
+        kept(settings.impressions, settings.events_days),
         compacted(settings.catalogue, settings.partitions),
         compacted(
             settings.users,
@@ -158,6 +180,8 @@ def topics(settings: TopicSettings) -> list[TopicDefinition]:
         kept(settings.recommendations, settings.recommendations_days),
         kept(settings.requests, settings.requests_days),
         kept(settings.dead_letters, settings.dead_letters_days),
+        compacted(settings.erasures, 1),
+        compacted(settings.policies, 1),
         kept(settings.receipts, settings.receipts_days),
     ]
 

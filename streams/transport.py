@@ -5,12 +5,15 @@ Three things differ from Faust's own transport, for the topics that are called *
 - The consumer hands over a `Batch`, a list of raw records of one partition, instead of a message
   for each record: 50 times the throughput, since nothing Faust does is done per record.
 - On assignment each partition is sought to the position that a store gives, never to the group's
-  committed offset. Records below it are skipped.
+  committed offset. Records below it are skipped. Batched topics without a store (`from_group`) are
+  the exception: they are read from the offset that the group committed explicitly.
 - Faust's acknowledgements are not used (inside a batch they would see gaps and stop advancing the
-  committed offset). Offsets are committed explicitly, for lag monitoring alone.
+  committed offset). Offsets are committed explicitly.
 
 Guaranteed, per batched partition: the batches handed over between two seeks are in offset order,
-begin at the position sought, and neither leave out nor repeat a record.
+begin at the position sought, and neither leave out nor repeat a record. Only committed records are
+read. Offsets without a record for us (markers of transactions, aborted records, compacted ones) are
+reported once what lies before them is applied, so that positions do not stay behind them.
 Topics that are not batched behave as in plain Faust: one message each, at least once.
 """
 
@@ -19,28 +22,23 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import KafkaError
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka import ConsumerRecord
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust import Schema
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import Producer as FaustProducer
 from faust.transport.drivers.aiokafka import Transport as FaustTransport
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP, ConsumerMessage
 
+from streams.consumer_thread import CLOSE_S, ConsumerThread
 from streams.positions import Held, Positions
 
 log = logging.getLogger(__name__)
 
-FETCH_WAIT_MS = 25
-"""How long the broker may hold a fetch until it has FETCH_BYTES, in milliseconds. Faust's 1,500 can
-delay the records of one partition by as much when the fetch in flight was sent while it was being
-read. Shorter costs an idle worker's broker more fetches; forty a second are not noticed."""
-FETCH_BYTES = 64 * 1024
-"""What is worth sending at once. Of one byte, Kafka's default, a worker that keeps up is given
-batches of a dozen events, each of which costs as much as a hundred."""
+COMMIT_S = 1.5
+"""Longest wait of a stop for the last commit of acknowledged records, in seconds."""
 
 Rewind = Callable[[str, int], int]
 """(topic, partition) -> records before the store's position that are handed over again."""
@@ -103,39 +101,6 @@ class BatchScheduler(DefaultSchedulingStrategy):
         return [fetched[start : start + limit] for start in range(0, len(fetched), limit)]
 
 
-class ConsumerThread(AIOKafkaConsumerThread):
-    """The thread with the Kafka client in it: joins the group, sends heartbeats, fetches."""
-
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        consumer._fetch_min_bytes = FETCH_BYTES
-        return consumer
-
-    def verify_event_path(self, now: float, tp: TP) -> None:
-        """Do nothing: Faust's watchdog reports partitions without traffic as errors."""
-
-    async def commit_quietly(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit what is still assigned; return False when the group would not have it."""
-        return bool(await self.call_thread(self._commit_quietly, offsets))
-
-    async def _commit_quietly(self, offsets: Mapping[TP, int]) -> bool:
-        assigned = self.assignment()
-        entries = {
-            TopicPartition(*tp): OffsetAndMetadata(offset, "")
-            for tp, offset in offsets.items()
-            if tp in assigned
-        }
-        if not entries:
-            return False
-        try:
-            await self._ensure_consumer().commit(entries)
-        except KafkaError as error:
-            log.info("offsets not committed, the next commit will: %r", error)
-            return False
-        return True
-
-
 class Consumer(FaustConsumer):
     """Reads batched topics as batches, from the positions of the app's store."""
 
@@ -150,18 +115,24 @@ class Consumer(FaustConsumer):
         # Number of the last seek or revocation. Whatever was fetched before it is void.
         self._epoch = 0
         self._next: dict[TP, int] = {}
+        # First offset behind the last record handed over, where no record lies up to `_next`.
+        self._empty_from: dict[TP, int] = {}
         # Held while fetching and while seeking: a fetch lies wholly before or after a seek.
         self._fetching = asyncio.Lock()
 
     def is_current(self, batch: Batch) -> bool:
         """Tell whether a batch may be applied: its partition is held and was not sought since."""
-        tp = TP(batch.topic, batch.partition)
-        return batch.epoch == self._epoch and tp in self._next
+        return self.is_at(TP(batch.topic, batch.partition), batch.epoch)
+
+    def is_at(self, tp: TP, epoch: int) -> bool:
+        """Tell whether a partition is held and was not sought since `epoch`."""
+        return epoch == self._epoch and tp in self._next
 
     def void(self) -> None:
         """Declare void what was fetched and not yet applied, until the next seek."""
         self._epoch += 1
         self._next.clear()
+        self._empty_from.clear()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Void what is under way, then let the app react."""
@@ -178,15 +149,19 @@ class Consumer(FaustConsumer):
             held = self.app.open_partitions & self.assignment()
             sought: dict[TP, int | None] = dict(await super().seek_to_committed())
             if held:
-                target = await self._targets(held)
+                target = await self._targets(held, sought)
                 await self.seek_wait(target)
                 sought |= target
                 self._next = target
             return sought
 
-    async def _targets(self, held: set[TP]) -> dict[TP, int]:
+    async def _targets(self, held: set[TP], committed: Mapping[TP, int | None]) -> dict[TP, int]:
         target: dict[TP, int] = {}
         for part in await self._held(held):
+            if part.topic in self.app.from_group:
+                tp = TP(part.topic, part.partition)
+                target[tp] = part.nearest(committed.get(tp))
+                continue
             position = part.start(
                 self._positions(part.topic, part.partition),
                 self.app.pass_over,
@@ -208,7 +183,7 @@ class Consumer(FaustConsumer):
         """Yield what one fetch brings: a message for each batch, or for each single record.
 
         timeout: seconds to wait for a first record. Raises PositionError when the log has deleted
-        records before they were read, or was made anew.
+        records before they were read, or was created again.
         """
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
@@ -216,8 +191,10 @@ class Consumer(FaustConsumer):
             if self.should_stop or not self.flow_active:
                 return
             epoch = self._epoch
-            active = set(self._get_active_partitions())
+            active = {tp for tp in self._get_active_partitions() if not self.app.hold(tp.topic)}
             records = await self._getmany(active, timeout) if active else {}
+            # Of this fetch: positions from before a seek would pass over what is read again.
+            reached = self._thread.reached if active else {}
         if not active:
             await self.sleep(0.05)
         for tp, record in self.scheduler.iterate(records):
@@ -225,7 +202,11 @@ class Consumer(FaustConsumer):
             if epoch != self._epoch or not self.flow_active:
                 return
             if tp.topic in self._max_batch:
-                if record[0].offset != self._next.get(tp):
+                expected = self._next.get(tp, record[0].offset)
+                if record[0].offset != expected:
+                    if record[0].offset < expected:
+                        # The client has begun again: the topic may be another one.
+                        await self.app.check_log()
                     await self._check_jump(tp)
                     if epoch != self._epoch:
                         return
@@ -234,17 +215,53 @@ class Consumer(FaustConsumer):
                     yield tp, self._batch_message(tp, Batch(batch, epoch))
             else:
                 yield tp, self._to_message(tp, record)
+        if epoch == self._epoch:
+            await self._pass_empty(reached, epoch)
 
-    async def _check_jump(self, tp: TP) -> None:
-        """Tell compaction, which is harmless, from retention that has overtaken the reading.
+    async def _pass_empty(self, reached: Mapping[TP, int], epoch: int) -> None:
+        """Have the store go on behind offsets that hold no record for it.
+
+        reached: next offset to fetch, by partition, when all before it was handed over.
+        """
+        ahead = {
+            tp: offset for tp, offset in reached.items() if offset > self._next.get(tp, offset)
+        }
+        if ahead:
+            await self._check_jump(*ahead)
+            if epoch != self._epoch:
+                return
+            for tp, offset in ahead.items():
+                if offset <= self._next[tp]:
+                    continue
+                self._empty_from.setdefault(tp, self._next[tp])
+                self._next[tp] = offset
+        for tp, first in list(self._empty_from.items()):
+            passed = await self.app.pass_empty(tp, first, self._next[tp], epoch)
+            if epoch != self._epoch:
+                return
+            if passed:
+                self._empty_from.pop(tp, None)
+
+    async def _check_jump(self, *jumped: TP) -> None:
+        """Tell offsets without records, which are harmless, from retention that was faster than us.
 
         The client answers an offset that is out of range by the earliest one there is, silently.
         A store without positions (the trainer has none) takes what comes.
         """
-        position = self._next.get(tp)
-        if position is not None and self._positions(*tp) is not None:
-            for held in await self._held({tp}):
-                held.check(position)
+        expected = {
+            tp: self._next[tp]
+            for tp in jumped
+            if tp in self._next
+            and (tp.topic in self.app.from_group or self._positions(*tp) is not None)
+        }
+        if not expected:
+            return
+        for held in await self._held(set(expected)):
+            tp = TP(held.topic, held.partition)
+            if tp.topic not in self.app.from_group:
+                held.check(expected[tp])
+            elif tp in self._next:
+                self._next[tp] = held.nearest(expected[tp])
 
     def _unseen(self, tp: TP, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
         """Cut off records below the position and advance it."""
@@ -255,6 +272,7 @@ class Consumer(FaustConsumer):
             records = [record for record in records if record.offset >= position]
         if records:
             self._next[tp] = records[-1].offset + 1
+            self._empty_from.pop(tp, None)
         return records
 
     def _batch_message(self, tp: TP, batch: Batch) -> ConsumerMessage:
@@ -265,10 +283,28 @@ class Consumer(FaustConsumer):
             generation_id=self.app.consumer_generation_id,
         )
 
-    async def commit_positions(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit offsets of batched topics for whoever watches the group's lag."""
+    async def commit_positions(
+        self, offsets: Mapping[TP, int], notes: Mapping[int, str] | None = None
+    ) -> bool:
+        """Commit offsets of batched topics, with a note for each partition number.
+
+        Returns False if that failed.
+        """
         thread: ConsumerThread = self._thread
-        return await thread.commit_quietly(offsets)
+        try:
+            return await thread.commit(offsets, notes)
+        except (ConsumerStoppedError, ConsumerNotStarted, KafkaError):
+            return False
+
+    async def on_stop(self) -> None:
+        """Commit what was acknowledged, if Kafka answers: what is not committed comes again.
+
+        Never raises, since Faust would then leave the thread running.
+        """
+        try:
+            await asyncio.wait_for(super().on_stop(), COMMIT_S)
+        except (TimeoutError, ConsumerStoppedError, ConsumerNotStarted, KafkaError) as error:
+            log.info("stopped without a last commit of acknowledged records: %r", error)
 
     def on_buffer_full(self, tp: TP) -> None:
         """Leave batched partitions in the fetch: a full queue already holds the fetcher back."""
@@ -300,6 +336,13 @@ class _ReadOffsets(dict[TP, int | None]):
 
 class Producer(FaustProducer):
     """Writes with acknowledgement by all replicas, in order and without doubles on a retry."""
+
+    async def on_stop(self) -> None:
+        """Flush and close, if Kafka answers; what matters was flushed before."""
+        try:
+            await asyncio.wait_for(super().on_stop(), CLOSE_S)
+        except (TimeoutError, KafkaError) as error:
+            log.warning("the producer was closed before its last records were stored: %r", error)
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}

@@ -1,16 +1,23 @@
 """The order of the files: those that take longest, or mostly wait, begin first."""
 
 import pytest
+from hypothesis import settings
 
-#: A file's tests run in one process; one of these begun last would run alone for minutes.
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("segue", deadline=None)
+settings.load_profile("segue")
+
+#: A file's tests run in one process; one of these begun last would run alone for minutes. Those
+#: that start many processes do not begin together.
 LONGEST = (
     "integration/test_documentation_blocks.py",
+    "evaluation/test_models.py",
+    "state/test_runs.py",
     "integration/test_demo_kafka.py",
     "static_layer/test_on_ray.py",
-    "evaluation/test_models.py",
+    "integration/test_stopping.py",
     "evaluation/test_prequential.py",
-    "evaluation/test_segue_model.py",
-    "state/test_runs.py",
+    "segue/test_served.py",
     "segue/test_demo_embedded.py",
     "segue/test_evaluate.py",
     "state/test_exactness.py",

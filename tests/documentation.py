@@ -8,7 +8,17 @@ from pathlib import Path
 __all__ = ["ShellBlock", "shell_blocks"]
 
 #: What the first line of an indented block for the shell begins with; tables begin otherwise.
-PROGRAMS = ("make ", "export ", "segue ", ".venv/bin/", "git ", "docker ", "kubectl ", "curl ")
+PROGRAMS = (
+    "pip ",
+    "make ",
+    "export ",
+    "segue ",
+    ".venv/bin/",
+    "git ",
+    "docker ",
+    "kubectl ",
+    "curl ",
+)
 FENCES = ("```bash", "```console", "```sh", "```shell")
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")
 

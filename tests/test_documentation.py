@@ -1,26 +1,38 @@
 """The documentation says what is so."""
 
+import importlib
 import itertools
+import logging
 import re
 import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
-import typer.main
 from typer.testing import CliRunner
 
 from segue.cli import app
+from segue.lazy_commands import load_command
 from tests.documentation import shell_blocks
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: Directory READMEs too, and the reports of the benchmarks.
+PAGES = sorted(
+    {
+        path
+        for pattern in ("*.md", "*/*.md", "*/*/*.md")
+        for path in ROOT.glob(pattern)
+        if not {".venv", "var", "node_modules"} & set(path.relative_to(ROOT).parts)
+    }
+)
 
 
 def test_every_dependency_has_its_reason():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    described = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = described["project"]
     extras = project["optional-dependencies"].values()
-    wanted = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
+    groups = described["dependency-groups"].values()
+    wanted = [*project["dependencies"], *itertools.chain(*extras, *groups)]
     names = {re.split(r"[<>=;\[ ]", name)[0] for name in wanted}
     page = (ROOT / "docs" / "dependencies.md").read_text()
     listed = set(re.findall(r"[a-z0-9][a-z0-9-]+", page))
@@ -35,8 +47,10 @@ def test_links_lead_somewhere(page):
 
 
 def test_the_lock_names_no_address():
-    for name in ("requirements.lock", "requirements-uv.lock"):
-        text = (ROOT / name).read_text()
+    locks = sorted(ROOT.glob("requirements*.lock"))
+    assert len(locks) == 4
+    for lock in locks:
+        text = lock.read_text()
         assert "://" not in text
         assert "--index-url" not in text
         for requirement in re.findall(r"^[a-z0-9].*$", text, re.MULTILINE):
@@ -56,7 +70,7 @@ def test_commands_of_the_readme_exist():
 
 # What no test runs, by its first command; a new one needs a line here and a reason on its page.
 EXCEPTED = {
-    "README.md": {"make demo", "segue demo", "export KAFKA_BOOTSTRAP_SERVERS=..."},
+    "README.md": {"make demo", "pip install", "export KAFKA_BOOTSTRAP_SERVERS=..."},
     "tutorial.md": {"make setup"},
 }
 
@@ -81,7 +95,8 @@ def test_what_is_not_run_says_why_and_can_be_parsed(block):
     assert len(block.reason.split()) > 5
     for line in block.text.splitlines():
         if line.startswith(("segue ", ".venv/bin/segue ")):
-            command, words = typer.main.get_command(app), shlex.split(line, comments=True)[1:]
+            words = shlex.split(line, comments=True)[1:]
+            command = load_command(words.pop(0))
             while hasattr(command, "commands"):
                 command = command.commands[words.pop(0)]
             command.make_context(line, words)
@@ -99,3 +114,87 @@ def test_a_table_is_no_shell_block_and_a_reason_holds_for_the_next_block_alone(t
     assert found == [
         (2, "make one\nmake two", ""), (11, "make three", "it takes a day"), (19, "make four", "")
     ]  # fmt: skip
+
+
+def test_a_quiet_build_of_the_site_counts_warnings(monkeypatch):
+    """MkDocs counts them by a handler of this logger, whose level --quiet raises."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    hooks = importlib.import_module("hooks")
+    logger = logging.getLogger("mkdocs")
+    monkeypatch.setattr(logger, "level", logging.ERROR)
+    hooks.on_startup(command="build", dirty=False)
+    assert logger.isEnabledFor(logging.WARNING)
+
+
+def test_every_page_is_in_the_navigation():
+    listed = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert listed == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
+def retired_terms() -> set[str]:
+    """The first column of the table at the end of the glossary."""
+    table = (ROOT / "docs" / "glossary.md").read_text().split("## Retired terms")[1]
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", table, re.MULTILINE)
+    cells = (re.sub(r" ?\([^)]*\)", "", row) for row in rows if row != "retired")
+    return {term for cell in cells for term in cell.split(", ")}
+
+
+def prose(text: str) -> str:
+    """Return the words of a page: no code, no addresses of links, the lines as they are."""
+    lines, fenced = [], False
+    for line in text.split("## Retired terms", maxsplit=1)[0].splitlines():
+        fenced ^= line.startswith("```")
+        code = fenced or line.startswith(("    ", "```"))
+        lines.append("" if code else re.sub(r"`[^`]*`|\]\([^)]*\)", "", line))
+    return "\n".join(lines)
+
+
+WRITTEN = [
+    page
+    for page in PAGES
+    if page.parent.name not in {"adr", "benchmarks"} and page.name != "CHANGELOG.md"
+]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: f"{page.parent.name}/{page.name}")
+def test_pages_use_no_retired_term(page):
+    """The decisions, the changelog and the reports of the benchmarks keep their words."""
+    retired = re.compile(rf"\b({'|'.join(retired_terms())})s?\b", re.IGNORECASE)
+    found = [
+        f"{page.name}:{number}: {match[0]}"
+        for number, line in enumerate(prose(page.read_text()).splitlines(), 1)
+        for match in retired.finditer(line)
+    ]
+    assert found == []
+
+
+def test_retired_terms_are_found_in_words_and_not_in_code():
+    assert {"anew", "nobody", "whoever", "for ever", "news", "room", "he"} <= retired_terms()
+    text = "Nobody `anew` [x](room.md)\n```\nwhoever\n```\n    he\nnews\n## Retired terms\nhe"
+    assert [line.strip() for line in prose(text).splitlines() if line.strip()] == [
+        "Nobody  [x", "news"
+    ]  # fmt: skip
+
+
+#: A number of a table, not a part of a word such as p50.
+_NUMBER = re.compile(r"(?<![\w.,])\.?\d[\d.,]*\d|(?<![\w.,])\d\b")
+
+
+@pytest.mark.parametrize(
+    ("table", "bold"),
+    [(ROOT / "README.md", False), (ROOT / "benchmarks" / "LEADERBOARD.md", True)],
+    ids=["README", "LEADERBOARD"],
+)
+def test_figures_are_those_of_the_page_that_they_name(table, bold):
+    """README: the column of values. The leaderboard: what is in bold."""
+    rows = [line.strip("|").split("|") for line in table.read_text().splitlines() if "|" in line]
+    rows = [row for row in rows if re.search(r"\]\(\S*(RESULTS|QUALITY|FRESHNESS)", row[-1])]
+    rows = [row for row in rows if not bold or "**" in row[1]]
+    assert len(rows) == (8 if bold else 5)
+    for row in rows:
+        values = re.findall(r"\*\*(.+?)\*\*", row[1]) if bold else [row[1]]
+        target = re.search(r"\]\(([^)#]+)", row[-1])[1]
+        named = (table.parent / target).read_text()
+        numbers = _NUMBER.findall(" ".join(values))
+        assert numbers
+        assert [number for number in numbers if number not in named] == [], row

@@ -1,1 +1,1 @@
-"""The agents as they run: on Kafka, around the embedded log, over a log again."""
+"""Runs the agents: on Kafka, on the embedded log, or in a replay."""

@@ -1,12 +1,19 @@
-"""All roles in one process around the embedded log: the same objects, without Kafka."""
+"""All roles in one process on the embedded log: the same objects, without Kafka."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from agents.settings import WorkerSettings
 from agents.train import Train
 from agents.worker import Worker
-from streams import EmbeddedLog, Held, LogRecord, PositionError, TopicSettings
+from streams import (
+    EmbeddedLog,
+    Held,
+    LogRecord,
+    PositionError,
+    TopicSettings,
+    topic_identities,
+)
 
 __all__ = ["EmbeddedRoles"]
 
@@ -29,43 +36,82 @@ class EmbeddedRoles:
         worker: Worker,
         train: Train,
         settings: WorkerSettings,
+        *,
+        learning: bool = True,
+        idle_s: float = IDLE_S,
     ) -> None:
-        """Drive `worker` and `train` from `log`."""
+        """Drive `worker` and `train` from `log`.
+
+        learning: False leaves `train` for `learn`. idle_s: pause of a reader at the end of its
+        topic, in seconds.
+        """
         self._log = log
         self._topics = topics
         self._worker = worker
         self._train = train
         self._batch = settings.batch
+        self._group = settings.group
+        self._committed: Mapping[tuple[str, int], int] = {}
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._examples_at: dict[int, int] = {}
+        self._learning, self._idle_s = learning, idle_s
+        # Next offset of each partition of the topics that every process reads whole.
+        self._worker_at: dict[str, dict[int, int]] = {}
+        self._train_at: dict[str, dict[int, int]] = {}
         self._assigned = [
             (topic, number) for topic in worker.topics for number in range(topics.partitions)
         ]
 
     async def __aenter__(self) -> "EmbeddedRoles":
-        await self._worker.assigned(self._assigned)
+        await self._worker.assigned(
+            self._assigned, topic_identities(self._log, self._worker.topics)
+        )
         await self._train.assigned()
         self._check_positions()
-        reads: list[tuple[str, Take, bool]] = [
-            (self._topics.models, self._worker.channels.announced, False),
-            (self._topics.models, self._train.announced, False),
-            (self._topics.catalogue, self._worker.channels.catalogue, False),
-            (self._topics.demand, self._worker.models.demand, False),
-            (self._topics.demand, self._train.demand, False),
-            (self._topics.examples, self._train.examples_came, False),
-            (self._topics.requests, self._worker.handle_requests, True),
+        reads: list[tuple[str, Take]] = [
+            (self._topics.models, self._worker.channels.announced),
+            (self._topics.catalogue, self._worker.channels.catalogue),
+            (self._topics.demand, self._worker.models.demand),
         ]
-        jobs = [self._keyed(), self._worker.run(self._stopping), self._train.run(self._stopping)]
-        jobs += [self._pump(topic, take, from_end) for topic, take, from_end in reads]
+        if self._topics.policies in self._log.topics():  # not in logs of earlier versions
+            reads.append((self._topics.policies, self._worker.channels.policies.take))
+        jobs = [self._keyed(), self._worker.run(self._stopping)]
+        for topic, take in reads:
+            at = self._worker_at.setdefault(topic, dict.fromkeys(self._numbers(topic), 0))
+            jobs.append(self._pump(topic, take, at))
         self._tasks = [asyncio.ensure_future(job) for job in jobs]
+        if self._learning:
+            self.learn()
         return self
+
+    def learn(self) -> None:
+        """Let the trainer read and train; it begins once it has read what the log holds."""
+        names = self._topics
+        self._train.begin_when(
+            lambda: self.unread(names.examples) == self.unread(names.demand) == 0,
+            lambda: self.unread(names.catalogue) == 0,
+        )
+        reads: list[tuple[str, Take]] = [
+            (names.models, self._train.announced),
+            (names.demand, self._train.demand),
+            (names.catalogue, self._train.catalogue),
+            (names.examples, self._train.examples_came),
+        ]
+        jobs = [self._train.run(self._stopping)]
+        for topic, take in reads:
+            at = self._train_at.setdefault(topic, dict.fromkeys(self._numbers(topic), 0))
+            jobs.append(self._pump(topic, take, at))
+        self._tasks += [asyncio.ensure_future(job) for job in jobs]
+
+    def _numbers(self, topic: str) -> range:
+        return range(self._log.partitions(topic))
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
         failed = await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await self._worker.revoked(self._assigned)
+            self._commit((await self._worker.revoked(self._assigned)).positions)
+            await self._worker.uploaded()
         finally:
             self._worker.close()
             await self._train.close()
@@ -74,12 +120,18 @@ class EmbeddedRoles:
                 raise error
 
     def unread(self, topic: str) -> int:
-        """Records of the examples topic that the trainer has still to take."""
-        numbers = range(self._log.partitions(topic))
-        return sum(self._log.end_offset(topic, n) - self._examples_at.get(n, 0) for n in numbers)
+        """Number of records of a topic that the trainer has not read yet."""
+        return self._left(topic, self._train_at.get(topic, {}))
+
+    def unread_by_worker(self, topic: str) -> int:
+        """Number of records of a topic, such as demand, that the worker has not read yet."""
+        return self._left(topic, self._worker_at.get(topic, {}))
+
+    def _left(self, topic: str, at: Mapping[int, int]) -> int:
+        return sum(self._log.end_offset(topic, n) - at.get(n, 0) for n in self._numbers(topic))
 
     def check(self) -> None:
-        """Raise what a task died of, if one did."""
+        """Raise the error of a failed task, if any."""
         for task in self._tasks:
             if task.done() and (error := task.exception()):
                 raise error
@@ -92,13 +144,13 @@ class EmbeddedRoles:
                     self._worker.partitions.position(topic, number),
                     self._worker.partitions.pass_over,
                 )
-            self._examples_at = self._examples_from()
+            self._train_at[self._topics.examples] = self._examples_from()
         except PositionError:
             self._worker.close()
             raise
 
     def _examples_from(self) -> dict[int, int]:
-        """Where the trainer goes on in each partition; what is gone is passed over."""
+        """The trainer's next offset in each partition; deleted records are skipped."""
         topic = self._topics.examples
         return {
             number: Held.by_embedded(self._log, topic, number).start(
@@ -108,7 +160,7 @@ class EmbeddedRoles:
         }
 
     async def _keyed(self) -> None:
-        """Read what belongs to the partitions' states from the positions they give."""
+        """Read the states' topics from their positions, and requests from the group's."""
         states = self._worker.partitions
         at = {
             place: max(
@@ -117,23 +169,34 @@ class EmbeddedRoles:
             )
             for place in self._assigned
         }
+        for number in range(self._log.partitions(self._topics.requests)):
+            place = self._topics.requests, number
+            committed = self._log.committed(self._group, *place)
+            at[place] = Held.by_embedded(self._log, *place).nearest(committed)
         while not self._stopping.is_set():
             moved = False
-            for topic, number in self._assigned:
-                records = self._log.read(topic, number, at[topic, number], self._batch)
+            for (topic, number), offset in at.items():
+                if self._worker.holds(topic):
+                    continue
+                records = self._log.read(topic, number, offset, self._batch)
                 if records:
                     await self._worker.handle(records)
                     at[topic, number] = records[-1].offset + 1
                     moved = True
-            await asyncio.sleep(0 if moved else IDLE_S)
+            self._commit(self._worker.positions())
+            await asyncio.sleep(0 if moved else self._idle_s)
 
-    async def _pump(self, topic: str, take: Take, from_end: bool) -> None:
-        numbers = range(self._log.partitions(topic))
-        at = {n: self._log.end_offset(topic, n) if from_end else 0 for n in numbers}
-        examples = topic == self._topics.examples
-        if examples:
-            at = self._examples_at
-        limit = 32 if examples else self._batch
+    def _commit(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """Commit the positions of requests; those of other topics are in the states."""
+        now = {place: at for place, at in positions.items() if place[0] == self._topics.requests}
+        if now and now != self._committed:
+            self._log.commit(self._group, now)
+            self._committed = now
+
+    async def _pump(self, topic: str, take: Take, at: dict[int, int]) -> None:
+        """Have all records of a topic taken; at: next offset of each partition, kept up to date."""
+        numbers = self._numbers(topic)
+        limit = 32 if topic == self._topics.examples else self._batch
         while not self._stopping.is_set():
             moved = False
             for number in numbers:
@@ -142,4 +205,4 @@ class EmbeddedRoles:
                     await take(records)
                     at[number] = records[-1].offset + 1
                     moved = True
-            await asyncio.sleep(0 if moved else IDLE_S)
+            await asyncio.sleep(0 if moved else self._idle_s)

@@ -1,8 +1,9 @@
-"""The roles as Faust apps: which topic goes to which agent, and nothing more."""
+"""The roles as Faust apps: connects topics with agents."""
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -10,11 +11,23 @@ from aiokafka.errors import KafkaError
 from agents.settings import TrainerSettings, WorkerSettings
 from agents.train import Train
 from agents.worker import Worker
-from streams import KafkaSettings, LogRecord, Record, TopicSettings, UnreachableError
-from streams.app import WorkerApp, create_app, serve
-from streams.broadcast import read_again, read_all
+from streams import (
+    AdminError,
+    KafkaSettings,
+    LogRecord,
+    PositionError,
+    TopicSettings,
+    UnreachableError,
+    held_offsets,
+)
+from streams.admin import partition_counts
+from streams.app import WorkerApp, create_app
+from streams.broadcast import RETRY_S, Broadcast, read_again
 from streams.log_source import concerning
+from streams.log_watch import LogWatch, check_again
 from streams.outbox import Headers, Outbox, Outgoing
+from streams.pulse import Pulse
+from streams.running import serve
 
 __all__ = ["KafkaOutputs", "serve_trainer", "serve_worker"]
 
@@ -22,10 +35,11 @@ logger = logging.getLogger(__name__)
 
 COMMIT_GROUP_S = 0.2
 EXAMPLE_RECORDS = 32
+MISSING_S = 2.0
 
 
 class KafkaOutputs:
-    """Outputs through the producer of an app that is made later than the agents are."""
+    """Outputs through the producer of an app that is created after the agents."""
 
     def __init__(self) -> None:
         """Wait for `app`."""
@@ -49,7 +63,7 @@ class KafkaOutputs:
     def _open(self) -> Outbox:
         if self._outbox is None:
             if self.app is None:
-                raise RuntimeError("the app of these outputs has not been made yet")
+                raise RuntimeError("the app of these outputs does not exist yet")
             self._outbox = self.app.outbox()
         return self._outbox
 
@@ -62,42 +76,70 @@ async def serve_worker(
     settings: WorkerSettings,
     *,
     accept_gap: bool = False,
+    begin_again: bool = False,
+    pulse: Pulse | None = None,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run `segue worker` until it is told to stop or fails; returns the exit status.
+    """Run `segue worker` until it is stopped or fails; returns the exit status.
 
-    accept_gap: go on where the log has deleted records that a state needs; the state records it.
+    accept_gap: continue although the log has deleted records that a state needs; the state records
+                the gap.
+    begin_again: set aside states of earlier topics with the same names.
+    pulse:      receives heartbeats. on_stop: called when the stop begins.
     """
+
+    watch = LogWatch(kafka)
+
+    async def assigned(partitions: set[tuple[str, int]]) -> None:
+        log = await watch.topics_now(worker.topics)
+        await worker.assigned(partitions, log, begin_again=begin_again)
+
+    async def revoked(partitions: Iterable[tuple[str, int]]) -> None:
+        # Without this commit the next worker answers the latest requests a second time.
+        positions, counts = await worker.revoked(partitions)
+        await app.commit_closed(positions, _notes(counts))
+
+    async def check_log() -> None:
+        worker.check_log(await watch.topics_now(worker.topics))
+
     app = create_app(
         settings.group,
         kafka,
-        batched=dict.fromkeys(worker.topics, settings.batch),
+        batched=dict.fromkeys((*worker.topics, topics.requests), settings.batch),
         positions=worker.partitions.position,
         rewind=worker.partitions.rewind,
         pass_over=worker.partitions.pass_over,
+        pass_empty=worker.pass_empty,
         accept_gap=accept_gap,
-        on_assigned=worker.assigned,
-        on_revoked=worker.revoked,
+        check_log=check_log,
+        from_group={topics.requests},
+        hold=worker.holds,
+        on_assigned=assigned,
+        on_revoked=revoked,
         session_timeout_s=settings.session_timeout_s,
         rebalance_timeout_s=settings.rebalance_timeout_s,
+        pulse=pulse,
     )
     outputs.app = app
-    app.batches(*worker.topics)(worker.handle)
+    app.batches(*worker.topics, topics.requests)(worker.handle)
 
-    @app.agent(app.topic(topics.requests), name="requests")
-    async def requests(stream: Any) -> None:
-        async for event in stream.events():
-            records = [_record(event.message)]
-            with concerning(records):
-                await worker.handle_requests(records)
-
-    return await _serve(
+    policies = worker.channels.policies
+    policies.wait()
+    status = await _serve(
         app,
+        on_stop,
         worker.run(asyncio.Event()),
         _follow(kafka, topics.models, worker.channels.announced),
-        _follow(kafka, topics.catalogue, worker.channels.catalogue),
+        _follow(kafka, topics.catalogue, worker.channels.catalogue, policies.catalogue_read),
+        _follow(kafka, topics.policies, policies.take, policies.policies_read, optional=True),
         _follow(kafka, topics.demand, worker.models.demand),
-        _show_positions(app, worker.positions),
+        _show_positions(app, worker.positions, worker.counts),
+        check_again(check_log),
     )
+    await watch.close()
+    # The group was left: others read the partitions by now.
+    await worker.uploaded()
+    return status
 
 
 async def serve_trainer(
@@ -106,8 +148,25 @@ async def serve_trainer(
     kafka: KafkaSettings,
     topics: TopicSettings,
     settings: TrainerSettings,
+    *,
+    pulse: Pulse | None = None,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run `segue trainer` until it is told to stop or fails; returns the exit status."""
+    """Run `segue trainer` until it is stopped or fails; returns the exit status.
+
+    pulse:      receives heartbeats. on_stop: called when the stop begins.
+    """
+    # Before the group is joined: this may wait for the artifact store, and no rebalance should.
+    await train.assigned()
+    demand_read, catalogue_read = asyncio.Event(), asyncio.Event()
+    ends: dict[tuple[str, int], int] = {}
+    ends_found = asyncio.Event()
+
+    def caught_up() -> bool:
+        known = demand_read.is_set() and ends_found.is_set()
+        return known and all((train.position(*part) or 0) >= end for part, end in ends.items())
+
+    train.begin_when(caught_up, catalogue_read.is_set)
     app = create_app(
         settings.own_group,
         kafka,
@@ -116,14 +175,18 @@ async def serve_trainer(
         pass_over=train.passed_over,
         accept_gap=True,  # examples that are gone are a loss, not an error
         on_assigned=train.assigned,
+        pulse=pulse,
     )
     outputs.app = app
     app.batches(topics.examples)(train.examples_came)
     status = await _serve(
         app,
+        on_stop,
         train.run(asyncio.Event()),
+        _find_ends(kafka, topics.examples, ends, ends_found),
         _follow(kafka, topics.models, train.announced),
-        _follow(kafka, topics.demand, train.demand),
+        _follow(kafka, topics.demand, train.demand, demand_read),
+        _follow(kafka, topics.catalogue, train.catalogue, catalogue_read),
         _show_positions(app, train.positions),
     )
     if status == 0:
@@ -131,11 +194,13 @@ async def serve_trainer(
     return status
 
 
-async def _serve(app: WorkerApp, *jobs: Coroutine[Any, Any, None]) -> int:
-    """Run an app with jobs beside it; a job that fails stops the app."""
+async def _serve(
+    app: WorkerApp, on_stop: Callable[[], None], *jobs: Coroutine[Any, Any, None]
+) -> int:
+    """Run an app with background jobs; a job that fails stops the app."""
     beside = [asyncio.ensure_future(_crash_with(app, job)) for job in jobs]
     try:
-        return await serve(app)
+        return await serve(app, on_stop=on_stop)
     finally:
         for job in beside:
             job.cancel()
@@ -145,21 +210,49 @@ async def _serve(app: WorkerApp, *jobs: Coroutine[Any, Any, None]) -> int:
 async def _crash_with(app: WorkerApp, job: Coroutine[Any, Any, None]) -> None:
     try:
         await job
+    except PositionError as error:
+        await app.fail(error)  # its message says it all
     except Exception as error:
-        logger.exception("a job beside the app failed")
+        logger.exception("a background job of the app failed")
         await app.crash(error)
 
 
-async def _follow(
-    kafka: KafkaSettings, topic: str, take: Callable[[Sequence[LogRecord]], Awaitable[None]]
+async def _find_ends(
+    kafka: KafkaSettings, topic: str, ends: dict[tuple[str, int], int], found: asyncio.Event
 ) -> None:
-    """Read a whole topic for ever; after a lost connection from the beginning, which is harmless.
+    """Fill in where each partition of a topic ends now; waits for a broker that is away."""
+    while not found.is_set():
+        try:
+            held = await asyncio.to_thread(held_offsets, kafka, [topic])
+        except AdminError as error:
+            logger.warning("where the log of examples ends is not known yet: %s", error)
+            await asyncio.sleep(RETRY_S)
+            continue
+        ends.update((place, part.end) for place, part in held.items() if part.end > part.first)
+        found.set()
 
-    What is read this way is compacted or tells the latest state, so that repeats change nothing.
+
+async def _follow(
+    kafka: KafkaSettings,
+    topic: str,
+    take: Callable[[Sequence[LogRecord]], Awaitable[None]],
+    caught_up: asyncio.Event | None = None,
+    *,
+    optional: bool = False,
+) -> None:
+    """Read a complete topic continuously; after a lost connection again from the beginning.
+
+    Such topics are compacted or hold the latest state, so that repeats change nothing.
+    caught_up: set once all records that the topic held at the start are processed. optional: a
+    topic that does not exist, as in a log of an earlier version, is empty until it does.
     """
+    caught_up = caught_up or asyncio.Event()
 
     async def read() -> None:
-        async for records in read_all(kafka, topic):
+        while optional and not await asyncio.to_thread(partition_counts, kafka, (topic,)):
+            caught_up.set()
+            await asyncio.sleep(MISSING_S)
+        async for records in Broadcast(kafka=kafka, topic=topic, caught_up=caught_up):
             with concerning(records):
                 await take(records)
 
@@ -167,23 +260,19 @@ async def _follow(
 
 
 async def _show_positions(
-    app: WorkerApp, positions: Callable[[], Mapping[tuple[str, int], int]]
+    app: WorkerApp,
+    positions: Callable[[], Mapping[tuple[str, int], int]],
+    counts: Callable[[], Mapping[int, Mapping[str, int]]] = dict,
 ) -> None:
-    """Commit the group's offsets for whoever watches its lag; nothing is read back from them."""
+    """Commit the group's offsets: they show its lag, and requests are read on from them."""
     shown: Mapping[tuple[str, int], int] = {}
     while True:
         await asyncio.sleep(COMMIT_GROUP_S)
         now = dict(positions())
-        if now != shown and await app.commit_positions(now):
+        if now != shown and await app.commit_positions(now, _notes(counts())):
             shown = now
 
 
-def _record(message: Any) -> Record:
-    return Record(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        timestamp=int(message.timestamp * 1000),
-        key=message.key,
-        value=message.value,
-    )
+def _notes(counts: Mapping[int, Mapping[str, int]]) -> dict[int, str]:
+    """Counts by partition as commit metadata of the group, for `segue status`."""
+    return {number: json.dumps(dict(of_partition)) for number, of_partition in counts.items()}

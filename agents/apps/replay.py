@@ -1,14 +1,14 @@
-"""A partition's log into a fresh state, by the worker's own code and nothing else.
+"""Replays a partition's log into a new state with the worker's code.
 
-What a worker would have written on the way (dead letters, examples, answers, receipts) goes
-nowhere.
+Outputs of the worker (dead letters, examples, answers, receipts) are discarded.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agents.catalog import Catalog
+from agents.erased import ErasedUsers
 from agents.erasure import withdraw_nothing
 from agents.ingest import Ingest
 from agents.outputs import NoOutputs
@@ -16,6 +16,7 @@ from agents.settings import WorkerSettings
 from agents.working.tally import Tally
 from state import PartitionState, StateSettings
 from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders
+from streams.wall_clock import now_ms
 
 __all__ = ["Replay"]
 
@@ -24,7 +25,7 @@ COMMIT_RECORDS = 100_000
 
 
 class Replay:
-    """A state that is made from spans of its partition's topics, in any order of the topics.
+    """A state built from spans of its partition's topics, in any order of the topics.
 
     The result is the state that a worker has after the same records: a pure function of them.
     """
@@ -39,12 +40,18 @@ class Replay:
         topics: TopicSettings,
         rules: EventRules,
         sources: Sequence[SourceSettings] = (),
+        clock_ms: Callable[[], int] = now_ms,
+        erased: ErasedUsers | None = None,
     ) -> None:
-        """Make the state in `folder`; raises FileExistsError if that is there already."""
+        """Create the state in `folder`; raises FileExistsError if it exists.
+
+        erased: erasures that apply from the beginning; default: only those that it reads.
+        """
         folder.mkdir(parents=True, exist_ok=False)
         self.state = PartitionState(folder, partition, state)
         self.tally = Tally()
         states, nowhere = {partition: self.state}, NoOutputs()
+        erased = ErasedUsers(topics) if erased is None else erased
         self._settings = settings
         self._ingest = Ingest(
             settings,
@@ -53,9 +60,12 @@ class Replay:
             states,
             nowhere,
             self.tally,
+            erased,
             withdraw_nothing,
+            rules,
+            clock_ms,
         )
-        self._catalog = Catalog(topics, states, nowhere, self.tally)
+        self._catalog = Catalog(topics, states, nowhere, self.tally, erased)
         self._topics = topics
         self._waiting = 0
 
@@ -89,7 +99,7 @@ class Replay:
         self.state.compact_erased()
 
     def close(self) -> None:
-        """Close the state; what was not committed is gone."""
+        """Close the state; uncommitted changes are lost."""
         self.state.close()
 
     def _commit(self) -> None:

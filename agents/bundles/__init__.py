@@ -1,1 +1,1 @@
-"""Bundles between trainer and workers: announced, fetched, served by channel."""
+"""Bundles between trainer and workers: announced, fetched, and served by channel."""

@@ -1,7 +1,6 @@
-"""What records of the models topic say: each channel's newest bundles and pins, canaries' shares.
+"""Decodes records of the models topic: newest bundles and pins of channels, canary shares.
 
-A record is known by its key. Keys that this version does not know say nothing, so that a later one
-may add some.
+The key identifies a record. Unknown keys are ignored, so that later versions can add some.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,7 @@ from streams import (
     LogRecord,
     ModelAnnouncement,
     announcement_key,
-    decode,
+    readable,
 )
 
 __all__ = ["announced_names", "announcement_of", "newest_announcements", "newest_shares"]
@@ -22,11 +21,14 @@ _SHARE = "share/"
 
 
 def announcement_of(record: LogRecord) -> ModelAnnouncement | None:
-    """Return what a record announces to some channel; None for other and for deleted ones."""
-    kind, _, _ = (record.key or b"").decode().partition("/")
-    if record.value is None or kind not in _KINDS:
+    """Return what a record announces to some channel; None for all other records.
+
+    An unreadable record announces nothing; it must not stop the workers.
+    """
+    kind, _, _ = (record.key or b"").decode(errors="replace").partition("/")
+    if kind not in _KINDS:
         return None
-    return decode(ModelAnnouncement, record.value)
+    return next((said for _, said in readable(ModelAnnouncement, [record])), None)
 
 
 def newest_announcements(
@@ -34,8 +36,8 @@ def newest_announcements(
 ) -> dict[str, ModelAnnouncement | None]:
     """Return the newest announcement to a channel of each kind that is named.
 
-    None for a pin that was lifted; other records that were deleted say nothing. Static bundles are
-    of all channels.
+    None for a removed pin; other deleted records are ignored. Static bundles belong to all
+    channels.
     """
     pinned = announcement_key("pinned", channel)
     found: dict[str, ModelAnnouncement | None] = {}
@@ -49,7 +51,7 @@ def newest_announcements(
 
 
 def announced_names(records: Iterable[LogRecord]) -> dict[bytes, str | None]:
-    """Return by key the names of dynamic bundles that records want served; None for lifted pins."""
+    """Return the names of dynamic bundles to serve, by key; None for removed pins."""
     found: dict[bytes, str | None] = {}
     for record in records:
         said = announcement_of(record)
@@ -64,9 +66,9 @@ def newest_shares(records: Iterable[LogRecord], salt: str) -> dict[str, ArmShare
     """Return the newest share by arm of an experiment; None where it is gone or of another salt."""
     found: dict[str, ArmShare | None] = {}
     for record in records:
-        key = (record.key or b"").decode()
+        key = (record.key or b"").decode(errors="replace")
         if not key.startswith(_SHARE):
             continue
-        said = None if record.value is None else decode(ArmShare, record.value)
+        said = next((said for _, said in readable(ArmShare, [record])), None)
         found[key.removeprefix(_SHARE)] = said if said is not None and said.salt == salt else None
     return found

@@ -1,6 +1,7 @@
-"""Bundles into the artifact store and onto the models topic, and back out of the store."""
+"""Publishes bundles to the artifact store and the models topic, and fetches them."""
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +10,15 @@ from typing import Any, Literal
 
 from agents.bundles.names import of_channel
 from agents.outputs import Outputs
+from agents.patience import BRIEFLY, Pause, patiently
 from dynamic_layer import DynamicBundle
 from state import ArtifactStore
 from static_layer import StaticBundle
 from streams import DEFAULT_CHANNEL, ModelAnnouncement, TopicSettings, encode
 
 __all__ = ["announce", "described", "fetch_dynamic", "fetch_static"]
+
+logger = logging.getLogger(__name__)
 
 
 def fetch_static(store: ArtifactStore, name: str, scratch: Path) -> StaticBundle:
@@ -30,7 +34,7 @@ def fetch_dynamic(store: ArtifactStore, name: str, scratch: Path) -> DynamicBund
 
 
 def described(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what people are told of a bundle, by its manifest in the store, as JSON values."""
+    """Return the description of a bundle from its manifest in the store, as JSON values."""
     return {
         "name": name,
         "generation": int(manifest["generation"]),
@@ -64,25 +68,39 @@ async def announce(
     wanted: Collection[str] = (),
     channel: str = DEFAULT_CHANNEL,
     published: bool = False,
+    pause: Pause = asyncio.sleep,
 ) -> None:
-    """Publish a bundle in the artifact store, say so on the models topic, prune old ones.
+    """Publish a bundle in the artifact store, announce it on the models topic, prune old ones.
 
-    wanted: bundles that stay, however old they are: some channel serves them, or may soon.
+    Raises OSError if the store fails for some seconds; then nothing is announced.
+
+    wanted: bundles that are never pruned: a channel serves them, or will soon.
     channel: to which a dynamic bundle is announced; only its own old bundles are pruned.
-    published: whoever made the bundle has put it into the store already.
+    published: the bundle is in the store already.
     """
     kind: Literal["static", "dynamic"] = "static" if isinstance(bundle, StaticBundle) else "dynamic"
     if not published:
         with _emptied(scratch / name) as folder:
             folder.mkdir(parents=True)
             await asyncio.to_thread(bundle.save, folder)
-            await asyncio.to_thread(store.publish, kind, name, folder)
+            await patiently(
+                lambda: store.publish(kind, name, folder), f"publishing {name}", BRIEFLY, pause
+            )
     record = ModelAnnouncement(
         kind=kind, name=name, url=store.url, generation=bundle.generation,
         created_at=now_ms, metrics=metrics, channel=channel,
     )  # fmt: skip
     await outputs.send(topics.models, record.key, encode(record))
     await outputs.flush()
+    try:
+        await asyncio.to_thread(_prune, store, kind, channel, keep, wanted)
+    except OSError as error:
+        logger.warning("old bundles stay until the next one is published: %s", error)
+
+
+def _prune(
+    store: ArtifactStore, kind: str, channel: str, keep: int, wanted: Collection[str]
+) -> None:
     names = store.names(kind)
     for old in (names if kind == "static" else of_channel(names, channel))[:-keep]:
         if old not in wanted:

@@ -1,5 +1,6 @@
-"""The bundles that are served, one for each channel in use, and which user is served which."""
+"""The served bundles, one per channel in use, and the assignment of users to them."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from pathlib import Path
 from agents.bundles.announcements import newest_shares
 from agents.bundles.models import Models
 from agents.experiments.arms import Arms, ExperimentSettings
+from agents.patience import Pause
+from agents.policies import PolicyBook
 from dynamic_layer import ListSettings, LivePopularity, Ranking, UserState
 from state import ArtifactStore
 from static_layer import TextEncoder
-from streams import DEFAULT_CHANNEL, LogRecord
+from streams import DEFAULT_CHANNEL, LogRecord, decode_items
 
 __all__ = ["Channels", "Served"]
 
@@ -35,8 +38,9 @@ class Served:
 class Channels:
     """Follows the models topic and the catalogue for all channels in use.
 
-    A bundle is in memory once, however many channels want it. A channel that has no bundle yet, or
-    none that is whole, serves what the default one does. Each swaps by one reference, as `Models`.
+    A bundle is in memory once, even if several channels serve it. A channel without a complete
+    bundle serves the bundle of the default channel. Each channel swaps one reference, as in
+    `Models`.
     """
 
     def __init__(
@@ -49,11 +53,13 @@ class Channels:
         *,
         use_head: bool = True,
         experiments: ExperimentSettings | None = None,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         """As of `Models`; experiments: says which channels there are."""
         self.arms = Arms(experiments or ExperimentSettings())
         self._shares: dict[str, float] = {}
         encoder = cache(encoder)
+        self.policies = PolicyBook()
         self._models = {
             channel: Models(
                 store,
@@ -63,12 +69,19 @@ class Channels:
                 live,
                 use_head=use_head,
                 channel=channel,
+                in_force=self.policies.in_force,
+                pause=pause,
             )
             for channel in self.arms.settings.channels
         }
         self.default = self._models[DEFAULT_CHANNEL]
         # Channel -> the channel whose bundle it serves.
         self._served_by: dict[str, str] = {}
+
+    @property
+    def possible(self) -> bool:
+        """Whether lists can be made: a bundle is loaded, and policies are known."""
+        return self.default.recommender is not None and self.policies.ready
 
     @property
     def others(self) -> Sequence[str]:
@@ -89,7 +102,7 @@ class Channels:
         return self.serving(self.arms.channel_of(self.arms.of(user_id)))
 
     def lacks(self, channel: str) -> bool:
-        """Whether a channel has no bundle that could be served, and so serves the default one's."""
+        """Whether a channel has no servable bundle, and so serves the default channel's."""
         wanted = self._models[channel].wanted
         return wanted is None or (
             self.serving(channel) is self.default and wanted != self.default.wanted
@@ -98,7 +111,7 @@ class Channels:
     async def announced(self, records: Sequence[LogRecord]) -> None:
         """Take records of the models topic; each channel loads what it is to serve.
 
-        Whoever has to leave another channel's bundle loads its own before that one moves on.
+        A channel that uses another channel's bundle loads its own before that one changes.
         """
         if not self.arms:
             await self.default.announced(records)
@@ -143,9 +156,11 @@ class Channels:
             self.arms.take(self._shares)
 
     async def catalogue(self, records: Sequence[LogRecord]) -> None:
-        """Take catalogue entries of any partition."""
+        """Take catalogue entries of any partition; attributes before items are recommended."""
+        items = decode_items(records)[0].records
+        self.policies.take_items(items)
         for models in self._models.values():
-            await models.catalogue(records)
+            await models.catalogue(items)
 
     async def recommend(
         self,
@@ -155,11 +170,11 @@ class Channels:
         *,
         hurry: bool = False,
     ) -> list[Served] | None:
-        """Return what each user is served; None while no bundle is loaded.
+        """Return the served lists of each user; None while that is not `possible`.
 
         lists: item types -> lists to make; hurry: without the ranking head.
         """
-        if self.default.recommender is None:
+        if not self.possible:
             return None
         arms = [self.arms.of(user.user_id) for user in users]
         places: dict[str, list[int]] = {}

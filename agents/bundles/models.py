@@ -1,4 +1,4 @@
-"""The bundle that a worker serves: fetched aside, warmed up, swapped by one reference."""
+"""The bundle that a worker serves: fetched and warmed up in the background, then swapped."""
 
 import asyncio
 import logging
@@ -8,13 +8,16 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from agents.bundles.announcements import newest_announcements
 from agents.bundles.announcing import fetch_dynamic
+from agents.bundles.launched import Launched, encoded
+from agents.bundles.text_encoders import TextEncoders
 from agents.demand import take_demand
+from agents.patience import UNTIL_THERE, Pause, patiently
 from dynamic_layer import (
     CorruptBundle,
+    InForce,
     ListSettings,
     LivePopularity,
     Ranking,
@@ -22,9 +25,9 @@ from dynamic_layer import (
     UserState,
     default_lists,
 )
-from state import ArtifactStore, CorruptArtifact, item_key
-from static_layer import TextEncoder, catalogue_texts
-from streams import DEFAULT_CHANNEL, Item, LogRecord, ModelAnnouncement, decode_items
+from state import ArtifactStore, CorruptArtifact
+from static_layer import TextEncoder, TextModelError
+from streams import DEFAULT_CHANNEL, Item, LogRecord, ModelAnnouncement
 
 __all__ = ["Models"]
 
@@ -32,14 +35,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: New items that are embedded at once.
-FRESH_BATCH = 256
-
 
 class Models:
     """Follows the models topic and the catalogue; holds the recommender in use.
 
-    A bundle that is torn or corrupt is reported and not loaded; the one before stays. Items whose
+    A corrupt bundle is reported and not loaded; the previous one stays. Items whose
     catalogue entry is newer than the bundle are embedded here (HGNN without edges, item tower)
     and can be recommended within seconds; deleted ones stop at once.
     """
@@ -54,25 +54,27 @@ class Models:
         *,
         use_head: bool = True,
         channel: str = DEFAULT_CHANNEL,
+        in_force: InForce | None = None,
+        pause: Pause = asyncio.sleep,
     ) -> None:
-        """Fetch bundles into `scratch`; `encoder` is made when the first new item comes.
+        """Fetch bundles into `scratch`; `encoder` is made when the first bundle comes.
 
         live: sum of the partitions' counts; use_head: rank by a bundle's head if it has one;
-        channel: whose announcements are followed.
+        channel: whose announcements are followed; in_force: policies of lists; pause: waits for so
+        many seconds between two attempts on the artifact store.
         """
+        self._pause = pause
         self.channel = channel
         self._store = store
         self._scratch = scratch
-        self._make_encoder = encoder
-        self._live, self._use_head = live, use_head
-        self._encoder: TextEncoder | None = None
-        self._warm = False
+        self._encoders = TextEncoders(encoder)
+        self._live, self._use_head, self._in_force = live, use_head, in_force
+        self._encoder: TextEncoder | None = None  # of the bundle in use
         self._clock_ms = clock_ms
         self._swap = asyncio.Lock()
         # A recommender is not made for two threads: whoever uses or changes it holds this.
         self._using = asyncio.Lock()
-        self._waiting: dict[int, Item] = {}
-        self._deleted: set[int] = set()
+        self._launched = Launched()
         # Names of bundles: the trainer's newest, one that a person chose instead, the one served.
         self._trained: str | None = None
         self._pinned: str | None = None
@@ -84,7 +86,7 @@ class Models:
 
     @property
     def pinned(self) -> str | None:
-        """Name of the bundle that is to be served whatever the trainer publishes."""
+        """Name of the pinned bundle."""
         return self._pinned
 
     @property
@@ -94,7 +96,7 @@ class Models:
 
     @property
     def generation(self) -> int | None:
-        """Generation of the bundle in use."""
+        """Generation of the current bundle."""
         return self.recommender.bundle.generation if self.recommender else None
 
     @property
@@ -103,7 +105,7 @@ class Models:
         return self.recommender is not None and self.recommender.has_head
 
     def learns_from(self, topic: str, partition: int, offset: int) -> bool:
-        """Tell whether an event at this place may be trained on: it came after a graph was made."""
+        """Whether an event at this place can be trained on: it is later than a graph."""
         ends = self._graph_ends.get(topic, {})
         return self.static_generation is not None and offset >= ends.get(partition, 0)
 
@@ -126,9 +128,9 @@ class Models:
         )
 
     async def ask(self, question: Callable[[Recommender], T]) -> tuple[int, T] | None:
-        """Return the generation and what a question to the recommender in use came to.
+        """Return the generation and the result of a query to the current recommender.
 
-        It is asked in another thread, one question at a time. None while no bundle is loaded.
+        The query runs in another thread, one at a time. None while no bundle is loaded.
         """
         async with self._using:
             recommender = self.recommender
@@ -138,8 +140,19 @@ class Models:
             return recommender.bundle.generation, answer
 
     async def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Return the text vectors f32 [n, dt] of texts, in the space of new items' texts."""
-        return await asyncio.to_thread(self._texts, texts)
+        """Return the text vectors f32 [n, dt] of texts, in the space of the bundle in use.
+
+        Raises TextModelError where the bundle's text model is not here.
+        """
+        encoder = self._encoder
+        if encoder is None:
+            raise TextModelError("the text model of the bundle in use is not here: see the log")
+        return await asyncio.to_thread(encoder.encode, texts)
+
+    @property
+    def text_model(self) -> str | None:
+        """Fingerprint of what encodes texts for the bundle in use; None where it is not here."""
+        return self._encoder.fingerprint if self._encoder else None
 
     async def demand(self, records: Sequence[LogRecord]) -> None:
         """Take records of the demand topic, of any partition."""
@@ -147,10 +160,10 @@ class Models:
             take_demand(self._live, records)
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
-        """Take the newest announcement of each kind among records of the models topic.
+        """Process the newest announcement of each kind among records of the models topic.
 
-        A pinned bundle is served, whatever the trainer publishes, until its record is deleted;
-        then the trainer's newest is.
+        A pinned bundle is served until its record is deleted; then the trainer's newest bundle is
+        served.
         """
         news = self.note(records)
         if static := news.get("static"):
@@ -160,7 +173,7 @@ class Models:
         await self.follow()
 
     def note(self, records: Sequence[LogRecord]) -> dict[str, ModelAnnouncement | None]:
-        """Take note of which bundle is to be served, and load nothing; returns what is new."""
+        """Record which bundle to serve, without loading it; returns new announcements."""
         news = newest_announcements(records, self.channel)
         if "pinned" in news:
             self._pinned = pin.name if (pin := news["pinned"]) else None
@@ -170,72 +183,58 @@ class Models:
 
     @property
     def wanted(self) -> str | None:
-        """Name of the bundle that is to be served."""
+        """Name of the bundle to serve."""
         return self._pinned or self._trained
 
     async def follow(self) -> None:
-        """Serve the bundle that is to be served, if it is not."""
+        """Load the bundle to serve, if it is not loaded."""
         wanted = self.wanted
         if wanted is not None and wanted != self._wanted:
             self._wanted = wanted if await self.load(wanted) else None
 
     async def drop(self) -> None:
-        """Serve nothing any more: this channel's users are served what another one has loaded."""
+        """Stop serving: this channel's users get the bundle of another channel."""
         async with self._swap, self._using:
             self._wanted, self.recommender, self.serving = None, None, None
 
     async def load(self, name: str) -> bool:
-        """Load and serve a dynamic bundle of the artifact store; returns whether it is served."""
+        """Load and serve a dynamic bundle of the artifact store; returns whether it is served.
+
+        Waits for a failing store; the previous bundle is served meanwhile.
+        """
         try:
-            recommender = await asyncio.to_thread(self._fetch, name)
-            if not self._warm:
-                # Loading the encoder takes seconds in which nobody should be waiting for answers.
-                await asyncio.to_thread(lambda: self._texts(["warm up"]))
-                self._warm = True
+            recommender = await patiently(
+                lambda: self._fetch(name), f"reading bundle {name}", UNTIL_THERE, self._pause
+            )
+            encoder = await asyncio.to_thread(self._warm_encoder, recommender)
         except (CorruptArtifact, CorruptBundle) as error:
             logger.error("bundle %s is not served: %s", name, error)
             return False
         async with self._swap:
-            self._waiting = {
-                key: item
-                for key, item in self._waiting.items()
-                if not recommender.knows(np.array([key], np.uint64))[0]
-            }
-            await self._remove(recommender, self._deleted)
-            await self._add(recommender, self._waiting)
+            await self._remove(recommender, self._launched.deleted)
+            await self._add(recommender, encoder, self._launched.unknown(recommender))
             async with self._using:
                 self.recommender, self.serving = recommender, name
+                self._encoder = encoder
         logger.info("serving generation %d", recommender.bundle.generation)
         return True
 
-    async def catalogue(self, records: Sequence[LogRecord]) -> None:
+    async def catalogue(self, entries: Sequence[Item]) -> None:
         """Take catalogue entries of any partition: new items come, deleted ones go."""
-        items = {item_key(i.item_type, i.item_id): i for i in decode_items(records)[0].records}
         async with self._swap:
+            gone, live = self._launched.take(entries)
             current = self.recommender
-            gone = {key for key, item in items.items() if item.deleted}
-            live = {key: item for key, item in items.items() if not item.deleted}
-            self._deleted = (self._deleted | gone) - live.keys()
-            for key in gone:
-                self._waiting.pop(key, None)
-            if current is None:
-                self._waiting.update(live)
-                return
-            known = dict(
-                zip(live, current.knows(np.array(list(live), np.uint64)).tolist(), strict=True)
-            )
-            new = {key: item for key, item in live.items() if not known[key]}
-            self._waiting.update(new)
-            await self._remove(current, gone)
-            await self._add(current, new)
+            if current is not None:
+                await self._remove(current, gone)
+                await self._add(current, self._encoder, self._launched.unknown(current, live))
 
     def _ends_of(self, static: str) -> dict[str, dict[int, int]]:
         """Topic -> partition -> next offset of a graph; empty if that cannot be read."""
         try:
             offsets = self._store.manifest("static", static).get("offsets", {})
-        except CorruptArtifact as error:
+        except (CorruptArtifact, OSError) as error:
             # The trainer asks again, of each example; here it only saves writing them.
-            logger.warning("where the graph of %s ends is not known: %s", static, error)
+            logger.warning("the end of the graph of %s is unknown: %s", static, error)
             return {}
         return {
             topic: {int(partition): offset for partition, offset in ends.items()}
@@ -244,7 +243,9 @@ class Models:
 
     def _fetch(self, name: str) -> Recommender:
         bundle = fetch_dynamic(self._store, name, self._scratch)
-        recommender = Recommender(bundle, self._live, use_head=self._use_head)
+        recommender = Recommender(
+            bundle, self._live, use_head=self._use_head, in_force=self._in_force
+        )
         nobody = np.zeros(0, np.int64)
         user = UserState(
             user_id="",
@@ -260,41 +261,23 @@ class Models:
             async with self._using:
                 recommender.remove_items(np.array(sorted(keys), np.uint64))
 
-    async def _add(self, recommender: Recommender, items: dict[int, Item]) -> None:
-        """Embed items and add them; only the adding keeps users waiting."""
-        keys = list(items)
-        for start in range(0, len(keys), FRESH_BATCH):
-            chosen = keys[start : start + FRESH_BATCH]
-            part = [items[key] for key in chosen]
-            text = await asyncio.to_thread(self._vectors, part)
+    async def _add(
+        self, recommender: Recommender, encoder: TextEncoder | None, items: dict[int, Item]
+    ) -> None:
+        """Embed items and add them; only adding them blocks answers.
+
+        Without the bundle's own text model nothing is added: the items wait for a bundle that has
+        them.
+        """
+        if encoder is None:
+            return
+        async for part in encoded(items, encoder):
             async with self._using:
-                await asyncio.to_thread(
-                    recommender.add_items,
-                    item_keys=np.array(chosen, np.uint64),
-                    item_ids=[item.item_id for item in part],
-                    item_types=[item.item_type for item in part],
-                    languages=[item.language for item in part],
-                    genres=[item.genres for item in part],
-                    text=text,
-                )
+                await asyncio.to_thread(recommender.add_items, part)
 
-    def _vectors(self, items: Sequence[Item]) -> npt.NDArray[np.float32]:
-        frame = pl.DataFrame(
-            {
-                "item_type": [item.item_type for item in items],
-                "title": [item.title for item in items],
-                "description": [item.description for item in items],
-                "genres": [item.genres for item in items],
-            },
-            schema_overrides={
-                "title": pl.String(),
-                "description": pl.String(),
-                "genres": pl.List(pl.String()),
-            },
-        )
-        return self._texts(catalogue_texts(frame)[0])
-
-    def _texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        if self._encoder is None:
-            self._encoder = self._make_encoder()
-        return self._encoder.encode(texts)
+    def _warm_encoder(self, recommender: Recommender) -> TextEncoder | None:
+        """Return the encoder for a bundle, loaded: no answer waits for the seconds that takes."""
+        encoder = self._encoders.of(recommender.bundle.manifest)
+        if encoder is not None and encoder is not self._encoder:
+            encoder.encode(["warm up"])
+        return encoder

@@ -1,6 +1,6 @@
 """Names of dynamic bundles: generation and channel, so that channels share one store.
 
-The channels' generations are numbered apart; the default channel's bundles are named as ever.
+Each channel numbers its own generations; bundle names of the default channel have no suffix.
 """
 
 from collections.abc import Iterable

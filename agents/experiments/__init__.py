@@ -1,1 +1,1 @@
-"""Which users are in which arm, and what becomes of a canary."""
+"""Assignment of users to arms, and decisions on canaries."""

@@ -5,11 +5,11 @@ first arm, the control, has what the others leave. The second lies at the upper 
 the lower, the fourth below the second, and so on by turns; a canary's interval is kept for it at
 its greatest share, and what it does not have yet is the control's. Hence
 
-- a canary that grows takes users from the control, and moves nobody else;
+- a canary that grows takes users from the control, and moves no other users;
 - so does an arm that is added at the end of the list, and the share of each of the last two arms.
 
-(Three arms and more beside the control cannot all have that: what an arm takes would depend on its
-own share alone, and two such sets that fill the interval between them leave no room for a third.)
+(With three or more arms in addition to the control this is impossible for all: the users of an arm
+would depend only on its own share, and two such sets already fill the interval.)
 """
 
 import re
@@ -28,17 +28,18 @@ MAX_ARMS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class CanarySettings:
-    """An arm whose share grows by itself while nothing speaks against it.
+    """An arm whose share grows automatically unless measurements are against it.
 
-    first:        share that it begins with; 0 makes the arm a fixed one.
-    step:         share that is added at a time, up to the arm's own.
-    every_s:      least time between two steps, in seconds.
-    margin:       part of the control's HR@10 that the arm may lack: it grows once that it lacks
-                  more has been ruled out.
-    questions:    prequential questions of the arm without which nothing is decided.
-    publications: the channel's last publications that the gate must have accepted, all of them.
-    look_s:       time between two decisions, in seconds. There is nothing new to decide by before
-                  trainers have stored what they measured (`trainer.checkpoint_every_s`).
+    first:        initial share; 0 makes the arm fixed.
+    step:         share that is added per step, up to the arm's `share`.
+    every_s:      minimum time between two steps, in seconds.
+    margin:       tolerated loss, as a fraction of the control's HR@10: the arm grows when a greater
+                  loss is ruled out.
+    questions:    minimum number of prequential queries of the arm for a decision.
+    publications: number of last publications of the channel, all of which the gate must have
+                  accepted.
+    look_s:       time between two decisions, in seconds. New measurements exist only after trainers
+                  store them (`trainer.checkpoint_every_s`).
     """
 
     first: float = 0.0
@@ -50,7 +51,7 @@ class CanarySettings:
     look_s: float = 60.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no share."""
+        """Refuse values that are not shares."""
         if not 0 <= self.first < 1 or not 0 < self.step <= 1:
             raise ValueError(
                 f"expected `first` in [0, 1) and `step` in (0, 1], got {self.first} and {self.step}"
@@ -68,9 +69,9 @@ class CanarySettings:
 class ArmSettings:
     """A part of the users.
 
-    name:    what records, tables and metrics call it: up to 32 of a-z, 0-9, _ and -.
-    share:   of all users; a canary's is its greatest.
-    channel: whose bundles serve it; a trainer publishes on one (`trainer.channel`).
+    name:    its name in records, tables and metrics: up to 32 of a-z, 0-9, _ and -.
+    share:   share of all users; for a canary, the maximum.
+    channel: channel whose bundles serve it; a trainer publishes on one (`trainer.channel`).
     """
 
     name: str
@@ -99,10 +100,10 @@ class ArmSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentSettings:
-    """Arms of users, by hash of user and salt. Without arms everybody has the default channel.
+    """Arms of users, by hash of user and salt. Without arms all users have the default channel.
 
-    salt: another one divides the users anew, whatever their arms were.
-    arms: the first is the control, with which the others are compared; shares come to 1.
+    salt: another salt assigns the users to arms independently of their earlier arms.
+    arms: the first is the control, with which the others are compared; shares add up to 1.
     """
 
     salt: str = "segue"
@@ -122,7 +123,7 @@ class ExperimentSettings:
         total = sum(arm.share for arm in self.arms)
         if abs(total - 1) > 1e-6:
             shares = " + ".join(f"{arm.name} {arm.share:g}" for arm in self.arms)
-            raise ValueError(f"expected shares of arms that come to 1, got {shares} = {total:g}")
+            raise ValueError(f"expected shares of arms that add up to 1, got {shares} = {total:g}")
         if self.arms[0].is_canary:
             raise ValueError(f"the first arm, {names[0]}, is the control: it cannot be a canary")
 
@@ -137,14 +138,14 @@ class ExperimentSettings:
         return tuple(dict.fromkeys([DEFAULT_CHANNEL, *(arm.channel for arm in self.arms)]))
 
     def on_channel(self, channel: str) -> frozenset[str] | None:
-        """Names of the arms that a channel serves; None where nobody is divided."""
+        """Names of the arms that a channel serves; None without arms."""
         if not self.arms:
             return None
         return frozenset(arm.name for arm in self.arms if arm.channel == channel)
 
 
 def user_place(salt: str, user_id: str) -> float:
-    """Return a user's place in [0, 1): the same everywhere and for ever.
+    """Return a user's place in [0, 1): the same in every process and at all times.
 
     >>> round(user_place("segue", "ann"), 6), round(user_place("other", "ann"), 6)
     (0.510774, 0.930155)
@@ -155,7 +156,7 @@ def user_place(salt: str, user_id: str) -> float:
 class Arms:
     """Tells a user's arm, with the canaries' shares that are in force.
 
-    A canary that nobody has announced a share of has no users.
+    A canary without an announced share has no users.
     """
 
     def __init__(self, settings: ExperimentSettings) -> None:

@@ -1,7 +1,7 @@
-"""What an arm and the control were measured at lately, so that a long good past hides nothing.
+"""Recent results of an arm and the control, so that a good history cannot hide a decline.
 
-The prequential table has days and bundles, no hours. Whoever reads it again and again knows what
-came in between, of both arms over the same time, whatever the hour does to them.
+The prequential table has days and bundles, no hours. Repeated reads show the difference of both
+arms over the same time, independent of the hour.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ Days = Mapping[str, HitCount]
 
 
 class Recent:
-    """Remembers what earlier looks saw, in memory: a restart begins anew."""
+    """Keeps the results of earlier decisions in memory; a restart starts again."""
 
     def __init__(self, questions: int) -> None:
         """questions: of either, the newest ones, without which nothing is said."""
@@ -27,7 +27,7 @@ class Recent:
         """Return arm minus control by the newest questions; None as long as there are too few.
 
         control, arm: all that was measured until now, by day; since: what evidence counts from,
-        another value than before begins anew. The window begins at the latest look since which
+        another value than before starts again. The window begins at the latest look since which
         enough was asked, so that it is a little longer than that.
         """
         if since != self._since:

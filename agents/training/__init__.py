@@ -1,1 +1,1 @@
-"""What the trainer's agent rests on: its rhythm, its measure, its canaries."""
+"""Parts of the trainer's agent: schedule, prequential measurement, canaries."""

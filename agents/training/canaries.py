@@ -1,7 +1,7 @@
-"""A trainer decides on the canaries of its channel: looks at what was measured, and says the share.
+"""A trainer decides on the canaries of its channel: reads the measurements and sets the share.
 
 The share in force is the one on the models topic, which workers follow. It is read there before
-each decision, so that neither a restart nor what a person said in between is overlooked.
+each decision, so that neither a restart nor a manual change is missed.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from agents.experiments.arms import ArmSettings, ExperimentSettings
 from agents.experiments.canary import FALLS_BY, Evidence, Move, decide, evidence
 from agents.experiments.recent import Recent
 from agents.outputs import Outputs
+from agents.ticks import monotonic_ms
 from agents.training.quality import EveryChannel
 from agents.training.train_tally import TrainTally
 from dynamic_layer import KEPT_DAYS
@@ -46,13 +47,14 @@ class Canaries:
         outputs: Outputs,
         tally: TrainTally,
         clock_ms: Callable[[], int],
+        ticks_ms: Callable[[], int] = monotonic_ms,
         read_models: ReadModels | None,
     ) -> None:
         """read_models: reads the models topic whole; None decides on nothing."""
         self.canaries = [
             Canary(
                 arm, experiments, store=store, topics=topics, outputs=outputs, tally=tally,
-                clock_ms=clock_ms, read_models=read_models,
+                clock_ms=clock_ms, ticks_ms=ticks_ms, read_models=read_models,
             )
             for arm in experiments.arms
             if read_models is not None and arm.is_canary and arm.channel == channel
@@ -67,7 +69,7 @@ class Canaries:
 
 
 class Canary:
-    """One canary arm. What it decides is logged with the reasons, and announced when it is news."""
+    """One canary arm. Decisions are logged with the reasons, and announced when they change."""
 
     def __init__(
         self,
@@ -79,26 +81,27 @@ class Canary:
         outputs: Outputs,
         tally: TrainTally,
         clock_ms: Callable[[], int],
+        ticks_ms: Callable[[], int] = monotonic_ms,
         read_models: ReadModels,
     ) -> None:
         """Decide on `arm` of `experiments`."""
         self._arm, self._experiments = arm, experiments
         self._quality = EveryChannel(store, keep_days=KEPT_DAYS)
         self._topics, self._outputs, self._tally = topics, outputs, tally
-        self._clock_ms, self._read_models = clock_ms, read_models
+        self._clock_ms, self._ticks_ms, self._read_models = clock_ms, ticks_ms, read_models
         self._recent = Recent(max(FALLS_BY, arm.canary.questions))
         self._looked_at: int | None = None
         self._said: list[str] = []
 
     async def look(self) -> None:
-        """Decide, if the last look is long enough ago.
+        """Decide, if the last decision is long enough ago.
 
         Where the log or the store cannot be read, the share stays until the next look.
         """
-        now = self._clock_ms()
-        if self._looked_at is not None and now - self._looked_at < self._arm.canary.look_s * 1000:
+        tick = self._ticks_ms()
+        if self._looked_at is not None and tick - self._looked_at < self._arm.canary.look_s * 1000:
             return
-        self._looked_at = now
+        self._looked_at, now = tick, self._clock_ms()
         try:
             records = await self._read_models()
             held = newest_shares(records, self._experiments.salt).get(self._arm.name)

@@ -1,4 +1,4 @@
-"""What workers serve, asked by the trainer about examples that nobody has learned from."""
+"""Evaluates the served bundle on examples that no model has learned from."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agents.bundles.announcing import fetch_dynamic
 from agents.bundles.names import bundle_name
+from agents.patience import UNTIL_THERE, Pause, patiently
 from agents.settings import TrainerSettings
 from agents.training.quality import QualityStore
 from agents.training.train_tally import TrainTally
@@ -45,56 +46,64 @@ class Measure:
         store: ArtifactStore,
         folder: Path,
         tally: TrainTally,
-        clock_ms: Callable[[], int],
+        ticks_ms: Callable[[], int],
         quality: QualityStore,
         arms: Collection[str] | None = None,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         """Keep the table in `<folder>/prequential` and in `quality`.
 
-        arms: whose users are asked about; None where users are not divided.
+        arms: assignment of users to arms; None without arms.
+        pause: waits for so many seconds between two attempts on the artifact store.
         """
+        self._pause = pause
         self._channel = settings.channel
         self._table = Prequential(
             folder / "prequential",
             per_second=settings.prequential_per_s,
-            history_cap=dynamic.replay.history_cap,
+            history_cap=dynamic.replay.whole_history,
             popularity=dynamic.popularity,
-            clock_ms=clock_ms,
+            ticks_ms=ticks_ms,
             arms=arms,
         )
         self._on = settings.prequential_per_s > 0
         self._store, self._scratch, self._tally = store, folder / "served", tally
-        self._clock_ms = clock_ms
-        self._asked_at = clock_ms()
+        self._ticks_ms = ticks_ms
+        self._asked_at = ticks_ms()
         self._quality = quality
         self.serving: str | None = None
 
     async def fetch(self, name: str, held: DynamicBundle | None) -> DynamicBundle | None:
         """Return a bundle by its name; None, with a line in the log, where it is not whole.
 
+        Waits for an artifact store that fails.
+
         held: the one that was published last, which need not be read again.
         """
         if held is not None and name == bundle_name(held.generation, self._channel):
             return held
         try:
-            return await asyncio.to_thread(fetch_dynamic, self._store, name, self._scratch)
+            return await patiently(
+                lambda: fetch_dynamic(self._store, name, self._scratch),
+                f"reading bundle {name}", UNTIL_THERE, self._pause,
+            )  # fmt: skip
         except (CorruptArtifact, CorruptBundle) as error:
-            logger.warning("what is served cannot be measured: bundle %s: %s", name, error)
+            logger.warning("the served bundle cannot be measured: bundle %s: %s", name, error)
             return None
 
     def serve(self, name: str, bundle: DynamicBundle | None) -> None:
-        """Measure another bundle from now on."""
+        """Switch to another bundle."""
         self.serving = name
         self._table.serve(bundle)
 
     def sample(self, batch: ExampleBatch) -> None:
-        """See new examples before anything learns from them."""
+        """Collect new examples before any model learns from them."""
         self._table.sample(batch)
 
     @property
     def due(self) -> bool:
         """Whether enough examples wait, or some have waited for long."""
-        late = self._clock_ms() - self._asked_at >= LONGEST_MS
+        late = self._ticks_ms() - self._asked_at >= LONGEST_MS
         return self._table.waiting >= (1 if late else TOGETHER)
 
     @property
@@ -109,7 +118,7 @@ class Measure:
 
     def ask(self, popularity: Popularity) -> None:
         """Ask about what waits. popularity: counts from which a head reads demand."""
-        self._asked_at = self._clock_ms()
+        self._asked_at = self._ticks_ms()
         for row, asked in self._table.ask(popularity).items():
             self._tally.asked(row, asked)
         for reason, examples in self._table.left_out.items():

@@ -1,4 +1,4 @@
-"""What a trainer found out about quality, where a console can read it: in the artifact store.
+"""Quality measurements of a trainer, stored in the artifact store for the console.
 
     quality/prequential/<date>.jsonl   the rows of a day of events, as on the trainer's disk
     quality/decisions.json             what the gate said of the newest bundles, oldest first
@@ -31,12 +31,13 @@ _ROOT, _CHANNELS = "quality", "quality/channels"
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What the gate said of a bundle.
+    """A decision of the gate on a bundle.
 
     at: when, ms UTC; bundle, generation, static: which one, and the static bundle behind it;
     reasons: why it was refused, none if it was published; held_out: examples that it was judged
     by; hr_at_10: its own on these, served_hr_at_10: that of the bundle `served`; None where the
-    two were not compared.
+    two were not compared. popularity_types: item types that it serves by live popularity.
+    after_both: whether all of the examples came after the bundles that were compared were made.
     """
 
     at: int
@@ -48,13 +49,15 @@ class Decision:
     served: str | None
     hr_at_10: float | None
     served_hr_at_10: float | None
+    popularity_types: Sequence[str] = ()
+    after_both: bool = False
 
 
 class QualityStore:
     """Reads and writes what is known of a channel's quality. One trainer writes, others read.
 
-    A store that fails is reported in the log and stops nobody: what was to be written is written
-    with the next day's rows, or the next decision.
+    A failing store is logged and does not block: the data is written with the next day's rows, or
+    the next decision.
     """
 
     def __init__(
@@ -78,9 +81,11 @@ class QualityStore:
                     self._store.put_bytes(file.read_bytes(), f"{self._days}/{name}")
                 del self._unwritten[name]
             for old in self.days()[: -self._keep_days]:
-                self._store.files.rm_file(f"{self._store.root}/{self._days}/{old}.jsonl")
+                self._store.remove(f"{self._days}/{old}.jsonl")
         except OSError as error:
-            logger.error("prequential figures could not be stored, the next may: %s", error)
+            logger.error(
+                "prequential figures could not be stored; retrying with the next ones: %s", error
+            )
 
     def decided(self, decision: Decision) -> None:
         """Add a decision."""
@@ -90,7 +95,7 @@ class QualityStore:
             self._decisions = [*known, asdict(decision)][-DECISIONS:]
             self._store.put_bytes(json.dumps(self._decisions).encode(), self._file)
         except OSError as error:
-            logger.error("a decision could not be stored, it comes with the next: %s", error)
+            logger.error("a decision could not be stored; retrying with the next one: %s", error)
 
     # The console's side
 
@@ -157,8 +162,4 @@ class EveryChannel:
 
 def _listed(store: ArtifactStore, folder: str) -> list[PurePosixPath]:
     """What lies in a folder of the store; nothing if it is not there."""
-    try:
-        found = store.files.ls(f"{store.root}/{folder}", detail=False, refresh=True)
-    except FileNotFoundError:
-        return []
-    return [PurePosixPath(path) for path in found]
+    return [PurePosixPath(name) for name in store.listing(folder)]

@@ -1,8 +1,11 @@
-"""What a trainer counts, for Prometheus."""
+"""Prometheus metrics of a trainer."""
+
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from dynamic_layer import Asked, Row
+from agents.store_tally import StoreTally
+from dynamic_layer import AgainstPopularity, Asked, Row
 
 __all__ = ["TrainTally"]
 
@@ -11,7 +14,7 @@ GENERATIONS = 4
 
 
 class TrainTally:
-    """Counts of one trainer since it started. A trainer is one: no label says which.
+    """Metrics of one trainer since its start; no label names the trainer.
 
     The prequential measure has series for each item type, arm and one of the last generations.
     """
@@ -19,23 +22,41 @@ class TrainTally:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         """Register with `registry` (default a fresh one)."""
         self.registry = registry = registry or CollectorRegistry()
+        self.store = StoreTally(registry)
         self.examples = Counter(
             "segue_trainer_examples", "Examples kept for training.", registry=registry
         )
         self.steps = Counter("segue_trainer_steps", "Optimiser steps.", registry=registry)
         self.resting = Gauge(
-            "segue_trainer_resting", "1 while there is nothing left to learn.", registry=registry
+            "segue_trainer_resting", "1 while no examples are left to learn.", registry=registry
         )
         self.published = Counter("segue_bundles_published", "Bundles announced.", registry=registry)
         self.refused = Counter(
             "segue_bundles_refused", "Bundles that the gate refused.", registry=registry
         )
+        self.unpublished = Counter(
+            "segue_bundles_unpublished",
+            "Bundles that passed the gate but could not be stored.",
+            registry=registry,
+        )
         self.published_at = Gauge(
-            "segue_bundle_timestamp_seconds", "When the last bundle was made.", registry=registry
+            "segue_bundle_timestamp_seconds", "Creation time of the last bundle.", registry=registry
+        )
+        self.static_made_at = Gauge(
+            "segue_static_bundle_timestamp_seconds",
+            "Creation time of the newest announced static bundle; 0 before the first.",
+            registry=registry,
         )
         self.hit_ratio = Gauge(
             "segue_bundle_held_out_hit_ratio",
             "HR@10 of the last bundle on held-out examples.",
+            registry=registry,
+        )
+        self.popularity_types = Gauge(
+            "segue_bundle_serves_popularity",
+            "1 for item types whose lists are of live popularity, since the last bundle's own "
+            "lists were behind it on held-out examples.",
+            ["item_type"],
             registry=registry,
         )
         self.checkpoints = Counter(
@@ -48,12 +69,12 @@ class TrainTally:
         )
         self.checkpoint_seconds = Gauge(
             "segue_trainer_checkpoint_seconds",
-            "How long the last checkpoint stopped training.",
+            "Time that the last checkpoint blocked training.",
             registry=registry,
         )
         self.checkpointed_at = Gauge(
             "segue_trainer_checkpoint_timestamp_seconds",
-            "When the last checkpoint was written.",
+            "Time of the last checkpoint.",
             registry=registry,
         )
         self.canary_share = Gauge(
@@ -72,21 +93,44 @@ class TrainTally:
         self._prequential = {
             name: Counter(f"segue_prequential_{name}", text, labels, registry=registry)
             for name, text in (
-                ("examples", "New examples about which the served bundle was asked."),
-                ("hits", "Those whose item was among the best ten."),
-                ("reciprocal_ranks", "Sum of 1 / rank of their items in the whole catalogue."),
+                ("examples", "New examples on which the served bundle was evaluated."),
+                ("hits", "Evaluated examples whose item was in the top ten."),
+                (
+                    "reciprocal_ranks",
+                    "Sum of 1 / rank of the items of evaluated examples, ranked in the complete "
+                    "catalogue.",
+                ),
             )
         }
+        self.skew = Gauge(
+            "segue_feature_skew_ratio",
+            "Difference between a feature that a worker's ranking head read and the same feature "
+            "as training reads it, as a multiple of the tolerance: the greatest of the last "
+            "answers. More than 1 is skew.",
+            ["feature"],
+            registry=registry,
+        )
+        self.skew_lists = Counter(
+            "segue_skew_lists",
+            "Sampled lists of workers: compared, skewed, dropped, or why they were not compared.",
+            ["outcome"],
+            registry=registry,
+        )
         self._series: dict[int, set[tuple[str, ...]]] = {}
         self.left_out = Counter(
             "segue_prequential_left_out",
-            "New examples about which nothing was asked.",
+            "New examples that were not evaluated.",
             ["reason"],
             registry=registry,
         )
 
+    def compared(self, found: Mapping[str, AgainstPopularity]) -> None:
+        """Show which item types the last bundle serves by popularity."""
+        for name, one in found.items():
+            self.popularity_types.labels(name).set(one.popularity)
+
     def asked(self, row: Row, asked: Asked) -> None:
-        """Count what asking about some examples came to."""
+        """Count the results of an evaluation."""
         found = {
             "served": (asked.hits, asked.reciprocal_ranks),
             "popularity": (asked.popularity_hits, asked.popularity_reciprocal_ranks),

@@ -1,1 +1,1 @@
-"""What a worker's agents share: partitions, who waits, tallies, traces."""
+"""Shared parts of a worker's agents: partitions, waiting users, metrics, traces."""

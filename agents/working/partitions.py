@@ -1,16 +1,42 @@
 """The open partitions of a worker: one state for each partition number of the keyed topics."""
 
+import itertools
 import logging
-from collections.abc import Callable, Iterable
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from agents.working.leftovers import other_log_folder, remove_aside, remove_leftovers
 from dynamic_layer import UserState
-from state import CheckpointManifest, Checkpoints, PartitionState, StateSettings
+from state import (
+    CheckpointManifest,
+    Checkpoints,
+    History,
+    MadeFrom,
+    PartitionState,
+    ShownItems,
+    StateSettings,
+)
+from state.batches import Bools
+from streams import LogChanged, TopicIdentity, check_identity
 
-__all__ = ["Partitions", "States", "user_state"]
+__all__ = ["Partitions", "Snapshot", "States", "check_made_from", "user_state"]
 
 logger = logging.getLogger(__name__)
+
+#: In the names of snapshots' folders, which lie beside those of the states.
+_SNAPSHOT = ".checkpoint-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A state's files as of one commit, linked into a folder of their own."""
+
+    manifest: CheckpointManifest
+    folder: Path
 
 
 class States(Protocol):
@@ -21,15 +47,54 @@ class States(Protocol):
 
 def user_state(state: PartitionState, user_id: str) -> UserState:
     """Return what a partition's state knows of one of its users, as a recommender reads it."""
-    history, user = state.history(user_id), state.user(user_id)
+    user, shown = state.user(user_id), state.shown(user_id)
+    if not state.settings.actions:
+        history = state.history(user_id)
+        return _user_of(user_id, user, history, slice(None), shown)
+    history, found = state.reactions(user_id)
+    # What is disliked is no sign of taste, whatever the user did with it before.
+    return replace(
+        _user_of(user_id, user, history, found.liked, shown),
+        history_known=found.known[found.liked],
+        disliked=found.disliked,
+        demotion=state.settings.demotion,
+    )
+
+
+def _user_of(
+    user_id: str, user: Mapping[str, Any], history: History, entries: slice | Bools,
+    shown: ShownItems,
+) -> UserState:  # fmt: skip
     return UserState(
         user_id=user_id,
-        history_item=history.item_keys,
-        history_time=history.time,
-        history_strong=history.strong,
+        history_item=history.item_keys[entries],
+        history_time=history.time[entries],
+        history_strong=history.strong[entries],
+        history_strong_time=history.strong_time[entries],
+        shown=shown if len(shown) else None,
         country=str(user.get("country") or ""),
         birth_year=int(user.get("birth_year") or 0),
+        attributes=user.get("attributes") or {},
     )
+
+
+def check_made_from(state: PartitionState, found: Iterable[TopicIdentity]) -> None:
+    """Raise LogChanged if a state was made from other topics than those found.
+
+    Where several differ, one whose partitions alone are others is named first: it cannot be helped
+    by reading it from its beginning.
+    """
+    changed: list[LogChanged] = []
+    for identity in found:
+        made = state.made_from(identity.topic)
+        if made is not None and state.position(identity.topic) is not None:
+            theirs = TopicIdentity(topic=identity.topic, id=made.id, partitions=made.partitions)
+            try:
+                check_identity(theirs, identity, state.partition)
+            except LogChanged as error:
+                changed.append(error)
+    if changed:
+        raise min(changed, key=lambda error: error.another_topic)
 
 
 class Partitions:
@@ -54,7 +119,17 @@ class Partitions:
         self._checkpoints = checkpoints
         self._clock_ms = clock_ms
         self._assigned: dict[int, set[str]] = {}
+        # Each snapshot has a folder of its own: one may be taken while another is uploaded.
+        self._snapshots = itertools.count()
+        for left in folder.glob(f"*{_SNAPSHOT}*"):
+            shutil.rmtree(left, ignore_errors=True)
         self.states: dict[int, PartitionState] = {}
+        self._uploads = 0
+
+    @property
+    def uploading(self) -> bool:
+        """Whether an upload is under way; a stop may take as long as that takes."""
+        return self._uploads > 0
 
     def __getitem__(self, partition: int) -> PartitionState:
         return self.states[partition]
@@ -75,10 +150,57 @@ class Partitions:
         first = state.position(topic) or 0
         state.pass_over(topic, offset)
         logger.warning(
-            "%s/%d: the log no longer holds offsets %d to %d; the state goes on without them, and "
-            "says so (segue state diff shows what a state is missing)",
+            "%s/%d: the log no longer holds offsets %d to %d; the state continues without "
+            "them and records the gap (segue state diff shows it)",
             topic, partition, first, offset - 1,
         )  # fmt: skip
+
+    def check_log(self, found: Mapping[str, TopicIdentity]) -> None:
+        """Raise LogChanged if an open state was made from other topics than those found."""
+        for state in list(self.states.values()):
+            check_made_from(state, found.values())
+
+    def note_log(self, found: Mapping[str, TopicIdentity]) -> None:
+        """Note in the open states which topics they are made from.
+
+        Raises LogChanged if these are others than before.
+        """
+        self.check_log(found)
+        for state in list(self.states.values()):
+            noted = [
+                state.set_made_from(topic, MadeFrom(id=its.id, partitions=its.partitions))
+                for topic, its in found.items()
+            ]
+            # A version that did not note it has made the position. A state with uncommitted work
+            # waits for the commit of this work, before which its outputs are flushed.
+            if any(noted) and state.positions == state.committed:
+                state.commit()
+
+    def begin_again(self, found: Mapping[str, TopicIdentity], *, with_store: bool = True) -> None:
+        """Put aside the open states that were made from other topics; fresh ones take their place.
+
+        with_store: put their checkpoints aside too; otherwise a fresh state is restored from them.
+        """
+        for number, state in list(self.states.items()):
+            try:
+                check_made_from(state, found.values())
+            except LogChanged as changed:
+                if not changed.another_topic:
+                    raise
+                state.close()
+                folder, aside = state.folder, other_log_folder(state.folder)
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
+                os.utime(aside)  # the week counts from now
+                logger.warning(
+                    "partition %d begins again; the old state is put aside as %s until a user is "
+                    "erased or a week is over: %s", number, aside, changed,
+                )  # fmt: skip
+                if with_store:
+                    self._checkpoints.put_aside(number)
+                self.states[number] = self._checkpoints.open_or_restore(
+                    folder, number, self._settings
+                )
 
     def open(self, assigned: Iterable[tuple[str, int]]) -> list[int]:
         """Open the states of assigned partitions; returns the numbers that are new here."""
@@ -89,7 +211,7 @@ class Partitions:
             self._assigned.setdefault(partition, set()).add(topic)
             if partition not in self.states:
                 self.states[partition] = self._checkpoints.open_or_restore(
-                    self._folder / f"{partition:05d}", partition, self._settings
+                    self._place(partition), partition, self._settings
                 )
                 opened.append(partition)
         if opened:
@@ -113,27 +235,58 @@ class Partitions:
             self._share_cache()
         return closed
 
-    def snapshot(self, partition: int) -> CheckpointManifest:
+    def snapshot(self, partition: int) -> Snapshot:
         """Commit a state and hard-link it aside; quick, unlike the upload.
 
         After an erasure the files that held the user are rewritten first.
         """
         state = self.states[partition]
         state.commit()
-        state.compact_erased()
-        return self._checkpoints.snapshot(state, self._scratch(partition), self._clock_ms())
+        self.compact_erased(partition)
+        folder = self._folder / f"{partition:05d}{_SNAPSHOT}{next(self._snapshots)}"
+        manifest = self._checkpoints.snapshot(state, folder, self._clock_ms())
+        return Snapshot(manifest=manifest, folder=folder)
 
-    def upload(self, manifest: CheckpointManifest) -> str:
+    def compact_erased(self, partition: int) -> None:
+        """Remove the bytes of erased users from this disk, after a commit of the state."""
+        state = self.states[partition]
+        if state.uncompacted:
+            remove_aside(state.folder)
+        state.compact_erased()
+
+    def upload(self, snapshot: Snapshot) -> str:
         """Upload what `snapshot` put aside; returns the checkpoint's name.
 
-        The state may go on, be revoked or be closed meanwhile.
+        The state may go on, be revoked or be closed meanwhile. Raises OSError if the store fails,
+        DamagedState if a file is damaged.
         """
-        uploaded = self._checkpoints.upload(manifest, self._scratch(manifest.partition))
+        self._uploads += 1
+        try:
+            uploaded = self._checkpoints.upload(
+                snapshot.manifest, snapshot.folder, self._place(snapshot.manifest.partition)
+            )
+        finally:
+            self._uploads -= 1
         logger.info(
             "checkpoint %s of partition %d: %d bytes, %d new",
-            uploaded.name, manifest.partition, uploaded.manifest.bytes, uploaded.new_bytes,
+            uploaded.name, snapshot.manifest.partition, uploaded.manifest.bytes,
+            uploaded.new_bytes,
         )  # fmt: skip
         return uploaded.name
+
+    def upload_left(self, snapshot: Snapshot) -> str | None:
+        """Upload a snapshot of a state that was closed; None if a further checkpoint is there.
+
+        The next owner may have written it. Behind it an older one serves no purpose, and may hold
+        users that were erased since. Raises as `upload` does.
+        """
+        self._uploads += 1
+        try:
+            further = self._checkpoints.has_further(snapshot.manifest)
+            return None if further else self.upload(snapshot)
+        finally:
+            self._uploads -= 1
+            shutil.rmtree(snapshot.folder, ignore_errors=True)
 
     def older_checkpoints(self, partition: int, topic: str) -> list[tuple[str, int, int]]:
         """Checkpoints of a partition: (name, position of the topic, checkpoints until pruned)."""
@@ -141,20 +294,30 @@ class Partitions:
         spare = self._checkpoints.keep - len(found)
         return [(name, at, spare + nth) for nth, (name, at) in enumerate(found, 1)]
 
-    def holds_erased(self, partition: int) -> bool:
-        """Whether a checkpoint of a partition is older than the last erasure in its state."""
+    def holds_erased(self, partition: int, erased: Mapping[str, int] | None = None) -> bool:
+        """Whether a checkpoint of a partition is older than the last erasure in its state.
+
+        erased: offset of the last erasure by topic, where the state may be closed meanwhile.
+        Raises OSError if the store fails.
+        """
+        if erased is None:
+            erased = self.states[partition].erased
         return any(
             at <= offset
-            for topic, offset in self.states[partition].erased.items()
+            for topic, offset in erased.items()
             for _, at in self._checkpoints.positions(partition, topic)
         )
+
+    def remove_leftovers(self) -> None:
+        """Remove folders of states that have not been used for a week."""
+        remove_leftovers(self._folder, set(self.states), self._clock_ms())
 
     def _share_cache(self) -> None:
         for state in self.states.values():
             state.share_cache(len(self.states))
 
-    def _scratch(self, partition: int) -> Path:
-        return self._folder / f"{partition:05d}.checkpoint"
+    def _place(self, partition: int) -> Path:
+        return self._folder / f"{partition:05d}"
 
     def close_all(self) -> None:
         """Close every state; uncommitted work is dropped."""

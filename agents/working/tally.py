@@ -1,4 +1,4 @@
-"""What a worker counts, for people and for Prometheus."""
+"""Metrics of a worker."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Metric
 
 from agents.bundles.channels import Channels
+from agents.policies import PolicyBook
+from agents.store_tally import StoreTally
 from state import Applied
 from streams import DeadLetter, LogRecord
 
@@ -18,10 +20,11 @@ _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5
 
 
 class Tally:
-    """Counts of one worker since it started; every record is either applied or a dead letter.
+    """Counts of one worker since it started; every record is applied, a dead letter or ignored.
 
     records:      records of the events topic that were handled.
     applied:      of these, events that are in the state.
+    ignored:      of these, records of kinds that the settings ignore.
     dead_letters: of these, refused ones, by reason.
     """
 
@@ -29,8 +32,10 @@ class Tally:
         """Count from zero; metrics go to `registry` (default a fresh one)."""
         registry = registry or CollectorRegistry()
         self.registry = registry
+        self.store = StoreTally(registry)
         self.records = 0
         self.applied = 0
+        self.ignored = 0
         self.dead_letters: Counter[str] = Counter()
         self.examples = 0
         self.recommendations = 0
@@ -39,21 +44,33 @@ class Tally:
         self._refused = Metric(
             "segue_events_refused", "Events refused.", ["reason"], registry=registry
         )
+        self._ignored = Metric(
+            "segue_events_ignored",
+            "Records of kinds that the settings ignore: neither applied nor refused.",
+            registry=registry,
+        )
         self._written = Metric("segue_examples", "Training examples written.", registry=registry)
         self._answers = Metric(
             "segue_recommendations", "Recommendation records written.", registry=registry
         )
         self._hurried = Metric(
             "segue_answers_without_head",
-            "Users whose lists were made without the ranking head, since many were waiting.",
+            "Users whose lists were made without the ranking head because many users were waiting.",
             registry=registry,
         )
         self._shed = Metric(
-            "segue_answers_shed", "Users who waited too long for lists.", registry=registry
+            "segue_answers_shed",
+            "Users who were dropped because they waited too long for lists.",
+            registry=registry,
+        )
+        self._failed = Metric(
+            "segue_answers_failed",
+            "Users whose lists could not be made; each has a dead letter.",
+            registry=registry,
         )
         self._latency = Histogram(
             "segue_recommendation_latency_seconds",
-            "From the log's time of the event to its recommendation.",
+            "Time from the log time of the event to its recommendation.",
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         )
@@ -65,9 +82,12 @@ class Tally:
         )
 
         self._checkpoints = Metric("segue_checkpoints", "Checkpoints uploaded.", registry=registry)
+        self._checkpoints_failed = Metric(
+            "segue_checkpoints_failed", "Checkpoints that failed to upload.", registry=registry
+        )
         self._checkpointed = Gauge(
             "segue_checkpoint_timestamp_seconds",
-            "When a partition was checkpointed last, or opened.",
+            "Time of the last checkpoint of a partition, or of its opening.",
             ["partition"],
             registry=registry,
         )
@@ -76,6 +96,9 @@ class Tally:
         )
         self._waiting = Gauge(
             "segue_waiting_users", "Users who wait for an answer.", registry=registry
+        )
+        self._requests = Gauge(
+            "segue_waiting_requests", "Requests that wait for an answer.", registry=registry
         )
         self._arm_answers = Metric(
             "segue_arm_recommendations",
@@ -100,15 +123,37 @@ class Tally:
         )
         self._channel_lacking = Gauge(
             "segue_channel_lacks_bundle",
-            "1 while a channel has no bundle to serve, and serves the default one's.",
+            "1 while a channel has no bundle and serves the default channel's.",
             ["channel"],
             registry=registry,
         )
 
-    def watch(self, *, generation: Callable[[], int | None], waiting: Callable[[], int]) -> None:
+        self._policy_version = Gauge(
+            "segue_policy_version", "Version of a list's policy in force.", ["list"],
+            registry=registry,
+        )  # fmt: skip
+        self._policies_refused = Gauge(
+            "segue_policies_refused",
+            "Versions of policies refused since the start; those before stay in force.",
+            registry=registry,
+        )
+
+    def watch_policies(self, policies: PolicyBook) -> None:
+        """Read gauges of policies when they are asked for."""
+        self._policies_refused.set_function(lambda: policies.refused)
+        policies.changed = lambda name, version: self._policy_version.labels(name).set(version)
+
+    def watch(
+        self,
+        *,
+        generation: Callable[[], int | None],
+        waiting: Callable[[], int],
+        requests: Callable[[], int],
+    ) -> None:
         """Read gauges when they are asked for."""
         self._generation.set_function(lambda: generation() or 0)
         self._waiting.set_function(waiting)
+        self._requests.set_function(requests)
 
     def watch_channels(self, channels: Channels) -> None:
         """Read gauges of an experiment when they are asked for; without one there are none."""
@@ -130,6 +175,10 @@ class Tally:
         self._checkpoints.inc()
         self._checkpointed.labels(partition).set(now_ms / 1000)
 
+    def checkpoint_failed(self) -> None:
+        """Count a checkpoint that was not uploaded."""
+        self._checkpoints_failed.inc()
+
     def events(
         self,
         partition: int,
@@ -137,15 +186,19 @@ class Tally:
         applied: Applied,
         letters: Sequence[DeadLetter],
         examples: int,
+        ignored: int = 0,
     ) -> None:
         """Count a batch of the events topic."""
         self.records += len(records)
         self.applied += applied.applied + applied.skipped
         self._applied.inc(applied.applied)
+        self.ignored += ignored
+        self._ignored.inc(ignored)
         self.refused(letters)
         self.examples += examples
         self._written.inc(examples)
-        self._age.labels(partition).set(records[-1].timestamp / 1000)
+        if records[-1].timestamp >= 0:  # else the log has no time of it
+            self._age.labels(partition).set(records[-1].timestamp / 1000)
 
     def opened(self, partition: int, now_ms: int) -> None:
         """Begin to watch a partition: until it applies a record, its age counts from now."""
@@ -163,6 +216,10 @@ class Tally:
         for letter in letters:
             self.dead_letters[letter.reason.value] += 1
             self._refused.labels(letter.reason.value).inc()
+
+    def failed(self, users: int) -> None:
+        """Count users whose lists could not be made."""
+        self._failed.inc(users)
 
     def shed(self, users: int) -> None:
         """Note how many users were dropped so far, since they waited too long."""

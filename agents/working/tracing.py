@@ -1,4 +1,4 @@
-"""Traces from event to recommendation, for records whose producers began one.
+"""Traces from event to recommendation, for records whose producers started a trace.
 
 Off by default: the agents then hold None, and a batch costs one comparison. On, a record with the
 header `traceparent` (W3C Trace Context) gets the spans
@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams import LogRecord
-from streams.outbox import Headers
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
+
+    from streams.outbox import Headers
 
 __all__ = ["TraceSettings", "Traces"]
 
@@ -32,10 +33,10 @@ PARENT, STATE = "traceparent", "tracestate"
 class TraceSettings:
     """OpenTelemetry traces; they need the extra `otel`.
 
-    endpoint: where spans go by OTLP over HTTP, e.g. http://collector:4318/v1/traces; empty makes
-              none. What else there is to say to the exporter (headers, TLS, batches) is read from
-              OpenTelemetry's own variables of the environment (OTEL_EXPORTER_OTLP_HEADERS, ...).
-    users:    users whose traced event waits for its answer that are remembered, at most.
+    endpoint: OTLP/HTTP endpoint for spans, e.g. http://collector:4318/v1/traces; empty turns
+              tracing off. Other exporter options (headers, TLS, batches) come from OpenTelemetry's
+              environment variables (OTEL_EXPORTER_OTLP_HEADERS, ...).
+    users:    maximum number of remembered users whose traced event waits for its answer.
     """
 
     endpoint: str = ""

@@ -1,4 +1,4 @@
-"""Who waits for an answer, and who is next; each user at most once in an interval."""
+"""Queue of users who wait for an answer; each user at most once per interval."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
@@ -25,8 +25,8 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class TouchedUsers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Users of one batch whose histories changed, each once, as columns of equal length.
 
-    offset, event_timestamp: of the last event of each user in the batch.
-    first: offset of the first record of the batch: whoever reads from there meets them all again.
+    offset, event_timestamp: of the last event of each user in the batch. first: offset of the first
+    record of the batch: reading from there returns all of them.
     """
 
     topic: str
@@ -38,21 +38,22 @@ class TouchedUsers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Waiting:
-    """Users that wait. Taking in a batch costs a few column operations, whether it is big or small.
+    """Users that wait. Adding a batch costs a few column operations, independent of its size.
 
-    The newest news are answered first, so that a backlog (a restart, a history read at full speed)
-    never delays those who are listening now. While the backlog is short, half of a round goes to
-    those who wait longest: else a few would wait for ever at a load that is just what a worker can
-    do. Whoever has waited too long is dropped and counted.
+    The most recently updated users are answered first, so that a backlog (a restart, a history read
+    at full speed) never delays active users. While the backlog is short, half of a round goes to
+    those who wait longest: otherwise a few would never be answered at full load. Users who have
+    waited too long are dropped and counted.
 
     shed: users who were dropped, by number or by age.
     """
 
     def __init__(self, most: int, every_ms: int, backlog: int = 20_000, fair_ms: int = 0) -> None:
-        """most: users that wait at most, beyond it the longest-waiting go; every_ms: interval.
+        """most: maximum number of waiting users; beyond it, the longest-waiting are dropped.
+        every_ms: interval.
 
         backlog: records of a partition within which `first` looks for users.
-        fair_ms: as long as nobody's news are older, half of a round is for who waits longest.
+        fair_ms: while no user's update is older, half of a round is for the users who wait longest.
         """
         self._fair_ms = fair_ms
         self._most = most
@@ -94,7 +95,7 @@ class Waiting:
             self._shorten()
 
     def first(self, topic: str, partition: int) -> int | None:
-        """Offset from which a topic's partition holds everyone who waits; None if nobody does.
+        """Offset from which a topic's partition holds all waiting users; None if no user waits.
 
         Not further back than the backlog. Looks at each user of a batch once, however often called.
         """
@@ -110,7 +111,7 @@ class Waiting:
         return None
 
     def shed_older(self, came_ms: int) -> int:
-        """Drop users whose latest news came before `came_ms`; returns how many there were."""
+        """Drop users whose last update is older than `came_ms`; returns their number."""
         dropped = 0
         while self._came and self._came[0][0] < came_ms:
             for user in self._came.popleft()[1]:
@@ -122,7 +123,7 @@ class Waiting:
         return dropped
 
     def forget(self, partitions: Iterable[int]) -> None:
-        """Drop the users of partitions that are answered elsewhere from now on."""
+        """Drop the users of partitions that other workers answer from now on."""
         gone = set(partitions)
         for place in [place for place in self._batches if place[1] in gone]:
             del self._batches[place]
@@ -131,15 +132,15 @@ class Waiting:
         }
 
     def withdraw(self, user: str) -> None:
-        """Drop one user, as if there had been neither news nor answers."""
+        """Drop one user, as if there were neither updates nor answers."""
         self._reason.pop(user, None)
         self._answered_at.pop(user, None)
 
     def due(self, now: int, most: int) -> list[Touched]:
         """Take users who may be answered at `now` (ms), `most` of them.
 
-        The newest news come first; before them, in a round that cannot hold all, those who wait
-        longest.
+        The most recently updated users come first; in a full round, those who wait longest come
+        before them.
         """
         answered = self._answered_at
         while answered and next(iter(answered.values())) <= now - self._every_ms:

@@ -1,7 +1,7 @@
-"""Quality on real data: runs what is missing, then writes QUALITY.md and docs/freshness.md.
+"""Quality on real data: runs what is missing, then writes QUALITY.md and benchmarks/FRESHNESS.md.
 
     python -m benchmarks.quality --data ../shared/data
-    python -m benchmarks.quality --data ../shared/data --only lfm1m-segue,ml-1m-segue --again
+    python -m benchmarks.quality --data ../shared/data --only lfm1m-segue,amazon-fk-segue --again
     python -m benchmarks.quality --pages
 
 Each run is one `segue evaluate` in a process of its own; its figures are stored as soon as it has
@@ -22,13 +22,13 @@ import typer
 from benchmarks.quality.page import command_of, options_of, page_of
 from benchmarks.quality.sections import SECTIONS, SIMULATED, Run, Section, files_of
 from segue.freshness_table import draw_days
-from segue.screen import console, errors, progress_bars
+from segue.screen import console, errors, marked, progress_bars
 
 HERE = Path(__file__).parent
 FIGURES, NOTES = HERE / "figures", HERE / "notes"
 PAGES = {
     "quality": HERE.parent / "QUALITY.md",
-    "freshness": HERE.parents[1] / "docs" / "freshness.md",
+    "freshness": HERE.parent / "FRESHNESS.md",
 }
 _KEPT = (
     "model", "item_type", "segment", "users", "asked", "hr_at_10", "hr_at_10_ci", "hr_at_10_seeds",
@@ -67,7 +67,7 @@ def main(
                 bars.advance(task)
                 _write_pages()
         if failed:
-            errors.print(f"[red]error:[/] without figures: {', '.join(failed)}")
+            errors.print(marked("[red]error:[/] without figures: {}", ", ".join(failed)))
             raise typer.Exit(1)
     _write_pages()
     console.print(f"written: {', '.join(str(page) for page in PAGES.values())}")

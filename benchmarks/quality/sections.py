@@ -98,10 +98,7 @@ SECTIONS = (
         title="amazon-fk in ABXI's protocol: leave-one-out, 999 negatives of the same type",
         data="AFK",
         options=("--where 'src % 2 = 1' --order abxi_pos --protocol sampled --candidates trained"),
-        runs=(
-            Run(name="abxi-segue", models="segue"),
-            Run(name="abxi-baselines", models="popularity,item_cf"),
-        ),
+        runs=(Run(name="abxi-baselines", models="popularity,item_cf"),),
     ),
     Section(
         name="ml-1m",
@@ -109,8 +106,7 @@ SECTIONS = (
         data="ML1M",
         options="--protocol loo --order user_seq --min-events 5 --candidates trained",
         runs=(
-            Run(name="ml-1m-sequence", models="segue_sequence"),
-            Run(name="ml-1m-segue", models="segue"),
+            Run(name="ml-1m-sequence", models="sequence_tower"),
             Run(name="ml-1m-baselines", models="popularity,item_cf,ease"),
             Run(name="ml-1m-sasrec", models="sasrec,sasrec_bce"),
             Run(name="ml-1m-gsasrec", models="gsasrec"),

@@ -1,4 +1,4 @@
-// The API as the pages ask it; a token lives as long as the tab.
+// API client of the pages; the token is kept until the tab is closed.
 export class Missing extends Error {
   constructor(status, message) { super(message); this.status = status; }
 }
@@ -9,7 +9,7 @@ export function takeTokenFromAddress() {
   const found = location.hash.match(/^#token=([\w-]+)$/);
   if (!found) return;
   sessionStorage.setItem(TOKEN, found[1]);
-  // Not to stand in the history of the browser.
+  // Keep the token out of the browser history.
   history.replaceState(null, "", "#/now");
 }
 
@@ -23,7 +23,7 @@ export async function ask(path, parameters = {}, options = {}) {
   try {
     answer = await fetch(query.size ? `${path}?${query}` : path, { ...options, headers });
   } catch {
-    throw new Missing(0, "The console does not answer. Is `segue console` still running?");
+    throw new Missing(0, "The console does not answer. Check that `segue console` is running.");
   }
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));

@@ -23,16 +23,16 @@ async function show() {
   document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" });
   leave();
   leave = () => {};
-  // A room for each visit: what a slow page draws after somebody has gone on is seen by nobody.
-  const room = document.createElement("div");
-  main.replaceChildren(room);
-  put(room, html`<p class="soft">Loading …</p>`);
+  // A separate element per visit, so that a slow page cannot draw over the next one.
+  const element = document.createElement("div");
+  main.replaceChildren(element);
+  put(element, html`<p class="soft">Loading …</p>`);
   try {
-    const left = await pages[page](room, new URLSearchParams(query));
+    const left = await pages[page](element, new URLSearchParams(query));
     if (visit !== visits) left?.();
     else leave = left ?? (() => {});
   } catch (error) {
-    put(room, problem(error));
+    put(element, problem(error));
   }
   if (visit === visits && visit > 1) main.focus();
   document.title = `${document.querySelector("nav [aria-current]").textContent} · Segue console`;
@@ -40,10 +40,10 @@ async function show() {
 
 function problem(error) {
   if (error instanceof Missing && (error.status === 401 || error.status === 403))
-    return html`<h1>${error.status === 401 ? "A token is needed" : "This token may not"}</h1>
-      <div class="note"><p>This page shows persons; ${error.message}.</p>
-      <p><button class="main" data-token type="button">Give a token</button></p></div>`;
-  return html`<h1>Not to be shown</h1>
+    return html`<h1>${error.status === 401 ? "Enter token" : "No permission"}</h1>
+      <div class="note"><p>This page shows personal data: ${error.message}.</p>
+      <p><button class="main" data-token type="button">Enter token</button></p></div>`;
+  return html`<h1>Couldn't load</h1>
     <div class="problem" role="alert"><p>${error.message}</p>
     <p><button data-again type="button">Try again</button></p></div>`;
 }

@@ -31,7 +31,7 @@ export const age = (ms, now) => {
   return s < 120 ? `${s.toFixed(0)} s` : s < 7200 ? `${(s / 60).toFixed(0)} min` : s < 172800 ? `${(s / 3600).toFixed(0)} h` : `${(s / 86400).toFixed(0)} d`;
 };
 
-// number: at the right, in one piece; wide: sentences, which need room on a phone too.
+// number: right-aligned, unbroken; wide: sentences, which need width on a phone too.
 const kind = (head) => (head.number ? "number" : head.wide ? "wide" : "");
 
 export const table = (caption, heads, rows, otherwise) =>

@@ -3,7 +3,7 @@
 #   deploy/kafka/acls.sh BOOTSTRAP [kafka-acls.sh's options, such as --command-config admin.properties]
 # Names follow `topics.prefix`, `worker.group`, `trainer.group` and `rekey.group`; set PREFIX, WORKERS,
 # TRAINERS, REKEYERS to yours. Topics of other owners (docs/foreign-topics.md), in quotes with spaces:
-# IN_PLACE for those that workers read as they are, REKEYED for those that `segue rekey` reads.
+# IN_PLACE for those that workers read as they are (and PREFIX.impressions, where it is a source), REKEYED for those that `segue rekey` reads.
 # `segue static build --until`, `segue replay` and `segue topics create` are for an administrator.
 set -euo pipefail
 bootstrap=${1:?address of a broker}
@@ -29,16 +29,16 @@ theirs() { # names of topics of other owners
   for name in "$@"; do resources+=(--topic "$name"); done
 }
 
-resources=() && ours events catalogue users requests
+resources=() && ours events impressions catalogue users requests
 acls producer Write "${resources[@]}"
 
-resources=(--group "$workers") && ours events catalogue users requests models demand
+resources=(--group "$workers") && ours events catalogue users requests models demand erasures policies
 theirs ${in_place[@]+"${in_place[@]}"}
 acls worker Read "${resources[@]}"
-resources=() && ours recommendations examples demand dead-letters receipts
+resources=() && ours recommendations examples demand dead-letters receipts erasures
 acls worker Write "${resources[@]}"
 
-resources=(--group "$trainers") && ours examples models demand
+resources=(--group "$trainers") && ours examples models demand catalogue
 acls trainer Read "${resources[@]}"
 resources=() && ours models dead-letters
 acls trainer Write "${resources[@]}"
@@ -47,12 +47,12 @@ resources=() && ours models
 acls static Write "${resources[@]}"
 
 # A console joins no group; it shows the workers' lag, which takes Describe alone.
-resources=() && ours events catalogue users models recommendations dead-letters receipts
+resources=() && ours events catalogue users models recommendations dead-letters receipts erasures policies
 theirs ${in_place[@]+"${in_place[@]}"}
 acls console Read "${resources[@]}"
 acls console Describe --group "$workers"
-# Only where it may erase (events, users) and pin (models):
-resources=() && ours events users models
+# Only where it may erase (events, users), pin (models), or write records that come over HTTP:
+resources=() && ours events impressions catalogue users models
 acls console Write "${resources[@]}"
 
 if ((${#rekeyed[@]})); then

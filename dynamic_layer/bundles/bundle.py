@@ -22,11 +22,13 @@ from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.item_index import ItemIndex
 from dynamic_layer.items.alignment import turned
 from dynamic_layer.items.features import ItemFeatures, UserFeatures, item_features
+from dynamic_layer.items.grown_items import cold_vectors
 from dynamic_layer.popularity.demand import Demand
 from dynamic_layer.settings import DynamicSettings, IndexSettings, TowerSettings
 from dynamic_layer.towers.two_tower import TwoTower
-from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.hgnn import HGNN
 from static_layer.procrustes import Matrix
+from static_layer.seeding import seeded
 from static_layer.sparse_file import load_sparse, save_sparse
 
 FORMAT = 1
@@ -85,6 +87,16 @@ class DynamicBundle:
         return int(self.manifest["generation"])
 
     @property
+    def made(self) -> tuple[int, int]:
+        """Generation and time of creation, ms UTC (0 if unknown): one bundle over all channels."""
+        return self.generation, int(self.manifest.get("created_at") or 0)
+
+    @property
+    def history_cap(self) -> int:
+        """History entries that the user tower reads, the newest ones."""
+        return int(self.manifest["settings"]["replay"]["history_cap"])
+
+    @property
     def types(self) -> list[str]:
         """Item types, in the order of their numbers."""
         return list(self.manifest["types"])
@@ -124,6 +136,16 @@ class DynamicBundle:
         """Return the index's query of each user, f32 [b, d + 1]."""
         return index_queries(self.model, user_vectors)
 
+    @property
+    def popularity_types(self) -> frozenset[str]:
+        """Item types whose lists are of live popularity: the bundle's own were behind it."""
+        return frozenset(self.manifest.get("popularity_types", ()))
+
+    @property
+    def static_items(self) -> int:
+        """Number of items of the static bundle, which come first; later ones are behind them."""
+        return int(self.manifest.get("static_items", len(self.item_keys)))
+
     def embed(
         self,
         *,
@@ -132,16 +154,11 @@ class DynamicBundle:
         genres: Sequence[Sequence[str] | None],
         text: NDArray[Any],
     ) -> tuple[ItemFeatures, NDArray[np.float32]]:
-        """Return the features and unit vectors, f32 [m, d], of items that nobody has met yet.
+        """Return the features and unit vectors, f32 [m, d], of items without an event.
 
         text: [m, dt], from the encoder of the static bundle. Raises ValueError for unknown types.
         """
-        text = np.asarray(text, np.float32)
-        cold = None
-        if self.hgnn is not None:
-            with torch.no_grad():
-                cold = self.hgnn.cold(torch.from_numpy(text)).numpy()
-            cold = turned(cold, self.rotation)
+        cold = None if self.hgnn is None else turned(cold_vectors(self.hgnn, text), self.rotation)
         features = item_features(
             types=self.types,
             item_types=item_types,
@@ -196,11 +213,7 @@ class DynamicBundle:
             save_sparse(self.weights, folder / WEIGHTS)
         manifest = self.manifest | {"hgnn": None, "head": self.head is not None}
         if self.hgnn is not None:
-            manifest["hgnn"] = {
-                "text_width": self.hgnn.text_width,
-                "types": self.hgnn.types,
-                "settings": dataclasses.asdict(self.hgnn.settings),
-            }
+            manifest["hgnn"] = self.hgnn.shape
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
 
     @classmethod
@@ -230,13 +243,15 @@ class DynamicBundle:
         features = ItemFeatures(
             **{f.name: columns[f"features.{f.name}"] for f in dataclasses.fields(ItemFeatures)}
         )
-        towers = _settings_of(TowerSettings, manifest["settings"]["towers"])
-        model = TwoTower(features.content.shape[1], len(manifest["types"]), towers)
+        # Earlier versions pooled histories for each type, however many there were.
+        pooled = {"separate_types": max(TowerSettings.separate_types, len(manifest["types"]))}
+        towers = _settings_of(TowerSettings, pooled | manifest["settings"]["towers"])
+        with seeded(0):
+            model = TwoTower(features.content.shape[1], len(manifest["types"]), towers)
         model.load_state_dict(_part(states, "model."))
         hgnn = None
         if manifest["hgnn"] is not None:
-            shape = manifest["hgnn"]
-            hgnn = HGNN(shape["text_width"], shape["types"], HGNNSettings(**shape["settings"]))
+            hgnn = HGNN.of_shape(manifest["hgnn"])
             hgnn.load_state_dict(_part(states, "hgnn."))
         vectors, bias = columns["vectors"].numpy(), columns["bias"].numpy()
         demand = _demand(columns)

@@ -61,7 +61,7 @@ def make_bundle(
     vectors, number = model.item_vectors(features), features.type_number.numpy()
     half_lives = HalfLives(settings.popularity)
     half_lives.begin({**(last_fit.half_lives_days if last_fit else {}), **half_lives_days})
-    if not half_lives.chosen():  # nobody was asked yet
+    if not half_lives.chosen():  # no question was asked yet
         begin = held_out.newest(settings.popularity.fit_examples)
         half_lives.learn(begin, popularity, rows=rows, type_number=number, types=known.types)
     chosen = half_lives.chosen(known.types)
@@ -74,6 +74,7 @@ def make_bundle(
         vectors=vectors,
         rows=rows,
         settings=settings.popularity,
+        history_cap=settings.replay.history_cap,
         types=known.types,
         half_lives_days=chosen,
         seed=seed,
@@ -93,13 +94,15 @@ def make_bundle(
     ranking = settings.ranking
     # Whole buckets alone, as heads read it; workers add what is counted from there on.
     demand = DemandReader(popularity, rows, items, ranking.demand_half_lives_days).at(newest_ms)
-    metrics = {"held_out_ndcg": fit.ndcg, "held_out_hr_at_10": fit.hr_at_10}
+    metrics = {"held_out_ndcg": fit.ndcg, "popularity_fit_hr_at_10": fit.hr_at_10}
     return DynamicBundle(
         manifest={
             **manifest,
             "format": FORMAT,
             "static": static.manifest.get("name"),
+            "text": static.manifest.get("text"),
             "use_hgnn": known.use_hgnn,
+            "static_items": known.static_items,
             "settings": asdict(settings),
             "settings_hash": settings_hash(settings),
             "popularity": asdict(fit),
@@ -123,7 +126,7 @@ def make_bundle(
             served_vectors(vectors.numpy(), bias),
             features.type_number.numpy(),
             settings.index,
-            queries=_users(model, features, rows, held_out),
+            queries=_users(model, features, rows, held_out, settings.replay.history_cap),
             scale=index_scale(model, vectors.shape[1]),
         ),
         head=head,
@@ -133,9 +136,13 @@ def make_bundle(
 
 
 def _users(
-    model: TwoTower, features: ItemFeatures, rows: ItemRows, held_out: PaddedExamples
+    model: TwoTower,
+    features: ItemFeatures,
+    rows: ItemRows,
+    held_out: PaddedExamples,
+    history_cap: int,
 ) -> NDArray[np.float32]:
     """Return queries of held-out users, f32 [s, d + 1], to measure the index with."""
-    users = user_features(held_out.newest(_MEASURED_WITH), rows)
+    users = user_features(held_out.newest(_MEASURED_WITH), rows, history_cap)
     with torch.no_grad():
         return index_queries(model, model.user(users, features.content, features.type_number))

@@ -5,31 +5,15 @@ how many users met both items, and on the diagonal how many met each. That is wh
 state keeps and what the static job merges; no user's row is ever needed to fit them.
 """
 
-from dataclasses import dataclass
-
 import numba
 import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from dynamic_layer.settings import EaseSettings
+
 _BATCH = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class EaseSettings:
-    """How item-item weights are fitted.
-
-    ridge:      added to the diagonal (Steck 2019, lambda); larger trusts counts less.
-    neighbours: items whose weights an item is given, those with the greatest cosine.
-    min_users:  items met by fewer users are neither source nor target.
-    degree_cap: counts kept per item before anything is fitted, greatest cosines first.
-    """
-
-    ridge: float = 30.0
-    neighbours: int = 64
-    min_users: int = 2
-    degree_cap: int = 512
 
 
 def co_interactions(history: sp.csr_array) -> sp.csr_array:
@@ -49,29 +33,13 @@ def cosine_weights(counts: sp.csr_array) -> sp.csr_array:
     return sp.csr_array((norm @ others @ norm).tocsr(), dtype=np.float32)
 
 
-def recent_weights(history: sp.csr_array, lately: sp.csr_array, keep: int) -> sp.csr_array:
-    """Return how much the users of an item met others lately, f32 [source, target], no diagonal.
-
-    Sum over users of one entry of the source and a decayed one of the target, by the root of both
-    items' users: the cosine in which an old event on the target counts little. `keep` greatest
-    weights of each target. history, lately: [users, items], of ones and of decayed ones.
-    """
-    n = history.shape[1]
-    users = np.maximum(np.bincount(history.indices, minlength=n), 1)
-    scale = sp.diags_array((1 / np.sqrt(users)).astype(np.float32))
-    together = sp.csr_array((scale @ (lately.T @ history) @ scale).tocsr(), dtype=np.float32)
-    together.setdiag(0)
-    together.eliminate_zeros()
-    return by_target(together, keep)
-
-
 def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> sp.csr_array:
     """Return EASE's weights, f32 [source items, target items], diagonal zero, each solved locally.
 
     The ridge regression of every item on its `neighbours` nearest items by cosine (the selection of
     fsSLIM, Ning and Karypis 2011): with all items as neighbours this is EASE. Cost is linear in
     items, neighbours^3 / 3 operations and one reading of the neighbours' rows each, where EASE
-    inverts the whole. A user's score of an item is the sum over his history of
+    inverts the whole. A user's score of an item is the sum over the user's history of
     weights[history item, item].
     """
     settings = settings or EaseSettings()
@@ -145,33 +113,6 @@ def _strong_entries(
         for place in range(last - first):
             kept[first + place] = cosine[place] >= limit or indices[first + place] == row
     return kept
-
-
-def by_target(weights: sp.csr_array, keep: int) -> sp.csr_array:
-    """Return the `keep` greatest values of each row as weights [source, target], row the target."""
-    near = nearest(weights, keep)
-    known = near >= 0
-    target = np.repeat(np.arange(len(near)), known.sum(axis=1))
-    values = _values(weights.indptr, weights.indices, weights.data, near)[known]
-    return sp.csr_array((values, (near[known], target)), shape=weights.shape)
-
-
-@numba.njit(cache=True)
-def _values(
-    indptr: NDArray[np.int32],
-    indices: NDArray[np.int32],
-    data: NDArray[np.float32],
-    near: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    out = np.zeros(near.shape, np.float32)
-    found = np.zeros(len(indptr), np.float32)
-    for row in range(len(near)):
-        for place in range(indptr[row], indptr[row + 1]):
-            found[indices[place]] = data[place]
-        for place in range(near.shape[1]):
-            if near[row, place] >= 0:
-                out[row, place] = found[near[row, place]]
-    return out
 
 
 def nearest(weights: sp.csr_array, k: int) -> NDArray[np.int64]:

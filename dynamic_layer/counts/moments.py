@@ -49,6 +49,14 @@ class Histories:
         before = np.concatenate([[0], np.cumsum(kept)])
         return self._of(before[self.indptr].astype(np.int64), np.flatnonzero(kept))
 
+    def newest(self, k: int) -> "Histories":
+        """Return the same users with the newest k entries of each history."""
+        sizes = np.diff(self.indptr)
+        if not len(sizes) or sizes.max() <= k:
+            return self
+        place = np.arange(len(self.item)) - np.repeat(self.indptr[:-1], sizes)
+        return self.where(place < k)
+
     def _of(self, indptr: NDArray[np.int64], entry: NDArray[np.int64]) -> "Histories":
         return Histories(
             indptr=indptr,
@@ -102,7 +110,7 @@ def moment_at(
     """Return the state at a moment from events in any order, i64 [n] each; later ones are ignored.
 
     A half-life of infinity counts all events alike. strong: bool [n], streams; None for all.
-    asked_ms: i64 [n_users], where each user is asked at a time of his own: the ages in his history
+    asked_ms: i64 [n_users], where each user is asked at a different time: the ages in a history
     count back from it (demand and the ages of items from `at_ms`).
     """
     before = timestamp < at_ms

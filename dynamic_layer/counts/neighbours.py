@@ -1,6 +1,6 @@
 """Sums over item-item weights: what the items of a history point to, and how strongly.
 
-A user costs one pass over the rows of the items in his history, whatever is asked of the sums
+A user costs one pass over the rows of the items in the history, whatever is asked of the sums
 afterwards: candidates of several types, at several recencies, and the scores of any items.
 """
 
@@ -60,16 +60,17 @@ class Neighbours:
         sum is not above 0; NONE where there are fewer than k.
         """
         group = np.where(allowed, 0, NONE).astype(np.int16)
-        found: NDArray[np.int64] = self.best_of_groups(group, 1, k)[0]
-        return found
+        return self.best_of_group(group, np.zeros(len(self.own), np.int64), k)
 
-    def best_of_groups(self, group: NDArray[np.int16], groups: int, k: int) -> NDArray[np.int64]:
-        """Return what `best` does for each group of items, i64 [groups, b, h, k], in one pass.
+    def best_of_group(
+        self, group: NDArray[np.int16], wanted: NDArray[np.int64], k: int
+    ) -> NDArray[np.int64]:
+        """Return what `best` does among the items of each user's own group, i64 [b, h, k].
 
-        group: i16 [items], below `groups`; negative for items of none.
+        group: i16 [items], negative for items of none; wanted: i64 [b].
         """
         found: NDArray[np.int64] = _best(
-            self.indptr, self.own, self.item, self.sums, group, groups, k
+            self.indptr, self.own, self.item, self.sums, group, wanted, k
         )
         return found
 
@@ -154,39 +155,37 @@ def _best(
     item: NDArray[np.int32],
     sums: NDArray[np.float32],
     group: NDArray[np.int16],
-    groups: int,
+    wanted: NDArray[np.int64],
     k: int,
 ) -> NDArray[np.int64]:
     b, h = len(own), sums.shape[1]
-    out = np.full((groups, b, h, k), -1, np.int64)
+    out = np.full((b, h, k), -1, np.int64)
     widest = (indptr[1:] - indptr[:-1]).max() if b else 0
-    member, value = np.empty((groups, widest), np.int64), np.empty(widest, np.float32)
+    member, value = np.empty(widest, np.int64), np.empty(widest, np.float32)
     place = np.empty(widest, np.int64)
     for row in range(b if k else 0):
-        size = np.zeros(groups, np.int64)
+        size = 0
         for at in range(indptr[row] + own[row], indptr[row + 1]):
-            of = group[item[at]]
-            if of >= 0:
-                member[of, size[of]] = at
-                size[of] += 1
-        for of in range(groups):
-            for part in range(h):
-                count = 0
-                for n in range(size[of]):
-                    if sums[member[of, n], part] > 0:
-                        value[count] = sums[member[of, n], part]
-                        place[count] = member[of, n]
-                        count += 1
-                taken = 0
-                bound = _kth(value[:count], k)
-                for n in range(count):
-                    if value[n] > bound:
-                        out[of, row, part, taken] = item[place[n]]
-                        taken += 1
-                for n in range(count):
-                    if value[n] == bound and taken < k:
-                        out[of, row, part, taken] = item[place[n]]
-                        taken += 1
+            if group[item[at]] == wanted[row]:
+                member[size] = at
+                size += 1
+        for part in range(h):
+            count = 0
+            for n in range(size):
+                if sums[member[n], part] > 0:
+                    value[count] = sums[member[n], part]
+                    place[count] = member[n]
+                    count += 1
+            taken = 0
+            bound = _kth(value[:count], k)
+            for n in range(count):
+                if value[n] > bound:
+                    out[row, part, taken] = item[place[n]]
+                    taken += 1
+            for n in range(count):
+                if value[n] == bound and taken < k:
+                    out[row, part, taken] = item[place[n]]
+                    taken += 1
     return out
 
 

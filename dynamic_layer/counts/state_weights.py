@@ -4,8 +4,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from dynamic_layer.counts.item_weights import EaseSettings, capped, ease_weights
+from dynamic_layer.counts.item_weights import capped, ease_weights
 from dynamic_layer.items.features import ItemRows
+from dynamic_layer.settings import EaseSettings
 from static_layer.graph import CoInteractionCounts
 
 

@@ -1,18 +1,22 @@
 """Training examples: an event and its user's history just before it, in columns."""
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from dynamic_layer.errors import CorruptExamples
 
 _MAGIC = b"SGEX"
-_VERSION, _WITH_ARMS = 1, 2  # the second has the users' arms behind the countries
+# The second version has the users' arms behind the countries, the third the events' kinds behind
+# the columns, the fourth both.
+_VERSION, _WITH_ARMS, _WITH_KINDS, _WITH_BOTH = 1, 2, 3, 4
 _HEAD = struct.Struct("<4sHHIIII")  # magic, version, topic bytes, partition, n, t, country bytes
 MAX_EXAMPLES = 1 << 20
+MAX_NOTE = 1 << 22  # bytes
 MAX_HISTORY = 1 << 26
 _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("offset", "<i8", "n"),
@@ -28,6 +32,20 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 
 
+#: (whether there are arms, whether there are kinds) -> version.
+_VERSIONS = {
+    (False, False): _VERSION,
+    (True, False): _WITH_ARMS,
+    (False, True): _WITH_KINDS,
+    (True, True): _WITH_BOTH,
+}
+
+
+def kind_code(kind: str) -> int:
+    """Return the number that stands for a kind of event in examples; 0 stands for no kind."""
+    return xxhash.xxh3_64_intdigest(kind.encode()) or 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExampleBatch:
     """`n` examples that came from one partition of the events topic, `t` history entries in all.
@@ -37,13 +55,15 @@ class ExampleBatch:
     target:           u64 [n], key of the item of the event.
     timestamp:        i64 [n], ms UTC.
     strong:           bool [n], whether the event was of a strong kind.
-    repeat:           bool [n], whether the item was in the history already.
+    repeat:           bool [n], whether the user knew the item before: by a strong event, or by any
+                      event where this one is weak.
     country:          n strings, "" when unknown.
     birth_year:       i16 [n], 0 when unknown.
     indptr:           i64 [n + 1]; example i has history entries indptr[i]:indptr[i + 1].
     history_item:     u64 [t], newest first; the state *before* the event.
     history_time:     i64 [t], ms UTC of the latest event on the item.
     history_strong:   bool [t], whether any event on the item was of a strong kind.
+    kind:             u64 [n], `kind_code` of each event's kind; None where kinds have no weights.
     arm:              n names, the users' arms as the lists were made that they had; None where
                       users are not divided.
     """
@@ -61,6 +81,7 @@ class ExampleBatch:
     history_item: NDArray[np.uint64]
     history_time: NDArray[np.int64]
     history_strong: NDArray[np.bool_]
+    kind: NDArray[np.uint64] | None = None
     arm: list[str] | None = None
 
     def __len__(self) -> int:
@@ -75,7 +96,7 @@ class ExampleBatch:
             if len(getattr(self, name)) != lengths[size]:
                 got = len(getattr(self, name))
                 raise ValueError(f"expected {lengths[size]} values in {name}, got {got}")
-        for name in ("country", "arm"):
+        for name in ("country", "arm", "kind"):
             values = getattr(self, name)
             if values is not None and len(values) != n:
                 raise ValueError(f"expected {n} values in {name}, got {len(values)}")
@@ -85,7 +106,7 @@ class ExampleBatch:
     def pack(self) -> bytes:
         """Return the batch as bytes (little-endian columns behind a versioned header).
 
-        Without arms the bytes are of the first version, which earlier trainers read.
+        Without arms and kinds the bytes are of the first version, which earlier trainers read.
         """
         topic = self.topic.encode()
         country = "\0".join(self.country).encode()
@@ -93,7 +114,7 @@ class ExampleBatch:
             country = b"\0".join([country, "\0".join(self.arm).encode()])
         head = _HEAD.pack(
             _MAGIC,
-            _VERSION if self.arm is None else _WITH_ARMS,
+            _VERSIONS[self.arm is not None, self.kind is not None],
             len(topic),
             self.partition,
             len(self),
@@ -104,6 +125,8 @@ class ExampleBatch:
             np.ascontiguousarray(getattr(self, name), dtype=dtype).tobytes()
             for name, dtype, _ in _COLUMNS
         ]
+        if self.kind is not None:
+            columns.append(np.ascontiguousarray(self.kind, dtype="<u8").tobytes())
         return b"".join([head, topic, country, *columns])
 
     @classmethod
@@ -116,24 +139,25 @@ class ExampleBatch:
         if len(data) < _HEAD.size:
             raise CorruptExamples(f"expected at least {_HEAD.size} bytes, got {len(data)}")
         magic, version, topic_bytes, partition, n, t, country_bytes = _HEAD.unpack_from(data)
-        if magic != _MAGIC or version not in (_VERSION, _WITH_ARMS):
+        if magic != _MAGIC or version not in _VERSIONS.values():
             raise CorruptExamples(
-                f"expected {_MAGIC!r} version {_VERSION} or {_WITH_ARMS},"
+                f"expected {_MAGIC!r} version {_VERSION} to {_WITH_BOTH},"
                 f" got {magic!r} version {version}"
             )
+        stored = _COLUMNS if version < _WITH_KINDS else (*_COLUMNS, ("kind", "<u8", "n"))
         if n > MAX_EXAMPLES or t > MAX_HISTORY:
             raise CorruptExamples(
                 f"expected at most {MAX_EXAMPLES} examples and {MAX_HISTORY} history entries, "
                 f"got {n} and {t}"
             )
         lengths = {"n": n, "n+1": n + 1, "t": t}
-        body = sum(np.dtype(dtype).itemsize * lengths[size] for _, dtype, size in _COLUMNS)
+        body = sum(np.dtype(dtype).itemsize * lengths[size] for _, dtype, size in stored)
         expected = _HEAD.size + topic_bytes + country_bytes + body
         if len(data) != expected:
             raise CorruptExamples(f"expected {expected} bytes, got {len(data)}")
         at = _HEAD.size + topic_bytes + country_bytes
         columns: dict[str, Any] = {}
-        for name, dtype, size in _COLUMNS:
+        for name, dtype, size in stored:
             columns[name] = np.frombuffer(data, dtype=dtype, count=lengths[size], offset=at)
             at += columns[name].nbytes
         try:
@@ -141,11 +165,27 @@ class ExampleBatch:
             text = data[_HEAD.size + topic_bytes : _HEAD.size + topic_bytes + country_bytes]
             words = text.decode().split("\0") if n else []
             arm = None
-            if version == _WITH_ARMS:
+            if version in (_WITH_ARMS, _WITH_BOTH):
                 words, arm = words[:n], words[n:]
             return cls(topic=topic, partition=partition, country=words, arm=arm, **columns)
         except ValueError as error:
             raise CorruptExamples(str(error)) from error
+
+    def cut(self, caps: NDArray[np.int64]) -> "ExampleBatch":
+        """Return the same examples with the newest caps[i] entries of history i; caps: i64 [n]."""
+        sizes = np.diff(self.indptr)
+        kept = np.minimum(sizes, caps)
+        if (kept == sizes).all():
+            return self
+        place = np.arange(len(self.history_item)) - np.repeat(self.indptr[:-1], sizes)
+        entry = place < np.repeat(kept, sizes)
+        return replace(
+            self,
+            indptr=np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
+            history_item=self.history_item[entry],
+            history_time=self.history_time[entry],
+            history_strong=self.history_strong[entry],
+        )
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Self:
         """Return the examples at the given rows (a mask or row numbers), with their histories."""
@@ -165,6 +205,36 @@ class ExampleBatch:
             partition=self.partition,
             country=country,
             arm=arm,
+            kind=None if self.kind is None else self.kind[chosen],
             indptr=indptr,
             **columns,
         )
+
+
+def pack_note(topic: str, partition: int, note: str) -> bytes:
+    """Return a batch without examples that carries a note, in the place of the countries.
+
+    Versions that know no notes read a batch of no examples.
+    """
+    name, text = topic.encode(), note.encode()
+    head = _HEAD.pack(_MAGIC, _VERSION, len(name), partition, 0, 0, len(text))
+    return b"".join([head, name, text, bytes(8)])  # the eight bytes: indptr
+
+
+def note_of(data: bytes) -> str | None:
+    """Return the note of a batch without examples; None for any other record.
+
+    Raises CorruptExamples for a note that is no text or too long.
+    """
+    if len(data) < _HEAD.size:
+        return None
+    magic, version, topic_bytes, _, n, t, note_bytes = _HEAD.unpack_from(data)
+    if magic != _MAGIC or version != _VERSION or n or t or not note_bytes:
+        return None
+    start = _HEAD.size + topic_bytes
+    if note_bytes > MAX_NOTE or len(data) != start + note_bytes + 8:
+        raise CorruptExamples(f"expected a note of at most {MAX_NOTE} bytes, got {len(data)} bytes")
+    try:
+        return data[start : start + note_bytes].decode()
+    except ValueError as error:
+        raise CorruptExamples(str(error)) from error

@@ -1,7 +1,8 @@
-"""Bounded memory of examples: which were seen, and the newest of them for replay."""
+"""Bounded memory of the newest examples, for replay."""
 
+import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ from numpy.typing import NDArray
 
 from dynamic_layer.examples.batch import ExampleBatch
 from dynamic_layer.items.features import COUNTRIES, bucket_of
-from dynamic_layer.saved import Saved
 
 _SECOND_MS = 1_000
+_APPENDED = 4_096  # examples that are added at once: histories of 512 entries are 27 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class PaddedExamples:
     history_item:   u64 [b, h], item keys; only the first `length` of a row count.
     history_age:    f32 [b, h], seconds from the entry to the example.
     history_strong: bool [b, h].
+    kind:           u64 [b], `kind_code` of the event's kind, 0 when unknown; None: all unknown.
     """
 
     source: NDArray[np.int64]
@@ -43,6 +45,13 @@ class PaddedExamples:
     history_item: NDArray[np.uint64]
     history_age: NDArray[np.float32]
     history_strong: NDArray[np.bool_]
+    kind: NDArray[np.uint64] | None = None
+
+    def __post_init__(self) -> None:
+        """Name every kind; those of memories of earlier versions are unknown."""
+        if self.kind is None:
+            # A frozen value is completed here as __init__ would.
+            object.__setattr__(self, "kind", np.zeros(len(self.target), np.uint64))
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -56,20 +65,32 @@ class PaddedExamples:
         """Return the `n` examples with the greatest timestamps, oldest first."""
         return self.take(np.argsort(self.timestamp, kind="stable")[-n:])
 
+    def latest_entries(self, cap: int) -> "PaddedExamples":
+        """Return the same examples with at most the newest `cap` entries of each history."""
+        return replace(
+            self,
+            length=np.minimum(self.length, cap),
+            history_item=self.history_item[:, :cap],
+            history_age=self.history_age[:, :cap],
+            history_strong=self.history_strong[:, :cap],
+        )
+
 
 def pad(batch: ExampleBatch, history_cap: int, source: int) -> PaddedExamples:
     """Return a batch as rectangles; histories keep their newest `history_cap` entries.
 
+    The rectangles are as wide as the longest history that is kept, at least 1.
     source: number by which the reader knows the batch's topic and partition.
     """
     n, sizes = len(batch), np.diff(batch.indptr)
+    width = max(1, min(int(sizes.max(initial=0)), history_cap))
     row = np.repeat(np.arange(n), sizes)
     place = np.arange(len(batch.history_item)) - np.repeat(batch.indptr[:-1], sizes)
     kept = place < history_cap
     row, place = row[kept], place[kept]
-    items = np.zeros((n, history_cap), np.uint64)
-    ages = np.zeros((n, history_cap), np.float32)
-    strong = np.zeros((n, history_cap), np.bool_)
+    items = np.zeros((n, width), np.uint64)
+    ages = np.zeros((n, width), np.float32)
+    strong = np.zeros((n, width), np.bool_)
     items[row, place] = batch.history_item[kept]
     ages[row, place] = (batch.timestamp[row] - batch.history_time[kept]) / _SECOND_MS
     strong[row, place] = batch.history_strong[kept]
@@ -86,106 +107,74 @@ def pad(batch: ExampleBatch, history_cap: int, source: int) -> PaddedExamples:
         history_item=items,
         history_age=np.maximum(ages, 0.0),
         history_strong=strong,
+        kind=batch.kind,
     )
 
 
 def joined(parts: Sequence[PaddedExamples]) -> PaddedExamples:
-    """Return several as one; their histories must be padded to one width."""
+    """Return several as one, as wide as the widest of them."""
+    width = max(part.history_item.shape[1] for part in parts)
     return PaddedExamples(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+        **{
+            name: np.concatenate([_widened(getattr(part, name), width) for part in parts])
+            for name in vars(parts[0])
+        }
     )
 
 
-class SeenOffsets:
-    """Remembers which offsets of a partition were seen, in bounded memory.
-
-    A window of `span` offsets slides with the greatest one. Offsets that have fallen out of the
-    window count as seen, so that nothing is ever accepted twice.
-    """
-
-    def __init__(self, span: int = 1 << 20) -> None:
-        """span: offsets remembered, one byte each."""
-        self._span = span
-        self._floor: dict[tuple[str, int], int] = {}
-        self._seen: dict[tuple[str, int], NDArray[np.bool_]] = {}
-
-    def mark(self, topic: str, partition: int, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return a mask of the offsets met for the first time, and remember them.
-
-        A repetition inside `offsets` is new only once.
-        """
-        fresh = np.zeros(len(offsets), np.bool_)
-        if not len(offsets):
-            return fresh
-        name = (topic, partition)
-        seen = self._seen.setdefault(name, np.zeros(self._span, np.bool_))
-        top = int(offsets.max()) + 1
-        floor = self._floor.setdefault(name, max(0, top - self._span))
-        if top > floor + self._span:
-            moved = top - self._span
-            gone = np.arange(floor, min(moved, floor + self._span)) % self._span
-            seen[gone] = False
-            self._floor[name] = floor = moved
-        inside = offsets >= floor
-        _, first = np.unique(offsets, return_index=True)
-        fresh[first] = True
-        fresh &= inside
-        fresh[inside] &= ~seen[offsets[inside] % self._span]
-        seen[offsets[fresh] % self._span] = True
-        return fresh
-
-    def saved(self) -> Saved:
-        """Return what was seen, one bit for each offset remembered."""
-        return Saved(
-            arrays={str(n): np.packbits(seen) for n, seen in enumerate(self._seen.values())},
-            values={
-                "span": self._span,
-                "floors": [[*name, self._floor[name]] for name in self._seen],
-            },
-        )
-
-    def restore(self, saved: Saved) -> None:
-        """Know what another knew. Raises ValueError for one with another span."""
-        if saved.values["span"] != self._span:
-            raise ValueError(f"expected a span of {self._span}, got {saved.values['span']}")
-        self._floor, self._seen = {}, {}
-        for n, (topic, partition, floor) in enumerate(saved.values["floors"]):
-            self._floor[topic, partition] = floor
-            self._seen[topic, partition] = np.unpackbits(
-                saved.arrays[str(n)], count=self._span
-            ).astype(np.bool_)
+def _widened(column: NDArray[Any], width: int) -> NDArray[Any]:
+    return np.pad(column, ((0, 0), (0, width - column.shape[1]))) if column.ndim == 2 else column
 
 
 class Replay:
-    """A ring of the newest examples.
+    """A ring of the newest examples, and a ring of the entries of their histories.
 
-    Guarantees: memory is fixed by `capacity` and `history_cap`; an example is replaced only by
-    `capacity` newer arrivals.
+    Guarantees: memory is fixed by `capacity` and `entries`; an example is dropped only when newer
+    ones need its place or the place of its entries.
     """
 
-    def __init__(self, *, capacity: int, history_cap: int) -> None:
-        """capacity: examples held; history_cap: history entries held per example."""
-        self.capacity = capacity
+    def __init__(self, *, capacity: int, history_cap: int, entries: int | None = None) -> None:
+        """Reserve the memory.
+
+        capacity:    examples held, at most.
+        history_cap: newest history entries of an example that are kept.
+        entries:     history entries held in all, at most; at least `history_cap`. Default:
+                     enough for `capacity` full histories.
+        """
+        self.capacity, self.history_cap = capacity, history_cap
+        self._room = max(history_cap, capacity * history_cap if entries is None else entries)
+        self._first = 0  # number of the oldest example held
         self._written = 0
         self._numbered = 0
-        self._ring = PaddedExamples(
-            source=np.zeros(capacity, np.int64),
-            offset=np.zeros(capacity, np.int64),
-            target=np.zeros(capacity, np.uint64),
-            timestamp=np.zeros(capacity, np.int64),
-            strong=np.zeros(capacity, np.bool_),
-            repeat=np.zeros(capacity, np.bool_),
-            country=np.zeros(capacity, np.int64),
-            birth_year=np.zeros(capacity, np.int64),
-            length=np.zeros(capacity, np.int64),
-            history_item=np.zeros((capacity, history_cap), np.uint64),
-            history_age=np.zeros((capacity, history_cap), np.float32),
-            history_strong=np.zeros((capacity, history_cap), np.bool_),
-        )
+        self._filled = 0  # entries ever written
+        self._reserve()
+
+    def _reserve(self) -> None:
+        """Take fresh memory for columns and entries."""
+        capacity = self.capacity
+        self._columns: dict[str, NDArray[Any]] = {
+            "source": np.zeros(capacity, np.int64),
+            "offset": np.zeros(capacity, np.int64),
+            "target": np.zeros(capacity, np.uint64),
+            "timestamp": np.zeros(capacity, np.int64),
+            "strong": np.zeros(capacity, np.bool_),
+            "repeat": np.zeros(capacity, np.bool_),
+            "country": np.zeros(capacity, np.int64),
+            "birth_year": np.zeros(capacity, np.int64),
+            "length": np.zeros(capacity, np.int64),
+            "kind": np.zeros(capacity, np.uint64),
+        }
+        self._entries: dict[str, NDArray[Any]] = {
+            "history_item": np.zeros(self._room, np.uint64),
+            "history_age": np.zeros(self._room, np.float32),
+            "history_strong": np.zeros(self._room, np.bool_),
+        }
+        # Place of each example's first entry, counted from the first entry ever written.
+        self._start = np.zeros(capacity, np.int64)
 
     def __len__(self) -> int:
         """Examples held."""
-        return min(self._written, self.capacity)
+        return self._written - self._first
 
     @property
     def written(self) -> int:
@@ -194,55 +183,119 @@ class Replay:
 
     @property
     def numbered(self) -> int:
-        """How often the examples were numbered anew; until then a number means one example."""
+        """How often the examples were renumbered; until then a number means one example."""
         return self._numbered
 
     def append(self, examples: PaddedExamples) -> None:
-        """Add examples, oldest first; of more than `capacity` only the last are kept."""
-        keep = slice(max(0, len(examples) - self.capacity), None)
-        numbers = np.arange(self._written, self._written + len(examples))[keep] % self.capacity
-        for name, column in vars(self._ring).items():
-            values = getattr(examples, name)[keep]
-            if column.ndim == 2:
-                column[numbers, : values.shape[1]] = values
-            else:
-                column[numbers] = values
+        """Add examples, oldest first; of more than fit only the last are kept."""
+        for start in range(0, len(examples), _APPENDED):
+            self._append(examples.take(np.arange(start, min(start + _APPENDED, len(examples)))))
+
+    def _append(self, examples: PaddedExamples) -> None:
+        examples = examples.latest_entries(self.history_cap)
+        length = examples.length
+        start = self._filled + np.concatenate([[0], np.cumsum(length)])
+        numbers = np.arange(self._written, self._written + len(examples))
         self._written += len(examples)
+        self._filled = int(start[-1])
+        floor = self._filled - self._room  # entries before it are overwritten
+        # The last ones, since numbers and starts ascend.
+        kept = (numbers >= self._written - self.capacity) & (start[:-1] >= floor)
+        ring = numbers[kept] % self.capacity
+        for name, column in self._columns.items():
+            column[ring] = getattr(examples, name)[kept]
+        self._start[ring] = start[:-1][kept]
+        width = examples.history_item.shape[1]
+        inside = (np.arange(width) < length[:, None]) & kept[:, None]
+        place = (start[:-1, None] + np.arange(width))[inside] % self._room
+        for name, entries in self._entries.items():
+            entries[place] = getattr(examples, name)[inside]
+        if not kept.all():
+            self._first = self._written - int(kept.sum())
+            return
+        self._first = max(self._first, self._written - self.capacity)
+        if len(self) and self._start[self._first % self.capacity] < floor:
+            self._first += int(np.searchsorted(self._start[self.numbers() % self.capacity], floor))
 
     def keep(self, wanted: NDArray[np.bool_]) -> None:
         """Forget all but some examples; wanted: bool [len], in order of arrival.
 
-        Those that stay are numbered anew, from 0.
+        Those that stay are renumbered from 0.
         """
-        kept = self.take(self.numbers()[wanted])
-        self._written = 0
+        self.arrange(self.numbers()[wanted])
+
+    def arrange(self, numbers: NDArray[np.int64]) -> None:
+        """Hold just the examples of the given numbers, in their order, renumbered from 0.
+
+        While it copies, it takes its memory a second time.
+        """
+        held = copy.copy(self)
+        self._reserve()
+        self._first = self._written = self._filled = 0
         self._numbered += 1
-        self.append(kept)
+        for start in range(0, len(numbers), _APPENDED):
+            self.append(held.take(numbers[start : start + _APPENDED]))
 
     def restore(self, first: int, segments: Iterable[PaddedExamples], numbered: int) -> None:
         """Hold the examples of another memory: number `first` and those that follow it."""
-        self._written, self._numbered = first, numbered
+        self._first, self._written, self._filled = first, first, 0
+        self._numbered = numbered
         for segment in segments:
             self.append(segment)
 
     def numbers(self) -> NDArray[np.int64]:
         """Return the numbers of the examples held, i64 [len], in order of arrival."""
-        return np.arange(self._written - len(self), self._written)
+        return np.arange(self._first, self._written)
 
     def timestamps(self) -> NDArray[np.int64]:
         """Return the timestamps of the examples held, i64 [len], in order of arrival, ms UTC."""
-        return self._ring.timestamp[self.numbers() % self.capacity]
+        return np.asarray(self._columns["timestamp"][self.numbers() % self.capacity])
+
+    def in_time(self, topics: Sequence[tuple[str, int]]) -> NDArray[np.int64]:
+        """Return the numbers of the examples held by time, then place in the log, i64 [len].
+
+        topics: topic and partition by the number that `source` gives them.
+        """
+        place = {name: rank for rank, name in enumerate(sorted(topics))}
+        rank = np.array([place[name] for name in topics], np.int64)
+        ring = self.numbers() % self.capacity
+        held = self._columns
+        source = rank[held["source"][ring]] if len(ring) else ring
+        order = np.lexsort((held["offset"][ring], source, held["timestamp"][ring]))
+        return np.asarray(self.numbers()[order])
 
     def targets(self) -> NDArray[np.uint64]:
         """Return the item keys of the targets held, u64 [len], in order of arrival."""
-        return self._ring.target[self.numbers() % self.capacity]
+        return np.asarray(self._columns["target"][self.numbers() % self.capacity])
 
-    def take(self, numbers: NDArray[np.int64]) -> PaddedExamples:
-        """Return the examples of the given numbers, which must be held."""
-        rows = numbers % self.capacity
-        widest = max(1, int(self._ring.length[rows].max(initial=1)))
-        columns = {
-            name: column[rows, :widest] if column.ndim == 2 else column[rows]
-            for name, column in vars(self._ring).items()
+    def discoveries(self, cut: int) -> NDArray[np.int64]:
+        """Return the numbers of the examples that lists of discovery can be made of.
+
+        These are strong events on items that the user did not know, with whole histories.
+        cut: entries to which workers cut the histories of most examples. A whole history of just
+        that length counts as cut.
+        """
+        numbers = self.numbers()
+        ring = numbers % self.capacity
+        held = self._columns
+        wanted = held["strong"][ring] & ~held["repeat"][ring] & (held["length"][ring] != cut)
+        return np.asarray(numbers[wanted])
+
+    def take(self, numbers: NDArray[np.int64], entries: int | None = None) -> PaddedExamples:
+        """Return the examples of the given numbers, which must be held.
+
+        entries: newest history entries of each example, at most; all by default.
+        """
+        ring = numbers % self.capacity
+        columns = {name: column[ring] for name, column in self._columns.items()}
+        if entries is not None:
+            columns["length"] = np.minimum(columns["length"], entries)
+        length = columns["length"]
+        order = np.arange(max(1, int(length.max(initial=1))))
+        inside = order < length[:, None]
+        place = (self._start[ring][:, None] + order) % self._room
+        histories = {
+            name: np.where(inside, held[place], held.dtype.type(0))
+            for name, held in self._entries.items()
         }
-        return PaddedExamples(**columns)
+        return PaddedExamples(**columns, **histories)

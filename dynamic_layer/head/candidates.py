@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dynamic_layer.counts.moments import Histories
 from dynamic_layer.counts.neighbours import NONE
 
-__all__ = ["NONE", "greatest", "union"]
+__all__ = ["NONE", "greatest", "newest_items", "union"]
 
 
 def greatest(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
@@ -21,6 +21,16 @@ def greatest(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> ND
     k = min(k, scores.shape[1])
     place = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     return rows[place]
+
+
+def newest_items(histories: Histories, k: int) -> NDArray[np.int64]:
+    """Return the newest k items of each history, i64 [b, <= k], NONE at the end."""
+    size = np.minimum(np.diff(histories.indptr), k)
+    out = np.full((len(histories), int(size.max(initial=0))), NONE, np.int64)
+    owner = np.repeat(np.arange(len(histories)), size)
+    place = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+    out[owner, place] = histories.item[histories.indptr[:-1][owner] + place]
+    return out
 
 
 def union(

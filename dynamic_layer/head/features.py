@@ -11,29 +11,11 @@ from numpy.typing import NDArray
 from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import NONE, Neighbours, neighbours_of
 from dynamic_layer.items.vector_store import inner_products
+from dynamic_layer.settings import GROUPS, SEPARATE_TYPES, FeatureSettings
 
-GROUPS = ("weights", "vectors", "towers", "demand", "age", "traits", "user", "past")
 _PAST = ("past-times", "past-age", "past-share", "past-gap", "past-due", "past-uneven", "past-weak")
 _ACTIVE = ("active@7d", "active@30d", "active@120d")
 _LOUD = np.float32(6.0)  # standardised values beyond this are cut: one outlier must not rule
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureSettings:
-    """Which features a head reads.
-
-    groups:         of `GROUPS`; what is left out is neither computed nor learned.
-    half_lives_days: recencies at which a history is summed; infinity counts all alike.
-    demand_half_lives_days: half-lives of an item's demand, as in `Moment.demand`.
-    recent:         newest history entries whose vectors are compared one by one.
-    smoothing:      count added before the logarithm of demand.
-    """
-
-    groups: tuple[str, ...] = GROUPS
-    half_lives_days: tuple[float, ...] = (float("inf"), 30.0, 5.0)
-    demand_half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0, float("inf"))
-    recent: int = 16
-    smoothing: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +23,8 @@ class Sources:
     """The fitted models behind the features; `n` items.
 
     type_number: i64 [n]; types: number of item types.
+    type_columns: whether a head reads the list's type as a column of each type; None: with up to
+                 `SEPARATE_TYPES` of them.
     weights:     item-item weights f32 [n, n] by name, [source, target].
     vectors:     unit vectors f32 [n, d] by name (text, graph); zero where an item has none.
     towers:      unit vectors of users f32 [users, e] and items f32 [n, e], or None.
@@ -49,19 +33,33 @@ class Sources:
 
     type_number: NDArray[np.int64]
     types: int
+    type_columns: bool | None = None
     weights: Mapping[str, sp.csr_array] = field(default_factory=dict)
     vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     towers: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     traits: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
+    @property
+    def columns(self) -> int:
+        """Number of the type columns."""
+        few = self.types <= SEPARATE_TYPES if self.type_columns is None else self.type_columns
+        return self.types if few else 0
+
 
 def feature_names(sources: Sources, settings: FeatureSettings) -> list[str]:
     """Return the names of the features, in order; `z:` marks those standardised in a list."""
-    pairs = _pair_names(sources, settings)
+    pairs = [name for _, name in _pair_names(sources, settings)]
     return [f"z:{name}" for name in pairs] + pairs + _user_names(sources, settings)
 
 
-def _pair_names(sources: Sources, settings: FeatureSettings) -> list[str]:
+def feature_groups(sources: Sources, settings: FeatureSettings) -> list[str]:
+    """Return the group of each feature, of `GROUPS`, in the order of `feature_names`."""
+    pairs = [group for group, _ in _pair_names(sources, settings)]
+    return pairs + pairs + ["user"] * len(_user_names(sources, settings))
+
+
+def _pair_names(sources: Sources, settings: FeatureSettings) -> list[tuple[str, str]]:
+    """Return group and name of the features of a pair."""
     halves = [f"{half:g}d" for half in settings.half_lives_days]
     groups: dict[str, list[str]] = {
         "weights": [f"{name}@{half}" for name in sources.weights for half in halves],
@@ -78,13 +76,18 @@ def _pair_names(sources: Sources, settings: FeatureSettings) -> list[str]:
     }
     if sources.towers is None:
         groups["towers"] = []
-    return [name for group in GROUPS if group in settings.groups for name in groups.get(group, [])]
+    return [
+        (group, name)
+        for group in GROUPS
+        if group in settings.groups
+        for name in groups.get(group, [])
+    ]
 
 
 def _user_names(sources: Sources, settings: FeatureSettings) -> list[str]:
     if "user" not in settings.groups:
         return []
-    numbers = [f"type-{number}" for number in range(sources.types)]
+    numbers = [f"type-{number}" for number in range(sources.columns)]
     return ["history", "of-type", "type-share", "away", *_ACTIVE, *numbers]
 
 
@@ -115,10 +118,13 @@ def pair_features(
     settings: FeatureSettings,
     neighbours: Mapping[str, Neighbours] | None = None,
     figures: NDArray[np.float32] | None = None,
+    *,
+    mixed: bool = False,
 ) -> NDArray[np.float32]:
     """Return the features of users and their candidates, f32 [b, c, f]; 0 where there is none.
 
-    users: i64 [b], rows of the moment's histories; candidates: i64 [b, c], of one type, with NONE.
+    users: i64 [b], rows of the moment's histories; candidates: i64 [b, c], with NONE; a list's
+    are of one type unless `mixed`.
     neighbours: sums of each of the sources' weights at the settings' half-lives, for these users;
     made here when None. figures: `item_figures` of all items, where they are read again and again;
     made here for the candidates when None.
@@ -148,9 +154,9 @@ def pair_features(
             parts.append(np.stack([trait[rows] for trait in sources.traits.values()], axis=2))
         elif group == "past":
             parts.append(_past(histories, candidates))
-    own = np.zeros((len(candidates), 0), np.float32)
+    own = np.zeros((len(candidates), 1, 0), np.float32)
     if "user" in settings.groups:
-        own = _user(histories, rows, valid, sources)
+        own = _user(histories, rows, valid, sources, mixed=mixed)
     pairs = parts or [np.zeros((*candidates.shape, 0), np.float32)]
     return _columns(  # type: ignore[no-any-return]
         tuple(np.ascontiguousarray(part, np.float32) for part in pairs), valid, own
@@ -168,14 +174,16 @@ def _figures(
 def _columns(
     parts: tuple[NDArray[np.float32], ...], valid: NDArray[np.bool_], own: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return values, f32 [b, c, .] each, standardised, as they are, and the user's own f32 [b, u].
+    """Return values, f32 [b, c, .] each, standardised, as they are, and the user's own.
+
+    own: f32 [b, c, u], or f32 [b, 1, u] where they are the same for all candidates of a list.
 
     Parts are joined row by row: an array of all of them would be written and read once more.
     """
     (b, c), f = valid.shape, 0
     for part in parts:
         f += part.shape[2]
-    out = np.zeros((b, c, 2 * f + own.shape[1]), np.float32)
+    out = np.zeros((b, c, 2 * f + own.shape[2]), np.float32)
     pairs = np.empty((c, f), np.float32)
     for row in range(b):
         first = 0
@@ -193,7 +201,7 @@ def _columns(
                 standard = (value - mean[column]) * scale[column]
                 out[row, place, column] = min(max(standard, -_LOUD), _LOUD)
                 out[row, place, f + column] = value
-            out[row, place, 2 * f :] = own[row]
+            out[row, place, 2 * f :] = own[row, place if own.shape[1] > 1 else 0]
     return out
 
 
@@ -265,9 +273,9 @@ def _cosines(
 def _past(histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the user's own past with each candidate, f32 [b, c, 7]; 0 where there is none.
 
-    log(1 + times); 1 / (1 + days since); share of all his events; for what came more than once,
-    log(1 + mean gap in days), log of the time since over that gap, and the gaps' deviation over
-    their mean; whether there were weak signals alone.
+    log(1 + times); 1 / (1 + days since); share of all events of the user; for what came more
+    than once, log(1 + mean gap in days), log of the time since over that gap, and the gaps'
+    deviation over their mean; whether there were weak signals alone.
     """
     n = 1 + int(max(candidates.max(initial=0), histories.item.max(initial=0)))
     owner = np.repeat(np.arange(len(histories)), np.diff(histories.indptr))
@@ -307,25 +315,31 @@ def _user(
     rows: NDArray[np.int64],
     valid: NDArray[np.bool_],
     sources: Sources,
+    *,
+    mixed: bool,
 ) -> NDArray[np.float32]:
     """Return log sizes of the history, share of the list's type, days away, activity, type.
 
-    f32 [b, .]. Activity is the log of the items met lately, at three half-lives.
+    f32 [b, 1, .]; of the candidate's type instead of the list's if `mixed`, f32 [b, c, .].
+    Activity is the log of the items met lately, at three half-lives.
     """
     b = len(histories)
     size = np.diff(histories.indptr)
     owner = np.repeat(np.arange(b), size)
     bag = owner * sources.types + sources.type_number[histories.item]
     by_type = np.bincount(bag, minlength=b * sources.types).reshape(b, sources.types)
-    wanted = sources.type_number[rows[np.arange(b), valid.argmax(axis=1)]]
-    own = by_type[np.arange(b), wanted]
+    first = rows[np.arange(b), valid.argmax(axis=1)][:, None]
+    wanted = sources.type_number[rows if mixed else first]
+    own = by_type[np.arange(b)[:, None], wanted]
     away = np.zeros(b, np.float32)
     away[size > 0] = histories.age_days[histories.indptr[:-1][size > 0]]
-    share = own / np.maximum(size, 1)
+    share = own / np.maximum(size, 1)[:, None]
     lately = [
         np.log1p(np.bincount(owner, weights=histories.recency(half), minlength=b))
         for half in (7.0, 30.0, 120.0)
     ]
-    sizes = np.stack([np.log1p(size), np.log1p(own), share, np.log1p(away), *lately], axis=1)
-    one_hot = wanted[:, None] == np.arange(sources.types)
-    return np.concatenate([sizes, one_hot], axis=1).astype(np.float32)
+    of_user = [np.broadcast_to(column[:, None], own.shape) for column in (np.log1p(size),
+               np.log1p(away), *lately)]  # fmt: skip
+    sizes = np.stack([of_user[0], np.log1p(own), share, *of_user[1:]], axis=2)
+    one_hot = wanted[:, :, None] == np.arange(sources.columns)
+    return np.concatenate([sizes, one_hot], axis=2).astype(np.float32)

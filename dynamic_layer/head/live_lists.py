@@ -11,14 +11,8 @@ from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import Neighbours, neighbours_of
 from dynamic_layer.counts.stream_index import StreamIndex
 from dynamic_layer.head.candidates import NONE, greatest
-from dynamic_layer.head.features import (
-    FeatureSettings,
-    Sources,
-    feature_names,
-    pair_features,
-    pooled,
-    standardise,
-)
+from dynamic_layer.head.features import Sources, feature_names, pair_features, pooled, standardise
+from dynamic_layer.settings import FeatureSettings
 
 _HOUR_MS = 3_600_000
 _BATCH = 128  # requests; their candidates' vectors are 30 MB at 500 candidates
@@ -95,7 +89,7 @@ def live_names(sources: Sources, settings: LiveSettings, *, repeats: bool = Fals
         *(f"z:{name}" for name in state),
         *state,
         *user,
-        *(f"type-{number}" for number in range(sources.types)),
+        *(f"type-{number}" for number in range(sources.columns)),
     ]
 
 
@@ -234,7 +228,7 @@ def _features(
 def _user(
     histories: Histories, candidates: NDArray[np.int64], sources: Sources
 ) -> NDArray[np.float32]:
-    """Sizes of the history, its share of the candidate's type, the type; f32 [b, c, 5 + types]."""
+    """Sizes of the history, its share of the candidate's type, the type; f32 [b, c, .]."""
     b, c = candidates.shape
     size = np.diff(histories.indptr)
     owner = np.repeat(np.arange(b), size)
@@ -249,6 +243,6 @@ def _user(
     by_type = np.bincount(bag, minlength=b * sources.types).reshape(b, sources.types)
     number = sources.type_number[np.maximum(candidates, 0)]
     share = by_type[np.arange(b)[:, None], number] / np.maximum(size, 1)[:, None]
-    one_hot = number[:, :, None] == np.arange(sources.types)
+    one_hot = number[:, :, None] == np.arange(sources.columns)
     spread = np.broadcast_to(own[:, None, :], (b, c, own.shape[1]))
     return np.concatenate([spread, share[:, :, None], one_hot], axis=2).astype(np.float32)

@@ -1,5 +1,6 @@
 """The ranking head: a small network over the features of candidates, learned listwise."""
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,31 +25,10 @@ from dynamic_layer.saved import (
     restore_module,
     restore_optimiser,
 )
+from dynamic_layer.settings import HeadSettings
+from static_layer.seeding import seeded
 
 FILE = "head.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadSettings:
-    """Shape and training of the head.
-
-    hidden:        width of the hidden layer; 0 leaves the linear part alone.
-    negatives:     candidates of a list that compete with its positives, drawn anew each epoch.
-    epochs:        times that a list is trained on before training rests.
-    batch_size:    lists per step.
-    learning_rate, weight_decay: of AdamW.
-    averaging:     decay per step of the averaged weights that are published.
-    capacity:      lists kept for training, newest win.
-    """
-
-    hidden: int = 32
-    negatives: int = 256
-    epochs: float = 6.0
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-2
-    averaging: float = 0.98
-    capacity: int = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +77,20 @@ class RankingHead(nn.Module):
         linear = torch.tensor([[weights.get(name, 0.0) for name in self.names]])
         self.linear.load_state_dict({"weight": linear})
 
+    def rescale(self, mean: Tensor, deviation: Tensor) -> None:
+        """Read features with another mean and deviation, f32 [f]; no order of a list changes.
+
+        Scores change by a constant.
+        """
+        with torch.no_grad():
+            ratio, shift = deviation / self.deviation, (mean - self.mean) / self.deviation
+            self.linear.weight.mul_(ratio)
+            if self.inner is not None:
+                self.inner.bias.add_(self.inner.weight @ shift)
+                self.inner.weight.mul_(ratio)
+            self.mean.copy_(mean)
+            self.deviation.copy_(deviation)
+
     def forward(self, features: Tensor) -> Tensor:
         """Return the scores f32 [...] of features f32 [..., f]."""
         scaled = (features - self.mean) / self.deviation
@@ -134,7 +128,8 @@ class RankingHead(nn.Module):
             with safe_open(folder / FILE, framework="pt") as file:
                 shape = file.metadata()
                 states = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            head = cls(json.loads(shape["names"]), int(shape["hidden"]))
+            with seeded(0):
+                head = cls(json.loads(shape["names"]), int(shape["hidden"]))
             head.load_state_dict(states)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise CorruptBundle(f"expected a head in {folder.name}/{FILE}: {error}") from error
@@ -158,6 +153,20 @@ def listwise_loss(scores: Tensor, label: Tensor, valid: Tensor) -> Tensor:
     count = positive.sum(dim=1)
     per_list = losses.sum(dim=1) / count.clamp(min=1)
     return per_list.sum() / (count > 0).sum().clamp(min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sums:
+    """Number, sum f64 [f] and sum of squares f64 [f] of the features of some candidates."""
+
+    count: float
+    sum: NDArray[np.float64]
+    square: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, lists: Lists) -> Self:
+        inside = lists.features[lists.valid].astype(np.float64)
+        return cls(count=float(len(inside)), sum=inside.sum(axis=0), square=(inside**2).sum(axis=0))
 
 
 class HeadTrainer:
@@ -186,22 +195,20 @@ class HeadTrainer:
         self._initial = dict(initial or {})
         self.settings = settings or HeadSettings()
         self._rng = np.random.default_rng(seed)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded(seed):
             self._head = RankingHead(names, self.settings.hidden)
         if start is not None:
             self._head.begin(start)
-        self._published = RankingHead(names, self.settings.hidden)
-        self._published.load_state_dict(self._head.state_dict())
+        self._published = copy.deepcopy(self._head)
         self._optimiser = torch.optim.AdamW(
             self._head.parameters(),
             lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
         )
         self._kept: list[Lists] = []
+        self._sums: list[_Sums] = []  # of the features of each part of `_kept`
         self._owed = 0.0
         self._steps = 0
-        self._count, self._sum, self._square = 0.0, np.zeros(len(names)), np.zeros(len(names))
 
     def add(self, lists: Lists) -> int:
         """Keep the lists that have a positive and a negative; return how many."""
@@ -211,14 +218,12 @@ class HeadTrainer:
         kept = self._sampled(lists, useful)
         if not len(kept):
             return 0
-        inside = kept.features[kept.valid].astype(np.float64)
-        self._count += len(inside)
-        self._sum += inside.sum(axis=0)
-        self._square += (inside**2).sum(axis=0)
         self._kept.append(kept)
+        self._sums.append(_Sums.of(kept))
         self._owed += self.settings.epochs * len(kept)
         while len(self._kept) > 1 and self.held - len(self._kept[0]) >= self.settings.capacity:
             self._kept.pop(0)
+            self._sums.pop(0)
         return len(kept)
 
     @property
@@ -259,16 +264,29 @@ class HeadTrainer:
         return float(np.mean(losses)) if losses else float("nan")
 
     def _scale(self) -> None:
-        """Bring features to unit variance, once: weights that were learned stay true."""
-        if self._steps:
-            return
-        mean = self._sum / max(self._count, 1.0)
-        deviation = np.sqrt(np.maximum(self._square / max(self._count, 1.0) - mean**2, 0.0))
-        deviation = np.where(deviation > 1e-4, deviation, 1.0)
+        """Bring the features of the lists at hand to unit variance; what was learned stays true.
+
+        Features drift: the first lists of a stream have few counts and short histories.
+        """
+        count, total, square = (
+            sum(getattr(part, name) for part in self._sums) for name in ("count", "sum", "square")
+        )
+        mean = total / max(count, 1.0)
+        deviation = np.sqrt(np.maximum(square / max(count, 1.0) - mean**2, 0.0))
+        scale = torch.from_numpy(np.where(deviation > 1e-4, deviation, 1.0)).float()
+        middle = torch.from_numpy(mean).float()
+        ratio = scale / self._head.deviation
         for head in (self._head, self._published):
-            head.mean.copy_(torch.from_numpy(mean))
-            head.deviation.copy_(torch.from_numpy(deviation))
-            self._begin(head)
+            head.rescale(middle, scale)
+            if not self._steps:
+                self._begin(head)
+        # Gradients change as the weights do, the other way round.
+        linear, inner = self._head.linear, self._head.inner
+        for layer in (linear,) if inner is None else (linear, inner):
+            state = self._optimiser.state.get(layer.weight, {})
+            for name, power in (("exp_avg", 1), ("exp_avg_sq", 2)):
+                if name in state:
+                    state[name].mul_(ratio**power)
 
     def _begin(self, head: RankingHead) -> None:
         """Have a head rank by the initial weights alone."""
@@ -319,18 +337,14 @@ class HeadTrainer:
 
     def publish(self) -> RankingHead:
         """Return the averaged head; later training does not change it."""
-        head = RankingHead(self._published.names, self._published.hidden)
-        head.load_state_dict(self._published.state_dict())
-        return head.eval()
+        return copy.deepcopy(self._published).eval()
 
     def saved(self) -> Saved:
         """Return everything that later training depends on, the lists included."""
         own = Saved(
-            arrays={"sum": self._sum, "square": self._square},
             values={
                 "owed": self._owed,
                 "steps": self._steps,
-                "count": self._count,
                 "rng": generator_saved(self._rng),
             },
         )
@@ -349,14 +363,13 @@ class HeadTrainer:
         """Go on where another trainer of the same features was."""
         own = saved.part("own")
         self._owed, self._steps = float(own.values["owed"]), int(own.values["steps"])
-        self._count = float(own.values["count"])
-        self._sum, self._square = np.array(own.arrays["sum"]), np.array(own.arrays["square"])
         restore_generator(self._rng, own.values["rng"])
         restore_module(self._head, saved.part("head"))
         restore_module(self._published, saved.part("published"))
         restore_optimiser(self._optimiser, saved.part("optimiser"))
         lists = saved.part("lists")
         self._kept = [Lists(**lists.part(name).arrays) for name in sorted(lists.values)]
+        self._sums = [_Sums.of(kept) for kept in self._kept]
 
     def manifest(self) -> dict[str, object]:
         """Return settings, steps and lists seen, for a bundle's manifest."""

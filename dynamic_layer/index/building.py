@@ -131,8 +131,8 @@ def on_device(made: BuiltIndex, settings: IndexSettings) -> BuiltIndex:
         return made
     if not hasattr(faiss, "StandardGpuResources"):
         raise ValueError(
-            "expected a FAISS with CUDA for index.device = cuda (the extra `gpu`, instead of "
-            "faiss-cpu), got one without"
+            "expected a FAISS with CUDA for index.device = cuda (the package faiss-gpu instead of"
+            " faiss-cpu, as in the GPU image), got one without"
         )
     gpu: Any = faiss
     resources = gpu.StandardGpuResources()
@@ -252,7 +252,7 @@ def measured(
     """Return the index with the fewest candidates, then lists, that reach the recall.
 
     best: i64 [s, 10], the queries' nearest rows. Sets the lists that are read in FAISS' index,
-    so nobody may be searching it yet. With all of them it may still be below the recall.
+    so no search may run in it yet. With all of them it may still be below the recall.
     """
     floor = np.einsum("sd,skd->sk", queries, vectors(best)).min(axis=1)
     probes = made.probes

@@ -1,5 +1,6 @@
 """One type's items in a FAISS index that is never changed: exact, or inverted lists, measured."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,6 +107,24 @@ class BuiltIndex:
             best = Hits.join([best, Hits(found, scores)], len(queries)).best(k)
         return best
 
+    def search_kept(
+        self, queries: NDArray[np.float32], k: int, bits: NDArray[np.uint8], share: float
+    ) -> Hits:
+        """Return the `k` best of some items, and more where scores are not exact; of lists alone.
+
+        bits: FAISS's set of their rows; share: of all items. The fewer they are, the more lists are
+        read, so that about as many items are compared: their neighbours lie in more lists.
+        """
+        if self.of_queries is None:
+            raise ValueError("expected an index with lists, got one that holds the vectors")
+        probes = min(self.lists, math.ceil(self.probes / max(share, 1e-6)))
+        keep = _faiss.IDSelectorBitmap(bits)
+        params = _faiss.SearchParametersIVF(sel=keep, nprobe=probes)
+        k = min(k + max(self.candidates - _K, k // 2), len(self))
+        coded = np.ascontiguousarray(queries @ self.of_queries)
+        scores, found = self.index.search(coded, k, params=params)
+        return self._hits(found, scores)
+
     def _hits(self, found: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
         missing = found < 0
         rows = found if self.lists else self.rows[np.maximum(found, 0)]
@@ -187,7 +206,7 @@ def _bits(rows: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def fill(made: BuiltIndex, vectors: Vectors) -> None:
-    """Add the vectors of its rows to an index that nobody searches yet."""
+    """Add the vectors of its rows to an index that is not searched yet."""
     for start in range(0, len(made.rows), _CHUNK):
         rows = made.rows[start : start + _CHUNK]
         coded = made.coded(vectors(rows))

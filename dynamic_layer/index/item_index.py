@@ -17,7 +17,9 @@ from safetensors.numpy import load_file, save_file
 from dynamic_layer.index.building import build, folded, on_device
 from dynamic_layer.index.built import BuiltIndex
 from dynamic_layer.index.hits import Hits
+from dynamic_layer.index.selected import Selections, search_selected
 from dynamic_layer.index.state import (
+    ALL_TYPES,
     IndexState,
     Tiers,
     first_row,
@@ -25,8 +27,9 @@ from dynamic_layer.index.state import (
     search_built,
     search_fresh,
 )
+from dynamic_layer.items.features import rows_by_type
 from dynamic_layer.items.vector_store import VectorStore
-from dynamic_layer.settings import IndexSettings
+from dynamic_layer.settings import SEPARATE_TYPES, IndexSettings
 
 __all__ = ["Hits", "ItemIndex"]
 
@@ -40,7 +43,10 @@ _MEASURED = "index-queries.safetensors"
 
 
 class ItemIndex:
-    """Finds the items with the greatest inner product, per item type.
+    """Finds the items with the greatest inner product, per item type or over all of them.
+
+    With many types (more than `SEPARATE_TYPES`) the items are in a second index, over all types:
+    a search for all of them is one search, not one for each type.
 
     Built from a bundle's vectors. Items that come later live in a small exact fresh tier, items
     that go are filtered out; both take effect at once. When many have come and gone, an index of
@@ -72,21 +78,19 @@ class ItemIndex:
             queries = _pairs(vectors)
         self._queries = np.ascontiguousarray(queries[-_QUERIES:], np.float32)
         store, nothing = VectorStore.of(vectors), VectorStore.of(vectors[:0])
-        tiers = {
-            int(t): Tiers(
-                built=built[int(t)]
-                if built
-                else self._build(store, np.flatnonzero(type_number == t)),
-                fresh=nothing,
-            )
-            for t in np.unique(type_number)
-        }
+        if built is None:
+            rows = rows_by_type(type_number)
+            if len(rows) > SEPARATE_TYPES:
+                rows[ALL_TYPES] = np.arange(len(vectors))
+            built = {number: self._build(store, own) for number, own in rows.items()}
+        tiers = {number: Tiers(built=made, fresh=nothing) for number, made in built.items()}
         self._state = IndexState(
             tiers=tiers,
             vectors=store,
             types=type_number.astype(np.int16),
             removed=np.zeros(len(vectors), np.bool_),
         )
+        self._selections = Selections()
         self._changing = threading.Lock()
         self._folding: threading.Thread | None = None
 
@@ -111,7 +115,11 @@ class ItemIndex:
     @property
     def fresh(self) -> int:
         """Items in the fresh tier."""
-        return sum(tier.fresh.size - tier.fresh_gone for tier in self._state.tiers.values())
+        return sum(
+            tier.fresh.size - tier.fresh_gone
+            for number, tier in self._state.tiers.items()
+            if number != ALL_TYPES
+        )
 
     def is_removed(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which rows were removed, bool of the same shape; rows below 0 were not."""
@@ -131,6 +139,7 @@ class ItemIndex:
             self._state = sealed(self._state)
             other = copy(self)
         other._changing, other._folding = threading.Lock(), None
+        other._selections = Selections()
         return other
 
     def add(self, vectors: NDArray[np.float32], type_number: NDArray[np.int64]) -> None:
@@ -139,8 +148,9 @@ class ItemIndex:
             state = self._state
             rows = len(state.types) + np.arange(len(vectors))
             tiers = dict(state.tiers)
-            for t in np.unique(type_number).tolist():
-                of_type = type_number == t
+            every = np.ones(len(rows), np.bool_)
+            parts = [(t, type_number == t) for t in np.unique(type_number).tolist()]
+            for t, of_type in [*parts, *[(ALL_TYPES, every)] * (ALL_TYPES in tiers)]:
                 tier = tiers.get(t) or Tiers(
                     built=None, fresh=VectorStore.of(state.vectors.base[:0])
                 )
@@ -165,8 +175,9 @@ class ItemIndex:
             removed[rows] = True
             tiers = dict(state.tiers)
             types = state.types[rows]
-            for t in np.unique(types).tolist():
-                tier, of_type = tiers[t], rows[types == t]
+            parts = [(t, rows[types == t]) for t in np.unique(types).tolist()]
+            for t, of_type in [*parts, *[(ALL_TYPES, rows)] * (ALL_TYPES in tiers)]:
+                tier = tiers[t]
                 fresh = int((of_type >= first_row(tier.fresh)).sum())
                 tiers[t] = replace(
                     tier,
@@ -251,10 +262,14 @@ class ItemIndex:
         exclude: NDArray[np.int64] | None = None,
         *,
         rough: bool = False,
+        allowed: NDArray[np.bool_] | None = None,
+        once: bool = False,
     ) -> Hits:
-        """Return the `k` best items of one type for each query.
+        """Return the `k` best items of one type (`ALL_TYPES` where there are many) for each query.
 
         queries: f32 [b, d]; exclude: i64 [b, e], rows that a query must not get, -1 for none.
+        allowed: bool [rows], the only rows that are searched; all when None. What it leaves is kept
+        for the next search with the same object, which is not to change, unless `once`.
         rough: for candidates that something else ranks: more of the best may be missing than the
         settings' recall allows, and a search for many costs a third less.
         """
@@ -265,12 +280,18 @@ class ItemIndex:
         queries = np.ascontiguousarray(queries, np.float32)
         spare = 0
         if exclude is not None:
-            of_type = (state.types[np.maximum(exclude, 0)] == type_number) & (exclude >= 0)
+            of_type = exclude >= 0
+            if type_number != ALL_TYPES:
+                of_type &= state.types[np.maximum(exclude, 0)] == type_number
             spare = int(of_type.sum(axis=1).max(initial=0))
-        parts = [
-            search_built(state, tier, queries, k + spare, rough=rough),
-            search_fresh(state, tier, queries, k + spare),
-        ]
+        if allowed is not None:
+            selections = Selections() if once else self._selections
+            parts = [search_selected(state, tier, queries, k + spare, allowed, selections)]
+        else:
+            parts = [
+                search_built(state, tier, queries, k + spare, rough=rough),
+                search_fresh(state, tier, queries, k + spare),
+            ]
         return Hits.join(parts, len(queries)).best(k, exclude if spare else None)
 
     def search(
@@ -280,17 +301,29 @@ class ItemIndex:
         *,
         types: Sequence[int] = (),
         exclude: NDArray[np.int64] | None = None,
+        rough: bool = False,
+        allowed: NDArray[np.bool_] | None = None,
+        once: bool = False,
     ) -> Hits:
-        """Return the `k` best items of some types (none named: all) for each query."""
-        parts = [self.search_type(queries, t, k, exclude) for t in (types or self.known_types())]
+        """Return the `k` best items of some types (none named: all) for each query.
+
+        All types are one search where there are many. rough, allowed, once: see `search_type`.
+        """
+        wanted = list(types) or self.known_types()
+        if ALL_TYPES in self._state.tiers and set(wanted) >= set(self.known_types()):
+            wanted = [ALL_TYPES]
+        parts = [
+            self.search_type(queries, t, k, exclude, rough=rough, allowed=allowed, once=once)
+            for t in wanted
+        ]
         return Hits.join(parts, len(queries)).best(k)
 
     def known_types(self) -> list[int]:
         """Return the numbers of the types that have items, ascending."""
-        return sorted(self._state.tiers)
+        return sorted(self._state.tiers.keys() - {ALL_TYPES})
 
     def save(self, folder: Path) -> None:
-        """Write one FAISS file per type to the folder, and with what they were measured.
+        """Write one FAISS file per type, and of all types, to the folder, and their queries.
 
         Raises ValueError where items came or went: rows are those of the vectors at the start.
         """
@@ -298,7 +331,7 @@ class ItemIndex:
         if state.removals or len(state.types) > len(state.vectors.base):
             raise ValueError("expected an index as it was built, got one with later changes")
         for number, built in self.built.items():
-            built.save(folder / f"index-{number}.faiss")
+            built.save(_file(folder, number))
         save_file({"queries": self._queries}, folder / _MEASURED)
 
     @classmethod
@@ -312,14 +345,20 @@ class ItemIndex:
         scale: NDArray[np.float32] | None = None,
     ) -> Self:
         """Read what `save` wrote. Raises ValueError when a file does not fit the vectors."""
+        parts = rows_by_type(type_number)
+        if _file(folder, ALL_TYPES).exists():  # not in bundles of earlier versions
+            parts[ALL_TYPES] = np.arange(len(vectors))
         built = {}
-        for number in np.unique(type_number).tolist():
-            rows = np.flatnonzero(type_number == number)
-            made = BuiltIndex.load(folder / f"index-{number}.faiss", rows, vectors.shape[1])
+        for number, rows in parts.items():
+            made = BuiltIndex.load(_file(folder, number), rows, vectors.shape[1])
             built[number] = on_device(made, settings)
         file = folder / _MEASURED
         queries = load_file(file)["queries"] if file.exists() else None
         return cls(vectors, type_number, settings, queries=queries, scale=scale, built=built)
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"index-{'all' if number == ALL_TYPES else number}.faiss"
 
 
 def _yield_to_searches() -> None:

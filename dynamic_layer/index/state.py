@@ -10,6 +10,9 @@ from dynamic_layer.index.built import BuiltIndex
 from dynamic_layer.index.hits import Hits
 from dynamic_layer.items.vector_store import VectorStore
 
+ALL_TYPES = -1
+"""Number of the tier that holds the items of all types, where there are many types."""
+
 # Hits looked at beyond those asked for where items were removed; more than these are hardly ever
 # among the best, and if they are, the search is made again without them.
 _SPARE = 8
@@ -38,6 +41,7 @@ class Tiers:
 class IndexState:
     """All that a search reads; a change replaces it as a whole.
 
+    tiers: by type number, and of `ALL_TYPES` where there are many.
     types: i16 [rows], type of each row that ever was; removed: bool [rows].
     """
 

@@ -1,7 +1,7 @@
 """Turns the vectors of a new static bundle into the space that towers have learned to read.
 
-An HGNN that was trained anew has a space of its own: what the old one said in one direction, it
-says in another. Distances within the two are much alike, so a rotation brings most of it back.
+An HGNN that was trained from new weights has a space of its own: the same items lie in other
+directions. Distances within the two are much alike, so a rotation brings most of it back.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def rotation_onto(old_keys: NDArray[np.uint64], old: Matrix, static: StaticItems
     """Return what turns a new bundle's HGNN vectors onto the old ones, f32 [d, d].
 
     old: f32 [n, d], of the items with keys old_keys. Items that both have count by the root of
-    their users, where the bundle tells these: who has been met by nobody has a vector of its text
+    their users, where the bundle tells these: an item without users has a vector of its text
     alone (measured in benchmarks/RESULTS.md). None where there is nothing to go by: no item in
     common, or vectors of another width.
     """

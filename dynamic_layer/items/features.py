@@ -21,6 +21,7 @@ _YEARS_PER_AGE = 5
 _DAY_S = 86_400.0
 _YEAR_MS = 31_556_952_000
 SIGNALS_PER_TYPE = 3
+"""Up to so many item types have parts of their own in towers, lists and the index (ADR 0042)."""
 _GAIN = np.float32(12.0)
 
 
@@ -133,6 +134,18 @@ def item_features(
     )
 
 
+def rows_by_type(type_number: NDArray[np.integer[Any]]) -> dict[int, NDArray[np.int64]]:
+    """Return the rows of each type that occurs, ascending, by its number, in one pass.
+
+    >>> {number: rows.tolist() for number, rows in rows_by_type(np.array([2, 0, 2])).items()}
+    {0: [1], 2: [0, 2]}
+    """
+    order = np.argsort(type_number, kind="stable")
+    numbers, starts = np.unique(type_number[order], return_index=True)
+    parts = np.split(order, starts[1:])
+    return dict(zip(numbers.tolist(), parts, strict=False))
+
+
 class ItemRows:
     """Finds the row numbers of item keys."""
 
@@ -169,14 +182,14 @@ class UserFeatures:
 def pool_history(
     users: UserFeatures,
     content: Tensor,
-    type_number: Tensor,
+    type_number: Tensor | None,
     *,
     types: int,
     half_lives_days: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
     """Pool each user's history per item type.
 
-    content: f32 [n, d]; type_number: i64 [n].
+    content: f32 [n, d]; type_number: i64 [n], or None to pool all types together (types: 1).
     Returns pools f32 [b, types, k, d] and signals f32 [b, types, SIGNALS_PER_TYPE]. Pools are the
     mean over streams, the mean over weak signals, and one mean per half-life with weights
     0.5 ** (age / half-life), so k = 2 + len(half_lives_days); a pool of nothing is zero. Signals
@@ -186,7 +199,9 @@ def pool_history(
     known = users.history >= 0
     item = users.history[known]
     owner = torch.arange(b).unsqueeze(1).expand_as(users.history)[known]
-    bag, order = torch.sort(owner * types + type_number[item], stable=True)
+    bag, order = torch.sort(
+        owner if type_number is None else owner * types + type_number[item], stable=True
+    )
     item, strong = item[order], users.strong[known][order].float()
     days = users.age_s[known][order] / _DAY_S
     bags = b * types

@@ -1,9 +1,11 @@
 """The items that towers learn on: a static bundle, as they read it."""
 
+import copy
 from typing import Any
 
 from dynamic_layer.items.alignment import rotation_onto, turned
 from dynamic_layer.items.features import ItemRows, StaticItems, item_features
+from dynamic_layer.items.grown_items import GrownItems, NewItems, cold_vectors
 from static_layer.procrustes import Matrix
 
 
@@ -37,10 +39,17 @@ class TrainedItems:
         """Name of the static bundle; None where it has none."""
         return self.static.manifest.get("name")
 
+    @property
+    def static_items(self) -> int:
+        """Number of the static bundle's own items; new ones have the rows behind them."""
+        own = self.static.base if isinstance(self.static, GrownItems) else self.static
+        return len(own.item_keys)
+
     def fits(self, other: "TrainedItems") -> bool:
-        """Whether towers that read these can read the others."""
+        """Whether towers that read these can read the others, once they know their types."""
         width = self.features.content.shape[1]
-        return self.types == other.types and width == other.features.content.shape[1]
+        common = set(self.types) & set(other.types)
+        return bool(common) and width == other.features.content.shape[1]
 
     def turned_by(self, rotation: Matrix | None) -> "TrainedItems":
         """Return the same bundle with its vectors read after another rotation."""
@@ -49,12 +58,41 @@ class TrainedItems:
     def next(self, static: StaticItems, *, align: bool) -> "TrainedItems":
         """Return the items of a newer bundle; align: turn its vectors onto these."""
         rotation = None
+        # New items have no edges yet: their vectors say nothing of the space of the graph.
+        own = self.static.base if isinstance(self.static, GrownItems) else self.static
         if align and self.use_hgnn:
-            here = turned(self.static.hgnn, self.rotation)
-            rotation = rotation_onto(self.static.item_keys, here, static)
+            here = turned(own.hgnn, self.rotation)
+            rotation = rotation_onto(own.item_keys, here, static)
         found = TrainedItems(static, use_hgnn=self.use_hgnn, rotation=rotation)
         # Fresh towers read any space, and the bundle's own needs no matrix.
         return found if rotation is None or self.fits(found) else found.turned_by(None)
+
+    def grown(self, new: NewItems) -> "TrainedItems":
+        """Return these items with new ones behind them, as workers embed them.
+
+        Items that are known already and items of types that the towers do not know are left out.
+        """
+        new = new.addable(self.rows, self.types)
+        if not len(new):
+            return self
+        cold = None
+        if self.use_hgnn:
+            model = getattr(self.static, "model", None)
+            cold = turned(cold_vectors(model, new.text), self.rotation)
+        found = copy.copy(self)
+        found.static = GrownItems(self.static, new)
+        found.rows = ItemRows(found.static.item_keys)
+        found.features = self.features.join(
+            item_features(
+                types=self.types,
+                item_types=new.item_types,
+                languages=new.languages,
+                genres=new.genres,
+                text=new.text,
+                hgnn=cold,
+            )
+        )
+        return found
 
     def graph_ends(self) -> dict[str, dict[str, int]]:
         """Return by topic and partition the offset from which on the graph holds no event."""

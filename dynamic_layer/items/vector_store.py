@@ -39,8 +39,8 @@ class VectorStore:
     base:   f32 [n, d], vectors of rows 0 to n - 1.
     size:   later rows that are held.
     rows:   i64 [>= size], later rows, ascending.
-    later:  f32 [>= size, d], their vectors. The room behind `size` belongs to whoever appends
-            next; a `sealed` store has none, so that two may go on from it.
+    later:  f32 [>= size, d], their vectors. The capacity behind `size` belongs to the next
+            append; a `sealed` store has none, so that two may go on from it.
     """
 
     base: NDArray[np.float32]
@@ -59,7 +59,7 @@ class VectorStore:
         return self.rows[: self.size], self.later[: self.size]
 
     def sealed(self) -> "VectorStore":
-        """Return the same store without room: appending to it copies."""
+        """Return the same store without spare capacity: appending to it copies."""
         return VectorStore(self.base, self.size, *self.held)
 
     def append(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> "VectorStore":

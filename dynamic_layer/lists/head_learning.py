@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
-from dynamic_layer.examples.ranking import user_features
+from dynamic_layer.examples.ranking import history_rows, user_features
 from dynamic_layer.examples.replay import PaddedExamples, Replay
 from dynamic_layer.head.candidates import NONE
 from dynamic_layer.head.ranking_head import HeadTrainer, Lists, RankingHead
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.lists.list_maker import ListMaker, asking
+from dynamic_layer.lists.list_maker import Asking, ListMaker, asking
 from dynamic_layer.popularity.demand import DemandReader
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.saved import Saved, generator_saved, restore_generator
-from dynamic_layer.settings import RankingSettings
+from dynamic_layer.settings import SEPARATE_TYPES, RankingSettings
 
 K = 10
 _CHUNK = 64
@@ -29,17 +29,22 @@ _TOGETHER = 16  # lists of one moment, about, below which moments are drawn toge
 def ranking_settings(bundle: DynamicBundle) -> RankingSettings | None:
     """Return what a bundle's head was trained with; None where the bundle is older than heads."""
     values = bundle.manifest["settings"].get("ranking")
-    return None if values is None else msgspec.convert(values, RankingSettings)
+    if values is None:
+        return None
+    # Earlier versions read the towers' part of a history, and gave weak signals no place.
+    values = {"entries": bundle.history_cap, "weak": 0, **values}
+    return msgspec.convert(values, RankingSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MadeLists:
-    """Lists of some examples, of one type and one bucket of time, and where the targets came.
+    """Lists of some examples, of one bucket of time, and where the targets came.
 
     place:      i64 [b], of the examples that were asked about.
     lists:      labelled by the target.
     head, towers: bool [b], whether the target was among the best ten.
     before:     i64 [b], candidates that the head ranks before the target; -1 where it is none.
+    mixed:      whether they are over all types, not over the target's.
     """
 
     place: NDArray[np.int64]
@@ -47,6 +52,7 @@ class MadeLists:
     head: NDArray[np.bool_]
     towers: NDArray[np.bool_]
     before: NDArray[np.int64]
+    mixed: bool = False
 
 
 def made_lists(
@@ -55,12 +61,15 @@ def made_lists(
     examples: PaddedExamples,
     popularity: Popularity,
     half_lives_days: tuple[float, ...],
+    *,
+    mixed: bool = False,
 ) -> Iterator[MadeLists]:
     """Yield the lists of examples as they were when their events came, oldest first.
 
     Each list is read with the demand that had been counted by the last whole bucket before its
     event; where few examples span many buckets, by one somewhat earlier. Examples whose target the
-    bundle does not know are left out.
+    bundle does not know are left out. Lists are of the target's type; mixed: where there are many
+    types, every second example's is over all of them, as a head has to rank both.
     """
     rows = ItemRows(bundle.item_keys)
     target = rows(examples.target)
@@ -72,18 +81,25 @@ def made_lists(
     span = int(np.ptp(examples.timestamp[known])) // popularity.bucket_ms
     moments = max(1, len(known) // _TOGETHER)
     bucket = examples.timestamp // (popularity.bucket_ms * (1 + span // moments))
-    order = known[np.lexsort((type_number[target[known]], bucket[known]))]
+    number = type_number[np.maximum(target, 0)]
+    many = len(bundle.types) > SEPARATE_TYPES
+    # With many types the lists of a moment share one pass, whatever their types.
+    over_all = mixed & many & (examples.offset % 2 == 1)
+    kind = over_all.astype(np.int64) if many else number
+    order = known[np.lexsort((kind[known], bucket[known]))]
     demand = DemandReader(popularity, rows, len(bundle.item_keys), half_lives_days)
-    number = type_number[target[order]]
-    starts = np.flatnonzero(np.diff(bucket[order]) | np.diff(number)) + 1
+    starts = np.flatnonzero(np.diff(bucket[order]) | np.diff(kind[order])) + 1
     for group in np.split(order, starts):
         for start in range(0, len(group), _CHUNK):
             part = group[start : start + _CHUNK]
-            users = user_features(examples.take(part), rows)
-            asked = asking(bundle, users, users.history.numpy())
+            asked = asked_of(bundle, examples.take(part), rows)
             own = target[part]
-            proposed = maker.propose(
-                asked, int(type_number[own[0]]), demand.at(int(examples.timestamp[part].min()))
+            known_demand = demand.at(int(examples.timestamp[part].min()))
+            wide = bool(over_all[part[0]])
+            proposed = (
+                maker.propose_mixed(asked, range(len(bundle.types)), known_demand)
+                if wide
+                else maker.propose(asked, number[part], known_demand)
             )
             label, valid = proposed.rows == own[:, None], proposed.rows != NONE
             before = _before(bundle.head, proposed.features, label, valid)
@@ -95,7 +111,19 @@ def made_lists(
                 head=(before >= 0) & (before < K),
                 towers=(proposed.towers.rows[:, :K] == own[:, None]).any(axis=1),
                 before=before,
+                mixed=wide,
             )
+
+
+def asked_of(bundle: DynamicBundle, examples: PaddedExamples, rows: ItemRows) -> Asking:
+    """Return the users of examples as a list maker reads them, just before their events."""
+    return asking(
+        bundle,
+        bundle.user_vectors(user_features(examples, rows, bundle.history_cap)),
+        history=history_rows(examples, rows),
+        age_s=examples.history_age,
+        strong=examples.history_strong,
+    )
 
 
 def _before(
@@ -107,8 +135,10 @@ def _before(
     if head is None:
         return np.full(len(label), -1)
     scores = head.scores(features, valid)
-    aim = np.where(label, scores, -np.inf).max(axis=1, initial=-np.inf)
-    before = (scores > aim[:, None]).sum(axis=1)
+    aim = np.where(label, scores, -np.inf).max(axis=1, initial=-np.inf)[:, None]
+    # As `Hits.best` orders a list that is served: of equal scores the first candidate.
+    sooner = np.arange(label.shape[1]) < label.argmax(axis=1)[:, None]
+    before = ((scores > aim) | ((scores == aim) & sooner)).sum(axis=1)
     return np.where(label.any(axis=1), before, -1)
 
 
@@ -132,7 +162,7 @@ class HitRates(NamedTuple):
 def hit_rates(bundle: DynamicBundle, examples: PaddedExamples, popularity: Popularity) -> HitRates:
     """Return HR@10 of a bundle's head and of its towers on the same examples.
 
-    Items of the history do not compete; targets that are unknown or no candidates are misses.
+    Items that the user knew do not compete; targets that are unknown or no candidates are misses.
     """
     settings = ranking_settings(bundle)
     if settings is None or not len(examples):
@@ -145,6 +175,19 @@ def hit_rates(bundle: DynamicBundle, examples: PaddedExamples, popularity: Popul
         better += int((made.head & ~made.towers).sum())
         worse += int((made.towers & ~made.head).sum())
     return HitRates(head / len(examples), towers / len(examples), better, worse)
+
+
+def head_hits(
+    bundle: DynamicBundle, examples: PaddedExamples, popularity: Popularity
+) -> NDArray[np.bool_]:
+    """Return which targets are among the ten best of a bundle's head, bool [b]."""
+    hits, settings = np.zeros(len(examples), np.bool_), ranking_settings(bundle)
+    if settings is None or not len(examples):
+        return hits
+    maker = ListMaker(bundle, settings)
+    for made in made_lists(bundle, maker, examples, popularity, settings.demand_half_lives_days):
+        hits[made.place] = made.head
+    return hits
 
 
 def _as_served(bundle: DynamicBundle | None) -> dict[str, float]:
@@ -166,9 +209,13 @@ class HeadLearning:
     learns from it. Memory is bounded by the head's settings.
     """
 
-    def __init__(self, settings: RankingSettings, *, seed: int) -> None:
-        """seed: of the head and of the choice of examples."""
-        self.settings = settings
+    def __init__(self, settings: RankingSettings, *, history_cap: int, seed: int) -> None:
+        """Start without a head.
+
+        history_cap: entries to which workers cut histories; lists are made of whole ones alone.
+        seed: of the head and of the choice of examples.
+        """
+        self.settings, self._history_cap = settings, history_cap
         self._seed = seed
         self._rng = np.random.default_rng([seed, 1])
         self._head: HeadTrainer | None = None
@@ -200,31 +247,34 @@ class HeadLearning:
         if self._bundle is None:
             return {}
         settings = self.settings
-        numbers = replay.numbers()
+        numbers = replay.discoveries(self._history_cap)
         numbers = numbers[numbers >= self._first]
         most = settings.lists if self._head is not None else settings.first_lists
         chosen = self._rng.permutation(len(numbers))[:most]
         examples = replay.take(numbers[np.sort(chosen)])
-        examples = examples.take(examples.strong & ~examples.repeat)
         self._first = replay.written
         if not len(examples):
             return {}
         maker = ListMaker(self._bundle, settings)
         trainer = self._trainer(maker)
         head = towers = 0
+        measured = len(examples)  # by lists of one type, as all figures are
         for made in made_lists(
-            self._bundle, maker, examples, popularity, settings.demand_half_lives_days
+            self._bundle, maker, examples, popularity, settings.demand_half_lives_days, mixed=True
         ):
+            trainer.add(made.lists)
+            if made.mixed:
+                measured -= len(made.place)
+                continue
             head += int(made.head.sum())
             towers += int(made.towers.sum())
-            trainer.add(made.lists)
         trainer.train()
         figures = {
-            "prequential_examples": float(len(examples)),
-            "prequential_towers_hr_at_10": towers / len(examples),
+            "prequential_examples": float(measured),
+            "prequential_towers_hr_at_10": towers / max(1, measured),
         }
         if self._bundle.head is not None:
-            figures["prequential_hr_at_10"] = head / len(examples)
+            figures["prequential_hr_at_10"] = head / max(1, measured)
         return figures
 
     def _trainer(self, maker: ListMaker) -> HeadTrainer:

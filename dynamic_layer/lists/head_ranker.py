@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.counts.moments import Histories
+from dynamic_layer.head.contributions import contributions
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.lists.head_learning import ranking_settings
-from dynamic_layer.lists.list_maker import Asking, ListMaker, log_shares
+from dynamic_layer.lists.list_maker import Asking, ListMaker, Proposed, log_shares
+from dynamic_layer.lists.served_features import MIXED, ServedFeatures
 from dynamic_layer.popularity.demand import Demand
 from dynamic_layer.settings import RankingSettings
 
@@ -48,16 +50,71 @@ class HeadRanker:
         self._type_number = np.concatenate([self._type_number, type_number])
 
     def best(
-        self, users: Asking, numbers: Sequence[int], demand: Demand, k: int
+        self,
+        users: Asking,
+        numbers: Sequence[int],
+        demand: Demand,
+        k: int,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> dict[int, Hits]:
-        """Return the k best candidates of some types, with log P(item | type, user) as scores."""
-        pointed = self._maker.neighbours(users)
+        """Return the k best candidates of some types, with log P(item | type, user) as scores.
+
+        allowed: bool [rows], the only candidates; all items when None.
+        """
+        near = self._maker.neighbours(users)
         found = {}
         for number in numbers:
-            proposed = self._maker.propose(users, number, demand, pointed)
-            scores = self._head.scores(proposed.features, proposed.rows >= 0)
+            proposed = self._maker.propose(users, number, demand, near, allowed)
+            scores = self._scores(users, proposed, demand, number)
             found[number] = Hits(proposed.rows, log_shares(scores)).best(k)
         return found
+
+    def best_mixed(
+        self,
+        users: Asking,
+        types: Sequence[int],
+        demand: Demand,
+        k: int,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Hits:
+        """Return the k best candidates among all of some types, in one pass over them.
+
+        For more types than `across` should join: the head has learned from mixed lists too.
+        allowed: as of `best`.
+        """
+        proposed = self._maker.propose_mixed(users, types, demand, only=allowed)
+        scores = self._scores(users, proposed, demand, MIXED)
+        return Hits(proposed.rows, log_shares(scores)).best(k)
+
+    def _scores(
+        self, users: Asking, proposed: Proposed, demand: Demand, number: int
+    ) -> NDArray[np.float32]:
+        """Return the head's scores of candidates, f32 [b, c]; show watched users' what it read."""
+        scores = self._head.scores(proposed.features, proposed.rows >= 0)
+        for place, watch in enumerate(users.watches):
+            if watch is not None:
+                entries = int(np.diff(users.histories.indptr)[place])
+                watch.note(
+                    proposed.rows[place], proposed.features[place], scores[place],
+                    number=number, names=self._head.names, demand_at_ms=demand.at_ms,
+                    entries=entries,
+                )  # fmt: skip
+        return scores
+
+    def explained(self, seen: ServedFeatures, keys: NDArray[np.uint64]) -> list[dict[str, float]]:
+        """Return the parts of log P(item | type) of items that are among a list's candidates.
+
+        keys: u64 [m]. Parts by group of features; `candidates`: the score of an average candidate
+        less the log of the sum over all candidates, the same for all items.
+        """
+        place = {key: at for at, key in enumerate(seen.candidates.tolist())}
+        rows = [place[key] for key in keys.tolist()]
+        base, parts = contributions(self._head, seen.features[rows], self._maker.groups)
+        rest = base - float(np.logaddexp.reduce(seen.scores.astype(np.float64)))
+        return [
+            {**{name: float(part[n]) for name, part in parts.items()}, "candidates": rest}
+            for n in range(len(rows))
+        ]
 
     def across(
         self, histories: Histories, types: Sequence[int], parts: Sequence[Hits]

@@ -1,7 +1,9 @@
 """Candidates of users and their features, made the same way for training and for serving."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,14 +13,22 @@ from numpy.typing import NDArray
 from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import Neighbours, neighbours_of
-from dynamic_layer.head.candidates import NONE, union
-from dynamic_layer.head.features import Sources, feature_names, item_figures, pair_features
+from dynamic_layer.head.candidates import NONE, newest_items, union
+from dynamic_layer.head.features import (
+    Sources,
+    feature_groups,
+    feature_names,
+    item_figures,
+    pair_features,
+)
 from dynamic_layer.index.item_index import Hits, ItemIndex
-from dynamic_layer.items.features import UserFeatures
-from dynamic_layer.popularity.demand import Demand
-from dynamic_layer.settings import RankingSettings
+from dynamic_layer.items.grown_items import padded_weights
+from dynamic_layer.lists.served_features import ListWatch
+from dynamic_layer.popularity.demand import Demand, most_demanded
+from dynamic_layer.settings import SEPARATE_TYPES, RankingSettings
 
 _DAY_S = np.float32(86_400.0)
+_MIXED = 2  # candidates of a mixed list, in those of a list of one type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,64 +37,101 @@ class Asking:
 
     vectors:   f32 [b, d], unit vectors of the user tower.
     queries:   f32 [b, d + 1], of the index.
-    histories: of the entries that the towers read too.
-    met:       i64 [b, e], item rows that are no candidates, -1 for none.
+    histories: whole histories, newest entry first.
+    watches:   of each user, what collects the features that a head reads; empty for none.
+    met:       i64 [b, e], rows of items that they know, -1 for none.
+    disliked:  i64 [b, x], rows of items that are in no list of theirs, -1 for none.
+    demotion:  f32 [b], factor on the chance of items like those.
+    cooling:   i64 [b, y], rows of items that are in no list of theirs for now, -1 for none; None
+               where there are none.
     """
 
     vectors: NDArray[np.float32]
     queries: NDArray[np.float32]
     histories: Histories
     met: NDArray[np.int64]
+    disliked: NDArray[np.int64]
+    demotion: NDArray[np.float32]
+    watches: tuple[ListWatch | None, ...] = ()
+    cooling: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Number of users."""
         return len(self.vectors)
 
+    def take(self, places: Any) -> "Asking":
+        """Return some of the users: row numbers or a slice."""
+        rows = np.arange(len(self))[places]
+        return Asking(
+            vectors=self.vectors[places],
+            queries=self.queries[places],
+            histories=self.histories.take(rows),
+            met=self.met[places],
+            disliked=self.disliked[places],
+            demotion=self.demotion[places],
+            cooling=None if self.cooling is None else self.cooling[places],
+            watches=tuple(self.watches[n] for n in rows.tolist() if self.watches),
+        )
+
+    @cached_property
+    def unlisted(self) -> NDArray[np.int64]:
+        """Rows that are in no list, disliked or cooling off, i64 [b, ...], -1 for none."""
+        if self.cooling is None:
+            return self.disliked
+        return np.concatenate([self.disliked, self.cooling], axis=1)
+
+    @cached_property
+    def barred(self) -> NDArray[np.int64]:
+        """Rows that are no candidates of a list of discovery, i64 [b, ...], -1 for none."""
+        return np.concatenate([self.met, self.unlisted], axis=1)
+
+    def excluded(self, repeats: str) -> NDArray[np.int64] | None:
+        """Return the rows that a list must not hold, i64 [b, ...]; None where there are none."""
+        if repeats == "exclude":
+            return self.barred
+        return self.unlisted if self.unlisted.shape[1] else None
+
 
 def asking(
     bundle: DynamicBundle,
-    users: UserFeatures,
-    met: NDArray[np.int64],
-    vectors: torch.Tensor | None = None,
+    vectors: torch.Tensor,
+    *,
+    history: NDArray[np.int64],
+    age_s: NDArray[np.float32],
+    strong: NDArray[np.bool_],
+    known: NDArray[np.bool_] | None = None,
+    disliked: NDArray[np.int64] | None = None,
+    demotion: NDArray[np.float32] | None = None,
 ) -> Asking:
-    """Return users as a list maker reads them.
+    """Return users as a list maker reads them. What a user knows is no candidate.
 
-    met: i64 [b, e], rows not to be recommended; vectors: of the users, f32 [b, d]; made here from
-    the bundle's items when None.
+    vectors: f32 [b, d], of the user tower. Of whole histories, [b, e], newest entry first:
+    history: i64, item rows, -1 for none or unknown; age_s: f32, seconds since the entry;
+    strong: bool, whether the entry has a strong event.
+    known: bool, whether the user knows its item; where it is strong if None. disliked, demotion:
+    see Asking; nothing is disliked if None.
     """
-    vectors = bundle.user_vectors(users) if vectors is None else vectors
-    history = users.history.numpy()
-    known = history >= 0
-    sizes = known.sum(axis=1)
-    entries = int(sizes.sum())
+    there = history >= 0
+    sizes = there.sum(axis=1)
     return Asking(
         vectors=np.asarray(vectors.numpy(), np.float32),
         queries=bundle.queries(vectors),
         histories=Histories(
             indptr=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-            item=history[known],
-            age_days=(users.age_s.numpy()[known] / _DAY_S).astype(np.float32),
-            times=np.ones(entries, np.float32),
+            item=history[there],
+            age_days=(age_s[there] / _DAY_S).astype(np.float32),
+            times=np.ones(int(sizes.sum()), np.float32),
+            strong=strong[there],
         ),
-        met=met,
+        met=np.where(strong if known is None else known, history, -1),
+        disliked=np.zeros((len(sizes), 0), np.int64) if disliked is None else disliked,
+        demotion=np.ones(len(sizes), np.float32) if demotion is None else demotion,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pointed:
-    """What the histories of `b` users point to.
-
-    near: sums over each kind of item-item weights, by name.
-    best: of each kind, i64 [types, b, h, k], the items with the greatest sums at h recencies.
-    """
-
-    near: Mapping[str, Neighbours]
-    best: Sequence[NDArray[np.int64]]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Proposed:
-    """Candidates of one type for `b` users, and what a head reads of them.
+    """Candidates of `b` users' lists, and what a head reads of them.
 
     rows:     i64 [b, c], NONE where there are fewer.
     features: f32 [b, c, f].
@@ -111,6 +158,14 @@ class ListMaker:
         self._index = index or bundle.index
         self._set_items(bundle.features.type_number.numpy(), bundle.vectors, bundle.weights)
         self._types = len(bundle.types)
+        # A head of an earlier version reads a column of each type, however many there are.
+        self._columns = self._types <= SEPARATE_TYPES or (
+            bundle.head is not None and f"type-{self._types - 1}" in bundle.head.names
+        )
+        self._tops: tuple[Demand, NDArray[np.int64]] | None = None
+        # What the last filter leaves of the types, and of what is most in demand.
+        self._limited: tuple[NDArray[np.bool_], NDArray[np.int16]] | None = None
+        self._limited_tops: tuple[Demand, NDArray[np.bool_], NDArray[np.int64]] | None = None
         # The last demand that was read, with the latest items, and what a head reads of it.
         self._known: tuple[Demand, Demand, NDArray[np.float32]] | None = None
 
@@ -122,25 +177,12 @@ class ListMaker:
     ) -> None:
         self._type_number, self._vectors, self._weights = type_number, vectors, weights
         self._group = type_number.astype(np.int16)
-        self._allowed = {
-            int(number): type_number == number for number in np.unique(type_number).tolist()
-        }
+        self._limited = None
 
     def add_items(self, type_number: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Append items that the bundle does not have: i64 [m] and unit vectors f32 [m, d]."""
         n = len(self._type_number) + len(type_number)
-        # Rows without entries; the arrays that hold the weights are shared.
-        weights = {
-            name: sp.csr_array(
-                (
-                    matrix.data,
-                    matrix.indices,
-                    np.pad(matrix.indptr, (0, n - matrix.shape[0]), mode="edge"),
-                ),
-                shape=(n, n),
-            )
-            for name, matrix in self._weights.items()
-        }
+        weights = {name: padded_weights(matrix, n) for name, matrix in self._weights.items()}
         self._set_items(
             np.concatenate([self._type_number, type_number]),
             np.concatenate([self._vectors, vectors]),
@@ -154,75 +196,184 @@ class ListMaker:
     @property
     def names(self) -> list[str]:
         """Names of the features, in order."""
-        nobody = np.zeros((0, self._vectors.shape[1]), np.float32)
-        return feature_names(self._sources(nobody), self._features)
+        return feature_names(self._sources(self._no_users), self._features)
 
-    def neighbours(self, users: Asking) -> Pointed:
-        """Return what the users' histories point to, for `propose` to read for every type."""
-        near = neighbours_of(users.histories, self._weights, self._settings.half_lives_days)
-        k = self._settings.neighbours
-        best = [of.best_of_groups(self._group, self._types, k) for of in near.values()]
-        return Pointed(near=near, best=best)
+    @property
+    def groups(self) -> list[str]:
+        """Group of each feature, in order."""
+        return feature_groups(self._sources(self._no_users), self._features)
+
+    @property
+    def _no_users(self) -> NDArray[np.float32]:
+        return np.zeros((0, self._vectors.shape[1]), np.float32)
+
+    def neighbours(self, users: Asking) -> dict[str, Neighbours]:
+        """Return what the users' histories point to, for `propose` to read for every list."""
+        histories = users.histories.newest(self._settings.entries)
+        return neighbours_of(histories, self._weights, self._settings.half_lives_days)
 
     def propose(
         self,
         users: Asking,
-        number: int,
+        number: int | NDArray[np.int64],
         demand: Demand,
-        pointed: Pointed | None = None,
+        near: Mapping[str, Neighbours] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> Proposed:
-        """Return the candidates of one type and their features; number: of the type.
+        """Return the candidates of each user's list and their features.
 
-        pointed: by the users' histories; made here when None.
+        number: of the list's type, for all users or i64 [b]. near: the users' `neighbours`; made
+        here when None. allowed: bool [rows], the only candidates; all items when None. What it
+        leaves is kept for the next call with the same object, which is not to change.
         """
-        if pointed is None:
-            pointed = self.neighbours(users)
-        rows, towers = self._candidates(users, number, demand, pointed)
-        features = self._read(users, rows, demand, pointed.near)
-        return Proposed(rows=rows, features=features, towers=towers)
-
-    def _candidates(
-        self, users: Asking, number: int, demand: Demand, pointed: Pointed
-    ) -> tuple[NDArray[np.int64], Hits]:
-        """Return the candidates of one type, i64 [b, c], and the towers' own among them."""
-        settings = self._settings
-        hits = self._index.search_type(
-            users.queries, number, settings.towers, users.met, rough=True
+        numbers = np.broadcast_to(np.asarray(number, np.int64), len(users))
+        near = self.neighbours(users) if near is None else near
+        hits = self._nearest(users, numbers, allowed)
+        group = self._groups(allowed)
+        best = [of.best_of_group(group, numbers, self._settings.neighbours)
+                for of in near.values()]  # fmt: skip
+        tops = self._most_demanded(demand, allowed)
+        known = np.where((numbers >= 0) & (numbers < self._types), numbers, 0)
+        demanded = [*np.where((known == numbers)[:, None, None], tops[known], NONE).swapaxes(0, 1)]
+        weak = self._weakly_met(
+            users, lambda owner, item: group[item] == numbers[owner].astype(group.dtype)
         )
-        allowed = self._allowed.get(number, np.zeros(len(self), np.bool_))
-        lists = [hits.rows]
-        for best in pointed.best:
-            lists += [*best[number].transpose(1, 0, 2)]
-        for ordered in demand.order.T:
-            top = self._first_of(ordered, allowed)
-            lists.append(np.broadcast_to(top, (len(users), len(top))))
-        rows = union(lists, _met(users.met), limit=settings.limit)
+        rows = self._joined(users, [hits.rows, weak], best, demanded, self._settings.limit)
+        features = self.read(users, rows, demand, near, mixed=False)
+        return Proposed(rows=rows, features=features, towers=hits)
+
+    def propose_mixed(
+        self,
+        users: Asking,
+        types: Sequence[int],
+        demand: Demand,
+        near: Mapping[str, Neighbours] | None = None,
+        only: NDArray[np.bool_] | None = None,
+    ) -> Proposed:
+        """Return the candidates of one list over several types, and their features.
+
+        Each source is asked once for all of the types, for twice as many as for a list of one
+        type: so the list costs as much as two of those, however many types it has. only: as
+        `allowed` of `propose`.
+        """
+        settings, near = self._settings, self.neighbours(users) if near is None else near
+        allowed = np.isin(self._groups(only), np.asarray(types))
+        hits = self._index.search(
+            users.queries, _MIXED * settings.towers, types=types, exclude=users.barred, rough=True,
+            allowed=only,
+        )  # fmt: skip
+        best = [of.best(allowed, _MIXED * settings.neighbours) for of in near.values()]
+        tops = [_first_of(order, allowed, _MIXED * settings.demand) for order in demand.order.T]
+        demanded = [np.broadcast_to(top, (len(users), len(top))) for top in tops]
+        weak = self._weakly_met(users, lambda _owner, item: allowed[item])
+        rows = self._joined(users, [hits.rows, weak], best, demanded, _MIXED * settings.limit)
+        features = self.read(users, rows, demand, near, mixed=True)
+        return Proposed(rows=rows, features=features, towers=hits)
+
+    def _groups(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.int16]:
+        """Return the type number of each item, i16 [n]; -1 for those that are not allowed."""
+        if allowed is None:
+            return self._group
+        if self._limited is None or self._limited[0] is not allowed:
+            full = np.pad(allowed, (0, len(self) - len(allowed)))
+            group = np.where(full, self._group, np.int16(-1))
+            self._limited = (allowed, group)
+        return self._limited[1]
+
+    def _nearest(
+        self, users: Asking, numbers: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+    ) -> Hits:
+        """Return the items of each user's type nearest to the user, by towers and popularity."""
+        kinds, k = np.unique(numbers).tolist(), self._settings.towers
+        if len(kinds) == 1:
+            return self._index.search_type(
+                users.queries, kinds[0], k, users.barred, rough=True, allowed=allowed
+            )
+        found = Hits(
+            np.full((len(users), k), NONE, np.int64), np.full((len(users), k), -np.inf, np.float32)
+        )
+        for number in kinds:
+            own = np.flatnonzero(numbers == number)
+            part = self._index.search_type(
+                users.queries[own], number, k, users.barred[own], rough=True, allowed=allowed
+            )
+            found.rows[own], found.scores[own] = part.rows, part.scores
+        return found
+
+    def _weakly_met(
+        self, users: Asking, wanted: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[Any]]
+    ) -> NDArray[np.int64]:
+        """Return the latest items that users met by weak signals alone, i64 [b, <= weak].
+
+        wanted: of (user, item row) of the entries, i64 [t] each, those of the list.
+        """
+        histories = users.histories.newest(self._settings.entries)
+        strong = histories.strong
+        if strong is None or strong.all() or not self._settings.weak:
+            return np.zeros((len(users), 0), np.int64)
+        owner = np.repeat(np.arange(len(users)), np.diff(histories.indptr))
+        kept = ~strong & wanted(owner, histories.item)
+        return newest_items(histories.where(kept), self._settings.weak)
+
+    def _most_demanded(
+        self, demand: Demand, allowed: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """Return each type's items most in demand, i64 [types, h, k]; made once of a demand."""
+        if allowed is not None:
+            return self._most_demanded_of(demand, allowed)
+        if self._tops is None or self._tops[0] is not demand:
+            tops = most_demanded(demand, self._type_number, self._types, self._settings.demand)
+            self._tops = (demand, tops)
+        return self._tops[1]
+
+    def _most_demanded_of(self, demand: Demand, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        known = self._limited_tops
+        if known is None or known[0] is not demand or known[1] is not allowed:
+            group, k = self._groups(allowed), self._settings.demand
+            tops = np.full((self._types, demand.order.shape[1], k), NONE, np.int64)
+            for half, order in enumerate(demand.order.T):
+                # One pass over the few that are left, not one over all items for each type.
+                left = order[group[order] >= 0]
+                for number in range(self._types):
+                    first = left[group[left] == number][:k]
+                    tops[number, half, : len(first)] = first
+            self._limited_tops = known = (demand, allowed, tops)
+        return known[2]
+
+    def _joined(
+        self,
+        users: Asking,
+        first: Sequence[NDArray[np.int64]],
+        best: Sequence[NDArray[np.int64]],
+        demanded: Sequence[NDArray[np.int64]],
+        limit: int,
+    ) -> NDArray[np.int64]:
+        """Return the union of what the sources bring, i64 [b, c], without what is removed.
+
+        first: what stays where the limit cuts, i64 [b, k] each; best: by each kind of weights,
+        i64 [b, h, k]; demanded: at each half-life, i64 [b, k].
+        """
+        lists = [*first]
+        for one in best:
+            lists += [*one.transpose(1, 0, 2)]
+        rows = union([*lists, *demanded], _met(users.barred), limit=limit)
         if self._index.removed:
             rows = np.where(self._index.is_removed(rows), NONE, rows)
-        return rows, hits
+        return rows
 
-    def _first_of(
-        self, ordered: NDArray[np.int64], allowed: NDArray[np.bool_]
-    ) -> NDArray[np.int64]:
-        """Return the first rows of an order that are allowed, i64 [<= demand]."""
-        found: list[NDArray[np.int64]] = []
-        count, start, step = 0, 0, 4 * self._settings.demand
-        while count < self._settings.demand and start < len(ordered):
-            part = ordered[start : start + step]
-            found.append(part[allowed[part]])
-            count += len(found[-1])
-            start, step = start + step, 2 * step
-        none = np.zeros(0, np.int64)
-        return np.concatenate([none, *found])[: self._settings.demand]
-
-    def _read(
+    def read(
         self,
         users: Asking,
         candidates: NDArray[np.int64],
         demand: Demand,
         neighbours: Mapping[str, Neighbours],
+        *,
+        mixed: bool,
     ) -> NDArray[np.float32]:
-        """Return the features of users and candidates of one type, f32 [b, c, f]."""
+        """Return the features of users and candidates, f32 [b, c, f]; mixed: of several types.
+
+        candidates: i64 [b, c], item rows, NONE for none; neighbours: of the users.
+        """
         if self._known is None or self._known[0] is not demand or len(self._known[1]) != len(self):
             grown = demand.grown(len(self))
             states = (grown.values, grown.age_days, grown.silent_days)
@@ -230,7 +381,7 @@ class ListMaker:
         _, known, figures = self._known
         moment = Moment(
             at_ms=known.at_ms,
-            histories=users.histories,
+            histories=users.histories.newest(self._settings.entries),
             demand=known.values,
             age_days=known.age_days,
             silent_days=known.silent_days,
@@ -243,15 +394,29 @@ class ListMaker:
             self._features,
             neighbours,
             figures,
+            mixed=mixed,
         )
 
     def _sources(self, user_vectors: NDArray[np.float32]) -> Sources:
         return Sources(
             type_number=self._type_number,
             types=self._types,
+            type_columns=self._columns,
             weights=self._weights,
             towers=(user_vectors, self._vectors),
         )
+
+
+def _first_of(ordered: NDArray[np.int64], allowed: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
+    """Return the first rows of an order that are allowed, i64 [<= k]."""
+    found: list[NDArray[np.int64]] = []
+    count, start, step = 0, 0, 4 * k
+    while count < k and start < len(ordered):
+        part = ordered[start : start + step]
+        found.append(part[allowed[part]])
+        count += len(found[-1])
+        start, step = start + step, 2 * step
+    return np.concatenate([np.zeros(0, np.int64), *found])[:k]
 
 
 def _met(rows: NDArray[np.int64]) -> Histories:

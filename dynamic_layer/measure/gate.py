@@ -7,10 +7,17 @@ import torch
 from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
-from dynamic_layer.examples.ranking import affinities, ranks, user_features
+from dynamic_layer.examples.ranking import affinities, known_rows, user_features
 from dynamic_layer.examples.replay import PaddedExamples
+from dynamic_layer.examples.same_user import users_of
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.lists.head_learning import hit_rates
+from dynamic_layer.lists.head_learning import head_hits
+from dynamic_layer.measure.against_popularity import (
+    AgainstPopularity,
+    compared,
+    popularity_hits,
+)
+from dynamic_layer.measure.loss import Loss, loss_of
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.settings import GateSettings
 
@@ -23,14 +30,56 @@ _K = 10
 def served_hit_rate(
     bundle: DynamicBundle, held_out: PaddedExamples, popularity: Popularity | None
 ) -> float:
-    """Return HR@10 of what a bundle serves: its head's lists, or those of its towers.
+    """Return HR@10 of what a bundle serves: the mean of `served_hits`; 0 without examples."""
+    return float(served_hits(bundle, held_out, popularity).mean()) if len(held_out) else 0.0
+
+
+def served_hits(
+    bundle: DynamicBundle, held_out: PaddedExamples, popularity: Popularity | None
+) -> NDArray[np.bool_]:
+    """Return which targets are in the top ten that a bundle serves, bool [b].
+
+    Of its own lists, or of live popularity for the types that it serves by that.
+    """
+    hits = own_hits(bundle, held_out, popularity)
+    if popularity is None or not bundle.popularity_types or not len(held_out):
+        return hits
+    target = ItemRows(bundle.item_keys)(held_out.target)
+    of_types = [name in bundle.popularity_types for name in bundle.types]
+    number = bundle.features.type_number.numpy()[np.maximum(target, 0)]
+    by_demand = np.array(of_types)[number] & (target >= 0)
+    asked = held_out.take(by_demand)
+    hits[by_demand] = popularity_hits(bundle, asked, popularity)
+    return hits
+
+
+def serve_popularity(
+    bundle: DynamicBundle, held_out: PaddedExamples, popularity: Popularity
+) -> dict[str, AgainstPopularity]:
+    """Have a bundle serve live popularity for the types whose own lists are behind it.
+
+    Returns what the newest held-out examples say, by item type.
+    """
+    questions = held_out.newest(_JUDGED)
+    found: dict[str, AgainstPopularity] = {}
+    if len(questions):
+        hits = own_hits(bundle, questions, popularity)
+        found = compared(bundle, hits, popularity_hits(bundle, questions, popularity), questions)
+    bundle.manifest["popularity_types"] = sorted(n for n, one in found.items() if one.popularity)
+    return found
+
+
+def own_hits(
+    bundle: DynamicBundle, held_out: PaddedExamples, popularity: Popularity | None
+) -> NDArray[np.bool_]:
+    """Return which targets are in the top ten of a bundle's head or towers.
 
     popularity: counts from which the demand of each example's time is read; without it a head
     cannot be judged, and the towers stand in for it.
     """
     if bundle.head is None or popularity is None:
-        return hit_rate(bundle, held_out)
-    return hit_rates(bundle, held_out, popularity).head
+        return target_hits(bundle, held_out)
+    return head_hits(bundle, held_out, popularity)
 
 
 def hit_rate(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> float:
@@ -41,23 +90,22 @@ def hit_rate(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> fl
 def target_hits(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> NDArray[np.bool_]:
     """Return which targets are among the k best items of their type by a bundle's towers, bool [b].
 
-    Items of the history do not compete; targets that the bundle does not know are misses.
+    Items that the user knew do not compete; targets that the bundle does not know are misses.
     """
     rows = ItemRows(bundle.item_keys)
-    users = user_features(held_out, rows)
+    users = user_features(held_out, rows, bundle.history_cap)
     target = torch.from_numpy(rows(held_out.target))
     known = (target >= 0).numpy()
     hits, bias = np.zeros(len(held_out), np.bool_), torch.from_numpy(bundle.bias)
     queries = bundle.user_vectors(users) / bundle.model.temperature
-    for chunk, scores, _ in affinities(
+    for found in affinities(
         queries,
         torch.from_numpy(bundle.vectors),
         target=target.clamp(min=0),
-        history=users.history,
+        known=torch.from_numpy(known_rows(held_out, rows)),
         type_number=bundle.features.type_number,
     ):
-        rank = ranks(scores, target[chunk].clamp(min=0), bias)
-        hits[chunk] = (rank < k) & known[chunk]
+        hits[found.examples] = (found.ranks(bias) < k) & known[found.examples]
     return hits
 
 
@@ -66,14 +114,22 @@ class Judgement:
     """What the gate found.
 
     reasons: why the candidate must not serve, none if it may; held_out: examples that it was
-    judged by; hr_at_10, served_hr_at_10: of candidate and served bundle on these, None where the
-    two were not compared.
+    judged by; hr_at_10, served_hr_at_10, best_hr_at_10: of candidate, served bundle and best
+    earlier one on these, None where they were not compared.
     """
 
     reasons: list[str]
     held_out: int = 0
     hr_at_10: float | None = None
     served_hr_at_10: float | None = None
+    best_hr_at_10: float | None = None
+
+    @property
+    def best(self) -> bool:
+        """Whether the candidate is at least as good as each bundle that it was compared with."""
+        others = [self.served_hr_at_10, self.best_hr_at_10]
+        known = [rate for rate in others if rate is not None]
+        return self.hr_at_10 is not None and bool(known) and self.hr_at_10 >= max(known)
 
 
 def judge(
@@ -82,11 +138,13 @@ def judge(
     held_out: PaddedExamples,
     settings: GateSettings,
     popularity: Popularity | None = None,
+    best: DynamicBundle | None = None,
 ) -> Judgement:
     """Return whether a candidate may serve, and why not.
 
     served: the bundle in use, if any; held_out: examples that neither was trained on; popularity:
-    counts of demand at their time, without which heads are not compared.
+    counts of demand at their time, without which heads are not compared; best: the best earlier
+    bundle, if it is another one: many small losses in a row are a large one against it.
     """
     numbers = [candidate.vectors, candidate.bias, *candidate.popularity.values()]
     weights = [value.numpy() for value in candidate.model.state_dict().values()]
@@ -98,9 +156,7 @@ def judge(
     if not len(candidate.item_keys):
         return Judgement(reasons=["expected items, got none"])
     reasons = []
-    before = after = None
     rng = np.random.default_rng(candidate.generation)
-    held_out = held_out.newest(_JUDGED)
     if not _features_match(candidate, rng):
         reasons.append("expected item vectors to be those of the item tower, got others")
     similarity = _mean_similarity(candidate, rng)
@@ -109,22 +165,54 @@ def judge(
             f"expected mean cosine of item vectors up to {settings.max_similarity}, "
             f"got {similarity:.3f}"
         )
-    recall, coverage = _recall_and_coverage(candidate, held_out, rng)
+    recall, coverage = _recall_and_coverage(candidate, held_out.newest(_JUDGED), rng)
     if recall < settings.min_recall:
         reasons.append(f"expected recall@{_K} of {settings.min_recall}, got {recall:.3f}")
     if len(held_out) >= _SAMPLE and coverage < settings.min_coverage:
         reasons.append(f"expected coverage of {settings.min_coverage}, got {coverage:.4f}")
-    if served is not None and len(held_out) >= _SAMPLE:
-        before = served_hit_rate(served, held_out, popularity)
-        after = served_hit_rate(candidate, held_out, popularity)
-        if after < before * (1 - settings.max_loss):
-            reasons.append(
-                f"expected HR@{_K} of at least {before * (1 - settings.max_loss):.3f} on "
-                f"held-out examples, got {after:.3f}; the served bundle has {before:.3f}"
-            )
+    others = {"served": served, "best earlier": best if best is not served else None}
+    known = {name: bundle for name, bundle in others.items() if bundle is not None}
+    found: dict[str, Loss] = {}
+    if known and len(held_out) >= _SAMPLE:
+        found = _losses(candidate, known, held_out, settings, popularity)
+    reasons += [
+        f"expected HR@{_K} of about {loss.before:.3f} on held-out examples, got {loss.after:.3f};"
+        f" the {name} bundle has {loss.before:.3f}, {-loss.high:.3f} more at least"
+        for name, loss in found.items()
+        if loss.too_much
+    ]
+    one = next(iter(found.values()), None)
     return Judgement(
-        reasons=reasons, held_out=len(held_out), hr_at_10=after, served_hr_at_10=before
+        reasons=reasons,
+        held_out=len(held_out.newest(_JUDGED)) if one is None else one.questions,
+        hr_at_10=None if one is None else one.after,
+        served_hr_at_10=found["served"].before if "served" in found else None,
+        best_hr_at_10=found["best earlier"].before if "best earlier" in found else None,
     )
+
+
+def _losses(
+    candidate: DynamicBundle,
+    others: dict[str, DynamicBundle],
+    held_out: PaddedExamples,
+    settings: GateSettings,
+    popularity: Popularity | None,
+) -> dict[str, Loss]:
+    """Compare with other bundles on the newest examples; on all if these cannot tell enough."""
+    asked = min(_JUDGED, len(held_out))
+    while True:
+        questions = held_out.newest(asked)
+        users = users_of(questions)
+        after = served_hits(candidate, questions, popularity)
+        found = {
+            name: loss_of(
+                served_hits(bundle, questions, popularity), after, users, settings.max_loss
+            )
+            for name, bundle in others.items()
+        }
+        if asked == len(held_out) or all(loss.needed <= asked for loss in found.values()):
+            return found
+        asked = len(held_out)
 
 
 def _features_match(bundle: DynamicBundle, rng: np.random.Generator) -> bool:
@@ -147,7 +235,7 @@ def _recall_and_coverage(
 ) -> tuple[float, float]:
     """Return recall@10 of the index against exact search, and coverage of the possible."""
     if len(held_out):
-        users = user_features(held_out, ItemRows(bundle.item_keys))
+        users = user_features(held_out, ItemRows(bundle.item_keys), bundle.history_cap)
         queries = bundle.queries(bundle.user_vectors(users))
     else:
         rows = rng.integers(len(bundle.vectors), size=_SAMPLE)

@@ -28,7 +28,8 @@ ARM = "default"
 UNKNOWN = "unknown"
 #: Days of event time that still take examples; what is later than that is left out.
 OPEN_DAYS = 3
-#: Rows of a day: a bundle a minute, of five types, are 7,200.
+#: Rows of a day. A bundle a minute of 40 types makes 57,600: then rows of neighbouring generations
+#: are added up.
 MAX_ROWS = 20_000
 KEPT_DAYS = 100  # files
 _BURST_S = 10.0  # seconds of the budget that can be saved up
@@ -36,7 +37,11 @@ _MIX = np.uint64(0xD6E8FEB86659FD93)
 
 
 class Row(NamedTuple):
-    """Names a row: day of the events (days since 1970), item type, generation asked, arm."""
+    """Names a row: day of the events (days since 1970), item type, generation asked, arm.
+
+    Of a day with more than `MAX_ROWS` rows, a row may hold several generations; it has the name of
+    the first.
+    """
 
     day: int
     item_type: str
@@ -80,19 +85,20 @@ class Prequential:
         per_second: float,
         history_cap: int,
         popularity: PopularitySettings,
-        clock_ms: Callable[[], int],
+        ticks_ms: Callable[[], int],
         arms: Collection[str] | None = None,
     ) -> None:
         """folder: of the table; per_second: examples asked about, at most; 0 asks nothing.
 
         arms: those whose users are served what is asked here: the others' examples are left to
         others. None where users are not divided: then all of them count as those of `ARM`.
+        ticks_ms: how much time has passed, in ms; it must never go back.
         popularity: the half-lives that there are to choose from.
         """
         self._folder = folder
         self._arms = None if arms is None else frozenset(arms)
-        self._per_second, self._history_cap, self._clock_ms = per_second, history_cap, clock_ms
-        self._budget, self._filled_at = 0.0, clock_ms()
+        self._per_second, self._history_cap, self._ticks_ms = per_second, history_cap, ticks_ms
+        self._budget, self._filled_at = 0.0, ticks_ms()
         self._bundle: DynamicBundle | None = None
         self._ranks: ServedRanks | None = None
         self._waiting: list[PaddedExamples] = []
@@ -127,7 +133,7 @@ class Prequential:
             self.half_lives.begin(bundle.half_lives_days)
 
     def sample(self, batch: ExampleBatch) -> None:
-        """Take a sample of examples that nobody has learned from.
+        """Take a sample of examples from which no model has learned.
 
         Of a strong kind, and of items that the user did not have: what lists are to bring.
         """
@@ -156,7 +162,7 @@ class Prequential:
         return [ARM] * len(batch) if self._arms is None else batch.arm or [""] * len(batch)
 
     def _room(self) -> int:
-        now = self._clock_ms()
+        now = self._ticks_ms()
         gained = (now - self._filled_at) / 1000 * self._per_second
         self._budget = min(self._budget + gained, _BURST_S * self._per_second)
         self._filled_at = now
@@ -177,6 +183,8 @@ class Prequential:
         types = [*self._bundle.types, UNKNOWN]  # -1 is the last
         day, number = examples.timestamp // DAY_MS, ranks.type_number
         news: dict[Row, Asked] = {}
+        # Counted once, not once for each type.
+        sizes = self._sizes()
         for one, of_type, arm in sorted(
             set(zip(day.tolist(), number.tolist(), arms.tolist(), strict=True))
         ):
@@ -191,21 +199,41 @@ class Prequential:
                 popularity_reciprocal_ranks=float((1 / (1 + popular)).sum()),
             )
             row = Row(one, types[of_type], self._bundle.generation, arm)
-            if self._add(row, asked):
+            if self._add(row, asked, sizes):
                 news[row] = asked
         return news
 
-    def _add(self, row: Row, asked: Asked) -> bool:
-        newest = max((known.day for known in self._rows), default=row.day)
+    def _sizes(self) -> Counter[int]:
+        """Return how many rows each open day has."""
+        return Counter(row.day for row in self._rows)
+
+    def _add(self, row: Row, asked: Asked, sizes: Counter[int] | None = None) -> bool:
+        """Add to a row; return whether it fits. sizes: `_sizes`, counted on here."""
+        sizes = self._sizes() if sizes is None else sizes
+        newest = max(sizes, default=row.day)
         if row.day <= newest - OPEN_DAYS:
             self.left_out["late"] += asked.examples
             return False
-        if row not in self._rows and sum(r.day == row.day for r in self._rows) >= MAX_ROWS:
-            self.left_out["rows"] += asked.examples
-            return False
+        if row not in self._rows:
+            if sizes[row.day] >= MAX_ROWS:
+                self._join_generations(row.day)
+                sizes[row.day] = self._sizes()[row.day]
+            if sizes[row.day] >= MAX_ROWS:  # as many types and arms
+                self.left_out["rows"] += asked.examples
+                return False
+            sizes[row.day] += 1
         self._rows[row] = self._rows.get(row, Asked()) + asked
         self._changed.add(row.day)
         return True
+
+    def _join_generations(self, day: int) -> None:
+        """Halve a day's rows: of each type and arm, add up every two neighbouring generations."""
+        groups: dict[tuple[str, str], list[Row]] = {}
+        for row in sorted(row for row in self._rows if row.day == day):
+            groups.setdefault((row.item_type, row.arm), []).append(row)
+        for rows in groups.values():
+            for first, second in zip(rows[::2], rows[1::2], strict=False):
+                self._rows[first] += self._rows.pop(second)
 
     def write(self) -> list[Path]:
         """Write the files of the days that changed; close days, and remove the oldest files.
@@ -244,7 +272,7 @@ class Prequential:
         return Saved.joined({"rows": rows, "half_lives": self.half_lives.saved()})
 
     def restore(self, saved: Saved) -> None:
-        """Know what another did; the files of its open days are written anew."""
+        """Know what another did; the files of its open days are written again."""
         if "rows" in saved.values:
             self.half_lives.restore(saved.part("half_lives"))
             saved = saved.part("rows")

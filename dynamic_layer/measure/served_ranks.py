@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle, served_vectors
 from dynamic_layer.bundles.publish import EVERYWHERE
-from dynamic_layer.examples.ranking import user_features
+from dynamic_layer.examples.ranking import history_rows, known_rows, user_features
 from dynamic_layer.examples.replay import PaddedExamples
-from dynamic_layer.items.features import ItemRows
+from dynamic_layer.items.features import ItemRows, rows_by_type
 from dynamic_layer.lists.head_learning import made_lists, ranking_settings
 from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.event_counts import Popularity
@@ -38,9 +38,10 @@ class Ranks:
 class ServedRanks:
     """Asks one bundle.
 
-    As workers answer: items of the history do not compete, by towers and popularity or by the head
-    where the bundle has one, and by the favourites of the market for users of whose history the
-    bundle knows nothing. Popularity is what the bundle knew of it when it was made.
+    As workers answer: by the head where the bundle has one, else by towers and popularity, and by
+    the favourites of the market for users of whose history the bundle knows nothing, and for types
+    whose own lists were behind popularity. Items that the
+    user knew do not compete. Popularity is what the bundle knew of it when it was made.
     """
 
     def __init__(self, bundle: DynamicBundle) -> None:
@@ -51,28 +52,31 @@ class ServedRanks:
         self._place = np.zeros(len(self._type), np.int64)  # of an item among those of its type
         served = served_vectors(bundle.vectors, bundle.bias)
         self._vectors: dict[int, NDArray[np.float32]] = {}
-        for number in np.unique(self._type).tolist():
-            rows = np.flatnonzero(self._type == number)
+        self._of_type = rows_by_type(self._type)
+        for number, rows in self._of_type.items():
             self._place[rows] = np.arange(len(rows))
             self._vectors[number] = served[rows]
         self._favour: dict[int, NDArray[np.int64]] = {}
         self._sorted: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._popular = np.array([name in bundle.popularity_types for name in bundle.types])
         settings = ranking_settings(bundle) if bundle.head is not None else None
         self._lists = None if settings is None else (ListMaker(bundle, settings), settings)
 
     def ask(self, examples: PaddedExamples, popularity: Popularity) -> Ranks:
         """Return the ranks of examples. popularity: counts from which a head reads demand."""
-        users = user_features(examples, self._rows)
-        history, target = users.history.numpy(), self._rows(examples.target)
+        users = user_features(examples, self._rows, self._bundle.history_cap)
+        history, target = history_rows(examples, self._rows), self._rows(examples.target)
+        met = known_rows(examples, self._rows)
         known = target >= 0
         number = np.where(known, self._type[np.maximum(target, 0)], -1)
         newcomer = np.asarray(~(history >= 0).any(axis=1), np.bool_)
         by_favour = np.full(len(target), np.inf)
         for market in np.unique(examples.country[known]).tolist():
             chosen = np.flatnonzero(known & (examples.country == market))
-            by_favour[chosen] = self._by_favour(market, target[chosen], history[chosen])
-        served = np.where(newcomer, by_favour, np.inf)
-        personal = np.flatnonzero(known & ~newcomer)
+            by_favour[chosen] = self._by_favour(market, target[chosen], met[chosen])
+        popular = newcomer | (known & self._popular[np.maximum(number, 0)])
+        served = np.where(popular, by_favour, np.inf)
+        personal = np.flatnonzero(known & ~popular)
         if self._lists is not None:
             served[personal] = self._by_head(examples.take(personal), popularity)
         elif len(personal):
@@ -82,7 +86,7 @@ class ServedRanks:
                 step = max(1, _SCORES // len(self._vectors[one]))
                 for start in range(0, len(chosen), step):
                     part = chosen[start : start + step]
-                    served[part] = self._by_towers(one, queries[part], target[part], history[part])
+                    served[part] = self._by_towers(one, queries[part], target[part], met[part])
         return Ranks(served=served, popularity=by_favour, type_number=number, newcomer=newcomer)
 
     def learn(
@@ -118,7 +122,7 @@ class ServedRanks:
         for number in np.unique(self._type[target]).tolist():
             chosen = self._type[target] == number
             if (market, number) not in self._sorted:
-                self._sorted[market, number] = np.sort(favour[self._type == number])
+                self._sorted[market, number] = np.sort(favour[self._of_type[number]])
             ascending, aim = self._sorted[market, number], favour[target[chosen]]
             right = np.searchsorted(ascending, aim, "right")
             ties = right - np.searchsorted(ascending, aim, "left") - 1

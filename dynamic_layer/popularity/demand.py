@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,11 +69,33 @@ class Demand:
         return np.argsort(-self.values, axis=0, kind="stable")
 
 
+def most_demanded(
+    demand: Demand, type_number: NDArray[np.integer[Any]], types: int, k: int
+) -> NDArray[np.int64]:
+    """Return each type's k items most in demand at each half-life, best first, i64 [types, h, k].
+
+    In one pass over all types; -1 where a type has fewer items. type_number: [n], of all items.
+    """
+    number = np.asarray(type_number[: len(demand)], np.int64)
+    halves = len(demand.half_lives_days)
+    found = np.full((types, halves, k), -1, np.int64)
+    if not len(number):
+        return found
+    counts = np.bincount(number, minlength=types)
+    place = (np.cumsum(counts) - counts)[:, None] + np.arange(k)
+    inside = np.arange(k) < counts[:, None]
+    for half, order in enumerate(demand.order.T):
+        # Stable: within a type the order of demand stays.
+        grouped = order[np.argsort(number[order].astype(np.int16), kind="stable")]
+        found[:, half] = np.where(inside, grouped[np.minimum(place, len(number) - 1)], -1)
+    return found
+
+
 class DemandReader:
     """Reads demand at ascending moments; each count is added once, late ones when they come.
 
-    It begins anew when it is asked for an earlier moment, when more came late than is remembered,
-    and, without a start, when buckets have left the window.
+    It begins from zero when it is asked for an earlier moment, when more came late than is
+    remembered, and, without a start, when buckets have left the window.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ class News(NamedTuple):
     version: to be given back with the next question.
     oldest:  first bucket that has counts, -1 if none has.
     late:    what was added to (or, below 0, taken from) buckets that the reader has read already;
-             None where that is not remembered: it has to begin anew.
+             None where that is not remembered: it has to begin from zero.
     counts:  the buckets that it asked for.
     """
 
@@ -116,7 +116,7 @@ class Popularity:
     def news(self, first: int, end: int, since: int, market: int | None = None) -> "News":
         """Return what a reader that has read the buckets before `first` has to read by `end`.
 
-        since: the `version` of its last news; what came to buckets before `first` after that is in
+        since: the `version` of its last call; what came to buckets before `first` after that is in
         `late`.
         """
         return News(0, self.oldest(), _NONE, self.between(first, end, market))

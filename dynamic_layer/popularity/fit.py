@@ -1,7 +1,7 @@
 """Fits how much recent popularity adds to affinity, on examples that were never trained on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynamic_layer.examples.ranking import affinities, ranks, user_features
+from dynamic_layer.examples.ranking import affinities, known_rows, user_features
 from dynamic_layer.examples.replay import PaddedExamples
 from dynamic_layer.items.features import ItemFeatures, ItemRows
 from dynamic_layer.popularity.event_counts import Popularity
@@ -56,6 +56,7 @@ def fit_popularity(
     vectors: Tensor,
     rows: ItemRows,
     settings: PopularitySettings,
+    history_cap: int,
     types: Sequence[str],
     half_lives_days: Mapping[str, float],
     seed: int,
@@ -64,8 +65,9 @@ def fit_popularity(
     """Return the weight that ranks the newest held-out targets best, at given half-lives.
 
     Popularity is read at the start of each stretch of time, so no target counts itself.
-    vectors: f32 [n, d] of all items; types: in the order of their numbers; last: the fit before,
-    whose weight stays with too few examples.
+    vectors: f32 [n, d] of all items; history_cap: entries that the user tower reads;
+    types: in the order of their numbers; last: the fit before, whose weight stays with too few
+    examples.
     """
     grid = settings.weights
     half_lives = of_items(half_lives_days, types, features.type_number.numpy())
@@ -87,21 +89,23 @@ def fit_popularity(
         recent = popularity.read(rows, len(features), at_ms=at_ms, half_life_days=half_lives)
         log_recent = torch.log(torch.from_numpy(recent) + settings.smoothing)
         biases = [weight * log_recent for weight in grid]
-        users = user_features(examples, rows)
+        users = user_features(examples, rows, history_cap)
         target = torch.from_numpy(rows(examples.target))
         with torch.no_grad():
             queries = model.user(users, features.content, features.type_number)
-        for chunk, scores, _ in affinities(
+        for found in affinities(
             queries / model.temperature,
             vectors,
             target=target,
-            history=users.history,
+            known=torch.from_numpy(known_rows(examples, rows)),
             type_number=features.type_number,
         ):
-            own = target[chunk].unsqueeze(1)
-            sample = scores.masked_fill(~sampled, -torch.inf).scatter(1, own, scores.gather(1, own))
+            own = found.target.unsqueeze(1)
+            sample = found.scores.masked_fill(~sampled[found.rows], -torch.inf)
+            sample = sample.scatter(1, own, found.scores.gather(1, own))
+            drawn = replace(found, scores=sample)
             for place, bias in enumerate(biases):
-                rank = ranks(sample, target[chunk], bias) / ranked
+                rank = drawn.ranks(bias) / ranked
                 gain[place] += (1 / np.log2(2 + rank)).sum()
                 hit[place] += (rank < 10).sum()
     best = int(np.argmax(gain))

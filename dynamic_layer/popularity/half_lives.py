@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_layer.examples.ranking import user_features
+from dynamic_layer.examples.ranking import known_rows
 from dynamic_layer.examples.replay import PaddedExamples
-from dynamic_layer.items.features import ItemRows
+from dynamic_layer.items.features import ItemRows, rows_by_type
 from dynamic_layer.popularity.demand import DemandReader
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.saved import Saved
@@ -35,13 +35,12 @@ def demand_ranks(
     """Return how many items of the target's type come before it by demand, f64 [b, h].
 
     Demand is read at each half-life, of all markets, from whole buckets that ended before the
-    example's event; where few examples span many buckets, from somewhat earlier ones. Items of
-    the history do not compete; ties count half; inf where the target is no item.
+    example's event; where few examples span many buckets, from somewhat earlier ones. Items that
+    the user knew do not compete; ties count half; inf where the target is no item.
 
     rows: of item keys; type_number: i64 [n], of all items.
     """
-    users = user_features(examples, rows)
-    history, target = users.history.numpy(), rows(examples.target)
+    history, target = known_rows(examples, rows), rows(examples.target)
     found = np.full((len(target), len(half_lives_days)), np.inf)
     known = np.flatnonzero(target >= 0)
     if not len(known):
@@ -53,9 +52,10 @@ def demand_ranks(
     order = known[np.lexsort((number[known], bucket[known]))]
     demand = DemandReader(popularity, rows, len(type_number), half_lives_days)
     starts = np.flatnonzero(np.diff(bucket[order]) | np.diff(number[order])) + 1
+    of_types = rows_by_type(type_number)
     for part in np.split(order, starts):
         values = demand.at(int(examples.timestamp[part].min())).values
-        of_type = np.sort(values[type_number == number[part[0]]], axis=0)
+        of_type = np.sort(values[of_types[int(number[part[0]])]], axis=0)
         met = (history[part] >= 0) & (history[part] != target[part][:, None])
         met &= number[part][:, None] == type_number[np.maximum(history[part], 0)]
         for place in range(len(half_lives_days)):
@@ -150,7 +150,7 @@ class HalfLives:
         for number, name in enumerate(types):
             mine = np.flatnonzero((target >= 0) & (type_number[np.maximum(target, 0)] == number))
             if len(mine):
-                # Smoother than HR@10, and of one mind with it; 1 / log2(2 + rank), which hears the
+                # Smoother than HR@10, and consistent with it; 1 / log2(2 + rank), which hears the
                 # whole catalogue, was not: on lfm1m it put 60 days (HR@10 .0107) before 4 (.0141).
                 gain = 1 / (1 + rank[mine])
                 self._tally(name).add(examples.timestamp[mine], gain, self._days)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dynamic_layer.popularity.demand_block import DemandRecord
 from dynamic_layer.popularity.event_counts import BucketCounts, News, Popularity
 
-#: Rows of late counts that are remembered for readers; who is further behind begins anew.
+#: Rows of late counts that are remembered; a reader that is further behind begins from zero.
 _REMEMBERED = 1 << 20
 
 
@@ -68,7 +68,7 @@ class LivePopularity(Popularity):
         self._version = 0  # late changes so far; the newest of them are in `_late`
 
     def put(self, record: DemandRecord) -> bool:
-        """Take a partition's counts of a bucket; return whether they are news."""
+        """Take a partition's counts of a bucket; return whether they are new."""
         with self._turn:
             return self._put(record)
 

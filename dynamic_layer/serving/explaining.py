@@ -1,64 +1,187 @@
 """Why an item stands in a user's list, and what is near: read from one recommender."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamic_layer.index.hits import Hits
+from dynamic_layer.items.features import COUNTRIES, bucket_of
+from dynamic_layer.lists.demotion import demoted
+from dynamic_layer.lists.list_maker import Asking
+from dynamic_layer.lists.served_features import MIXED, ListWatch
 from dynamic_layer.serving.rankings import Ranking, UserState
 from dynamic_layer.serving.recommender import Recommender
+from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 
 __all__ = ["Explanation", "explain", "search_text", "similar"]
+
+
+class Near(NamedTuple):
+    """An item of a history, and the cosine of its vector and a recommended item's."""
+
+    item_key: int
+    item_type: str
+    item_id: str
+    cosine: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
     """Why an item stands where it stands.
 
-    affinity:   cosine of user and item in the towers' space.
-    popularity: what recent demand adds to the score.
-    cold:       nobody had met the item when the bundle was made.
-    nearest:    (item key, cosine) of the nearest items of the history, nearest first, by the
-                HGNN's vectors (by text where the bundle has no HGNN).
+    parts:   what adds to the score, by name; they sum to the score:
+             weights, vectors, towers, demand, age, traits, user, past: groups of the head's
+             features (`contributions`);
+             candidates: how many candidates of its type compete, and how good they are;
+             type: share of the item's type in the history;
+             affinity: user and item in the towers' space, where no head ranks;
+             popularity: recent demand, where no head ranks;
+             dislikes: nearness to an item that the user dislikes;
+             rules: what the list's policy adds; the whole score of an item that it brings in.
+    cold:    the item had no events when the bundle was made.
+    nearest: the nearest items of the history, nearest first, by the HGNN's vectors (by text where
+             the bundle has no HGNN).
     """
 
-    affinity: float
-    popularity: float
+    parts: dict[str, float]
     cold: bool
-    nearest: tuple[tuple[int, float], ...]
+    nearest: tuple[Near, ...]
 
 
 def explain(
     recommender: Recommender,
     user: UserState,
-    item_keys: NDArray[np.uint64],
+    settings: ListSettings,
     *,
+    first: int = 0,
+    end: int,
     nearest: int,
     now_ms: int,
-) -> list[Explanation | None]:
-    """Return the reasons of items u64 [m]; None for an item that has no vector."""
-    rows = recommender.rows(item_keys)
-    served = recommender.served_vectors(np.maximum(rows, 0))
-    temperature = recommender.bundle.model.temperature
-    affinity = served[:, :-1] @ recommender.user_vector(user, now_ms) * temperature
-    history = recommender.rows(user.history_item)
-    known = np.flatnonzero(history >= 0)
-    cosine = _space(recommender, rows) @ _space(recommender, history[known]).T
-    order = np.argsort(-cosine, axis=1, kind="stable")[:, :nearest]
+) -> tuple[Ranking, list[Explanation]]:
+    """Return a user's list, and the reasons for its places from `first` to before `end`."""
+    watch = ListWatch()
+    [answer] = recommender.recommend([replace(user, watch=watch)], [settings], now_ms)
+    ranking = answer[settings.name]
+    rows = np.array(ranking.rows[first:end], np.int64)
+    scores = ranking.scores[first:end].tolist()
+    if not len(rows):
+        return ranking, []
+    asked, personal = recommender.asked([user], now_ms)
+    types = recommender.type_numbers(settings.item_types)
+    if not personal[0]:
+        parts = _by_demand(recommender, user, types, rows, now_ms)
+    elif ranking.by_head or watch.popular.keys() >= set(types):
+        parts = _by_type(recommender, watch, asked, types, rows)
+    else:
+        parts = _by_towers(recommender, asked, rows)
+    _add_dislikes(recommender, asked, rows, parts)
+    if recommender.policy_of(settings.name) is not None:
+        for part, score in zip(parts, scores, strict=True):
+            part["rules"] = score - sum(part.values())
+    near = _nearest(recommender, user, rows, nearest)
+    cold = rows >= len(recommender.bundle.item_keys)
+    return ranking, [
+        Explanation(parts=parts[m], cold=bool(cold[m]), nearest=near[m]) for m in range(len(rows))
+    ]
+
+
+def _by_type(
+    recommender: Recommender,
+    watch: ListWatch,
+    asked: Asking,
+    types: list[int],
+    rows: NDArray[np.int64],
+) -> list[dict[str, float]]:
+    """Return the parts of items whose types a head or popularity ranked.
+
+    There are none of an item that a policy brought in.
+    """
+    head, keys = recommender.head, recommender.keys[rows]
+    numbers = recommender.features.type_number.numpy()[rows]
+    parts: list[dict[str, float]] = [{} for _ in rows]
+    for place, (number, row) in enumerate(zip(numbers.tolist(), rows.tolist(), strict=True)):
+        if row in (scores := watch.popular.get(number, {})):
+            parts[place] = {"popularity": scores[row]}
+    if head is None:
+        return parts
+    for seen in watch.found:
+        of_type = (seen.number == MIXED) | (numbers == seen.number)
+        mine = np.flatnonzero(of_type & np.isin(keys, seen.candidates))
+        for place, found in zip(mine.tolist(), head.explained(seen, keys[mine]), strict=True):
+            parts[place] = found
+    if 1 < len(types) <= SEPARATE_TYPES:
+        none = Hits(np.zeros((1, 1), np.int64), np.zeros((1, 1), np.float32))
+        shares = head.across(asked.histories, types, [none] * len(types))
+        share = {n: float(part.scores[0, 0]) for n, part in zip(types, shares, strict=True)}
+        for part, number in zip(parts, numbers.tolist(), strict=True):
+            if part:
+                part["type"] = share[number]
+    return parts
+
+
+def _by_towers(
+    recommender: Recommender, asked: Asking, rows: NDArray[np.int64]
+) -> list[dict[str, float]]:
+    """Return the parts of items that towers and popularity ranked."""
+    served = recommender.served_vectors(rows)
+    affinity = served[:, :-1] @ asked.queries[0, :-1]
     return [
-        None
-        if rows[m] < 0
-        else Explanation(
-            affinity=float(affinity[m]),
-            popularity=float(served[m, -1]),
-            cold=bool(rows[m] >= len(recommender.bundle.item_keys)),
-            nearest=tuple(
-                (int(user.history_item[known[h]]), float(cosine[m, h])) for h in order[m]
-            ),
+        {"affinity": near, "popularity": bias}
+        for near, bias in zip(affinity.tolist(), served[:, -1].tolist(), strict=True)
+    ]
+
+
+def _by_demand(
+    recommender: Recommender,
+    user: UserState,
+    types: list[int],
+    rows: NDArray[np.int64],
+    now_ms: int,
+) -> list[dict[str, float]]:
+    """Return the part of items that recent demand in the user's market ranked."""
+    market = int(bucket_of([user.country], COUNTRIES)[0])
+    # Rules may have brought in items from anywhere in that order.
+    best, worth = recommender.popular(market, types, len(recommender), now_ms)
+    found = dict(zip(best.tolist(), worth.tolist(), strict=True))
+    return [{"popularity": found[row]} if row in found else {} for row in rows.tolist()]
+
+
+def _add_dislikes(
+    recommender: Recommender,
+    asked: Asking,
+    rows: NDArray[np.int64],
+    parts: list[dict[str, float]],
+) -> None:
+    if not asked.disliked.shape[1]:
+        return
+    none = Hits(rows[None], np.zeros((1, len(rows)), np.float32))
+    for part, lost in zip(
+        parts, demoted(none, asked, recommender.index).scores[0].tolist(), strict=True
+    ):
+        if part and np.isfinite(lost):
+            part["dislikes"] = lost
+
+
+def _nearest(
+    recommender: Recommender, user: UserState, rows: NDArray[np.int64], count: int
+) -> list[tuple[Near, ...]]:
+    """Return the items of the history nearest to each row."""
+    history = recommender.rows(user.history_item)
+    known = history[history >= 0]
+    cosine = _space(recommender, rows) @ _space(recommender, known).T
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
+    named = recommender.ranking(known.tolist(), np.zeros(len(known), np.float32))
+    return [
+        tuple(
+            Near(int(recommender.keys[known[h]]), named.item_types[h], named.item_ids[h],
+                 float(cosine[m, h]))
+            for h in order[m].tolist()
         )
         for m in range(len(rows))
-    ]
+    ]  # fmt: skip
 
 
 def similar(
@@ -77,7 +200,7 @@ def search_text(
 ) -> Ranking:
     """Return the items nearest to a text f32 [dt], best first.
 
-    The text is placed in the shared space as an item that nobody has met, once in each type's way.
+    The text is placed in the shared space as an item without events, once in each type's way.
     """
     bundle = recommender.bundle
     types = [name for name in bundle.types if not item_types or name in item_types]

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
-from dynamic_layer.items.features import ItemRows
+from dynamic_layer.items.features import ItemRows, rows_by_type
 from dynamic_layer.popularity.demand import Demand, DemandReader
 from dynamic_layer.popularity.live import LivePopularity
 
-#: Favourites of a market are ranked anew after so many milliseconds; so long may new items wait.
+#: Favourites of a market are ranked again after so many milliseconds; so long may new items wait.
 REFRESH_MS = 2_000
 _DAY_MS = 86_400_000
 
@@ -33,7 +33,7 @@ class LiveDemand:
     """
 
     def __init__(self, bundle: DynamicBundle, live: LivePopularity | None) -> None:
-        """live: shared with whoever adds to it."""
+        """live: shared with the readers that add to it."""
         self._bundle, self._live = bundle, live
         self._rows = ItemRows(bundle.item_keys)
         self._type_number = bundle.features.type_number.numpy()
@@ -44,7 +44,7 @@ class LiveDemand:
         self._reader = None if made is None else self._goes_on(made, None)
         self._by_market: dict[int, DemandReader] = {}
         self._later: tuple[int, Demand] | None = None
-        self._favourites: dict[tuple[int, int], tuple[int, NDArray[np.int64]]] = {}
+        self._favourites: dict[int, tuple[int, dict[int, NDArray[np.int64]]]] = {}
         self._counts: dict[int, tuple[int, NDArray[np.float32]]] = {}
         of_types = np.array([bundle.half_lives_days[name] for name in bundle.types])
         halves, self._half_life_of_type = np.unique(of_types, return_inverse=True)
@@ -115,23 +115,21 @@ class LiveDemand:
     ) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
         """Return a market's counts f32 [n], and its first rows of each type, best first.
 
-        Enough rows for k that are not removed. A market that nobody knows is all markets.
+        Enough rows for k that are not removed. An unknown market means all markets.
         """
         popularity = self._bundle.popularity
         market = market if market in popularity else 0
         counts = self._counted(market, now_ms)
         everywhere = self._counted(0, now_ms)
-        best = []
-        for number in types:
-            known = self._favourites.get((market, number))
-            if known is None or (self._live and abs(now_ms - known[0]) >= REFRESH_MS):
-                rows = np.flatnonzero(self._type_number == number)
-                # Ties, and items without events in the market, are settled by all markets.
-                order = np.lexsort((-everywhere[rows], -counts[rows]))
-                known = (now_ms, rows[order])
-                self._favourites[market, number] = known
-            best.append(known[1][: k + removed])
-        return counts, best
+        known = self._favourites.get(market)
+        if known is None or (self._live and abs(now_ms - known[0]) >= REFRESH_MS):
+            # Ties, and items without events in the market, are settled by all markets.
+            order = np.lexsort((-everywhere, -counts))
+            places = rows_by_type(self._type_number[order])
+            known = (now_ms, {number: order[own] for number, own in places.items()})
+            self._favourites[market] = known
+        nothing = np.zeros(0, np.int64)
+        return counts, [known[1].get(number, nothing)[: k + removed] for number in types]
 
     def _counted(self, market: int, now_ms: int) -> NDArray[np.float32]:
         """Return the counts of all items f32 [n]; 0 for the latest, whose counts are not read."""

@@ -1,39 +1,32 @@
 """What a recommender is asked, and what it answers: users, named lists, rankings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, kw_only=True)
-class ListSettings:
-    """A named list of recommendations.
-
-    name:       of the list.
-    item_types: types it draws from; empty for all.
-    k:          items in it, at most.
-    repeats:    items of the user's history: `exclude` them, `include` them among the others, or
-                recommend `only` them.
-    """
-
-    name: str
-    item_types: tuple[str, ...] = ()
-    k: int = 10
-    repeats: Literal["exclude", "include", "only"] = "exclude"
+from dynamic_layer.lists.served_features import ListWatch
+from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
+from state import ShownItems
 
 
 def default_lists(types: Sequence[str], k: int = 10) -> tuple[ListSettings, ...]:
     """Return one mixed list over all types, and one for discovery in each type.
 
+    With many types (more than `SEPARATE_TYPES`) the mixed list alone: an answer of as many lists
+    as there are types would be of no use, and cost accordingly. `worker.lists` names others.
+
     >>> [settings.name for settings in default_lists(["audiobook", "podcast"])]
     ['mix', 'discover-audiobook', 'discover-podcast']
     """
+    mix = ListSettings(name="mix", k=k)
+    if len(types) > SEPARATE_TYPES:
+        return (mix,)
     return (
-        ListSettings(name="mix", k=k),
+        mix,
         *(ListSettings(name=f"discover-{name}", item_types=(name,), k=k) for name in types),
     )
 
@@ -44,6 +37,13 @@ class UserState:
 
     history_item: u64 [h], item keys, newest first; history_time: i64 [h], ms UTC;
     history_strong: bool [h]; country: "" when unknown; birth_year: 0 when unknown.
+    attributes: the owner's own, for policies.
+    watch: collects the features that a head reads of the user; None if they are not compared.
+    history_known: bool [h], items that the user knows; those of strong entries when None.
+    disliked: u64 [x], keys of items that no list holds, latest first; demotion: factor on the
+    chance of items like those.
+    history_strong_time: i64 [h], ms UTC of the latest strong event of each entry, -1 for none; the
+    entry's own time when None. shown: impressions; None where there are none.
     """
 
     user_id: str
@@ -52,13 +52,20 @@ class UserState:
     history_strong: NDArray[np.bool_]
     country: str = ""
     birth_year: int = 0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    watch: ListWatch | None = None
+    history_known: NDArray[np.bool_] | None = None
+    disliked: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    demotion: float = 1.0
+    history_strong_time: NDArray[np.int64] | None = None
+    shown: ShownItems | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemNames:
     """Ids and types of items by row. Items may come behind the last; rows keep their items.
 
-    patterns: for whoever writes lists, what was written of an item before, by row.
+    patterns: for writers of lists: what was written of an item before, by row.
     """
 
     ids: list[str] = field(default_factory=list)

@@ -1,14 +1,14 @@
 """Recommendations: histories in, ranked lists out."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
-from dynamic_layer.index.item_index import Hits
+from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.items.features import (
     COUNTRIES,
     ItemFeatures,
@@ -16,30 +16,44 @@ from dynamic_layer.items.features import (
     UserFeatures,
     age_of,
     bucket_of,
+    rows_by_type,
 )
+from dynamic_layer.items.grown_items import NewItems
+from dynamic_layer.lists.demotion import deeper, demoted
 from dynamic_layer.lists.head_ranker import HeadRanker
-from dynamic_layer.lists.list_maker import Asking, asking
+from dynamic_layer.lists.list_maker import Asking, asking, log_shares
+from dynamic_layer.policies.in_force import InForce
+from dynamic_layer.policies.policy import Policy
 from dynamic_layer.popularity.live import LivePopularity
 from dynamic_layer.serving.live_demand import LiveDemand
-from dynamic_layer.serving.rankings import ItemNames, ListSettings, Ranking, UserState
+from dynamic_layer.serving.policy_lists import Batch, PolicyLists
+from dynamic_layer.serving.rankings import ItemNames, Ranking, UserState
+from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
+from state.keys import item_key
 
 
 class Recommender:
     """Serves one bundle, with items that came or went since it was made.
 
-    A batch of users costs one pass of the user tower and one search per item type; where the bundle
+    A batch of users costs one pass of the user tower and one search for each item type of a list,
+    or one for all of them where a list has many; where the bundle
     has a head, it ranks what the search and its other sources propose. Users whose history holds
     no known item get the recent popularity of their market. Not thread-safe: swap the recommender,
     do not share it.
     """
 
     def __init__(
-        self, bundle: DynamicBundle, live: LivePopularity | None = None, *, use_head: bool = True
+        self,
+        bundle: DynamicBundle,
+        live: LivePopularity | None = None,
+        *,
+        use_head: bool = True,
+        in_force: InForce | None = None,
     ) -> None:
         """bundle: stays as it is; items added here live in this object.
 
         live: counts of demand that go on after the bundle was made; use_head: rank by the bundle's
-        head if it has one.
+        head if it has one; in_force: policies of lists, shared with the code that changes them.
         """
         self.bundle = bundle
         self._items = bundle.features
@@ -49,10 +63,13 @@ class Recommender:
         self._names = ItemNames(ids=list(bundle.item_ids), types=list(bundle.item_types))
         self._index = bundle.index.copy()
         self._type_number = {name: number for number, name in enumerate(bundle.types)}
-        self._history_cap = int(bundle.manifest["settings"]["replay"]["history_cap"])
         self._bias_of_new = _average_bias(bundle)
+        # Types whose own lists were behind live popularity when the bundle was judged.
+        self._popular_types = {self._type_number[name] for name in bundle.popularity_types}
         self._demand = LiveDemand(bundle, live)
         self._head = HeadRanker.of(bundle, self._index) if use_head else None
+        self._in_force = in_force
+        self._limited = None if in_force is None else PolicyLists(in_force, self, self._index)
 
     def __len__(self) -> int:
         """Items that can be recommended."""
@@ -63,39 +80,47 @@ class Recommender:
         """Whether lists of discovery are ranked by a head."""
         return self._head is not None
 
+    @property
+    def head(self) -> HeadRanker | None:
+        """What ranks lists of discovery; None without a head."""
+        return self._head
+
+    @property
+    def index(self) -> ItemIndex:
+        """Served vectors of all items, later ones included."""
+        return self._index
+
+    @property
+    def keys(self) -> NDArray[np.uint64]:
+        """Keys of all items by row, later ones included."""
+        return self._keys
+
+    def policy_of(self, name: str) -> Policy | None:
+        """Return the policy of a list; None without one."""
+        return None if self._in_force is None else self._in_force.policies.of(name)
+
     def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which items have a vector here, bool [m]."""
         return self._rows(keys) >= 0
 
-    def add_items(
-        self,
-        *,
-        item_keys: NDArray[np.uint64],
-        item_ids: Sequence[str],
-        item_types: Sequence[str],
-        languages: Sequence[str | None],
-        genres: Sequence[Sequence[str] | None],
-        text: NDArray[Any],
-    ) -> int:
+    def lasting(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which items the static bundle behind this one has, bool [m]."""
+        rows = self._rows(keys)
+        return np.asarray((rows >= 0) & (rows < self.bundle.static_items))
+
+    def add_items(self, items: NewItems) -> int:
         """Make new items recommendable at once; return how many were new.
 
-        text: [m, dt], vectors of the static bundle's encoder. Items that are known already, and
-        items of types that the towers never saw, wait for the next bundle.
+        Items that are known already, and items of types that the towers never saw, wait for the
+        next bundle.
         """
-        known_type = np.array([name in self._type_number for name in item_types], np.bool_)
-        new = np.flatnonzero(~self.knows(item_keys) & known_type)
-        _, first = np.unique(item_keys[new], return_index=True)
-        new = new[np.sort(first)]
+        new = items.addable(self._rows, self._type_number)
         if not len(new):
             return 0
-        chosen: list[int] = new.tolist()
         features, vectors = self.bundle.embed(
-            item_types=[item_types[row] for row in chosen],
-            languages=[languages[row] for row in chosen],
-            genres=[genres[row] for row in chosen],
-            text=np.asarray(text)[new],
+            item_types=new.item_types, languages=new.languages, genres=new.genres, text=new.text
         )
-        # Nobody has met them, which says nothing of their worth: they get the average demand.
+        # They have no events, which says nothing of their quality: they get the average demand.
         bias = self._bias_of_new[features.type_number.numpy()]
         self._index.add(
             np.concatenate([vectors, bias[:, None]], axis=1).astype(np.float32),
@@ -103,13 +128,13 @@ class Recommender:
         )
         if self._head is not None:
             self._head.add_items(features.type_number.numpy(), vectors)
-        self._demand.add_items(item_keys[new], features.type_number.numpy())
+        self._demand.add_items(new.item_keys, features.type_number.numpy())
         self._items = self._items.join(features)
         self._prepared = torch.cat([self._prepared, self.bundle.prepared(features)])
-        self._keys = np.concatenate([self._keys, item_keys[new]])
+        self._keys = np.concatenate([self._keys, new.item_keys])
         self._rows = ItemRows(self._keys)
-        self._names.ids.extend(item_ids[row] for row in chosen)
-        self._names.types.extend(item_types[row] for row in chosen)
+        self._names.ids.extend(new.item_ids)
+        self._names.types.extend(new.item_types)
         return len(new)
 
     def remove_items(self, item_keys: NDArray[np.uint64]) -> int:
@@ -130,40 +155,169 @@ class Recommender:
 
         hurry: rank by towers and popularity even where there is a head, in about half the time.
         """
+        rejecting = [bool(len(user.disliked)) for user in users]
+        if any(rejecting) and not all(rejecting):
+            # Their lists are chosen from more candidates: those of others do not change.
+            return self._apart(users, rejecting, lists, now_ms, hurry=hurry)
         if not users:
             return []
-        head = None if hurry else self._head
+        asked, personal = self.asked(users, now_ms)
+        watches = tuple(user.watch for user in users)
+        if any(watch is not None for watch in watches):
+            asked = replace(asked, watches=watches)
+        batch = Batch(
+            users=users,
+            asked=asked,
+            markets=bucket_of([user.country for user in users], COUNTRIES),
+            personal=personal.tolist(),
+            now_ms=now_ms,
+            hurry=hurry,
+        )
+        answers: list[dict[str, Ranking]] = [{} for _ in users]
+        by_policy: dict[Policy | None, list[ListSettings]] = {}
+        policies = None if self._in_force is None else self._in_force.policies
+        for settings in lists:
+            policy = None if policies is None else policies.of(settings.name)
+            by_policy.setdefault(policy, []).append(settings)
+        for policy, own in by_policy.items():
+            if policy is None:
+                self._answer(batch, own, answers)
+            else:
+                self._answer_limited(policy, batch, own, answers)
+        if len(by_policy) > 1:
+            names = [settings.name for settings in lists]
+            answers = [{name: answer[name] for name in names} for answer in answers]
+        for watch in watches:
+            if watch is not None:
+                watch.finish(self._keys, self.bundle.made, now_ms)
+        return answers
+
+    def asked(self, users: Sequence[UserState], now_ms: int) -> tuple[Asking, NDArray[np.bool_]]:
+        """Return users as a list maker reads them, and who has a known history, bool [b]."""
         history = self._histories(users)
         features = self._features(users, history, now_ms)
-        asked = asking(self.bundle, features, history, self._user_vectors(features))
-        markets = bucket_of([user.country for user in users], COUNTRIES)
-        personal: list[bool] = np.any(history >= 0, axis=1).tolist()
-        answers: list[dict[str, Ranking]] = [{} for _ in users]
-        # Lists that draw from the same types share what was found of these.
-        new, all_items = (
-            self._search(asked, lists, repeats, head, now_ms) for repeats in ("exclude", "include")
+        asked = asking(
+            self.bundle,
+            self._user_vectors(self._tower_features(features)),
+            history=history,
+            age_s=features.age_s.numpy(),
+            strong=features.strong.numpy(),
+            known=self._known(users, features.strong.numpy()),
+            disliked=self._rows_of([user.disliked for user in users], least=0),
+            demotion=np.array([user.demotion for user in users], np.float32),
         )
-        for settings in lists:
-            types = self._numbers(settings.item_types)
-            discovery = settings.repeats == "exclude"
-            by_head = discovery and head is not None
-            if settings.repeats == "only":
-                hits = self._among_history(asked.queries, history, types, settings.k)
-            else:
-                parts = [(new if discovery else all_items)[number] for number in types]
-                if discovery and head is not None and len(types) > 1:
-                    parts = head.across(asked.histories, types, parts)
-                hits = Hits.join(parts, len(users)).best(settings.k)
+        return asked, np.any(history >= 0, axis=1)
+
+    def _apart(
+        self,
+        users: Sequence[UserState],
+        rejecting: Sequence[bool],
+        lists: Sequence[ListSettings],
+        now_ms: int,
+        *,
+        hurry: bool,
+    ) -> list[dict[str, Ranking]]:
+        """Answer users who dislike items, and the others, in two batches."""
+        answers: dict[int, dict[str, Ranking]] = {}
+        for which in (False, True):
+            places = [place for place, found in enumerate(rejecting) if found is which]
+            made = self.recommend([users[place] for place in places], lists, now_ms, hurry=hurry)
+            answers |= zip(places, made, strict=True)
+        return [answers[place] for place in range(len(users))]
+
+    def _answer(
+        self, batch: Batch, lists: Sequence[ListSettings], answers: list[dict[str, Ranking]]
+    ) -> None:
+        """Add the lists that have no policy."""
+        for settings, hits, by_head in self.ranked(batch, lists):
             # Items from the front of the row on, then -1: one conversion for all users.
             chosen: list[list[int]] = hits.rows.tolist()
+            types = self.type_numbers(settings.item_types)
             for place, answer in enumerate(answers):
-                if personal[place] or settings.repeats == "only":
+                if batch.personal[place] or settings.repeats == "only":
                     scores = hits.scores[place]
                     answer[settings.name] = self.ranking(chosen[place], scores, by_head=by_head)
                 else:
-                    market = int(markets[place])
-                    answer[settings.name] = self._popular(market, types, settings.k, now_ms)
-        return answers
+                    rows, worth = self._popular_for(batch, place, types, settings)
+                    answer[settings.name] = self.ranking(rows.tolist(), worth)
+
+    def _popular_for(
+        self, batch: Batch, place: int, types: Sequence[int], settings: ListSettings
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the rows most in demand in a user's market that the user does not dislike."""
+        asked, market = batch.asked.take([place]), int(batch.markets[place])
+        depth = settings.k + asked.disliked.shape[1] + deeper(asked, [settings])
+        rows, worth = self.popular(market, types, depth, batch.now_ms)
+        if asked.disliked.shape[1]:
+            found = demoted(Hits(rows[None], worth[None]), asked, self._index).best(settings.k)
+            rows, worth = found.rows[0], found.scores[0]
+        return rows, worth
+
+    def _answer_limited(
+        self,
+        policy: Policy,
+        batch: Batch,
+        lists: Sequence[ListSettings],
+        answers: list[dict[str, Ranking]],
+    ) -> None:
+        """Add the lists of one policy."""
+        if self._limited is None:
+            raise RuntimeError("a policy is in force, but nothing to make lists with")
+        made = self._limited.make(
+            policy, batch, lists, self._keys, self._rows, self._items.type_number.numpy(),
+            self._row_of,
+        )  # fmt: skip
+        for settings, places, hits, by_head in made:
+            chosen: list[list[int]] = hits.rows.tolist()
+            for place, rows, scores in zip(places, chosen, hits.scores, strict=True):
+                head = by_head and batch.personal[place]
+                answers[place][settings.name] = self.ranking(rows, scores, by_head=head)
+
+    def ranked(
+        self,
+        batch: Batch,
+        lists: Sequence[ListSettings],
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Iterator[tuple[ListSettings, Hits, bool]]:
+        """Yield each list's best items for users with a history, and whether a head ranked.
+
+        allowed: bool [n], the only items; all when None. Lists that draw from the same types share
+        what was found of these.
+        """
+        asked, now_ms = batch.asked, batch.now_ms
+        head = None if batch.hurry else self._head
+        length = {settings.name: settings.k for settings in lists}
+        if more := deeper(asked, lists):
+            lists = [replace(settings, k=settings.k + more) for settings in lists]
+        depth = max((settings.k for settings in lists), default=0)
+        popular = {
+            number: self._by_popularity(batch, number, depth, allowed)
+            for number in self._popular_types.intersection(self._searched(lists, "exclude"))
+        }
+        # Where a head ranks, popularity replaces its lists of these types.
+        ranked = self._popular_types if head is not None else set[int]()
+        new = self._search(asked, lists, "exclude", head, now_ms, allowed, ranked)
+        all_items = self._search(asked, lists, "include", head, now_ms, allowed)
+        for settings in lists:
+            types = self.type_numbers(settings.item_types)
+            discovery = settings.repeats == "exclude"
+            by_head = discovery and head is not None and not popular.keys() >= set(types)
+            wide = len(types) > SEPARATE_TYPES
+            if settings.repeats == "only":
+                hits = self._among_history(asked.queries, asked.met, types, settings.k, allowed)
+            elif wide:
+                hits = self._mixed(asked, types, settings, head, now_ms, allowed)
+            else:
+                # Scores of towers cannot be mixed with those of popularity.
+                mixable = head is not None or popular.keys() >= set(types)
+                found = new | popular if mixable else new
+                parts = [(found if discovery else all_items)[number] for number in types]
+                if discovery and head is not None and len(types) > 1:
+                    parts = head.across(asked.histories, types, parts)
+                hits = Hits.join(parts, len(asked)).best(settings.k)
+            if asked.unlisted.shape[1]:
+                hits = demoted(hits, asked, self._index).best(length[settings.name])
+            yield replace(settings, k=length[settings.name]), hits, by_head
 
     def _search(
         self,
@@ -172,19 +326,77 @@ class Recommender:
         repeats: str,
         head: HeadRanker | None,
         now_ms: int,
+        allowed: NDArray[np.bool_] | None,
+        ranked: Collection[int] = (),
     ) -> dict[int, Hits]:
-        """Return the best items of each type that the lists of a kind draw from."""
-        lists = [settings for settings in lists if settings.repeats == repeats]
-        numbers = sorted({n for settings in lists for n in self._numbers(settings.item_types)})
-        depth = max((settings.k for settings in lists), default=0)
-        met = asked.met if repeats == "exclude" else None
-        if numbers and met is not None and head is not None:
-            return head.best(asked, numbers, self._demand.at(now_ms), depth)
-        return {n: self._index.search_type(asked.queries, n, depth, met) for n in numbers}
+        """Return the best items of each type that the lists of a kind draw from.
+
+        ranked: types that are left out. Lists over many types are left out too: see `_mixed`.
+        """
+        numbers = [n for n in self._searched(lists, repeats) if n not in ranked]
+        depth = max((one.k for one in lists if one.repeats == repeats), default=0)
+        excluded = asked.excluded(repeats)
+        if numbers and repeats == "exclude" and head is not None:
+            return head.best(asked, numbers, self._demand.at(now_ms), depth, allowed)
+        return {
+            n: self._index.search_type(asked.queries, n, depth, excluded, allowed=allowed)
+            for n in numbers
+        }
+
+    def _searched(self, lists: Sequence[ListSettings], repeats: str) -> list[int]:
+        """Return the types that the lists of a kind draw from one by one, ascending."""
+        types = [self.type_numbers(one.item_types) for one in lists if one.repeats == repeats]
+        return sorted({n for own in types if len(own) <= SEPARATE_TYPES for n in own})
+
+    def _by_popularity(
+        self, batch: Batch, number: int, depth: int, allowed: NDArray[np.bool_] | None
+    ) -> Hits:
+        """Return the items of a type most in demand that each user does not know, best first.
+
+        Scores are logarithms of shares, as a head's are, so that types can be mixed.
+        """
+        excluded = batch.asked.excluded("exclude")
+        width = 0 if excluded is None else excluded.shape[1]
+        rows = np.full((len(batch.users), depth + width), -1, np.int64)
+        scores = np.full(rows.shape, -np.inf, np.float32)
+        for market in np.unique(batch.markets).tolist():
+            best, worth = self.popular(market, [number], depth + width, batch.now_ms, allowed)
+            for place in np.flatnonzero(batch.markets == market).tolist():
+                rows[place, : len(best)], scores[place, : len(best)] = best, worth
+                if excluded is not None:
+                    known = np.isin(rows[place], excluded[place])
+                    scores[place, known] = -np.inf
+        found = Hits(rows, log_shares(scores)).best(depth)
+        for place, watch in enumerate(batch.asked.watches):
+            if watch is not None:
+                pairs = zip(found.rows[place].tolist(), found.scores[place].tolist(), strict=True)
+                watch.popular[number] = dict(pairs)
+        return found
+
+    def _mixed(
+        self,
+        asked: Asking,
+        types: Sequence[int],
+        settings: ListSettings,
+        head: HeadRanker | None,
+        now_ms: int,
+        allowed: NDArray[np.bool_] | None,
+    ) -> Hits:
+        """Return a list over many types: one search and one ranking, not one for each type."""
+        if settings.repeats == "exclude" and head is not None:
+            return head.best_mixed(asked, types, self._demand.at(now_ms), settings.k, allowed)
+        return self._index.search(
+            asked.queries, settings.k, types=types, exclude=asked.excluded(settings.repeats),
+            allowed=allowed,
+        )  # fmt: skip
 
     def rows(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the row of each item, i64 of the same shape; -1 where it has no vector here."""
         return self._rows(keys)
+
+    def is_removed(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether the items of rows were deleted, bool of the same shape."""
+        return self._index.is_removed(rows)
 
     @property
     def features(self) -> ItemFeatures:
@@ -194,13 +406,6 @@ class Recommender:
     def served_vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return item vectors of unit length, and behind them the bias: f32 [..., d + 1]."""
         return self._index.vectors(rows)
-
-    def user_vector(self, user: UserState, now_ms: int) -> NDArray[np.float32]:
-        """Return a user's query without the bias' place, f32 [d]: vector / temperature."""
-        history = self._histories([user])
-        features = self._features([user], history, now_ms)
-        query = self.bundle.queries(self._user_vectors(features))
-        return np.asarray(query[0, :-1], np.float32)
 
     def nearest(
         self,
@@ -214,42 +419,58 @@ class Recommender:
         vectors: f32 [b, d], of unit length; exclude: i64 [b, e], rows, -1 for none.
         """
         queries = np.concatenate([vectors, np.zeros((len(vectors), 1), np.float32)], axis=1)
-        parts = [
-            self._index.search_type(queries, number, k, exclude)
-            for number in self._numbers(item_types)
-        ]
-        hits = Hits.join(parts, len(queries)).best(k)
+        numbers = self.type_numbers(item_types)
+        if not numbers:
+            return [self.ranking([], np.zeros(0, np.float32)) for _ in queries]
+        hits = self._index.search(queries, k, types=numbers, exclude=exclude)
         return [self.ranking(*hit) for hit in zip(hits.rows.tolist(), hits.scores, strict=True)]
 
     def _user_vectors(self, features: UserFeatures) -> torch.Tensor:
         return self.bundle.vectors_of(features, self._prepared, self._items.type_number)
 
-    def _numbers(self, item_types: Sequence[str]) -> list[int]:
+    def type_numbers(self, item_types: Sequence[str]) -> list[int]:
+        """Return the numbers of types, ascending; of all where none is named."""
         wanted = item_types or self._type_number
         return sorted(self._type_number[name] for name in wanted if name in self._type_number)
 
     def _histories(self, users: Sequence[UserState]) -> NDArray[np.int64]:
         """Return the item rows of the users' histories, i64 [b, h], -1 for none or unknown."""
-        width = max(1, *(len(user.history_item) for user in users))
-        keys = np.zeros((len(users), width), np.uint64)
-        filled = np.zeros((len(users), width), np.bool_)
-        for place, user in enumerate(users):
-            keys[place, : len(user.history_item)] = user.history_item
-            filled[place, : len(user.history_item)] = True
+        return self._rows_of([user.history_item for user in users], least=1)
+
+    def _rows_of(self, items: Sequence[NDArray[np.uint64]], *, least: int) -> NDArray[np.int64]:
+        """Return the rows of users' items, i64 [b, h], -1 for none or unknown; h: `least` or more.
+
+        items: item keys of each user.
+        """
+        width = max(least, *map(len, items))
+        keys = np.zeros((len(items), width), np.uint64)
+        filled = np.zeros((len(items), width), np.bool_)
+        for place, own in enumerate(items):
+            keys[place, : len(own)] = own
+            filled[place, : len(own)] = True
         return np.where(filled, self._rows(keys), -1)
+
+    @staticmethod
+    def _known(users: Sequence[UserState], strong: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which entries of the histories are of items that users know, bool [b, h]."""
+        known = strong.copy()
+        for place, user in enumerate(users):
+            if user.history_known is not None:
+                known[place, : len(user.history_known)] = user.history_known
+        return known
 
     def _features(
         self, users: Sequence[UserState], history: NDArray[np.int64], now_ms: int
     ) -> UserFeatures:
-        width = min(history.shape[1], self._history_cap)
+        width = history.shape[1]
         age_s = np.zeros((len(users), width), np.float32)
         strong = np.zeros((len(users), width), np.bool_)
         for place, user in enumerate(users):
-            times = user.history_time[:width]
+            times = user.history_time
             age_s[place, : len(times)] = np.maximum(now_ms - times, 0) / 1_000
-            strong[place, : len(times)] = user.history_strong[:width]
+            strong[place, : len(times)] = user.history_strong
         return UserFeatures(
-            history=torch.from_numpy(history[:, :width]),
+            history=torch.from_numpy(history),
             age_s=torch.from_numpy(age_s),
             strong=torch.from_numpy(strong),
             country=torch.from_numpy(bucket_of([user.country for user in users], COUNTRIES)),
@@ -258,27 +479,57 @@ class Recommender:
             ),
         )
 
+    def _tower_features(self, users: UserFeatures) -> UserFeatures:
+        """Return the part of the histories that the user tower reads."""
+        cap = self.bundle.history_cap
+        return replace(
+            users,
+            history=users.history[:, :cap],
+            age_s=users.age_s[:, :cap],
+            strong=users.strong[:, :cap],
+        )
+
     def _among_history(
         self,
         queries: NDArray[np.float32],
         history: NDArray[np.int64],
         types: Sequence[int],
         k: int,
+        only: NDArray[np.bool_] | None,
     ) -> Hits:
         allowed = (history >= 0) & ~self._index.is_removed(history)
+        if only is not None:
+            allowed &= only[np.maximum(history, 0)]
         allowed &= np.isin(self._items.type_number.numpy()[np.maximum(history, 0)], types)
         vectors = self._index.vectors(np.maximum(history, 0))
         scores = np.einsum("bd,bhd->bh", queries, vectors)
         return Hits(history, np.where(allowed, scores, np.float32(-np.inf))).best(k)
 
-    def _popular(self, market: int, types: Sequence[int], k: int, now_ms: int) -> Ranking:
-        """Return the items most in demand in a market; in all markets where it is unknown."""
-        counts, best = self._demand.favourites(market, types, k, self._index.removed, now_ms)
+    def popular(
+        self,
+        market: int,
+        types: Sequence[int],
+        k: int,
+        now_ms: int,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the k rows most in demand in a market, best first, and their scores.
+
+        In all markets where the market is unknown. allowed: bool [n], the only items.
+        """
+        depth = k if allowed is None else len(self._keys)
+        counts, best = self._demand.favourites(market, types, depth, self._index.removed, now_ms)
+        if allowed is not None:
+            best = [part[allowed[part]] for part in best]
         rows = np.concatenate(
             [np.zeros(0, np.int64), *(part[~self._index.is_removed(part)][:k] for part in best)]
         )
         rows = rows[np.argsort(-counts[rows], kind="stable")][:k]
-        return self.ranking(rows.tolist(), np.log1p(counts[rows]))
+        return rows, np.log1p(counts[rows])
+
+    def _row_of(self, item_type: str, item_id: str) -> int:
+        """Return the row of an item; -1 where there is none."""
+        return int(self._rows(np.array([item_key(item_type, item_id)], np.uint64))[0])
 
     def ranking(
         self, rows: Sequence[int], scores: NDArray[np.float32], *, by_head: bool = False
@@ -296,10 +547,9 @@ def _average_bias(bundle: DynamicBundle) -> NDArray[np.float32]:
     most of the demand, so that the mean of the logarithms, which is that of a common item, is far
     below it.
     """
-    number, bias = bundle.features.type_number.numpy(), bundle.bias.astype(np.float64)
+    bias = bundle.bias.astype(np.float64)
     found = np.zeros(len(bundle.types), np.float32)
-    for of_type in range(len(found)):
-        own = bias[number == of_type]
-        if len(own):
-            found[of_type] = np.log(np.exp(own - own.max()).mean()) + own.max()
+    for number, rows in rows_by_type(bundle.features.type_number.numpy()).items():
+        own = bias[rows]
+        found[number] = np.log(np.exp(own - own.max()).mean()) + own.max()
     return found

@@ -41,7 +41,8 @@ class FirstLayer(nn.Linear):
 class ByteDropout(nn.Module):
     """Dropout by random bytes, eight of a draw: a draw for each entry was a twentieth of a step.
 
-    share: of entries set to zero while training, to the nearest 256th.
+    share: of entries set to zero while training, to the nearest 256th. `generator` gives the
+    draws; None means torch's own generator, which all threads of a process share.
     """
 
     def __init__(self, share: float) -> None:
@@ -50,12 +51,14 @@ class ByteDropout(nn.Module):
         if not 0 <= share < 1:
             raise ValueError(f"expected a share of at least 0 and below 1, got {share}")
         self.dropped = min(255, round(256 * share))
+        self.generator: torch.Generator | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return inputs as they are when not training, else some as zeros, the others scaled."""
         if not self.training or not self.dropped:
             return inputs
         draws = torch.empty(-(-inputs.numel() // 8), dtype=torch.int64, device=inputs.device)
-        drawn = draws.random_(-(2**63), None).view(torch.uint8)[: inputs.numel()]
+        draws.random_(-(2**63), None, generator=self.generator)
+        drawn = draws.view(torch.uint8)[: inputs.numel()]
         kept = (drawn >= self.dropped).view(inputs.shape)
         return inputs * (kept * (256 / (256 - self.dropped)))

@@ -34,13 +34,22 @@ def sampled_softmax(
     *,
     temperature: float,
     log_q: Tensor | None = None,
+    later: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Return the weighted mean cross-entropy of each user's target among all candidates.
 
     users: f32 [b, d]; items: f32 [m, d]; place: i64 [b], targets' rows in items; weight: f32 [b].
     log_q: f32 [m], subtracted from the logits (paper B's correction); None learns affinity.
+    later: pairs of rows of users, i64 [p] each: the target of the second is the first user's own
+    next item, and does not compete with the first one's target.
     """
     logits = users @ items.T / temperature
+    if later is not None:
+        earlier, own = later[0], place[later[1]]
+        apart = own != place[earlier]
+        masked = torch.zeros_like(logits, dtype=torch.bool)
+        masked[earlier[apart], own[apart]] = True
+        logits = logits.masked_fill(masked, -torch.inf)
     if log_q is not None:
         logits = logits - log_q
     losses = cross_entropy(logits, place, reduction="none")

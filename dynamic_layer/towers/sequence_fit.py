@@ -24,6 +24,7 @@ from dynamic_layer.towers.sequence_tower import (
     SequenceTower,
     gap_buckets,
 )
+from static_layer.seeding import seeded
 
 __all__ = [
     "FitSettings", "SequenceModel", "Sequences", "Windows", "drawn_softmax", "fit",
@@ -110,7 +111,7 @@ class Sequences:
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Windows of at least two events, cut anew for each epoch, in batches of like length.
+    """Windows of at least two events, cut again for each epoch, in batches of similar length.
 
     length: inputs per window; it holds one event more, the last target. tokens: per batch, about.
     """
@@ -261,11 +262,10 @@ def fit(
     """
     shape, settings = shape or SequenceSettings(), settings or FitSettings()
     start = neighbour_vectors(sequences, n_items, shape.width, settings)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = SequenceModel(SequenceTower(shape), SequenceItems(start, content), shape.length)
 
-        # Items without events compete with nobody: content alone places them.
+        # Items without events compete with no item: content alone places them.
         pool = torch.from_numpy(np.unique(sequences.item))
 
         def loss(found: Tensor, target: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding_bag, normalize
 
 from dynamic_layer.items.features import (
     AGES,
@@ -18,6 +18,8 @@ from dynamic_layer.items.features import (
 )
 from dynamic_layer.settings import TowerSettings
 from dynamic_layer.towers.layers import ByteDropout, FirstLayer
+
+TYPE_WIDTH = 16  # of an item type's vector in the user tower
 
 
 class Tower(nn.Sequential):
@@ -43,6 +45,9 @@ class Tower(nn.Sequential):
 class UserTower(nn.Module):
     """Country, age, and the history pooled per item type, to a unit vector.
 
+    With more types than `separate_types` the history is pooled over all types together, beside
+    the mean vector of its items' types: the tower does not grow with the number of types.
+
     The short cut (ours) adds the weighted mean of the projected pools to what the layers give:
     with the item tower's short cut it makes a nearest-neighbour model of the start, which the
     layers then correct. The papers' form has none, and its layers read the pools as they are.
@@ -53,12 +58,16 @@ class UserTower(nn.Module):
     ) -> None:
         """content: width of an item's content; types: number of item types."""
         super().__init__()
-        self.types, self.half_lives, self.short_cut = types, settings.half_lives_days, short_cut
-        pools = types * (2 + len(self.half_lives))
+        self.half_lives, self.short_cut = settings.half_lives_days, short_cut
+        separate = types <= settings.separate_types
+        self.groups = types if separate else 1
+        pools = self.groups * (2 + len(self.half_lives))
         self.country, self.user_age = nn.Embedding(COUNTRIES, 16), nn.Embedding(AGES, 8)
         self.dropout = ByteDropout(settings.dropout)
         width = settings.layers[-1] if short_cut else content
-        self.tower = Tower(pools * width + types * SIGNALS_PER_TYPE + 24, settings.layers)
+        self.item_types = None if separate else nn.Embedding(types, TYPE_WIDTH)
+        person = 24 if separate else 24 + TYPE_WIDTH
+        self.tower = Tower(pools * width + self.groups * SIGNALS_PER_TYPE + person, settings.layers)
         self.share = nn.Parameter(torch.full((pools,), 1 / pools))
 
     def forward(self, users: UserFeatures, content: Tensor, type_number: Tensor) -> Tensor:
@@ -66,10 +75,9 @@ class UserTower(nn.Module):
 
         content, type_number: of all items that a history may name, f32 [n, c] and i64 [n].
         """
-        pools, signals = pool_history(
-            users, content, type_number, types=self.types, half_lives_days=self.half_lives
-        )
-        return self._vector(users, self.short_cut(pools) if self.short_cut else pools, signals)
+        pools, signals = self._pools(users, content, type_number)
+        pools = self.short_cut(pools) if self.short_cut else pools
+        return self._vector(users, pools, signals, type_number)
 
     def prepared(self, content: Tensor) -> Tensor:
         """Return of items what `of_prepared` pools, f32 [n, c or d].
@@ -81,14 +89,24 @@ class UserTower(nn.Module):
 
     def of_prepared(self, users: UserFeatures, prepared: Tensor, type_number: Tensor) -> Tensor:
         """Return what `forward` does, of items that were prepared."""
-        pools, signals = pool_history(
-            users, prepared, type_number, types=self.types, half_lives_days=self.half_lives
-        )
-        return self._vector(users, pools, signals)
+        pools, signals = self._pools(users, prepared, type_number)
+        return self._vector(users, pools, signals, type_number)
 
-    def _vector(self, users: UserFeatures, pools: Tensor, signals: Tensor) -> Tensor:
+    def _pools(
+        self, users: UserFeatures, content: Tensor, type_number: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return pool_history(
+            users, content, type_number if self.item_types is None else None,
+            types=self.groups, half_lives_days=self.half_lives,
+        )  # fmt: skip
+
+    def _vector(
+        self, users: UserFeatures, pools: Tensor, signals: Tensor, type_number: Tensor
+    ) -> Tensor:
         history = self.dropout(torch.cat([pools.flatten(1), signals.flatten(1)], dim=1))
         person = [self.country(users.country), self.user_age(users.age)]
+        if self.item_types is not None:
+            person.append(_mean_types(users.history, type_number, self.item_types))
         learned = self.dropout(torch.cat(person, dim=1))
         if history.requires_grad:  # through the short cut
             history, learned = history[:, :0], torch.cat([history, learned], dim=1)
@@ -96,6 +114,14 @@ class UserTower(nn.Module):
         if self.short_cut:
             vector = vector + torch.einsum("bpd,p->bd", pools.flatten(1, 2), self.share)
         return normalize(vector)
+
+
+def _mean_types(history: Tensor, type_number: Tensor, vectors: nn.Embedding) -> Tensor:
+    """Return the mean vector of the types in each history, f32 [b, w]; zero without history."""
+    known = history >= 0
+    number = torch.where(known, type_number[history.clamp(min=0)], 0)
+    share = known / known.sum(dim=1, keepdim=True).clamp(min=1)
+    return embedding_bag(number, vectors.weight, mode="sum", per_sample_weights=share)
 
 
 class ItemTower(nn.Module):

@@ -42,7 +42,7 @@ class TrainerCheckpoint:
 
     @property
     def notes(self) -> Saved:
-        """What whoever wrote the checkpoint had to remember beside the trainer."""
+        """What the writer of the checkpoint keeps in addition to the trainer."""
         return self._saved.part("notes")
 
     def restore(self, trainer: Trainer) -> None:

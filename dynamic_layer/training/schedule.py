@@ -16,7 +16,7 @@ class Schedule:
 
     New examples come first, in order of arrival; each brings `epochs - 1` draws from replay with
     it. When all are spent there is nothing to do, however long the trainer runs: little new data
-    is not trained on for ever.
+    is not trained on without end.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Schedule:
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
         self._ordered = -1
 
-    def keep(self, wanted: NDArray[np.bool_], *, anew: bool) -> None:
+    def keep(self, wanted: NDArray[np.bool_], *, relearn: bool) -> None:
         """Forget all examples held but some; wanted: bool [len], in order of arrival.
 
-        anew: count those that stay as new; otherwise what was trained on stays so, and of the
+        relearn: count those that stay as new; otherwise what was trained on stays so, and of the
         replay that is owed, the share of the examples that stay.
         """
         replay = self._replay
@@ -50,7 +50,7 @@ class Schedule:
         owed = self._owed * float(wanted.mean()) if len(wanted) else 0.0
         replay.keep(wanted)
         self.restart()
-        if not anew:
+        if not relearn:
             self._trained, self._owed = trained, owed
 
     def saved(self) -> Saved:

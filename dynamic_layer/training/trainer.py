@@ -1,4 +1,4 @@
-"""The trainer: examples in, bundles out, for ever."""
+"""The trainer: examples in, bundles out, continuously."""
 
 import hashlib
 import json
@@ -13,11 +13,15 @@ from torch import Tensor
 
 from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.bundles.publish import make_bundle
-from dynamic_layer.examples.batch import ExampleBatch
+from dynamic_layer.examples.batch import ExampleBatch, kind_code
 from dynamic_layer.examples.ranking import user_features
-from dynamic_layer.examples.replay import PaddedExamples, Replay, SeenOffsets, pad
+from dynamic_layer.examples.replay import PaddedExamples, Replay, pad
+from dynamic_layer.examples.same_user import later_events
+from dynamic_layer.examples.seen_offsets import SeenOffsets
+from dynamic_layer.examples.shares import hashed_share
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.items.features import StaticItems
+from dynamic_layer.items.grown_items import NewItems
 from dynamic_layer.items.trained_items import TrainedItems
 from dynamic_layer.lists.head_learning import HeadLearning, hit_rates
 from dynamic_layer.popularity.event_counts import Popularity
@@ -28,7 +32,6 @@ from dynamic_layer.training.following import follow
 from dynamic_layer.training.learner import Learner
 from dynamic_layer.training.schedule import Schedule
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _JUDGED = 2_048  # held-out examples that decide whether a head serves
 
 
@@ -77,26 +80,26 @@ class Trainer:
         settings: DynamicSettings | None = None,
         *,
         seed: int,
-        use_hgnn: bool = True,
         ranking: bool = False,
         live: Popularity | None = None,
         first_generation: int = 1,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """static: items and vectors; use_hgnn: whether the towers read the HGNN's vectors.
+        """static: items and vectors.
 
         ranking: whether a ranking head is trained beside the towers; live: counts of demand by
         others, used instead of the examples' own where it has more events;
         first_generation: number of the first bundle; clock_ms: stamps bundles.
         """
         self.settings = settings or DynamicSettings()
-        self.use_hgnn = use_hgnn
         self._clock_ms = clock_ms
         self._generation = first_generation
         self._seed = seed
         replay = self.settings.replay
-        self._replay = Replay(capacity=replay.capacity, history_cap=replay.history_cap)
-        self._holdout = Replay(capacity=replay.holdout_size, history_cap=replay.history_cap)
+        self._replay = Replay(
+            capacity=replay.capacity, history_cap=replay.whole_history, entries=replay.entries
+        )
+        self._holdout = Replay(capacity=replay.holdout_size, history_cap=replay.whole_history)
         self._schedule = Schedule(
             self._replay,
             replay,
@@ -110,10 +113,14 @@ class Trainer:
             bucket_hours=self.settings.popularity.bucket_hours, window_days=replay.window_days
         )
         self._live = live
-        self._ranking = HeadLearning(self.settings.ranking, seed=seed) if ranking else None
+        self._ranking = (
+            HeadLearning(self.settings.ranking, history_cap=replay.history_cap, seed=seed)
+            if ranking
+            else None
+        )
         self._newest_ms = 0
         self._fit: PopularityFit | None = None  # of the last bundle
-        self._items = TrainedItems(static, use_hgnn=use_hgnn)
+        self._items = TrainedItems(static, use_hgnn=self.settings.use_hgnn)
         self._learner = Learner(
             self.settings,
             seed=seed,
@@ -147,17 +154,16 @@ class Trainer:
         name = (batch.topic, batch.partition)
         source = self._sources.setdefault(name, len(self._sources))
         self._next[name] = max(self._next.get(name, 0), int(batch.offset.max(initial=-1)) + 1)
-        examples = pad(batch, self.settings.replay.history_cap, source)
+        examples = pad(batch, self.settings.replay.whole_history, source)
         strong = examples.strong
         self._popularity.add(
             examples.target[strong], examples.timestamp[strong], examples.country[strong]
         )
         after = self._after_snapshot(examples)
         # A hash, not a draw: the same examples are held out in every run and after a restart.
-        mixed = (batch.offset.astype(np.uint64) * _GOLDEN) >> np.uint64(32)
-        place = mixed.astype(np.float64) / 2**32
-        held = (place < self.settings.replay.holdout_share) & strong & ~examples.repeat & after
-        wanted = ~examples.repeat | (place < self.settings.loss.repeat_share)
+        held = hashed_share(batch.offset, self.settings.replay.holdout_share)
+        held &= strong & ~examples.repeat & after
+        wanted = ~examples.repeat | hashed_share(batch.offset, self.settings.loss.repeat_share)
         wanted &= self._weights(examples) > 0
         kept = after & wanted & ~held
         self._replay.append(examples.take(kept))
@@ -179,29 +185,32 @@ class Trainer:
 
     def _weights(self, examples: PaddedExamples) -> NDArray[np.float32]:
         loss = self.settings.loss
-        return np.where(examples.strong, 1.0, loss.weak_weight).astype(np.float32)
+        weights = np.where(examples.strong, 1.0, loss.weak_weight).astype(np.float32)
+        for own in loss.kind_weights:
+            weights[examples.kind == kind_code(own.kind)] = own.weight
+        return weights
 
     def train(
         self, max_steps: int | None = None, max_seconds: float | None = None
     ) -> TrainingStats:
         """Train until the limits, or until each example has had its epochs.
 
-        With `max_seconds` the number of steps depends on the machine, and is at least one while
-        there is anything to learn; `max_steps` alone is reproducible.
+        The limits do not decide what is learned: however training is cut into calls, the same
+        examples give the same weights. With `max_seconds` the number of steps of a call depends on
+        the machine, and is at least one while there is anything to learn.
         """
         start, seen = time.monotonic(), 0
         losses: list[Tensor] = []
-        with torch.random.fork_rng():
-            torch.manual_seed(self._seed + self._learner.steps)
-            while (max_steps is None or len(losses) < max_steps) and (
-                max_seconds is None or not losses or time.monotonic() - start < max_seconds
-            ):
-                self._stage()
-                numbers = self._schedule.next_batch()
-                if numbers is None:
-                    break
-                losses.append(self._step(self._replay.take(numbers)))
-                seen += len(numbers)
+        self._arrange()
+        while (max_steps is None or len(losses) < max_steps) and (
+            max_seconds is None or not losses or time.monotonic() - start < max_seconds
+        ):
+            self._stage()
+            numbers = self._schedule.next_batch()
+            if numbers is None:
+                break
+            losses.append(self._step(self._replay.take(numbers, self.settings.replay.history_cap)))
+            seen += len(numbers)
         return TrainingStats(
             steps=len(losses),
             examples=seen,
@@ -209,6 +218,20 @@ class Trainer:
             loss=float(torch.stack(losses).mean()) if losses else float("nan"),
             pending=self._schedule.pending,
         )
+
+    def _arrange(self) -> None:
+        """Before the first step, put the examples in order of time.
+
+        Which partition was read first depends on the load of machines; what is learned must not.
+        """
+        if self._learner.steps or self._unseen:
+            return
+        for memory in self.memories.values():
+            order = memory.in_time(self.sources)
+            if (np.diff(order) < 0).any():
+                memory.arrange(order)
+                self._schedule.restart()
+                self._counted = -1
 
     def _stage(self) -> None:
         """Freeze the first towers before they have seen the last examples at hand.
@@ -225,12 +248,18 @@ class Trainer:
     def _step(self, examples: PaddedExamples) -> Tensor:
         target = torch.from_numpy(self._items.rows(examples.target))
         known = target >= 0
+        later = None
+        if self.settings.loss.mask_next:
+            earlier, after = (torch.from_numpy(part) for part in later_events(examples))
+            both = known[earlier] & known[after]
+            later = earlier[both], after[both]
         return self._learner.step(
-            user_features(examples, self._items.rows),
+            user_features(examples, self._items.rows, self.settings.replay.history_cap),
             target.clamp(min=0),
             torch.from_numpy(self._weights(examples)) * known,
             self._items.features,
             self._frequencies() if self.settings.loss.log_q else None,
+            later,
         )
 
     def _frequencies(self) -> Tensor:
@@ -319,23 +348,55 @@ class Trainer:
 
         Its vectors are turned into the space of those in use, and the towers follow what they said
         of these, as far as the settings say so. Examples that came before its snapshot are then
-        forgotten; those after it are trained on again only if the settings say so. Where the types
-        or the widths of the vectors changed, the towers start anew.
+        forgotten; those after it are trained on again only if the settings say so. The towers grow
+        where there are new item types. Where the widths of the vectors changed, they start again.
         """
         settings, before = self.settings.adoption, self._items
         self._items = before.next(static, align=settings.align)
-        fits = before.fits(self._items)
+        old = self._learner.published()
+        fits = before.fits(self._items) and self._learner.grow(before.types, self._items.types)
         if fits and self._learner.steps:  # fresh towers have said nothing yet
             follow(
                 self._learner,
+                old,
                 before,
                 self._items,
                 self._replay,
                 steps=settings.follow_steps,
                 batch_size=self.settings.batch_size,
+                history_cap=self.settings.replay.history_cap,
                 seed=self._seed + self._learner.steps,
             )
         self._adopted(fits=fits)
+
+    @property
+    def static(self) -> StaticItems:
+        """The static bundle, with the items that came after it."""
+        return self._items.static
+
+    @property
+    def types(self) -> list[str]:
+        """Names of the item types that the towers know."""
+        return self._items.types
+
+    def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which items can be learned, bool [m]."""
+        return self._items.rows(keys) >= 0
+
+    def lasting(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which items the static bundle has, bool [m]."""
+        rows = self._items.rows(keys)
+        return np.asarray((rows >= 0) & (rows < self._items.static_items))
+
+    def grow(self, new: NewItems) -> int:
+        """Learn items that came after the static bundle from now on; return how many were new.
+
+        Items of types that the towers do not know wait for the next static bundle.
+        """
+        before = len(self._items.features)
+        self._items = self._items.grown(new)
+        self._counted = -1
+        return len(self._items.features) - before
 
     def _adopted(self, *, fits: bool) -> None:
         """Keep what came after the new snapshot; fits: whether the towers can read its vectors."""
@@ -344,7 +405,7 @@ class Trainer:
             for name, memory in self.memories.items()
         }
         self._holdout.keep(after["holdout"])
-        self._schedule.keep(after["replay"], anew=self.settings.adoption.relearn)
+        self._schedule.keep(after["replay"], relearn=self.settings.adoption.relearn)
         if self._ranking is not None:
             self._ranking.thaw()
         # The towers have seen the examples at hand: only later ones teach the head again.
@@ -372,7 +433,7 @@ class Trainer:
             "memories": [replay.capacity, replay.history_cap, replay.holdout_size],
             "bucket_hours": settings.popularity.bucket_hours,
             "head": asdict(settings.ranking.head),
-            "use_hgnn": self.use_hgnn,
+            "use_hgnn": self.settings.use_hgnn,
         }
         return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:16]
 

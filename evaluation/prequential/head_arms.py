@@ -15,7 +15,6 @@ import scipy.sparse as sp
 
 from dynamic_layer.counts.directed import Asked
 from dynamic_layer.counts.item_weights import (
-    EaseSettings,
     capped,
     co_interactions,
     ease_weights,
@@ -24,7 +23,8 @@ from dynamic_layer.counts.item_weights import (
 from dynamic_layer.counts.stream_index import StreamIndex
 from dynamic_layer.head.features import Sources
 from dynamic_layer.head.live_lists import LiveLists, LiveSettings, live_lists, live_names
-from dynamic_layer.head.ranking_head import HeadSettings, HeadTrainer, Lists, RankingHead
+from dynamic_layer.head.ranking_head import HeadTrainer, Lists, RankingHead
+from dynamic_layer.settings import EaseSettings, HeadSettings
 from evaluation.baselines import Rows
 from evaluation.prequential.answers import Answers, Catalogue
 from evaluation.prequential.stream import Questions, Step

@@ -19,7 +19,7 @@ from dynamic_layer.examples.from_events import examples_of
 from dynamic_layer.examples.ranking import user_features
 from dynamic_layer.examples.replay import pad
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.training.tower_fits import CatalogueItems
+from dynamic_layer.training.catalogue_items import CatalogueItems
 from evaluation.baselines import Rows, Scorer, Scores, vector_knn
 from evaluation.dataset import Dataset, Interactions
 from evaluation.item_graph import ItemGraph, Pair, Vectors, graph_of, item_keys, vectors_on
@@ -162,7 +162,8 @@ class Bench:
         elif reads == "control":
             extra = self._control(examples_from_ms)
         catalogue = replace(self.catalogue, hgnn=extra)
-        trainer = Trainer(catalogue, settings, seed=seed, use_hgnn=reads != "text")
+        settings = replace(settings, use_hgnn=reads != "text")
+        trainer = Trainer(catalogue, settings, seed=seed)
         events = self.events
         first = int(np.searchsorted(events.timestamp, examples_from_ms))
         cap = settings.replay.history_cap
@@ -186,10 +187,10 @@ class Bench:
         bias = bundle.bias if popularity else np.zeros_like(bundle.bias)
         items = served_vectors(bundle.vectors, bias)[place]
         keys, asked = ItemRows(bundle.item_keys), self._asked(bundle)
-        cap = int(bundle.manifest["settings"]["replay"]["history_cap"])
+        cap = bundle.history_cap
 
         def score(users: Rows, rows: Rows) -> Scores:
-            known = user_features(pad(asked.take(users), cap, 0), keys)
+            known = user_features(pad(asked.take(users), cap, 0), keys, cap)
             return np.asarray(bundle.queries(bundle.user_vectors(known)) @ items[rows].T)
 
         return score
@@ -240,9 +241,9 @@ class Bench:
         return self._named(batch, events.user[first:])
 
     def _asked(self, bundle: DynamicBundle) -> ExampleBatch:
-        """Every user at the moment of asking, as an example whose target nobody reads."""
+        """Every user at the moment of asking, as an example whose target is not read."""
         events, users = self.events, np.arange(len(self.dataset.users))
-        cap = int(bundle.manifest["settings"]["replay"]["history_cap"])
+        cap = bundle.history_cap
         batch = examples_of(
             user=np.concatenate([events.user, users]),
             item_key=np.concatenate(

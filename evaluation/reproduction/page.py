@@ -15,7 +15,7 @@ _HEAD = """# Reproduction: the papers' figures, ours, and whether the direction 
 Made by one command; edit none of it by hand (its words are in `evaluation/reproduction/page.py`,
 what is said of the figures in `benchmarks/reproduction/notes.md`):
 
-    segue reproduce --data DATA --page docs/reproduction.md
+    segue reproduce --data DATA --page benchmarks/REPRODUCTION.md
 
 The figures lie in `benchmarks/reproduction/`, a file a world; rows that are there for as many seeds
 as are asked for (three) are not made again. With `--seeds 1`, which all rows have, the command

@@ -17,7 +17,7 @@ from static_layer import Progress
 __all__ = ["DAILY", "World", "make_world", "names_of", "run_rows"]
 
 DAILY = ("daily-frozen", "daily-fresh")
-"""Rows of the third claim: a frozen HGNN, one made anew each day; the towers are new in both."""
+"""Rows of the third claim: a frozen HGNN, one trained each day; the towers are new in both."""
 _AGES_DAYS, _DAILY_TEST_DAYS = (1.0, 5.0, 9.0), 3.0
 _SEGMENTS = ("all", "warm_users", "cold_users", "warm_items", "cold_items", "head", "mid", "tail")
 
@@ -142,7 +142,7 @@ def _figures(
 def _daily(
     world: World, seeds: Sequence[int], clock: Callable[[], float]
 ) -> Iterator[dict[str, Any]]:
-    """Go through some of the test days; the towers are trained anew for each of them.
+    """Go through some of the test days; the towers are trained again for each of them.
 
     Their examples move along with the day. The fresh HGNN's graph does too; the frozen one's ends
     where it ended at the split. Every day has a test of its own, whose users count each.
@@ -177,7 +177,7 @@ def _daily(
             )
     for name, days in rows.items():
         about = f"2t-hgnn over {len(days)} tests of {_DAILY_TEST_DAYS:g} days, the HGNN " + (
-            "made once" if name == DAILY[0] else "made anew for each"
+            "made once" if name == DAILY[0] else "made again for each"
         )
         for age, found in zip(_AGES_DAYS, days, strict=True):
             of_day = f"{name}+{age:g}d"

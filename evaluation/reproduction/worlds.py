@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from dynamic_layer import DynamicSettings
-from dynamic_layer.training.tower_fits import offline_settings
+from dynamic_layer.training.catalogue_items import offline_settings
 from evaluation.reproduction.rows import WorldPlan, in_papers_form
 from static_layer import StaticSettings
 

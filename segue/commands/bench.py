@@ -1,4 +1,4 @@
-"""segue bench: measurements of speed; they lie beside the source, not in the installed package."""
+"""segue bench: speed benchmarks. They are in the source tree, not in the installed package."""
 
 import os
 import signal
@@ -14,14 +14,14 @@ from segue.screen import StageBars, console, progress_bars
 ROOT = Path(__file__).parents[2]
 
 app = typer.Typer(
-    no_args_is_help=True, help="Measure the speed of this machine, and of others' software on it."
+    no_args_is_help=True, help="Measure the speed of Segue, and of other software, on this machine."
 )
 
 
 @app.callback()
 def _benchmarks() -> None:
     if not (ROOT / "benchmarks").is_dir():
-        raise typer.BadParameter(f"there are no benchmarks beside {ROOT}: run from a clone")
+        raise typer.BadParameter(f"there are no benchmarks next to {ROOT}: run from a clone")
     sys.path.insert(0, str(ROOT))
 
 
@@ -31,17 +31,20 @@ def throughput(
         list[int] | None, typer.Option(help="Events for Segue; repeat for more rows.")
     ] = None,
     peer_events: Annotated[
-        int, typer.Option(help="Events for Kafka Streams: of the first users of the same data.")
+        int,
+        typer.Option(help="Events for Kafka Streams: those of the first users in the same data."),
     ] = 200_000,
-    faust_events: Annotated[int, typer.Option(help="Events for Faust, likewise.")] = 10_000,
-    repeat: Annotated[int, typer.Option(help="Runs of each row; it shows their median.")] = 3,
+    faust_events: Annotated[
+        int, typer.Option(help="Events for Faust: those of the first users in the same data.")
+    ] = 10_000,
+    repeat: Annotated[int, typer.Option(help="Runs per row; the row shows the median.")] = 3,
     jobs: Annotated[
         str, typer.Option(help="segue, faust, kafka-streams, kafka-streams-changelog.")
     ] = "segue,faust,kafka-streams,kafka-streams-changelog",
-    workers: Annotated[int, typer.Option(help="2: also two workers on two cores.")] = 1,
+    workers: Annotated[int, typer.Option(help="2: also measure two workers on two cores.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
-    timeout: Annotated[float, typer.Option(help="Longest time of one run, in seconds.")] = 300.0,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    timeout: Annotated[float, typer.Option(help="Maximum time of one run, in seconds.")] = 300.0,
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-throughput.json"
     ),
 ) -> None:
@@ -80,13 +83,13 @@ def growth(
     events: Annotated[
         list[int] | None, typer.Option(help="Events in the state; repeat for more rows.")
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Runs of each; the row is the median.")] = 3,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs per row; the row shows the median.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-growth.json"
     ),
 ) -> None:
-    """What an event costs, and what state takes, at 10^5, 10^6 and 10^7 events; no Kafka in it."""
+    """Cost per event and size of state at 10^5, 10^6 and 10^7 events, without Kafka."""
     from benchmarks.growth import run, show
 
     show(run(events or [100_000, 1_000_000, 10_000_000], seed, repeat, json_file))
@@ -96,13 +99,13 @@ def growth(
 @app.command(epilog="Example: segue bench recovery --events 200000 --repeat 1")
 def recovery(
     events: Annotated[int, typer.Option(help="Events in the state.")] = 1_000_000,
-    repeat: Annotated[int, typer.Option(help="Kills of each kind.")] = 3,
+    repeat: Annotated[int, typer.Option(help="Kills per kind.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-recovery.json"
     ),
 ) -> None:
-    """How long a killed worker takes to be back, with its disk and with an empty one."""
+    """Recovery time of a killed worker, with its disk and with an empty one."""
     from benchmarks.recovery import run, show
 
     show(run(events, repeat, seed, json_file))
@@ -114,16 +117,16 @@ def latency(
     rate: Annotated[int, typer.Option(help="Events per second.")] = 2_000,
     seconds: Annotated[float, typer.Option(help="Length of the measurement.")] = 120.0,
     items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 100_000,
-    users: Annotated[int, typer.Option(help="Users whose events come.")] = 20_000,
-    swap: Annotated[float, typer.Option(help="Seconds between two bundles.")] = 30.0,
+    users: Annotated[int, typer.Option(help="Users who send events.")] = 20_000,
+    swap: Annotated[float, typer.Option(help="Seconds between bundles.")] = 30.0,
     workers: Annotated[int, typer.Option(help="Workers that share the partitions.")] = 2,
     head: Annotated[bool, typer.Option(help="Rank by a ranking head.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of events and vectors.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-latency.json"
     ),
 ) -> None:
-    """Event on the topic to recommendation on the topic: percentiles by an outside consumer.
+    """Latency from event to recommendation: percentiles measured by an external consumer.
 
     Uses the broker of KAFKA_BOOTSTRAP_SERVERS, or starts one (Java 17 and Maven) and stops it.
     """
@@ -144,21 +147,23 @@ def latency(
 
 @app.command(epilog="Example: segue bench newcomers --newcomers 10 --users 3000 --events 60000")
 def newcomers(
-    newcomers: Annotated[int, typer.Option(help="Items that appear, one after another.")] = 30,
-    asked: Annotated[int, typer.Option(help="Users of each kind that are asked for each.")] = 8,
-    items: Annotated[int, typer.Option(help="Items in the world.")] = 2_000,
-    users: Annotated[int, typer.Option(help="Users in the world.")] = 5_000,
-    events: Annotated[int, typer.Option(help="Events in the world's past.")] = 200_000,
-    deadline: Annotated[float, typer.Option(help="Seconds in which an item is awaited.")] = 5.0,
-    hgnn_seconds: Annotated[float, typer.Option(help="Longest training of the HGNN.")] = 40.0,
-    seed: Annotated[int, typer.Option(help="Seed of the world and of the models.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    newcomers: Annotated[int, typer.Option(help="New items, one after another.")] = 30,
+    asked: Annotated[
+        int, typer.Option(help="Users of each kind that are queried for each item.")
+    ] = 8,
+    items: Annotated[int, typer.Option(help="Items in the simulated world.")] = 2_000,
+    users: Annotated[int, typer.Option(help="Users in the simulated world.")] = 5_000,
+    events: Annotated[int, typer.Option(help="Events in the world's history.")] = 200_000,
+    deadline: Annotated[float, typer.Option(help="Seconds to wait for an item.")] = 5.0,
+    hgnn_epochs: Annotated[int, typer.Option(help="Epochs of the HGNN's training.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated world and of the models.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-newcomers.json"
     ),
 ) -> None:
-    """New items, known by their catalogue record alone: how soon they reach whom they fit.
+    """New items that only have a catalogue record: time until suitable users receive them.
 
-    A worker and a trainer on a simulated world; an outside consumer reads the recommendations.
+    A worker and a trainer on a simulated world; an external consumer reads the recommendations.
     Uses the broker of KAFKA_BOOTSTRAP_SERVERS, or starts one (Java 17 and Maven) and stops it.
     """
     from benchmarks.newcomers import NewcomersPlan, run, show
@@ -169,7 +174,7 @@ def newcomers(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     plan = NewcomersPlan(
         newcomers=newcomers, asked=asked, items=items, users=users, events=events,
-        deadline_s=deadline, hgnn_seconds=hgnn_seconds, seed=seed,
+        deadline_s=deadline, hgnn_epochs=hgnn_epochs, seed=seed,
     )  # fmt: skip
     with explained(ValueError, DemoError, BrokerError, AdminError, BulkWriteError):
         report = run(plan, json_file)
@@ -183,13 +188,13 @@ def static(
         list[int] | None, typer.Option(help="Items in the catalogue; repeat for more rows.")
     ] = None,
     edges: Annotated[
-        list[int] | None, typer.Option(help="Edges of the graph, one number for each --items.")
+        list[int] | None, typer.Option(help="Edges of the graph, one value per --items.")
     ] = None,
     fan_out: Annotated[int, typer.Option(help="Neighbours per relation and layer.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Edges per step.")] = 4096,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the graph and of the training.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-static.json"
     ),
     plot: Annotated[
@@ -228,12 +233,12 @@ def samplers(
     batch_size: Annotated[int, typer.Option(help="Edges per step: twice as many targets.")] = 1024,
     steps: Annotated[int, typer.Option(help="Steps that are timed.")] = 20,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
-    seed: Annotated[int, typer.Option(help="Seed of the graph and of the draws.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    seed: Annotated[int, typer.Option(help="Seed of the graph and of sampling.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-samplers.json"
     ),
 ) -> None:
-    """The HGNN's two neighbour samplers, in torch alone and in DGL, on the same graph."""
+    """Compare the HGNN's two neighbour samplers (torch and DGL) on the same graph."""
     from benchmarks.static_scale import StaticPlan, run_samplers, show_samplers
 
     plan = StaticPlan(
@@ -249,13 +254,13 @@ def api(
     items: Annotated[int, typer.Option(help="Items in the index.")] = 100_000,
     users: Annotated[int, typer.Option(help="Users with a history.")] = 5_000,
     rate: Annotated[
-        list[int] | None, typer.Option(help="Requests a second; repeat for more rows.")
+        list[int] | None, typer.Option(help="Requests per second; repeat for more rows.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Seconds of each rate.")] = 20.0,
-    repeat: Annotated[int, typer.Option(min=1, help="Rounds of all rates.")] = 3,
-    head: Annotated[bool, typer.Option(help="Have a ranking head rank the lists.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of items, users and moments.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    seconds: Annotated[float, typer.Option(help="Seconds per rate.")] = 20.0,
+    repeat: Annotated[int, typer.Option(min=1, help="Rounds over all rates.")] = 3,
+    head: Annotated[bool, typer.Option(help="Rank the lists with a ranking head.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of items, users and request times.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-api.json"
     ),
 ) -> None:
@@ -275,16 +280,16 @@ def trainer(
     recipe: Annotated[str, typer.Option(help="default or paper.")] = "default",
     items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 20_000,
     history: Annotated[int, typer.Option(help="Entries of a history.")] = 50,
-    steps: Annotated[int, typer.Option(help="Steps of a slice.")] = 40,
-    repeat: Annotated[int, typer.Option(min=3, help="Slices of each, in turns.")] = 5,
+    steps: Annotated[int, typer.Option(help="Steps per slice.")] = 40,
+    repeat: Annotated[int, typer.Option(min=3, help="Slices of each, alternating.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of vectors and examples.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-trainer.json"
     ),
 ) -> None:
-    """Examples a second of the trainer on one core, beside the bare matrix products of its steps.
+    """Examples per second of the trainer on one core, compared with the bare matrix products.
 
-    The ratio of the two is what matters: it does not depend on the machine as the figures do.
+    The ratio of the two matters: it depends less on the machine than the figures.
     """
     from benchmarks.trainer import TrainerPlan, run, show
 
@@ -297,31 +302,80 @@ def trainer(
     console.print(f"figures: {json_file}")
 
 
+@app.command(epilog="Example: segue bench types --items 5000")
+def types(
+    number: Annotated[
+        list[int] | None,
+        typer.Option("--types", help="Item types; repeat for more rows. [1, 2, 5, 40]"),
+    ] = None,
+    items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 20_000,
+    users: Annotated[int, typer.Option(help="Users with a history.")] = 4_000,
+    repeat: Annotated[int, typer.Option(min=1, help="Batches of lists.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the world and the models.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
+        "var/bench-types.json"
+    ),
+) -> None:
+    """Cost of the number of item types: the same items, edges and events in 1 to 40 types.
+
+    Graph, HGNN, towers, bundle and lists over all types, with ratios to two types.
+    """
+    from benchmarks.types import TypesPlan, run, show
+
+    plan = TypesPlan(
+        types=tuple(number or TypesPlan.types), items=items, users=users, repeat=repeat, seed=seed
+    )
+    with explained(ValueError):
+        show(run(plan, json_file))
+    console.print(f"figures: {json_file}")
+
+
+@app.command(epilog="Example: segue bench filters --items 100000")
+def filters(
+    items: Annotated[int, typer.Option(help="Items in the index.")] = 200_000,
+    list_items: Annotated[int, typer.Option(help="Items of the world of lists.")] = 20_000,
+    repeat: Annotated[int, typer.Option(min=3, help="Batches of lists of each kind.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the items and the models.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+        "var/bench-filters.json"
+    ),
+) -> None:
+    """What policies cost: filtered search against exact search, lists with rules against none."""
+    from benchmarks.filters import FiltersPlan, run, show
+
+    plan = FiltersPlan(items=items, list_items=list_items, repeat=repeat, seed=seed)
+    with explained(ValueError):
+        show(run(plan, json_file))
+    console.print(f"figures: {json_file}")
+
+
 @app.command(epilog="Example: segue bench adoption --seed 1 --switches 1")
 def adoption(
     world: Annotated[str, typer.Argument(help="simulated, lfm1m or amazon-fk.")] = "simulated",
     data: Annotated[Path, typer.Option(help="Folder with lfm1m/ and amazon-fk/.")] = Path(
         "../shared/data"
     ),
-    first: Annotated[float, typer.Option(help="Day until which the first graph goes.")] = 45.0,
-    snapshot: Annotated[float, typer.Option(help="Day of the second one.")] = 72.0,
-    every: Annotated[float, typer.Option(help="Days between later ones, and of a test.")] = 3.0,
+    first: Annotated[float, typer.Option(help="Last day of the first graph.")] = 45.0,
+    snapshot: Annotated[float, typer.Option(help="Last day of the second graph.")] = 72.0,
+    every: Annotated[
+        float, typer.Option(help="Days between later graphs, and of each test.")
+    ] = 3.0,
     switches: Annotated[int, typer.Option(help="How many.")] = 3,
     lag: Annotated[float, typer.Option(help="Days from a snapshot to its switch.")] = 0.25,
     arm: Annotated[
         list[str] | None, typer.Option(help="Way of switching; repeat for more. [all]")
     ] = None,
     fresh_start: Annotated[
-        bool, typer.Option("--fresh-start", help="Another seed for each HGNN.")
+        bool, typer.Option("--fresh-start", help="Use another seed for each HGNN.")
     ] = False,
     seed: Annotated[
-        list[int] | None, typer.Option(help="Of world and models; repeat for more. [1, 2, 3]")
+        list[int] | None, typer.Option(help="Seed of world and models; repeat for more. [1, 2, 3]")
     ] = None,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-adoption.json"
     ),
 ) -> None:
-    """HR@10 just after a switch to a new static bundle against just before, by how it is done."""
+    """HR@10 just after a switch to a new static bundle versus just before, per method."""
     from benchmarks.adoption import AdoptionPlan, run, show
     from evaluation.dataset import DatasetError
 
@@ -339,29 +393,29 @@ def adoption(
 @app.command(epilog="Example: segue bench index --items 200000 --minutes 0.5")
 def index(
     items: Annotated[int, typer.Option(help="Items in the index.")] = 1_000_000,
-    churn: Annotated[float, typer.Option(help="Share of them replaced in a minute.")] = 0.01,
+    churn: Annotated[float, typer.Option(help="Share of the items replaced per minute.")] = 0.01,
     minutes: Annotated[float, typer.Option(help="Length of the measurement.")] = 2.0,
-    rate: Annotated[float, typer.Option(help="Searches a second.")] = 40.0,
-    batch: Annotated[int, typer.Option(help="Queries of one search.")] = 1,
+    rate: Annotated[float, typer.Option(help="Searches per second.")] = 40.0,
+    batch: Annotated[int, typer.Option(help="Queries per search.")] = 1,
     width: Annotated[int, typer.Option(help="Width of the towers.")] = 128,
     storage: Annotated[str, typer.Option(help="float32, fp16, int8, int4.")] = "int4",
     curve: Annotated[
-        bool, typer.Option("--curve", help="Instead: time and recall by size and storage.")
+        bool, typer.Option("--curve", help="Measure time and recall by size and storage instead.")
     ] = False,
     size: Annotated[
         list[int] | None, typer.Option(help="Items for --curve; repeat for more rows.")
     ] = None,
     kind: Annotated[
-        str, typer.Option(help="For --curve: a part of a kind's name; empty for all kinds.")
+        str, typer.Option(help="For --curve: part of a kind's name; empty for all kinds.")
     ] = "",
     seed: Annotated[int, typer.Option(help="Seed of items and queries.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-index.json"
     ),
 ) -> None:
     """Searches while the catalogue changes: recall, deleted items, latency, memory; one core.
 
-    Ends with status 1 when a deleted item was returned.
+    Exits with status 1 if a deleted item was returned.
     """
     from benchmarks import index_churn, index_curve
     from dynamic_layer import IndexSettings

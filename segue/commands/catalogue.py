@@ -1,52 +1,149 @@
-"""segue catalogue: items of a file of one's own into the catalogue topic."""
+"""segue catalogue: write the items of a file to the catalogue topic."""
 
 import asyncio
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segue.options import ConfigOption, SetOption, explained, settings_of
-from segue.screen import console
+from segue.screen import console, errors, marked
+
+if TYPE_CHECKING:
+    from segue.catalogue_check import CatalogueCheck
+
+#: Items and bad rows that --check shows.
+SHOWN = 5
 
 
 def catalogue(
-    file: Annotated[Path, typer.Argument(help="JSON lines (.jsonl), CSV or Parquet.")],
+    file: Annotated[Path, typer.Argument(help="JSON lines (.jsonl, .ndjson), CSV or Parquet.")],
     field: Annotated[
         list[str] | None,
         typer.Option(
             "--field",
             "-f",
-            metavar="OURS=THEIRS",
-            help="What a field is called in the file, e.g. item_id=slug; repeat for more.",
+            metavar="FIELD=COLUMN",
+            help="Column of a field in the file, e.g. item_id=slug; repeat for more.",
         ),
     ] = None,
     item_type: Annotated[
         str, typer.Option(help="Type of all items, for a file that has no such field.")
     ] = "",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Write the good rows even if there are bad ones.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Write nothing: guess the fields, read every row, show the result and the "
+            "command that writes it.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --check: print JSON for programs.")
+    ] = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Write the items of a file to the catalogue topic; items that are there already are replaced.
+    """Write the items of a file to the catalogue topic; existing items are replaced.
 
-    Fields: item_id, item_type and title; description, language, genres (a list), published_at
-    (ms UTC) where there are such. Ids and types are those of the events, after their mapping.
+    Fields: item_id, item_type and title; description, language, genres (a list; in CSV separated
+    by |), published_at (ms UTC or ISO 8601). Ids and types are those of the events, after
+    their mapping.
 
-    Example: segue catalogue items.jsonl -f item_id=slug -f item_type=class -f title=name
+    Attributes for policies come from a field `attributes` (an object), and from any field that is
+    named: -f attributes.stock:number=quantity, with text, number, boolean, time or list as the
+    type. Without a type, values stay as they are in the file.
+
+    Every row is read as workers read it. If workers would refuse a row, nothing is written, the
+    command reports the number of bad rows and names the first ones, and exits with status 1.
+
+    With --check nothing is written and no broker is needed. Fields that are not given are guessed
+    from a sample. The command exits with status 4 if a row is bad.
+
+    Examples: segue catalogue items.csv --check
+
+    segue catalogue items.jsonl -f item_id=slug -f item_type=class -f title=name
     """
-    import polars as pl
-
+    if as_json and not check:
+        raise typer.BadParameter("--json requires --check")
+    if check:
+        _check(file, field or [], item_type, as_json=as_json)
     from segue.catalogue_file import CatalogueError, read_catalogue
-    from segue.feeding import bulk_write_with_bar, catalogue_records
-    from streams import AdminError, BulkWriteError
+    from segue.feeding import NAMED_ROWS, bulk_write_with_bar
+    from segue.tables import TableError
+    from streams import AdminError, BulkWriteError, require_broker
 
     settings = settings_of(config, flags)
-    with explained(OSError, pl.exceptions.PolarsError, CatalogueError, AdminError, BulkWriteError):
-        items = read_catalogue(file, field or (), item_type).to_arrow()
-        asyncio.run(
+    with explained(TableError, CatalogueError, AdminError, BulkWriteError):
+        items = read_catalogue(file, field or (), item_type)
+        if items.bad:
+            errors.print(
+                marked(
+                    "[red]{} of {} rows are bad:[/]\n{}",
+                    f"{len(items.bad):,}",
+                    f"{len(items.bad) + len(items.records):,}",
+                    items.faults(NAMED_ROWS),
+                ),
+                highlight=False,
+            )
+            if not skip_bad:
+                errors.print("nothing is written; --skip-bad writes the good rows")
+                raise typer.Exit(1)
+        require_broker(settings.kafka)
+        written = asyncio.run(
             bulk_write_with_bar(
                 settings.kafka, settings.topics.catalogue, settings,
-                catalogue_records(items), items.num_rows,
+                items.records, len(items.records),
             )
         )  # fmt: skip
-    console.print(f"{items.num_rows:,} items written to {settings.topics.catalogue}")
+    skipped = f"; {len(items.bad):,} bad rows skipped" if items.bad else ""
+    console.print(f"{written:,} items written to {settings.topics.catalogue}{skipped}")
+
+
+def _check(file: Path, fields: list[str], item_type: str, *, as_json: bool) -> None:
+    """Show how the file is read, and exit."""
+    from segue.catalogue_check import check_catalogue
+    from segue.catalogue_file import CatalogueError
+    from segue.columns import ColumnError
+    from segue.tables import TableError
+
+    with explained(TableError, CatalogueError, ColumnError):
+        found = check_catalogue(file, fields, item_type, shown=SHOWN)
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        _show(found)
+    raise typer.Exit(4 if found.bad_rows else 0)
+
+
+def _show(found: "CatalogueCheck") -> None:
+    from rich.table import Table
+
+    table = Table(title=found.file, title_justify="left")
+    for head in ("field", "column", "", "example"):
+        table.add_column(head, overflow="fold")
+    for column in found.columns.values():
+        table.add_row(
+            column.field, column.column, "named" if column.given else "guessed", column.example[:60]
+        )
+    if found.item_type:
+        table.add_row("item_type", "-", "one for all", found.item_type)
+    console.print(table)
+    if found.unused:
+        console.print(f"not used: {', '.join(found.unused)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{found.items:,} rows are items ({found.distinct:,} different ids, {found.untitled:,} "
+        f"without a title), {found.bad_rows:,} rows are bad",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    for row in found.bad:
+        console.print(
+            marked("[red]{}[/]: {}", row.place, row.fault), highlight=False, soft_wrap=True
+        )
+    if found.bad_rows > len(found.bad):
+        console.print(f"and {found.bad_rows - len(found.bad):,} more")
+    console.print(marked("write them: [bold]{}[/]", found.command), highlight=False, soft_wrap=True)

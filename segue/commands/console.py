@@ -1,5 +1,6 @@
 """segue console, segue token: the HTTP API and the web page."""
 
+import json
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,71 +13,101 @@ from segue.screen import console as screen
 
 def console(
     name: Annotated[
-        str, typer.Option("--name", help="Name of this process; its replica is kept under it.")
+        str,
+        typer.Option("--name", help="Name of this process; its replica is stored under this name."),
     ] = "console-1",
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 selects a free one.")] = None,
     log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Serve the HTTP API and the web page from a replica of the workers' states.
+    """Serve the HTTP API and the web console from a replica of the workers' states.
 
-    It restores their checkpoints, follows the log, and changes nothing but what is asked of it.
-    As many of these as wanted, each with a name or a disk of its own.
+    The console restores the workers' checkpoints and follows the log. It changes only what requests
+    ask for. Run any number of consoles, each with its own name or disk.
 
     Example: segue console --port 8600
     """
-    import faiss
-    import torch
     from aiokafka.errors import KafkaError
 
+    from console.settings import RIGHTS
+    from segue.folders import require_folders_of
     from segue.rights import require_rights_of
     from segue.serving_console import new_token, serve_console, tune_search
-    from state import WrongState, compile_kernels
+    from segue.threads import use_threads
+    from state import DamagedState, WrongState, compile_kernels
+    from static_layer import TextModelError
     from streams import AdminError, PositionError
 
     log = LogAs(role="console", name=name, format=log_format)
     settings = settings_of(config, flags, log)
+    require_folders_of("console", settings, name)
     require_rights_of("console", settings)
     own = settings.console
     own = replace(own, host=host or own.host, port=own.port if port is None else port)
     shown = ""
     if not own.tokens:
-        made = new_token("this start", write=True)
+        made = new_token("this start", RIGHTS)
         own, shown = replace(own, tokens=(made.settings,)), f"/#token={made.token}"
     settings = replace(settings, console=own)
     compile_kernels()
-    torch.set_num_threads(own.threads)
-    faiss.omp_set_num_threads(own.threads)
+    use_threads(own.threads)
     tune_search()
 
     def started(address: str) -> None:
         screen.print(f"console: {address}{shown}", highlight=False, soft_wrap=True)
 
-    with explained(AdminError, PositionError, WrongState, KafkaError, OSError):
+    faults = (
+        AdminError, PositionError, WrongState, DamagedState, KafkaError, TextModelError, OSError,
+    )  # fmt: skip
+    with explained(*faults):
         import uvloop
 
         uvloop.run(serve_console(settings, name, started))
 
 
 def token(
-    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    name: Annotated[str, typer.Argument(help="Owner of the token.")],
     write: Annotated[
-        bool, typer.Option("--write", help="It may also erase users and pin bundles.")
+        bool, typer.Option("--write", help="The token may also erase users and pin bundles.")
     ] = False,
+    records: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--records",
+            help="Kind of records that it may write: events, impressions, items, users.",
+        ),
+    ] = None,
+    public: Annotated[
+        bool,
+        typer.Option("--public", help="Everybody may know it: it may write events, and no more."),
+    ] = False,
+    user_prefix: Annotated[
+        str, typer.Option(help="What ids of users must begin with in records that it writes.")
+    ] = "",
 ) -> None:
-    """Make a token for the console's API: the token for its owner, its hash for the settings.
+    """Create a token for the console's API; print the token and its hash for the settings.
 
-    Example: segue token grafana
+    Example: segue token shop --records events --records items
     """
+    from console.settings import EVENTS, IMPRESSIONS, ITEMS, PEOPLE, RIGHTS, USERS, WRITE
     from segue.serving_console import new_token
 
-    made = new_token(name, write=write)
+    kinds = (EVENTS, IMPRESSIONS, ITEMS, USERS)
+    if unknown := sorted(set(records or ()) - set(kinds)):
+        raise typer.BadParameter(f"--records: expected {', '.join(kinds)}, got {unknown[0]!r}")
+    wanted = {EVENTS if public else PEOPLE, *(records or ()), *([WRITE] if write else [])}
+    rights = tuple(right for right in RIGHTS if right in wanted)
+    with explained(ValueError):
+        made = new_token(name, rights, public=public, user_prefix=user_prefix)
     screen.print(f"token (shown once): {made.token}", highlight=False, soft_wrap=True)
-    rights = ", ".join(f'"{right}"' for right in made.settings.rights)
-    screen.print(
-        f'\n\\[\\[console.tokens]]\nname = "{name}"\nsha256 = "{made.settings.sha256}"\n'
-        f"rights = [{rights}]",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    lines = [
+        "\n[[console.tokens]]",
+        f"name = {json.dumps(name)}",
+        f'sha256 = "{made.settings.sha256}"',
+        f"rights = {json.dumps(rights)}",
+        *(["public = true"] if public else []),
+        *([f"user_prefix = {json.dumps(user_prefix)}"] if user_prefix else []),
+    ]
+    screen.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""segue erase: take a user back out of everything."""
+"""segue erase: remove a user from the system."""
 
 import asyncio
 import contextlib
@@ -7,12 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import console, errors
+from segue.options import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    explained,
+    settings_of,
+    usable_id,
+)
+from segue.screen import console, errors, marked
 
 
 def erase(
-    user: Annotated[str, typer.Argument(help="User id.")],
+    user: Annotated[str, typer.Argument(help="User id.", callback=usable_id)],
     wait: Annotated[float, typer.Option(help="Seconds to wait for the receipt.")] = 30.0,
     to: Annotated[str, typer.Option(help="kafka or embedded.")] = "kafka",
     as_json: JsonOption = False,
@@ -21,23 +28,20 @@ def erase(
 ) -> None:
     """Erase a user: history, pair counts, attributes and recommendations; wait for the receipt.
 
-    Ends with status 3 if no receipt came in time: the erasure is in the log and will be applied.
-    What remains elsewhere and until when: docs/erasure.md.
+    Exits with status 3 if no receipt arrives in time: the erasure is in the log and will be
+    applied. docs/erasure.md says what remains elsewhere, and for how long.
 
     Example: segue erase user-000001
     """
+    if to not in ("kafka", "embedded"):
+        raise typer.BadParameter(f"expected kafka or embedded, got {to!r}")
+    settings = settings_of(config, flags, asks_broker=to == "kafka")
     from aiokafka.errors import KafkaError
 
     from segue.erasing import erase_user
     from segue.feeding import open_log
     from streams import AdminError, EmbeddedLog, EmbeddedLogError
-    from streams.faults import id_fault
 
-    settings = settings_of(config, flags)
-    if fault := id_fault(user):
-        raise typer.BadParameter(fault[1])
-    if to not in ("kafka", "embedded"):
-        raise typer.BadParameter(f"expected kafka or embedded, got {to!r}")
     with (
         explained(AdminError, KafkaError, EmbeddedLogError),
         contextlib.ExitStack() as opened,
@@ -62,15 +66,22 @@ def _show(found: dict[str, Any], wait: float) -> None:
     receipt = found["receipt"]
     if receipt is None:
         errors.print(
-            f"[yellow]no receipt[/] within {wait:g} s: the erasure is in the log and will be "
-            "applied; is a worker running?",
+            marked(
+                "[yellow]no receipt[/] within {} s: the erasure is in the log and will be "
+                "applied. Check that a worker is running.",
+                f"{wait:g}",
+            ),
             highlight=False,
         )
         return
-    held = "" if receipt["held"] else " (there was no history)"
+    held = "" if receipt["held"] else " (the user had no history)"
     console.print(
-        f"[green]erased[/]       no state at position {receipt['position']:,} or beyond holds "
-        f"{found['user_id']}{held}",
+        marked(
+            "[green]erased[/]       no state at position {} or beyond holds {}{}",
+            f"{receipt['position']:,}",
+            found["user_id"],
+            held,
+        ),
         highlight=False,
     )
     for checkpoint in receipt["checkpoints"]:
@@ -78,3 +89,7 @@ def _show(found: dict[str, Any], wait: float) -> None:
             f"checkpoint   {checkpoint['name']} is older; pruned by {checkpoint['pruned_by']} UTC",
             highlight=False,
         )
+    console.print(
+        f"other copies {len(receipt['copies'])} places, named by --json and in docs/erasure.md",
+        highlight=False,
+    )

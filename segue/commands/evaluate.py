@@ -1,101 +1,139 @@
-"""segue evaluate: every model on the same held-out events, in one table."""
+"""segue evaluate: compare models on the same held-out events, in one table."""
 
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segue.options import ConfigOption, SetOption, explained, settings_of
-from segue.screen import StageBars, console, errors, progress_bars
+from segue.screen import StageBars, console, errors, marked, progress_bars
 
 if TYPE_CHECKING:
+    from evaluation.dataset import Dataset
     from evaluation.experiment import Outcome
     from evaluation.trial import Trial
+    from segue.screen import Bars
+    from segue.settings import Settings
 
 MODELS = "popularity,popularity_decayed,text_knn,item_cf,segue"
 
 
 def evaluate(
+    context: typer.Context,
     events: Annotated[
-        Path, typer.Argument(help="Parquet: user_id, item_id, item_type, timestamp (ms UTC).")
-    ],
+        Path | None,
+        typer.Argument(help="Parquet: user_id, item_id, item_type, timestamp (ms UTC)."),
+    ] = None,
     items: Annotated[
-        Path, typer.Argument(help="Parquet: item_id, item_type, and title, description, genres.")
-    ],
+        Path | None,
+        typer.Argument(help="Parquet: item_id, item_type, and title, description, genres."),
+    ] = None,
+    from_kafka: Annotated[
+        bool,
+        typer.Option(
+            "--from-kafka", help="Read the history in the log instead of files (segue export)."
+        ),
+    ] = False,
+    since: Annotated[
+        str, typer.Option(help="from-kafka: earliest, last=90d, or a time.")
+    ] = "earliest",
     models: Annotated[
         str, typer.Option(help="Names, comma-separated, or all. See below.")
     ] = MODELS,
     protocol: Annotated[
         str,
         typer.Option(
-            help="time, loo (leave-one-out), sampled (loo, drawn negatives), or prequential "
-            "(a stream: each event is asked for, then learned from)."
+            help="time, loo (leave-one-out), sampled (loo with sampled negatives), or "
+            "prequential (a stream: predict each event, then learn from it)."
         ),
     ] = "time",
-    test_days: Annotated[
-        float, typer.Option(help="time, prequential: days that are tested.")
-    ] = 14.0,
+    test_days: Annotated[float, typer.Option(help="time, prequential: test days.")] = 14.0,
     ask: Annotated[
         str,
         typer.Option(
-            help="prequential: the `next` event of a user, or the `basket` of his day, asked at "
-            "its beginning."
+            help="prequential: predict a user's `next` event, or the `basket` of a day at its "
+            "start."
         ),
     ] = "next",
     step: Annotated[
         str,
         typer.Option(
-            help="prequential: how often a continual model learns and is published: day, hour, or "
-            "a number of events."
+            help="prequential: learning and publishing interval of continual models: day, hour, "
+            "or a number of events."
         ),
     ] = "day",
     asked: Annotated[
-        int, typer.Option(help="prequential: test a random sample of questions; 0 tests all.")
+        int, typer.Option(help="prequential, live: test a random sample of queries; 0 tests all.")
     ] = 0,
     taught: Annotated[
         int,
-        typer.Option(help="prequential: learn from a sample of so many questions a day; 0: all."),
+        typer.Option(help="prequential: learn from a sample of this many queries per day; 0: all."),
     ] = 0,
     warmup_days: Annotated[
-        float, typer.Option(help="prequential: days before the test that models learn from.")
+        float, typer.Option(help="prequential: training days before the test.")
     ] = 30.0,
     fit_days: Annotated[
         float,
         typer.Option(help="prequential: days between fits of item weights, unless frozen."),
     ] = 7.0,
     train_days: Annotated[
-        float | None, typer.Option(help="Days before the split that models see; default all.")
+        float | None, typer.Option(help="Training days before the split; default all.")
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="Leave out events from this day on, e.g. 2014-05-04.")
+        str | None, typer.Option(help="Ignore events from this day on, e.g. 2014-05-04.")
     ] = None,
     repeats: Annotated[
-        str, typer.Option(help="exclude what a user had (discovery), or include it.")
+        str,
+        typer.Option(help="exclude items that a user already had (discovery), or include them."),
     ] = "exclude",
     candidates: Annotated[
-        str, typer.Option(help="Rank `all` items with text or a past, or the `trained` alone.")
+        str, typer.Option(help="Rank `all` items with text or events, or only the `trained` ones.")
     ] = "all",
     min_events: Annotated[
         int, typer.Option(help="Drop items with fewer events, before the split (as papers do).")
     ] = 0,
     where: Annotated[
-        str | None, typer.Option(help="Keep events for which this SQL holds, e.g. 'src % 2 = 1'.")
+        str | None,
+        typer.Option(help="Keep events that match this SQL condition, e.g. 'src % 2 = 1'."),
     ] = None,
-    order: Annotated[
-        str | None, typer.Option(help="Column that settles the order of equal timestamps.")
-    ] = None,
+    order: Annotated[str | None, typer.Option(help="Column that orders equal timestamps.")] = None,
     users: Annotated[int, typer.Option(help="Test a random sample; 0 tests all users.")] = 0,
-    seeds: Annotated[int, typer.Option(help="Seeds per model; their figures are averaged.")] = 1,
-    seed: Annotated[int, typer.Option(help="First seed; also of samples and intervals.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(help="Seeds per model; figures are averaged over them.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="First seed; also used for samples and intervals.")] = 1,
     tune: Annotated[
         int, typer.Option(help="Configurations tried per model, before the split; 0 for none.")
     ] = 0,
     strong: Annotated[
         str, typer.Option(help="Event kinds that count as consumption, comma-separated.")
     ] = "stream",
+    served: Annotated[
+        bool,
+        typer.Option(
+            "--served",
+            help="time: run the product on the data (embedded log) and score the lists on the "
+            "recommendations topic.",
+        ),
+    ] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="served: also play the test days, with lists before each event (--asked).",
+        ),
+    ] = False,
+    without: Annotated[
+        str,
+        typer.Option(
+            help="served: also measure without these parts, comma-separated: head, hgnn (which "
+            "trains again)."
+        ),
+    ] = "",
     threads: Annotated[int, typer.Option(help="Threads of the models; 0 for all cores.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the rows to this file.")
@@ -103,16 +141,14 @@ def evaluate(
     plot: Annotated[
         Path | None, typer.Option(help="Draw HR@10 to this file.png (extra: evaluate).")
     ] = None,
-    segments: Annotated[
-        bool, typer.Option(help="Show every segment, not all users alone.")
-    ] = False,
+    segments: Annotated[bool, typer.Option(help="Show every segment, not only all users.")] = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
     """Compare models on held-out events: full ranking, one split, intervals over users.
 
-    The split comes first: a model is given the events before it and nothing else. Tuning (--tune)
-    happens on a window before the split, with the same budget for every model.
+    Models see only events before the split. Tuning (--tune) uses a window before the split, with
+    the same budget for every model.
 
     Examples: segue evaluate events.parquet items.parquet --test-days 30 --until 2014-05-04
 
@@ -123,36 +159,58 @@ def evaluate(
     segue evaluate events.parquet items.parquet --users 4000 --json table.json --plot table.png
 
     segue evaluate events.parquet items.parquet --protocol prequential --ask next --step hour
+
+    segue evaluate events.parquet items.parquet --served --live --asked 2000 --without head,hgnn
+
+    segue evaluate --from-kafka --since last=90d --served
     """
     from evaluation.dataset import DatasetError, read_dataset
     from evaluation.experiment import run
     from evaluation.measure import BadScores
-    from evaluation.models import UnknownModel, chosen
+    from evaluation.models import PRODUCT, UnknownModel, chosen
     from evaluation.models import models as table
     from evaluation.text import TextVectors
     from evaluation.trial import TrialSettings, make_trial
+    from segue.demo.runtime import DemoError
+    from segue.quality_table import draw_models, models_report, show_models
     from segue.roles import text_settings
+    from segue.threads import use_threads
     from segue.times import day_ms
     from static_layer import TextModelError
+    from streams import AdminError, BulkWriteError
 
-    if repeats not in ("exclude", "include"):
-        raise typer.BadParameter(f"expected --repeats exclude or include, got {repeats!r}")
-    if candidates not in ("all", "trained"):
-        raise typer.BadParameter(f"expected --candidates all or trained, got {candidates!r}")
-    if seeds < 1:
-        raise typer.BadParameter(f"expected at least one seed, got {seeds}")
+    _require(
+        repeats in ("exclude", "include"), f"expected --repeats exclude or include, got {repeats!r}"
+    )
+    _require(
+        candidates in ("all", "trained"),
+        f"expected --candidates all or trained, got {candidates!r}",
+    )
+    _require(seeds >= 1, f"expected at least one seed, got {seeds}")
+    _require(served or not (live or without), "--live and --without need --served")
+    _require(not (served and (tune or plot)), "--served takes neither --tune nor --plot")
     for file in (json_file, plot):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise typer.BadParameter(f"there is no folder {file.absolute().parent}")
-    settings = settings_of(config, flags)
-    wrong = (DatasetError, UnknownModel, BadScores, TextModelError, ValueError, OSError)
+        if file is not None:
+            folder = file.absolute().parent
+            _require(folder.is_dir(), f"there is no folder {folder}")
+    settings = settings_of(config, flags, asks_broker=from_kafka)
+    if from_kafka:
+        _require(events is None and items is None, "--from-kafka takes no files")
+        folder = Path(context.with_resource(TemporaryDirectory(prefix="segue-history-")))
+        events, items = _history(settings, folder, since)
+    if events is None or items is None:
+        raise typer.BadParameter("expected EVENTS and ITEMS, or --from-kafka")
+    wrong = (
+        AdminError, BadScores, BulkWriteError, DatasetError, DemoError, OSError, TextModelError,
+        UnknownModel, ValueError,
+    )  # fmt: skip
     if protocol == "prequential":
         from evaluation.prequential import ARMS, PrequentialSettings, SegueSettings
         from evaluation.prequential import run as replay
         from segue.freshness_table import draw_days, replay_report, show_replay
 
         with explained(*wrong), progress_bars() as bars:
-            _use_threads(threads)
+            use_threads(threads)
             dataset = read_dataset(
                 events, items, strong_kinds=tuple(_names(strong)),
                 where=where, order=order, min_events=min_events,
@@ -182,9 +240,9 @@ def evaluate(
         _write(report, json_file, plot, draw_days)
         return
     with explained(*wrong), progress_bars() as bars:
-        names = list(table()) if models == "all" else _names(models)
+        names = [*table(), PRODUCT] if models == "all" else _names(models)
         fits = chosen(names)
-        _use_threads(threads)
+        use_threads(threads)
         dataset = read_dataset(
             events, items, strong_kinds=tuple(_names(strong)),
             where=where, order=order, min_events=min_events,
@@ -204,18 +262,84 @@ def evaluate(
             ),
             TextVectors(dataset.items, text_settings(settings), progress),
         )
-        outcomes = []
-        for outcome in run(
-            fits, trial, seeds=range(seed, seed + seeds), budget=tune, progress=progress
-        ):
-            outcomes.append(outcome)
-            if outcome.skipped:
-                errors.print(f"[yellow]{outcome.model} has no rows:[/] {outcome.skipped}")
-    report = _report(trial, outcomes, command=" ".join(["segue", *sys.argv[1:]]))
-    _show(report, segments=segments)
-    _write(report, json_file, plot, _draw)
+        every_seed = range(seed, seed + seeds)
+        if served:
+            report = _served_report(
+                settings, dataset, trial, bars,
+                without=_names(without), seeds=every_seed, live=live, asked=asked,
+                baselines=None if models == MODELS else names,
+            )  # fmt: skip
+        else:
+            tested = list(run(fits, trial, seeds=every_seed, budget=tune, progress=progress))
+            if PRODUCT in names:
+                tested.append(_product(settings, dataset, trial, every_seed, bars))
+            report = models_report(trial, tested)
+    report = {"command": " ".join(["segue", *sys.argv[1:]]), **report}
+    for model, reason in report["skipped"].items():
+        errors.print(marked("[yellow]{} has no rows:[/] {}", model, reason))
+    if served:
+        _show_served(report)
+    else:
+        show_models(report, segments=segments)
+    _write(report, json_file, plot, draw_models)
     if not report["rows"]:
         raise typer.Exit(1)
+
+
+def _history(settings: "Settings", folder: Path, since: str) -> tuple[Path, Path]:
+    """Export the history in the log to a folder; returns the two files."""
+    from segue.commands.export import exported
+    from segue.history_export import EVENTS, ITEMS
+
+    with progress_bars() as bars:
+        found = exported(settings, folder, since, "latest", bars)
+    console.print(
+        f"{found['events']:,} events and {found['items']:,} items from the log; "
+        f"{found['refused']:,} records refused"
+    )
+    return folder / EVENTS, folder / ITEMS
+
+
+def _served_report(
+    settings: "Settings",
+    dataset: "Dataset",
+    trial: "Trial",
+    bars: "Bars",
+    *,
+    without: list[str],
+    seeds: range,
+    live: bool,
+    asked: int,
+    baselines: list[str] | None,
+) -> dict[str, Any]:
+    """Measure the running product in every mode; baselines: None for the default ones."""
+    from segue.served.command import BASELINES, ServedOptions, evaluate_served
+    from segue.served.flow import arms_without
+
+    options = ServedOptions(
+        arms=arms_without(without), seeds=seeds, live=live, asked=asked,
+        baselines=BASELINES if baselines is None else baselines,
+    )  # fmt: skip
+    return evaluate_served(settings, dataset, trial, options, bars)
+
+
+def _show_served(report: dict[str, Any]) -> None:
+    from segue.served.command import show_served
+
+    show_served(report)
+
+
+def _product(
+    settings: "Settings", dataset: "Dataset", trial: "Trial", seeds: range, bars: "Bars"
+) -> "Outcome":
+    from segue.served.command import product_outcome
+
+    return product_outcome(settings, dataset, trial, seeds, bars)
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise typer.BadParameter(otherwise)
 
 
 def _write(
@@ -234,85 +358,3 @@ def _write(
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _use_threads(threads: int) -> None:
-    import torch
-
-    if threads > 0:
-        torch.set_num_threads(threads)
-
-
-def _report(trial: "Trial", outcomes: list["Outcome"], *, command: str) -> dict[str, Any]:
-    """The rows, and what is needed to make them again."""
-    from dataclasses import asdict
-
-    return {
-        "command": command,
-        "trial": {
-            **asdict(trial.settings),
-            "split_ms": trial.past.at_ms,
-            "train_events": len(trial.past.train),
-            "test_users": len(trial.truth.users),
-            "held_out": len(trial.truth.item),
-            "candidates": len(trial.candidates),
-        },
-        "rows": [asdict(row) for outcome in outcomes for row in outcome.rows],
-        "tuning": {o.model: [asdict(tried) for tried in o.tried] for o in outcomes if o.tried},
-        "skipped": {o.model: o.skipped for o in outcomes if o.skipped},
-    }
-
-
-def _show(report: dict[str, Any], *, segments: bool) -> None:
-    from rich.table import Table
-
-    facts = report["trial"]
-    console.print(
-        f"{facts['protocol']}: {facts['train_events']:,} events to train, "
-        f"{facts['test_users']:,} test users with {facts['held_out']:,} held-out items, "
-        f"{facts['candidates']:,} items ranked"
-    )
-    types = {row["item_type"] for row in report["rows"]}
-    # With a single type its rows say what those of all types say.
-    shown = {"all"} if len(types) == 2 else types
-    wanted = [
-        row
-        for row in report["rows"]
-        if row["item_type"] in shown and (segments or row["segment"] == "all")
-    ]
-    for key in dict.fromkeys((row["item_type"], row["segment"]) for row in wanted):
-        rows = [row for row in wanted if (row["item_type"], row["segment"]) == key]
-        item_type, segment = key
-        table = Table(title=f"{item_type}, {segment}: {rows[0]['users']:,} users")
-        table.add_column("model")
-        for name in ("HR@10", "95 %", "NDCG@10", "MRR@100", "Recall@100", "coverage", "seconds"):
-            table.add_column(name, justify="right")
-        for row in sorted(rows, key=lambda row: -row["hr_at_10"]):
-            low, high = row["hr_at_10_ci"]
-            table.add_row(
-                row["model"], f"{row['hr_at_10']:.4f}", f"{low:.4f}-{high:.4f}",
-                f"{row['ndcg_at_10']:.4f}", f"{row['mrr']:.4f}", f"{row['recall_at_100']:.4f}",
-                f"{row['coverage']:.3f}", f"{row['seconds']:.1f}",
-            )  # fmt: skip
-        console.print(table)
-
-
-def _draw(report: dict[str, Any], file: Path) -> None:
-    """HR@10 with its interval, a panel per item type."""
-    from segue.plots import drawn
-
-    rows = [row for row in report["rows"] if row["segment"] == "all"]
-    types = list(dict.fromkeys(row["item_type"] for row in rows))
-    size = (1.5 + 4 * len(types), 1.5 + 0.35 * len(rows) / max(len(types), 1))
-    with drawn(file, size, dpi=120) as figure:
-        for place, item_type in enumerate(types, 1):
-            panel = figure.add_subplot(1, len(types), place)
-            bars = [row for row in rows if row["item_type"] == item_type]
-            bars.sort(key=lambda row: row["hr_at_10"])
-            values = [bar["hr_at_10"] for bar in bars]
-            low = [max(0.0, bar["hr_at_10"] - bar["hr_at_10_ci"][0]) for bar in bars]
-            high = [max(0.0, bar["hr_at_10_ci"][1] - bar["hr_at_10"]) for bar in bars]
-            names = [bar["model"] for bar in bars]
-            panel.barh(names, values, xerr=[low, high], color="#4c78a8")
-            panel.set_title(f"{item_type} ({bars[0]['users']:,} users)")
-            panel.set_xlabel("HR@10, 95 % interval over users")

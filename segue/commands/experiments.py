@@ -1,4 +1,4 @@
-"""segue experiments: what the arms show, and how a person starts or stops a canary."""
+"""segue experiments: show results by arm; start or stop a canary."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import typer
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
 from segue.screen import console
 
-app = typer.Typer(help="Experiments: what the arms show; restart or stop a canary.")
+app = typer.Typer(help="Experiments: show results by arm; restart or stop a canary.")
 
 T = TypeVar("T")
 ArmArgument = Annotated[str, typer.Argument(help="Name of a canary arm.")]
@@ -19,21 +19,23 @@ ArmArgument = Annotated[str, typer.Argument(help="Name of a canary arm.")]
 @app.callback(invoke_without_command=True, epilog="Example: segue experiments --effect 3")
 def experiments(
     context: typer.Context,
-    days: Annotated[int, typer.Option(help="Newest days of events.", min=1, max=100)] = 14,
+    days: Annotated[
+        int, typer.Option(help="Number of newest days of events.", min=1, max=100)
+    ] = 14,
     effect: Annotated[
         float,
-        typer.Option(help="Difference worth knowing of, % of the control's HR@10.", min=0.1),
+        typer.Option(help="Smallest relevant difference, in % of the control's HR@10.", min=0.1),
     ] = 5.0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Show what each arm was measured at, against the first one and against popularity."""
+    """Show the results of each arm, compared with the first arm and with popularity."""
     if context.invoked_subcommand is not None:
         return
+    settings = settings_of(config, flags, asks_broker=True)
     from segue.experiments import experiment_view
 
-    settings = settings_of(config, flags)
     found = _run(experiment_view(settings, days=days, effect=effect / 100))
     if as_json:
         typer.echo(json.dumps(found))
@@ -48,10 +50,11 @@ def restart(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Start a canary anew with its first share; what counts is measured from the next bundle on."""
+    """Restart a canary with its first share; measurement starts at the next bundle."""
+    settings = settings_of(config, flags, asks_broker=True)
     from segue.experiments import move_canary
 
-    said = _run(move_canary(settings_of(config, flags), arm, "growing"))
+    said = _run(move_canary(settings, arm, "growing"))
     _say({"arm": arm, "share": said.share}, f"{arm} has {said.share:.1%} of the users", as_json)
 
 
@@ -62,10 +65,11 @@ def stop(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Take all users from a canary, until somebody restarts it."""
+    """Remove all users from a canary until it is restarted."""
+    settings = settings_of(config, flags, asks_broker=True)
     from segue.experiments import move_canary
 
-    _run(move_canary(settings_of(config, flags), arm, "stopped"))
+    _run(move_canary(settings, arm, "stopped"))
     _say({"arm": arm, "share": 0.0}, f"{arm} has no users until it is restarted", as_json)
 
 

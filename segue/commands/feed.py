@@ -1,4 +1,4 @@
-"""segue feed: an existing data set into the topics."""
+"""segue feed: write an existing data set to the topics."""
 
 import asyncio
 import time
@@ -19,19 +19,28 @@ def feed(
     items: Annotated[Path, typer.Argument(help="Parquet: item_id, item_type, title, ...")],
     to: Annotated[str, typer.Option(help="kafka or embedded.")] = "kafka",
     speed: Annotated[
-        float, typer.Option(help="Multiple of real time, e.g. 3600; 0 is full speed.")
+        float, typer.Option(help="Multiple of real time, e.g. 3600; 0 means full speed.")
     ] = 0.0,
-    kind: Annotated[str, typer.Option(help="Kind of events without a kind column.")] = "stream",
+    kind: Annotated[
+        str, typer.Option(help="Kind of events, for files without a kind column.")
+    ] = "stream",
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Write a catalogue and its events to the topics, at full speed or as they happened.
+    """Write a catalogue and its events to the topics, at full speed or in scaled real time.
 
     Example: segue feed events.parquet items.parquet --speed 86400
     """
-    import pyarrow.parquet as pq
-
-    from segue.feeding import bulk_write_with_bar, catalogue_records, event_records, open_log
+    from segue.catalogue_file import CatalogueError
+    from segue.feeding import (
+        EVENT_COLUMNS,
+        bulk_write_with_bar,
+        catalogue_records,
+        event_records,
+        open_log,
+        require_milliseconds,
+    )
+    from segue.tables import TableError, open_parquet, read_parquet
     from streams import AdminError, BulkWriteError
 
     settings = settings_of(config, flags)
@@ -39,8 +48,13 @@ def feed(
         raise typer.BadParameter(
             f"kind {kind!r} is not one of events.kinds {settings.events.kinds}"
         )
-    with explained(OSError, AdminError, BulkWriteError):
-        catalogue, log_of_events = pq.read_table(items), pq.ParquetFile(events)
+    with explained(TableError, CatalogueError, OSError, AdminError, BulkWriteError, ValueError):
+        log_of_events = open_parquet(events, EVENT_COLUMNS)
+        # Before anything is written.
+        for batch in log_of_events.iter_batches(batch_size=65_536, columns=["timestamp"]):
+            require_milliseconds(batch.column("timestamp"), f"{events}: timestamp")
+            break
+        catalogue = catalogue_records(read_parquet(items, ("item_id", "item_type")))
         batches: Iterator[Any] = log_of_events.iter_batches(batch_size=65_536)
         if speed > 0:
             batches = _paced(log_of_events.iter_batches(batch_size=1_024), speed)
@@ -49,7 +63,7 @@ def feed(
             async def write() -> None:
                 await bulk_write_with_bar(
                     log, settings.topics.catalogue, settings,
-                    catalogue_records(catalogue), catalogue.num_rows,
+                    catalogue, len(catalogue),
                 )  # fmt: skip
                 written = await bulk_write_with_bar(
                     log, settings.topics.events, settings,
@@ -61,7 +75,7 @@ def feed(
 
 
 def _paced(batches: Iterator[Any], speed: float) -> Iterator[Any]:
-    """Yield batches no sooner than their first event happens at `speed` times real time."""
+    """Yield batches, delayed to `speed` times real time."""
     first_ms, started = None, time.monotonic()
     for batch in batches:
         at_ms = batch.column("timestamp")[0].as_py()

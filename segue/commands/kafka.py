@@ -1,17 +1,24 @@
-"""segue kafka: one Kafka broker for development."""
+"""segue kafka: a single Kafka broker for development."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import console, errors
+from segue.options import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    explained,
+    folder_settings_of,
+    settings_of,
+)
+from segue.screen import console, errors, marked
 from streams.broker import DevelopmentBroker
-from streams.distribution import BrokerError
+from streams.distribution import POM, BrokerError
 
 if TYPE_CHECKING:
+    from segue.compose import FolderSettings
     from segue.settings import Settings
 
 app = typer.Typer(
@@ -19,45 +26,42 @@ app = typer.Typer(
     help="Start and stop a single Apache Kafka broker for development (needs Java 17 and Maven).",
 )
 
-Port = Annotated[int | None, typer.Option(help="Port to listen on; default any free one.")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="Port to listen on; default any free one.")
+]
 
 
-def pom_file() -> Path:
-    """The Maven project that pins Kafka's version."""
-    return Path(__file__).parents[2] / "deploy" / "kafka" / "pom.xml"
-
-
-def broker_of(settings: "Settings") -> DevelopmentBroker:
+def broker_of(settings: "Settings | FolderSettings") -> DevelopmentBroker:
     """Return the development broker of a data folder."""
-    return DevelopmentBroker(settings.folder / "kafka", pom_file())
+    return DevelopmentBroker(settings.folder / "kafka", POM)
 
 
 @app.command(epilog="Example: segue kafka start --port 9092")
 def start(
     port: Port = None,
-    timeout: Annotated[float, typer.Option(help="Seconds until it must have answered.")] = 180.0,
+    timeout: Annotated[float, typer.Option(help="Maximum seconds to wait for its answer.")] = 180.0,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Resolve the jars, format the storage, start the broker and wait until it answers."""
+    """Resolve the jars, format the storage, start the broker, and wait until it answers."""
     broker = broker_of(settings_of(config, flags))
     with explained(BrokerError), console.status("starting Apache Kafka"):
         address = broker.start(port, timeout=timeout)
-    console.print(f"Kafka answers at [bold]{address}[/]; stop it with: segue kafka stop")
+    console.print(marked("Kafka answers at [bold]{}[/]; stop it with: segue kafka stop", address))
     console.print('for this shell: eval "$(segue kafka env)"', highlight=False)
 
 
 @app.command(epilog="Example: segue kafka jars")
 def jars(config: ConfigOption = None, flags: SetOption = None) -> None:
-    """Resolve Kafka's jars with Maven, once; `start` does it too."""
+    """Resolve Kafka's jars with Maven, once; `start` does this too."""
     distribution = broker_of(settings_of(config, flags)).distribution
     with explained(BrokerError), console.status("resolving Apache Kafka with Maven"):
-        console.print(f"Apache Kafka lies in {distribution.resolve()}")
+        console.print(f"Apache Kafka is in {distribution.resolve()}")
 
 
 @app.command(epilog="Example: segue kafka stop")
 def stop(config: ConfigOption = None, flags: SetOption = None) -> None:
-    """Stop the broker and wait for its end."""
+    """Stop the broker and wait until it has ended."""
     with explained(BrokerError):
         stopped = broker_of(settings_of(config, flags)).stop()
     console.print("Kafka has stopped" if stopped else "Kafka was not running")
@@ -65,8 +69,8 @@ def stop(config: ConfigOption = None, flags: SetOption = None) -> None:
 
 @app.command(epilog='Example: eval "$(segue kafka env)"')
 def env(config: ConfigOption = None, flags: SetOption = None) -> None:
-    """Print what tells a shell, and all commands in it, where the broker is; status 3 without."""
-    found = broker_of(settings_of(config, flags)).status()
+    """Print shell commands that set the broker's address; exit with status 3 if none runs."""
+    found = broker_of(folder_settings_of(config, flags)).status()
     if not found.running:
         errors.print("Kafka is not running; start it with: segue kafka start")
         raise typer.Exit(3)
@@ -77,8 +81,8 @@ def env(config: ConfigOption = None, flags: SetOption = None) -> None:
 def status(
     as_json: JsonOption = False, config: ConfigOption = None, flags: SetOption = None
 ) -> None:
-    """Tell whether the broker runs, and where; status 3 if it does not."""
-    found = broker_of(settings_of(config, flags)).status()
+    """Show whether the broker runs, and its address; exit with status 3 if it does not."""
+    found = broker_of(folder_settings_of(config, flags)).status()
     if as_json:
         typer.echo(json.dumps({"running": found.running, "address": found.address}))
     else:

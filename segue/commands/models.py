@@ -1,4 +1,4 @@
-"""segue models: which bundles there are, and which one is served."""
+"""segue models: list bundles and choose the served one."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import console
+from segue.screen import console, marked
 
 if TYPE_CHECKING:
     from segue.settings import Settings
@@ -20,10 +20,10 @@ app = typer.Typer(no_args_is_help=True, help="Bundles: list, show, pin, roll bac
 T = TypeVar("T")
 KindOption = Annotated[
     Literal["dynamic", "static"],
-    typer.Option("--kind", help="Bundles of the trainer or of graphs."),
+    typer.Option("--kind", help="Bundles of the trainer or of the static layer."),
 ]
 ChannelOption = Annotated[
-    str, typer.Option("--channel", help="Channel on which it is served, as arms name it.")
+    str, typer.Option("--channel", help="Channel that serves the bundle, as named in the arms.")
 ]
 NameArgument = Annotated[str, typer.Argument(help="Name of a bundle, as `list` shows it.")]
 
@@ -36,10 +36,11 @@ def list_(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """List the bundles in the artifact store, the newest first, and which one workers serve."""
+    """List the bundles in the artifact store, newest first, and mark the served one."""
+    settings = _of(config, flags, channel)
     from segue.bundles import bundles
 
-    found = _run(bundles(_of(config, flags, channel), kind, channel))
+    found = _run(bundles(settings, kind, channel))
     if as_json:
         typer.echo(json.dumps(found))
     elif not found:
@@ -57,10 +58,11 @@ def show(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Show what one bundle was made of and with: metrics, offsets, settings, files."""
+    """Show the contents and origin of a bundle: metrics, offsets, settings, files."""
+    settings = _of(config, flags, channel)
     from segue.bundles import one_bundle
 
-    found = _run(one_bundle(_of(config, flags, channel), name, kind, channel))
+    found = _run(one_bundle(settings, name, kind, channel))
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -76,13 +78,14 @@ def pin(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Have workers serve one bundle, whatever the trainer publishes, until `unpin`.
+    """Pin a bundle: workers serve it until `unpin`, even if the trainer publishes newer ones.
 
-    It is fetched and loaded here first; one that is not whole is refused.
+    The bundle is first fetched and loaded here; an incomplete bundle is refused.
     """
+    settings = _of(config, flags, channel)
     from segue.bundles import pin as pin_
 
-    said = _run(pin_(_of(config, flags, channel), name, channel))
+    said = _run(pin_(settings, name, channel))
     _say({"pinned": said.name, "generation": said.generation}, f"pinned {said.name}", as_json)
 
 
@@ -93,12 +96,13 @@ def unpin(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Have workers serve the trainer's newest bundle again."""
+    """Remove the pin: workers serve the trainer's newest bundle again."""
+    settings = _of(config, flags, channel)
     from segue.bundles import unpin as unpin_
 
-    newest = _run(unpin_(_of(config, flags, channel), channel))
+    newest = _run(unpin_(settings, channel))
     served = f"{newest} is served again" if newest else "there is no bundle yet"
-    _say({"pinned": None, "newest": newest}, f"the pin is off: {served}", as_json)
+    _say({"pinned": None, "newest": newest}, f"pin removed: {served}", as_json)
 
 
 @app.command(epilog="Example: segue models rollback")
@@ -108,13 +112,14 @@ def rollback(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Pin the bundle before the one that is served. Again: the one before that."""
+    """Pin the bundle before the served one. Each repetition goes one bundle further back."""
+    settings = _of(config, flags, channel)
     from segue.bundles import rollback as rollback_
 
-    served, said = _run(rollback_(_of(config, flags, channel), channel))
+    served, said = _run(rollback_(settings, channel))
     _say(
         {"from": served, "pinned": said.name, "generation": said.generation},
-        f"rolled back from {served} to {said.name}; `segue models unpin` ends that",
+        f"rolled back from {served} to {said.name}; `segue models unpin` removes the pin",
         as_json,
     )
 
@@ -127,19 +132,23 @@ def promote(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Announce a bundle as the newest: workers serve it until the trainer publishes; lifts a pin.
+    """Announce a bundle as the newest until the trainer publishes the next; removes a pin.
 
-    For bundles that are in the store and were not announced; an older one is for `pin`.
+    For bundles in the store that are not announced; use `pin` for older ones.
     """
+    settings = _of(config, flags, channel)
     from segue.bundles import promote as promote_
 
-    said = _run(promote_(_of(config, flags, channel), name, channel))
+    said = _run(promote_(settings, name, channel))
     _say({"promoted": said.name, "generation": said.generation}, f"promoted {said.name}", as_json)
 
 
 def _of(config: Path | None, flags: list[str] | None, channel: str) -> "Settings":
-    """Compose the settings; a channel that no arm and no trainer has is a mistake."""
-    settings = settings_of(config, flags)
+    """Compose the settings; an unknown channel is an error.
+
+    Ends the command if no broker answers, before a bundle is fetched.
+    """
+    settings = settings_of(config, flags, asks_broker=True)
     known = {*settings.experiments.channels, settings.trainer.channel}
     if channel not in known:
         raise typer.BadParameter(
@@ -153,12 +162,13 @@ def _run(asked: Awaitable[T]) -> T:
     from aiokafka.errors import KafkaError
 
     from segue.bundles import BundleChoiceError
+    from state import StoreUnavailable
     from streams import AdminError
 
     async def run() -> T:
         return await asked
 
-    with explained(BundleChoiceError, AdminError, KafkaError):
+    with explained(BundleChoiceError, StoreUnavailable, AdminError, KafkaError):
         return asyncio.run(run())
 
 
@@ -177,7 +187,7 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(head, overflow="fold")
     for row in rows:
         if row["generation"] is None:
-            table.add_row(row["name"], "", f"[red]{row['problem']}[/]", "", "")
+            table.add_row(row["name"], "", marked("[red]{}[/]", row["problem"]), "", "")
             continue
         made = datetime.fromtimestamp((row["created_at"] or 0) / 1000, UTC)
         hit_rate = row["metrics"].get("held_out_hr_at_10")

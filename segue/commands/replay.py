@@ -1,4 +1,4 @@
-"""segue replay: the log into a fresh state, by the worker's own code."""
+"""segue replay: build a new state from the log with the worker's code."""
 
 import asyncio
 import contextlib
@@ -19,40 +19,40 @@ def replay(
     end: Annotated[
         str,
         typer.Option(
-            "--to", help="latest, a time, last=1h, or state=NAME: up to where that state is."
+            "--to", help="latest, a time, last=1h, or state=NAME: the position of that state."
         ),
     ] = "latest",
     replace: Annotated[
-        bool, typer.Option("--replace", help="Remove a replay of this name first.")
+        bool, typer.Option("--replace", help="First remove a replay of this name.")
     ] = False,
     log: Annotated[str, typer.Option(help="kafka or embedded.")] = "kafka",
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Make a state anew from the log, at full speed, beside the live one.
+    """Rebuild a state from the log at full speed, next to the live one.
 
-    The code is the worker's, so that the same records give the same state; compare them by
+    It runs the worker's code, so that the same records give the same state; compare states with
     [bold]segue state diff[/]. Nothing is written to any topic, consumer group, live state or
-    checkpoint; the new state lies in <data>/replays/NAME.
+    checkpoint; the new state is in <data>/replays/NAME.
 
-    Times are log times: when the log took the record (LogAppendTime), not when the event happened.
-    They choose offsets of the events. Catalogue and users, which hold the latest value of each
-    key, are read from their beginning up to the end that was given.
+    Times are log times: when the log appended the record (LogAppendTime), not when the event
+    happened. They select offsets of the events. Catalogue and users hold the latest value of each
+    key; they are read from the beginning up to the given end.
 
-    A replay that does not begin where the log once began is the state of those records alone; it
-    says so here, in its replay.json and in its own commit record.
+    A replay that does not start at the original beginning of the log holds only the records that
+    were read. The output, its replay.json and its commit record say so.
 
     Example: segue replay --from last=7d --into last-week
     """
     from segue.feeding import open_log
     from segue.replaying import ReplayExists
     from segue.replaying import replay as replay_log
-    from segue.roles import now_ms
     from segue.state_folders import StateNotFound
     from segue.times import log_point
     from state import CorruptArtifact, WrongState
     from streams import AdminError, EmbeddedLogError, PositionError
+    from streams.wall_clock import now_ms
 
     settings = settings_of(config, flags)
     now = now_ms()
@@ -116,7 +116,7 @@ def _show(summary: dict[str, Any]) -> None:
     )
     if not summary["whole"]:
         console.print(
-            "[yellow]this is the state of a part of the log: it was made without the offsets named "
-            "as missing[/]"
+            "this state covers only part of the log: the offsets named as missing are not in it",
+            style="yellow",
         )
-    console.print(f"the state lies in {summary['folder']}", soft_wrap=True)
+    console.print(f"the state is in {summary['folder']}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""segue reproduce: the papers' figures beside ours, row by row, and the page that shows them."""
+"""segue reproduce: compare the papers' figures with ours, row by row, and write the page."""
 
 import json
 import sys
@@ -24,40 +24,37 @@ def reproduce(
         list[str] | None, typer.Argument(help="simulated, lfm1m, amazon-fk; default: all.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder with lfm1m/ and amazon-fk/; without: neither.")
+        Path | None,
+        typer.Option(help="Folder with lfm1m/ and amazon-fk/; without it, both are skipped."),
     ] = None,
     figures: Annotated[
-        Path, typer.Option("--json", help="Folder of the figures, one file a world.")
+        Path, typer.Option("--json", help="Folder of the figures, one file per world.")
     ] = Path("benchmarks/reproduction"),
-    page: Annotated[Path | None, typer.Option(help="Write the page made of the figures.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the page with the figures.")] = None,
     only: Annotated[str, typer.Option(help="Rows, comma-separated; default: all.")] = "",
-    seeds: Annotated[int, typer.Option(help="Trainings of each row.")] = 3,
-    users: Annotated[int, typer.Option(help="Test users, a sample; 0 for all.")] = 4_000,
-    again: Annotated[
-        bool, typer.Option(help="Make rows again whose figures are there already.")
-    ] = False,
+    seeds: Annotated[int, typer.Option(help="Training runs per row.")] = 3,
+    users: Annotated[int, typer.Option(help="Number of sampled test users; 0 for all.")] = 4_000,
+    again: Annotated[bool, typer.Option(help="Recompute rows that already have figures.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of the models; 0 for all cores.")] = 1,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Reproduce the papers' tables: on the simulated world, and on real data where it is.
+    """Reproduce the papers' tables on the simulated world, and on real data if available.
 
-    Every row is stored as soon as it is known; rows that are stored for at least as many seeds are
-    not made again. With --page and rows that are all there, only the page is written.
+    Each row is stored when it is complete. Rows that are stored for at least as many seeds are not
+    recomputed. If all rows exist, --page only writes the page.
 
-    Examples: segue reproduce --data ../shared/data --page docs/reproduction.md
+    Examples: segue reproduce --data ../shared/data --page benchmarks/REPRODUCTION.md
 
     segue reproduce simulated --only 2t,2t-hgnn --seeds 3 --again
     """
-    import torch
-
     from evaluation.dataset import DatasetError
     from evaluation.reproduction.page import page_of
     from evaluation.reproduction.run import names_of, run_rows
     from evaluation.reproduction.worlds import REAL, SIMULATED, plan_of
+    from segue.threads import use_threads
 
-    if threads > 0:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     settings = settings_of(config, flags)
     figures.mkdir(parents=True, exist_ok=True)
     chosen = worlds or [SIMULATED, *(REAL if data is not None else ())]
@@ -104,7 +101,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _store(file: Path, report: dict[str, Any], row: dict[str, Any]) -> None:
-    """Put a row in the place of an older one, or at the end; the file is whole at any moment."""
+    """Replace an older row, or append the row; the file is complete at any time."""
     rows = [old for old in report["rows"] if old["row"] != row["row"]]
     place = next((n for n, old in enumerate(report["rows"]) if old["row"] == row["row"]), len(rows))
     report["rows"] = [*rows[:place], row, *rows[place:]]
@@ -114,7 +111,7 @@ def _store(file: Path, report: dict[str, Any], row: dict[str, Any]) -> None:
 
 
 def _facts(world: "World") -> dict[str, Any]:
-    """What the rows have in common."""
+    """Return the parameters that all rows share."""
     from dataclasses import asdict
 
     trial = world.trial
@@ -167,7 +164,7 @@ def _world(
 
 
 def _simulated() -> tuple[Any, Any]:
-    """The simulated world as a data set, and what is known of its users."""
+    """The simulated world as a data set, and its users' attributes."""
     import numpy as np
     import polars as pl
     import pyarrow as pa

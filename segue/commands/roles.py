@@ -1,4 +1,4 @@
-"""segue worker, segue trainer, segue rekey: the roles that run for ever."""
+"""segue worker, segue trainer, segue rekey: the long-running roles."""
 
 import asyncio
 import logging
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Name = Annotated[
-    str, typer.Option("--name", help="Name of this process; its local state is kept under it.")
+    str,
+    typer.Option("--name", help="Name of this process; its local state is stored under this name."),
 ]
 MetricsPort = Annotated[
     int | None, typer.Option(help="Serve Prometheus metrics on this port of --metrics-host.")
 ]
 MetricsHost = Annotated[
-    str, typer.Option(help="Address for Prometheus; the default is reached from here alone.")
+    str, typer.Option(help="Listen address for Prometheus; the default accepts only this machine.")
 ]
 
 
@@ -31,7 +32,18 @@ AcceptGap = Annotated[
     bool,
     typer.Option(
         "--accept-gap",
-        help="Go on where the log has deleted records that the state needs; the state records it.",
+        help="Continue although the log has deleted records that the state needs; the state "
+        "records the gap.",
+    ),
+]
+
+
+BeginAgain = Annotated[
+    bool,
+    typer.Option(
+        "--begin-again",
+        help="Set aside states and checkpoints of earlier topics with the same names, and "
+        "rebuild the state from the current topics. Use for one start only.",
     ),
 ]
 
@@ -41,50 +53,54 @@ def worker(
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     accept_gap: AcceptGap = False,
+    begin_again: BeginAgain = False,
     log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Ingest events, keep state, answer users; as many of these as there are partitions at most.
+    """Read events, maintain state, answer users; run at most one per partition.
 
-    SIGTERM commits, checkpoints and leaves; SIGUSR1 checkpoints every partition now. If the log
-    does not hold what a state needs next, the worker ends with status 1 and says what is missing.
+    SIGTERM commits, writes checkpoints and exits; SIGUSR1 writes a checkpoint of every partition.
+    If the log lacks records that a state needs next, the worker exits with status 1 and names them.
 
     Example: segue worker --name worker-2 --metrics-port 9101
     """
     from agents.apps.kafka import KafkaOutputs, serve_worker
+    from segue.folders import require_folders_of
     from segue.rights import require_rights_of
     from segue.roles import make_worker, spare_collections
-    from state import WrongState, compile_kernels
+    from segue.serving_metrics import serve_metrics
+    from segue.threads import use_threads
+    from state import DamagedState, StoreUnavailable, WrongState, compile_kernels
     from streams import AdminError, SourceError, read_in_place, require_topics
+    from streams.pulse import Pulse
+    from streams.stop_limit import StopLimit, end_on_signal
 
     # Until there is something to checkpoint; unhandled, the signal would end the worker.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    end_on_signal()
+    pulse = Pulse()
     log = LogAs(role="worker", name=name, format=log_format)
     settings = settings_of(config, flags, log)
+    require_folders_of("worker", settings, name)
     require_rights_of("worker", settings)
     if in_place := read_in_place(settings.sources):
         with explained(AdminError, SourceError):
             require_topics(settings.kafka, in_place, settings.topics.partitions)
-
-    import faiss
-    import torch
+    _warn_of_producer_times(settings)
 
     # Before the group is joined: compiling in the first batch would outlast its session.
     compile_kernels()
     spare_collections()
-    torch.set_num_threads(settings.worker.threads)
-    faiss.omp_set_num_threads(settings.worker.threads)
+    use_threads(settings.worker.threads)
 
     async def run() -> int:
         outputs = KafkaOutputs()
         with explained(ValueError):  # an extra that is not installed
-            agents = make_worker(settings, name, outputs)
+            agents = make_worker(settings, name, outputs, log=settings.kafka)
         await agents.channels.announced(await _first_announcements(settings))
         if metrics_port is not None:
-            from prometheus_client import start_http_server
-
-            start_http_server(metrics_port, metrics_host, agents.tally.registry)
+            serve_metrics(metrics_port, metrics_host, agents.tally.registry, pulse)
         asked: set[asyncio.Task[list[str]]] = set()
 
         def checkpoint() -> None:
@@ -96,31 +112,52 @@ def worker(
         try:
             return await serve_worker(
                 agents, outputs, settings.kafka, settings.topics, settings.worker,
-                accept_gap=accept_gap,
+                accept_gap=accept_gap, begin_again=begin_again, pulse=pulse,
+                on_stop=StopLimit(lambda: agents.partitions.uploading).begin,
             )  # fmt: skip
         finally:
             agents.close()
 
-    with explained(WrongState, SourceError):
+    with explained(WrongState, DamagedState, StoreUnavailable, SourceError):
         raise typer.Exit(asyncio.run(run()))
 
 
-async def _first_announcements(settings: "Settings") -> list["LogRecord"]:
-    """What was announced of graphs and of canaries' shares until now.
+def _warn_of_producer_times(settings: "Settings") -> None:
+    """Warn about event topics whose timestamps are set by producers."""
+    from streams import AdminError, producer_timed, read_in_place
 
-    A worker learns of them before its first event, or a backlog would be read without making
-    examples, or by the wrong arms. Of bundles it learns while it reads: to load one takes seconds.
+    own = settings.topics.events
+    try:
+        found = producer_timed(
+            settings.kafka, [own, *(source.topic for source in read_in_place(settings.sources))]
+        )
+    except AdminError as error:
+        logger.warning("unknown whether topics keep producer timestamps: %s", error)
+        return
+    for topic in found:
+        logger.warning(
+            "topic %s keeps producer timestamps (message.timestamp.type=CreateTime): "
+            "events.jump_ms refuses events ahead of this system's clock; LogAppendTime is safer",
+            topic,
+        )
+
+
+async def _first_announcements(settings: "Settings") -> list["LogRecord"]:
+    """Read the announced graphs and canary shares.
+
+    A worker needs them before its first event: otherwise it reads a backlog without making
+    examples, or with the wrong arms. It loads bundles while it reads events, because loading takes
+    seconds.
     """
     from aiokafka.errors import KafkaError
 
-    from segue.looking import read_from
-    from streams import AdminError
+    from streams import AdminError, read_from
 
     try:
-        records = await read_from(settings, settings.topics.models, {})
+        records = await read_from(settings.kafka, settings.topics.models)
     except (AdminError, KafkaError) as error:
         # The app has the patience for a broker that is away; it follows this topic too.
-        logger.warning("announcements are not read before the events: %s", error)
+        logger.warning("announcements cannot be read before the events: %s", error)
         return []
     return [record for record in records if (record.key or b"").startswith((b"static", b"share/"))]
 
@@ -133,36 +170,40 @@ def trainer(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Learn from every example, publish bundles; one of these, or one for each channel.
+    """Learn from every example and publish bundles; run one, or one per channel.
 
     Example: segue trainer --set trainer.publish_every_s=30
     """
     from agents.apps.kafka import KafkaOutputs, serve_trainer
-    from segue.looking import read_from
+    from segue.folders import require_folders_of
     from segue.rights import require_rights_of
     from segue.roles import make_train
+    from segue.serving_metrics import serve_metrics
+    from segue.threads import use_threads
+    from streams import read_from
+    from streams.pulse import Pulse
+    from streams.stop_limit import StopLimit, end_on_signal
 
+    end_on_signal()
+    pulse = Pulse()
     log = LogAs(role="trainer", name=name, format=log_format)
     settings = settings_of(config, flags, log)
+    require_folders_of("trainer", settings, name)
     require_rights_of("trainer", settings)
 
     async def run() -> int:
-        if settings.trainer.threads:
-            import torch
-
-            torch.set_num_threads(settings.trainer.threads)
+        use_threads(settings.trainer.threads)
         outputs = KafkaOutputs()
         train = make_train(
             settings, name, outputs,
-            read_models=lambda: read_from(settings, settings.topics.models, {}),
+            read_models=lambda: read_from(settings.kafka, settings.topics.models),
         )  # fmt: skip
         if metrics_port is not None:
-            from prometheus_client import start_http_server
-
-            start_http_server(metrics_port, metrics_host, train.tally.registry)
+            serve_metrics(metrics_port, metrics_host, train.tally.registry, pulse)
         return await serve_trainer(
-            train, outputs, settings.kafka, settings.topics, settings.trainer
-        )
+            train, outputs, settings.kafka, settings.topics, settings.trainer,
+            pulse=pulse, on_stop=StopLimit().begin,
+        )  # fmt: skip
 
     raise typer.Exit(asyncio.run(run()))
 
@@ -174,30 +215,38 @@ def rekey(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Write the events of sources that are not keyed by user into Segue's own topic, under users.
+    """Write events of sources that are not keyed by user to Segue's own topic, keyed by user.
 
-    At least once; several of these share the partitions. SIGTERM finishes what was read and leaves.
+    Delivery is at least once. Several processes share the partitions. SIGTERM finishes the records
+    that are read, and exits.
 
     Example: segue rekey --config segue.toml
     """
-    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client import CollectorRegistry
 
     from segue.rights import require_rights_of
+    from segue.serving_metrics import serve_metrics
     from streams import AdminError, SourceError, rekeyed, require_topics
+    from streams.pulse import Pulse
     from streams.rekey_app import serve_rekey
+    from streams.sources import require_rekeyed
+    from streams.stop_limit import StopLimit, end_on_signal
 
+    end_on_signal()
     log = LogAs(role="rekey", format=log_format)
     settings = settings_of(config, flags, log)
+    with explained(SourceError):
+        require_rekeyed(settings.sources)
     require_rights_of("rekey", settings)
-    registry = CollectorRegistry()
+    registry, pulse = CollectorRegistry(), Pulse()
     if metrics_port is not None:
-        start_http_server(metrics_port, metrics_host, registry)
+        serve_metrics(metrics_port, metrics_host, registry, pulse)
     with explained(AdminError, SourceError):
         require_topics(settings.kafka, rekeyed(settings.sources), settings.topics.partitions)
         status = asyncio.run(
             serve_rekey(
                 settings.kafka, settings.topics, settings.sources, settings.events,
-                settings.rekey, registry,
+                settings.rekey, registry, pulse=pulse, on_stop=StopLimit().begin,
             )
         )  # fmt: skip
     raise typer.Exit(status)

@@ -1,4 +1,4 @@
-"""segue simulate: a generated world, into Kafka, the embedded log or Parquet."""
+"""segue simulate: write a generated world to Kafka, the embedded log or Parquet."""
 
 import asyncio
 import time
@@ -13,20 +13,21 @@ from segue.screen import console, progress_bars
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Generate a world: a catalogue, its audience's past, and live traffic.",
+    help="Generate a world: a catalogue, a history of events, and live traffic.",
 )
 
 To = Annotated[
-    str, typer.Option(help="kafka, embedded (the log below the data folder), or a Parquet file.")
+    str, typer.Option(help="kafka, embedded (the log in the data folder), or a Parquet file.")
 ]
-Types = Annotated[str, typer.Option(help="Item types, the most used first, comma-separated.")]
+Types = Annotated[str, typer.Option(help="Item types, most used first, comma-separated.")]
 Items = Annotated[int, typer.Option(help="Items in the catalogue.")]
 Users = Annotated[int, typer.Option(help="Users.")]
 Seed = Annotated[int, typer.Option(help="Seed of the world.")]
 Days = Annotated[int, typer.Option(help="Days of history.")]
-Events = Annotated[int, typer.Option(help="Events in the history, about.")]
+Events = Annotated[int, typer.Option(help="Approximate number of events in the history.")]
 Drift = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of interests that change once in the history.")
+    float,
+    typer.Option(min=0, max=1, help="Share of interests that change once during the history."),
 ]
 EndMs = Annotated[
     int | None, typer.Option(help="End of the history in ms UTC; default now (not reproducible).")
@@ -98,14 +99,14 @@ def live(
     days: Days = 90,
     events: Events = 1_000_000,
     drift: Drift = 0.3,
-    launches: Annotated[int, typer.Option(help="New items in that time.")] = 20,
+    launches: Annotated[int, typer.Option(help="New items during the traffic.")] = 20,
     seed: Seed = 0,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Write traffic as it happens, with new items now and then."""
+    """Write live traffic in real time, with new items at intervals."""
     from segue.feeding import bulk, catalogue_records, event_records
-    from segue.roles import now_ms
+    from streams.wall_clock import now_ms
 
     start = now_ms()
     world = _world(item_types, items, users, days, events, drift, start, seed)
@@ -134,8 +135,8 @@ def _world(
     end_ms: int | None,
     seed: int,
 ) -> Any:
-    from segue.roles import now_ms
     from simulation import World, WorldSettings
+    from streams.wall_clock import now_ms
 
     with explained(ValueError):
         settings = WorldSettings(
@@ -161,12 +162,13 @@ def _write_parquet(to: str, batches: Iterator[Any]) -> None:
 
     started, rows = time.perf_counter(), 0
     writer = None
-    for batch in batches:
-        writer = writer or pq.ParquetWriter(Path(to), batch.schema)
-        writer.write_batch(batch)
-        rows += batch.num_rows
-    if writer:
-        writer.close()
+    with explained(OSError):
+        for batch in batches:
+            writer = writer or pq.ParquetWriter(Path(to), batch.schema)
+            writer.write_batch(batch)
+            rows += batch.num_rows
+        if writer:
+            writer.close()
     seconds = time.perf_counter() - started
     console.print(f"{to}: {rows:,} rows in {seconds:.1f} s ({rows / seconds:,.0f}/s)")
 

@@ -1,4 +1,4 @@
-"""segue sources: event topics of other owners, and how their records map."""
+"""segue sources: check how records of external event topics map to events."""
 
 import asyncio
 import json
@@ -7,44 +7,44 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import console
+from segue.screen import console, marked
 
 if TYPE_CHECKING:
     from segue.source_check import SourceCheck
 
-app = typer.Typer(no_args_is_help=True, help="Event topics of other owners.")
+app = typer.Typer(no_args_is_help=True, help="External event topics.")
 
 SHOWN_PAYLOAD = 200
 
 
 @app.callback()
 def _sources() -> None:
-    """Keep `check` a command of its own while it is the only one."""
+    """Keep `check` a subcommand although it is the only one."""
 
 
 @app.command(epilog="Example: segue sources check --limit 5 --config segue.toml")
 def check(
     limit: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Records to look at, of each source.")
+        int, typer.Option(min=1, max=10_000, help="Number of records to check per source.")
     ] = 10,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Read the newest records of each source and show what they become, what fails, and why.
+    """Read the newest records of each source and show the resulting events and the failures.
 
-    Changes nothing. Ends with status 4 if a source cannot be read or one of the records fails.
+    Changes nothing. Exits with status 4 if a source cannot be read or a record fails.
     """
+    settings = settings_of(config, flags, asks_broker=True)
     from segue.source_check import check_sources_now
     from streams import AdminError
 
-    settings = settings_of(config, flags)
     with explained(AdminError):
         found = asyncio.run(check_sources_now(settings, limit))
     if as_json:
         typer.echo(json.dumps([source.as_json() for source in found]))
     elif not found:
-        console.print("no sources are configured: workers read Segue's own events topic alone")
+        console.print("no sources are configured: workers read only Segue's own events topic")
     else:
         for source in found:
             _show(source)
@@ -52,16 +52,24 @@ def check(
 
 
 def _show(source: "SourceCheck") -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     way = "read in place" if source.keyed_by_user else "re-keyed by segue rekey"
-    title = f"[bold]{escape(source.topic)}[/] ({way})"
+    title = marked("[bold]{}[/] ({})", source.topic, way)
+    if source.create_time:
+        console.print(
+            marked(
+                "[yellow]{} keeps producer timestamps (message.timestamp.type=CreateTime)[/]: a "
+                "wrong producer clock gives wrong log times. events.jump_ms refuses events "
+                "ahead of Segue's own clock. Set the topic to LogAppendTime if possible",
+                source.topic,
+            )
+        )
     if source.fault:
-        console.print(f"{title}: [red]{escape(source.fault)}[/]")
+        console.print(title, marked(": [red]{}[/]", source.fault), sep="")
         return
     if not source.records:
-        console.print(f"{title}: no records yet")
+        console.print(title, ": no records yet", sep="")
         return
     table = Table(title=title, title_justify="left")
     for head in ("place", "user", "type", "item", "kind", "when (UTC)"):
@@ -70,15 +78,18 @@ def _show(source: "SourceCheck") -> None:
     for record in source.records:
         place = f"{record.partition}/{record.offset}"
         if record.reason:
-            table.add_row(place, f"[red]{record.reason}[/]")
+            table.add_row(place, marked("[red]{}[/]", record.reason))
         else:
             texts = (record.user_id, record.item_type, record.item_id, record.kind, record.when)
-            table.add_row(place, *map(escape, texts))
+            table.add_row(place, *texts)
     console.print(table)
     for record in bad:
         console.print(
-            f"[red]{record.partition}/{record.offset}: {record.reason}[/]: "
-            f"{escape(record.detail)}\n  [dim]{escape(record.payload[:SHOWN_PAYLOAD])}[/]",
+            marked(
+                "[red]{}/{}: {}[/]: {}\n  [dim]{}[/]",
+                record.partition, record.offset, record.reason, record.detail,
+                record.payload[:SHOWN_PAYLOAD],
+            ),
             highlight=False,
-        )
+        )  # fmt: skip
     console.print(f"{len(source.records) - len(bad)} of {len(source.records)} records map")

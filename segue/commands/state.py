@@ -1,4 +1,4 @@
-"""segue state: look into states and compare them."""
+"""segue state: inspect and compare states."""
 
 import contextlib
 import itertools
@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import clock_time, console, errors
+from segue.options import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    explained,
+    settings_of,
+    usable_id,
+)
+from segue.screen import clock_time, console, errors, marked
+from segue.terminal_text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +29,10 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help=(
-        "Look into states and compare them.\n\n"
-        "A state is named by [bold]live[/] (what the workers of this data folder hold; where one is"
-        " running, its newest checkpoint), [bold]checkpoint[/] (the newest in the artifact store), "
+        "Inspect and compare states.\n\n"
+        "A state is named by [bold]live[/] (the workers' state in this data folder; the "
+        "newest checkpoint of a running worker), [bold]checkpoint[/] (the newest in the "
+        "artifact store), "
         "the name of a replay, or a folder of one or all partitions."
     ),
 )
@@ -35,23 +44,27 @@ StateName = Annotated[str, typer.Argument(help="live, checkpoint, a replay's nam
 def diff(
     left: StateName,
     right: StateName,
-    limit: Annotated[int, typer.Option(help="Differences to print; 0 is all.")] = 20,
+    limit: Annotated[
+        int, typer.Option(help="Maximum number of differences to print; 0 prints all.")
+    ] = 20,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
     """Compare two states and print the first differences.
 
-    Compared are positions, watermark, histories, pair counts, users and catalogue, by what they
-    mean, whatever batches they were made in. Ends with status 0 if they are equal and 1 if not;
-    with 2 if they cannot be compared.
+    Compares positions, watermark, histories, pair counts, users and catalogue by meaning,
+    independent of batch boundaries. Exits with status 0 if the states are equal, 1 if they differ,
+    2 if they cannot be compared.
     """
     from segue.state_folders import StateNotFound, found_state
-    from state import CorruptArtifact, WrongState
+    from state import CorruptArtifact, DamagedState, StoreUnavailable, WrongState
 
     settings = settings_of(config, flags)
     with (
-        explained(CorruptArtifact, StateNotFound, WrongState, status=2),
+        explained(
+            CorruptArtifact, DamagedState, StateNotFound, StoreUnavailable, WrongState, status=2
+        ),
         found_state(settings, left) as mine,
         found_state(settings, right) as theirs,
     ):
@@ -63,40 +76,45 @@ def diff(
         typer.echo(json.dumps({"equal": not found, "notes": notes, "differences": found}))
     else:
         for note in notes:
-            errors.print(f"[yellow]note:[/] {note}", highlight=False)
+            errors.print(marked("[yellow]note:[/] {}", note), highlight=False)
         for difference in found:
-            typer.echo(difference["text"])
+            typer.echo(printable(difference["text"]))
         if not found:
             typer.echo(f"equal: {left} and {right}, {len(sides[0])} partitions")
         elif len(found) == limit:
-            typer.echo("there may be more; see --limit")
+            typer.echo("there can be more; see --limit")
     raise typer.Exit(1 if found else 0)
 
 
 @app.command(epilog="Example: segue state show --user user-000001")
 def show(
-    user: Annotated[str | None, typer.Option(help="User id: show the history.")] = None,
-    item: Annotated[str | None, typer.Option(help="Item id: show the neighbours.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="User id: show the history.", callback=usable_id)
+    ] = None,
+    item: Annotated[
+        str | None, typer.Option(help="Item id: show the neighbours.", callback=usable_id)
+    ] = None,
     item_type: Annotated[
-        str | None, typer.Option("--type", help="Item type, where several have the id.")
+        str | None,
+        typer.Option("--type", help="Item type, if several types have the id.", callback=usable_id),
     ] = None,
     state: Annotated[
         str, typer.Option(help="live, checkpoint, a replay's name, or a folder.")
     ] = "live",
-    limit: Annotated[int, typer.Option(help="Rows to show.")] = 20,
+    limit: Annotated[int, typer.Option(help="Maximum number of rows.")] = 20,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Show what a state knows of a user, or of an item and of what was had together with it."""
+    """Show a user's history, or an item and its co-interaction counts, from a state."""
     from segue.showing import item_view, user_state_view
     from segue.state_folders import StateNotFound
-    from state import CorruptArtifact, WrongState
+    from state import CorruptArtifact, DamagedState, StoreUnavailable, WrongState
 
     if (user is None) == (item is None):
         raise typer.BadParameter("expected either --user or --item")
     settings = settings_of(config, flags)
-    with explained(CorruptArtifact, StateNotFound, WrongState):
+    with explained(CorruptArtifact, DamagedState, StateNotFound, StoreUnavailable, WrongState):
         if user is not None:
             found = user_state_view(settings, state, user, limit)
         else:
@@ -105,8 +123,55 @@ def show(
         typer.echo(json.dumps(found))
         return
     for note in found["notes"]:
-        errors.print(f"[yellow]note:[/] {note}", highlight=False)
+        errors.print(marked("[yellow]note:[/] {}", note), highlight=False)
     _show_user(found) if user is not None else _show_item(found)
+
+
+@app.command(epilog="Example: segue state move ninety-days --config new.toml")
+def move(
+    name: Annotated[str, typer.Argument(help="Name of a complete replay.")],
+    log: Annotated[
+        str, typer.Option(help="kafka, or embedded: then no process may use the data folder.")
+    ] = "kafka",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """Make a replay the workers' state, for a change of the window or other state settings.
+
+    First run [bold]segue replay --into NAME[/] with the new settings while the workers still run,
+    then stop all workers and run this command. It replaces the checkpoints in the artifact store.
+    Workers that start with the new settings restore them, put their old state aside and read the
+    log after the replay. It can be repeated if it was interrupted.
+    """
+    from segue.screen import progress_bars
+    from segue.state_folders import StateNotFound
+    from segue.state_moving import WorkersRun, move_state
+    from state import CorruptArtifact, DamagedState, StoreUnavailable, WrongState
+    from streams import AdminError
+    from streams.wall_clock import now_ms
+
+    if log not in ("kafka", "embedded"):
+        raise typer.BadParameter(f"expected kafka or embedded, got {log!r}", param_hint="--log")
+    settings = settings_of(config, flags, asks_broker=log == "kafka")
+    expected = (
+        AdminError, CorruptArtifact, DamagedState, OSError, StateNotFound, StoreUnavailable,
+        WorkersRun, WrongState,
+    )  # fmt: skip
+    with explained(*expected), progress_bars(errors if as_json else console) as bars:
+        task = bars.add_task("move partitions", total=None, note="")
+        found = move_state(
+            settings, name, with_broker=log == "kafka", now_ms=now_ms(),
+            progress=lambda done, total: bars.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    total = sum(part["bytes"] for part in found["partitions"])
+    console.print(
+        f"{len(found['partitions'])} partitions of {printable(name)} are the workers' state now "
+        f"({total:,} bytes). Start the workers with these settings."
+    )
 
 
 def _differences(
@@ -135,7 +200,7 @@ def _differences(
 
 
 def _missing(settings: "Settings", name: str, folders: "dict[int, Path]") -> list[str]:
-    """Say which records a state was made without."""
+    """Print which records a state lacks."""
     from state import PartitionState
 
     notes = []
@@ -143,8 +208,7 @@ def _missing(settings: "Settings", name: str, folders: "dict[int, Path]") -> lis
         state = PartitionState(folder, partition, settings.state, read_only=True)
         state.close()
         notes += [
-            f"{name} was made without offsets {gap.first:,} to {gap.end - 1:,} of "
-            f"{gap.topic}/{partition}"
+            f"{name} lacks offsets {gap.first:,} to {gap.end - 1:,} of {gap.topic}/{partition}"
             for gap in state.missing
         ]
     return notes
@@ -176,6 +240,9 @@ def _show_user(found: dict[str, Any]) -> None:
             row["item_type"], row["item_id"], row["title"], _visits(row["visits"]),
         )  # fmt: skip
     console.print(table if found["history"] else f"{found['user_id']}: no history")
+    if rejected := found.get("disliked"):
+        names = ", ".join(f"{item['item_type']}/{item['item_id']}" for item in rejected)
+        console.print(f"disliked, in no list: {names}", markup=False, highlight=False)
     if found["attributes"]:
         console.print_json(json.dumps(found["attributes"]))
 
@@ -196,5 +263,5 @@ def _show_item(found: dict[str, Any]) -> None:
 
 
 def _visits(back: list[int]) -> str:
-    """In how many of the buckets since the first one with a visit the user came."""
+    """Number of buckets with a visit, counted from the first such bucket."""
     return f"{len(back)} of {back[-1] + 1} buckets"

@@ -1,4 +1,4 @@
-"""segue static: build the static bundle once, or keep building it."""
+"""segue static: build the static bundle once or on a schedule."""
 
 import asyncio
 import json
@@ -18,10 +18,11 @@ from segue.options import (
     explained,
     settings_of,
 )
-from segue.screen import StageBars, console, errors, progress_bars
+from segue.screen import StageBars, console, errors, marked, progress_bars
 from segue.times import seconds_of
 
 if TYPE_CHECKING:
+    from segue.build_tally import BuildTally
     from segue.settings import Settings
     from segue.times import LogPoint
 
@@ -30,11 +31,11 @@ app = typer.Typer(
     help="The static layer: graph, text vectors and HGNN from the workers' checkpoints.",
 )
 
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
 Recipe = Annotated[
-    str, typer.Option(help="default (ours, static.* settings) or paper (the papers' form).")
+    str, typer.Option(help="default (the static.* settings) or paper (as in the papers).")
 ]
 
 
@@ -44,7 +45,7 @@ Ray = Annotated[
 ]
 
 
-@app.command(epilog="Example: segue static build --set static.train.max_seconds=600")
+@app.command(epilog="Example: segue static build --set static.train.epochs=20")
 def build(
     seed: Seed = 1,
     recipe: Recipe = "",
@@ -52,7 +53,8 @@ def build(
     until: Annotated[
         str,
         typer.Option(
-            help="Build from the log up to here, without checkpoints: last=14d, or a log time."
+            help="Build from the log up to this point, without checkpoints: last=14d, or a log "
+            "time."
         ),
     ] = "",
     as_json: JsonOption = False,
@@ -62,19 +64,21 @@ def build(
 ) -> None:
     """Merge the latest checkpoints, train the HGNN, publish and announce the bundle.
 
-    The first build on a topic that has been written to for long: with [bold]--until[/], before
-    any worker runs. The events before that point make the graph; those after it are left for the
-    trainer, who may not learn from events that are in the graph.
+    For the first build on a topic with a long history, use [bold]--until[/] before any worker runs.
+    Events before that point form the graph. Events after it are left for the trainer, which must
+    not learn from events that are in the graph.
 
     Under torchrun (torchrun --nproc-per-node 2 -m segue static build) the processes train together,
-    and the first one writes.
+    and the first one writes the bundle.
     """
-    from segue.roles import now_ms
+    from segue.folders import require_folders_of
     from segue.times import log_point
+    from streams.wall_clock import now_ms
 
     chosen = _flags({"static.recipe": recipe, "ray.address": ray})
     log = LogAs(role="static", format=log_format)
     settings = settings_of(config, [*(flags or ()), *chosen], log)
+    require_folders_of("static", settings)
     point = log_point(until, now_ms(), end="latest") if until else None
     metrics = _build(settings, seed, point)
     if metrics is None:
@@ -82,85 +86,97 @@ def build(
     if as_json:
         typer.echo(json.dumps(metrics))
     else:
-        console.print(f"published static bundle [bold]{metrics['name']}[/]")
+        console.print(marked("published static bundle [bold]{}[/]", metrics["name"]))
         console.print_json(json.dumps(metrics["metrics"]))
 
 
 @app.command(epilog="Example: segue static schedule --every 6h")
 def schedule(
-    every: Annotated[str, typer.Option(help="Time from start to start, such as 30m, 6h, 1d.")],
+    every: Annotated[str, typer.Option(help="Time between starts, such as 30m, 6h, 1d.")],
     seed: Seed = 1,
     metrics_port: Annotated[
         int | None, typer.Option(help="Serve Prometheus metrics on this port of --metrics-host.")
     ] = None,
     metrics_host: Annotated[
-        str, typer.Option(help="Address for Prometheus; the default is reached from here alone.")
+        str,
+        typer.Option(help="Listen address for Prometheus; the default accepts only this machine."),
     ] = "127.0.0.1",
     log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Build now and then again and again; a run that fails is reported and the next one comes."""
+    """Build now and then at each interval; a failed run is reported, and the schedule continues."""
     from segue.build_tally import BuildTally
+    from segue.folders import require_folders_of
+    from segue.serving_metrics import serve_metrics
+    from streams.pulse import Pulse
+    from streams.wall_clock import now_ms
 
     log = LogAs(role="static", format=log_format)
     settings, interval = settings_of(config, flags, log), seconds_of(every)
+    require_folders_of("static", settings)
     tally = BuildTally()
     if metrics_port is not None:
-        from prometheus_client import start_http_server
-
-        start_http_server(metrics_port, metrics_host, tally.registry)
+        serve_metrics(metrics_port, metrics_host, tally.registry, Pulse())
     while True:
         started, succeeded = time.monotonic(), True
         try:
-            _build(settings, seed)
+            _build(settings, seed, tally=tally)
         except typer.Exit:
             succeeded = False
-            errors.print(f"[yellow]the next run starts in {every}[/]")
+            errors.print(f"next run starts in {every}", style="yellow")
         tally.ended(
             succeeded=succeeded, seconds=time.monotonic() - started,
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=now_ms(),
         )  # fmt: skip
         time.sleep(max(0.0, interval - (time.monotonic() - started)))
 
 
 @app.command(epilog="Example: segue static compare events.parquet items.parquet --split 2014-04-04")
 def compare(
-    events: Annotated[Path, typer.Argument(help="Events in the canonical form (Parquet).")],
-    items: Annotated[Path, typer.Argument(help="Items in the canonical form (Parquet).")],
-    split: Annotated[str, typer.Option(help="The first test day, UTC: 2014-04-04.")],
-    test_days: Annotated[float, typer.Option(help="Days that are tested.")] = 30.0,
+    events: Annotated[Path, typer.Argument(help="Events in the canonical format (Parquet).")],
+    items: Annotated[Path, typer.Argument(help="Items in the canonical format (Parquet).")],
+    split: Annotated[str, typer.Option(help="First test day, UTC, e.g. 2014-04-04.")],
+    test_days: Annotated[float, typer.Option(help="Number of test days.")] = 30.0,
     example_days: Annotated[
-        float, typer.Option(help="Days before the split for the two-tower; the graph ends there.")
+        float,
+        typer.Option(
+            help="Training days of the two-tower before the split; the graph ends at their start."
+        ),
     ] = 60.0,
     recipes: Annotated[
         list[str] | None, typer.Option("--recipe", help="default, paper; repeat for more.")
     ] = None,
     samplers: Annotated[
         list[str] | None,
-        typer.Option("--sampler", help="torch, dgl; repeat for both; static.train.sampler else."),
+        typer.Option(
+            "--sampler", help="torch, dgl; repeat for both; default static.train.sampler."
+        ),
     ] = None,
     tune_text: Annotated[
         list[int] | None,
         typer.Option(
-            help="Last layers of the text encoder that learn with the HGNN; repeat for more."
+            help="Number of last layers of the text encoder that train with the HGNN; repeat for "
+            "more."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Trainings of each recipe.")] = 2,
+    seeds: Annotated[int, typer.Option(help="Training runs per recipe.")] = 2,
     two_tower: Annotated[
-        bool, typer.Option(help="Also train the two-tower with and without the vectors.")
+        bool, typer.Option(help="Also train the two-tower with and without the HGNN vectors.")
     ] = True,
-    users: Annotated[int, typer.Option(help="Test users of each type, a sample; 0: all.")] = 4_000,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Where the figures go.")] = None,
+    users: Annotated[int, typer.Option(help="Test users per type, a sample; 0: all.")] = 4_000,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Output file for the figures.")
+    ] = None,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """HR@10 of the HGNN's vectors, alone and in the two-tower, beside the text vectors.
+    """HR@10 of the HGNN's vectors, alone and in the two-tower, compared with the text vectors.
 
-    The graph is made of the events before the two-tower's examples, these come before the split,
-    the test after it. Full ranking, each user's own items excluded. The type `cold` ranks the
-    items without an event before the split among themselves. The two-tower is tested on taste
-    alone, without live popularity.
+    The graph uses the events before the two-tower's examples; the examples are before the split;
+    the test is after it. Ranking is full and excludes each user's own items. The type `cold` ranks
+    only the items without an event before the split. The two-tower is tested without live
+    popularity.
     """
     from dataclasses import asdict, replace
     from itertools import product
@@ -168,9 +184,12 @@ def compare(
     from evaluation import DatasetError, Protocol, read_dataset, time_split
     from segue.roles import make_encoder
     from segue.static_trial import DAY_MS, TrialPlan, run_trial, static_bundle, table
+    from segue.threads import use_threads
+    from static_layer import TextModelError
 
+    use_threads()
     rows: list[dict[str, object]] = []
-    with explained(ValueError, DatasetError):
+    with explained(ValueError, DatasetError, TextModelError):
         dataset = read_dataset(events, items)
         day = datetime.fromisoformat(split)
         at_ms = round((day if day.tzinfo else day.replace(tzinfo=UTC)).timestamp() * 1000)
@@ -211,31 +230,46 @@ def compare(
 
 
 def _flags(given: dict[str, str]) -> list[str]:
-    """Return the settings that options of their own stand for; an empty one was not given."""
+    """Return the settings that dedicated options set; an empty option is not set."""
     return [f"{path}={value}" for path, value in given.items() if value]
 
 
 def _build(
-    settings: "Settings", seed: int, until: "LogPoint | None" = None
+    settings: "Settings",
+    seed: int,
+    until: "LogPoint | None" = None,
+    tally: "BuildTally | None" = None,
 ) -> dict[str, object] | None:
-    """Run the job; None in a process of torchrun's that only helps the first one."""
+    """Run the job; returns None in a torchrun process other than the first."""
     from agents.outputs import ProducerOutputs
     from segue.rights import require_rights_of
     from segue.static_job import help_static_job, run_static_job
-    from state import CorruptArtifact, WrongState
-    from static_layer import ClusterFailed, process_group
+    from segue.threads import use_threads
+    from state import LONG, CorruptArtifact, DamagedState, StoreUnavailable, WrongState
+    from static_layer import ClusterFailed, TextModelError, process_group
     from streams import AdminError, PositionError
+
+    use_threads()
+    store = settings.store(LONG)
+    if tally is not None:
+        tally.store.watch(store)
 
     async def run() -> dict[str, object]:
         with progress_bars() as bars:
             async with ProducerOutputs(settings.kafka) as outputs:
                 bundle = await run_static_job(
-                    settings, outputs, seed=seed, progress=StageBars(bars), until=until
+                    settings,
+                    outputs,
+                    seed=seed,
+                    progress=StageBars(bars),
+                    until=until,
+                    store=store,
                 )
         return {"name": bundle.name, "metrics": bundle.manifest["metrics"]}
 
     expected = (
-        ValueError, CorruptArtifact, WrongState, ClusterFailed, AdminError, PositionError
+        ValueError, CorruptArtifact, DamagedState, StoreUnavailable, WrongState, ClusterFailed,
+        AdminError, PositionError, TextModelError,
     )  # fmt: skip
     with explained(*expected), process_group() as processes:
         if processes.rank:

@@ -1,1 +1,1 @@
-"""The demo: the whole system on one machine, from an empty log to live answers."""
+"""The demo: the complete system on one machine, from an empty log to live answers."""

@@ -1,4 +1,4 @@
-"""The demo from beginning to end."""
+"""Runs the complete demo."""
 
 import asyncio
 import shutil
@@ -15,6 +15,7 @@ from segue.demo.judge import Histories, Verdict, judge, train_without_hgnn
 from segue.demo.live import LiveResult, live_traffic
 from segue.demo.material import Material
 from segue.demo.runtime import DemoError, Runtime
+from segue.demo.settings import spanning
 from segue.demo.steps import (
     Speed,
     applied,
@@ -24,10 +25,9 @@ from segue.demo.steps import (
     until,
     write_world,
 )
-from segue.looking import titles_of
 from segue.screen import Bars, StageBars
 from segue.settings import Settings
-from state import Window
+from segue.showing import titles_of
 from static_layer import StaticBundle
 
 __all__ = ["DemoOptions", "demo_settings", "run_demo"]
@@ -38,39 +38,25 @@ SHOWN_TITLES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """What the demo is told beside the settings of the rooms.
+    """Options of the demo in addition to the settings.
 
-    test_days: days held out to judge the models. bad: bad records in live traffic.
-    hgnn_seconds: longest training of the HGNN; it stops by itself after `hgnn_epochs`, so that a
-    seed gives the same vectors wherever the machine is fast enough.
+    test_days: days held out to evaluate the models. bad: bad records in live traffic.
+    hgnn_epochs:  of the HGNN, so that a seed gives the same vectors however busy the machine is.
+    hgnn_seconds: emergency stop of its training; the report says so if it ended there. 0: none.
     """
 
     test_days: float = 14.0
     live_seconds: float = 60.0
     bad: int = 24
     seed: int = 1
-    hgnn_seconds: float = 90.0
+    hgnn_seconds: float = 0.0
     hgnn_epochs: int = 10
 
 
 def demo_settings(base: Settings, material: Material, options: DemoOptions) -> Settings:
-    """Settings for a demo on this material: its window, and rhythms for a short visit."""
-    bucket_ms, buckets = material.window
-    span_days = bucket_ms * buckets / 86_400_000
-    return replace(
-        base,
-        state=replace(base.state, window=Window(bucket_ms=bucket_ms, buckets=buckets)),
-        static=replace(
-            base.static,
-            train=replace(
-                base.static.train, max_seconds=options.hgnn_seconds, epochs=options.hgnn_epochs
-            ),
-        ),
-        dynamic=replace(base.dynamic, replay=replace(base.dynamic.replay, window_days=span_days)),
-        # Roles share two cores here, and people wait: little threads, short rhythms.
-        trainer=replace(base.trainer, publish_every_s=15.0, threads=1, seed=options.seed),
-        worker=replace(base.worker, checkpoint_every_s=3_600.0),
-    )
+    """Return settings for a demo on this material: its window and short intervals."""
+    train = replace(base.static.train, max_seconds=options.hgnn_seconds, epochs=options.hgnn_epochs)
+    return spanning(base, material, train, seed=options.seed)
 
 
 async def run_demo(
@@ -92,7 +78,7 @@ async def run_demo(
         await runtime.checkpoint()
         histories = await asyncio.to_thread(Histories, runtime.settings, scratch / "split")
         two_tower, two_tower_hgnn = await _train(runtime, static, options.seed, bars, stages)
-        with _Spinner(bars, "judge on the test days"):
+        with _Spinner(bars, "evaluate on the test days"):
             verdict = await asyncio.to_thread(judge, material, histories, two_tower_hgnn, two_tower)
         histories.close()
 
@@ -109,7 +95,7 @@ async def run_demo(
             advance=lambda n: bars.advance(task, n),
         )  # fmt: skip
         bars.update(task, completed=len(material.live))
-        await applied(runtime, bars, "apply what is left")
+        await applied(runtime, bars, "apply remaining records")
         await runtime.checkpoint()
         final = await asyncio.to_thread(Histories, runtime.settings, scratch / "end")
         records_in = sum((await runtime.ends(names.events)).values())
@@ -134,13 +120,16 @@ async def _train(
     task = bars.add_task("trainer: first bundle", total=1, note="")
     records = await runtime.read(names.examples, {})
     if not records:
-        raise DemoError("the worker made no examples: are there events between graph and test?")
+        raise DemoError(
+            "the worker made no examples. Check that there are events between graph and test."
+        )
     without = asyncio.ensure_future(
         asyncio.to_thread(
             train_without_hgnn, static, records, runtime.settings.dynamic, seed, stages
         )
     )
     try:
+        await runtime.learn()
         with_hgnn = await rested_bundle(runtime)
         bars.update(task, completed=1, note=f"generation {with_hgnn.generation}")
         return await without, with_hgnn
@@ -177,6 +166,7 @@ def _report(
             "loss": metrics["loss"],
             "validation": metrics["validation_mrr"],
             "seconds": metrics["seconds"]["train"],
+            "stopped_by": metrics["stopped_by"],
         },
         "hr_at_10": verdict.figures("hr_at_10"),
         "coverage": verdict.figures("coverage"),
@@ -201,7 +191,7 @@ def _report(
 def _people(
     live: LiveResult, histories: Histories, titles: dict[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
-    """Users with the longest answers, their last items and what they are recommended."""
+    """Users with the longest lists, their last items and their recommendations."""
     by_key = histories.titles(titles)
     people = []
     for user, lists in sorted(live.lists.items()):
@@ -227,7 +217,7 @@ def _people(
 
 
 class _PeakMemory:
-    """Samples the resident memory of this process and the demo's others, once a second."""
+    """Samples the resident memory of all demo processes once per second."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -255,7 +245,7 @@ class _PeakMemory:
 
 
 class _Spinner:
-    """A bar without an end for a step that cannot say how far it is."""
+    """A progress bar for a step of unknown length."""
 
     def __init__(self, bars: Bars, what: str) -> None:
         self._bars = bars

@@ -1,12 +1,13 @@
 """HR@10 and coverage on the test days: popularity, two-tower, with HGNN, with the ranking head.
 
-What a user touched before the split, by any kind of event, is excluded for every model alike, and
-only streams of items that the user had not touched count as hits.
+Items that a user touched before the split, by any kind of event, are excluded for every model. Only
+streams of items that are new to the user count as hits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,22 +37,24 @@ from evaluation import (
 from evaluation.two_tower import train_to_rest
 from segue.demo.material import Material
 from segue.settings import Settings
+from segue.showing import history_rows
 from state import Checkpoints, CoInteractions, PartitionState, item_key
 from static_layer import Progress, StaticBundle
 from streams import LogRecord, murmur2_partition
 
 __all__ = ["Histories", "judge", "train_without_hgnn"]
 
-#: Test users of one item type; more would only narrow the intervals.
+#: Test users of one item type; more would only narrow the intervals. With more than two types
+#: they share twice as many.
 TEST_USERS = 4_000
 Rows = npt.NDArray[np.int64]
 
 
 class Histories:
-    """Histories as of the furthest checkpoints, for judging and for showing."""
+    """Histories at the newest checkpoints, for evaluation and display."""
 
     def __init__(self, settings: Settings, scratch: Path) -> None:
-        """Restore the checkpoints below `scratch`."""
+        """Restore the checkpoints into `scratch`."""
         checkpoints = Checkpoints(settings.store())
         self._partitions = settings.topics.partitions
         self._states: dict[int, PartitionState] = {}
@@ -67,7 +70,7 @@ class Histories:
                     self.counts[name] += count
 
     def __call__(self, user_id: str) -> UserState:
-        """Return what the system knows of a user."""
+        """Return the attributes of a user."""
         partition = murmur2_partition(user_id.encode(), self._partitions)
         state = self._states.get(partition)
         if state is None:
@@ -81,13 +84,23 @@ class Histories:
         return user_state(state, user_id)
 
     def users(self) -> int:
-        """Histories that are kept."""
+        """Number of histories."""
         return sum(state.histories() for state in self._states.values())
 
     def pairs(self) -> int:
-        """Pairs of different items that some user had together."""
+        """Number of pairs of different items that share a user."""
         counts = CoInteractions.sum([s.co_interactions() for s in self._states.values()])
         return counts.pairs
+
+    def rows(
+        self, user_id: str, titles: Mapping[tuple[str, str], str], limit: int
+    ) -> list[dict[str, Any]]:
+        """Return a user's history, newest first, as `history_rows` does; empty without one."""
+        partition = murmur2_partition(user_id.encode(), self._partitions)
+        state = self._states.get(partition)
+        if state is None:
+            return []
+        return history_rows(state, user_id, lambda *name: titles.get(name), limit)
 
     def titles(self, names: Mapping[tuple[str, str], str]) -> dict[int, str]:
         """Item key -> title with its type."""
@@ -101,7 +114,7 @@ class Histories:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Results by item type and model, and how many users they rest on."""
+    """Results by item type and model, and the number of test users."""
 
     results: list[Result]
 
@@ -148,9 +161,8 @@ def judge(
         models["ranking_head"] = _ranker(
             two_tower_hgnn, dataset, histories, material.split_ms, use_head=True
         )
-    return Verdict(
-        results=evaluate(models, dataset, split, protocol=Protocol(max_users=TEST_USERS))
-    )
+    most = min(TEST_USERS, -(-2 * TEST_USERS // max(1, len(dataset.item_types))))
+    return Verdict(results=evaluate(models, dataset, split, protocol=Protocol(max_users=most)))
 
 
 def train_without_hgnn(
@@ -160,8 +172,8 @@ def train_without_hgnn(
     seed: int,
     progress: Progress,
 ) -> DynamicBundle:
-    """Train the same towers on the same examples, without the HGNN's vectors."""
-    trainer = Trainer(static, settings, seed=seed, use_hgnn=False)
+    """Train the same towers on the same examples without the HGNN's vectors."""
+    trainer = Trainer(static, replace(settings, use_hgnn=False), seed=seed)
     examples = 0
     for record in records:
         examples += trainer.add(ExampleBatch.unpack(record.value or b"")).accepted
@@ -176,7 +188,7 @@ def _ranker(
     *,
     use_head: bool = False,
 ) -> Ranker:
-    """Rank as a worker would, by the bundle's head or by its towers and popularity."""
+    """Rank as a worker does: with the bundle's head, or with its towers and popularity."""
     recommender = Recommender(bundle, use_head=use_head)
     names = zip(
         dataset.items["item_type"].to_list(), dataset.items["item_id"].to_list(), strict=True

@@ -1,4 +1,4 @@
-"""The demo around a real Kafka: a worker and a trainer as processes of their own."""
+"""The demo on Kafka: the worker and the trainer are separate processes."""
 
 import asyncio
 import contextlib
@@ -13,9 +13,7 @@ import psutil
 from aiokafka import AIOKafkaProducer
 
 from agents.outputs import ProducerOutputs
-from segue.commands.kafka import pom_file
 from segue.demo.runtime import POLL_S, Appended, DemoError, Progress
-from segue.looking import read_from
 from segue.settings import Settings, write_settings
 from state import Checkpoints
 from streams import (
@@ -25,48 +23,62 @@ from streams import (
     create_topics,
     end_offsets,
     group_lag,
+    read_from,
     topics,
 )
 from streams.broker import DevelopmentBroker
+from streams.distribution import POM
+from streams.wall_clock import now_ms
 
-__all__ = ["KafkaRuntime", "end_process"]
+__all__ = ["KEPT", "KafkaRuntime", "end_process"]
+
+#: File of a demo's folder that names its processes, for whoever stops them later.
+KEPT = "processes.json"
 
 
 class KafkaRuntime:
-    """A worker and a trainer as processes of their own, around Kafka."""
+    """Worker and trainer as separate processes, on Kafka."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        """Describe it; `start` starts it."""
+        """Set up; `start` starts the roles."""
         self.settings = settings
         self.name = name
+        self.clock_ms = now_ms
         self._kafka: KafkaSettings = settings.kafka
         self._config = settings.folder / "segue.toml"
         self._roles: dict[str, subprocess.Popen[bytes]] = {}
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
-        """Create the topics and start the roles."""
+        """Create the topics and start the worker."""
         write_settings(self.settings, self._config)
         await asyncio.to_thread(create_topics, self._kafka, topics(self.settings.topics))
-        for role in ("worker", "trainer"):
-            log = (self.settings.folder / f"{role}.log").open("wb")
-            command = [sys.executable, "-m", "segue", role, "--config", str(self._config)]
-            with log:
-                self._roles[role] = subprocess.Popen(  # noqa: S603
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+        self._start("worker")
+        self._producer = AIOKafkaProducer(**self._kafka.for_aiokafka(), acks="all", linger_ms=2,
+                                          max_request_size=9_000_000)  # fmt: skip
+        await self._producer.start()
+
+    def _start(self, role: str) -> None:
+        """Start a role, and record its process so that it can be stopped later."""
+        log = (self.settings.folder / f"{role}.log").open("wb")
+        command = [sys.executable, "-m", "segue", role, "--config", str(self._config)]
+        with log:
+            self._roles[role] = subprocess.Popen(  # noqa: S603
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         started = [
             {"pid": p.pid, "started": psutil.Process(p.pid).create_time()}
             for p in self._roles.values()
         ]
-        (self.settings.folder / "processes.json").write_text(json.dumps(started))
-        self._producer = AIOKafkaProducer(**self._kafka.for_aiokafka(), acks="all", linger_ms=2,
-                                          max_request_size=9_000_000)  # fmt: skip
-        await self._producer.start()
+        (self.settings.folder / KEPT).write_text(json.dumps(started))
+
+    async def learn(self) -> None:
+        """Start the trainer."""
+        self._start("trainer")
 
     async def close(self) -> None:
         """Close this process's own connections."""
@@ -74,12 +86,12 @@ class KafkaRuntime:
             await self._producer.stop()
 
     def stop(self) -> None:
-        """Stop the roles and wait for their end."""
+        """Stop the roles and wait until they have ended."""
         for role in self._roles.values():
             with contextlib.suppress(psutil.NoSuchProcess):
                 end_process(psutil.Process(role.pid))
             role.wait()
-        (self.settings.folder / "processes.json").unlink(missing_ok=True)
+        (self.settings.folder / KEPT).unlink(missing_ok=True)
 
     async def write(
         self, topic: str, records: Iterable[tuple[bytes, bytes]], progress: Progress
@@ -102,26 +114,26 @@ class KafkaRuntime:
         return place
 
     async def waiting(self) -> int:
-        """Records that the worker has still to apply, by the group's commits."""
+        """Number of records that the worker has not applied yet, by the group's commits."""
         names = self.settings.topics
         keyed = [names.events, names.catalogue, names.users]
         return await self._lag(self.settings.worker.group, keyed)
 
     def makes_examples(self, generation: int) -> bool:
-        """Tell whether the worker knows of a static bundle, by its log."""
+        """Return whether the worker knows a static bundle, by its log."""
         return f"since static generation {generation}" in self._worker_log()
 
     def serves(self, generation: int) -> bool:
-        """Tell whether the worker answers with a dynamic bundle or a newer one, by its log."""
+        """Return whether the worker answers with a dynamic bundle or a newer one, by its log."""
         served = re.findall(r"serving generation (\d+)", self._worker_log())
         return bool(served) and int(served[-1]) >= generation
 
     async def examples_waiting(self) -> int:
-        """Records that the trainer has still to read."""
+        """Number of records that the trainer has not read yet."""
         return await self._lag(self.settings.trainer.group, [self.settings.topics.examples])
 
     async def checkpoint(self) -> None:
-        """Ask the worker by signal, and wait until the artifact store has it."""
+        """Signal the worker, and wait until the artifact store has the checkpoint."""
         names = self.settings.topics
         ends = await asyncio.to_thread(end_offsets, self._kafka, [names.events])
         self._roles["worker"].send_signal(signal.SIGUSR1)
@@ -131,8 +143,8 @@ class KafkaRuntime:
             await asyncio.sleep(POLL_S)
 
     async def read(self, topic: str, first: dict[int, int]) -> list[LogRecord]:
-        """Return the records of a topic from given offsets to the present end."""
-        return await read_from(self.settings, topic, first)
+        """Return the records of a topic from given offsets to the current end."""
+        return await read_from(self.settings.kafka, topic, first)
 
     async def ends(self, topic: str) -> dict[int, int]:
         """Return the end offset of each partition of a topic."""
@@ -143,7 +155,7 @@ class KafkaRuntime:
         return ProducerOutputs(self._kafka)
 
     def check(self) -> None:
-        """Raise DemoError if a role has died."""
+        """Raise DemoError if a role has ended."""
         for role, process in self._roles.items():
             if process.poll() is not None:
                 log = self.settings.folder / f"{role}.log"
@@ -154,7 +166,7 @@ class KafkaRuntime:
     def processes(self) -> list[psutil.Process]:
         """The roles and the local broker."""
         found = []
-        broker = DevelopmentBroker(self.settings.folder / "kafka", pom_file()).status()
+        broker = DevelopmentBroker(self.settings.folder / "kafka", POM).status()
         for pid in [*(p.pid for p in self._roles.values()), *([broker.pid] if broker.pid else [])]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.append(psutil.Process(pid))
@@ -170,7 +182,7 @@ class KafkaRuntime:
 
 
 def _covered(checkpoints: Checkpoints, topic: str, ends: dict[int, int]) -> bool:
-    """Whether each partition's furthest checkpoint holds the topic up to its end."""
+    """Whether each partition's newest checkpoint holds the topic up to its end."""
     for partition, end in ends.items():
         if not end:
             continue
@@ -183,7 +195,7 @@ def _covered(checkpoints: Checkpoints, topic: str, ends: dict[int, int]) -> bool
 
 
 def end_process(process: psutil.Process) -> None:
-    """Ask a process to end, wait, and kill it if it does not."""
+    """Terminate a process; kill it if it does not end."""
     process.terminate()
     try:
         process.wait(30)

@@ -1,4 +1,4 @@
-"""A minute of live traffic, good and bad, and what came of it."""
+"""A minute of live traffic, with good and bad records, and its results."""
 
 import asyncio
 import time
@@ -11,16 +11,16 @@ import numpy as np
 
 from segue.demo.material import LiveEvent
 from segue.demo.runtime import Appended, Runtime
-from segue.roles import now_ms
 from simulation import faults
 from streams import (
     DeadLetter,
     Event,
     Item,
     Recommendation,
-    decode,
     encode,
+    readable,
 )
+from streams.wall_clock import now_ms
 
 __all__ = ["LiveResult", "live_traffic", "measure"]
 
@@ -30,9 +30,9 @@ PATIENCE_S = 20.0
 
 @dataclass(kw_only=True)
 class LiveResult:
-    """What live traffic showed.
+    """Results of live traffic.
 
-    events, faults: records sent, good and bad; launches: items that appeared.
+    events, faults: records sent, good and bad; launches: new items.
     latency_ms:     p50, p95, p99 over all good events, from the log's time of the event to the
                     log's time of the first recommendation that knows it.
     unanswered:     good events without such a recommendation.
@@ -63,7 +63,7 @@ async def live_traffic(
     item_type: str,
     advance: Callable[[int], None],
 ) -> LiveResult:
-    """Send live records at their time, bad ones among them, and wait for the answers."""
+    """Send live records, including bad ones, at their times, and wait for the answers."""
     topics = runtime.settings.topics
     result = LiveResult()
     before = await runtime.ends(topics.recommendations)
@@ -99,7 +99,7 @@ async def live_traffic(
     )  # fmt: skip
     letters = await runtime.read(topics.dead_letters, {})
     result.reasons = dict(
-        Counter(decode(DeadLetter, letter.value or b"").reason.value for letter in letters)
+        Counter(letter.reason.value for _, letter in readable(DeadLetter, letters))
     )
     return result
 
@@ -107,7 +107,7 @@ async def live_traffic(
 async def _answers(
     runtime: Runtime, before: dict[int, int], sent: Sequence[tuple[str, int, int, int]]
 ) -> list[tuple[Recommendation, int]]:
-    """Recommendations written since `before`, once every event is covered or patience ends."""
+    """Recommendations written since `before`, when every event is covered or time is up."""
     deadline = time.monotonic() + PATIENCE_S
     answers: list[tuple[Recommendation, int]] = []
     at = dict(before)
@@ -116,8 +116,7 @@ async def _answers(
         records = await runtime.read(runtime.settings.topics.recommendations, at)
         for record in records:
             at[record.partition] = max(at.get(record.partition, 0), record.offset + 1)
-            if record.value is not None:
-                answers.append((decode(Recommendation, record.value), record.timestamp))
+        answers += [(a, record.timestamp) for record, a in readable(Recommendation, records)]
         covered: dict[str, int] = {}
         for answer, _ in answers:
             if answer.source:
@@ -136,7 +135,7 @@ def measure(
     sent: Sequence[tuple[str, int, int, int]],
     answers: Sequence[tuple[Recommendation, int]],
 ) -> None:
-    """Fill in a result: sent are (user, partition, offset, log time), answers with log time."""
+    """Fill in a result. sent: (user, partition, offset, log time); answers: with log time."""
     by_user: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for answer, written in answers:
         result.lists.setdefault(answer.user_id, {})[answer.list] = answer

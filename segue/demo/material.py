@@ -1,11 +1,11 @@
-"""What the demo runs on: a generated world, or somebody's own events, cut in time.
+"""Data of the demo: a generated world or the user's events, split by time.
 
     graph | learn | test | live
-          ^ static bundle   ^ the last moment of what existed before the demo
-                  ^ split: models are tested on what comes after
+          ^ static bundle   ^ end of the history before the demo
+                  ^ split: models are tested on later events
 
 The graph ends before the first example that the two-tower learns from, and both end before the
-test. Live traffic follows at the demo's own pace.
+test. Live traffic follows in real time.
 """
 
 import math
@@ -16,11 +16,12 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from segue.feeding import require_milliseconds
+from segue.tables import read_parquet
 from simulation import World, WorldSettings
 
-__all__ = ["LiveEvent", "Material", "from_parquet", "simulated"]
+__all__ = ["LiveEvent", "Material", "from_parquet", "from_tables", "simulated"]
 
 DAY_MS = 86_400_000
 #: Share of the events before the split that the graph is made of; the rest are examples.
@@ -33,7 +34,7 @@ EVENT_COLUMNS = ["user_id", "item_id", "item_type", "kind", "timestamp"]
 
 @dataclass(frozen=True, kw_only=True)
 class LiveEvent:
-    """One live record: an event, or a catalogue entry that appears (`launch`).
+    """One live record: an event, or a new catalogue entry (`launch`).
 
     due_s: seconds after the start of live traffic.
     """
@@ -45,13 +46,13 @@ class LiveEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """Tables and cuts of one demo.
+    """Tables and split times of one demo.
 
     events:   frame of `EVENT_COLUMNS` in order of time: graph, learn and test.
-    graph_ms, split_ms: where learning and where the test begin, ms UTC.
+    graph_ms, split_ms: start of learning and of the test, ms UTC.
     window:   (bucket_ms, buckets) of the state.
-    live:     the records of live traffic, in order of `due_s`; stamped makes live events carry the
-              moment they are sent as their timestamp.
+    live:     the records of live traffic, in order of `due_s`; with stamped, live events have their
+              send time as timestamp.
     """
 
     title: str
@@ -66,8 +67,9 @@ class Material:
 
     @property
     def item_types(self) -> list[str]:
-        """Types in the catalogue, in order of first appearance."""
-        return list(dict.fromkeys(self.catalogue["item_type"].cast(pa.string()).to_pylist()))
+        """Types of the catalogue, then of the events, in order of first appearance."""
+        types = self.catalogue["item_type"].cast(pa.string()).to_pylist()
+        return list(dict.fromkeys([*types, *self.events["item_type"].unique(maintain_order=True)]))
 
     def part(self, name: str) -> pl.DataFrame:
         """Events of `graph`, `learn` or `test`."""
@@ -111,30 +113,33 @@ def from_parquet(
     live_rate: float,
     live_seconds: float,
 ) -> Material:
-    """Read a data set in the canonical form; its last events become the live traffic.
+    """Read a data set in the canonical format; its last events become the live traffic.
 
-    until_ms: events from here on are left out. Raises ValueError if a split leaves a part empty.
+    until_ms: events from this time on are ignored. Raises ValueError if a split leaves a part
+              empty,
+    TableError for a file that cannot be read.
     """
-    frame = _frame(pq.read_table(events), "stream")
+    table = read_parquet(events, ("user_id", "item_id", "item_type", "timestamp"))
+    require_milliseconds(table.column("timestamp"), f"{events}: timestamp")
+    frame = _frame(table, "stream")
     if until_ms is not None:
         frame = frame.filter(pl.col("timestamp") < until_ms)
     if frame.is_empty():
-        raise ValueError(f"{events} holds no events before the end that was asked for")
+        raise ValueError(f"{events} holds no events before the requested end")
     first, last = int(frame["timestamp"][0]), int(frame["timestamp"][-1])
     split_ms = (last + 1 if until_ms is None else until_ms) - round(test_days * DAY_MS)
     after = frame.filter(pl.col("timestamp") >= split_ms).height
     # Live traffic takes from the test days, but never more than a fifth of them.
     held = min(round(live_rate * live_seconds), after // 5)
     past, tail = frame.head(frame.height - held), frame.tail(held)
-    bucket_days = max(1, math.ceil((last - first + DAY_MS) / DAY_MS / (WINDOW_BUCKETS - 1)))
     material = Material(
         title=f"{events.name}, {frame.height:,} events",
-        catalogue=pq.read_table(items),
+        catalogue=read_parquet(items, ("item_id", "item_type")),
         users=None,
         events=past,
         graph_ms=_graph_end(past, split_ms),
         split_ms=split_ms,
-        window=(bucket_days * DAY_MS, WINDOW_BUCKETS),
+        window=_window(first, last),
         live=[
             LiveEvent(due_s=number / live_rate, row=row)
             for number, row in enumerate(tail.iter_rows(named=True))
@@ -143,14 +148,55 @@ def from_parquet(
     )
     for name in ("graph", "learn", "test"):
         if material.part(name).is_empty():
-            raise ValueError(f"test_days={test_days} leaves no events to {name}")
+            raise ValueError(f"test_days={test_days} leaves no events for {name}")
     return material
+
+
+def from_tables(
+    title: str, catalogue: pa.Table, events: pl.DataFrame, split_ms: int | None = None
+) -> Material:
+    """Return a data set without live traffic; raises ValueError if the graph is empty.
+
+    events: frame of `EVENT_COLUMNS` in order of time. split_ms: start of the test, ms UTC; None
+    holds no event out.
+    """
+    if events.is_empty():
+        raise ValueError(f"{title}: there are no events")
+    first, last = int(events["timestamp"][0]), int(events["timestamp"][-1])
+    split_ms = last + 1 if split_ms is None else split_ms
+    material = Material(
+        title=title,
+        catalogue=catalogue,
+        users=None,
+        events=events.select(EVENT_COLUMNS),
+        graph_ms=_graph_end(events, split_ms),
+        split_ms=split_ms,
+        window=_window(first, last),
+        live=[],
+        stamped=False,
+    )
+    if material.part("graph").is_empty():
+        raise ValueError(
+            f"{title}: all events have nearly the same time; expected events over a longer time"
+        )
+    return material
+
+
+def _window(first_ms: int, last_ms: int) -> tuple[int, int]:
+    """Return the (bucket_ms, buckets) of a window that spans a history."""
+    days = max(1, math.ceil((last_ms - first_ms + DAY_MS) / DAY_MS / (WINDOW_BUCKETS - 1)))
+    return days * DAY_MS, WINDOW_BUCKETS
 
 
 def _frame(table: pa.Table, kind: str) -> pl.DataFrame:
     frame: Any = pl.from_arrow(table)
     if "kind" not in frame.columns:
         frame = frame.with_columns(pl.lit(kind).alias("kind"))
+    if isinstance(frame.schema["timestamp"], pl.Datetime):
+        frame = frame.with_columns(pl.col("timestamp").dt.epoch("ms"))
+    for name in ("user_id", "item_id", "item_type"):
+        if frame.schema[name].is_float():
+            raise ValueError(f"{name}: expected text or whole numbers, got {frame.schema[name]}")
     text = [pl.col(n).cast(pl.String) for n in ("user_id", "item_id", "item_type", "kind")]
     chosen: pl.DataFrame = (
         frame.with_columns(*text, pl.col("timestamp").cast(pl.Int64))
@@ -161,10 +207,10 @@ def _frame(table: pa.Table, kind: str) -> pl.DataFrame:
 
 
 def _graph_end(events: pl.DataFrame, split_ms: int) -> int:
-    """Moment before which `GRAPH_SHARE` of the events before the split lie."""
+    """Return the time before which `GRAPH_SHARE` of the events before the split happen."""
     before = events.filter(pl.col("timestamp") < split_ms)["timestamp"]
     if before.is_empty():
-        raise ValueError("there are no events before the split: ask for fewer test days")
+        raise ValueError("there are no events before the split; use fewer test days")
     return int(before[min(int(len(before) * GRAPH_SHARE), len(before) - 1)])
 
 

@@ -1,4 +1,4 @@
-"""Which surroundings the demo gets: named Kafka, a local one, or the embedded log."""
+"""Selects the demo's runtime: a configured Kafka, a local one, or the embedded log."""
 
 import asyncio
 import contextlib
@@ -9,31 +9,36 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 
-from segue.commands.kafka import broker_of, pom_file
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
-from segue.demo.kafka_runtime import KafkaRuntime, end_process
+from segue.demo.kafka_runtime import KEPT, KafkaRuntime, end_process
 from segue.demo.runtime import DemoError
 from segue.settings import Settings
 from streams import delete_topics, describe_topics, topics
 from streams.broker import DevelopmentBroker
-from streams.distribution import JarsUnavailableError, JavaMissingError, MavenMissingError
+from streams.distribution import (
+    POM,
+    JarsUnavailableError,
+    JavaMissingError,
+    MavenMissingError,
+)
 
-__all__ = ["open_runtime", "stop_kept"]
+__all__ = ["kept_demos", "open_runtime", "stop_kept"]
 
 
 @asynccontextmanager
 async def open_runtime(
     settings: Settings, choice: str, *, keep: bool
 ) -> AsyncIterator[KafkaRuntime | EmbeddedRuntime]:
-    """Open the surroundings: Kafka that is named, else a local one, else the embedded log.
+    """Open the runtime: the configured Kafka, else a local one, else the embedded log.
 
-    choice: `auto`, `kafka` or `embedded`. keep: leave Kafka and the roles running at the end.
-    Raises DemoError when Kafka was asked for and cannot be had.
+    choice: `auto`, `kafka` or `embedded`. keep: keep Kafka and the roles running at the end.
+    Raises DemoError if Kafka is requested and not available.
     """
-    stop_kept(settings)
+    stop_kept(settings.folder)
     shutil.rmtree(settings.folder, ignore_errors=True)
     settings.folder.mkdir(parents=True)
     if choice == "embedded":
@@ -47,7 +52,7 @@ async def open_runtime(
         name = f"Kafka at {named}"
     else:
         broker = DevelopmentBroker(
-            settings.folder / "kafka", pom_file(), libs=settings.folder.parent / "kafka" / "libs"
+            settings.folder / "kafka", POM, libs=settings.folder.parent / "kafka" / "libs"
         )
         try:
             address = await asyncio.to_thread(broker.start)
@@ -73,9 +78,27 @@ async def open_runtime(
                 await asyncio.to_thread(broker.stop)
 
 
-def stop_kept(settings: Settings) -> bool:
-    """Stop what an earlier `segue demo --keep` left running; returns whether there was anything."""
-    kept = settings.folder / "processes.json"
+def kept_demos(directory: Path) -> list[Path]:
+    """Return the folders of running demos that were started in a directory."""
+    folders: dict[Path, None] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = process.cmdline()
+            if "--config" not in words or not {"worker", "trainer"} & set(words):
+                continue
+            started_in = Path(process.cwd())
+            folder = (started_in / words[words.index("--config") + 1 :][0]).parent
+            if started_in == directory.resolve() and (folder / KEPT).exists():
+                folders[folder] = None
+    return list(folders)
+
+
+def stop_kept(folder: Path) -> bool:
+    """Stop what an earlier `segue demo --keep` left running; returns whether anything ran.
+
+    folder: of the demo, in the data folder.
+    """
+    kept = folder / KEPT
     found = False
     if kept.exists():
         for entry in json.loads(kept.read_text()):
@@ -85,12 +108,11 @@ def stop_kept(settings: Settings) -> bool:
                     found = True
                     end_process(process)
         kept.unlink()
-    broker = broker_of(settings)
-    return broker.stop() or found
+    return DevelopmentBroker(folder / "kafka", POM).stop() or found
 
 
 def _named_kafka(settings: Settings, address: str) -> Settings:
-    """Settings for somebody's own Kafka: topics that are there already are never touched."""
+    """Settings for a user's own Kafka: existing topics are never changed."""
     settings = replace(settings, kafka=replace(settings.kafka, bootstrap_servers=address))
     if describe_topics(settings.kafka, [t.name for t in topics(settings.topics)]):
         prefix = f"{settings.topics.prefix}-demo"

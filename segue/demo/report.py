@@ -1,29 +1,36 @@
-"""The demo's closing table, and the same figures as JSON."""
+"""The demo's final table, and the same figures as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["show", "write_report"]
+from segue.screen import marked
+
+__all__ = ["show", "show_people", "write_report"]
 
 
 def write_report(report: Mapping[str, Any], file: Path) -> None:
-    """Write the figures for programs."""
+    """Write the figures as JSON."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
-    """Print the figures for people."""
+    """Print the figures as a table."""
     console.print(_system(report))
     console.print(_quality(report))
     if report["dead_letters"]:
         console.print(_dead_letters(report))
-    for person in report["people"]:
+    show_people(report["people"], console)
+
+
+def show_people(people: Iterable[Mapping[str, Any]], console: Console) -> None:
+    """Print user_id, list, history and recommended (texts, in order) of each user."""
+    for person in people:
         console.print(_person(person))
 
 
@@ -41,21 +48,28 @@ def _system(report: Mapping[str, Any]) -> Table:
         f"{report['dead_lettered']:,} dead letters ({fate})",
         "state": f"{state['histories']:,} histories, {state['pairs']:,} item pairs, "
         f"{state['bytes'] / 2**20:,.0f} MiB on disk",
-        "graph": f"{graph['nodes']:,} items; edges: {edges}",
-        "HGNN": f"{hgnn['epochs']} epochs, loss {hgnn['loss']:.4f}, "
-        f"validation MRR {hgnn['validation']:.4f}, {hgnn['seconds']:.0f} s",
+        "graph": f"{graph['nodes']:,} items; edges: {edges or 'none'}",
+        "HGNN": f"{hgnn['epochs']} epochs, loss {_figure(hgnn['loss'])}, "
+        f"validation MRR {_figure(hgnn['validation'])}, {hgnn['seconds']:.0f} s"
+        + (" (STOPPED BY THE CLOCK)" if hgnn["stopped_by"] == "clock" else ""),
         "live traffic": f"{live['events']:,} events, {live['faults']} bad records, "
         f"{live['launches']} new items ({live['launched_recommended']} already recommended)",
         "recommendations": f"{report['recommendations']:,} written in live traffic; "
         f"{live['served']:.1%} of {live['active_users']:,} active users served",
         "event to recommendation": ", ".join(
             f"{name} {value:,.0f} ms" for name, value in report["latency_ms"].items()
-        ),
+        )
+        or "no user was answered",
         "took": f"{report['seconds']:.0f} s, {report['peak_rss_bytes'] / 2**30:.1f} GiB at most",
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _figure(value: float | None) -> str:
+    """Format a figure; a graph without edges has no loss."""
+    return "none" if value is None else f"{value:.4f}"
 
 
 def _quality(report: Mapping[str, Any]) -> Table:
@@ -76,8 +90,11 @@ def _quality(report: Mapping[str, Any]) -> Table:
     for item_type, rates in report["hr_at_10"].items():
         best = max(rates.values())
         cells = [
-            f"{'[bold]' if rates[m] == best else ''}{rates[m]:.3f}"
-            f"{'[/]' if rates[m] == best else ''} ({report['coverage'][item_type][m]:.0%})"
+            marked(
+                "[bold]{}[/] ({})" if rates[m] == best else "{} ({})",
+                f"{rates[m]:.3f}",
+                f"{report['coverage'][item_type][m]:.0%}",
+            )
             for m in models
         ]
         table.add_row(item_type, f"{report['test_users'][item_type]:,}", *cells)
@@ -95,8 +112,8 @@ def _dead_letters(report: Mapping[str, Any]) -> Table:
 
 def _person(person: Mapping[str, Any]) -> Table:
     table = Table(title=f"{person['user_id']} ({person['list']})")
-    table.add_column("listened to last")
-    table.add_column("is recommended")
+    table.add_column("history, newest first")
+    table.add_column("recommended, best first")
     length = max(len(person["history"]), len(person["recommended"]))
     for place in range(length):
         table.add_row(

@@ -1,8 +1,10 @@
-"""What the demo needs of its surroundings, whatever they are."""
+"""Interface of the demo's runtimes."""
 
+import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
 
 import psutil
 
@@ -10,7 +12,9 @@ from agents.outputs import Outputs
 from segue.settings import Settings
 from streams import LogRecord
 
-__all__ = ["POLL_S", "Appended", "DemoError", "Progress", "Runtime"]
+__all__ = ["POLL_S", "Appended", "DemoError", "Progress", "Runtime", "stoppable"]
+
+T = TypeVar("T")
 
 POLL_S = 0.2
 #: Where a record went: partition, offset, and a wait for the log's own time of it (ms UTC).
@@ -19,14 +23,37 @@ Progress = Callable[[int], None]
 
 
 class DemoError(RuntimeError):
-    """The demo cannot go on; the message says why and where to look."""
+    """The demo cannot continue; the message gives the reason and where to look."""
+
+
+async def stoppable(job: Coroutine[Any, Any, T]) -> T:
+    """Return what a job returns; SIGTERM ends it like Ctrl-C, so that nothing is left running.
+
+    Raises DemoError after SIGTERM.
+    """
+    task = asyncio.ensure_future(job)
+    asked = asyncio.Event()
+
+    def end() -> None:
+        asked.set()
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    try:
+        return await task
+    except asyncio.CancelledError as error:
+        if not asked.is_set():
+            raise
+        raise DemoError("stopped by a signal; no process is left running") from error
 
 
 class Runtime(Protocol):
-    """What the demo needs of its surroundings."""
+    """Interface of a demo runtime."""
 
     name: str
     settings: Settings
+    #: The time of what the roles announce, ms UTC.
+    clock_ms: Callable[[], int]
 
     async def write(
         self, topic: str, records: Iterable[tuple[bytes, bytes]], progress: Progress
@@ -34,25 +61,31 @@ class Runtime(Protocol):
         """Write records in bulk."""
 
     async def append(self, topic: str, key: bytes | None, value: bytes) -> Appended:
-        """Write one record now; the result waits for its place in the log."""
+        """Write one record now; the result waits for its offset."""
 
     async def waiting(self) -> int:
-        """Records of the keyed topics that the worker has still to apply."""
+        """Number of records of the keyed topics that the worker has not applied yet."""
 
     def makes_examples(self, generation: int) -> bool:
-        """Tell whether the worker knows of a static bundle, and so makes examples."""
+        """Return whether the worker knows a static bundle and makes examples."""
 
     def serves(self, generation: int) -> bool:
-        """Tell whether the worker answers with a dynamic bundle or a newer one."""
+        """Return whether the worker answers with a dynamic bundle or a newer one."""
+
+    async def learn(self) -> None:
+        """Start the trainer, which learns from the examples that the log holds.
+
+        Not before all of them are there: what it learns must not depend on how fast they came.
+        """
 
     async def examples_waiting(self) -> int:
-        """Records of the examples topic that the trainer has still to read."""
+        """Number of records of the examples topic that the trainer has not read yet."""
 
     async def checkpoint(self) -> None:
-        """Have every partition checkpointed at its present position, and wait for it."""
+        """Checkpoint every partition at its current position, and wait."""
 
     async def read(self, topic: str, first: dict[int, int]) -> list[LogRecord]:
-        """Return the records of a topic from given offsets to the present end."""
+        """Return the records of a topic from given offsets to the current end."""
 
     async def ends(self, topic: str) -> dict[int, int]:
         """Return the end offset of each partition of a topic."""
@@ -61,7 +94,7 @@ class Runtime(Protocol):
         """Outputs for announcements."""
 
     def check(self) -> None:
-        """Raise DemoError if a role has died."""
+        """Raise DemoError if a role has ended."""
 
     def processes(self) -> list[psutil.Process]:
-        """Processes that belong to the demo, this one excepted."""
+        """Processes of the demo, except this one."""

@@ -1,4 +1,4 @@
-"""The steps of a demo: records in, everything applied, a static bundle, a rested trainer."""
+"""Steps of a demo: write records, wait until they are applied, build a static bundle, train."""
 
 import asyncio
 import time
@@ -18,13 +18,14 @@ from streams import ModelAnnouncement
 
 __all__ = ["Speed", "applied", "ingest", "make_static", "rested_bundle", "until", "write_world"]
 
-#: Longest wait for a step that should take seconds, before the demo gives up.
-PATIENCE_S = 600.0
+#: Longest time without progress in a step, before the demo gives up. Roles that died are noticed at
+#: once, and a busy machine takes many times as long as an idle one.
+PATIENCE_S = 1_800.0
 
 
 @dataclass
 class Speed:
-    """Events ingested at full speed, and seconds from the first written to the last applied."""
+    """Number of events ingested at full speed, and seconds from first write to last apply."""
 
     events: int = 0
     seconds: float = 0.0
@@ -59,8 +60,10 @@ async def applied(runtime: Runtime, bars: Bars, what: str) -> None:
     """Wait until the worker has applied everything that is in the log."""
     first = await runtime.waiting()
     task = bars.add_task(what, total=max(first, 1), note="")
-    deadline = time.monotonic() + PATIENCE_S
+    deadline, least = time.monotonic() + PATIENCE_S, first
     while left := await runtime.waiting():
+        if left < least:
+            least, deadline = left, time.monotonic() + PATIENCE_S
         if time.monotonic() > deadline:
             raise DemoError(f"the worker has still {left:,} records to apply")
         first = max(first, left)
@@ -82,19 +85,21 @@ async def ingest(runtime: Runtime, bars: Bars, material: Material, part: str, sp
 
 
 async def make_static(runtime: Runtime, seed: int, stages: StageBars) -> StaticBundle:
-    """Run the static job and wait until the worker has heard of its bundle."""
+    """Run the static job and wait until the worker knows its bundle."""
     async with runtime.outputs() as outputs:
-        bundle = await run_static_job(runtime.settings, outputs, seed=seed, progress=stages)
+        bundle = await run_static_job(
+            runtime.settings, outputs, seed=seed, progress=stages, clock_ms=runtime.clock_ms
+        )
     await until(
         runtime,
         lambda: runtime.makes_examples(bundle.generation),
-        "the worker has not heard of the static bundle",
+        "the worker does not know the static bundle",
     )
     return bundle
 
 
 async def until(runtime: Runtime, condition: Callable[[], bool], otherwise: str) -> None:
-    """Wait for a condition; raises DemoError with `otherwise` when patience ends."""
+    """Wait for a condition; raises DemoError with `otherwise` after the time limit."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         runtime.check()
@@ -104,10 +109,11 @@ async def until(runtime: Runtime, condition: Callable[[], bool], otherwise: str)
 
 
 async def rested_bundle(runtime: Runtime) -> DynamicBundle:
-    """Wait for a bundle that was made when the trainer had learnt all examples there are."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Wait for a bundle that the trainer made from all examples."""
     while await runtime.examples_waiting():
+        runtime.check()
         await asyncio.sleep(POLL_S)
+    deadline = time.monotonic() + PATIENCE_S
     seen = len(await runtime.read(runtime.settings.topics.models, {}))
     rested: ModelAnnouncement | None = None
     while rested is None:

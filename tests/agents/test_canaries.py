@@ -44,7 +44,7 @@ class World:
     def started(self) -> Canary:
         [found] = Canaries(
             ARMS, "next", store=self.store, topics=TOPICS, outputs=self, tally=self.tally,
-            clock_ms=lambda: self.clock.ms, read_models=self.read,
+            clock_ms=lambda: self.clock.ms, ticks_ms=lambda: self.clock.ms, read_models=self.read,
         ).canaries  # fmt: skip
         return found
 

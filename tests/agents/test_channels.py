@@ -63,6 +63,7 @@ class Channelled(Bench):
             encoder=WordVectors,
             outputs=EmbeddedOutputs(self.log),
             clock_ms=self.clock,
+            ticks_ms=self.clock,
             experiments=ARMS,
         )
 

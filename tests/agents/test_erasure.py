@@ -3,6 +3,7 @@
 import asyncio
 
 import numpy as np
+import pytest
 
 from agents import WorkerSettings
 from agents.apps.replay import Replay
@@ -10,7 +11,9 @@ from dynamic_layer import ExampleBatch, ItemNames, Ranking
 from state import item_key
 from state.dump import dump
 from streams import (
+    Event,
     EventRules,
+    Reason,
     Receipt,
     Recommendation,
     Source,
@@ -19,12 +22,17 @@ from streams import (
     encode,
     user_sha256,
 )
+from streams.partitioner import murmur2_partition
 from tests.agents.worlds import NOW, TOPICS, answer_by, bench
 
 
 def erase(b, user: str) -> Source:
     partition, offset = b.log.append(TOPICS.events, user.encode(), None)
     return Source(topic=TOPICS.events, partition=partition, offset=offset)
+
+
+def partition_of(user: str) -> int:
+    return murmur2_partition(user.encode(), TOPICS.partitions)
 
 
 def receipts(b) -> list[Receipt]:
@@ -312,3 +320,30 @@ async def test_examples_around_an_erasure_are_the_same_whatever_the_batches(tmp_
     assert (c, False, []) in new
     assert (a, False, [c]) in new
     assert b.clock.ms == NOW + 4_000
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+async def test_an_event_too_old_behind_an_erasure_is_named_by_its_own_place(tmp_path, batch):
+    """The rows of a batch are counted on behind each erasure in it."""
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed)
+        places = []
+        b.listen("ann", "a", "b")
+        # A letter of an erased user's own event is not written; this user is not erased.
+        beside = next(u for u in "bcdefgh" if partition_of(u) == partition_of("ann"))
+        for item in ("old-1", "old-2"):
+            erase(b, "ann")
+            b.listen("ann", "c")
+            old = Event(
+                user_id=beside, item_id=item, item_type="podcast", kind="stream",
+                timestamp=NOW // 2,
+            )  # fmt: skip
+            partition, offset = b.log.append(TOPICS.events, old.key, encode(old))
+            places.append((item, partition, offset))
+        await b.drain(batch=batch)
+        letters = b.letters()
+        assert [letter.reason for letter in letters] == [Reason.TOO_OLD, Reason.TOO_OLD]
+        found = [(x.source.partition, x.source.offset) for x in letters]
+        assert found == [(partition, offset) for _, partition, offset in places]
+        for letter, (item, _, _) in zip(letters, places, strict=True):
+            assert item in letter.payload

@@ -124,7 +124,7 @@ def test_without_arms_nobody_is_divided():
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        ([("a", 0.5), ("b", 0.4)], r"come to 1, got a 0.5 \+ b 0.4 = 0.9"),
+        ([("a", 0.5), ("b", 0.4)], r"add up to 1, got a 0.5 \+ b 0.4 = 0.9"),
         ([("a", 0.5), ("a", 0.5)], "once each, got a again"),
         ([("A", 1.0)], "expected a name of an arm"),
         ([("a" * 33, 1.0)], "expected a name of an arm"),

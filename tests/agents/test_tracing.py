@@ -61,8 +61,8 @@ async def answered(b, traces, headers_of) -> dict[bytes | None, object]:
     """Have a worker take the log, with headers by user, and answer; returns the lists' headers."""
     worker, outputs = b.worker, Kept()
     answer_by(worker, OneList())
-    worker._recommend._outputs = outputs
-    worker._recommend._traces = worker._ingest._traces = traces
+    worker._answers._outputs = outputs
+    worker._answers._traces = worker._ingest._traces = traces
     await worker.assigned(b.keyed)
     for number in range(TOPICS.partitions):
         records = b.log.read(TOPICS.events, number, 0, 100)

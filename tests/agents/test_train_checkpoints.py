@@ -8,17 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
 from agents import TrainerSettings
+from agents.bundles.announcements import newest_announcements
+from agents.bundles.text_encoders import TextEncoders
 from agents.train import Train
 from agents.training.quality import QualityStore
 from agents.training.train_tally import TrainTally
-from dynamic_layer import Asked, ExampleBatch, Row
-from state import ArtifactStore
-from streams import LogRecord, ModelAnnouncement, Record, TopicSettings, encode
+from dynamic_layer import Asked, ExampleBatch, Judgement, Row, hashed_share
+from state import ArtifactStore, StoreUnavailable, item_key
+from streams import Item, LogRecord, ModelAnnouncement, Record, TopicSettings, encode
 from tests.dynamic_layer.worlds import SMALL, START_MS, make_examples, make_items
 
 ITEMS = make_items()
@@ -87,6 +90,7 @@ def process(
         folder=tmp_path,
         outputs=Sent(),
         clock_ms=lambda: clock.ms,
+        ticks_ms=lambda: clock.ms,
     )
 
 
@@ -175,11 +179,72 @@ async def test_what_a_bundle_learned_from_is_in_a_checkpoint_when_it_is_announce
         clock.ms += 10
         if TOPICS.models in train._outputs.topics:
             break
+    said = newest_announcements(train._outputs.announcements)["dynamic"]
+    made = train._store.manifest("dynamic", said.name)["metrics"]
+    assert made["held_out_hr_at_10"] == said.metrics["held_out_hr_at_10"], "a name, one number"
     killed = await began(process(tmp_path, monkeypatch, clock))
     assert killed.positions() == train.positions()
     assert killed._cadence.published_at == 0, (
         "it was not announced yet when the checkpoint was written"
     )
+
+
+async def test_a_bundle_that_cannot_be_stored_stops_no_training(tmp_path, monkeypatch):
+    clock, pauses = SimpleNamespace(ms=1_000_000), []
+    train = await began(process(tmp_path, monkeypatch, clock))
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    def away(*_):
+        raise StoreUnavailable("the network is down")
+
+    async def until(done) -> None:
+        for _ in range(400):
+            await train.step()
+            clock.ms += 10
+            if done():
+                return
+        raise AssertionError("it did not come so far")
+
+    train._pause = pause
+    await train.examples_came(records(6))
+    with monkeypatch.context() as broken:
+        broken.setattr(train._store, "publish", away)
+        await until(lambda: unpublished(train))
+    assert pauses == [1.0, 2.0]
+    assert TOPICS.models not in train._outputs.topics
+    await train.examples_came(records(40)[6:])
+    clock.ms += 70_000
+    await until(lambda: TOPICS.models in train._outputs.topics)
+    assert unpublished(train) == 1
+
+
+def unpublished(train: Train) -> float:
+    return train.tally.registry.get_sample_value("segue_bundles_unpublished_total")
+
+
+async def test_a_trainer_waits_for_the_store_in_which_its_static_bundle_is(tmp_path, monkeypatch):
+    clock, pauses = SimpleNamespace(ms=1_000_000), []
+    train = await began(process(tmp_path, monkeypatch, clock))
+    await train.examples_came(records(6))
+    await train.close()
+    again = process(tmp_path, monkeypatch, clock)
+    really = again._store.names
+
+    def away(kind):
+        if len(pauses) < 5:
+            raise StoreUnavailable("the network is down")
+        return really(kind)
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(again._store, "names", away)
+    monkeypatch.setattr(again, "_pause", pause)
+    await again.assigned()
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert again.positions() == train.positions()
 
 
 async def test_a_static_bundle_that_was_announced_meanwhile_is_adopted(tmp_path, monkeypatch):
@@ -387,3 +452,123 @@ async def test_a_trainer_on_a_channel_has_names_keys_and_generations_of_its_own(
         assert json.loads(record.value)["name"] == name
     # Each pruned its own: the seventh is pinned by the other channel.
     assert store.names("dynamic") == ["g000000007", "g000000008", "g000000009-next"]
+
+
+class Texts:
+    """An encoder whose vectors are those of known items."""
+
+    fingerprint, settings = "f", None
+
+    def matching(self, _recipe):
+        return self
+
+    def encode(self, texts):
+        return np.asarray(ITEMS.text[: len(texts)])
+
+
+def catalogue(*items: Item) -> list[LogRecord]:
+    return [
+        Record(
+            topic=TOPICS.catalogue, partition=0, offset=n, timestamp=0, key=i.key, value=encode(i)
+        )
+        for n, i in enumerate(items)
+    ]  # fmt: skip
+
+
+async def test_items_of_the_catalogue_are_learned_and_kept_over_adoptions_and_restarts(
+    tmp_path, monkeypatch
+):
+    clock = SimpleNamespace(ms=1_000_000)
+    new = Item(item_id="launch", item_type="podcast", title="Launch")
+    known = Item(item_id="i0", item_type=ITEMS.item_types[0], title="Known")
+    film = Item(item_id="film", item_type="film", title="Of a type that the towers do not know")
+    key = np.array([item_key("podcast", "launch")], np.uint64)
+    read = False
+
+    def started(items=ITEMS):
+        train = process(tmp_path, monkeypatch, clock, items, publish_every_s=1e6)
+        train._encoders = TextEncoders(Texts)
+        train.begin_when(lambda: True, lambda: read)
+        return train
+
+    train = started()
+    await train.catalogue(catalogue(new, known, film))  # before there is a static bundle
+    await began(train)
+    assert train._trainer.knows(key).all()
+    log = records(12)
+    await train.examples_came(log)
+    for _ in range(20):
+        await train.step()
+        clock.ms += 100
+    assert TOPICS.models not in train._outputs.topics, "the catalogue is not read yet"
+    read = True
+    while TOPICS.models not in train._outputs.topics:
+        await train.step()
+        clock.ms += 100
+    assert key[0] in train._served.item_keys
+    # The next static bundle does not have it either.
+    later = replace(ITEMS, manifest=ITEMS.manifest | {"name": "static-2"})
+
+    async def static_bundle(_self, name):
+        return later if name == "static-2" else ITEMS
+
+    monkeypatch.setattr(Train, "_static_bundle", static_bundle)
+    await train._adopt("static-2")
+    assert train._trainer.knows(key).all()
+    await train.close()
+    # A kill: the catalogue is read again from its beginning.
+    train = started(later)
+    await train.assigned()
+    assert not train._trainer.knows(key).any()
+    await train.catalogue(catalogue(new, known, film))
+    clock.ms += 10_000
+    await train.step()
+    assert train._trainer.knows(key).all()
+    deleted = msgspec.structs.replace(new, deleted=True)
+    await train.catalogue(catalogue(deleted))
+    assert train._launched.unknown(train._trainer) == {item_key("film", "film"): film}, (
+        "entries of the static bundle and deleted ones are forgotten"
+    )
+
+
+async def test_the_gate_asks_what_came_after_the_bundle_was_made(tmp_path, monkeypatch):
+    clock, asked = SimpleNamespace(ms=1_000_000), []
+
+    def judged(candidate, served, held_out, *_):
+        asked.append((candidate.generation, served is not None, held_out.offset.min()))
+        return Judgement(reasons=[])
+
+    monkeypatch.setattr("agents.train.judge", judged)
+    monkeypatch.setattr("agents.training.pending.COMPARED", 8)
+    train = await began(
+        process(tmp_path, monkeypatch, clock, settle_s=2.0, publish_every_s=0.0, min_examples=1)
+    )
+    log = records(60)
+
+    async def until(generation: int, *more: LogRecord) -> None:
+        while asked[-1:] == [] or asked[-1][0] < generation:
+            await train.step()
+            clock.ms += 100
+            if train._pending is not None and train._pending.bundle.generation == generation:
+                await train.examples_came(more)
+                more = ()
+
+    await train.examples_came(log[:12])
+    await until(1)
+    assert asked == [(1, False, 0)], "there is nothing to compare with, nor to wait for"
+    await train.examples_came(log[12:20])
+    at = clock.ms
+    await until(2, *log[20:40])
+    assert asked[-1] == (2, True, min(e for r in log[20:40] for e in held_out_of(r)))
+    assert clock.ms - at >= 30_000, "of the later ones there could have been more"
+    await train.examples_came(log[40:44])
+    at = clock.ms
+    await until(3)
+    assert asked[-1] == (3, True, 0), "nothing came: earlier ones are asked"
+    assert clock.ms - at < 30_000
+
+
+def held_out_of(record: LogRecord) -> list[int]:
+    batch = ExampleBatch.unpack(record.value)
+    held = hashed_share(batch.offset, DYNAMIC.replay.holdout_share) & batch.strong
+    return batch.offset[held].tolist()

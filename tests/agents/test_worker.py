@@ -1,16 +1,18 @@
 """What a worker promises, on the embedded log."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from agents import WorkerSettings
-from dynamic_layer import ExampleBatch, ItemNames, Ranking
+from agents.working.partitions import user_state
+from dynamic_layer import ExampleBatch, ItemNames, Ranking, kind_code
 from simulation import faults
-from state import Checkpoints, StateSettings, item_key, merge_checkpoints
+from state import Action, Checkpoints, StateSettings, item_key, merge_checkpoints
 from state.dump import dump
-from streams import Item, Recommendation, User, decode, encode
+from streams import ActionSettings, EventRules, Item, Recommendation, User, decode, encode
 from tests.agents.worlds import NOW, TOPICS, bench
 
 
@@ -136,6 +138,7 @@ async def test_users_who_wait_at_the_end_of_a_worker_are_answered_by_the_next(tm
         await b.worker.commit()
         if end == "rebalance":
             await b.worker.revoked(b.keyed)
+            await b.worker.uploaded()
         counts = {n: state.counts for n, state in b.worker.partitions.states.items()}
         b.worker.close()
         assert {user for user, _ in answered(b)} == {"ann"}
@@ -223,6 +226,7 @@ async def test_revoked_partitions_are_committed_checkpointed_and_closed(tmp_path
         await b.drain()
         await b.worker.revoked(b.keyed)
         assert b.worker.partitions.states == {}
+        await b.worker.uploaded()
         other = b.new_worker("another disk")
         await other.assigned(b.keyed)
         assert sum(other.positions().values()) == 2
@@ -251,6 +255,40 @@ async def test_examples_hold_the_history_before_the_event(tmp_path):
         assert batch.repeat.tolist() == [False, False, False, True]
         assert batch.country == ["SE"] * 4
         assert batch.birth_year.tolist() == [1990] * 4
+
+
+async def test_a_first_stream_after_a_weak_signal_is_no_repeat(tmp_path):
+    with bench(tmp_path) as b:
+        b.worker.models.static_generation = 1
+        await b.worker.assigned(b.keyed)
+        for kind in ("follow", "follow", "stream", "follow", "stream"):
+            b.listen("ann", "a", kind=kind)
+            b.clock.ms += 1_000
+        await b.drain()
+        [batch] = [ExampleBatch.unpack(value) for value in b.records(TOPICS.examples)]
+        assert batch.strong.tolist() == [False, False, True, False, True]
+        assert batch.repeat.tolist() == [False, True, False, True, True]
+
+
+async def test_most_histories_are_cut_and_a_share_is_whole(tmp_path):
+    settings = replace(WorkerSettings(), example_history=3, whole_share=0.5)
+    with bench(tmp_path, settings=settings) as b:
+        b.worker.models.static_generation = 1
+        await b.worker.assigned(b.keyed)
+        for number in range(60):
+            b.listen("ann", f"item-{number}")
+            b.clock.ms += 1_000
+        await b.drain()
+        parts = [ExampleBatch.unpack(value) for value in b.records(TOPICS.examples)]
+        sizes = np.concatenate([np.diff(part.indptr) for part in parts])
+        offsets = np.concatenate([part.offset for part in parts])
+        # The trainer holds out the examples whose hash is smallest: they must be whole.
+        place = (offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) / 2.0**64
+        whole = place < 0.5
+        assert (
+            sizes.tolist() == np.where(whole, np.arange(60), np.minimum(np.arange(60), 3)).tolist()
+        )
+        assert 15 < whole.sum() < 45
 
 
 async def test_no_examples_are_written_before_the_first_static_bundle(tmp_path):
@@ -298,3 +336,27 @@ async def test_catalogue_entries_reach_the_checkpoint_and_deletions_too(tmp_path
         assert merged.catalogue["item_id"].to_list() == ["kept"]
         assert merged.co_interactions.pairs == 1
         assert [letter.reason for letter in b.letters()] == ["malformed"]
+
+
+async def test_examples_name_their_kind_and_a_dislike_is_none(tmp_path):
+    actions = (Action(kind="dislike", sign="negative"), Action(kind="follow"))
+    rules = EventRules(actions=tuple(ActionSettings(kind=a.kind, sign=a.sign) for a in actions))
+    with bench(
+        tmp_path, rules=rules, state=StateSettings(delta_room=1 << 12, actions=actions)
+    ) as b:
+        b.worker.models.static_generation = 1
+        await b.worker.assigned(b.keyed)
+        for item, kind in (("a", "stream"), ("b", "follow"), ("a", "dislike"), ("c", "stream")):
+            b.listen("ann", item, kind=kind)
+            b.clock.ms += 1_000
+        await b.drain()
+        assert b.letters() == []
+        [batch] = [ExampleBatch.unpack(value) for value in b.records(TOPICS.examples)]
+        key = {item: item_key("podcast", item) for item in "abc"}
+        assert batch.target.tolist() == [key[item] for item in "abc"]
+        assert batch.kind.tolist() == [kind_code(k) for k in ("stream", "follow", "stream")]
+        assert batch.history_item[batch.indptr[2] :].tolist() == [key["b"]]
+        [state] = [s for s in b.worker.partitions.states.values() if len(s.history("ann"))]
+        user = user_state(state, "ann")
+        assert user.history_item.tolist() == [key["c"], key["b"]]
+        assert (user.disliked.tolist(), user.demotion) == ([key["a"]], 0.25)

@@ -60,8 +60,11 @@ class Bench:
         folder: Path,
         settings: WorkerSettings | None = None,
         rules: EventRules | None = None,
+        state: StateSettings | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.state = state or StateSettings(delta_room=1 << 12)
+        # The system's time, and how much of it passes: the same until a test parts the two.
+        self.clock = self.ticks = Clock()
         self.rules = rules or EventRules()
         self.folder = folder
         self.settings = settings or WorkerSettings()
@@ -72,7 +75,7 @@ class Bench:
     def new_worker(self, name: str) -> Worker:
         return Worker(
             settings=self.settings,
-            state=StateSettings(delta_room=1 << 12),
+            state=self.state,
             topics=TOPICS,
             rules=self.rules,
             store=ArtifactStore(str(self.folder / "artifacts")),
@@ -80,7 +83,11 @@ class Bench:
             encoder=TextEncoder,
             outputs=BenchOutputs(self),
             clock_ms=self.clock,
+            ticks_ms=self._ticks_ms,
         )
+
+    def _ticks_ms(self) -> int:
+        return self.ticks()
 
     @property
     def keyed(self) -> list[tuple[str, int]]:
@@ -126,9 +133,12 @@ class Bench:
 
 @contextmanager
 def bench(
-    folder: Path, settings: WorkerSettings | None = None, rules: EventRules | None = None
+    folder: Path,
+    settings: WorkerSettings | None = None,
+    rules: EventRules | None = None,
+    state: StateSettings | None = None,
 ) -> Iterator[Bench]:
-    found = Bench(folder, settings, rules)
+    found = Bench(folder, settings, rules, state)
     try:
         yield found
     finally:

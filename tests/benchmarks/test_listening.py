@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from itertools import combinations_with_replacement
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -26,6 +25,7 @@ from benchmarks.measure import all_at_work, end_of
 from benchmarks.throughput import Plan
 from state import PartitionState, StateSettings
 from streams import EventRules, Record, decode_events
+from streams.distribution import POM
 
 FEW = 400
 
@@ -151,6 +151,6 @@ def test_what_cannot_be_measured_is_refused():
 
 def test_the_peer_runs_on_the_same_kafka_as_the_broker():
     version = re.compile(r"<kafka.version>(.+)</kafka.version>")
-    poms = [STREAMS_PEER / "pom.xml", Path(__file__).parents[2] / "deploy" / "kafka" / "pom.xml"]
+    poms = [STREAMS_PEER / "pom.xml", POM]
     peer, broker = (version.findall(pom.read_text()) for pom in poms)
     assert peer == broker != []

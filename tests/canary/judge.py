@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from agents.bundles.announcements import announcement_of
 from dynamic_layer import ExampleBatch
-from segue.looking import read_from
 from segue.settings import Settings
-from streams import ArmShare, LogRecord, Recommendation, decode
+from streams import ArmShare, LogRecord, Recommendation, decode, read_from
 from tests.canary.checker import Placed, fallen, placing, served_differences, share_differences
 from tests.canary.world import CANARY, CONTROL, EXPERIMENT
 from tests.crash import checker
@@ -29,18 +28,19 @@ async def judge(settings: Settings, world: Items, cluster: Cluster, report: Repo
     """Add to the report what is not as it should be; everybody has ended in order."""
     names, scratch = settings.topics, settings.folder / "scratch"
     events, examples, models = [
-        await read_from(settings, name, {}) for name in (names.events, names.examples, names.models)
+        await read_from(settings.kafka, name)
+        for name in (names.events, names.examples, names.models)
     ]
     answers = [
         decode(Recommendation, record.value or b"")
-        for record in await read_from(settings, names.recommendations, {})
+        for record in await read_from(settings.kafka, names.recommendations)
     ]
     _judge_arms(settings, events, examples, models, answers, report)
     keyed = [
         *[
             r
             for name in (names.catalogue, names.users)
-            for r in await read_from(settings, name, {})
+            for r in await read_from(settings.kafka, name)
         ],
         *events,
     ]

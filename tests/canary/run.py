@@ -14,12 +14,9 @@ from aiokafka.errors import KafkaError
 from agents.bundles.announcements import newest_shares
 from agents.training.quality import EveryChannel
 from dynamic_layer import KEPT_DAYS
-from segue.commands.kafka import pom_file
 from segue.experiments import experiment_view
-from segue.looking import read_from
 from segue.settings import write_settings
-from streams import AdminError, create_topics, topics
-from streams.broker import DevelopmentBroker
+from streams import AdminError, create_topics, read_from, topics
 from tests.canary.judge import judge
 from tests.canary.world import (
     BAD,
@@ -32,6 +29,7 @@ from tests.canary.world import (
     canary_settings,
     make_world,
 )
+from tests.crash.brokers import Brokers
 from tests.crash.run import Report, tell
 from tests.crash.supervisor import Cluster, Stuck
 from tests.crash.world import publish_models
@@ -51,10 +49,9 @@ async def run(folder: Path, libs: Path, *, seed: int = 1, rate: int = 80) -> Rep
     report, started = Report(seed=seed), time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    broker = DevelopmentBroker(folder / "kafka", pom_file(), libs=libs)
-    address = await asyncio.to_thread(broker.start, timeout=120)
-    settings = canary_settings(folder.resolve(), address)
-    cluster = Cluster(settings, broker)
+    brokers = Brokers(folder / "kafka", libs, 1)
+    settings = canary_settings(folder.resolve(), await brokers.start())
+    cluster = Cluster(settings, brokers)
     try:
         await asyncio.to_thread(create_topics, settings.kafka, topics(settings.topics))
         write_settings(settings, cluster.config)
@@ -77,7 +74,7 @@ async def run(folder: Path, libs: Path, *, seed: int = 1, rate: int = 80) -> Rep
         for process in cluster.everyone:
             process.wanted = False
             cluster.kill(process)
-        await asyncio.to_thread(broker.stop)
+        await brokers.stop()
         report.exits = cluster.exits
         report.figures["seconds"] = round(time.monotonic() - started, 1)
     report.differences += report.exits
@@ -122,7 +119,7 @@ class _Life:
         cluster.kill(cluster.workers[WORKERS[0]])
         self._note("SIGKILL of the canary's trainer and of a worker")
         await self._share(first + 2 * step, "both are back")
-        if "going on with checkpoint" not in trainer.told(since):
+        if "continuing from checkpoint" not in trainer.told(since):
             self._report.differences.append("the canary's trainer began anew after SIGKILL")
         after = self._questions()
         self._report.differences += [
@@ -168,7 +165,7 @@ class _Life:
         deadline = time.monotonic() + PATIENCE_S
         salt = EXPERIMENT.salt
         while True:
-            records = await read_from(self._settings, self._settings.topics.models, {})
+            records = await read_from(self._settings.kafka, self._settings.topics.models)
             said = newest_shares(records, salt).get(CANARY)
             if said and abs(said.share - wanted) < 1e-6:
                 self._note(f"{CANARY} has {said.share:.0%}: {'; '.join(said.reasons)}")

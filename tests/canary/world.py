@@ -8,9 +8,9 @@ import numpy as np
 from agents import TrainerSettings
 from agents.experiments.arms import ArmSettings, CanarySettings, ExperimentSettings
 from dynamic_layer import GateSettings, RankingSettings
-from segue.roles import now_ms
 from segue.settings import Settings
 from streams import DEFAULT_CHANNEL, Event, encode
+from streams.wall_clock import now_ms
 from tests.crash.world import Writer, crash_settings
 from tests.dynamic_layer.worlds import Items, make_items
 

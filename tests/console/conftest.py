@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -13,12 +14,22 @@ from tests.console.worlds import Served, World, make_bundles, make_world, served
 from tests.dynamic_layer.worlds import Items
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
     """Return as soon as a condition holds; fail when patience ends."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
         pause.wait(0.02)
+
+
+@contextmanager
+def ready(world: World) -> Iterator[Served]:
+    """Serve a world, once it can answer; close its log in the end."""
+    with served(world) as found:
+        with found.client() as client:
+            until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        yield found
+    world.log.close()
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +60,5 @@ def running(
     made = make_world(tmp_path_factory.mktemp("console"), items, bundles)
     for bundle in bundles:
         made.announce(bundle)
-    with served(made) as found:
-        with found.client() as client:
-            until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+    with ready(made) as found:
         yield found
-    made.log.close()

@@ -9,7 +9,18 @@ import pytest
 from agents.working.partitions import user_state
 from console.cursor import BadCursor, Cursor
 from dynamic_layer import ListSettings, Recommender
-from streams import Event, encode
+from streams import (
+    Event,
+    SourceSettings,
+    TimestampMapping,
+    TopicDefinition,
+    TopicSettings,
+    create_topics,
+    encode,
+    erasure_value,
+    topics,
+)
+from streams.partitioner import murmur2_partition
 from tests.console.conftest import until
 from tests.console.worlds import HEADERS, NOW, OWNER, SEER, STRANGER, WordVectors, served
 
@@ -177,6 +188,87 @@ def test_an_item_and_its_neighbours(client, running):
     assert client.get("/v1/item", params={"type": "podcast", "id": "?"}).status_code == 404
 
 
+def test_a_deleted_item_is_not_recommendable(world, bundles):
+    world.announce(bundles[0])
+    row = int(np.flatnonzero(world.items.topic == 3)[3])
+    place = {"type": world.items.item_types[row], "id": world.items.item_ids[row]}
+    with served(world) as found, found.client() as client:
+        until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        assert client.get("/v1/item", params=place).json()["recommendable"] is True
+        key = f"{place['type']}\0{place['id']}".encode()
+        world.log.append(world.settings.topics.catalogue, key, None)
+        until(
+            lambda: client.get("/v1/item", params=place).json()["recommendable"] is False,
+            "the deletion",
+        )
+
+
+def test_positions_are_those_of_sources_that_are_read_in_place(world, bundles):
+    shop = SourceSettings(topic="shop", timestamp=TimestampMapping(field="at", unit="s"))
+    own = TopicSettings(prefix="other", partitions=2)
+    world.settings = replace(world.settings, topics=own, sources=(shop,))
+    create_topics(world.log, topics(own))
+    world.log.create_topic(TopicDefinition(name="shop", partitions=2))
+    world.announce(bundles[0])
+    event = {"user_id": "ann", "item_id": "i3", "item_type": "podcast", "kind": "stream"}
+    for _ in range(3):
+        value = json.dumps(event | {"at": NOW // 1000}).encode()
+        partition, offset = world.log.append("shop", b"ann", value)
+    with served(world) as found, found.client(headers=HEADERS) as client:
+        until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        for path in ("/v1/user", "/v1/recommendations", "/console/listener"):
+            body = client.get(path, params={"user": "ann"}).json()
+            assert (body["topic"], body["position"]) == ("shop", offset + 1)
+            assert body["positions"] == {"other.events": 0, "shop": 3}
+        now = client.get("/console/now").json()["partitions"]
+        assert [row["position"] for row in now if row["partition"] == partition] == [3]
+        assert [row["last_applied_ms"] for row in now if row["partition"] == partition] == [NOW]
+        own_event = Event(
+            user_id="ann", item_id="i4", item_type="podcast", kind="stream", timestamp=NOW
+        )
+        world.log.append(own.events, own_event.key, encode(own_event))
+        until(
+            lambda: client.get("/v1/user", params={"user": "ann"}).json()["position"] == 1,
+            "the event",
+        )
+        assert client.get("/v1/user", params={"user": "ann"}).json()["topic"] == own.events
+
+
+def test_a_list_is_explained_on_request(client):
+    ask = {"user": "user-03", "k": 7}
+    plain = client.get("/v1/recommendations", params=ask).json()
+    assert not any("why" in item for item in plain["items"])
+    found = client.get("/v1/recommendations", params=ask | {"explain": "true"}).json()
+    assert [i["item_id"] for i in found["items"]] == [i["item_id"] for i in plain["items"]]
+    for item in found["items"]:
+        why = item["why"]
+        assert sum(why["parts"].values()) == pytest.approx(item["score"], abs=1e-3)
+        assert why["nearest"]
+        assert all(near["item_id"] for near in why["nearest"])
+    # A page that goes on, with exclusions, and by a body, is explained too.
+    exclude = [{name: found["items"][1][name] for name in ("item_type", "item_id")}]
+    body = ask | {"explain": True, "page": found["next_page"], "exclude": exclude}
+    more = client.post("/v1/recommendations", json=body).json()
+    assert len(more["items"]) == 7
+    for item in more["items"]:
+        parts = item["why"]["parts"]
+        assert sum(parts.values()) == pytest.approx(item["score"], abs=1e-3)
+
+
+def test_a_session_is_explained_too(client):
+    [best, *_] = client.get("/v1/recommendations", params={"user": "user-03"}).json()["items"]
+    seen = {name: best[name] for name in ("item_type", "item_id")}
+    found = client.post("/v1/recommendations", json={"items": [seen], "explain": True}).json()
+    [near] = found["items"][0]["why"]["nearest"]
+    assert near["item_id"] == seen["item_id"]
+
+
+def test_the_page_of_a_user_shows_the_parts_of_each_score(client):
+    found = client.get("/console/listener", params={"user": "user-03"}).json()
+    for item in found["recommended"]:
+        assert sum(item["parts"].values()) == pytest.approx(item["score"], abs=1e-3)
+
+
 def test_what_is_known_of_a_user(client):
     body = client.get("/v1/user", params={"user": "user-04"}).json()
     assert body["attributes"]["country"] == "DE"
@@ -330,6 +422,11 @@ def test_an_erased_user_is_gone_here_and_the_records_are_those_of_segue_erase(wo
     with served(world) as found, found.client(headers=HEADERS) as client:
         until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
         until(lambda: client.get("/v1/user?user=user-06").json()["entries"] == 3, "the history")
+        number = murmur2_partition(b"user-06", world.settings.topics.partitions)
+        [state] = world.settings.folder.rglob(f"state/{number:05d}")
+        aside = [state.with_name(f"{state.name}.{n}") for n in ("damaged", "other-log")]
+        for folder in aside:
+            folder.mkdir()
         answer = client.delete("/v1/user", params={"user": "user-06"})
         assert answer.status_code == 202
         body = answer.json()
@@ -337,9 +434,11 @@ def test_an_erased_user_is_gone_here_and_the_records_are_those_of_segue_erase(wo
         assert client.get(body["receipt"]).json()["done"] is False  # no worker runs here
         known = client.get("/v1/user?user=user-06").json()
         assert (known["entries"], known["attributes"]) == (0, {})
+        until(lambda: not any(folder.exists() for folder in aside), "what was put aside to go")
         events = world.settings.topics.events
         record = world.log.read(events, body["events"]["partition"], body["events"]["offset"])[0]
-        assert (record.key, record.value) == (b"user-06", None)
+        written = erasure_value(world.log, "user-06", world.settings.sources)
+        assert (record.key, record.value) == (b"user-06", written)
 
 
 def test_clients_are_limited_each_for_itself(world, bundles):

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from streams import Reason
-from tests.console.conftest import until
+from tests.console.conftest import ready, until
 from tests.console.test_channels import (
     FIRST,
     ITS_FIRST,
@@ -53,11 +53,8 @@ def shown(tmp_path_factory, items, bundles) -> Iterator[Served]:
     made.decided(3, "expected HR@10 of at least 0.225 on held-out examples, got <b>0.210</b>")
     made.refuse(Reason.MALFORMED, "JSON is malformed", '{"user_id": <b>1</b>')
     made.refuse(Reason.UNKNOWN_KIND, "kind: expected stream", "{}")
-    with served(made) as found:
-        with found.client(headers=HEADERS) as client:
-            until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+    with ready(made) as found:
         yield found
-    made.log.close()
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +108,7 @@ def test_the_token_leaves_the_address(page: Page):
 def test_the_present_is_live(page: Page, shown: Served):
     page.goto(f"/#token={OWNER}")
     page.locator("#state", has_text=re.compile("^ready$")).wait_for()
-    more = page.locator("dt", has_text="Records since the start").locator("+ dd")
+    more = page.locator("dt", has_text="Records since start").locator("+ dd")
     before = int(more.inner_text())
     place = shown.world.listen("user-19", 5, 6, 7)
     shown.world.answer("user-19", place, 2)
@@ -136,18 +133,20 @@ def test_why_an_item_is_recommended(page: Page):
     first = page.locator("ol.places li").first
     first.locator("summary").click()
     first.get_by_text("in the history: cosine").first.wait_for()
-    first.get_by_text("Affinity of user and item").wait_for()
+    first.get_by_text("two-tower model:").wait_for()
+    first.get_by_text("recent demand:").wait_for()
+    page.get_by_text("The parts below sum to the score").wait_for()
 
 
 def test_by_keyboard_from_the_search_to_an_item(page: Page):
     page.goto("/#/item")
-    page.get_by_label("What it is about").focus()
+    page.get_by_label("Search by meaning").focus()
     page.keyboard.type("a story about topic 3")
     page.keyboard.press("Enter")
     page.locator("td a").first.wait_for()
     page.locator("td a").first.focus()
     page.keyboard.press("Enter")
-    page.get_by_text("In the graph: had by the same users").wait_for()
+    page.get_by_text("Graph neighbours (same users)").wait_for()
 
 
 def test_a_rollback_asks_first(page: Page, shown: Served):
@@ -156,14 +155,14 @@ def test_a_rollback_asks_first(page: Page, shown: Served):
     page.get_by_role("button", name="Roll back to g000000001").click()
     page.get_by_role("button", name="Cancel").last.click()
     page.get_by_role("button", name="Roll back to g000000001").click()
-    page.get_by_role("button", name="Do it").click()
-    page.get_by_text("g000000001 is served now.").wait_for()
+    page.get_by_role("button", name="Confirm").click()
+    page.get_by_text("g000000001 is now served.").wait_for()
     with shown.client(headers=HEADERS) as client:
         assert client.get("/ready").json()["generation"] == 1
         # The page has followed: the way back has become the way forth.
         page.get_by_role("button", name="Serve the trainer’s newest again").click()
-        page.get_by_role("button", name="Do it").click()
-        page.get_by_text("g000000002 is served now.").wait_for()
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_text("g000000002 is now served.").wait_for()
         assert client.get("/ready").json()["generation"] == 2
 
 
@@ -177,19 +176,19 @@ def test_each_channel_has_its_own_way_back(browser: Browser, tmp_path, items, bu
         now = page.get_by_role("region", name="Channels").locator("tbody tr")
         now.nth(1).get_by_text("deeper: 10 %").wait_for()
         page.goto("/#/quality")
-        rows = page.get_by_role("region", name="What is served").locator("tbody tr")
+        rows = page.get_by_role("region", name="Served bundles").locator("tbody tr")
         rows.nth(1).get_by_role("button", name=f"Roll back to {ITS_FIRST}").click()
         page.get_by_role("heading", name=f"Serve {ITS_FIRST} on channel next?").wait_for()
         assert "for the users of deeper" in page.locator("#confirm-text").inner_text()
-        page.get_by_role("button", name="Do it").click()
-        page.get_by_text(f"{ITS_FIRST} is served now on channel next.").wait_for()
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_text(f"{ITS_FIRST} is now served on channel next.").wait_for()
         assert served_by(client) == (SECOND, ITS_FIRST)
         # Any bundle can be pinned on any channel.
         page.get_by_label("Channel to pin a bundle on").select_option("next")
         all_of_them = page.get_by_role("region", name="Generations").locator("tbody tr")
         all_of_them.filter(has_text=re.compile(f"^{FIRST}[^-]")).get_by_role("button").click()
-        page.get_by_role("button", name="Do it").click()
-        page.get_by_text(f"{FIRST} is served now on channel next.").wait_for()
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_text(f"{FIRST} is now served on channel next.").wait_for()
         assert served_by(client) == (SECOND, FIRST)
         page.set_viewport_size({"width": 390, "height": 844})
         # Charts learn of their new width a moment later.
@@ -211,7 +210,7 @@ def test_what_was_served_stands_beside_popularity_by_day_and_by_bundle(page: Pag
     said = page.locator("#prequential-said")
     assert "Newest (2023-12-15): audiobook 0." in said.inner_text()
     # By keyboard: the first box chooses what a point is.
-    page.get_by_label("One point for each").focus()
+    page.get_by_label("One point per").focus()
     page.keyboard.press("ArrowDown")
     until(lambda: table.locator("tbody tr").count() == 2 * 2, "a row for each bundle and type")
     assert table.locator("tbody td").first.inner_text() == "2"
@@ -246,10 +245,10 @@ def test_a_store_that_cannot_be_read_is_said_and_hides_no_bundle(page: Page, sho
 
 def test_without_a_token_it_says_what_to_do(page: Page):
     page.goto("/#/letters")
-    page.get_by_role("heading", name="A token is needed").wait_for()
-    page.get_by_role("button", name="Give a token").click()
+    page.get_by_role("heading", name="Enter token").wait_for()
+    page.get_by_role("button", name="Enter token").click()
     page.get_by_label("Token", exact=True).last.fill(OWNER)
-    page.get_by_role("button", name="Use it").click()
+    page.get_by_role("button", name="Save").click()
     page.get_by_text("JSON is malformed").wait_for()
     # What came from outside is text.
     page.locator("summary").first.click()
@@ -265,14 +264,14 @@ def test_an_empty_world_is_explained(browser: Browser, tmp_path, items):
         page.get_by_text("not ready: no bundle yet").wait_for()
         page.goto("/#/quality")
         page.get_by_text("No bundle yet.").wait_for()
-        page.get_by_text("Nothing was asked yet.").wait_for()
-        page.get_by_text("None yet: the gate judges").wait_for()
+        page.get_by_text("No measurements yet.").wait_for()
+        page.get_by_text("None yet: the gate evaluates").wait_for()
         page.goto("/#/space")
         page.get_by_text("no bundle is loaded yet").wait_for()
         page.goto("/#/letters")
-        page.get_by_text("None: every record could be applied.").wait_for()
+        page.get_by_text("None: all records are applied.").wait_for()
         page.goto("/#/checkpoints")
-        page.get_by_text("None yet: a worker makes them").wait_for()
+        page.get_by_text("None yet: a worker writes them").wait_for()
         context.close()
     made.log.close()
 

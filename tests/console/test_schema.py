@@ -9,9 +9,11 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from tests.console.conftest import until
-from tests.console.worlds import HEADERS, Served, make_world, served
+from console.writes_api import PATHS
+from tests.console.conftest import ready
+from tests.console.worlds import HEADERS, Served, make_world
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "4"))
 
@@ -21,11 +23,14 @@ def attacked(tmp_path_factory, items, bundles) -> Iterator[Served]:
     """A world of its own, since users are erased and bundles are pinned here."""
     made = make_world(tmp_path_factory.mktemp("attacked"), items, bundles)
     made.announce(bundles[0])
-    with served(made) as found:
-        with found.client() as client:
-            until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+    with ready(made) as found:
         yield found
-    made.log.close()
+
+
+def excluded(path: str) -> list:
+    """What the schema of a record cannot say, rows are refused for; a good row beside is taken."""
+    by_row = [positive_data_acceptance, negative_data_rejection]
+    return by_row if path in PATHS else []
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
@@ -42,7 +47,7 @@ def test_answers_are_what_the_schema_says(attacked: Served, mode: GenerationMode
         )  # fmt: skip
         @given(case=operation.as_strategy(generation_mode=mode))
         def attack(case):
-            case.call_and_validate(headers=HEADERS)
+            case.call_and_validate(headers=HEADERS, excluded_checks=excluded(case.operation.path))
 
         # What takes no input at all cannot be given a wrong one.
         with contextlib.suppress(Unsatisfiable):

@@ -5,7 +5,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from agents.training.quality import Decision, QualityStore
 from console import ConsoleSettings, TokenSettings
 from dynamic_layer import Asked, DynamicBundle, Row, Trainer
 from dynamic_layer.measure.prequential import _date, _line
-from segue.serving_console import open_console
+from segue.serving_console import open_console, server_config
 from segue.settings import Settings
 from state import StateSettings
 from streams import (
     DEFAULT_CHANNEL,
+    ActionSettings,
     DeadLetter,
     EmbeddedLog,
     Event,
@@ -33,6 +34,7 @@ from streams import (
     Recommendation,
     RecommendedItem,
     Source,
+    SourceSettings,
     TopicSettings,
     User,
     create_topics,
@@ -42,7 +44,7 @@ from streams import (
 from tests.dynamic_layer.worlds import DAY_MS, SMALL, TEXT, Items, make_examples, make_items
 
 NOW = 1_700_000_000_000 + 31 * DAY_MS
-SEER, OWNER, STRANGER = "see-people", "do-all", "nobody"
+SEER, OWNER, STRANGER, SHOP = "see-people", "do-all", "nobody", "public-shop"
 HEADERS = {"Authorization": f"Bearer {OWNER}"}
 
 
@@ -52,6 +54,8 @@ def _token(name: str, *rights: Any) -> TokenSettings:
 
 class WordVectors:
     """Text vectors of the small world's width: the words' own, drawn by their hashes, added up."""
+
+    fingerprint = "words"
 
     def encode(self, texts: list[str]) -> np.ndarray:
         rows = [sum(map(self._word, text.split()), np.zeros(TEXT)) for text in texts]
@@ -172,12 +176,21 @@ def make_bundles(items: Items, generations: int = 2) -> list[DynamicBundle]:
 
 def make_world(folder: Path, items: Items, bundles: list[DynamicBundle], **console: Any) -> World:
     """Twenty listeners, each of one topic; every item is in the catalogue."""
-    tokens = (_token(SEER, "people"), _token(OWNER, "people", "write"), _token(STRANGER))
+    tokens = (
+        _token(SEER, "people"),
+        _token(OWNER, "people", "write", "events", "items", "users", "impressions"),
+        _token(STRANGER),
+        replace(_token(SHOP, "events"), public=True, user_prefix="anon-"),
+    )
     settings = Settings(
         data=str(folder),
         topics=TopicSettings(partitions=2),
-        events=EventRules(text_types=("query",)),
+        events=EventRules(
+            text_types=("query",),
+            actions=(ActionSettings(kind="dislike", sign="negative"),),
+        ),
         state=StateSettings(delta_room=1 << 12),
+        sources=(SourceSettings(topic="segue.impressions", format="impressions"),),
         console=ConsoleSettings(port=0, tokens=tokens, **{"rate_per_s": 0.0, **console}),
     )
     log = EmbeddedLog(folder / "log", clock=lambda: NOW)
@@ -223,11 +236,9 @@ def served(world: World) -> Iterator[Served]:
         async with open_console(
             world.settings, "c", world.log, world.clock, encoder=WordVectors()
         ) as (app, following):
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    app, port=0, log_level="warning", timeout_graceful_shutdown=1, lifespan="off"
-                )
-            )
+            config = server_config(world.settings.console, app)
+            config.timeout_graceful_shutdown = 1
+            server = uvicorn.Server(config)
             task = asyncio.ensure_future(server.serve())
             while not server.started:
                 await asyncio.sleep(0.01)

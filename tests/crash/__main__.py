@@ -20,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="chooses faults and records")
     parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--brokers", type=int, default=1, help="brokers of the cluster")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument(
         "--only", help="kinds of fault, comma-separated: scale,restart is a test of rebalances"
@@ -29,6 +30,10 @@ def main() -> int:
     parser.add_argument(
         "--age-limit", type=float, default=120.0,
         help="seconds for which a partition may apply nothing",
+    )  # fmt: skip
+    parser.add_argument(
+        "--upgrade", metavar="COMMIT",
+        help="start with this commit's code, and upgrade one process after each fault",
     )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and states")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
@@ -42,7 +47,8 @@ def main() -> int:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")
     options = Options(
         seed=asked.seed, faults=asked.faults, workers=asked.workers, only=only, folder=folder,
-        minutes=asked.minutes, rate=asked.rate, age_limit_s=asked.age_limit,
+        minutes=asked.minutes, rate=asked.rate, age_limit_s=asked.age_limit, upgrade=asked.upgrade,
+        brokers=asked.brokers,
     )  # fmt: skip
     try:
         report = asyncio.run(run(options))

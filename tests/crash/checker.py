@@ -1,10 +1,10 @@
 """What must be true after the faults: pure functions over the log, the states and the answers."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from state import Window
+from state import StateSettings, Window
 from state.dump import Dump
 from streams import (
     DeadLetter,
@@ -79,7 +79,8 @@ def dead_letter_differences(
 class Listening:
     """What the log says of the users.
 
-    first:  user -> item (type, id) -> offset of the first event on it. Events that the window has
+    first:  user -> item (type, id) -> offset of the first strong event on it, which makes the item
+            known; a weak signal does not. Events that the window has
             left by the end are not in it: the first of a partition may be as old as it likes, and
             its item may be recommended as soon as a newer one has come.
     latest: user -> place of the latest event.
@@ -90,9 +91,16 @@ class Listening:
 
 
 def listening(
-    records: Iterable[LogRecord], rules: EventRules, refused: Iterable[Place], window: Window
+    records: Iterable[LogRecord],
+    rules: EventRules,
+    refused: Iterable[Place],
+    window: Window,
+    strong: Collection[str] = StateSettings().graph_kinds,
 ) -> Listening:
-    """Read the events that are in the state: decodable ones that were not refused later on."""
+    """Read the events that are in the state: decodable ones that were not refused later on.
+
+    strong: kinds of events that make an item known.
+    """
     first: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
     latest: dict[str, Place] = {}
     partitions: dict[tuple[str, int], list[LogRecord]] = defaultdict(list)
@@ -107,7 +115,7 @@ def listening(
             if (topic, partition, offset) in gone:
                 continue
             user = events.user_id[row]
-            if live[row]:
+            if live[row] and events.kind[row] in strong:
                 first[user].setdefault((events.item_type[row], events.item_id[row]), offset)
             latest[user] = (topic, partition, offset)
     return Listening(dict(first), latest)

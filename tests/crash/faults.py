@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.crash.brokers import FENCED_MS
 from tests.crash.supervisor import Cluster, Stuck, WorkerProcess, until
 from tests.crash.world import Writer
 
@@ -133,12 +134,12 @@ async def _restart(scene: Scene, draw: random.Random) -> str:
 
 
 async def _broker(scene: Scene, draw: random.Random) -> str:
-    broker, hard, pause = scene.cluster.broker, draw.random() < 0.5, draw.uniform(0, 3)
-    address = broker.status().address or ""
-    await asyncio.to_thread(broker.stop, timeout=0 if hard else 30)
-    await asyncio.sleep(pause)
-    await asyncio.to_thread(broker.start, int(address.rpartition(":")[2]), timeout=120)
-    return f"broker {'killed' if hard else 'stopped'}, started again {pause:.1f} s later"
+    return await scene.cluster.brokers.restart_one(draw, draw.uniform(0, 3))
+
+
+async def _stalled_broker(scene: Scene, draw: random.Random) -> str:
+    """Freeze a broker: for less or more than the time after which others take its partitions."""
+    return await scene.cluster.brokers.stall_one(draw, draw.uniform(1, 2.5 * FENCED_MS / 1000))
 
 
 async def _full_disk(scene: Scene, draw: random.Random) -> str:
@@ -238,7 +239,7 @@ def _break(target: Path, draw: random.Random) -> str:
 
 
 async def _duplicates(scene: Scene, draw: random.Random) -> str:
-    return f"the last {scene.writer.repeat(draw.randint(200, 1_000))} records written again"
+    return f"the last {scene.writer.repeat(draw.randint(200, 1_000))} records rewritten"
 
 
 FAULTS = (
@@ -251,6 +252,7 @@ FAULTS = (
     Fault("scale", 3, _scale),
     Fault("restart", 1, _restart),
     Fault("broker", 2, _broker),
+    Fault("stalled broker", 2, _stalled_broker),
     Fault("full disk", 2, _full_disk),
     Fault("wiped disk", 2, _wipe),
     Fault("broken checkpoint", 2, _broken_checkpoint),

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -17,12 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from agents.demand import live_popularity, take_demand
-from segue.commands.kafka import pom_file
-from segue.looking import read_from
 from segue.settings import Settings, write_settings
-from streams import DeadLetter, LogRecord, Recommendation, create_topics, decode, topics
-from streams.broker import DevelopmentBroker
+from streams import DeadLetter, LogRecord, Recommendation, create_topics, decode, read_from, topics
 from tests.crash import checker
+from tests.crash.brokers import Brokers
 from tests.crash.faults import FAULTS, Scene, draw_faults
 from tests.crash.learned import judge_learning
 from tests.crash.replay import Replay, copies, replay
@@ -49,6 +49,8 @@ class Options:
     minutes:     go on with faults for so long, however many there are then; None: `faults` of them.
     rate:        records written a second.
     age_limit_s: longest time for which a partition may apply nothing.
+    brokers:     brokers of the cluster.
+    upgrade:     commit whose code every process runs at first; one is upgraded after each fault.
     """
 
     seed: int
@@ -59,6 +61,8 @@ class Options:
     minutes: float | None = None
     rate: int = RATE
     age_limit_s: float = 120.0
+    brokers: int = 1
+    upgrade: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -80,12 +84,11 @@ async def run(options: Options) -> Report:
         subprocess.run(["umount", str(disk)], check=False)
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
-    broker = DevelopmentBroker(
-        options.folder / "kafka", pom_file(), libs=options.folder.parent.parent / "kafka" / "libs"
-    )
-    address = await asyncio.to_thread(broker.start, timeout=120)
-    settings = crash_settings(options.folder.resolve(), address)
-    cluster = Cluster(settings, broker)
+    libs = options.folder.parent.parent / "kafka" / "libs"
+    brokers = Brokers(options.folder / "kafka", libs, options.brokers)
+    settings = crash_settings(options.folder.resolve(), await brokers.start(), options.brokers)
+    code = options.upgrade and checked_out(options.upgrade, options.folder / "earlier")
+    cluster = Cluster(settings, brokers, code or None)
     try:
         with _small_disk(settings) as small_disk:
             await asyncio.to_thread(create_topics, settings.kafka, topics(settings.topics))
@@ -113,10 +116,21 @@ async def run(options: Options) -> Report:
                     process.wanted = False
                     cluster.kill(process)
     finally:
-        await asyncio.to_thread(broker.stop)
+        await brokers.stop()
         report.exits = cluster.exits
         report.figures["seconds"] = round(time.monotonic() - started, 1)
     return report
+
+
+def checked_out(commit: str, folder: Path) -> Path:
+    """Write the files of a commit to a folder, and return the folder."""
+    folder.mkdir(parents=True)
+    archive = subprocess.run(
+        ["git", "archive", "--format=tar", commit], check=True, capture_output=True
+    )
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
+    return folder.resolve()
 
 
 def tell(line: str) -> None:
@@ -166,8 +180,12 @@ async def _harm(scene: Scene, watch: AgeWatch, options: Options, report: Report)
         line = f"{number:3d}  seed {options.seed}/{number}  {at:6.1f} s  {fault.name}: {what}"
         report.faults.append(f"{line}; {after}")
         tell(report.faults[-1])
+        if upgraded := await scene.cluster.upgrade(draw):
+            tell(f"upgraded {upgraded}")
         if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
             break
+    while upgraded := await scene.cluster.upgrade(random.Random(options.seed)):
+        tell(f"upgraded {upgraded}")
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     _judge_ages(watch, options, report)
@@ -291,7 +309,7 @@ def _told(
 
 
 async def _read(settings: Settings, topic: str) -> list[LogRecord]:
-    return await read_from(settings, topic, {})
+    return await read_from(settings.kafka, topic)
 
 
 async def _answers(settings: Settings) -> Sequence[Recommendation]:

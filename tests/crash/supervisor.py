@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,13 +20,13 @@ from kafka.errors import KafkaError
 from segue.cli import main
 from segue.settings import Settings
 from streams import DEFAULT_CHANNEL, end_offsets
-from streams.broker import DevelopmentBroker
+from tests.crash.brokers import Brokers
 
 __all__ = ["Cluster", "Stuck", "WorkerProcess"]
 
 POLL_S = 0.2
 RESTART_S = 0.3
-#: A restart and a rebalance take a few seconds on an idle machine; ours is not always idle.
+#: Longest time without progress; a restart and a rebalance take seconds on an idle machine.
 PATIENCE_S = 120.0
 STOP_S = 60.0
 #: Workers are forked from a process that has imported what they need: starting one anew costs
@@ -43,6 +44,7 @@ class WorkerProcess:
     """A worker or a trainer: process, disk and log. `wanted` ones are started again.
 
     flags: settings of its own, each as `--set` takes it, from its next start on.
+    code:  folder of another version's code, which its next start runs; None: this version's.
     """
 
     name: str
@@ -51,6 +53,7 @@ class WorkerProcess:
     metrics_port: int
     role: str = "worker"
     flags: tuple[str, ...] = ()
+    code: Path | None = None
     process: "multiprocessing.process.BaseProcess | None" = None
     wanted: bool = True
 
@@ -88,17 +91,21 @@ class WorkerProcess:
 
 
 class Cluster:
-    """The broker and the workers of one run.
+    """The brokers and the workers of one run.
 
-    Faults reach for `workers`, `trainer` and `broker`; `trainers` are those of other channels, by
+    Faults reach for `workers`, `trainer` and `brokers`; `trainers` are those of other channels, by
     channel. Whoever ends although nobody killed it is noted in `exits`, with the last thing it
     said, and started again.
     """
 
-    def __init__(self, settings: Settings, broker: DevelopmentBroker) -> None:
-        """Describe it; `add` starts workers, `watch` keeps them running."""
+    def __init__(self, settings: Settings, brokers: Brokers, code: Path | None = None) -> None:
+        """Describe it; `add` starts workers, `watch` keeps them running.
+
+        code: of the version with which every process starts; `upgrade` ends that.
+        """
         self.settings = settings
-        self.broker = broker
+        self._code = code
+        self.brokers = brokers
         self.config = settings.folder / "segue.toml"
         self.workers: dict[str, WorkerProcess] = {}
         self.trainer = self._process("trainer", "trainer")
@@ -127,7 +134,24 @@ class Cluster:
         folder = self.settings.folder
         disk = folder / "disks" / name
         disk.mkdir(parents=True, exist_ok=True)
-        return WorkerProcess(name, disk, folder / f"{name}.log", _free_port(), role)
+        log = folder / f"{name}.log"
+        return WorkerProcess(name, disk, log, _free_port(), role, code=self._code)
+
+    async def upgrade(self, draw: random.Random) -> str:
+        """Restart one process of the earlier version with this version's code, if there is one.
+
+        Processes that are added once all are upgraded run this version's code. Raises Stuck.
+        """
+        earlier = [process for process in self.everyone if process.code is not None]
+        if not earlier:
+            return ""
+        chosen = draw.choice(earlier)
+        await self.stop(chosen)
+        chosen.code = None
+        if len(earlier) == 1:
+            self._code = None
+        chosen.wanted = True  # `watch` starts it
+        return chosen.name
 
     @property
     def everyone(self) -> list[WorkerProcess]:
@@ -190,11 +214,18 @@ class Cluster:
             await self._reached(group, ends, f"the trainer of channel {channel}")
 
     async def _reached(self, group: str, ends: dict[tuple[str, int], int], what: str) -> float:
-        started = time.monotonic()
-        deadline = started + PATIENCE_S
+        """Wait until a group has committed these offsets; returns the seconds it took.
+
+        Raises Stuck if it commits none of them for `PATIENCE_S`: a busy machine is slow, not stuck.
+        """
+        started = moved = time.monotonic()
+        least = sys.maxsize
         while behind := await asyncio.to_thread(self._behind, group, ends):
-            if time.monotonic() > deadline:
-                raise Stuck(f"{what}: {behind} not applied after {PATIENCE_S:g} s")
+            now, left = time.monotonic(), sum(behind.values())
+            if left < least:
+                least, moved = left, now
+            elif now > moved + PATIENCE_S:
+                raise Stuck(f"{what}: {behind} not applied, and nothing for {PATIENCE_S:g} s")
             await asyncio.sleep(POLL_S)
         return time.monotonic() - started
 
@@ -228,16 +259,27 @@ class Cluster:
             *("--set", f"data={worker.disk}"),
             *(word for flag in worker.flags for word in ("--set", flag)),
         ]
-        worker.process = _FORKS.Process(target=_segue, args=(command, str(worker.log)))
+        code = worker.code and str(worker.code)
+        worker.process = _FORKS.Process(target=_segue, args=(command, str(worker.log), code))
         worker.process.start()
 
 
-def _segue(command: list[str], log: str) -> None:
-    """Run the command line in this process, which has imported it before it was forked."""
+def _segue(command: list[str], log: str, code: str | None) -> None:
+    """Run the command line in this process, which has imported it before it was forked.
+
+    code: folder of another version, which the process becomes.
+    """
     os.setsid()  # an interrupt at the terminal is for the harness alone
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
+    if code is not None:
+        environment = os.environ | {"PYTHONPATH": code}
+        # A request for checkpoints that comes while Python starts must not end the process.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        os.execve(  # noqa: S606 - a fixed program
+            sys.executable, [sys.executable, "-m", *command], environment
+        )
     sys.argv = command
     main()
 

@@ -84,6 +84,7 @@ async def _leave_a_copy(settings: Settings, records: Sequence[Record], disk: Pat
     await worker.assigned([(TOPICS.events, 0)])
     await worker.handle(records)
     await worker.revoked([(TOPICS.events, 0)])
+    await worker.uploaded()
 
 
 def test_one_changed_count_is_a_difference() -> None:

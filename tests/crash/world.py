@@ -16,7 +16,7 @@ from agents import TrainerSettings, WorkerSettings, announce
 from agents.bundles.names import bundle_name
 from agents.outputs import ProducerOutputs
 from dynamic_layer import DynamicBundle, GateSettings, Trainer
-from segue.roles import make_encoder, now_ms
+from segue.roles import make_encoder
 from segue.settings import Settings
 from simulation import faults
 from state import StateSettings
@@ -24,6 +24,7 @@ from static_layer import StaticBundle, StaticSettings, TextSettings
 from static_layer.bundle import FORMAT, item_frame
 from static_layer.text_cache import VectorCache
 from streams import DEFAULT_CHANNEL, Event, Item, KafkaSettings, TopicSettings, User, encode
+from streams.wall_clock import now_ms
 from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
 
 __all__ = ["Writer", "crash_settings", "make_world", "publish_models", "static_bundle"]
@@ -40,13 +41,13 @@ REMEMBERED = 2_000
 AGAIN, BAD, ABOUT_USER, ABOUT_ITEM = 0.06, 0.02, 0.02, 0.01
 
 
-def crash_settings(folder: Path, address: str) -> Settings:
+def crash_settings(folder: Path, address: str, brokers: int = 1) -> Settings:
     """Settings that put many commits, checkpoints and rebalances into a short run."""
     return Settings(
         data=str(folder),
         artifacts=str(folder / "artifacts"),
         kafka=KafkaSettings(bootstrap_servers=address),
-        topics=TopicSettings(partitions=4),
+        topics=TopicSettings(partitions=4, replication=brokers),
         # Small buffers: write-ahead logs and table files change hands often.
         state=StateSettings(
             write_buffer_bytes=1 << 20, block_cache_bytes=4 << 20, delta_room=1 << 14
@@ -155,7 +156,7 @@ class Writer:
         self.stopping = asyncio.Event()
 
     def repeat(self, records: int) -> int:
-        """Have the newest records written again, in their order; returns how many."""
+        """Have the newest records rewritten, in their order; returns how many."""
         self._repeat = min(records, len(self._recent))
         return self._repeat
 

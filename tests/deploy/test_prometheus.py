@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from yaml import safe_load
+from yaml import dump, safe_load
 
 from segue.metrics_page import registries
+from tests.deploy.test_manifests import BASE, documents
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -70,6 +71,37 @@ def test_every_alert_has_a_page_in_the_runbook():
     assert {rule["alert"] for rule in rules} == titles
     for rule in rules:
         assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
+
+
+@pytest.mark.parametrize("name", ["prometheus", "kubernetes"])
+def test_jobs_that_the_rules_name_are_scraped(name):
+    """Else a rule on `up` would never fire there."""
+    asked = {job for query in queries() for job in re.findall(r'job="([\w-]+)"', query)}
+    scraped = safe_load(RULES.with_name(f"{name}.yml").read_text())["scrape_configs"]
+    jobs = {job["job_name"] for job in scraped}
+    for rule in (r for job in scraped for r in job.get("relabel_configs", ())):
+        if rule.get("target_label") == "job":
+            kept = {"StatefulSet", "CronJob"}
+            names = {d["metadata"]["name"] for d in documents(BASE) if d["kind"] in kept}
+            jobs |= {rule["replacement"].replace("$1", name) for name in names}
+    assert asked
+    assert asked - jobs == set()
+
+
+@needs_promtool
+@pytest.mark.parametrize("name", ["prometheus", "kubernetes"])
+def test_promtool_accepts_what_is_scraped(name, tmp_path):
+    config = safe_load(RULES.with_name(f"{name}.yml").read_text())
+    for job in config["scrape_configs"]:  # Debian's build knows no Kubernetes
+        if job.pop("kubernetes_sd_configs", None):
+            job["static_configs"] = [{"targets": ["10.0.0.1:9101"]}]
+    file = tmp_path / "prometheus.yml"
+    file.write_text(dump(config))
+    done = subprocess.run(
+        [PROMTOOL, "check", "config", "--syntax-only", file],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_promtool

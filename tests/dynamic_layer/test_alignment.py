@@ -136,7 +136,7 @@ def test_towers_follow_what_they_said_of_the_old_vectors() -> None:
     for name, form in (("aligned", SMALL), ("following", FOLLOWING)):
         trainer = trained(items, form)
         examples = trainer.holdout()
-        users = user_features(examples, trainer._items.rows)
+        users = user_features(examples, trainer._items.rows, form.replay.history_cap)
         before = trainer.publish()
         trainer.adopt(newer)
         after = trainer.publish()

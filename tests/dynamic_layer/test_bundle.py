@@ -14,7 +14,8 @@ from dynamic_layer import (
     Trainer,
     default_lists,
 )
-from dynamic_layer.head.ranking_head import HeadSettings, HeadTrainer, Lists
+from dynamic_layer.head.ranking_head import HeadTrainer, Lists
+from dynamic_layer.settings import HeadSettings
 from tests.dynamic_layer.worlds import SMALL, START_MS, Items, make_examples, make_user
 
 FILES = (
@@ -31,7 +32,7 @@ def saved(
     request: pytest.FixtureRequest, items: Items, bundle: DynamicBundle, tmp_path: Path
 ) -> tuple[DynamicBundle, Path]:
     if request.param == "without HGNN":
-        trainer = Trainer(items, SMALL, seed=1, use_hgnn=False)
+        trainer = Trainer(items, replace(SMALL, use_hgnn=False), seed=1)
         trainer.add(make_examples(items, 300))
         trainer.train(max_steps=2)
         bundle = trainer.publish()

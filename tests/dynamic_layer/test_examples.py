@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer import CorruptExamples, ExampleBatch
+from dynamic_layer import CorruptExamples, ExampleBatch, kind_code
 from tests.dynamic_layer.worlds import make_examples, make_items
 
 ITEMS = make_items()
@@ -73,3 +73,16 @@ def test_taking_rows_takes_their_histories() -> None:
         assert found.tolist() == expected.tolist()
     assert taken.target.tolist() == batch.target[[7, 2]].tolist()
     assert taken.country == [batch.country[7], batch.country[2]]
+
+
+def test_kinds_and_arms_come_back_together_or_alone() -> None:
+    plain = make_examples(ITEMS, 7)
+    kind = np.array([kind_code("buy"), kind_code("like")] * 4, np.uint64)[:7]
+    for arm in (None, [f"arm-{n}" for n in range(7)]):
+        for own in (None, kind):
+            batch = replace(plain, kind=own, arm=arm)
+            assert equal(ExampleBatch.unpack(batch.pack()), batch)
+            chosen = batch.take(np.array([5, 0]))
+            assert chosen.kind is None or chosen.kind.tolist() == kind[[5, 0]].tolist()
+    assert plain.pack()[4] == 1, "earlier trainers read batches without either"
+    assert kind_code("buy") != kind_code("like")

@@ -8,6 +8,9 @@ import torch
 
 from dynamic_layer import DynamicBundle, GateSettings, IndexSettings, ItemIndex, Trainer, judge
 from dynamic_layer.bundles.bundle import served_vectors
+from dynamic_layer.examples.replay import PaddedExamples
+from dynamic_layer.measure import gate
+from dynamic_layer.measure.loss import loss_of
 
 GATE = GateSettings()
 
@@ -89,3 +92,89 @@ def test_a_bundle_that_ranks_worse_is_refused(trainer: Trainer, bundle: DynamicB
         for weights in worse.model.user.tower.parameters():
             weights.normal_(generator=torch.Generator().manual_seed(0))
     assert "HR@10" in reasons(worse, bundle, trainer)
+
+
+def drawn(n: int, rate: float, kept: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hits of a bundle, and of one with `kept` of its rate whose answers are much the same."""
+    rng = np.random.default_rng(seed)
+    before = rng.random(n) < rate
+    gained = rng.random(n) < 0.03 * rate / (1 - rate)
+    after = (before & (rng.random(n) < kept - 0.03)) | (~before & gained)
+    return before, after
+
+
+def refused(n: int, kept: float, *, rate: float = 0.3, users: int = 0) -> float:
+    """Share of 200 draws in which a bundle is refused; users: how many ask, all different if 0."""
+    count = 0
+    for seed in range(200):
+        before, after = drawn(n, rate, kept, seed)
+        who = np.arange(n) % users if users else np.arange(n)
+        count += loss_of(before, after, who, 0.1).too_much
+    return count / 200
+
+
+def test_an_equal_bundle_is_hardly_ever_refused_and_a_worse_one_given_questions_enough() -> None:
+    needed = loss_of(*drawn(4_000, 0.3, 0.9, 0), np.arange(4_000), 0.1).needed
+    assert 100 < needed < 1_000
+    assert refused(256, 1.0, rate=0.1) < 0.08
+    assert refused(needed, 1.0) < 0.1
+    assert refused(needed, 0.9) > 0.8
+    assert refused(4_000, 0.97) < 0.1, "a small loss, however sure, is granted"
+
+
+def test_questions_of_one_user_stand_together() -> None:
+    """Ten questions each that all fail or succeed alike tell as much as one."""
+    before, after = drawn(300, 0.3, 0.9, 1)
+    alone = loss_of(before, after, np.arange(300), 0.1)
+    repeated = np.repeat(before, 10), np.repeat(after, 10), np.repeat(np.arange(300), 10)
+    together = loss_of(*repeated, 0.1)
+    naive = loss_of(*repeated[:2], np.arange(3_000), 0.1)
+    assert together.high == pytest.approx(alone.high)
+    assert naive.high < together.high
+    assert together.needed == pytest.approx(10 * alone.needed, rel=0.01)
+
+
+def test_many_small_losses_are_found_against_the_best_earlier_bundle(
+    trainer: Trainer, bundle: DynamicBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each loses little against the one before it."""
+    order = np.random.default_rng(0).permutation(len(trainer.holdout()))
+
+    def hits(judged: DynamicBundle, held_out: PaddedExamples, _: object) -> np.ndarray:
+        return order[: len(held_out)] % 100 < judged.generation
+
+    monkeypatch.setattr(gate, "served_hits", hits)
+    good, last, new = (
+        replace(bundle, manifest=bundle.manifest | {"generation": g}) for g in (60, 50, 49)
+    )
+    held_out = trainer.holdout()
+    assert judge(new, last, held_out, GATE).reasons == []
+    found = judge(new, last, held_out, GATE, best=good)
+    assert [r for r in found.reasons if "best earlier" in r] == found.reasons != []
+    assert not found.best
+    assert judge(good, last, held_out, GATE, best=last).best
+
+
+def test_ten_losses_of_a_twentieth_in_a_row_do_not_pass(
+    trainer: Trainer, bundle: DynamicBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = np.random.default_rng(0).permutation(len(trainer.holdout()))
+    # A little less than 5 %, which is half of `max_loss` and would be refused at once.
+    rates = [0.6 * 0.955**k for k in range(11)]
+
+    def hits(judged: DynamicBundle, held_out: PaddedExamples, _: object) -> np.ndarray:
+        return order[: len(held_out)] < rates[judged.generation] * len(order)
+
+    def made(k: int) -> DynamicBundle:
+        return replace(bundle, manifest=bundle.manifest | {"generation": k})
+
+    monkeypatch.setattr(gate, "served_hits", hits)
+    served = best = made(0)
+    for k in range(1, 11):
+        candidate = made(k)
+        found = judge(candidate, served, trainer.holdout(), GATE, best=best)
+        if not found.reasons:
+            served = candidate
+            best = candidate if found.best else best
+    assert rates[served.generation] > 0.9 * rates[0]
+    assert best.generation == 0

@@ -67,7 +67,9 @@ def test_ranks_are_those_of_what_had_been_counted_before(items: Items) -> None:
                 demand[rows(np.array([key]))[0]] += 0.5 ** ((end - whole) / DAY_MS / half_life)
         for place in range(1, 40):
             aim = int(rows(examples.target[place : place + 1])[0])
-            had = rows(examples.history_item[place, : examples.length[place]])
+            entries = slice(0, examples.length[place])
+            strong = examples.history_strong[place, entries]
+            had = rows(examples.history_item[place, entries][strong])
             rivals = np.flatnonzero((number == number[aim]) & ~np.isin(np.arange(len(types)), had))
             rivals = rivals[rivals != aim]
             close = np.isclose(demand[rivals], demand[aim], rtol=1e-5, atol=0)

@@ -8,13 +8,8 @@ from hypothesis import strategies as st
 
 from dynamic_layer.counts.moments import Moment, moment_at
 from dynamic_layer.head.candidates import NONE
-from dynamic_layer.head.features import (
-    GROUPS,
-    FeatureSettings,
-    Sources,
-    feature_names,
-    pair_features,
-)
+from dynamic_layer.head.features import Sources, feature_names, pair_features
+from dynamic_layer.settings import GROUPS, FeatureSettings
 
 DAY = 86_400_000
 READ = FeatureSettings(
@@ -109,6 +104,25 @@ def test_features_by_hand(sources: Sources) -> None:
     user, item = sources.towers or (np.zeros(0), np.zeros(0))
     assert get["towers"][0] == pytest.approx(user[0] @ item[0], rel=1e-5)
     assert sorted([get["z:towers"][0], get["z:towers"][1]]) == pytest.approx([-1, 1], abs=1e-3)
+
+
+def test_an_item_met_once_and_recent_activity_by_hand(sources: Sources) -> None:
+    # User 0 met item 2 twice (days 1 and 8) and item 0 once (day 3); it is day 10.
+    rows = [(0, 2, 1), (0, 2, 8), (0, 0, 3), (1, 0, 9)]
+    candidates = np.array([[0, 2, 3]])
+    found = pair_features(moment_of(rows, 10), np.array([0]), candidates, sources, READ)
+    get = {name: column(found, sources, name)[0] for name in feature_names(sources, READ)}
+    assert get["past-times"].tolist() == pytest.approx([np.log(2), np.log(3), 0])
+    assert get["past-age"].tolist() == pytest.approx([1 / 8, 1 / 3, 0])
+    assert get["past-share"].tolist() == pytest.approx([1 / 3, 2 / 3, 0])
+    # One event has no gap: no mean, nothing that is due, nothing uneven.
+    for name in ("past-gap", "past-due", "past-uneven", "past-weak"):
+        assert get[name][0] == 0, name
+    assert get["past-gap"][1] == pytest.approx(np.log(8))
+    # The items met lately, each by the age of its latest event: 7 and 2 days.
+    for half in (7, 30, 120):
+        active = np.log1p(2 ** (-7 / half) + 2 ** (-2 / half))
+        assert get[f"active@{half}d"].tolist() == pytest.approx([active] * 3, rel=1e-5)
 
 
 def test_a_group_that_is_left_out_has_no_features(sources: Sources) -> None:

@@ -5,8 +5,6 @@ import pytest
 import scipy.sparse as sp
 
 from dynamic_layer.counts.item_weights import (
-    EaseSettings,
-    by_target,
     capped,
     co_interactions,
     cosine_weights,
@@ -14,6 +12,7 @@ from dynamic_layer.counts.item_weights import (
     nearest,
     spectral_vectors,
 )
+from dynamic_layer.settings import EaseSettings
 
 
 @pytest.fixture
@@ -63,16 +62,6 @@ def test_a_cap_keeps_the_diagonal_and_the_strongest_pairs(history: sp.csr_array)
         others = np.delete(np.flatnonzero(cut[row]), np.flatnonzero(cut[row]).tolist().index(row))
         assert len(others) >= 4  # ties at the limit stay
         assert cosine[row, others].min() >= np.sort(cosine[row])[-4] - 1e-6
-
-
-def test_by_target_keeps_the_greatest_per_target(history: sp.csr_array) -> None:
-    cosine = cosine_weights(co_interactions(history))
-    kept = by_target(cosine, 2).tocsc()
-    dense = cosine.toarray()
-    for target in range(14):
-        column = kept[:, [target]].toarray().ravel()
-        np.testing.assert_allclose(np.sort(column)[-2:], np.sort(dense[target])[-2:])
-        assert (column > 0).sum() == 2
 
 
 def test_spectral_vectors_join_what_is_met_together() -> None:

@@ -18,11 +18,12 @@ from dynamic_layer import (
     PopularitySettings,
     Trainer,
 )
-from dynamic_layer.examples.ranking import affinities, ranks, user_features
+from dynamic_layer.examples.ranking import affinities, known_rows, user_features
 from dynamic_layer.examples.replay import pad
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.head_learning import made_lists, ranking_settings
 from dynamic_layer.lists.list_maker import ListMaker
+from dynamic_layer.measure import prequential
 from dynamic_layer.measure.prequential import (
     KEPT_DAYS,
     MAX_ROWS,
@@ -49,7 +50,7 @@ def measure(
         per_second=per_second,
         history_cap=10,
         popularity=popularity,
-        clock_ms=lambda: clock.ms,
+        ticks_ms=lambda: clock.ms,
     )
     found.clock = clock
     found.serve(bundle)
@@ -63,19 +64,16 @@ def test_ranks_are_those_of_all_scores_written_out(bundle: DynamicBundle, items:
     unknown[::7] += np.uint64(1)
     examples = pad(replace(batch, target=unknown), 10, 0)
     rows = ItemRows(bundle.item_keys)
-    users, target = user_features(examples, rows), torch.from_numpy(rows(examples.target))
-    expected = np.concatenate(
-        [
-            ranks(scores, target[chunk].clamp(min=0), torch.from_numpy(bundle.bias))
-            for chunk, scores, _ in affinities(
-                bundle.user_vectors(users) / bundle.model.temperature,
-                torch.from_numpy(bundle.vectors),
-                target=target.clamp(min=0),
-                history=users.history,
-                type_number=bundle.features.type_number,
-            )
-        ]
-    )
+    users, target = user_features(examples, rows, 10), torch.from_numpy(rows(examples.target))
+    expected = np.zeros(len(examples))
+    for scored in affinities(
+        bundle.user_vectors(users) / bundle.model.temperature,
+        torch.from_numpy(bundle.vectors),
+        target=target.clamp(min=0),
+        known=torch.from_numpy(known_rows(examples, rows)),
+        type_number=bundle.features.type_number,
+    ):
+        expected[scored.examples] = scored.ranks(torch.from_numpy(bundle.bias))
     found = ServedRanks(bundle).ask(examples, bundle_counts(bundle))
     known, personal = target.numpy() >= 0, ~found.newcomer
     assert 20 < (known & ~personal).sum() < 100
@@ -91,7 +89,8 @@ def test_ranks_are_those_of_all_scores_written_out(bundle: DynamicBundle, items:
         own = bundle.popularity.get(int(examples.country[place]), everywhere)
         aim = int(target[place])
         rivals = np.flatnonzero(types == types[aim])
-        rivals = rivals[~np.isin(rivals, users.history[place].numpy()) & (rivals != aim)]
+        had = users.history[place].numpy()[users.strong[place].numpy()]
+        rivals = rivals[~np.isin(rivals, had) & (rivals != aim)]
         pairs = [(own[row], everywhere[row]) for row in rivals]
         mine = (own[aim], everywhere[aim])
         before = sum(pair > mine for pair in pairs) + 0.5 * sum(pair == mine for pair in pairs)
@@ -262,9 +261,26 @@ def test_rows_and_files_are_bounded(tmp_path: Path) -> None:
     assert not found._add(Row(5, "podcast", 1, "default"), Asked(examples=3))
     assert found.left_out["late"] == 3
     today = KEPT_DAYS + 20
-    found._rows |= {Row(today, "podcast", n, "default"): Asked(examples=1) for n in range(MAX_ROWS)}
+    found._rows |= {Row(today, f"{n}", 1, "default"): Asked(examples=1) for n in range(MAX_ROWS)}
     assert not found._add(Row(today, "audiobook", 1, "default"), Asked(examples=2))
     assert found.left_out["rows"] == 2
+
+
+def test_a_day_of_many_types_and_bundles_leaves_nothing_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prequential, "MAX_ROWS", 100)
+    found = measure(tmp_path, None)
+    types = [f"type {number}" for number in range(40)]
+    for generation in range(30):
+        for name in types:
+            assert found._add(Row(7, name, generation, "default"), Asked(examples=1, hits=0.5))
+    assert len(found._rows) <= 100
+    assert found.left_out["rows"] == 0
+    for name in types:
+        mine = [asked for row, asked in found._rows.items() if row.item_type == name]
+        assert sum(asked.examples for asked in mine) == 30
+        assert sum(asked.hits for asked in mine) == 15
 
 
 def test_an_examples_arm_decides_its_row_and_other_channels_arms_are_left_to_others(
@@ -281,7 +297,7 @@ def test_an_examples_arm_decides_its_row_and_other_channels_arms_are_left_to_oth
             tmp_path,
             per_second=1e6,
             history_cap=10,
-            clock_ms=lambda: clock.ms,
+            ticks_ms=lambda: clock.ms,
             arms=arms,
             popularity=PopularitySettings(),
         )

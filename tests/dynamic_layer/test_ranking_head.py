@@ -1,5 +1,6 @@
 """The head: its loss by hand, what it learns, and that it comes back as it was saved."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,8 @@ import pytest
 import torch
 
 from dynamic_layer import CorruptBundle
-from dynamic_layer.head.ranking_head import (
-    HeadSettings,
-    HeadTrainer,
-    Lists,
-    RankingHead,
-    listwise_loss,
-)
+from dynamic_layer.head.ranking_head import HeadTrainer, Lists, RankingHead, listwise_loss
+from dynamic_layer.settings import HeadSettings
 
 NAMES = ["taste", "demand", "noise"]
 SMALL = HeadSettings(hidden=8, negatives=20, epochs=8.0, batch_size=32)
@@ -62,6 +58,27 @@ def test_a_head_begins_where_it_is_told_to() -> None:
     trainer.train()
     moved = trainer.publish()(torch.from_numpy(lists.features)).detach().numpy()
     assert not np.allclose(moved, scores, atol=1e-2)
+
+
+def test_a_head_follows_features_that_drift_and_forgets_nothing() -> None:
+    """Counts grow a hundredfold after the first lists; what was learned keeps its order."""
+    trainer = HeadTrainer(NAMES, SMALL, seed=0)
+    trainer.add(make_lists())
+    trainer.train()
+    before = trainer.publish()
+    later = make_lists(2_000, seed=1)
+    moved = replace(later, features=later.features * [1.0, 100.0, 1.0] + [0.0, 500.0, 0.0])
+    trainer.settings = replace(SMALL, capacity=1_000)
+    trainer.add(replace(moved, features=moved.features.astype(np.float32)))
+    trainer._scale()
+    # Scores of the same features differ by a constant of the list, if at all.
+    features = torch.from_numpy(later.features[:50])
+    apart = (trainer._published(features) - before(features)).detach().numpy()
+    np.testing.assert_allclose(apart - apart.mean(axis=1, keepdims=True), 0, atol=2e-3)
+    trainer.train()
+    head = trainer.publish()
+    assert head.mean.numpy() == pytest.approx([0, 500, 0], abs=3)
+    assert head.deviation.numpy() == pytest.approx([1, 100, 1], rel=0.05)
 
 
 def test_loss_is_cross_entropy_of_each_positive_against_the_negatives() -> None:

@@ -5,113 +5,68 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 
 from dynamic_layer import (
-    DemandRecord,
     DynamicBundle,
     ExampleBatch,
     GateSettings,
-    HeadSettings,
     ListSettings,
     LivePopularity,
+    NewItems,
     RankingHead,
-    RankingSettings,
     Recommender,
     Trainer,
     UserState,
     default_lists,
     judge,
 )
-from dynamic_layer.examples.replay import pad
+from dynamic_layer.examples.replay import PaddedExamples, pad
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.lists.head_learning import hit_rates, made_lists, ranking_settings
+from dynamic_layer.lists.head_learning import (
+    asked_of,
+    hit_rates,
+    made_lists,
+    ranking_settings,
+)
 from dynamic_layer.lists.list_maker import ListMaker, asking
 from dynamic_layer.popularity.demand import DemandReader
 from state.keys import item_key
+from tests.dynamic_layer.headed import (
+    HEADED,
+    HOUR_MS,
+    NOW_MS,
+    count_into,
+    headed,
+    live_of,
+    put,
+)
 from tests.dynamic_layer.worlds import (
     DAY_MS,
-    SMALL,
-    START_MS,
     Items,
     make_examples,
-    make_items,
     make_user,
-    unit,
 )
-
-HOUR_MS = 3_600_000
-NOW_MS = START_MS + 30 * DAY_MS
-HEADED = replace(
-    SMALL,
-    ranking=RankingSettings(
-        enabled=True, towers=20, neighbours=20, demand=10, limit=40, min_lists=50,
-        head=HeadSettings(hidden=8, negatives=32, epochs=8.0),
-    ),
-)  # fmt: skip
-
-
-def same_topic(items: Items) -> sp.csr_array:
-    """Weights that know the topics: what counts over many users would give."""
-    n = len(items.topic)
-    alike = (items.topic[:, None] == items.topic) & ~np.eye(n, dtype=bool)
-    noise = np.random.default_rng(3).random((n, n))
-    return sp.csr_array((alike * (0.5 + noise)).astype(np.float32))
-
-
-def live_of(examples: ExampleBatch) -> LivePopularity:
-    """The events of a batch as the states of one partition count them."""
-    live = LivePopularity(bucket_ms=HOUR_MS, window_buckets=90 * 24)
-    count_into(live, examples)
-    return live
-
-
-def count_into(live: LivePopularity, examples: ExampleBatch) -> None:
-    bucket = examples.timestamp // HOUR_MS
-    for number in np.unique(bucket).tolist():
-        keys, counts = np.unique(examples.target[bucket == number], return_counts=True)
-        put(live, number, keys, counts)
-
-
-def put(live: LivePopularity, bucket: int, keys: NDArray[np.uint64], counts: object) -> None:
-    record = DemandRecord(
-        partition=0, bucket=bucket, bucket_ms=HOUR_MS, records=1, keys=keys,
-        markets=np.zeros(len(keys), np.int64), counts=np.asarray(counts, np.int64),
-    )  # fmt: skip
-    live.put(record)
 
 
 @pytest.fixture(scope="module")
 def static() -> Items:
-    items = make_items()
-    # Vectors that tell nothing: the towers have demand alone to go by.
-    rng = np.random.default_rng(5)
-    items.hgnn = unit(rng.normal(size=items.hgnn.shape))
-    items.text = unit(rng.normal(size=items.text.shape)).astype(np.float16)
-    items.weights = {"ease": same_topic(items)}  # type: ignore[attr-defined]
-    return items
+    return headed().static
 
 
 @pytest.fixture(scope="module")
-def examples(static: Items) -> ExampleBatch:
-    return make_examples(static, 2_000)
+def examples() -> ExampleBatch:
+    return headed().examples
 
 
 @pytest.fixture(scope="module")
-def trainer(static: Items, examples: ExampleBatch) -> Trainer:
-    trainer = Trainer(static, HEADED, seed=7, ranking=True, live=live_of(examples))
-    trainer.add(examples)
-    trainer.train()
-    return trainer
+def trainer() -> Trainer:
+    return headed().trainer
 
 
 @pytest.fixture(scope="module")
-def bundle(trainer: Trainer) -> DynamicBundle:
-    bundle = trainer.publish()
-    assert bundle.head is not None
-    return bundle
+def bundle() -> DynamicBundle:
+    return headed().bundle
 
 
 def asked(batch: ExampleBatch, row: int) -> UserState:
@@ -148,7 +103,14 @@ def test_serving_reads_the_features_that_training_read(
             place = 0
             user, now_ms = asked(batch, row), int(batch.timestamp[row])
             history = recommender._histories([user])
-            users = asking(bundle, recommender._features([user], history, now_ms), history)
+            features = recommender._features([user], history, now_ms)
+            users = asking(
+                bundle,
+                bundle.user_vectors(recommender._tower_features(features)),
+                history=history,
+                age_s=features.age_s.numpy(),
+                strong=features.strong.numpy(),
+            )
             target = int(np.flatnonzero(static.item_keys == batch.target[row])[0])
             number = int(bundle.features.type_number[target])
             assert recommender._head is not None
@@ -162,6 +124,63 @@ def test_serving_reads_the_features_that_training_read(
             )  # fmt: skip
             seen += 1
     assert seen == 40
+
+
+def long_histories(static: Items) -> ExampleBatch:
+    """Examples of users who know 30 items and previewed the 31st, of the target's topic."""
+    batch = make_examples(static, 60)
+    rng = np.random.default_rng(4)
+    others = [np.flatnonzero(static.item_keys != target) for target in batch.target]
+    history = np.stack([rng.permutation(rows)[:31] for rows in others])
+    return replace(
+        batch,
+        strong=np.ones(60, np.bool_),
+        indptr=31 * np.arange(61),
+        history_item=static.item_keys[history].ravel(),
+        history_time=(batch.timestamp[:, None] - HOUR_MS * np.arange(1, 32)).ravel(),
+        history_strong=np.tile(np.arange(31) < 30, 60),
+    )
+
+
+def test_training_lists_hold_what_serving_would_and_nothing_that_the_user_knew(
+    static: Items, bundle: DynamicBundle, examples: ExampleBatch
+) -> None:
+    """Known items beyond those that the towers read are no candidates; previewed ones are."""
+    batch, live = long_histories(static), live_of(examples)
+    settings = ranking_settings(bundle)
+    assert settings is not None
+    assert HEADED.replay.history_cap < 30
+    maker, halves = ListMaker(bundle, settings), settings.demand_half_lives_days
+    padded, weak = pad(batch, 512, 0), 0
+    type_number = bundle.features.type_number.numpy()
+    for row in range(len(batch)):
+        user = asked(batch, row)
+        known = set(ItemRows(static.item_keys)(user.history_item[:30]).tolist())
+        previewed = int(ItemRows(static.item_keys)(user.history_item[30:])[0])
+        [made] = made_lists(bundle, maker, padded.take(np.array([row])), live, halves)
+        rows = proposed_rows(bundle, maker, padded.take(np.array([row])), live, halves)
+        assert len(rows) == made.lists.valid.sum()
+        assert not known & rows
+        target = int(ItemRows(static.item_keys)(batch.target[row : row + 1])[0])
+        if type_number[previewed] == type_number[target]:
+            assert previewed in rows
+            weak += 1
+    assert weak > 10
+
+
+def proposed_rows(
+    bundle: DynamicBundle,
+    maker: ListMaker,
+    one: PaddedExamples,
+    live: LivePopularity,
+    halves: tuple[float, ...],
+) -> set[int]:
+    """Rows that the list maker proposes for an example."""
+    rows = ItemRows(bundle.item_keys)
+    demand = DemandReader(live, rows, len(bundle.item_keys), halves).at(int(one.timestamp[0]))
+    number = int(bundle.features.type_number[int(rows(one.target)[0])])
+    found = maker.propose(asked_of(bundle, one, rows), number, demand).rows
+    return set(found[found >= 0].tolist())
 
 
 def test_what_comes_later_changes_no_feature(
@@ -311,10 +330,9 @@ def test_lists_say_whether_the_head_ranked_them(bundle: DynamicBundle, static: I
 def test_lists_of_the_head_keep_their_promises(bundle: DynamicBundle, static: Items) -> None:
     recommender = Recommender(bundle)
     new = item_key("podcast", "new")
-    recommender.add_items(
+    recommender.add_items(NewItems(
         item_keys=np.array([new], np.uint64), item_ids=["new"], item_types=["podcast"],
-        languages=["en"], genres=[None], text=static.text[:1],
-    )  # fmt: skip
+        languages=["en"], genres=[None], text=static.text[:1]))  # fmt: skip
     history = [0, 12, 24]
     user = replace(
         make_user(static, history, now_ms=NOW_MS),
@@ -344,10 +362,9 @@ def test_a_new_item_is_a_candidate_of_the_head(bundle: DynamicBundle, static: It
     wide = settings["ranking"] | {"towers": 100, "limit": 100}
     manifest = bundle.manifest | {"settings": settings | {"ranking": wide}}
     recommender = Recommender(replace(bundle, manifest=manifest))
-    recommender.add_items(
+    recommender.add_items(NewItems(
         item_keys=np.array([item_key("podcast", "new")], np.uint64), item_ids=["new"],
-        item_types=["podcast"], languages=["en"], genres=[None], text=static.text[:1],
-    )  # fmt: skip
+        item_types=["podcast"], languages=["en"], genres=[None], text=static.text[:1]))  # fmt: skip
     everything = ListSettings(name="all", item_types=("podcast",), k=100)
     user = make_user(static, [0, 12, 24], now_ms=NOW_MS)
     assert "new" in recommender.recommend([user], [everything], NOW_MS)[0]["all"].item_ids
@@ -377,11 +394,10 @@ def test_items_that_came_after_the_bundle_have_their_own_live_counts(
     keys = np.array([item_key("podcast", name) for name in ("hit", "flop", "late")], np.uint64)
 
     def come(rows: list[int]) -> None:
-        recommender.add_items(
+        recommender.add_items(NewItems(
             item_keys=keys[rows], item_ids=[("hit", "flop", "late")[row] for row in rows],
             item_types=["podcast"] * len(rows), languages=[None] * len(rows),
-            genres=[None] * len(rows), text=static.text[rows],
-        )  # fmt: skip
+            genres=[None] * len(rows), text=static.text[rows]))  # fmt: skip
 
     def listed(now_ms: int) -> list[str]:
         return recommender.recommend([nobody], mix, now_ms)[0]["mix"].item_ids
@@ -420,3 +436,22 @@ def test_a_new_static_bundle_keeps_the_head_and_learns_from_later_examples_alone
     assert learning is not None
     assert learning._first == trainer._replay.written
     static.manifest = {"name": "static-1", "offsets": {}}
+
+
+def test_a_head_ranks_what_is_disliked_nowhere_and_what_is_like_it_lower(
+    bundle: DynamicBundle, static: Items
+) -> None:
+    recommender = Recommender(bundle)
+    user = make_user(static, [0, 6, 12], now_ms=NOW_MS)
+    lists = [ListSettings(name="mix"), ListSettings(name="podcasts", item_types=("podcast",))]
+    before = recommender.recommend([user], lists, NOW_MS)[0]
+    assert before["mix"].by_head
+    first = static.item_keys[[*before["mix"].rows[:2], before["podcasts"].rows[0]]]
+    after = recommender.recommend([replace(user, disliked=first)], lists, NOW_MS)[0]
+    for one in after.values():
+        assert one.by_head
+        assert len(one) == 10
+        assert not set(static.item_keys[list(one.rows)]) & set(first)
+    same = replace(user, disliked=first, demotion=0.25)
+    lower = recommender.recommend([same], lists, NOW_MS)[0]["mix"]
+    assert lower.rows != after["mix"].rows

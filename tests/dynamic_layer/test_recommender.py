@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynamic_layer import DynamicBundle, ListSettings, Recommender, default_lists
+from dynamic_layer import DynamicBundle, ListSettings, NewItems, Recommender, default_lists
 from state.keys import item_key
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
 
@@ -72,6 +72,17 @@ def test_repeats_are_excluded_included_or_the_only_thing(
     assert set(rows(answer["only-podcasts"].item_ids)) == {2, 14}
 
 
+def test_a_weak_signal_does_not_make_an_item_known(recommender: Recommender, items: Items) -> None:
+    """An item that was only previewed may be recommended for discovery, and is no repeat."""
+    user = make_user(items, [0, 6, 12, 24], now_ms=NOW_MS)
+    user = replace(user, history_strong=np.array([True, True, False, True]))
+    lists = [ListSettings(name="mix", k=120), ListSettings(name="only", repeats="only")]
+    answer = recommender.recommend([user], lists, NOW_MS)[0]
+    assert 12 in rows(answer["mix"].item_ids)
+    assert not {0, 6, 24} & set(rows(answer["mix"].item_ids))
+    assert set(rows(answer["only"].item_ids)) == {0, 6, 24}
+
+
 def test_an_answer_does_not_depend_on_who_else_is_asked_about(
     recommender: Recommender, items: Items
 ) -> None:
@@ -107,8 +118,8 @@ def test_new_items_are_recommended_at_once_and_read_from_histories(
         "genres": [None],
         "text": items.text[:1],
     }
-    assert recommender.add_items(**new) == 1  # type: ignore[arg-type]
-    assert recommender.add_items(**new) == 0  # type: ignore[arg-type]
+    assert recommender.add_items(NewItems(**new)) == 1
+    assert recommender.add_items(NewItems(**new)) == 0  # type: ignore[arg-type]
     assert len(recommender) == len(items.item_ids) + 1
     everything = ListSettings(name="all", k=len(recommender), repeats="include")
     user = make_user(items, [0], now_ms=NOW_MS)
@@ -134,11 +145,10 @@ def test_a_new_item_stands_where_an_item_of_its_type_with_average_demand_would(
     books = np.array([name == "audiobook" for name in items.item_types])
     bias[books] = -5.0
     uneven = Recommender(replace(bundle, bias=bias))
-    uneven.add_items(
+    uneven.add_items(NewItems(
         item_keys=np.array([item_key(t, "new") for t in ("podcast", "audiobook")], np.uint64),
         item_ids=["new", "new"], item_types=["podcast", "audiobook"], languages=[None, None],
-        genres=[None, None], text=items.text[:2],
-    )  # fmt: skip
+        genres=[None, None], text=items.text[:2]))  # fmt: skip
     served = uneven.served_vectors(np.arange(len(items.item_ids), len(items.item_ids) + 2))
     # A sixth of the podcasts has e^3 times the demand of the others.
     assert served[:, -1] == pytest.approx([np.log((np.exp(3.0) + 5) / 6), -5.0], abs=1e-5)
@@ -146,12 +156,14 @@ def test_a_new_item_stands_where_an_item_of_its_type_with_average_demand_would(
 
 def test_new_items_of_an_unknown_type_wait_for_the_next_bundle(recommender: Recommender) -> None:
     added = recommender.add_items(
-        item_keys=np.array([1], np.uint64),
-        item_ids=["x"],
-        item_types=["film"],
-        languages=[None],
-        genres=[None],
-        text=np.zeros((1, 24), np.float32),
+        NewItems(
+            item_keys=np.array([1], np.uint64),
+            item_ids=["x"],
+            item_types=["film"],
+            languages=[None],
+            genres=[None],
+            text=np.zeros((1, 24), np.float32),
+        )
     )
     assert added == 0
 

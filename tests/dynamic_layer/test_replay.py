@@ -1,10 +1,13 @@
-"""The bounded memory of examples."""
+"""The replay buffer of examples."""
+
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.examples.replay import Replay, SeenOffsets, pad
+from dynamic_layer.examples.replay import Replay, pad
+from dynamic_layer.examples.seen_offsets import SeenOffsets
 from tests.dynamic_layer.worlds import make_examples, make_items
 
 ITEMS = make_items()
@@ -68,3 +71,72 @@ def test_padding_keeps_the_newest_entries() -> None:
     for row in range(30):
         entries = batch.history_item[batch.indptr[row] : batch.indptr[row + 1]][:2]
         assert padded.history_item[row, : padded.length[row]].tolist() == entries.tolist()
+
+
+@given(
+    sizes=st.lists(st.integers(0, 25), max_size=8),
+    capacity=st.integers(1, 30),
+    entries=st.integers(5, 120),
+    cap=st.integers(1, 5),
+)
+@settings(deadline=None)
+def test_replay_holds_the_newest_examples_whose_entries_fit(
+    sizes: list[int], capacity: int, entries: int, cap: int
+) -> None:
+    """The memory is the longest suffix of what was appended that fits both limits."""
+    replay = Replay(capacity=capacity, history_cap=cap, entries=entries)
+    known: list[tuple[int, list[int], list[float], list[bool]]] = []
+    for place, size in enumerate(sizes):
+        padded = pad(make_examples(ITEMS, size, first_offset=100 * place, seed=place), cap, 0)
+        replay.append(padded)
+        for row, length in enumerate(padded.length.tolist()):
+            known.append(
+                (
+                    int(padded.offset[row]),
+                    padded.history_item[row, :length].tolist(),
+                    padded.history_age[row, :length].tolist(),
+                    padded.history_strong[row, :length].tolist(),
+                )
+            )
+    room, expected = entries, list[tuple[int, list[int], list[float], list[bool]]]()
+    for one in reversed(known[-capacity:]):
+        room -= len(one[1])
+        if room < 0:
+            break
+        expected.insert(0, one)
+    held = replay.take(replay.numbers())
+    found = [
+        (
+            int(held.offset[row]),
+            held.history_item[row, :length].tolist(),
+            held.history_age[row, :length].tolist(),
+            held.history_strong[row, :length].tolist(),
+        )
+        for row, length in enumerate(held.length.tolist())
+    ]
+    assert found == expected
+    assert replay.written == len(known)
+    short = replay.take(replay.numbers(), 2)
+    assert short.length.tolist() == [min(2, len(one[1])) for one in expected]
+    assert short.history_item.shape[1] <= 2
+
+
+def test_discoveries_are_strong_new_and_have_whole_histories() -> None:
+    batch = make_examples(ITEMS, 200)
+    batch = replace(batch, repeat=np.arange(200) % 5 == 0)
+    replay = Replay(capacity=500, history_cap=5)
+    replay.append(pad(batch, 5, 0))
+    expected = batch.strong & ~batch.repeat & (np.diff(batch.indptr) != 3)
+    assert replay.discoveries(cut=3).tolist() == np.flatnonzero(expected).tolist()
+
+
+def test_a_cut_batch_keeps_the_newest_entries_of_each_history() -> None:
+    batch = make_examples(ITEMS, 50)
+    caps = np.arange(50) % 4
+    cut = batch.cut(caps)
+    for row in range(50):
+        whole = slice(batch.indptr[row], batch.indptr[row + 1])
+        kept = slice(cut.indptr[row], cut.indptr[row + 1])
+        for name in ("history_item", "history_time", "history_strong"):
+            expected = getattr(batch, name)[whole][: caps[row]].tolist()
+            assert getattr(cut, name)[kept].tolist() == expected

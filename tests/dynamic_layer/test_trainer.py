@@ -1,11 +1,20 @@
 """The trainer: what it accepts, what it learns, what it publishes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import torch
 
-from dynamic_layer import AdoptionSettings, DynamicBundle, Trainer, hit_rate
+from dynamic_layer import (
+    AdoptionSettings,
+    DynamicBundle,
+    KindWeight,
+    Trainer,
+    hit_rate,
+    kind_code,
+)
 from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
 
 
@@ -53,6 +62,54 @@ def test_equal_seeds_and_batches_give_equal_bundles(items: Items) -> None:
     assert not torch.equal(vectors(5), vectors(6))
 
 
+DROPPING = replace(SMALL, towers=replace(SMALL.towers, dropout=0.3))
+
+
+def weights_of(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([w.flatten() for w in trainer.publish().model.state_dict().values()])
+
+
+def learned(items: Items, seed: int = 5, slices: tuple[int, ...] = (1_000,)) -> torch.Tensor:
+    """Weights after 20 steps in calls of so many."""
+    trainer = Trainer(items, DROPPING, seed=seed)
+    trainer.add(make_examples(items, 900))
+    left, turns = 20, cycle(slices)
+    while left and (steps := trainer.train(max_steps=min(left, next(turns))).steps):
+        left -= steps
+    return weights_of(trainer)
+
+
+def test_it_learns_the_same_however_training_is_cut_into_slices(items: Items) -> None:
+    """A slice ends by the clock: on a busy machine after fewer steps."""
+    assert torch.equal(learned(items), learned(items, slices=(1, 2, 5)))
+
+
+def test_trainers_in_two_threads_do_not_disturb_each_other(items: Items) -> None:
+    """The demo trains with and without the HGNN at the same time."""
+    alone = [learned(items, seed) for seed in (1, 2)]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda seed: learned(items, seed, (1,)), (1, 2)))
+    assert all(torch.equal(*pair) for pair in zip(alone, together, strict=True))
+
+
+def test_the_order_in_which_partitions_are_read_first_teaches_nothing(items: Items) -> None:
+    batches = [
+        make_examples(items, 300, first_offset=300 * part, partition=n, seed=2 * part + n)
+        for n in (0, 1) for part in (0, 1)
+    ]  # fmt: skip
+
+    def read(order: tuple[int, ...]) -> Trainer:
+        trainer = Trainer(items, SMALL, seed=3)
+        for number in order:
+            trainer.add(batches[number])
+        trainer.train(max_steps=8)
+        return trainer
+
+    one, other = read((0, 1, 2, 3)), read((2, 0, 3, 1))
+    assert torch.equal(weights_of(one), weights_of(other))
+    assert one.holdout().offset.tolist() == other.holdout().offset.tolist()
+
+
 def test_training_leaves_published_bundles_and_the_global_generator_alone(items: Items) -> None:
     trainer = Trainer(items, SMALL, seed=0)
     trainer.add(make_examples(items, 500))
@@ -72,7 +129,7 @@ def test_training_leaves_published_bundles_and_the_global_generator_alone(items:
 def test_it_learns_taste_and_learns_more_of_it_with_the_hgnn(
     items: Items, trainer: Trainer, bundle: DynamicBundle
 ) -> None:
-    blind = Trainer(items, SMALL, seed=7, use_hgnn=False)
+    blind = Trainer(items, replace(SMALL, use_hgnn=False), seed=7)
     blind.add(make_examples(items, 6_000))
     blind.train()
     held_out = trainer.holdout()
@@ -165,3 +222,26 @@ def test_memory_is_bounded_by_the_settings(items: Items) -> None:
         trainer.add(make_examples(items, 400, first_offset=400 * part, seed=part))
     assert trainer.train(max_steps=1).pending <= 500
     assert len(trainer.holdout()) <= 50
+
+
+def test_kinds_have_the_weights_of_the_settings_and_negative_ones_are_left_out(
+    items: Items,
+) -> None:
+    """Examples carry their kind: other weights count for those that are at hand too."""
+    batch = make_examples(items, 300)
+    names = ["buy", "look", "skip"]
+    kind = np.array([kind_code(names[n % 3]) for n in range(300)], np.uint64)
+    batch = replace(batch, kind=kind, strong=np.ones(300, bool))
+    weights = tuple(
+        KindWeight(kind=k, weight=w) for k, w in zip(names, (3.0, 0.5, 0.0), strict=True)
+    )
+    own = replace(SMALL, loss=replace(SMALL.loss, kind_weights=weights))
+    trainer = Trainer(items, own, seed=1)
+    intake = trainer.add(batch)
+    assert intake.accepted + intake.held_out + intake.unwanted == 300
+    memory = trainer.memories["replay"]
+    held = memory.take(memory.numbers())
+    assert set(held.kind.tolist()) == {kind_code("buy"), kind_code("look")}
+    expected = np.where(held.kind == kind_code("buy"), 3.0, 0.5)
+    assert trainer._weights(held).tolist() == expected.tolist()
+    assert Trainer(items, SMALL, seed=1)._weights(held).tolist() == [1.0] * len(held)

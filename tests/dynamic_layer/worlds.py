@@ -17,7 +17,8 @@ from dynamic_layer import (
     UserState,
 )
 from state.keys import item_key
-from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.hgnn import HGNN
+from static_layer.settings import HGNNSettings
 
 DAY_MS = 86_400_000
 START_MS = 1_700_000_000_000
@@ -55,12 +56,17 @@ def unit(values: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True), np.float32)
 
 
-def make_items(n: int = 120, topics: int = 6, seed: int = 0) -> Items:
+def make_items(
+    n: int = 120,
+    topics: int = 6,
+    seed: int = 0,
+    names: tuple[str, ...] = ("podcast", "audiobook"),
+) -> Items:
     """Items whose HGNN vector tells their topic plainly and whose text hardly does."""
     rng = np.random.default_rng(seed)
     topic = np.arange(n) % topics
     ids = [f"i{row}" for row in range(n)]
-    types = [("podcast", "audiobook")[row // topics % 2] for row in range(n)]
+    types = [names[row // topics % len(names)] for row in range(n)]
     keys = np.array([item_key(t, i) for t, i in zip(types, ids, strict=True)], np.uint64)
     signs = rng.normal(size=(topics, TEXT + WIDTH))
     text = unit(0.4 * signs[topic, :TEXT] + rng.normal(size=(n, TEXT)))
@@ -75,7 +81,7 @@ def make_items(n: int = 120, topics: int = 6, seed: int = 0) -> Items:
         text=text.astype(np.float16),
         hgnn=hgnn,
         topic=topic,
-        model=HGNN(TEXT, 2, HGNNSettings(hidden=WIDTH, output=WIDTH)).eval(),
+        model=HGNN(TEXT, len(names), HGNNSettings(hidden=WIDTH, output=WIDTH)).eval(),
     )
 
 

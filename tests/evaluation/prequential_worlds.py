@@ -4,7 +4,7 @@ import numpy as np
 
 from dynamic_layer.counts.directed import WalkSettings
 from dynamic_layer.head.live_lists import LiveSettings
-from dynamic_layer.head.ranking_head import HeadSettings
+from dynamic_layer.settings import HeadSettings
 from evaluation import Dataset
 from evaluation.prequential import SegueSettings
 from evaluation.text import TextVectors

@@ -62,3 +62,26 @@ def test_files_and_folders_of_parquet_are_read(tmp_path: Path) -> None:
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(DatasetError, match="missing: timestamp"):
         dataset_of(EVENTS.drop("timestamp"), ITEMS)
+
+
+def test_timestamps_in_seconds_are_refused_and_named(tmp_path):
+    second = 1_760_000_000
+    events = pl.DataFrame(
+        {
+            "user_id": ["u", "v"],
+            "item_id": ["a", "b"],
+            "item_type": ["podcast", "podcast"],
+            "timestamp": [second, second + 60],
+        }
+    )
+    items = pl.DataFrame({"item_id": ["a", "b"], "item_type": ["podcast", "podcast"]})
+    with pytest.raises(DatasetError, match="got seconds"):
+        dataset_of(events, items)
+    in_ms = events.with_columns(pl.col("timestamp") * 1000)
+    assert dataset_of(in_ms, items).events.timestamp.tolist() == [
+        second * 1000,
+        second * 1000 + 60_000,
+    ]
+    # As ms these are of January 1970, and so is what comes before: a data set of days since 0.
+    early = events.with_columns(timestamp=pl.Series([0, second]))
+    assert len(dataset_of(early, items).events) == 2

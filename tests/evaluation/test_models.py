@@ -25,9 +25,7 @@ QUICK = {
     "sasrec": {"epochs": 2, "width": 16},
     "sasrec_bce": {"epochs": 2, "width": 16},
     "gsasrec": {"epochs": 2, "width": 16},
-    "segue_sequence": {"epochs": 1, "width": 16},
-    "segue_next": {"epochs": 1},
-    "segue_next_later": {"epochs": 1},
+    "sequence_tower": {"epochs": 1, "width": 16},
     "lightgcn": {"epochs": 2},
     "ials": {"factors": 8},
     "popularity_mix": {"steps": 5},
@@ -61,8 +59,7 @@ def test_every_model_is_fitted_and_ranked_the_same_for_the_same_seed(
 def test_what_tuning_may_try_is_taken(name: str, protocol: str) -> None:
     trial = trial_of(random_dataset(1), protocol=protocol, test_days=8)
     (row,) = chosen([name])
-    space = row.space_of(trial.past)
-    last = {setting: values[-1] for setting, values in space.items()}
+    last = {setting: values[-1] for setting, values in row.space.items()}
     fitted = row.fit(
         trial.dataset, trial.past, seed=1, progress=silent, **{**last, **QUICK.get(name, {})}
     )

@@ -1,5 +1,7 @@
 """The papers' protocol on lists whose figures can be counted by hand."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -17,6 +19,7 @@ from evaluation import (
     ranker_of,
     time_split,
 )
+from evaluation.split import HeldOut, held_out
 from simulation import World, WorldSettings
 
 
@@ -62,6 +65,33 @@ def test_a_ranker_from_scores_puts_the_best_first_and_leaves_out_what_the_user_h
     assert eve.tolist() == [0, 1, 2]
     again = ranker_of(popularity(split.train, len(dataset.items)), dataset, split, repeats=True)
     assert again(np.array([0]), "pod", 2).tolist() == [[0, 1]]
+
+
+def test_events_are_read_once_for_all_types(
+    dataset: Dataset, split: TimeSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+
+    def counted(*args: Any, **more: Any) -> HeldOut:
+        reads.append(1)
+        return held_out(*args, **more)
+
+    monkeypatch.setattr("evaluation.protocol.held_out", counted)
+    results = evaluate({"fixed": fixed(2, 1, 4)}, dataset, split)
+    assert {row.item_type for row in results} == {"pod", "book"}
+    assert len(reads) == 1
+
+
+def test_held_out_items_of_a_type_are_those_of_its_users(
+    dataset: Dataset, split: TimeSplit
+) -> None:
+    whole = held_out(split, np.arange(len(dataset.items)))
+    for name in dataset.item_types:
+        rows = dataset.rows_of_type(name)
+        alone, part = held_out(split, rows), whole.where(np.isin(whole.item, rows))
+        assert alone.users.tolist() == part.users.tolist()
+        assert alone.indptr.tolist() == part.indptr.tolist()
+        assert alone.item.tolist() == part.item.tolist()
 
 
 def test_a_sample_of_users_is_the_same_for_the_same_seed(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dynamic_layer import DynamicSettings, ExampleBatch, Trainer
-from dynamic_layer.training.tower_fits import offline_settings
+from dynamic_layer.training.catalogue_items import offline_settings
 from evaluation import Dataset
 from evaluation.item_graph import USER, graph_of
 from evaluation.reproduction.models import Bench, GraphForm, People, spread

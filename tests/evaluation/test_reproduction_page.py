@@ -85,4 +85,4 @@ def test_the_page_in_the_repository_is_that_of_its_figures() -> None:
     }
     assert found
     notes = (folder / "notes.md").read_text()
-    assert page_of(found, notes) == (ROOT / "docs" / "reproduction.md").read_text()
+    assert page_of(found, notes) == (ROOT / "benchmarks" / "REPRODUCTION.md").read_text()

@@ -13,10 +13,9 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from streams.broker import DevelopmentBroker
-from streams.distribution import KafkaDistribution
+from streams.distribution import POM, KafkaDistribution
 
 ROOT = Path(__file__).parents[2]
-POM = ROOT / "deploy" / "kafka" / "pom.xml"
 LIBS = ROOT / "var" / "kafka" / "libs"
 
 

@@ -9,7 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from streams.app import create_app, run_app
+from streams.app import create_app
+from streams.running import run_app
 from streams.security import KafkaSettings
 from streams.transport import Batch
 

@@ -15,9 +15,8 @@ import msgspec
 from streams import rekey_app
 from streams.batch_outbox import BatchOutbox
 from streams.codec import EventRules
-from streams.rekeying import RekeySettings
 from streams.security import KafkaSettings
-from streams.sources import SourceSettings
+from streams.sources import RekeySettings, SourceSettings
 from streams.topics import TopicSettings
 
 

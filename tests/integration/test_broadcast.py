@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from streams.admin import AdminError, UnreachableError
-from streams.broadcast import read_all
+from streams.broadcast import Broadcast
+from streams.reach import AdminError, UnreachableError
 from streams.security import KafkaSettings
 from tests.integration.conftest import fill
 
@@ -34,7 +34,7 @@ async def test_all_partitions_are_read_from_the_beginning_by_every_reader(
 
     async def read() -> dict[int, list[int]]:
         offsets: dict[int, list[int]] = {0: [], 1: [], 2: []}
-        broadcast = read_all(KafkaSettings(bootstrap_servers=broker), topic)
+        broadcast = Broadcast(kafka=KafkaSettings(bootstrap_servers=broker), topic=topic)
 
         async def follow() -> None:
             async for records in broadcast:
@@ -53,7 +53,7 @@ async def test_records_written_later_arrive_after_catching_up(
 ) -> None:
     topic = new_topic("models")
     await fill(broker, topic, 0, [b"old"])
-    broadcast = read_all(KafkaSettings(bootstrap_servers=broker), topic)
+    broadcast = Broadcast(kafka=KafkaSettings(bootstrap_servers=broker), topic=topic)
     seen: list[tuple[bytes, bool]] = []
 
     async def follow() -> None:
@@ -72,7 +72,7 @@ async def test_records_written_later_arrive_after_catching_up(
 
 
 async def test_an_empty_topic_is_caught_up_at_once(broker: str, new_topic: NewTopic) -> None:
-    broadcast = read_all(KafkaSettings(bootstrap_servers=broker), new_topic("models"))
+    broadcast = Broadcast(kafka=KafkaSettings(bootstrap_servers=broker), topic=new_topic("models"))
 
     async def follow() -> None:
         async for _ in broadcast:
@@ -83,7 +83,8 @@ async def test_an_empty_topic_is_caught_up_at_once(broker: str, new_topic: NewTo
 
 async def test_a_missing_topic_is_named(broker: str) -> None:
     with pytest.raises(AdminError, match="no-such-topic"):
-        async for _ in read_all(KafkaSettings(bootstrap_servers=broker), "no-such-topic"):
+        kafka = KafkaSettings(bootstrap_servers=broker)
+        async for _ in Broadcast(kafka=kafka, topic="no-such-topic"):
             pass
 
 
@@ -92,7 +93,8 @@ async def test_a_broker_that_is_away_may_come_back_and_a_topic_that_is_missing_d
 ) -> None:
     away = KafkaSettings(bootstrap_servers="127.0.0.1:1", request_timeout_ms=1_000)
     with pytest.raises(UnreachableError, match="no Kafka broker answers"):
-        await anext(aiter(read_all(away, "models")))
+        await anext(aiter(Broadcast(kafka=away, topic="models")))
     with pytest.raises(AdminError, match="no topic") as missing:
-        await anext(aiter(read_all(KafkaSettings(bootstrap_servers=broker), "never-made")))
+        kafka = KafkaSettings(bootstrap_servers=broker)
+        await anext(aiter(Broadcast(kafka=kafka, topic="never-made")))
     assert not isinstance(missing.value, UnreachableError)

@@ -17,8 +17,8 @@ from streams.broker import (
     PortTakenError,
 )
 from streams.broker_configuration import CLUSTER_ID
-from streams.distribution import JavaMissingError, KafkaDistribution, MavenMissingError
-from tests.integration.conftest import LIBS, POM
+from streams.distribution import POM, JavaMissingError, KafkaDistribution, MavenMissingError
+from tests.integration.conftest import LIBS
 
 pytestmark = pytest.mark.integration
 

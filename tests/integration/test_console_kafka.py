@@ -54,7 +54,7 @@ async def test_a_console_follows_kafka_and_changes_it_by_records(broker, tmp_pat
     prefix = f"console-{uuid.uuid4().hex[:8]}"
     kafka = KafkaSettings(bootstrap_servers=broker)
     names = replace(world.settings.topics, prefix=prefix)
-    settings = replace(world.settings, kafka=kafka, topics=names)
+    settings = replace(world.settings, kafka=kafka, topics=names, sources=())
     create_topics(kafka, topics(names))
     await copied(world, kafka, prefix)
     world.log.close()

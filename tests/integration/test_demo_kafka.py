@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
@@ -12,11 +11,13 @@ import pytest
 
 from streams import KafkaSettings, end_offsets
 from streams.broker import DevelopmentBroker
-from tests.integration.conftest import POM, wait_until
+from streams.distribution import POM
+from streams.wall_clock import now_ms
+from tests.integration.conftest import wait_until
 
 SMALL = [
     "--world-items", "300", "--world-users", "600", "--world-events", "20000",
-    "--live-seconds", "6", "--live-rate", "50", "--hgnn-seconds", "6", "--log", "kafka",
+    "--live-seconds", "6", "--live-rate", "50", "--hgnn-epochs", "3", "--log", "kafka",
 ]  # fmt: skip
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "schemas" / "recommendation.json").read_text()
@@ -75,15 +76,17 @@ def test_a_stock_consumer_reads_valid_recommendations_of_new_items(kept):
 
     had = {}
     for place, event in consume_events(broker):
-        had.setdefault(event.get("user_id"), []).append((place, event.get("item_id")))
+        had.setdefault(event.get("user_id"), []).append(
+            (place, event.get("item_id"), event.get("kind"))
+        )
     for answer in answers:
         source = (answer["source"]["partition"], answer["source"]["offset"])
         if answer["source"]["topic"] != "segue.events":
             continue
         before = {
             item
-            for (partition, offset), item in had[answer["user_id"]]
-            if partition == source[0] and offset <= source[1]
+            for (partition, offset), item, kind in had[answer["user_id"]]
+            if partition == source[0] and offset <= source[1] and kind == "stream"
         }
         assert not before & {item["item_id"] for item in answer["items"]}
 
@@ -191,8 +194,3 @@ def alike(item, other):
 def share_about(item, others):
     """Share of items that are like one."""
     return sum(alike(other, item) for other in others) / len(others)
-
-
-def now_ms():
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000

@@ -7,10 +7,9 @@ import pytest
 
 from agents.outputs import ProducerOutputs
 from segue.erasing import erase_user
-from segue.looking import read_from
 from segue.roles import make_worker
 from segue.settings import load_settings
-from streams import Event, create_topics, delete_topics, encode, topics
+from streams import Event, create_topics, delete_topics, encode, read_from, topics
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +45,7 @@ async def test_the_receipt_of_a_worker_is_found_by_its_place(settings):
             while True:
                 for topic in (names.users, names.events):
                     first = {n: worker.partitions.position(topic, n) or 0 for n in (0, 1)}
-                    records = await read_from(settings, topic, first)
+                    records = await read_from(settings.kafka, topic, first)
                     for number in (0, 1):
                         if mine := [r for r in records if r.partition == number]:
                             await worker.handle(mine)
@@ -64,12 +63,12 @@ async def test_the_receipt_of_a_worker_is_found_by_its_place(settings):
     assert found["receipt"]["position"] == found["events"]["offset"] + 1
     assert sum(map(len, left)) == 1
     for topic in (names.users, names.events, names.recommendations):
-        records = await read_from(settings, topic, {})
+        records = await read_from(settings.kafka, topic)
         assert [r.key for r in records if r.value is None] == [b"ann"], topic
 
 
 async def test_without_a_worker_there_is_no_receipt_but_the_erasure_is_written(settings):
     found = await erase_user(settings, "ann", 0.0)
     assert found["receipt"] is None
-    [record] = await read_from(settings, settings.topics.events, {})
+    [record] = await read_from(settings.kafka, settings.topics.events)
     assert (record.key, record.value, record.offset) == (b"ann", None, found["events"]["offset"])

@@ -83,6 +83,7 @@ async def test_each_arm_is_served_from_its_channel_and_records_say_so(broker, tm
         topics=replace(world.settings.topics, prefix=prefix),
         worker=replace(world.settings.worker, group=prefix),
         experiments=EXPERIMENT,
+        sources=(),
     )
     create_topics(settings.kafka, topics(settings.topics))
     config = tmp_path / "segue.toml"

@@ -21,6 +21,7 @@ from streams import (
     DeadLetter,
     EventRules,
     KafkaSettings,
+    RekeySettings,
     Source,
     SourceSettings,
     TimestampMapping,
@@ -37,7 +38,7 @@ from streams import (
     murmur2_partition,
     topics,
 )
-from streams.rekeying import RekeyedEvent, RekeySettings
+from streams.rekeying import RekeyedEvent
 from tests.integration import rekey_process
 from tests.integration.conftest import fill, wait_until
 
@@ -240,7 +241,7 @@ def test_sources_check_shows_what_maps_what_fails_and_why(
     assert bad["detail"] == "did: expected one of open, got 'stumble'"
     assert '"stumble"' in bad["payload"]
     assert "1 partitions and Segue's topics have 3" in found[narrow]["fault"]
-    assert found["nowhere"]["fault"] == "there is no such topic"
+    assert found["nowhere"]["fault"] == "the topic does not exist"
 
     for_people = CliRunner().invoke(app, ["sources", "check", *options])
     assert for_people.exit_code == 4
@@ -255,4 +256,4 @@ def test_sources_check_shows_what_maps_what_fails_and_why(
     flags[-1] = 'sources=[{"topic": "nowhere"}]'
     refused = CliRunner().invoke(app, ["worker", *(o for f in flags for o in ("--set", f))])
     assert refused.exit_code == 1
-    assert "source nowhere: there is no such topic" in refused.stderr
+    assert "source nowhere: the topic does not exist" in refused.stderr

@@ -10,10 +10,9 @@ from typer.testing import CliRunner
 
 from agents.bundles.announcements import newest_announcements
 from segue.cli import app
-from segue.looking import read_from
 from segue.settings import write_settings
 from state import compile_kernels
-from streams import KafkaSettings, create_topics, topics
+from streams import KafkaSettings, create_topics, read_from, topics
 from tests.console.worlds import make_bundles, make_world, small_items
 
 pytestmark = pytest.mark.integration
@@ -43,7 +42,7 @@ def test_bundles_are_listed_pinned_rolled_back_and_promoted(broker, tmp_path):
         return found.stderr if status else json.loads(found.stdout)
 
     def announced():
-        return newest_announcements(asyncio.run(read_from(settings, names.models, {})))
+        return newest_announcements(asyncio.run(read_from(settings.kafka, names.models)))
 
     # Nothing was announced yet: nothing is served, and there is nothing to go back from.
     assert [(row["name"], row["served"]) for row in models("list")] == [
@@ -62,7 +61,7 @@ def test_bundles_are_listed_pinned_rolled_back_and_promoted(broker, tmp_path):
         (False, False),
         (True, True),
     ]
-    assert "no whole bundle before" in models("rollback", status=1)
+    assert "no complete bundle before" in models("rollback", status=1)
     assert models("unpin") == {"pinned": None, "newest": second}
     assert announced()["pinned"] is None
 
@@ -75,6 +74,6 @@ def test_bundles_are_listed_pinned_rolled_back_and_promoted(broker, tmp_path):
     )
     torn.write_bytes(torn.read_bytes()[:-1])
     assert "is not whole" in models("pin", first, status=1)
-    assert "no whole bundle before" in models("rollback", status=1)
+    assert "no complete bundle before" in models("rollback", status=1)
     assert "there are:" in models("pin", "g999999999", status=1)
     assert announced()["pinned"] is None

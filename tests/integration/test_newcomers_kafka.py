@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from agents import announce
 from agents.outputs import ProducerOutputs
 from dynamic_layer import Trainer
-from dynamic_layer.training.tower_fits import CatalogueItems
+from dynamic_layer.training.catalogue_items import CatalogueItems
 from segue.roles import make_encoder
 from segue.searching import search_view
 from segue.settings import Settings, write_settings
@@ -148,7 +148,7 @@ async def publish(settings: Settings, items: list[Item]) -> None:
     examples = replace(
         examples, timestamp=examples.timestamp + shift, history_time=examples.history_time + shift
     )
-    trainer = Trainer(static, SMALL, seed=1, use_hgnn=False, clock_ms=lambda: now)
+    trainer = Trainer(static, replace(SMALL, use_hgnn=False), seed=1, clock_ms=lambda: now)
     trainer.add(examples)
     trainer.train()
     async with ProducerOutputs(settings.kafka) as outputs:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from streams.app import WorkerApp, create_app, serve
+from streams.app import WorkerApp, create_app
 from streams.positions import PositionError
+from streams.running import serve
 from streams.security import KafkaSettings
 from streams.transport import Batch
 from tests.integration.conftest import fill

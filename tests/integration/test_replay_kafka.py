@@ -36,15 +36,12 @@ from streams import (
     topics,
 )
 from streams.spans import Span, open_reader
+from streams.wall_clock import now_ms
 from tests.integration.conftest import wait_until
 
 pytestmark = pytest.mark.integration
 
 PARTITIONS = 2
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class World:
@@ -191,7 +188,7 @@ def test_what_the_log_has_deleted_is_named(world: World) -> None:
 
 
 def test_a_state_ahead_of_the_log_is_no_end_of_a_replay(world: World) -> None:
-    world.replay(world.log, "ahead")
+    world.replay(world.settings.kafka, "ahead")
     folder = replays(world.settings) / "ahead/00000"
     state = PartitionState(folder, 0, world.settings.state)
     state.pass_over(world.events, 1_000_000)

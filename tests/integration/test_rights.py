@@ -37,11 +37,11 @@ from streams import (
     group_lag,
     topics,
 )
-from streams.broker import DevelopmentBroker, _free_ports
+from streams.broker import DevelopmentBroker, free_ports
 from streams.broker_configuration import HOST
-from streams.distribution import KafkaDistribution
+from streams.distribution import POM, KafkaDistribution
 from streams.rights import READ, WRITE, Rights, missing_rights, require_rights
-from tests.integration.conftest import POM, wait_until
+from tests.integration.conftest import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -74,7 +74,7 @@ class GuardedBroker(DevelopmentBroker):
         address = super()._configure(port)
         lines = self._properties.read_text().splitlines()
         controller = next(x for x in lines if x.startswith("controller.quorum")).split(":")[-1]
-        [login] = _free_ports(1)
+        [login] = free_ports(1)
         self.login = f"{HOST}:{login}"
         # The last of two lines with the same name holds.
         guarded = AUTHORISER.format(
@@ -149,8 +149,11 @@ def test_the_script_grants_what_the_roles_do_and_no_more(guarded: GuardedBroker)
         may_read = {f"topic {name}" for name in rights.read}
         may_read |= {f"group {rights.group}"} if rights.group else set()
         may_write = {f"topic {name}" for name in rights.write}
-        if role == "console":  # where it may erase and pin
-            may_write = {f"topic segue.{name}" for name in ("events", "users", "models")}
+        if role == "console":  # where it may write over HTTP, erase and pin
+            may_write = {
+                f"topic segue.{name}"
+                for name in ("events", "impressions", "catalogue", "users", "models")
+            }
         assert (role, found[role][READ], found[role][WRITE]) == (role, may_read, may_write)
         assert found[role].keys() <= {READ, WRITE, "Describe"}
     assert found.keys() == {*RIGHTS, "producer"}
@@ -171,6 +174,7 @@ def test_nobody_is_told_everything_that_he_lacks(guarded: GuardedBroker) -> None
     settings = settings_for(guarded, "nobody")
     missing = missing_rights(settings.kafka, RIGHTS["trainer"](settings))
     assert missing == [
+        "Read on topic segue.catalogue",
         "Write on topic segue.dead-letters",
         "Read on topic segue.demand",
         "Read on topic segue.examples",

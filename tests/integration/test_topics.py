@@ -23,6 +23,7 @@ from streams import (
     encode_events,
     end_offsets,
     group_lag,
+    group_members,
     murmur2_partition,
     topics,
 )
@@ -167,3 +168,14 @@ def test_a_broker_that_is_not_there_is_named():
         kafka = KafkaSettings(bootstrap_servers=address, request_timeout_ms=1_000)
         with pytest.raises(AdminError, match=address):
             end_offsets(kafka, ["segue.events"])
+
+
+async def test_the_members_of_a_group_are_named(kafka, settings):
+    group = f"{settings.prefix}-group"
+    assert await asyncio.to_thread(group_members, kafka, group) == []
+    async with AIOKafkaConsumer(
+        settings.events, group_id=group, **kafka.for_consumer() | {"client_id": "worker-7"}
+    ) as consumer:
+        await consumer.getmany(timeout_ms=0)
+        assert await asyncio.to_thread(group_members, kafka, group) == ["worker-7"]
+    assert await asyncio.to_thread(group_members, kafka, group) == []

@@ -10,9 +10,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from kafka import KafkaAdminClient
 
-from streams.app import WorkerApp, create_app, serve
+from streams.app import WorkerApp, create_app
+from streams.offsets import group_notes
 from streams.outbox import DeliveryError, Outgoing
 from streams.positions import PositionError
+from streams.running import serve
 from streams.security import KafkaSettings
 from streams.transport import Batch
 from tests.integration.conftest import fill
@@ -35,6 +37,12 @@ def new_app(broker: str, topic: str, group: str | None = None, **options: Any) -
     options.setdefault("batched", {topic: 1000})
     name = group or f"group-{uuid.uuid4().hex[:8]}"
     return create_app(name, KafkaSettings(bootstrap_servers=broker), **options)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 class Reader:
@@ -129,6 +137,97 @@ async def test_committed_offsets_follow_the_store_for_lag_monitoring(
     assert committed() == {0: 300, 1: 300}
     assert not await app.commit_positions({(topic, 0): 1})
     admin.close()
+
+
+async def test_a_topic_without_a_store_goes_on_where_the_group_committed(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic("requests", partitions=2)
+    for partition in range(2):
+        await fill(broker, topic, partition, (b"%d" % n for n in range(300)))
+    group = f"group-{uuid.uuid4().hex[:8]}"
+    kafka = KafkaSettings(bootstrap_servers=broker)
+    closing = {(topic, 0): 300, (topic, 1): 250}
+
+    async def on_revoked(_: set[tuple[str, int]]) -> None:
+        assert await first.commit_closed(closing, {0: "last", 1: "last"})
+
+    first = new_app(broker, topic, group, from_group={topic}, on_revoked=on_revoked)
+    reader = Reader(first, topic, {0: 300, 1: 300})
+    async with running(first):
+        await reader.finished()
+        assert await first.commit_positions({(topic, 0): 120, (topic, 1): 130}, {1: "note"})
+        found = await asyncio.to_thread(group_notes, kafka, group)
+        assert found == {(topic, 0): "", (topic, 1): "note"}
+
+    held: set[str] = {topic}
+    second = new_app(broker, topic, group, from_group={topic}, hold=held.__contains__)
+    reader = Reader(second, topic, {0: 301, 1: 300})
+    async with running(second):
+        await fill(broker, topic, 0, [b"300"])
+        await asyncio.wait({asyncio.ensure_future(reader.done.wait())}, timeout=1)
+        assert reader.batches == [], "what is held stays in the log"
+        held.clear()
+        await reader.finished()
+    assert (reader.offsets(0), reader.offsets(1)) == ([300], list(range(250, 300)))
+    # What was not committed is read again.
+    third = new_app(broker, topic, group, from_group={topic})
+    reader = Reader(third, topic, {0: 301, 1: 300})
+    async with running(third):
+        await reader.finished()
+    assert (reader.offsets(0), reader.offsets(1)) == ([300], list(range(250, 300)))
+
+
+async def test_the_last_commit_before_a_rebalance_says_where_the_next_owner_reads_on(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic("requests", partitions=2)
+    for partition in range(2):
+        await fill(broker, topic, partition, (b"%d" % n for n in range(50)))
+    group = f"group-{uuid.uuid4().hex[:8]}"
+    accepted: list[bool] = []
+
+    async def on_revoked(partitions: set[tuple[str, int]]) -> None:
+        accepted.append(await first.commit_closed({(topic, 0): 50, (topic, 1): 50}))
+
+    first = new_app(broker, topic, group, from_group={topic}, on_revoked=on_revoked)
+    reader = Reader(first, topic, {0: 50, 1: 50})
+    async with running(first):
+        await reader.finished()
+        second = new_app(broker, topic, group, from_group={topic})
+        batches: list[Batch] = []
+
+        @second.batches(topic)
+        async def collect(batch: Batch) -> None:
+            batches.append(batch)
+
+        async with running(second):
+            await until(lambda: bool(second.open_partitions) and bool(first.open_partitions))
+            for partition in range(2):
+                await fill(broker, topic, partition, [b"more"])
+            both = [reader.batches, batches]
+            await until(lambda: all(found and found[-1][-1].offset == 50 for found in both))
+    assert accepted[0], "the group takes it while it rebalances"
+    assert [record.offset for batch in batches for record in batch] == [50]
+    assert len([r for batch in reader.batches for r in batch]) == 101
+
+
+async def test_a_group_that_committed_beyond_a_recreated_topic_begins_at_its_first_record(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic("anew")
+    await fill(broker, topic, 0, [b"1", b"2"])
+    group = f"group-{uuid.uuid4().hex[:8]}"
+    first = new_app(broker, topic, group, from_group={topic})
+    reader = Reader(first, topic, {0: 2})
+    async with running(first):
+        await reader.finished()
+        assert await first.commit_positions({(topic, 0): 500})
+    second = new_app(broker, topic, group, from_group={topic})
+    reader = Reader(second, topic, {0: 2})
+    async with running(second):
+        await reader.finished()
+    assert reader.offsets(0) == [0, 1]
 
 
 async def test_a_record_of_five_megabytes_passes_among_small_ones(

@@ -9,7 +9,7 @@ import pytest
 
 SMALL = [
     "--world-items", "300", "--world-users", "600", "--world-events", "20000",
-    "--live-seconds", "4", "--live-rate", "50", "--hgnn-seconds", "6",
+    "--live-seconds", "4", "--live-rate", "50", "--hgnn-epochs", "3",
 ]  # fmt: skip
 
 

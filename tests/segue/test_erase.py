@@ -48,7 +48,7 @@ def test_a_user_is_erased_and_the_receipt_is_shown(world):
     again = CliRunner().invoke(app, ["erase", "ann", "--to", "embedded", *flags])
     assert again.exit_code == 0, again.output
     shown = " ".join(again.output.split())
-    assert "holds ann (there was no history)" in shown
+    assert "holds ann (the user had no history)" in shown
     # The first command's checkpoint is younger than its erasure and older than this one.
     assert "pruned by" in shown
 

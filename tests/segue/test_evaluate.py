@@ -55,16 +55,14 @@ def test_the_rows_have_the_form_that_others_read(files, tmp_path):
     assert "all, all" in done.output
 
 
-def test_the_default_model_takes_part_by_the_name_segue(files, tmp_path):
+def test_the_product_has_no_row_where_each_user_is_asked_at_another_time(files, tmp_path):
     out = tmp_path / "rows.json"
-    done = evaluate(
-        files, "--models", "segue", "--test-days", "10", "--json", str(out), "--threads", "1",
-        "--set", f"data={tmp_path}",
-    )  # fmt: skip
+    done = evaluate(files, "--models", "popularity,segue", "--protocol", "loo", "--json", str(out))
     assert done.exit_code == 0, done.output
-    rows = json.loads(out.read_text())["rows"]
-    assert {row["model"] for row in rows} == {"segue"}
-    assert ("all", "all") in {(row["item_type"], row["segment"]) for row in rows}
+    report = json.loads(out.read_text())
+    assert {row["model"] for row in report["rows"]} == {"popularity"}
+    assert "expected --protocol time" in report["skipped"]["segue"]
+    assert "segue has no rows" in done.output
 
 
 def test_the_other_protocols_and_tuning(files, tmp_path):
@@ -112,7 +110,7 @@ def test_bad_files_are_explained(files, tmp_path):
     events.with_columns(timestamp=pl.lit("today")).write_parquet(odd)
     for first, message in (
         (str(broken), "no readable Parquet file"),
-        (str(tmp_path / "none.parquet"), "there is no file"),
+        (str(tmp_path / "none.parquet"), "file not found:"),
         (files[1], "missing: user_id, timestamp"),
         (str(empty), "there are none"),
         (str(holes), "rows have no user_id"),

@@ -48,8 +48,11 @@ def test_arms_come_from_a_file_from_the_environment_and_back(tmp_path):
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        ('[{"name": "a", "share": 0.5}]', "come to 1, got a 0.5 = 0.5"),
-        ('[{"name": "a", "share": 1, "chanel": "b"}]', r"no setting 'experiments.arms\[0\].chanel"),
+        ('[{"name": "a", "share": 0.5}]', "add up to 1, got a 0.5 = 0.5"),
+        (
+            '[{"name": "a", "share": 1, "chanel": "b"}]',
+            r"setting 'experiments.arms\[0\].chanel",
+        ),
         ('[{"name": "a b", "share": 1}]', "expected a name of an arm"),
         ('[{"name": "a", "share": 1, "canary": {"frist": 1}}]', r"arms\[0\].canary.frist"),
     ],

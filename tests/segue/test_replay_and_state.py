@@ -141,7 +141,7 @@ def test_a_replay_up_to_a_checkpoint_is_that_checkpoint(world):
     assert all("is read from its checkpoint" in note for note in found["notes"])
     lines = world.segue("state", "diff", "live", "as-checkpoint", "--limit", "3", status=1).stdout
     assert "position segue.events" in lines
-    assert "there may be more" in lines
+    assert "there can be more" in lines
 
 
 def test_a_replay_from_a_time_says_that_it_is_a_part(world):
@@ -152,7 +152,7 @@ def test_a_replay_from_a_time_says_that_it_is_a_part(world):
     gaps = [part["missing"]["segue.events"] for part in summary["partitions"].values()]
     assert sum(end - first for [[first, end]] in gaps) == 306
     found = world.json("state", "diff", "live", "part", status=1)
-    assert sum("made without offsets 0 to" in note for note in found["notes"]) == PARTITIONS
+    assert sum("lacks offsets 0 to" in note for note in found["notes"]) == PARTITIONS
     assert {d["part"] for d in found["differences"]} <= {"history", "pair", "watermark"}
 
     first = world.replay("first", "--to", at)
@@ -195,7 +195,7 @@ def test_an_unfinished_replay_is_noted(world):
     world.replay("unfinished")
     (world.folder / "replays/unfinished/replay.json").unlink()
     [note] = world.json("state", "diff", "live", "unfinished")["notes"]
-    assert "did not come to its end" in note
+    assert "is incomplete" in note
 
 
 def test_a_user_is_shown_with_times_visits_and_titles(world):

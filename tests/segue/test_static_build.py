@@ -1,19 +1,24 @@
 """`segue static build` as two processes of torchrun, and what it says without Ray."""
 
+import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fsspec.implementations.local import LocalFileSystem
 from typer.testing import CliRunner
 
 from segue.cli import app
-from state import ArtifactStore, Checkpoints, merge_checkpoints
-from static_layer import StaticBundle, TextEncoder, build
+from segue.settings import load_settings
+from segue.static_job import run_static_job
+from state import LONG, ArtifactStore, Checkpoints, merge_checkpoints
+from static_layer import StaticBundle, TextEncoder, build, silent
 from tests.static_layer.small_world import STATE, STATIC, flags, text_settings, write_world
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +53,45 @@ def test_two_processes_build_the_bundle_that_one_builds_and_one_of_them_writes(
     assert np.array_equal(together.text, alone.text)
     # Sums in another order, forwarded through two epochs of Adam.
     assert np.allclose(together.hgnn, alone.hgnn, atol=2e-3)
+
+
+class _Sent:
+    """Keys that were sent."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+
+    async def send(self, _topic: str, key: bytes | None, _value: object, _: object = None) -> None:
+        self.keys.append(key)
+
+    async def flush(self) -> None:
+        pass
+
+
+async def test_a_store_that_fails_now_and_then_costs_no_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_world(tmp_path)
+    settings = load_settings(flags=flags(tmp_path)[1::2])
+    store, calls, pauses = settings.store(LONG), itertools.count(), list[float]()
+    store.files = LocalFileSystem(skip_instance_cache=True)
+    monkeypatch.setattr(store, "_sleep", pauses.append)
+
+    def at_times(work: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            if next(calls) % 3:
+                raise ConnectionError("the network is down")
+            return work(*args, **kwargs)
+
+        return call
+
+    for name in ("put_file", "pipe_file", "get_file", "cat_file", "ls"):
+        monkeypatch.setattr(store.files, name, at_times(getattr(store.files, name)))
+    outputs = _Sent()
+    bundle = await run_static_job(settings, outputs, seed=5, progress=silent, store=store)
+    assert ArtifactStore(store.url).names("static") == [bundle.name]
+    assert outputs.keys == [b"static"]
+    assert set(pauses) == {0.5, 1.0}
 
 
 def test_without_ray_the_command_names_the_extra(

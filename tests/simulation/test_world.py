@@ -1,5 +1,6 @@
 """The simulated world: what it consists of, that a seed decides it, and its live traffic."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,7 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from simulation import EVENT_SCHEMA, ITEM_SCHEMA, KINDS, Behaviour, World, WorldSettings
+from simulation import (
+    EVENT_SCHEMA,
+    ITEM_SCHEMA,
+    KINDS,
+    Behaviour,
+    World,
+    WorldSettings,
+    departments,
+)
 from simulation.lexicon import topics
 
 TINY = WorldSettings(users=300, items=200, events=6_000, reserve=20)
@@ -28,6 +37,20 @@ def test_the_catalogue_has_the_canonical_columns_and_unique_ids(small_world: Wor
     assert len(pairs) == len(catalogue)
     assert set(catalogue["item_type"].to_pylist()) == {"podcast", "audiobook"}
     assert len(set(catalogue["language"].to_pylist())) == 4
+
+
+def test_a_world_can_have_as_many_types_as_a_shop_has_departments() -> None:
+    names, behaviours = departments(40)
+    settings = replace(TINY, items=2_000, item_types=names, behaviours=behaviours)
+    world = World(settings, seed=1)
+    items = Counter(world.catalogue()["item_type"].to_pylist())
+    assert set(items) == set(names)
+    assert items[names[0]] > 5 * items[names[-1]], "the last ones are rare"
+    events = Counter(events_of(world)["item_type"].to_pylist())
+    assert len(events) > 30
+    assert events[names[0]] > 5 * events[names[-1]]
+    with pytest.raises(ValueError, match="at least 1"):
+        departments(0)
 
 
 def test_titles_name_the_topics_of_their_genre(small_world: World) -> None:

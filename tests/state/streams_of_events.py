@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,13 +11,19 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from state import PartitionState, StateSettings, Window, apply_in_order, item_key
+from state import Action, PartitionState, StateSettings, Window, apply_in_order, item_key
 from state.dump import Dump
 
 #: Streams that a property is tried with; `make soak` sets more.
 STREAMS = int(os.environ.get("STATE_STREAMS", "300"))
 BUCKET = 1_000
-KINDS = ("stream", "follow")
+KINDS = ("stream", "follow", "dislike")
+#: Kinds whose latest events a state keeps: none; all but the graph's; the graph's too.
+ACTIONS = (
+    (),
+    (Action(kind="dislike", sign="negative"), Action(kind="follow", known=True)),
+    (Action(kind="dislike", sign="negative"), Action(kind="stream"), Action(kind="follow")),
+)
 
 
 def tried(share: float = 1.0, steps: int = 50) -> settings:
@@ -71,7 +77,8 @@ events = st.builds(
     user=st.sampled_from(["ann", "bob", "cyd"]),
     item=st.sampled_from([f"i{n}" for n in range(8)]),
     kind=st.sampled_from(KINDS),
-    time=st.integers(0, 12 * BUCKET),
+    # Wide enough for the widest window, and narrow enough to meet in a small one.
+    time=st.one_of(st.integers(0, 12 * BUCKET), st.integers(0, 140 * BUCKET)),
 )
 streams = st.lists(events, max_size=60)
 #: Events, and about every eighth an erasure.
@@ -81,16 +88,19 @@ records_with_erasures = st.integers(0, 7).flatmap(
 streams_with_erasures = st.lists(records_with_erasures, max_size=60)
 cuts = st.lists(st.integers(0, 60), max_size=6)
 settings_of_state = st.builds(
-    lambda buckets, cap, cache: StateSettings(
+    lambda buckets, cap, cache, actions: StateSettings(
         window=Window(bucket_ms=BUCKET, buckets=buckets),
         history_cap=cap,
         delta_room=1 << 12,
         history_cache_bytes=cache,
+        actions=actions,
     ),
-    st.integers(1, 14),
+    # The default window has 90 buckets; beyond 64 a history's visits take a second word.
+    st.one_of(st.integers(1, 14), st.integers(60, 128)),
     st.sampled_from([1, 2, 3, 5, 512]),
     # Nothing is kept; a few histories are; all are.
     st.sampled_from([0, 240, 480, 1 << 20]),
+    st.sampled_from(ACTIONS),
 )
 
 
@@ -170,5 +180,22 @@ def defined_state(records: Sequence[Event | Erasure], settings: StateSettings) -
     )
     return Dump(
         watermark=watermark, histories=histories, pairs=dict(pairs), users={}, catalogue={},
-        demand=dict(demand),
+        demand=dict(demand), actions=defined_actions(by_user, settings),
     )  # fmt: skip
+
+
+def defined_actions(
+    by_user: Mapping[str, set[Event]], settings: StateSettings
+) -> dict[str, dict[tuple[str, int], int]]:
+    """The latest event of each user, kept kind and item; of a kind the `history_cap` latest."""
+    found: dict[str, dict[tuple[str, int], int]] = {}
+    for user, theirs in by_user.items():
+        for kind in settings.marked_kinds:
+            latest: dict[int, int] = {}
+            for event in theirs:
+                if event.kind == kind:
+                    latest[event.key] = max(event.time, latest.get(event.key, 0))
+            kept = sorted(latest, key=lambda key: (latest[key], key), reverse=True)
+            for key in kept[: settings.history_cap]:
+                found.setdefault(user, {})[kind, key] = latest[key]
+    return found

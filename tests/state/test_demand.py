@@ -122,7 +122,7 @@ def test_a_state_that_did_not_count_counts_from_where_it_is(tmp_path: Path) -> N
     # As an older version would have left it.
     meta = msgspec.json.decode(state.database.get(database.META))
     del meta["demand_from"]
-    state.database[database.META] = msgspec.json.encode(meta)
+    state.database.put(database.META, msgspec.json.encode(meta))
     state.close()
     state = PartitionState(tmp_path / "a", 0, SETTINGS)
     assert demand_counts(state) == {}

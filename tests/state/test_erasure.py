@@ -1,15 +1,19 @@
 """An erased user leaves the state as a log would that never had the user's earlier events."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from state import CoInteractions, PartitionState, StateSettings, Window, apply_in_order
 from state.co_interactions import read_co_interactions
+from state.deltas import grown
 from state.dump import dump
+from state.kernel import COLUMNS, ITEM, STRONG, TIME, erase_rows
 from tests.state.streams_of_events import (
     BUCKET,
     Columns,
@@ -104,7 +108,7 @@ def test_attributes_go_too_committed_or_not(fresh_state):
             state.apply_users("users", users, 2)
             if commits:
                 state.commit()
-            assert state.erase("events", "ann", 0, 0) is False, "there was no history"
+            assert state.erase("events", "ann", 0, 0) is False, "the user had no history"
             assert (state.user("ann"), state.user("bob")) == ({}, {"country": "SE"})
             state.commit()
             assert dump(state).users.keys() == {"bob"}
@@ -159,14 +163,33 @@ def test_erasing_a_long_history_grows_the_log_of_deltas(fresh_state):
             assert state.histories() == 0
 
 
+@pytest.mark.parametrize("short", range(8))
+def test_taking_pairs_back_stops_before_the_log_of_deltas_is_full(short):
+    """A log with `short` places less than the erasure needs: nothing is written behind its end."""
+    length, guard = 5, np.uint64(0xDEAD)
+    rows = np.zeros((length, COLUMNS), np.int64)
+    rows[:, ITEM] = range(length)
+    rows[:, TIME] = rows[:, STRONG] = BUCKET
+    needed = length * (length + 1) // 2
+    pairs, places = np.full(needed + 8, guard), np.full(needed + 8, -7, np.int32)
+    room = needed - short
+    log = (pairs[:room], places[:room], np.zeros(1, np.int64))
+    done = erase_rows(0, rows, length, BUCKET, 0, log)
+    assert (pairs[room:] == guard).all()
+    assert (places[room:] == -7).all()
+    # Rows take 5, 4, 3, 2 and 1 deltas; only whole rows are written.
+    whole = [n for n in range(length + 1) if needed - sum(range(length - n + 1)) <= room]
+    assert done == whole[-1]
+    done = erase_rows(done, rows, length, BUCKET, 0, more := grown(log))
+    assert done == length
+    taken = {(int(pair) >> 32, int(pair) & 0xFFFFFFFF) for pair in more[0][: int(more[2][0])]}
+    assert int(more[2][0]) == needed
+    assert taken == {(a, b) for b in range(length) for a in range(b + 1)}
+
+
 def test_the_users_bytes_leave_the_files_of_the_database(fresh_state):
     """A deletion only hides a value; until it is compacted it lies in every checkpoint."""
     user = "erin-5d41402abc4b2a76"
-
-    def files_with(state: PartitionState, text: bytes) -> list[Path]:
-        # RocksDB's own log for people stays on this machine and is not part of a checkpoint.
-        found = (p for p in state.folder.iterdir() if not p.name.startswith("LOG"))
-        return [p for p in found if text in p.read_bytes()]
 
     stream = [Event(u, f"i{n}", "stream", n) for n in range(5) for u in ("ann", user, "zoe")]
     with fresh_state(SETTINGS) as state:
@@ -174,15 +197,76 @@ def test_the_users_bytes_leave_the_files_of_the_database(fresh_state):
         state.apply_users("users", [(0, user, b'{"country":"Atlantis"}')], 1)
         state.commit()
         state.database.flush()
-        assert files_with(state, user.encode())
+        assert files_with(state.folder, user.encode())
         state.erase("events", user, len(stream), 0)
         state.commit()
         state.database.flush()
-        assert files_with(state, user.encode())
+        assert files_with(state.folder, user.encode())
         state.compact_erased()
-        assert files_with(state, user.encode()) == []
-        assert files_with(state, b"Atlantis") == []
+        assert files_with(state.folder, user.encode()) == []
+        assert files_with(state.folder, b"Atlantis") == []
         assert len(state.history("ann")) == 5
+
+
+def files_with(folder: Path, text: bytes) -> list[Path]:
+    """Files that hold a text, but for RocksDB's own log: that is never part of a checkpoint."""
+    found = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("LOG"))
+    return [p for p in found if text in p.read_bytes()]
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize("events", [0, 3])
+@pytest.mark.parametrize("killed", [False, True])
+def test_no_file_names_an_erased_user_who_shares_no_file_with_others(
+    tmp_path, events, flushed, killed
+):
+    """The deletion itself names the user; a file that overlaps no other is not merged by itself."""
+    user = "erin-5d41402abc4b2a76"
+    stream = [Event(user, f"i{n}", "stream", n) for n in range(events)]
+    state = PartitionState(tmp_path / "s", 0, SETTINGS)
+    feed(state, stream, [])
+    state.commit()
+    if flushed:
+        state.database.flush()
+    state.erase("events", user, len(stream), 0)
+    state.commit()
+    if killed:
+        state.close()
+        state = PartitionState(tmp_path / "s", 0, SETTINGS)
+    state.compact_erased()
+    assert files_with(tmp_path, user.encode()) == []
+    state.close()
+
+
+@pytest.mark.parametrize("commits_again", [False, True])
+def test_a_kill_between_the_erasure_and_the_compaction_is_made_up_for(tmp_path, commits_again):
+    """The commit record says that the files are not compacted, and names nobody."""
+    user = "erin-5d41402abc4b2a76"
+    stream = [Event(u, f"i{n}", "stream", n) for n in range(5) for u in ("ann", user, "zoe")]
+    state = PartitionState(tmp_path / "s", 0, SETTINGS)
+    feed(state, stream, [])
+    state.apply_users("users", [(0, user, b'{"country":"Atlantis"}')], 1)
+    state.commit()
+    state.database.flush()
+    state.erase("events", user, len(stream), 0)
+    state.commit()
+    state.close()  # like a kill: the next process does not know whom to compact
+
+    again = PartitionState(tmp_path / "s", 0, SETTINGS)
+    assert again.uncompacted
+    if commits_again:
+        feed(again, [*stream, Erasure(user), Event("ann", "i9", "stream", 9)], [])
+        again.commit()
+    assert files_with(tmp_path, user.encode())
+    again.compact_erased()
+    assert not again.uncompacted
+    assert files_with(tmp_path, user.encode()) == []
+    assert files_with(tmp_path, b"Atlantis") == []
+    again.close()
+
+    with closing(PartitionState(tmp_path / "s", 0, SETTINGS)) as last:
+        assert not last.uncompacted, "compacted once is enough"
+        assert {*dump(last).histories} == {"ann", "zoe"}
 
 
 @pytest.mark.parametrize("commits", [True, False])

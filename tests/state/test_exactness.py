@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from state import CoInteractions, StateSettings, Window
 from state.co_interactions import read_co_interactions
 from state.dump import dump
 from tests.state.streams_of_events import (
+    BUCKET,
     Columns,
     Event,
     cuts,
@@ -138,4 +140,24 @@ def test_a_crowded_history_grows_the_log_of_deltas(fresh_state):
     setting = StateSettings(window=Window(bucket_ms=1_000, buckets=12), delta_room=1 << 12)
     with fresh_state(setting) as state:
         feed(state, stream, [])
+        assert dump(state).differences(defined_state(stream, setting)) == []
+
+
+@pytest.mark.parametrize("buckets", [1, 7, 90])
+def test_the_bucket_that_just_left_the_window_is_too_old_and_the_next_is_not(fresh_state, buckets):
+    """Events exactly at `watermark - window`, and exactly one bucket later."""
+    setting = StateSettings(window=Window(bucket_ms=BUCKET, buckets=buckets), delta_room=1 << 12)
+    now = 200 * BUCKET
+    gone, live = now - buckets * BUCKET, now - (buckets - 1) * BUCKET
+    stream = [
+        Event("ann", "i0", "stream", now),
+        Event("ann", "i1", "stream", gone),
+        Event("ann", "i2", "stream", gone + BUCKET - 1),
+        Event("ann", "i3", "stream", live),
+    ]
+    with fresh_state(setting) as state:
+        applied = state.apply_events("events", Columns(stream), len(stream))
+        assert applied.too_old.tolist() == [1, 2]
+        assert state.counts == {"applied": 2, "refused": 2}
+        assert set(state.history("ann").item_keys.tolist()) == {stream[0].key, stream[3].key}
         assert dump(state).differences(defined_state(stream, setting)) == []

@@ -56,9 +56,8 @@ def test_state_is_that_of_the_good_records_and_every_record_is_counted(
         for begin, end in itertools.pairwise(edges):
             records = [raw(offset, stream[offset]) for offset in range(begin, end)]
             events, letters = decode_events(records, RULES)
-            applied = apply_in_order(
-                state, "events", events, events.erasures, end, refused=len(letters)
-            )
+            erasures = [(one.offset, one.user_id, one.logged_at) for one in events.erasures]
+            applied = apply_in_order(state, "events", events, erasures, end, refused=len(letters))
             refused += len(letters) + len(applied.too_old)
         assert dump(state).differences(defined_state(good, setting)) == []
         assert state.counts == {"applied": len(stream) - refused, "refused": refused}

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from state import PartitionState, StateSettings, Window
 from state.blocks import Span, block_of, firsts_of, packed, unpacked
+from state.database import DamagedState
 from state.deltas import Cells
 from state.dump import dump
-from state.run_files import DamagedState, RunFile, RunFiles
+from state.run_files import RunFile, RunFiles
 from state.summing import merged, neighbours_in
 from tests.state.streams_of_events import BUCKET, Event, apply_records, defined_state, feed
 

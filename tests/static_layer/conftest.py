@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -31,9 +33,13 @@ class TableEncoder:
     """Stands in for the text model: looks vectors up by the item's number in its text."""
 
     fingerprint = "table"
+    recipe: ClassVar = {"model": "table", "fingerprint": "table"}
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self.vectors = vectors
+
+    def tokenizer(self) -> None:
+        return None
 
     def encode(
         self, texts: Sequence[str], progress: Progress = silent, *, mapped: bool = False
@@ -99,3 +105,27 @@ def encoder(community: Community) -> TableEncoder:
     by_number = np.empty_like(community.text)
     by_number[number] = community.text
     return TableEncoder(by_number)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a BERT of three layers with random weights, which knows the words w0 to w59."""
+    # Imported here: most tests need no text model, and this takes seconds.
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    from sentence_transformers.sentence_transformer import modules as parts  # noqa: PLC0415
+    from transformers import BertConfig, BertModel, BertTokenizerFast  # noqa: PLC0415
+
+    bert, folder = (str(tmp_path_factory.mktemp(name)) for name in ("bert", "model"))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(60))]
+    Path(bert, "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(vocab=str(Path(bert, "vocab.txt"))).save_pretrained(bert)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=3,
+        num_attention_heads=2, intermediate_size=64, max_position_embeddings=32,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(bert)
+    modules = [parts.Transformer(bert), parts.Pooling(32), parts.Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(folder)
+    return folder

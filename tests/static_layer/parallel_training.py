@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from static_layer.graph import GraphSettings, build_graph
-from static_layer.hgnn import HGNNSettings
+from static_layer.graph import build_graph
 from static_layer.parallel import process_group
+from static_layer.settings import GraphSettings, HGNNSettings, TrainSettings
 from static_layer.train import Training, train
-from static_layer.train_settings import TrainSettings
 from tests.static_layer.conftest import make_community
 
 

@@ -7,12 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 
 from state import ArtifactStore, Checkpoints, PartitionState, StateSettings, Window, item_key
-from static_layer.graph import GraphSettings
-from static_layer.hgnn import HGNNSettings
-from static_layer.job import StaticSettings
-from static_layer.text import TextEncoder, TextSettings
+from static_layer.settings import (
+    GraphSettings,
+    HGNNSettings,
+    StaticSettings,
+    TextSettings,
+    TrainSettings,
+)
+from static_layer.text import TextEncoder
 from static_layer.text_cache import VectorCache
-from static_layer.train_settings import TrainSettings
 
 ITEMS, USERS, COMMUNITIES, PER_USER = 90, 240, 5, 8
 STATE = StateSettings(window=Window(buckets=30))

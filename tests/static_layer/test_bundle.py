@@ -1,11 +1,13 @@
 """The job makes a bundle that says where it comes from and survives the disk."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from static_layer import (
     BundleError,
@@ -15,8 +17,7 @@ from static_layer import (
     build,
     recipe_of,
 )
-from static_layer.hgnn import HGNNSettings
-from static_layer.train_settings import TrainSettings
+from static_layer.settings import HGNNSettings, TrainSettings
 
 from .conftest import Community, TableEncoder
 
@@ -82,6 +83,33 @@ def test_a_bundle_survives_the_disk(bundle: StaticBundle, tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.parametrize("separate", [1, 4])
+def test_the_relations_of_the_model_are_those_of_the_graph(
+    community: Community, encoder: TableEncoder, tmp_path: Path, separate: int
+) -> None:
+    settings = replace(SETTINGS, graph=GraphSettings(separate_types=separate))
+    built = build(community.merged, settings, seed=1, encoder=encoder)  # type: ignore[arg-type]
+    built.save(tmp_path)
+    model = StaticBundle.load(tmp_path).model
+    assert model.folded is (separate == 1)
+    relations = [len(layer.relations) for layer in model.layers]  # type: ignore[arg-type]
+    assert relations == [2 if model.folded else 4] * 2
+    weights = built.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_a_bundle_of_the_version_before_folding_is_read(
+    bundle: StaticBundle, tmp_path: Path
+) -> None:
+    bundle.save(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["model"]["folded"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    loaded = StaticBundle.load(tmp_path)
+    assert not loaded.model.folded
+    assert np.array_equal(loaded.cold(bundle.text[:3]), bundle.cold(bundle.text[:3]))
+
+
 def test_rows_are_found_by_item_key(bundle: StaticBundle) -> None:
     keys = bundle.item_keys[[5, 0, 200]]
     assert bundle.rows([*keys.tolist(), 1]).tolist() == [5, 0, 200, -1]
@@ -97,14 +125,23 @@ def test_equal_seeds_build_equal_vectors(
 
 def test_progress_tells_every_stage(community: Community, encoder: TableEncoder) -> None:
     stages: list[str] = []
+    shown: dict[str, set[str]] = {}
+
+    def progress(
+        stage: str, _done: int, _total: int, figures: Mapping[str, float] | None = None
+    ) -> None:
+        stages.append(stage)
+        shown.setdefault(stage, set()).update(figures or {})
+
     build(
         community.merged,
         SETTINGS,
         seed=1,
         encoder=encoder,  # type: ignore[arg-type]
-        progress=lambda stage, _done, _total, _figures=None: stages.append(stage),
+        progress=progress,
     )
     assert list(dict.fromkeys(stages)) == ["text", "graph", "structure", "hgnn", "vectors"]
+    assert shown["graph"] == {"nodes", "edges"}, "not each relation"
 
 
 def test_the_papers_recipe_replaces_what_is_set_and_keeps_where_it_runs() -> None:
@@ -115,7 +152,7 @@ def test_the_papers_recipe_replaces_what_is_set_and_keeps_where_it_runs() -> Non
     )
     paper = recipe_of(mine)
     assert (paper.graph.min_count, paper.graph.max_degree) == (1, 0)
-    assert (paper.hgnn.layers, paper.hgnn.structure) == (2, 0)
+    assert (paper.hgnn.layers, paper.hgnn.structure, paper.hgnn.last_activation) == (2, 0, True)
     assert paper.train == TrainSettings(
         epochs=50, patience=10, batch_size=256, learning_rate=1e-3, loss="hinge",
         cold_share=0.0, max_edges_per_epoch=0, max_seconds=60.0, device="cpu",

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from state import CoInteractions, item_key
-from static_layer.graph import GraphSettings, HeteroGraph, build_graph
+from static_layer.graph import HeteroGraph, build_graph
+from static_layer.settings import GraphSettings
 
 from .conftest import Community, catalogue_of
 
@@ -95,6 +96,36 @@ def test_adjacency_is_symmetric_and_sorted_by_neighbour_type(community: Communit
             seen |= {(node, int(neighbour)) for neighbour in neighbours}
     assert seen == {(b, a) for a, b in seen}
     assert len(seen) == 2 * sum(graph.edge_counts.values()) == 2 * merged.co_interactions.pairs
+
+
+def test_beyond_a_few_types_there_are_two_relations_however_many_types() -> None:
+    items = [(f"type-{number // 2:02d}", f"i{number:02d}") for number in range(40)]
+    catalogue = catalogue_of(items)
+    keys = np.array([item_key(*item) for item in items], np.uint64)
+    # A chain: every second edge lies inside a type.
+    counts = CoInteractions.from_pairs(keys[:-1], keys[1:], np.full(39, 3))
+    graph = build_graph(counts, catalogue, EVERY_EDGE)
+    assert graph.edge_counts == {"same-type": 20, "other-types": 19}
+    expected = {(f"i{number:02d}", f"i{number + 1:02d}"): 3 for number in range(39)}
+    assert normal(edges_by_id(graph, catalogue)) == expected
+    assert len(graph.adjacency) == 2
+    for kind, rows in enumerate(graph.adjacency):
+        node = np.repeat(np.arange(graph.nodes), np.diff(rows.indptr))
+        alike = graph.node_types[node] == graph.node_types[rows.indices]
+        assert (alike == (kind == 0)).all()
+    few = build_graph(counts, catalogue, replace(EVERY_EDGE, separate_types=20))
+    assert len(few.relations) == 39
+    assert len(few.adjacency) == 20
+
+
+def test_the_cap_on_degrees_holds_for_each_of_the_two_relations() -> None:
+    items = [("hub", "hub"), *((f"type-{number:02d}", f"i{number}") for number in range(30))]
+    keys = np.array([item_key(*item) for item in items], np.uint64)
+    pairs = [(left, right) for left in range(31) for right in range(left + 1, 31)]
+    left, right = np.array(pairs).T
+    counts = CoInteractions.from_pairs(keys[left], keys[right], np.arange(len(pairs)) + 1)
+    graph = build_graph(counts, catalogue_of(items), replace(EVERY_EDGE, max_degree=2))
+    assert sum(graph.edge_counts.values()) <= 2 * len(items)
 
 
 def test_min_count_drops_pairs_that_fewer_users_share() -> None:

@@ -11,24 +11,31 @@ from torch.nn import functional
 
 from static_layer.features import NodeFeatures
 from static_layer.gather_max import gather_max
-from static_layer.graph import GraphSettings, HeteroGraph, build_graph
-from static_layer.hgnn import HGNN, HGNNSettings
+from static_layer.graph import HeteroGraph, build_graph
+from static_layer.hgnn import HGNN
 from static_layer.infer import item_vectors
 from static_layer.loss import contrastive_loss, hinge_loss
 from static_layer.sampler import CsrSampler
+from static_layer.settings import GraphSettings, HGNNSettings
 
 from .conftest import Community
 
 
-@pytest.fixture(scope="module")
-def graph(community: Community) -> HeteroGraph:
+@pytest.fixture(scope="module", params=[4, 1], ids=["by type", "folded"])
+def graph(community: Community, request: pytest.FixtureRequest) -> HeteroGraph:
     merged = community.merged
-    return build_graph(merged.co_interactions, merged.catalogue, GraphSettings(max_degree=4))
+    settings = GraphSettings(max_degree=4, separate_types=request.param)
+    return build_graph(merged.co_interactions, merged.catalogue, settings)
 
 
-def model_for(graph: HeteroGraph, width: int) -> HGNN:
+def model_for(graph: HeteroGraph, width: int, *, activated: bool = False) -> HGNN:
     torch.manual_seed(0)
-    return HGNN(width, len(graph.type_names), HGNNSettings(hidden=12, output=8, structure=0))
+    settings = HGNNSettings(hidden=12, output=8, structure=0, last_activation=activated)
+    model = HGNN(width, len(graph.type_names), settings, folded=graph.folded)
+    for layer in model.layers:  # as if they had learned: they begin at zero
+        for vectors in [*layer.senders, *layer.receivers]:
+            torch.nn.init.normal_(vectors.weight)
+    return model
 
 
 @given(
@@ -58,32 +65,53 @@ def features_of(model: HGNN, community: Community) -> NodeFeatures:
 
 
 def naive(model: HGNN, graph: HeteroGraph, text: torch.Tensor) -> torch.Tensor:
-    """The paper's formula, node by node."""
+    """The paper's formula, node by node; in a folded graph with the types' vectors inside."""
+    types = torch.from_numpy(graph.node_types)
     h = model.features(text)
     for layer in model.layers:
         rows = []
         for node in range(graph.nodes):
             total = layer.own(h[node])
-            for source_type, adjacency in enumerate(graph.adjacency):
+            for kind, adjacency in enumerate(graph.adjacency):
                 mine = adjacency.indices[adjacency.indptr[node] : adjacency.indptr[node + 1]]
-                if len(mine):
-                    relation = int(graph.node_types[node]) * model.types + source_type
-                    messages = layer.sigma(layer.relations[relation](h[mine.astype(int)]))
-                    total = total + messages.amax(dim=0)
-            rows.append(layer.sigma(total))
+                if not len(mine):
+                    continue
+                if graph.folded:
+                    message = layer.relations[kind](h[mine.astype(int)])
+                    message = message + layer.senders[kind](types[mine.astype(int)])
+                    message = message + layer.receivers[kind](types[node])
+                else:
+                    relation = int(graph.node_types[node]) * model.types + kind
+                    message = layer.relations[relation](h[mine.astype(int)])
+                total = total + layer.sigma(message).amax(dim=0)
+            last = layer is model.layers[-1] and not model.settings.last_activation
+            rows.append(total if last else layer.sigma(total))
         h = torch.stack(rows)
     return functional.normalize(h, dim=1)
 
 
 @torch.no_grad()
-def test_the_model_is_the_papers_formula(graph: HeteroGraph, community: Community) -> None:
-    model, text = model_for(graph, 16), torch.from_numpy(community.text)
+@pytest.mark.parametrize("activated", [True, False], ids=["paper", "ours"])
+def test_the_model_is_the_formula(
+    graph: HeteroGraph, community: Community, activated: bool
+) -> None:
+    """That of the papers, and ours, which has no activation after the last layer."""
+    model, text = model_for(graph, 16, activated=activated), torch.from_numpy(community.text)
     expected = naive(model, graph, text)
     rows = torch.tensor([5, 17, 2])
     blocks = CsrSampler(graph, (0, 0)).blocks(rows, torch.Generator())
     got = model(model.features(text)[blocks[0].sources], blocks)
     assert torch.allclose(got, expected[rows], atol=1e-6)
     assert torch.allclose(got.norm(dim=1), torch.ones(3))
+
+
+def test_a_shape_of_an_earlier_version_has_the_activation_that_it_was_trained_with() -> None:
+    shape = HGNN(4, 2, HGNNSettings()).shape
+    assert not HGNN.of_shape(shape).settings.last_activation
+    del shape["settings"]["last_activation"]
+    old = HGNN.of_shape(shape)
+    assert old.settings.last_activation
+    assert old.layers[-1].update is old.layers[-1].sigma
 
 
 @pytest.mark.parametrize("chunk", [7, 240, 1000])

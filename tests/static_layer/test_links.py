@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from static_layer.graph import Edges, GraphSettings, HeteroGraph, build_graph
+from static_layer.graph import Edges, HeteroGraph, build_graph
 from static_layer.links import (
     EdgeDraw,
     Links,
@@ -16,6 +16,7 @@ from static_layer.links import (
     edge_chances,
     hold_back,
 )
+from static_layer.settings import GraphSettings
 
 from .conftest import Community
 
@@ -42,6 +43,15 @@ def test_every_relation_gives_as_many_edges_as_the_smallest_one(graph: HeteroGra
     smallest = min(graph.edge_counts.values())
     assert by_relation(graph, links) == dict.fromkeys(graph.edge_counts, smallest)
     assert len(set(pairs(links))) == len(links)
+
+
+def test_a_rare_relation_does_not_set_the_size_of_an_epoch(graph: HeteroGraph) -> None:
+    pair = ("audiobook", "audiobook")
+    rare = graph.without({pair: np.arange(2, len(graph.relations[pair]))})
+    counts = by_relation(rare, balanced_links(rare, 0, np.random.default_rng(0)))
+    others = {name: n for name, n in rare.edge_counts.items() if name != "audiobook-audiobook"}
+    assert counts["audiobook-audiobook"] == 2
+    assert {counts[name] for name in others} == {min(others.values())}
 
 
 def test_majority_edges_are_drawn_afresh_and_minority_edges_all_take_part(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from static_layer.parallel import Parallel
-from static_layer.train_settings import TrainSettings
+from static_layer.settings import TrainSettings
 
 from .parallel_training import training_of
 

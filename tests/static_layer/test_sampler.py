@@ -6,8 +6,9 @@ import torch
 from scipy import stats
 
 from static_layer.blocks import Block
-from static_layer.graph import GraphSettings, HeteroGraph, build_graph
+from static_layer.graph import HeteroGraph, build_graph
 from static_layer.sampler import CsrSampler, Sampler, sample_neighbours
+from static_layer.settings import GraphSettings
 from static_layer.train import sampler_factory
 
 from .conftest import Community
@@ -15,10 +16,11 @@ from .conftest import Community
 FAN_OUTS = (3, 5)
 
 
-@pytest.fixture(scope="module")
-def graph(community: Community) -> HeteroGraph:
+@pytest.fixture(scope="module", params=[4, 1], ids=["by type", "folded"])
+def graph(community: Community, request: pytest.FixtureRequest) -> HeteroGraph:
     merged = community.merged
-    return build_graph(merged.co_interactions, merged.catalogue, GraphSettings(max_degree=0))
+    settings = GraphSettings(max_degree=0, separate_types=request.param)
+    return build_graph(merged.co_interactions, merged.catalogue, settings)
 
 
 @pytest.fixture(params=["torch", pytest.param("dgl", marks=pytest.mark.dgl)])
@@ -29,14 +31,14 @@ def sampler(request: pytest.FixtureRequest, graph: HeteroGraph) -> Sampler:
 
 
 def drawn(block: Block, graph: HeteroGraph) -> dict[tuple[int, int], list[int]]:
-    """(row of target, neighbour type) -> rows of the neighbours in the block."""
+    """(row of target, kind of neighbours) -> rows of the neighbours in the block."""
     result = {}
     for relation in block.relations:
         for number, target in enumerate(relation.targets.tolist()):
             row = int(block.sources[target])
-            assert graph.node_types[row] == relation.target_type
+            assert graph.groups[row] == relation.target_group
             own = relation.indices[relation.indptr[number] : relation.indptr[number + 1]].long()
-            result[row, relation.source_type] = block.sources[relation.sources[own]].tolist()
+            result[row, relation.source_kind] = block.sources[relation.sources[own]].tolist()
     return result
 
 
@@ -53,7 +55,7 @@ def test_a_target_gets_all_its_neighbours_or_as_many_as_the_fan_out(
     for block, fan_out in zip(blocks, FAN_OUTS, strict=True):
         got = drawn(block, graph)
         for row in block.sources[: block.n_targets].tolist():
-            for neighbour_type in range(len(graph.type_names)):
+            for neighbour_type in range(len(graph.adjacency)):
                 mine = got.get((row, neighbour_type), [])
                 true = neighbours(graph, row, neighbour_type)
                 assert set(mine) <= true

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from static_layer import text as text_module
 from static_layer.item_text import catalogue_texts
-from static_layer.text import TextEncoder, TextSettings
+from static_layer.progress import Progress
+from static_layer.settings import TextSettings
+from static_layer.text import TextEncoder
 from static_layer.text_cache import VectorCache
 from static_layer.text_model import TextModelError, resolve_model
 
@@ -64,7 +66,7 @@ def test_known_texts_never_reach_the_model(
     second = TextEncoder(settings)
     asked: list[str] = []
 
-    def counting(texts: list[str]) -> np.ndarray:  # type: ignore[type-arg]
+    def counting(texts: list[str], _: Progress) -> NDArray[np.float32]:
         asked.extend(texts)
         return encoder._encode_now(texts)
 
@@ -100,7 +102,7 @@ def test_a_changed_description_encodes_that_item_alone(
     mine = TextEncoder(TextSettings(cache=str(tmp_path / "vectors.db")))
     asked: list[str] = []
 
-    def counting(texts: list[str]) -> NDArray[np.float32]:
+    def counting(texts: list[str], _: Progress) -> NDArray[np.float32]:
         asked.extend(texts)
         return encoder._encode_now(texts)
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from static_layer.graph import GraphSettings, HeteroGraph, build_graph
-from static_layer.hgnn import HGNNSettings
+from static_layer.graph import HeteroGraph, build_graph
 from static_layer.infer import item_vectors
+from static_layer.settings import GraphSettings, HGNNSettings, TrainSettings
 from static_layer.train import sampler_factory, train
-from static_layer.train_settings import TrainSettings
 
 from .conftest import Community
 
@@ -97,13 +96,16 @@ def test_patience_ends_training_and_the_best_epoch_is_kept(
     assert (training.stopped_by, training.epochs, training.best_epoch) == ("patience", 4, 1)
 
 
-def test_the_clock_ends_training(graph: HeteroGraph, community: Community) -> None:
+def test_the_clock_is_an_emergency_stop_that_is_reported(
+    graph: HeteroGraph, community: Community, caplog: pytest.LogCaptureFixture
+) -> None:
     ticks = count()
     settings = replace(QUICK, max_seconds=5)
     training = train(
         graph, community.text, MODEL, settings, seed=0, clock=lambda: float(next(ticks))
     )
     assert training.stopped_by == "clock"
+    assert "max_seconds = 5 stopped the training in epoch 2 of 12" in caplog.text
     assert 5 * QUICK.batch_size < training.edges_seen <= 6 * QUICK.batch_size
 
 

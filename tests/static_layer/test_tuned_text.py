@@ -2,27 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from segue.settings import Settings
 from segue.static_job import help_static_job
-from static_layer.graph import GraphSettings, build_graph
-from static_layer.hgnn import HGNNSettings
-from static_layer.text import TextEncoder, TextSettings
+from static_layer.graph import build_graph
+from static_layer.settings import GraphSettings, HGNNSettings, TextSettings, TrainSettings
+from static_layer.text import TextEncoder
 from static_layer.text_model import TextModelError
 from static_layer.train import Training, train
-from static_layer.train_settings import TrainSettings
 from static_layer.tuned_text import TunedText
 from tests.static_layer.conftest import Community
 
-LAYERS, WIDTH = 3, 32
 MODEL = HGNNSettings(hidden=16, output=16, structure=0)
 TRAIN = TrainSettings(
     epochs=8, batch_size=256, negatives=64, fan_outs=(2, 2), cold_share=1.0, validation_share=0.0,
@@ -31,23 +25,8 @@ TRAIN = TrainSettings(
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextEncoder]:
-    """A BERT of three layers with random weights, which knows the words w0, w1, ..."""
-    bert, folder = (str(tmp_path_factory.mktemp(name)) for name in ("bert", "model"))
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(60))]
-    Path(bert, "vocab.txt").write_text("\n".join(words))
-    BertTokenizerFast(vocab=str(Path(bert, "vocab.txt"))).save_pretrained(bert)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=WIDTH, num_hidden_layers=LAYERS,
-        num_attention_heads=2, intermediate_size=64, max_position_embeddings=32,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(bert)
-    SentenceTransformer(
-        modules=[Transformer(bert), Pooling(WIDTH), Normalize()], device="cpu"
-    ).save(folder)
-    made = TextEncoder(TextSettings(model=folder, device="cpu", max_tokens=16))
+def encoder(tiny_model: str) -> Iterator[TextEncoder]:
+    made = TextEncoder(TextSettings(model=tiny_model, device="cpu", max_tokens=16))
     yield made
     made.close()
 
@@ -104,7 +83,7 @@ def test_gradient_reaches_the_last_layers_and_the_encoder_stays(
 
 def test_a_model_with_fewer_layers_is_refused(encoder: TextEncoder) -> None:
     with pytest.raises(TextModelError, match="1 to 3"):
-        TunedText(encoder, ["w1"], LAYERS + 1)
+        TunedText(encoder, ["w1"], 4)
 
 
 def test_tuning_is_reproducible_and_lowers_the_loss(

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from state import ArtifactStore
 from static_layer import StaticBundle, StaticSettings, build, last_bundle
 from static_layer.graph import build_graph
-from static_layer.hgnn import HGNNSettings
-from static_layer.train_settings import TrainSettings
+from static_layer.settings import HGNNSettings, TrainSettings
 from static_layer.warm_start import averaged
 
 from .conftest import Community, TableEncoder
@@ -133,4 +132,4 @@ def test_the_newest_whole_bundle_of_the_store_is_gone_on_from(
     (tmp_path / "bundle" / "manifest.json").write_text("{}")
     store.publish("static", "000000000000002", tmp_path / "bundle")
     assert last_bundle(store) is None
-    assert "begins anew" in caplog.text
+    assert "starts with new weights" in caplog.text

@@ -13,8 +13,10 @@ from streams import (
     EventRules,
     Item,
     Reason,
+    Receipt,
     Record,
     Request,
+    Source,
     User,
     decode,
     decode_events,
@@ -23,7 +25,9 @@ from streams import (
     decode_users,
     encode,
     encode_events,
+    readable,
 )
+from streams.faults import LIKELY_SECONDS
 
 NOW = 1_760_000_000_000
 RULES = EventRules()
@@ -88,7 +92,11 @@ BAD_EVENTS = [
     (raw(user_id="\ud800"), b"ann", Reason.MALFORMED),
     (b"null", b"ann", Reason.WRONG_TYPE),
     (b"[" + raw() + b"]", b"ann", Reason.WRONG_TYPE),
-    (raw(user_id=7), b"7", Reason.WRONG_TYPE),
+    (raw(user_id=7.5), b"7.5", Reason.WRONG_TYPE),
+    (raw(user_id=True), b"True", Reason.WRONG_TYPE),
+    (raw(user_id=7), b"8", Reason.KEY_MISMATCH),
+    (raw(user_id=7, kind=5), b"7", Reason.WRONG_TYPE),
+    (raw(user_id=10**300), str(10**300).encode(), Reason.BAD_ID),
     (raw(item_id=None), b"ann", Reason.WRONG_TYPE),
     (raw(timestamp=str(NOW)), b"ann", Reason.WRONG_TYPE),
     (raw(timestamp=NOW + 0.5), b"ann", Reason.WRONG_TYPE),
@@ -144,8 +152,32 @@ def test_a_users_key_with_a_null_value_erases_the_user():
     ]
     batch, letters = decode_events(renumbered(records), RULES)
     assert batch.offset.tolist() == [0, 4]
-    assert batch.erasures == [(1, "é", NOW), (3, "ann", NOW)]
+    assert batch.erasures == [(1, "é", NOW, {}, {}), (3, "ann", NOW, {}, {})]
     assert [letter.source.offset for letter in letters] == [2, 5]
+
+
+def test_a_record_that_erases_names_where_the_sources_count_from():
+    places = {"player/3": 7}
+    erases = {"user_id": "ann", "erase": True, "count_from": places}
+    values = [
+        {**erases},
+        {**erases, "erase": False},
+        {**erases, "count_from": {"player/3": -1}},
+        {**erases, "user_id": "bob"},
+        {**erases, "user_id": ""},
+    ]
+    records = renumbered([record(json.dumps(value).encode()) for value in values])
+    for padding in (0, 20):
+        good = [record(raw(), offset=len(values) + n) for n in range(padding)]
+        batch, letters = decode_events([*records, *good], RULES)
+        assert batch.erasures == [(0, "ann", NOW, places, {})]
+        assert [(letter.source.offset, letter.reason) for letter in letters] == [
+            (1, Reason.MISSING_FIELD),
+            (2, Reason.MISSING_FIELD),
+            (3, Reason.KEY_MISMATCH),
+            (4, Reason.BAD_ID),
+        ]
+        assert len(batch) == padding
 
 
 GOOD_AT_THE_LIMIT = [
@@ -189,7 +221,7 @@ good_events = st.builds(
     item_id=ids,
     item_type=ids,
     kind=st.sampled_from(RULES.kinds),
-    timestamp=st.integers(0, NOW + RULES.future_ms),
+    timestamp=st.integers(0, NOW + RULES.future_ms).filter(lambda at: at not in LIKELY_SECONDS),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -225,7 +257,7 @@ def test_any_bytes_are_survived_and_good_neighbours_never_lost(mixture):
     erased = [erasure.offset for erasure in batch.erasures]
     assert sorted([*batch.offset.tolist(), *erased, *refused]) == list(range(len(records)))
     assert refused == sorted(refused)
-    assert all(records[offset].key == user.encode() for offset, user, _ in batch.erasures)
+    assert all(records[offset].key == user.encode() for offset, user, *_ in batch.erasures)
     rows = dict(zip(batch.offset.tolist(), range(len(batch)), strict=True))
     for offset, one in enumerate(mixture):
         if isinstance(one, Event):
@@ -320,3 +352,62 @@ def test_what_we_wrote_is_read_by_its_type():
     assert decode(Item, encode(ITEM)) == ITEM
     with pytest.raises(msgspec.DecodeError):
         decode(Item, b"{}")
+
+
+def test_an_id_that_is_a_whole_number_is_its_text_in_every_record():
+    numbers = {"user_id": 7, "item_id": -12, "item_type": 2**70}
+    records = [record(raw())] * 40 + [record(raw(**numbers), b"7")]
+    events, letters = decode_events(renumbered(records), RULES)
+    assert letters == []
+    assert (events.user_id[40], events.item_id[40], events.item_type[40]) == (
+        "7", "-12", str(2**70)
+    )  # fmt: skip
+    assert events.user_id[:40] == ["ann"] * 40
+    values = [
+        (decode_items, {"item_id": 5, "item_type": 6, "title": "A"}, b"6\x005"),
+        (decode_users, {"user_id": 5}, b"5"),
+        (decode_requests, {"user_id": 5}, b"5"),
+    ]
+    for decode_them, row, key in values:
+        batch, letters = decode_them([record(json.dumps(row).encode(), key)])
+        assert letters == []
+        assert batch.records[0].key == key
+
+
+IGNORING = EventRules(kinds=("stream",), ignore=("page_view", "search"))
+
+
+def test_a_kind_that_is_ignored_is_no_dead_letter_whatever_else_the_record_has():
+    records = [
+        record(raw(kind="page_view")),
+        record(b'{"kind": "search", "query": "x", "padding": "' + b"x" * 70_000 + b'"}', None),
+        record(raw(kind="purchase")),
+        record(b'{"kind": "search"'),
+        record(raw()),
+        record(raw(kind="search", item_id=""), b"bob"),
+        record(None, b"ann"),
+    ]
+    for copies in (1, 9):
+        many = renumbered(records * copies)
+        events, letters = decode_events(many, IGNORING)
+        assert events.ignored == 3 * copies
+        assert [letter.reason for letter in letters] == [
+            Reason.UNKNOWN_KIND, Reason.MALFORMED
+        ] * copies  # fmt: skip
+        assert len(events) == len(events.erasures) == copies
+    assert decode_events(renumbered([record(raw())]), IGNORING)[0].ignored == 0
+
+
+def test_a_kind_cannot_be_wanted_and_ignored():
+    with pytest.raises(ValueError, match="ignore: stream is also one of kinds"):
+        EventRules(ignore=("stream", "page_view"))
+
+
+def test_records_of_somebody_else_on_a_topic_of_ours_are_passed_over():
+    ours = Receipt(
+        user_sha256="0" * 64, source=Source(topic="t", partition=0, offset=1), position=2,
+        held=True, checkpoints=[], created_at=3,
+    )  # fmt: skip
+    values = [b"", b"\xff", b"5", b"{}", encode(ours), None, b"[" * 20_000]
+    records = renumbered([record(value, b"k") for value in values])
+    assert [(r.offset, found) for r, found in readable(Receipt, records)] == [(4, ours)]

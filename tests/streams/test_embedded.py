@@ -52,6 +52,22 @@ def segments(folder: Path, topic: str, partition: int = 0) -> list[Path]:
     return sorted((folder / topic / str(partition)).glob("*.log"))
 
 
+def test_a_group_finds_the_offsets_that_it_committed_until_the_topic_is_gone(tmp_path):
+    with opened(tmp_path, EVENTS) as log:
+        assert log.committed("workers", "events", 0) is None
+        log.commit("workers", {("events", 0): 5, ("events", 2): 7})
+        log.commit("workers", {("events", 0): 3})
+        log.commit("others", {("events", 0): 9})
+        with pytest.raises(UnknownTopicError):
+            log.commit("workers", {("nothing", 0): 1})
+    with opened(tmp_path) as log:
+        assert [log.committed("workers", "events", n) for n in range(3)] == [3, None, 7]
+        assert log.committed("others", "events", 0) == 9
+        log.delete_topic("events")
+        log.create_topic(EVENTS)
+        assert log.committed("workers", "events", 0) is None
+
+
 def test_records_are_read_as_they_were_appended(tmp_path):
     with opened(tmp_path, EVENTS) as log:
         assert log.append("events", b"k", b"v", partition=1) == (1, 0)

@@ -15,7 +15,9 @@ from streams import (
     Record,
     SourceSettings,
     TimestampMapping,
+    TopicSettings,
     ValueMapping,
+    check_sources,
     decode_events,
     encode,
     event_decoder,
@@ -325,3 +327,41 @@ def test_no_records_are_an_empty_batch():
 def test_a_record_too_long_is_refused():
     _, letters = event_decoder(PLAYER, EventRules(max_bytes=10))([record(activity())])
     assert [letter.reason for letter in letters] == [Reason.TOO_LARGE]
+
+
+def test_kinds_that_the_owner_does_not_want_are_ignored_and_others_still_refused():
+    source = replace(PLAYER, ignore=("view", "9"))
+    records = [
+        record(activity(meta={"action": "view"}), offset=0),
+        record(activity(meta={"action": 9}), offset=1),
+        record({"meta": {"action": "view"}}, None, offset=2),
+        record(activity(meta={"action": "buy"}), offset=3),
+        record(b"{", offset=4),
+        record(activity(), offset=5),
+    ]
+    events, letters = event_decoder(source, RULES)(records)
+    assert (events.offset.tolist(), events.ignored) == ([5], 3)
+    assert [(letter.source.offset, letter.reason) for letter in letters] == [
+        (3, Reason.UNKNOWN_KIND), (4, Reason.MALFORMED)
+    ]  # fmt: skip
+
+
+def test_our_own_form_may_be_read_with_kinds_that_are_ignored():
+    source = SourceSettings(topic="t", ignore=("view",))
+    value = {"user_id": "ann", "item_id": "a", "item_type": "m", "kind": "view", "timestamp": NOW}
+    events, letters = event_decoder(source, RULES)(
+        [record(value), record(value | {"kind": "x"}, offset=1)]
+    )
+    assert (len(events), events.ignored, len(letters)) == (0, 1, 1)
+
+
+def test_what_is_ignored_must_be_found_somewhere_and_wanted_nowhere():
+    with pytest.raises(ValueError, match="ignore: play is also one of"):
+        replace(PLAYER, ignore=("play",))
+    with pytest.raises(ValueError, match="names no field"):
+        SourceSettings(topic="t", kind=ValueMapping(default="stream"), ignore=("x",))
+    source = SourceSettings(topic="t", ignore=("stream",))
+    with pytest.raises(
+        ValueError, match=r"sources\[0\].ignore: stream is also one of events.kinds"
+    ):
+        check_sources([source], ["stream"], TopicSettings())

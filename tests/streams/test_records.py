@@ -11,6 +11,7 @@ from streams import (
     Event,
     HoldingCheckpoint,
     Item,
+    ListPolicy,
     ModelAnnouncement,
     Reason,
     Receipt,
@@ -23,16 +24,33 @@ from streams import (
     encode,
     user_sha256,
 )
-from streams.records import WIRE_RECORDS
+from streams.records import (
+    WIRE_RECORDS,
+    ErasedUser,
+    EraseUser,
+    ErasurePlace,
+    HoldingCopy,
+    Impression,
+    ShownItem,
+)
 from streams.schemas import schemas, write_schemas
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 SOURCE = Source(topic="segue.events", partition=1, offset=2)
 EXAMPLES = {
     "event": Event(user_id="ann", item_id="p", item_type="podcast", kind="stream", timestamp=5),
+    "impression": Impression(
+        user_id="ann",
+        timestamp=5,
+        list_id="l-7",
+        items=[ShownItem(item_id="p", item_type="podcast", position=1)],
+    ),
     "item": Item(item_id="p", item_type="podcast", title="Mist", genres=["crime"]),
     "user": User(user_id="ann", attributes={"plan": "free"}),
     "request": Request(user_id="ann"),
+    "list-policy": ListPolicy(
+        list="*", version=3, author="ann", created_at=6, rules={"filter": "item.stock > 0"}
+    ),
     "recommendation": Recommendation(
         user_id="ann",
         list="mix",
@@ -68,6 +86,13 @@ EXAMPLES = {
         encoding="utf-8",
         payload_bytes=2,
     ),
+    "erase-user": EraseUser(
+        user_id="ann", erase=True, count_from={"plays/1": 7}, topic_ids={"plays": "x"}
+    ),
+    "erased-user": ErasedUser(
+        user_sha256="0" * 64,
+        erasures=[ErasurePlace(source=SOURCE, logged_at=5, count_from={"plays/1": 7})],
+    ),
     "receipt": Receipt(
         user_sha256=user_sha256(SOURCE, "ann"),
         source=SOURCE,
@@ -75,6 +100,8 @@ EXAMPLES = {
         held=True,
         checkpoints=[HoldingCheckpoint(name="c", pruned_by=7)],
         created_at=6,
+        count_from={"plays/1": 7},
+        copies=[HoldingCopy(place="topic segue.events", days=100.0), HoldingCopy(place="replays")],
     ),
 }
 
@@ -107,6 +134,13 @@ def test_readers_that_do_not_know_a_newer_field_pass_it_over_and_newer_ones_do_w
     assert decode(Recommendation, encode(EXAMPLES["recommendation"])).by_head is None
 
 
+def test_receipts_of_a_version_without_sources_and_copies_are_read():
+    earlier = json.loads(encode(EXAMPLES["receipt"]))
+    del earlier["count_from"], earlier["copies"]
+    found = decode(Receipt, json.dumps(earlier).encode())
+    assert (found.count_from, found.copies) == ({}, [])
+
+
 def test_a_wrong_record_is_not_valid_by_its_schema():
     schema = json.loads((SCHEMAS / "event.json").read_text(encoding="utf-8"))
     with pytest.raises(jsonschema.ValidationError):
@@ -122,6 +156,7 @@ def test_keys_decide_the_partition_and_what_compaction_replaces():
     keys = {name: record.key for name, record in EXAMPLES.items()}
     assert keys == {
         "event": b"ann",
+        "impression": b"ann",
         "item": b"podcast\0p",
         "user": b"ann",
         "request": b"ann",
@@ -129,5 +164,8 @@ def test_keys_decide_the_partition_and_what_compaction_replaces():
         "model-announcement": b"static",
         "arm-share": b"share/next",
         "dead-letter": b"segue.events/1/2",
+        "erase-user": b"ann",
+        "erased-user": b"0" * 64,
         "receipt": b"segue.events/1/2",
+        "list-policy": b"*/00000003",
     }

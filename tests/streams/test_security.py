@@ -1,4 +1,6 @@
+import re
 import ssl
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -93,3 +95,19 @@ def test_a_missing_or_unreadable_certificate_is_named(tmp_path):
     unreadable = KafkaSettings(security_protocol="SSL", ssl_cafile=str(tmp_path / "empty.pem"))
     with pytest.raises(SecurityError, match="PEM"):
         unreadable.ssl_context()
+
+
+def test_every_consumer_reads_committed_records_only():
+    """One place configures them all; a producer knows no isolation."""
+    assert KafkaSettings().for_consumer()["isolation_level"] == "read_committed"
+    assert "isolation_level" not in KafkaSettings().for_aiokafka()
+    root = Path(__file__).parents[2]
+    made = [
+        (path.name, source[found.end() : found.end() + 100])
+        for package in ("streams", "agents", "console", "segue", "simulation")
+        for path in (root / package).rglob("*.py")
+        for source in [path.read_text()]
+        for found in re.finditer(r"AIOKafkaConsumer\(", source)
+    ]
+    assert len(made) >= 5
+    assert [name for name, call in made if "for_consumer()" not in call] == []

@@ -78,7 +78,7 @@ def test_topics_are_looked_at_before_they_are_read(tmp_path):
     faults = topic_faults(log, sources, 4)
     assert set(faults) == {"wide", "missing"}
     assert "6 partitions and Segue's topics have 4" in faults["wide"]
-    with pytest.raises(SourceError, match="source missing: there is no such topic"):
+    with pytest.raises(SourceError, match="source missing: the topic does not exist"):
         require_topics(log, sources, 4)
     require_topics(log, [sources[0], sources[2]], 4)
     log.close()

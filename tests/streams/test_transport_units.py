@@ -12,7 +12,7 @@ from faust.types import TP
 
 from streams import KafkaSettings
 from streams.app import create_app
-from streams.log_levels import demote_ordinary_warnings
+from streams.log_levels import Demotion, demote_ordinary_warnings
 from streams.outbox import DeliveryError, Outbox, Outgoing
 from streams.partitioner import murmur2_partition
 from streams.transport import Batch, BatchScheduler
@@ -237,3 +237,32 @@ def test_what_every_rebalance_logs_is_not_shown_as_a_warning(
         logger.warning("Heartbeat failed: %s", "the coordinator is gone")
 
     assert [entry.levelname for entry in caplog.records] == ["INFO", "WARNING"]
+
+
+def test_a_lost_connection_is_not_shown_as_an_error_until_it_stays_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    demotion = Demotion(clock=lambda: now)
+    logger = logging.getLogger("aiokafka.consumer.fetcher")
+
+    def lose(times: int) -> list[str]:
+        caplog.clear()
+        for _ in range(times):
+            entry = logger.makeRecord(
+                logger.name, logging.ERROR, "", 0, "Failed fetch messages from %s: %s",
+                (1, "KafkaConnectionError"), None,
+            )  # fmt: skip
+            assert demotion(entry)
+            levels.append(entry.levelname)
+        return levels[-times:]
+
+    levels: list[str] = []
+    with caplog.at_level(logging.INFO):
+        for _ in range(100):  # a session of ten minutes ends, all day long
+            assert set(lose(12)) == {"INFO"}
+            now += 600.0
+        assert set(lose(30)) == {"INFO"}
+        assert set(lose(5)) == {"ERROR"}, "the broker is away"
+        now += 61.0
+        assert set(lose(1)) == {"INFO"}

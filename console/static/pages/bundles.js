@@ -12,7 +12,7 @@ export function bundles(main, channels, found) {
     const several = channels.length > 1;
     const chosen = all.querySelector("select")?.value ?? channels[0].channel;
     const heads = several ? ["channel", "users"] : [];
-    put(now, table("What is served", [...heads, "bundle", "trainer’s newest"], channels.map((c) => [
+    put(now, table("Served bundles", [...heads, "bundle", "trainer’s newest"], channels.map((c) => [
       ...(several ? [c.channel, c.arms.map((a) => `${a.name}: ${percent(a.share)}`).join(", ") || "none"] : []), html`${served(c)}${ways(c)}`, whole(c.newest ?? "none yet"),
     ]), "No channels."));
     put(all, html`${several && html`<form class="search"><label>Channel to pin a bundle on <select name="channel">${channels.map((c) => html`<option ${c.channel === chosen && "selected"}>${c.channel}</option>`)}</select></label></form>`}
@@ -32,7 +32,7 @@ export function bundles(main, channels, found) {
       [channels, found] = [known, await ask("v1/generations")];
       if (left) return;
       draw();
-      say(`${is.served} is served now${on(channel)}.`, "good");
+      say(`${is.served} is now served${on(channel)}.`, "good");
       return;
     }
   };
@@ -45,15 +45,15 @@ export function bundles(main, channels, found) {
     const is = channels.find((c) => c.channel === channel);
     const users = channels.length > 1 ? ` for ${is.arms.length ? `the users of ${is.arms.map((a) => a.name).join(", ")}` : "users of no arm"}` : "";
     const sure = name
-      ? await confirmed(`Serve ${name}${on(channel)}?`, `All workers and consoles will load this bundle${users} and stay with it, whatever the trainer publishes, until you take the pin off.`)
-      : await confirmed(`Take the pin off${on(channel)}?`, `All workers and consoles will load the trainer’s newest bundle${users}${is.newest ? `: ${is.newest}` : ""}.`);
+      ? await confirmed(`Serve ${name}${on(channel)}?`, `All workers and consoles will load this bundle${users} and keep it until you remove the pin, even if the trainer publishes newer bundles.`)
+      : await confirmed(`Remove the pin${on(channel)}?`, `All workers and consoles will load the trainer’s newest bundle${users}${is.newest ? `: ${is.newest}` : ""}.`);
     if (!sure) return;
     try {
       await (name ? send("PUT", "v1/pin", { name }, { channel }) : send("DELETE", "v1/pin", undefined, { channel }));
-      say("Said on the models topic; it is served in a few seconds.", "good");
+      say("Sent to the models topic; it takes effect in a few seconds.", "good");
       await follow(is, channel);
     } catch (error) {
-      say(`Not done: ${error.message}`, "bad");
+      say(`Failed: ${error.message}`, "bad");
     }
   };
   draw();

@@ -5,8 +5,8 @@ import { count, counted, decimals, html, itemLink, put, table } from "../html.js
 // An item: its text, who had it, what is near in the graph and in the space; found by meaning.
 export async function item(main, query) {
   const [type, id, words] = ["type", "id", "q"].map((name) => query.get(name) ?? "");
-  put(main, html`<h1>An item</h1>
-    <form class="search" role="search"><label>What it is about <input name="q" value="${words}" maxlength="500" required></label><button class="main">Search</button></form>
+  put(main, html`<h1>Item</h1>
+    <form class="search" role="search"><label>Search by meaning <input name="q" value="${words}" maxlength="500" required></label><button class="main">Search</button></form>
     <div id="found"></div>`);
   const form = main.querySelector("form");
   form.onsubmit = (event) => { event.preventDefault(); location.hash = `#/item?q=${encodeURIComponent(form.elements.q.value)}`; };
@@ -20,20 +20,20 @@ export async function item(main, query) {
       ask("v1/similar", { type, id, k: 20, titles: true }).catch(missing),
     ]);
     if (!known) {
-      put(place, html`<p class="empty">Neither the catalogue nor any user has the ${type} ${id}. Ids count letter by letter, capitals too.</p>`);
+      put(place, html`<p class="empty">The ${type} ${id} is not in the catalogue, and no user has it. Ids are case-sensitive.</p>`);
       return undefined;
     }
     const entry = known.catalogue;
     put(place, html`<h2>${entry?.title ?? id} <span class="tag">${type}</span></h2>
-      <p>${entry?.description ?? (entry ? "No description." : "The catalogue has no entry of it.")}</p>
-      <p class="soft">id ${id}${entry?.language && `, ${entry.language}`}${entry?.genres && `, ${entry.genres.join(", ")}`}. ${counted(known.users, "user")} had it inside the window. ${known.recommendable ? "It can be recommended." : "It has no vector yet: it is recommended once the next bundle knows it."}</p>
-      <div class="columns"><section><h2>In the graph: had by the same users</h2>
-        ${table("Neighbours in the graph", [{ name: "users of both", number: true }, "item", "type"], known.neighbours.map((n) => [count(n.users), itemLink(n), n.item_type]), "Nobody had it together with anything else inside the window.")}</section>
-      <section><h2>In the space: nearest</h2>${near ? list("Neighbours in the space", near.items, "cosine") : html`<p class="empty">It has no place in the space of the bundle in use.</p>`}</section></div>
+      <p>${entry?.description ?? (entry ? "No description." : "Not in the catalogue.")}</p>
+      <p class="soft">id ${id}${entry?.language && `, ${entry.language}`}${entry?.genres && `, ${entry.genres.join(", ")}`}. ${counted(known.users, "user")} had it in the window. ${known.recommendable ? "It can be recommended." : "It has no vector yet: it can be recommended when the next bundle includes it."}</p>
+      <div class="columns"><section><h2>Graph neighbours (same users)</h2>
+        ${table("Neighbours in the graph", [{ name: "users of both", number: true }, "item", "type"], known.neighbours.map((n) => [count(n.users), itemLink(n), n.item_type]), "No user had it together with another item in the window.")}</section>
+      <section><h2>Nearest items</h2>${near ? list("Neighbours in the space", near.items, "cosine") : html`<p class="empty">The current bundle has no vector for it.</p>`}</section></div>
       <div id="times"></div>`);
     return itemTimes(place.querySelector("#times"), type, id);
   }
-  if (!words && !id) put(place, html`<p class="empty">Describe what you look for: the words are placed in the space in which items and users are.</p>`);
+  if (!words && !id) put(place, html`<p class="empty">Enter a description. The search finds the items with the nearest vectors.</p>`);
 }
 
 const missing = (error) => { if (error.status === 404) return null; throw error; };

@@ -8,7 +8,7 @@ export async function itemTimes(place, type, id) {
   const names = demand.starts.map((ms) => label(ms, demand.bucket_ms));
   put(place, html`
     <h2 id="demand-title">Popularity over time</h2>${wanted(demand, names)}
-    <h2 id="edges-title">From when its edges are</h2>${joined(edges, names)}`);
+    <h2 id="edges-title">Edges by date</h2>${joined(edges, names)}`);
   const drawn = [];
   const draw = (spot, series) => {
     const found = place.querySelector(spot);
@@ -27,11 +27,11 @@ const number = (name) => ({ name, number: true });
 
 function wanted(demand, names) {
   const all = sum(demand.events);
-  if (!all) return html`<p class="empty">Nobody had it inside the window.</p>`;
+  if (!all) return html`<p class="empty">No user had it in the window.</p>`;
   const most = Math.max(...demand.events);
   const rows = names.map((name, n) => [name, count(demand.events[n]), ...demand.markets.map((m) => count(m.events[n]))]).filter((_, n) => demand.events[n]).reverse();
   return html`<p class="soft" id="demand-said">${counted(all, "event")} since ${names[0]}, most on ${names[demand.events.indexOf(most)]}: ${count(most)}.
-      Events that make edges count, as often as they came; days are UTC.</p>
+      Counts every event of the kinds that form edges; days are UTC.</p>
     <div class="chart" id="demand" role="img" aria-labelledby="demand-title" aria-describedby="demand-said"></div>
     <details><summary>As a table</summary><div class="long">${table("Events by day", ["from", number("events"), ...demand.markets.map((m) => number(market(m)))], rows, "")}</div></details>`;
 }
@@ -42,11 +42,11 @@ function joined(edges, names) {
     let seen = 0;
     return names[n.by_bucket.findIndex((users) => (seen += users) * 2 >= n.users)] ?? "–";
   };
-  if (!edges.neighbours.length) return html`<p class="empty">It has no edges: nobody had it together with anything else inside the window.</p>`;
-  return html`<p class="soft" id="edges-said">Users of both items, of the ${edges.neighbours.length} strongest neighbours, by the day that counts them: that of the earlier of a user’s latest events on the two.
+  if (!edges.neighbours.length) return html`<p class="empty">It has no edges: no user had it together with another item in the window.</p>`;
+  return html`<p class="soft" id="edges-said">Users of both items, of the ${edges.neighbours.length} strongest neighbours, by day: the earlier of the user’s latest events on the two items.
       When a day leaves the window, its users leave the edge.</p>
     <div class="chart" id="edges" role="img" aria-labelledby="edges-title" aria-describedby="edges-said"></div>
-    ${table("Edges by day", [number("users of both"), "item", "half of them since", "newest"], edges.neighbours.map((n) => [count(n.users), itemLink(n), whole(half(n)), whole(last(n))]), "")}
+    ${table("Edges by day", [number("users of both"), "item", "median day", "newest"], edges.neighbours.map((n) => [count(n.users), itemLink(n), whole(half(n)), whole(last(n))]), "")}
     <details><summary>By day, as a table</summary><div class="long">${table("Users of both by day", ["from", ...edges.neighbours.map((n) => number(n.title || n.item_id))],
       names.map((name, at) => [name, ...edges.neighbours.map((n) => count(n.by_bucket[at]))]).filter((_, at) => edges.neighbours.some((n) => n.by_bucket[at])).reverse(), "")}</div></details>`;
 }

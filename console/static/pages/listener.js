@@ -5,7 +5,7 @@ import { clock, count, counted, date, decimals, html, itemLink, put } from "../h
 // A user's history on a time line, and the list of now with the reasons for each place.
 export async function listener(main, query) {
   const user = query.get("user") ?? "";
-  put(main, html`<h1>A listener</h1>
+  put(main, html`<h1>User</h1>
     <form class="search" role="search"><label>User id <input name="user" value="${user}" list="people" autocomplete="off" maxlength="256" required></label>
     <datalist id="people"></datalist><button class="main">Show</button></form><div id="found"></div>`);
   const form = main.querySelector("form");
@@ -18,30 +18,40 @@ export async function listener(main, query) {
   const place = main.querySelector("#found");
   if (!user) {
     await ask("console/people", { q: "~" });
-    put(place, html`<p class="empty">Whose history and list do you want to see? Type the beginning of an id. Nobody’s is kept by this page.</p>`);
+    put(place, html`<p class="empty">Enter the start of a user id. This page stores no data of users.</p>`);
     return undefined;
   }
   const found = await ask("console/listener", { user, k: 10 });
   put(place, html`
-    <p>${found.cold ? html`<strong>Cold</strong>: nothing of the history has a vector, so the list is what is popular in the user’s market.` : html`<strong>Warm</strong>: ${counted(found.entries, "item")} in the window.`}
-      <span class="soft">${found.arm && `Arm ${found.arm}. `}Generation ${found.generation}; all events of partition ${found.partition} below offset ${count(found.position)} are in.
+    <p>${found.cold ? html`<strong>Cold</strong>: no item of the history has a vector, so the list shows popular items of the user’s market.` : html`<strong>Warm</strong>: ${counted(found.entries, "item")} in the window.`}
+      <span class="soft">${found.arm && `Arm ${found.arm}. `}Generation ${found.generation}; includes all events of partition ${found.partition} below offset ${count(found.position)} of ${found.topic}.
       ${Object.entries(found.attributes).filter(([n]) => !["user_id", "logged_at"].includes(n)).map(([n, v]) => html`${n}: ${typeof v === "object" ? JSON.stringify(v) : v}. `)}</span></p>
     <div class="columns"><section><h2>Recommended now</h2>
-      ${found.recommended.length ? html`<ol class="places">${found.recommended.map(reasons)}</ol>` : html`<p class="empty">Nothing is left to recommend.</p>`}</section>
+      ${found.recommended.length ? html`<p class="soft">Ranked by ${found.by_head ? "the ranking head" : "the two-tower model and recent demand"}. The parts below sum to the score.</p><ol class="places">${found.recommended.map(reasons)}</ol>` : html`<p class="empty">No items left to recommend.</p>`}</section>
     <section><h2 id="line-title">History</h2>
       ${found.history.length ? html`<div class="chart" id="line" role="img" aria-labelledby="line-title"></div>
       <ol class="places">${found.history.slice(0, 50).map((h) => html`<li>${itemLink(h)} <span class="tag">${h.item_type}</span> <span class="soft">${date(h.time)}${h.strong_time === null && ", weak signals only"}${h.visits.length > 1 && `, on ${h.visits.length} days or more`}</span></li>`)}</ol>`
-      : html`<p class="empty">No history inside the window. A mistyped id looks the same as a new user.</p>`}</section></div>`);
+      : html`<p class="empty">No history in the window. Check the id: an unknown id looks like a new user.</p>`}</section></div>`);
   const spot = place.querySelector("#line");
   return spot ? chart(spot, timeline(found.history)).close : undefined;
 }
 
+// Names of the parts of a score, as the user page shows them.
+const PARTS = {
+  weights: "users who had items of the history", vectors: "content near the history", towers: "two-tower model",
+  demand: "recent demand", age: "age of the item", traits: "traits of the item", user: "activity of the user",
+  past: "the user’s own past with the item", candidates: "competing candidates", type: "share of the type in the history",
+  affinity: "two-tower model", popularity: "recent demand", dislikes: "near to a disliked item", rules: "rules of the list",
+};
+const parts = (r) => Object.entries(r.parts).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
+
 const reasons = (r) => html`<li>${itemLink(r)} <span class="tag">${r.item_type}</span> ${r.new && html`<span class="tag">new</span>`}
   <details><summary>score ${decimals(r.score, 2)}: why</summary>
-  <ul><li>Affinity of user and item ${decimals(r.affinity)} (cosine); popularity adds ${decimals(r.popularity, 2)}; ${counted(r.users, "user")} had it in the window.</li>
+  <ul>${parts(r).map(([name, value]) => html`<li>${PARTS[name] ?? name}: ${value < 0 ? "−" : "+"}${decimals(Math.abs(value), 2)}</li>`)}
+  <li>${counted(r.users, "user")} had it in the window.</li>
   ${r.nearest.map((n) => html`<li>Near to ${itemLink(n)} in the history: cosine ${decimals(n.cosine)} (HGNN).</li>`)}
   ${r.together.map((t) => html`<li>${counted(t.users, "user")} had it together with ${itemLink(t)}.</li>`)}
-  ${!r.together.length && html`<li>Nobody had it together with anything of the history.</li>`}</ul></details></li>`;
+  ${!r.together.length && html`<li>No user had it together with an item of the history.</li>`}</ul></details></li>`;
 
 function timeline(history) {
   const types = [...new Set(history.map((h) => h.item_type))].sort();

@@ -5,7 +5,7 @@ import { age, count, html, percent, put, table } from "../html.js";
 export async function now(main) {
   put(main, html`<h1>Now</h1><div id="log" role="alert"></div><div id="tiles"></div><div id="channels"></div>
     <div class="columns">
-      <section><h2 id="rates-title">Events and recommendations, a second</h2><div class="chart" id="rates" role="img" aria-labelledby="rates-title"></div></section>
+      <section><h2 id="rates-title">Events and recommendations per second</h2><div class="chart" id="rates" role="img" aria-labelledby="rates-title"></div></section>
       <section><h2 id="late-title">From event to recommendation, p95 in ms</h2><div class="chart" id="late" role="img" aria-labelledby="late-title"></div><p class="empty" id="late-said"></p></section>
     </div>
     <h2>Partitions</h2><div id="partitions"></div>`);
@@ -14,7 +14,7 @@ export async function now(main) {
   const source = new EventSource("console/events");
   const said = document.querySelector("#state");
   source.onmessage = (event) => draw(main, rates, late, JSON.parse(event.data));
-  source.onerror = () => { said.textContent = "no connection, trying again"; said.className = "bad"; };
+  source.onerror = () => { said.textContent = "no connection, retrying"; said.className = "bad"; };
   return () => { source.close(); rates.close(); late.close(); said.textContent = ""; };
 }
 
@@ -27,14 +27,14 @@ function draw(main, rates, late, view) {
   // Written once: an alert is read aloud whenever it changes.
   const log = main.querySelector("#log");
   if (Boolean(log.innerHTML) === view.log_answers)
-    put(log, html`${!view.log_answers && html`<p class="problem">Kafka does not answer, or refuses; the console’s log says why. Lists are made of what was read before.</p>`}`);
+    put(log, html`${!view.log_answers && html`<p class="problem">Kafka does not answer, or refuses; see the console’s log. Lists use the data that was read before.</p>`}`);
   const last = view.seconds.slice(-10);
   const mean = (name) => (last.length ? (last.reduce((sum, s) => sum + s[name], 0) / last.length).toFixed(1) : "–");
   const bundles = view.channels.map((c) => ({ ...c, trained: view.models[c.channel === "default" ? "dynamic" : `dynamic/${c.channel}`] }));
   const [only] = bundles;
   const tiles = {
-    "Events a second": mean("events"),
-    "Recommendations a second": mean("answers"),
+    "Events per second": mean("events"),
+    "Recommendations per second": mean("answers"),
     "Event to recommendation, p50": ms(view.latency_ms.p50),
     "p95": ms(view.latency_ms.p95),
     "p99": ms(view.latency_ms.p99),
@@ -45,8 +45,8 @@ function draw(main, rates, late, view) {
       "Trained on": examples(only),
     }),
     "Served by workers, last minute": view.served.map((s) => `${s.arm && `${s.arm}, `}generation ${s.generation}: ${count(s.count)}`).join("; ") || "nothing",
-    "Records since the start": count(view.records),
-    "Of these refused": count(view.refused),
+    "Records since start": count(view.records),
+    "Refused records": count(view.refused),
   };
   put(main.querySelector("#tiles"), html`<dl class="tiles">${Object.entries(tiles).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`);
   if (bundles.length > 1)
@@ -59,11 +59,11 @@ function draw(main, rates, late, view) {
   main.querySelector("#late").hidden = !any;
   if (any) late.drawn.resize();
   main.querySelector("#late-said").hidden = any;
-  main.querySelector("#late-said").textContent = any ? "" : "No recommendation that answers an event was written since this console started, or in the last five minutes.";
+  main.querySelector("#late-said").textContent = any ? "" : "No recommendation for an event since this console started, or in the last five minutes.";
   const heads = [{ name: "partition", number: true }, { name: "position", number: true }, { name: "workers’ lag", number: true }, { name: "last event", number: true }];
   put(main.querySelector("#partitions"), table("Partitions", heads,
     view.partitions.map((p) => [p.partition, count(p.position), count(p.workers_lag), p.last_applied_ms ? `${age(p.last_applied_ms, view.time)} ago` : "not yet"]),
-    "No partitions: do the topics exist? segue topics create"));
+    "No partitions. Create the topics with: segue topics create"));
 }
 
 const users = (c) => c.arms.map((a) => `${a.name}: ${percent(a.share)}`).join(", ") || "none";

@@ -4,15 +4,15 @@ import { count, decimals, html, put, table } from "../html.js";
 const KINDS = { days: { key: "day", name: "day (UTC)" }, bundles: { key: "generation", name: "bundle" } };
 const NEWEST = 200;
 
-// What is served, asked about new events before anything learned from them, beside popularity.
+// Served bundles, asked about new events before anything learned from them, beside popularity.
 export function prequential(place, figures) {
   const rows = figures.days;
   if (!rows.length) {
-    put(place, html`<p class="empty">Nothing was asked yet. The trainer asks the served bundle about new events before it learns from them: is a bundle served, do events come, and is <code>trainer.prequential_per_s</code> above 0?</p>`);
+    put(place, html`<p class="empty">No measurements yet. The trainer evaluates the served bundle on new events before it learns from them. Check that a bundle is served, that events arrive, and that <code>trainer.prequential_per_s</code> is above 0.</p>`);
     return () => {};
   }
   const arms = [...new Set(rows.map((r) => r.arm))].sort();
-  put(place, html`<form class="search"><label>One point for each <select name="by"><option value="days">day of events</option><option value="bundles">bundle asked</option></select></label>
+  put(place, html`<form class="search"><label>One point per <select name="by"><option value="days">day of events</option><option value="bundles">bundle</option></select></label>
       <label>Arm <select name="arm">${arms.map((a) => html`<option>${a}</option>`)}</select></label></form>
     <div class="chart" id="prequential" role="img" aria-labelledby="prequential-title" aria-describedby="prequential-said"></div>
     <p class="soft" id="prequential-said"></p><div id="prequential-table"></div>`);
@@ -37,7 +37,7 @@ export function prequential(place, figures) {
       xAxis: { type: "category", data: keys.map(String) }, yAxis: { type: "value", min: 0 }, series });
     place.querySelector("#prequential-said").textContent = said(chosen, kind);
     const shown = chosen.toReversed().slice(0, NEWEST);
-    put(place.querySelector("#prequential-table"), table("Prequential HR@10", heads(kind), shown.map((r) => cells(r, kind)), "No figures of this arm."));
+    put(place.querySelector("#prequential-table"), table("Prequential HR@10", heads(kind), shown.map((r) => cells(r, kind)), "No figures for this arm."));
   };
   form.onsubmit = (event) => event.preventDefault();
   form.onchange = draw;
@@ -46,7 +46,7 @@ export function prequential(place, figures) {
 }
 
 const number = (name) => ({ name, number: true });
-const heads = (kind) => [kind.name, "item type", "arm", number("events asked about"), number("HR@10"), number("popularity"), number("difference"), number("MRR")];
+const heads = (kind) => [kind.name, "item type", "arm", number("events evaluated"), number("HR@10"), number("popularity"), number("difference"), number("MRR")];
 
 const cells = (r, kind) => {
   const better = r.hr_at_10 - r.popularity_hr_at_10;
@@ -57,7 +57,7 @@ const cells = (r, kind) => {
 // Half of a 95 % interval of a share (Wilson), which few events leave wide.
 const margin = (p, n) => (1.96 / (1 + 3.84 / n)) * Math.sqrt((p * (1 - p)) / n + 0.96 / n ** 2);
 
-// The newest point in words, for whoever does not see the chart.
+// The newest point in words, for screen readers.
 function said(rows, kind) {
   const last = rows.at(-1)?.[kind.key];
   const newest = rows.filter((r) => r[kind.key] === last);

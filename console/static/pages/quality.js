@@ -4,24 +4,24 @@ import { count, date, decimals, html, put, table } from "../html.js";
 import { bundles } from "./bundles.js";
 import { prequential } from "./prequential.js";
 
-// What is served against popularity, what the gate said of bundles, and the way back to an older one.
+// Served bundles against popularity, what the gate said of bundles, and the way back to an older one.
 export async function quality(main) {
   const [channels, found, figures] = await Promise.all([ask("v1/channels"), ask("v1/generations"), ask("console/quality")]);
   const whole = found.filter((b) => !b.problem);
   put(main, html`<h1>Quality</h1>
-    ${figures.problem && html`<div class="problem" role="alert"><p>What the trainer measured is missing here. ${figures.problem}</p></div>`}
-    <h2>What is served</h2>
+    ${figures.problem && html`<div class="problem" role="alert"><p>The trainer’s measurements are missing. ${figures.problem}</p></div>`}
+    <h2>Served bundles</h2>
     <div id="channels"></div>
-    <h2 id="prequential-title">HR@10 of what was served, against popularity</h2>
-    <p class="note">Each new event is a question: is its item among the ten best of its type that the user did not have? It is asked before anything learns from it. Events on items that the bundle did not know are misses, under <code>unknown</code>.</p>
+    <h2 id="prequential-title">HR@10 of served bundles, compared with popularity</h2>
+    <p class="note">For each new event: is its item among the top ten of its type, without items that the user already had? Measured before the models learn from the event. Events on items that the bundle does not know count as misses, under <code>unknown</code>.</p>
     <div id="served"></div>
-    <h2>What the gate decided</h2>
-    ${table("Decisions of the gate", decided, figures.decisions.map(decision), "None yet: the gate judges each bundle before it is published.")}
+    <h2>Decisions of the gate</h2>
+    ${table("Decisions of the gate", decided, figures.decisions.map(decision), "None yet: the gate evaluates each bundle before publication.")}
     <h2 id="hr-title">HR@10 on held-out examples, by generation</h2>
-    ${whole.length ? html`<div class="chart" id="hr" role="img" aria-labelledby="hr-title"></div>` : html`<p class="empty">No bundle yet. The trainer publishes the first when it has learnt all examples there are: is there a static bundle, and events after it?</p>`}
+    ${whole.length ? html`<div class="chart" id="hr" role="img" aria-labelledby="hr-title"></div>` : html`<p class="empty">No bundle yet. The trainer publishes the first bundle when it has learned from all examples. Check that there is a static bundle, and events after it.</p>`}
     <h2>Generations</h2>
     <div id="bundles"></div>
-    <p class="note">Held-out examples are never trained on. A bundle that the gate refuses is not published and is no generation; the one before stays.</p>
+    <p class="note">Models never train on held-out examples. A bundle that the gate refuses is not published; the previous one stays.</p>
     <p id="said" role="status"></p>`);
   const left = prequential(main.querySelector("#served"), figures);
   const place = main.querySelector("#hr");
@@ -42,10 +42,10 @@ function byGeneration(whole) {
     xAxis: { type: "category", data: generations.map(String) }, yAxis: { type: "value", min: 0 }, series: bars };
 }
 
-const decided = ["decision", "bundle", { name: "why", wide: true }, { name: "held-out HR@10", number: true }, { name: "of the one served", number: true }, { name: "examples", number: true }, "when (UTC)"];
+const decided = ["decision", "bundle", { name: "why", wide: true }, { name: "held-out HR@10", number: true }, { name: "served bundle", number: true }, { name: "examples", number: true }, "when (UTC)"];
 
 const decision = (d) => [
   d.reasons.length ? html`<strong class="bad">✕ refused</strong>` : html`<span class="good">✓ published</span>`, d.bundle,
-  d.reasons.length ? html`<ul class="reasons">${d.reasons.map((r) => html`<li>${r}</li>`)}</ul>` : d.hr_at_10 === null ? "too few examples to compare" : "as good as the one served, or nearly",
+  d.reasons.length ? html`<ul class="reasons">${d.reasons.map((r) => html`<li>${r}</li>`)}</ul>` : d.hr_at_10 === null ? "too few examples to compare" : html`not worse than the served bundle by more than the limit${d.popularity_types?.length ? `; serves live popularity for ${d.popularity_types.join(", ")}` : ""}`,
   decimals(d.hr_at_10), d.served_hr_at_10 === null ? "–" : `${decimals(d.served_hr_at_10)} (${d.served})`, count(d.held_out), date(d.at),
 ];

@@ -7,9 +7,9 @@ const SHOWN_MATCHES = 30;
 // A map of the item vectors; wheel and pinch zoom, the search marks what it finds.
 export async function space(main) {
   const map = await ask("console/space");
-  put(main, html`<h1>The space</h1>
-    <p class="soft">${count(map.x.length)} of ${count(map.items)} items of generation ${map.generation}, on the two directions in which they differ most; these show ${(100 * map.shown_variance).toFixed(0)} % of all difference. What is near here may still be far apart; what is far apart here is.</p>
-    <form class="search" role="search"><label>Mark titles with <input name="q" autocomplete="off"></label></form>
+  put(main, html`<h1>Item space</h1>
+    <p class="soft">${count(map.x.length)} of ${count(map.items)} items of generation ${map.generation}, on their two principal components; they show ${(100 * map.shown_variance).toFixed(0)} % of the variance. Items that are near on this map can still be far apart; items that are far apart on it are far apart.</p>
+    <form class="search" role="search"><label>Find in titles <input name="q" autocomplete="off"></label></form>
     <div class="chart tall" id="map" role="img" aria-label="Map of the items, coloured by type"></div>
     <ul id="matches"></ul>`);
   const series = map.types.map((type, n) => ({
@@ -32,7 +32,7 @@ export async function space(main) {
     const found = wanted ? map.title.flatMap((title, n) => (title.toLowerCase().includes(wanted) ? [n] : [])) : [];
     marked.data = found.map((n) => [map.x[n], map.y[n], n]);
     drawn.drawn.setOption({ series: [...series.map(({ name }) => ({ name })), { ...marked }] });
-    put(main.querySelector("#matches"), html`${wanted && !found.length && html`<li>No title has these letters.</li>`}
+    put(main.querySelector("#matches"), html`${wanted && !found.length && html`<li>No title contains this text.</li>`}
       ${found.slice(0, SHOWN_MATCHES).map((n) => html`<li><a href="#/item?type=${encodeURIComponent(map.types[map.type[n]])}&id=${encodeURIComponent(map.id[n])}">${map.title[n]}</a> <span class="tag">${map.types[map.type[n]]}</span></li>`)}
       ${found.length > SHOWN_MATCHES && html`<li>and ${count(found.length - SHOWN_MATCHES)} more</li>`}`);
   };

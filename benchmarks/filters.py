@@ -1,0 +1,212 @@
+"""What policies cost: recall and time of a filtered search, and a list with rules against none.
+
+    segue bench filters --items 1000000 --list-items 20000 --json FILE
+
+Seconds are of the processor, on one thread, so that other processes change them little. Recall is
+against exact search over what the filter leaves, on users as `ItemSpace` draws them, while items
+come and go. A list has a filter that leaves three quarters, a cap and diversity.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from rich.table import Table
+
+from benchmarks.index_data import ItemSpace
+from benchmarks.machine import cpu_model
+from benchmarks.report import measured
+from benchmarks.trained_world import NOW, World, trainer_of, with_drawn_head
+from benchmarks.types import users_of
+from dynamic_layer import (
+    IndexSettings,
+    InForce,
+    ItemIndex,
+    ListSettings,
+    Policies,
+    Policy,
+    Recommender,
+    rules_of,
+)
+from segue.screen import console
+
+__all__ = ["FiltersPlan", "run", "show"]
+
+_K = 10
+_RULES: dict[str, dict[str, Any]] = {
+    "filter": {"filter": "item.stock > 0"},
+    "cap": {"cap": [{"attribute": "creator", "most": 2}]},
+    "diversity": {"diversity": 0.3},
+}
+_RULES["filter, cap, diversity"] = {**_RULES["filter"], **_RULES["cap"], **_RULES["diversity"]}
+_TYPES = {"item.stock": "number", "item.creator": "text"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiltersPlan:
+    """What is measured.
+
+    items: in the index; shares: that filters leave; queries: each a search of its own; changed:
+    share of the items that are replaced before, without a new index. list_items, users: of the
+    world in which lists are made, `batch` at once; repeat: batches, of each kind in turn.
+    """
+
+    items: int = 200_000
+    width: int = 128
+    shares: tuple[float, ...] = (0.5, 0.05, 0.005, 0.001)
+    queries: int = 200
+    changed: float = 0.01
+    list_items: int = 20_000
+    users: int = 2_000
+    batch: int = 64
+    repeat: int = 5
+    seed: int = 1
+
+
+def run(plan: FiltersPlan, file: Path) -> dict[str, Any]:
+    """Measure and write the report to `file`."""
+    threads, of_faiss = torch.get_num_threads(), faiss.omp_get_max_threads()
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    try:
+        return measured(file, lambda _: _measured(plan))
+    finally:
+        torch.set_num_threads(threads)
+        faiss.omp_set_num_threads(of_faiss)
+
+
+def _measured(plan: FiltersPlan) -> dict[str, Any]:
+    return {
+        "machine": cpu_model(),
+        "plan": asdict(plan),
+        "search": _search(plan),
+        "lists": _lists(plan),
+    }
+
+
+def _search(plan: FiltersPlan) -> list[dict[str, Any]]:
+    rng, space = np.random.default_rng(plan.seed), ItemSpace.draw(plan.width, plan.seed)
+    vectors = space.items(plan.items, rng)
+    index = ItemIndex(
+        vectors, np.zeros(plan.items, np.int64), IndexSettings(), queries=space.queries(256, rng)
+    )
+    # Below what would make a new index: those that came are in the fresh tier.
+    came = min(int(plan.items * plan.changed), IndexSettings().fresh_limit // 3)
+    gone = rng.choice(plan.items, came, replace=False)
+    index.remove(gone)
+    vectors = np.concatenate([vectors, space.items(came, rng)])
+    index.add(vectors[plan.items :], np.zeros(came, np.int64))
+    alive = np.ones(len(vectors), np.bool_)
+    alive[gone] = False
+    queries = space.queries(plan.queries, rng)
+    rows = []
+    for share in (1.0, *plan.shares):
+        allowed = rng.random(len(vectors)) < share
+        left = np.flatnonzero(allowed & alive)
+        mask = None if share == 1.0 else allowed
+        first = _seconds(partial(index.search_type, queries[:1], 0, _K, allowed=mask))
+        seconds, hits = [], 0
+        scores = queries @ vectors[left].T
+        for number, query in enumerate(queries):
+            began = time.perf_counter()
+            found = index.search_type(query[None], 0, _K, allowed=mask).rows[0]
+            seconds.append(time.perf_counter() - began)
+            best = left[np.argpartition(-scores[number], min(_K, len(left)) - 1)[:_K]]
+            hits += len(set(best.tolist()) & set(found.tolist()))
+        rows.append(
+            {
+                "share": share,
+                "left": len(left),
+                "recall_at_10": hits / (plan.queries * min(_K, len(left))),
+                "p50_ms": 1e3 * float(np.quantile(seconds, 0.5)),
+                "p99_ms": 1e3 * float(np.quantile(seconds, 0.99)),
+                "first_ms": 1e3 * first,
+            }
+        )
+    return rows
+
+
+def _lists(plan: FiltersPlan) -> list[dict[str, Any]]:
+    world = World.draw(items=plan.list_items, users=plan.users, history=24, seed=plan.seed)
+    trainer = trainer_of(world, plan.seed, head=True)
+    trainer.train(max_steps=40)
+    bundle = trainer.publish()
+    found = []
+    for head in (False, True):
+        made = with_drawn_head(bundle, plan.seed) if head else bundle
+        found += [{"head": head, **row} for row in _list_rows(plan, world, made)]
+    return found
+
+
+def _list_rows(plan: FiltersPlan, world: World, bundle: Any) -> list[dict[str, Any]]:
+    rng, in_force = np.random.default_rng(plan.seed), InForce()
+    in_force.columns.put(
+        world.items.item_keys.tolist(),
+        [
+            {"stock": int(stock), "creator": f"creator-{creator}"}
+            for stock, creator in zip(
+                rng.integers(4, size=plan.list_items),
+                rng.integers(plan.list_items // 20, size=plan.list_items),
+                strict=True,
+            )
+        ],
+    )
+    recommender = Recommender(bundle, in_force=in_force)
+    users, lists = users_of(world, plan.batch), [ListSettings(name="mix")]
+    kinds = {"none": Policies(by_list={})}
+    for name, rules in _RULES.items():
+        policy = Policy.of(rules_of({"types": _TYPES, **rules}))
+        kinds[name] = Policies(by_list={"*": policy})
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    # In turn, so that a machine that slows down slows all of them; the first round warms up.
+    for turn in range(plan.repeat + 1):
+        for name, policies in kinds.items():
+            in_force.policies = policies
+            took = _seconds(lambda: recommender.recommend(users, lists, NOW))
+            if turn:
+                seconds[name].append(took)
+    base = float(np.median(seconds["none"]))
+    return [
+        {
+            "rules": name,
+            "ms_per_list": 1e3 * float(np.median(took)) / plan.batch,
+            "ratio": float(np.median(took)) / base,
+            "ratios": [one / two for one, two in zip(took, seconds["none"], strict=True)],
+        }
+        for name, took in seconds.items()
+    ]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print both tables."""
+    plan = report["plan"]
+    table = Table(title=f"filtered search, {plan['items']:,} items, {report['machine']}")
+    for name in ("left", "recall@10", "p50", "p99", "first"):
+        table.add_column(name, justify="right")
+    for row in report["search"]:
+        table.add_row(
+            f"{row['share']:.1%}", f"{row['recall_at_10']:.3f}",
+            *(f"{row[name]:.2f} ms" for name in ("p50_ms", "p99_ms", "first_ms")),
+        )  # fmt: skip
+    console.print(table)
+    table = Table(title=f"lists, {plan['list_items']:,} items, {plan['batch']} users at once")
+    for name in ("rules", "head", "a list", "ratio", "from", "to"):
+        table.add_column(name, justify="right")
+    for row in report["lists"]:
+        table.add_row(
+            row["rules"], "yes" if row["head"] else "no", f"{row['ms_per_list']:.3f} ms",
+            f"{row['ratio']:.2f}", f"{min(row['ratios']):.2f}", f"{max(row['ratios']):.2f}",
+        )  # fmt: skip
+    console.print(table)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from attrs import define as _attrs_define
+
+from ..models.user_list_repeats import UserListRepeats
+from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.item_ref import ItemRef
+
+
+T = TypeVar("T", bound="UserList")
+
+
+@_attrs_define
+class UserList:
+    """A user, and what is wanted for the user.
+
+    Attributes:
+        user (int | str):
+        types (list[int | str] | Unset): None: all.
+        exclude (list[ItemRef] | Unset): Items that must not come.
+        repeats (UserListRepeats | Unset):  Default: UserListRepeats.EXCLUDE.
+        k (int | Unset):  Default: 10.
+        titles (bool | Unset):  Default: False.
+        explain (bool | Unset): With `why`: the parts of each score, and the items of the history that are nearest.
+            Default: False.
+        list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
+        page (None | str | Unset): `next_page` of a page.
+        at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer must include: it waits
+            for them, and gets status 503 if that takes too long.
+    """
+
+    user: int | str
+    types: list[int | str] | Unset = UNSET
+    exclude: list[ItemRef] | Unset = UNSET
+    repeats: UserListRepeats | Unset = UserListRepeats.EXCLUDE
+    k: int | Unset = 10
+    titles: bool | Unset = False
+    explain: bool | Unset = False
+    list_: str | Unset = ""
+    page: None | str | Unset = UNSET
+    at_least: list[str] | Unset = UNSET
+
+    def to_dict(self) -> dict[str, Any]:
+        user: int | str
+        user = self.user
+
+        types: list[int | str] | Unset = UNSET
+        if not isinstance(self.types, Unset):
+            types = []
+            for types_item_data in self.types:
+                types_item: int | str
+                types_item = types_item_data
+                types.append(types_item)
+
+        exclude: list[dict[str, Any]] | Unset = UNSET
+        if not isinstance(self.exclude, Unset):
+            exclude = []
+            for exclude_item_data in self.exclude:
+                exclude_item = exclude_item_data.to_dict()
+                exclude.append(exclude_item)
+
+        repeats: str | Unset = UNSET
+        if not isinstance(self.repeats, Unset):
+            repeats = self.repeats.value
+
+        k = self.k
+
+        titles = self.titles
+
+        explain = self.explain
+
+        list_ = self.list_
+
+        page: None | str | Unset
+        if isinstance(self.page, Unset):
+            page = UNSET
+        else:
+            page = self.page
+
+        at_least: list[str] | Unset = UNSET
+        if not isinstance(self.at_least, Unset):
+            at_least = self.at_least
+
+        field_dict: dict[str, Any] = {}
+
+        field_dict.update(
+            {
+                "user": user,
+            }
+        )
+        if types is not UNSET:
+            field_dict["types"] = types
+        if exclude is not UNSET:
+            field_dict["exclude"] = exclude
+        if repeats is not UNSET:
+            field_dict["repeats"] = repeats
+        if k is not UNSET:
+            field_dict["k"] = k
+        if titles is not UNSET:
+            field_dict["titles"] = titles
+        if explain is not UNSET:
+            field_dict["explain"] = explain
+        if list_ is not UNSET:
+            field_dict["list"] = list_
+        if page is not UNSET:
+            field_dict["page"] = page
+        if at_least is not UNSET:
+            field_dict["at_least"] = at_least
+
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        from ..models.item_ref import ItemRef
+
+        d = dict(src_dict)
+
+        def _parse_user(data: object) -> int | str:
+            return cast(int | str, data)
+
+        user = _parse_user(d.pop("user"))
+
+        _types = d.pop("types", UNSET)
+        types: list[int | str] | Unset = UNSET
+        if _types is not UNSET:
+            types = []
+            for types_item_data in _types:
+
+                def _parse_types_item(data: object) -> int | str:
+                    return cast(int | str, data)
+
+                types_item = _parse_types_item(types_item_data)
+
+                types.append(types_item)
+
+        _exclude = d.pop("exclude", UNSET)
+        exclude: list[ItemRef] | Unset = UNSET
+        if _exclude is not UNSET:
+            exclude = []
+            for exclude_item_data in _exclude:
+                exclude_item = ItemRef.from_dict(exclude_item_data)
+
+                exclude.append(exclude_item)
+
+        _repeats = d.pop("repeats", UNSET)
+        repeats: UserListRepeats | Unset
+        if isinstance(_repeats, Unset):
+            repeats = UNSET
+        else:
+            repeats = UserListRepeats(_repeats)
+
+        k = d.pop("k", UNSET)
+
+        titles = d.pop("titles", UNSET)
+
+        explain = d.pop("explain", UNSET)
+
+        list_ = d.pop("list", UNSET)
+
+        def _parse_page(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        page = _parse_page(d.pop("page", UNSET))
+
+        at_least = cast(list[str], d.pop("at_least", UNSET))
+
+        user_list = cls(
+            user=user,
+            types=types,
+            exclude=exclude,
+            repeats=repeats,
+            k=k,
+            titles=titles,
+            explain=explain,
+            list_=list_,
+            page=page,
+            at_least=at_least,
+        )
+
+        return user_list

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from attrs import define as _attrs_define
+from attrs import field as _attrs_field
+
+if TYPE_CHECKING:
+    from ..models.near_body import NearBody
+    from ..models.why_body_parts import WhyBodyParts
+
+
+T = TypeVar("T", bound="WhyBody")
+
+
+@_attrs_define
+class WhyBody:
+    """Why an item stands in its place.
+
+    Attributes:
+        parts (WhyBodyParts): What adds to the score, by name; the parts sum to it. docs/scores.md
+        new (bool): The item had no events when the model was made.
+        nearest (list[NearBody]):
+    """
+
+    parts: WhyBodyParts
+    new: bool
+    nearest: list[NearBody]
+    additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        parts = self.parts.to_dict()
+
+        new = self.new
+
+        nearest = []
+        for nearest_item_data in self.nearest:
+            nearest_item = nearest_item_data.to_dict()
+            nearest.append(nearest_item)
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(self.additional_properties)
+        field_dict.update(
+            {
+                "parts": parts,
+                "new": new,
+                "nearest": nearest,
+            }
+        )
+
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        from ..models.near_body import NearBody
+        from ..models.why_body_parts import WhyBodyParts
+
+        d = dict(src_dict)
+        parts = WhyBodyParts.from_dict(d.pop("parts"))
+
+        new = d.pop("new")
+
+        nearest = []
+        _nearest = d.pop("nearest")
+        for nearest_item_data in _nearest:
+            nearest_item = NearBody.from_dict(nearest_item_data)
+
+            nearest.append(nearest_item)
+
+        why_body = cls(
+            parts=parts,
+            new=new,
+            nearest=nearest,
+        )
+
+        why_body.additional_properties = d
+        return why_body
+
+    @property
+    def additional_keys(self) -> list[str]:
+        return list(self.additional_properties.keys())
+
+    def __getitem__(self, key: str) -> Any:
+        return self.additional_properties[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.additional_properties[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.additional_properties[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.additional_properties

@@ -1,0 +1,11 @@
+from .app import create_app as create_app
+from .bundles import Bundles as Bundles
+from .erasures import Erasures as Erasures
+from .metrics import ConsoleMetrics as ConsoleMetrics
+from .replica import Replica as Replica
+from .serving import Serving as Serving
+from .settings import ConsoleSettings as ConsoleSettings
+from .settings import TokenSettings as TokenSettings
+from .writers import EmbeddedWriter as EmbeddedWriter
+from .writers import KafkaWriter as KafkaWriter
+from .writes import Writes as Writes

@@ -1,0 +1,10 @@
+# Compile the kernels into the image: those of the state, and those that all roles use, by running the roles on a
+# small world in one process.
+set -eu
+export NUMBA_CACHE_DIR=/opt/segue/kernels HOME=/tmp
+/opt/segue/venv/bin/python -c "from state import compile_kernels; compile_kernels()"
+world=$(mktemp -d)
+/opt/segue/venv/bin/segue demo --log embedded --world-items 300 --world-users 600 --world-events 20000 \
+    --live-seconds 4 --live-rate 50 --hgnn-epochs 1 --set "data=$world" > "$world/log" 2>&1 || { cat "$world/log"; exit 1; }
+rm -rf "$world"
+find "$NUMBA_CACHE_DIR" -name '*.nbc' | wc -l

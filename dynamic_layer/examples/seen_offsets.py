@@ -1,0 +1,66 @@
+"""Which examples were accepted before, in bounded memory."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_layer.saved import Saved
+
+
+class SeenOffsets:
+    """Remembers which offsets of a partition were seen, in bounded memory.
+
+    A window of `span` offsets slides with the greatest one. Offsets that have fallen out of the
+    window count as seen, so that nothing is ever accepted twice.
+    """
+
+    def __init__(self, span: int = 1 << 20) -> None:
+        """span: offsets remembered, one byte each."""
+        self._span = span
+        self._floor: dict[tuple[str, int], int] = {}
+        self._seen: dict[tuple[str, int], NDArray[np.bool_]] = {}
+
+    def mark(self, topic: str, partition: int, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return a mask of the offsets met for the first time, and remember them.
+
+        A repetition inside `offsets` is new only once.
+        """
+        fresh = np.zeros(len(offsets), np.bool_)
+        if not len(offsets):
+            return fresh
+        name = (topic, partition)
+        seen = self._seen.setdefault(name, np.zeros(self._span, np.bool_))
+        top = int(offsets.max()) + 1
+        floor = self._floor.setdefault(name, max(0, top - self._span))
+        if top > floor + self._span:
+            moved = top - self._span
+            gone = np.arange(floor, min(moved, floor + self._span)) % self._span
+            seen[gone] = False
+            self._floor[name] = floor = moved
+        inside = offsets >= floor
+        _, first = np.unique(offsets, return_index=True)
+        fresh[first] = True
+        fresh &= inside
+        fresh[inside] &= ~seen[offsets[inside] % self._span]
+        seen[offsets[fresh] % self._span] = True
+        return fresh
+
+    def saved(self) -> Saved:
+        """Return what was seen, one bit for each offset remembered."""
+        return Saved(
+            arrays={str(n): np.packbits(seen) for n, seen in enumerate(self._seen.values())},
+            values={
+                "span": self._span,
+                "floors": [[*name, self._floor[name]] for name in self._seen],
+            },
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Know what another knew. Raises ValueError for one with another span."""
+        if saved.values["span"] != self._span:
+            raise ValueError(f"expected a span of {self._span}, got {saved.values['span']}")
+        self._floor, self._seen = {}, {}
+        for n, (topic, partition, floor) in enumerate(saved.values["floors"]):
+            self._floor[topic, partition] = floor
+            self._seen[topic, partition] = np.unpackbits(
+                saved.arrays[str(n)], count=self._span
+            ).astype(np.bool_)

@@ -1,0 +1,254 @@
+"""Runs `segue try` from options to console: data, embedded Segue, lists, console."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from console.settings import RIGHTS
+from segue.columns import ColumnError
+from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
+from segue.demo.first_look import Budget, first_look, require_enough, try_settings
+from segue.demo.material import Material, from_tables, simulated
+from segue.demo.own_files import BadRows, OwnData, read_own_files
+from segue.demo.runtime import DemoError
+from segue.demo.settings import in_one_folder
+from segue.roles import make_encoder
+from segue.screen import SafeConsole, StageBars, progress_bars
+from segue.serving_console import new_token, serve_console, tune_search
+from segue.settings import Settings
+from segue.tables import TableError
+from segue.threads import use_threads
+from segue.times import today_ms
+from simulation import WorldSettings
+from state import CorruptArtifact, DamagedState, WrongState
+from static_layer import TextModelError
+from static_layer.item_text import catalogue_texts
+from streams import AdminError, BulkWriteError, PositionError
+from streams.embedded import EmbeddedLogError
+from streams.wall_clock import now_ms
+
+__all__ = ["TRY_ERRORS", "TryFiles", "TryOptions", "run_try"]
+
+#: What ends the command with one line.
+TRY_ERRORS = (
+    AdminError, BadRows, BulkWriteError, ColumnError, CorruptArtifact, DamagedState, DemoError,
+    EmbeddedLogError, OSError, PositionError, TableError, TextModelError, ValueError, WrongState,
+)  # fmt: skip
+#: Says that a folder is of `segue try`, and may be emptied by the next one.
+MARKER = "segue-try.txt"
+#: Vectors of texts and the compiled text model stay: they take longest, and do not change.
+KEPT = ("text-vectors.db", "text-models")
+#: The generated world. In English: the packaged text model reads no other language well.
+WORLD = WorldSettings(
+    items=400, users=800, events=25_000, reserve=4, markets=("US", "GB"), market_shares=(0.7, 0.3)
+)
+NAME = "console-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryFiles:
+    """The user's files, and how to read them (see `read_own_files`)."""
+
+    events: Path
+    items: Path
+    fields: tuple[str, ...] = ()
+    item_type: str = ""
+    skip_bad: bool = False
+    most_events: int = 50_000
+    most_items: int = 3_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryOptions:
+    """Folder of the run, and whether it ends after the lists.
+
+    port: of the console; 0: a free one; None: the one in the settings, or a free one if it is in
+          use.
+    """
+
+    folder: Path
+    port: int | None = None
+    serve: bool = True
+    seed: int = 1
+
+
+async def run_try(
+    settings: Settings,
+    files: TryFiles | None,
+    options: TryOptions,
+    screen: SafeConsole,
+    show: Callable[[dict[str, Any]], None],
+) -> None:
+    """Train, pass the report to `show` once, and serve the console until a signal arrives.
+
+    screen: where progress is shown. Raises one of TRY_ERRORS.
+    """
+    started = time.monotonic()
+    use_threads()
+    settings = in_one_folder(settings, options.folder)
+    data = None if files is None else _read(settings, files, screen)
+    budget = Budget(seed=options.seed)
+    material = _material(data, files, options.seed)
+    require_enough(material)
+    _prepare(options.folder)
+    settings = try_settings(settings, material, budget)
+    with _compiled(), progress_bars(screen) as bars:
+        await asyncio.to_thread(_encode, settings, material, StageBars(bars))
+    async with embedded_runtime(settings, "the embedded log") as runtime:
+        screen.print(f"Segue on the embedded log: {material.title}", highlight=False)
+        with progress_bars(screen) as bars:
+            found = await first_look(runtime, material, budget, bars)
+        report = {
+            **found,
+            "people": [asdict(person) for person in found["people"]],
+            "columns": {} if data is None else _columns(data),
+            "notes": [] if data is None else list(data.notes),
+            "bad_rows": {} if data is None else {n: len(bad) for n, bad in data.bad.items()},
+            "folder": str(options.folder),
+            "console": None,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        if options.serve:
+            await _serve(settings, runtime, options, report, show)
+        else:
+            show(report)
+
+
+def _prepare(folder: Path) -> None:
+    """Empty the folder of an earlier run, or create it; raises DemoError for any other folder."""
+    if folder.exists():
+        if not folder.is_dir():
+            raise DemoError(f"{folder} is a file; choose a folder with --folder")
+        if any(folder.iterdir()) and not (folder / MARKER).exists():
+            raise DemoError(
+                f"{folder} holds files that `segue try` did not write; choose another folder "
+                f"with --folder"
+            )
+        for path in folder.iterdir():
+            if path.name.startswith(KEPT):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text(
+        "Files of `segue try`. The next run in this folder deletes them.\n"
+    )
+
+
+def _read(settings: Settings, files: TryFiles, screen: SafeConsole) -> OwnData:
+    data = read_own_files(
+        files.events, files.items, options=files.fields, item_type=files.item_type,
+        rules=settings.events, now_ms=now_ms(), skip_bad=files.skip_bad,
+        most_events=files.most_events, most_items=files.most_items,
+    )  # fmt: skip
+    screen.print(_reading(data), highlight=False, soft_wrap=True)
+    return data
+
+
+def _reading(data: OwnData) -> str:
+    """Return lines that say how the files were read."""
+    lines = []
+    for file, columns in data.columns.items():
+        bad = f", {len(data.bad[file]):,} bad rows skipped" if file in data.bad else ""
+        rows = data.items_read if file == next(iter(data.columns)) else data.events_read
+        lines.append(f"{file}: {rows:,} rows{bad}")
+        lines += [
+            f"  {column.field:<13}= column {column.column}"
+            f"{'' if column.given else ' (guessed)'}, e.g. {column.example[:60]}"
+            for column in columns.values()
+        ]
+    if data.item_type:
+        lines.append(f"  item_type    = {data.item_type}, for all items")
+    lines += data.notes
+    lines.append("If a column is wrong, name it: --field FIELD=COLUMN")
+    return "\n".join(lines)
+
+
+def _columns(data: OwnData) -> dict[str, dict[str, str]]:
+    return {
+        file: {field: column.column for field, column in columns.items()}
+        for file, columns in data.columns.items()
+    }
+
+
+def _material(data: OwnData | None, files: TryFiles | None, seed: int) -> Material:
+    if data is None or files is None:
+        world = replace(WORLD, end_ms=today_ms(now_ms()))
+        made = simulated(world, seed=seed, test_days=0, live_rate=0, live_seconds=0)
+        return made
+    title = f"{files.events.name} on {files.items.name}"
+    return from_tables(title, data.catalogue, data.events)
+
+
+@contextmanager
+def _compiled() -> Iterator[None]:
+    """Compile the state's kernels in a separate process while the body runs.
+
+    Takes half a minute of one core after an installation, later half a second.
+    """
+    command = [sys.executable, "-c", "from state import compile_kernels; compile_kernels()"]
+    compiling = subprocess.Popen(  # noqa: S603 - a fixed command
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield
+        _, said = compiling.communicate()
+    finally:
+        compiling.kill()
+        compiling.wait()
+    if compiling.returncode:
+        last = said.strip().splitlines()[-1:] or [f"status {compiling.returncode}"]
+        raise DemoError(f"the kernels cannot be compiled: {last[0]}")
+
+
+def _encode(settings: Settings, material: Material, progress: StageBars) -> None:
+    """Encode the catalogue's texts into the cache that the static job reads."""
+    catalogue = pl.from_arrow(material.catalogue)
+    if not isinstance(catalogue, pl.DataFrame):
+        raise TypeError("the catalogue is not a table")
+    texts, _ = catalogue_texts(catalogue)
+    with closing(make_encoder(settings)) as encoder:
+        encoder.encode(texts, progress)
+
+
+async def _serve(
+    settings: Settings,
+    runtime: EmbeddedRuntime,
+    options: TryOptions,
+    report: Mapping[str, Any],
+    show: Callable[[dict[str, Any]], None],
+) -> None:
+    """Serve the console next to the roles; ends with a signal."""
+    own, made = settings.console, new_token("this try", RIGHTS)
+    port = options.port
+    if port is None:
+        port = own.port if _is_free(own.host, own.port) else 0
+    settings = replace(settings, console=replace(own, port=port, tokens=(made.settings,)))
+    tune_search()
+
+    def started(address: str) -> None:
+        show({**report, "console": f"{address}/#token={made.token}"})
+
+    await serve_console(settings, NAME, started, runtime.log)
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

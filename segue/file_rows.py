@@ -1,0 +1,119 @@
+"""Reads the rows of a user's table: CSV, JSON lines or Parquet, by the file name's suffix.
+
+An unreadable row becomes a text with its fault; the rows after it are read.
+"""
+
+import csv
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from segue.tables import TableError, open_parquet
+from streams.codec import ITEM_MAX_BYTES
+
+__all__ = ["Row", "holds_text_only", "read_rows", "sample_rows"]
+
+Row = tuple[str, Mapping[str, Any] | str]
+"""Place of a row in its file ("line 5"), and its fields or its fault."""
+#: Rows of Parquet that are in memory at once.
+PARQUET_ROWS = 10_000
+#: Rows from which the columns of a file are guessed.
+SAMPLE = 1_000
+
+
+def read_rows(file: Path) -> Iterator[Row]:
+    """Yield the rows of a file. In CSV an empty cell means no value.
+
+    Raises TableError for a file that cannot be read or has an unknown suffix.
+    """
+    reader = _READERS.get(file.suffix.lower())
+    if reader is None:
+        raise TableError(
+            f"{file}: expected a file name that ends with {', '.join(_READERS)}, got "
+            f"{file.suffix!r}"
+        )
+    return reader(file)
+
+
+def holds_text_only(file: Path) -> bool:
+    """Whether the format of a file holds only text, so that numbers and lists are text."""
+    return file.suffix.lower() == ".csv"
+
+
+def sample_rows(file: Path) -> list[Mapping[str, Any]]:
+    """Return the first SAMPLE rows that can be read. Raises TableError."""
+    rows = itertools.islice(read_rows(file), SAMPLE)
+    return [row for _, row in rows if not isinstance(row, str)]
+
+
+def _json_lines(file: Path) -> Iterator[Row]:
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                if text.strip():
+                    yield f"line {number}", _json_row(text)
+    except OSError as error:
+        raise TableError.of(file, error) from error
+
+
+def _json_row(line: bytes) -> Mapping[str, Any] | str:
+    try:
+        row = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return f"is not JSON: {error}"
+    return row if isinstance(row, dict) else f"expected a JSON object, got {type(row).__name__}"
+
+
+def _csv(file: Path) -> Iterator[Row]:
+    csv.field_size_limit(ITEM_MAX_BYTES)
+    try:
+        # Bytes that are no UTF-8 stay in their own row, which cannot be written as JSON.
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            rows = csv.reader(lines, strict=True)
+            head: list[str] | None = None
+            while True:
+                first = rows.line_num + 1
+                try:
+                    cells = next(rows, None)
+                except csv.Error as error:
+                    yield f"line {first}", f"is not CSV: {error}"
+                    continue
+                if cells is None:
+                    return
+                if head is None:
+                    head = cells
+                elif cells:
+                    yield f"line {first}", _csv_row(head, cells)
+    except OSError as error:
+        raise TableError.of(file, error) from error
+
+
+def _csv_row(head: list[str], cells: list[str]) -> Mapping[str, Any] | str:
+    if len(cells) != len(head):
+        return f"expected {len(head)} cells, got {len(cells)}"
+    return {name: cell if cell else None for name, cell in zip(head, cells, strict=True)}
+
+
+def _parquet(file: Path) -> Iterator[Row]:
+    with open_parquet(file) as table:
+        number = 0
+        try:
+            for batch in table.iter_batches(batch_size=PARQUET_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", row
+        except (OSError, pa.ArrowException) as error:
+            raise TableError.of(file, error, "Parquet") from error
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}

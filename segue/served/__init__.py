@@ -1,0 +1,1 @@
+"""Measures what users get: a data set through the running product, lists from the topic."""

@@ -1,0 +1,156 @@
+"""`segue evaluate --served`: what the running product delivers, as a report and tables."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from evaluation.dataset import Dataset
+from evaluation.experiment import Outcome as Tested
+from evaluation.models import chosen
+from evaluation.prequential import PrequentialSettings
+from evaluation.prequential.stream import Questions, questions, span
+from evaluation.split import DAY_MS
+from evaluation.trial import Trial
+from segue.demo.runtime import DemoError, stoppable
+from segue.screen import Bars, StageBars, console
+from segue.served.flow import Arm, run_served
+from segue.served.scores import frozen_rows, live_rows, product_rows
+from segue.settings import Settings
+
+__all__ = ["BASELINES", "ServedOptions", "evaluate_served", "product_outcome", "show_served"]
+
+_ONE_SPLIT = "the product is measured with one split in time: expected --protocol time"
+BASELINES = ("popularity", "popularity_decayed", "item_cf", "ease")
+LABELS = {
+    ("frozen", "horizon"): "lists at the split; any item of the test days counts",
+    ("frozen", "next"): "lists at the split; the user's next event counts",
+    ("live", "next"): "lists just before each event; the event counts",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedOptions:
+    """What is measured.
+
+    arms: variants of the product. live: play the test days live too. asked: sample of the live
+    questions; 0 asks all. baselines: models on the same split. seeds: of the product.
+    """
+
+    arms: Sequence[Arm]
+    seeds: Sequence[int]
+    live: bool = False
+    asked: int = 0
+    baselines: Sequence[str] = BASELINES
+
+
+def evaluate_served(
+    settings: Settings, dataset: Dataset, trial: Trial, options: ServedOptions, bars: Bars
+) -> dict[str, Any]:
+    """Run the product on a data set and return the report: parameters, and rows of every mode.
+
+    dataset: with the events after the split. Raises ValueError for what has no split in time, or
+    nothing to ask; DemoError if the product cannot learn from the data.
+    """
+    own = trial.settings
+    if own.protocol != "time":
+        raise ValueError(f"--served: {_ONE_SPLIT}; got {own.protocol}")
+    baselines = chosen(options.baselines)
+    end_ms = trial.past.at_ms + round(own.test_days * DAY_MS)
+    replayed = PrequentialSettings(
+        test_days=own.test_days, end_ms=end_ms, warmup_days=1.0, repeats=own.repeats,
+        asked=options.asked, seed=own.seed,
+    )  # fmt: skip
+    asked = _asked(dataset, replayed) if options.live else None
+    outcomes = asyncio.run(
+        stoppable(
+            run_served(settings, dataset, trial, end_ms, options.arms, options.seeds, asked, bars)
+        )
+    )
+    progress = StageBars(bars)
+    rows, skipped = frozen_rows(
+        dataset, trial, baselines, outcomes, seed=options.seeds[0], progress=progress
+    )
+    if asked is not None:
+        rows += live_rows(dataset, replayed, trial, outcomes, progress=progress)
+    return {
+        "trial": {
+            **asdict(own),
+            "split_ms": trial.past.at_ms,
+            "end_ms": end_ms,
+            "train_events": len(trial.past.train),
+            "test_users": len(trial.truth.users),
+            "held_out": len(trial.truth.item),
+            "questions": 0 if asked is None else len(asked),
+            "candidates": len(trial.candidates),
+        },
+        "rows": rows,
+        "skipped": skipped,
+    }
+
+
+def product_outcome(
+    settings: Settings, dataset: Dataset, trial: Trial, seeds: Sequence[int], bars: Bars
+) -> Tested:
+    """Return the product's row of a table of models: its lists at the split.
+
+    dataset: with the events after the split. The outcome says why there is no row: another
+    protocol, or data from which the product cannot learn.
+    """
+    name, progress = Arm().name, StageBars(bars)
+    if trial.settings.protocol != "time":
+        return Tested(model=name, rows=[], tried=[], skipped=_ONE_SPLIT)
+    end_ms = trial.past.at_ms + round(trial.settings.test_days * DAY_MS)
+    run = run_served(settings, dataset, trial, end_ms, [Arm()], seeds, None, bars)
+    try:
+        outcomes = asyncio.run(stoppable(run))
+    except DemoError as error:
+        return Tested(model=name, rows=[], tried=[], skipped=str(error))
+    rows = product_rows(name, trial, outcomes, progress=progress)
+    return Tested(model=name, rows=rows, tried=[])
+
+
+def _asked(dataset: Dataset, settings: PrequentialSettings) -> Questions:
+    """Return the questions that a replay with these settings tests."""
+    begin, at, end = span(dataset.events, settings)
+    found = questions(dataset, settings, begin, at, end)
+    return found.where(np.flatnonzero(found.test))
+
+
+def show_served(report: dict[str, Any]) -> None:
+    """Print a table for each mode, label and item type."""
+    from rich.table import Table
+
+    facts = report["trial"]
+    console.print(
+        f"{facts['train_events']:,} events before the split; {facts['test_users']:,} test users, "
+        f"{facts['questions']:,} live questions. Rows in bold: lists on the recommendations topic"
+    )
+    whole = [row for row in report["rows"] if row["segment"] == "all"]
+    types = {row["item_type"] for row in whole}
+    for (mode, label), meaning in LABELS.items():
+        for item_type in sorted(types) if len(types) > 2 else ["all"]:
+            rows = [
+                row for row in whole
+                if (row["mode"], row["label"], row["item_type"]) == (mode, label, item_type)
+            ]  # fmt: skip
+            if not rows:
+                continue
+            asked = f"{rows[0]['users']:,} users"
+            if mode == "live":
+                asked = f"{rows[0]['asked']:,} questions of {asked}"
+            table = Table(title=f"{mode}, {item_type}, {asked}: {meaning}")
+            table.add_column("model")
+            for name in ("HR@10", "95 % by user", "NDCG@10", "MRR@100", "coverage", "by head"):
+                table.add_column(name, justify="right")
+            for row in sorted(rows, key=lambda row: -row["hr_at_10"]):
+                low, high = row["hr_at_10_ci"]
+                table.add_row(
+                    row["model"], f"{row['hr_at_10']:.4f}", f"{low:.4f}-{high:.4f}",
+                    f"{row['ndcg_at_10']:.4f}", f"{row['mrr']:.4f}", f"{row['coverage']:.3f}",
+                    f"{row['by_head']:.0%}" if row["served"] else "",
+                    style="bold" if row["served"] else None,
+                )  # fmt: skip
+            console.print(table)

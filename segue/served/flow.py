@@ -1,0 +1,214 @@
+"""Runs a data set through the product and returns the lists that it wrote.
+
+    events before the split -> worker, static job, worker, trainer, gate     (once for each seed)
+    requests at the split -> recommendations topic                           (frozen)
+    events after the split, a request before each question -> the topic      (live)
+
+The roles run on the embedded log, and their time is that of the data. Lists with and without the
+head come of the same bundle: each arm starts from a copy of the log, the state and the artifacts.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evaluation.dataset import Dataset
+from evaluation.prequential.stream import Questions
+from evaluation.trial import Trial
+from segue.demo.embedded_runtime import embedded_runtime
+from segue.demo.embedded_steps import learn_history
+from segue.demo.material import Material
+from segue.demo.settings import in_one_folder, spanning
+from segue.demo.steps import Speed, until
+from segue.folders import text_cache, text_models
+from segue.screen import Bars
+from segue.served.feed import (
+    Clock,
+    Reader,
+    Served,
+    frozen_lists,
+    lists_of,
+    live_lists,
+    material_of,
+)
+from segue.settings import Settings
+
+__all__ = ["Arm", "Outcome", "arms_without", "run_served"]
+
+#: Pause of a reader at the end of its topic, in seconds: a question waits for several in turn.
+IDLE_S = 0.002
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One variant of the product. head: workers rank with it. hgnn: towers read its vectors."""
+
+    head: bool = True
+    hgnn: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name of its rows."""
+        missing = [name for name in ("head", "hgnn") if not getattr(self, name)]
+        return " ".join(["segue", *(f"without {name}" for name in missing)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Lists of one arm and seed.
+
+    live: None if the test was not played live. seconds: to learn, and to serve the lists at the
+    split.
+    """
+
+    arm: Arm
+    seed: int
+    generation: int
+    frozen: Served
+    live: Served | None
+    seconds: float
+
+
+def arms_without(names: Sequence[str]) -> list[Arm]:
+    """Return the arms of a run: the product, then without each part; raises ValueError.
+
+    >>> [arm.name for arm in arms_without(["head"])]
+    ['segue', 'segue without head']
+    """
+    unknown = [name for name in names if name not in ("head", "hgnn")]
+    if unknown:
+        raise ValueError(f"expected parts to leave out of head, hgnn; got {', '.join(unknown)}")
+    return [
+        Arm(),
+        *(Arm(head=name != "head", hgnn=name != "hgnn") for name in dict.fromkeys(names)),
+    ]
+
+
+async def run_served(
+    settings: Settings,
+    dataset: Dataset,
+    trial: Trial,
+    end_ms: int,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    questions: Questions | None,
+    bars: Bars,
+) -> list[Outcome]:
+    """Feed, train and serve; return the lists of each arm and seed.
+
+    dataset: with the events after the split, which end before `end_ms`. questions: those to ask
+    live; None plays nothing live. Files are in `<data>/served` and removed at the end. Raises
+    DemoError if nothing can be learned.
+    """
+    material = material_of(dataset, trial, end_ms, settings)
+    root = settings.folder / "served"
+    shutil.rmtree(root, ignore_errors=True)
+    outcomes = []
+    try:
+        for seed in seeds:
+            for hgnn in dict.fromkeys(arm.hgnn for arm in arms):
+                base = _settings(settings, material, trial, root / "trained", seed, hgnn=hgnn)
+                started = time.perf_counter()
+                generation = await _train(base, material, seed, bars)
+                seconds = time.perf_counter() - started
+                for arm in arms:
+                    if arm.hgnn == hgnn:
+                        with _copied(base, root / "serving") as own:
+                            outcomes.append(
+                                await _serve(
+                                    own, material, dataset, trial, arm, seed, generation,
+                                    questions, bars, seconds,
+                                )
+                            )  # fmt: skip
+                shutil.rmtree(base.folder)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return outcomes
+
+
+def _settings(
+    settings: Settings, material: Material, trial: Trial, folder: Path, seed: int, *, hgnn: bool
+) -> Settings:
+    """Return settings of the roles; without the HGNN the static job trains it for one epoch."""
+    one = in_one_folder(
+        settings, folder, texts=str(text_cache(settings)), models=str(text_models(settings))
+    )
+    train = one.static.train if hgnn else replace(one.static.train, epochs=1)
+    found = spanning(one, material, train, seed=seed)
+    # The bundle stays that of the split while the test is played: all later demand is live.
+    hours = (int(material.events["timestamp"][-1]) - material.split_ms) / HOUR_MS
+    return replace(
+        found,
+        dynamic=replace(found.dynamic, use_hgnn=hgnn),
+        worker=replace(
+            found.worker,
+            lists=lists_of(material.item_types, repeats=trial.settings.repeats),
+            answer_pause_ms=1,
+            demand_hours=found.worker.demand_hours + hours,
+        ),
+    )
+
+
+async def _train(settings: Settings, material: Material, seed: int, bars: Bars) -> int:
+    """Apply the events before the split and train; returns the bundle's generation."""
+    settings.folder.mkdir(parents=True)
+    clock = Clock(material.split_ms)
+    async with embedded_runtime(settings, "the embedded log", clock) as runtime:
+        bundle = await learn_history(runtime, material, seed, bars, Speed())
+    return bundle.generation
+
+
+@contextmanager
+def _copied(settings: Settings, folder: Path) -> Iterator[Settings]:
+    """Copy the files of a run, so that what is served changes nothing in it."""
+    shutil.copytree(settings.folder, folder)
+    try:
+        yield replace(settings, data=str(folder))
+    finally:
+        shutil.rmtree(folder)
+
+
+async def _serve(
+    settings: Settings,
+    material: Material,
+    dataset: Dataset,
+    trial: Trial,
+    arm: Arm,
+    seed: int,
+    generation: int,
+    questions: Questions | None,
+    bars: Bars,
+    seconds: float,
+) -> Outcome:
+    """Request lists from a worker that starts on the files; the trainer does not run."""
+    started = time.perf_counter()
+    settings = replace(settings, worker=replace(settings.worker, ranking_head=arm.head))
+    clock, reader = Clock(material.split_ms), Reader.of(dataset)
+    names = [made.name for made in settings.worker.lists]
+    async with embedded_runtime(settings, "the embedded log", clock, IDLE_S) as runtime:
+        await until(
+            runtime, lambda: runtime.serves(generation), "the worker does not serve the bundle"
+        )
+        users = len(trial.truth.users)
+        advance = _bar(bars, f"{arm.name}: lists at the split", users)
+        frozen = await frozen_lists(runtime, trial, reader, names, advance)
+        seconds += time.perf_counter() - started
+        live = None
+        if questions is not None:
+            advance = _bar(bars, f"{arm.name}: live questions", len(questions))
+            ids = [str(user) for user in dataset.users]
+            live = await live_lists(
+                runtime, clock, material, questions, ids, reader, names, advance
+            )
+    return Outcome(
+        arm=arm, seed=seed, generation=generation, frozen=frozen, live=live, seconds=seconds
+    )
+
+
+def _bar(bars: Bars, what: str, total: int) -> Callable[[int], None]:
+    task = bars.add_task(what, total=total, note="")
+    return lambda done: bars.update(task, completed=done, total=total)

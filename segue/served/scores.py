@@ -1,0 +1,204 @@
+"""Rows of the table: the product's lists beside baselines, on the same split and questions."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from evaluation.baselines import Rows
+from evaluation.dataset import Dataset
+from evaluation.measure import DEPTH, Measured, Row, measure, summary
+from evaluation.model import CannotFit, ListsOnly, Model
+from evaluation.prequential import PrequentialSettings
+from evaluation.prequential import run as replay
+from evaluation.prequential.answers import Answers
+from evaluation.prequential.stream import Step
+from evaluation.segments import ALL
+from evaluation.split import first_of
+from evaluation.trial import Trial
+from segue.served.feed import Served
+from segue.served.flow import Arm, Outcome
+from static_layer import Progress
+
+__all__ = ["LIVE_BASELINES", "frozen_rows", "live_rows", "product_rows"]
+
+#: Models that are counted at the moment of each question, for comparison with live lists.
+LIVE_BASELINES = (
+    "popularity_1d", "popularity_7d", "popularity_30d", "popularity_all_time",
+    "item_cf", "item_cf_decayed_1d", "bigrams",
+)  # fmt: skip
+HORIZON, NEXT = "horizon", "next"
+_NONE = np.zeros(0, np.int64)
+
+
+def frozen_rows(
+    dataset: Dataset,
+    trial: Trial,
+    baselines: Sequence[Model],
+    outcomes: Sequence[Outcome],
+    *,
+    seed: int,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the rows of lists at the split, and why a baseline has none.
+
+    Two labels: `horizon`, any held-out item of the test days counts; `next`, only the user's first
+    one. dataset: with the events after the split.
+    """
+    events = dataset.events
+    test = events.where(events.timestamp >= trial.past.at_ms)
+    trials = {
+        HORIZON: trial,
+        NEXT: replace(trial, truth=first_of(trial.truth, test)),
+    }
+    rows, skipped = [], {}
+    for model in baselines:
+        started = time.perf_counter()
+        try:
+            fitted = model.fit(trial.dataset, trial.past, seed=seed, progress=progress)
+        except CannotFit as error:
+            skipped[model.name] = str(error)
+            continue
+        for label, one in trials.items():
+            measured = [measure(fitted, one, name=model.name, progress=progress)]
+            seconds = time.perf_counter() - started
+            rows += [
+                _frozen(row, label, served=False)
+                for row in _summary(model.name, measured, one, seconds)
+            ]
+    for arm, own in _by_arm(outcomes).items():
+        by_head = float(np.mean([outcome.frozen.by_head for outcome in own]))
+        for label, one in trials.items():
+            rows += [
+                {**_frozen(row, label, served=True), **_of_arm(arm, own), "by_head": by_head}
+                for row in product_rows(arm.name, one, own, progress=progress)
+            ]
+    return rows, skipped
+
+
+def product_rows(
+    name: str, trial: Trial, outcomes: Sequence[Outcome], *, progress: Progress
+) -> list[Row]:
+    """Return the rows of one arm's lists at the split, averaged over its seeds."""
+    measured = [
+        _known(measure(_ranker(one.frozen, trial), trial, name=name, progress=progress), one.frozen)
+        for one in outcomes
+    ]
+    seconds = float(np.mean([one.seconds for one in outcomes]))
+    return _summary(name, measured, trial, seconds)
+
+
+def live_rows(
+    dataset: Dataset,
+    settings: PrequentialSettings,
+    trial: Trial,
+    outcomes: Sequence[Outcome],
+    *,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Return the rows of lists just before each question: each user's next event."""
+    own = {arm.name: found for arm, found in _by_arm(outcomes).items()}
+    groups = [ALL, *dataset.item_types]
+    arms = [
+        _Table(name, [one.live for one in found if one.live is not None], groups)
+        for name, found in own.items()
+    ]
+    replayed = replay(
+        dataset, settings, LIVE_BASELINES, trial.past.text,
+        seeds=(settings.seed,), progress=progress, more=arms,
+    )  # fmt: skip
+    rows = []
+    for row in replayed.rows:
+        found = own.get(row.model, ())
+        made: dict[str, Any] = {
+            **asdict(row), "mode": "live", "label": NEXT, "served": bool(found),
+        }  # fmt: skip
+        if found:
+            if not all(row.item_type in _groups(one.live) for one in found if one.live):
+                continue
+            shares = [one.live.by_head for one in found if one.live is not None]
+            made |= {**_of_arm(found[0].arm, found), "by_head": float(np.mean(shares))}
+        rows.append(made)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Table:
+    """An arm of a replay whose lists the product wrote.
+
+    seeds: the lists of each seed. groups: item types that are asked for.
+    """
+
+    name: str
+    seeds: Sequence[Served]
+    groups: Sequence[str]
+
+    def answer(self, step: Step, places: Rows) -> Sequence[Answers]:
+        """Look up the lists of some of a step's questions."""
+        asked = step.questions.where(places)
+        keys = list(zip(asked.user.tolist(), asked.at_ms.tolist(), strict=True))
+        return [
+            {group: _matrix([one.lists[key].get(group, _NONE) for key in keys])
+             for group in self.groups}
+            for one in self.seeds
+        ]  # fmt: skip
+
+    def learn(self, step: Step) -> None:
+        """The product has learned already."""
+
+
+def _by_arm(outcomes: Sequence[Outcome]) -> dict[Arm, list[Outcome]]:
+    found: dict[Arm, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.arm, []).append(outcome)
+    return found
+
+
+def _of_arm(arm: Arm, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "head": arm.head,
+        "hgnn": arm.hgnn,
+        "generations": [outcome.generation for outcome in outcomes],
+    }
+
+
+def _groups(served: Served | None) -> set[str]:
+    """Item types of which the product made lists."""
+    return set(next(iter(served.lists.values()))) if served and served.lists else set()
+
+
+def _ranker(served: Served, trial: Trial) -> ListsOnly:
+    """Return what looks the lists at the split up; they are never asked for again."""
+    at = trial.past.at_ms
+
+    def rank(users: Rows, item_type: str, k: int) -> Rows:
+        found = [served.lists[int(user), at] for user in users]
+        return _matrix([lists.get(item_type, _NONE)[:k] for lists in found])
+
+    return ListsOnly(rank)
+
+
+def _known(measured: list[Measured], served: Served) -> list[Measured]:
+    """Leave out types of which the product makes no lists."""
+    types = {one.item_type for one in measured if one.item_type != ALL}
+    known = _groups(served)
+    return [m for m in measured if m.item_type in known or len(types) == 1]
+
+
+def _matrix(lists: Sequence[Rows]) -> Rows:
+    found = np.full((len(lists), DEPTH), -1, np.int64)
+    for place, rows in enumerate(lists):
+        found[place, : len(rows)] = rows
+    return found
+
+
+def _summary(name: str, measured: list[list[Measured]], trial: Trial, seconds: float) -> list[Row]:
+    return summary(
+        name, measured, seconds=seconds, fit_seconds=seconds, seed=trial.settings.seed, settings={}
+    )
+
+
+def _frozen(row: Row, label: str, *, served: bool) -> dict[str, Any]:
+    return {**asdict(row), "mode": "frozen", "label": label, "served": served}

@@ -1,0 +1,168 @@
+"""Impressions: how often each user was shown each item, by bucket of the window, and when last.
+
+Counts are integers and a function of the records applied, as those of live popularity are: what the
+log has twice counts twice, a record that is read again counts once. Impressions do not move the
+watermark, and enter no history, count or example.
+
+A user's impressions have a floor: the first bucket that counts. It is the first one from which on
+the user was shown at most `SHOWN_PER_ENTRY * history_cap` different items, so it only grows, and
+what is forgotten does not depend on the order in which impressions arrive.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from rocksdict import WriteBatch
+
+from state import database
+from state.batches import Bools
+from state.database import Database
+from state.kernel import I64, U64
+from state.settings import StateSettings
+from state.user_records import UserRecords
+
+__all__ = ["SHOWN", "SHOWN_KIND", "SHOWN_PER_ENTRY", "Shown", "ShownItems", "UserShown", "shown_of"]
+
+#: First byte of the keys of these counts.
+SHOWN = b"s"
+#: Kind of the rows of a batch that are impressions; no event can have it.
+SHOWN_KIND = "segue:shown"
+#: Different items that are remembered of a user, for each entry that a history can have.
+SHOWN_PER_ENTRY = 8
+
+
+@dataclass
+class UserShown:
+    """Impressions of one user.
+
+    floor: first bucket that counts. last: item number -> ms UTC of the latest impression.
+    counts: item number -> bucket -> impressions.
+    """
+
+    floor: int = 0
+    last: dict[int, int] = field(default_factory=dict)
+    counts: dict[int, dict[int, int]] = field(default_factory=dict)
+
+    def add(self, item: int, time: int, bucket: int) -> None:
+        """Count an impression."""
+        if bucket >= self.floor:
+            self.last[item] = max(self.last.get(item, time), time)
+            of_item = self.counts.setdefault(item, {})
+            of_item[bucket] = of_item.get(bucket, 0) + 1
+
+    def live(self, first: int, most: int) -> "UserShown":
+        """Return what counts: buckets from `first` on, and of at most so many items."""
+        floor = self.floor
+        latest = sorted((max(buckets) for buckets in self.counts.values()), reverse=True)
+        if len(latest) > most:
+            floor = max(floor, latest[most] + 1)
+        begin = max(floor, first)
+        counts = {
+            item: kept
+            for item, buckets in self.counts.items()
+            if (kept := {b: n for b, n in buckets.items() if b >= begin})
+        }
+        return UserShown(floor, {item: self.last[item] for item in counts}, counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownItems:
+    """What a user was shown inside the window, a row for each item and bucket.
+
+    items: u64 [s], item keys; begin: i64 [s], ms UTC at which the bucket begins; count: i64 [s].
+    """
+
+    items: U64
+    begin: I64
+    count: I64
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class Shown:
+    """Impressions of one partition's users; changes wait in memory for the next commit."""
+
+    def __init__(self, source: Database, settings: StateSettings) -> None:
+        """Read from an open database."""
+        self._window = settings.window
+        self._most = SHOWN_PER_ENTRY * settings.history_cap
+        self._users = UserRecords(source, SHOWN, shown_of)
+        self.any = any(True for _ in database.scan(source, SHOWN, database.after(SHOWN)))
+
+    def apply(self, users: Sequence[str], items: I64, times: I64, counted: Bools) -> None:
+        """Count impressions: item numbers and ms UTC, int64 [n]; counted: bool [n]."""
+        rows = np.flatnonzero(counted)
+        self._users.load({users[row] for row in rows.tolist()})
+        buckets = times[rows] // self._window.bucket_ms
+        for row, item, time, bucket in zip(
+            rows.tolist(), items[rows].tolist(), times[rows].tolist(), buckets.tolist(), strict=True
+        ):
+            self._users.of(users[row]).add(item, time, bucket)
+            self._users.touch(users[row])
+        self.any |= bool(len(rows))
+
+    def of(self, user: str, first: int, keys: U64) -> ShownItems:
+        """Return what a user was shown in the buckets from `first` on; keys: by item number."""
+        if not self.any:
+            return _NOTHING
+        live = self._users.of(user).live(first, self._most)
+        rows = [(n, b, c) for n, buckets in live.counts.items() for b, c in buckets.items()]
+        number, bucket, count = np.array(rows, np.int64).reshape(-1, 3).T
+        return ShownItems(items=keys[number], begin=bucket * self._window.bucket_ms, count=count)
+
+    def has(self, user: str) -> bool:
+        """Whether there is anything of a user, inside the window or not."""
+        return self.any and bool(self._users.of(user).counts)
+
+    def forget(self, user: str) -> None:
+        """Drop the impressions of a user; the next commit deletes them."""
+        self._users.forget(user)
+
+    def write(self, batch: WriteBatch, first: int) -> None:
+        """Put what has changed into the batch of a commit; first: bucket of the window."""
+        self._users.write(batch, lambda shown: _pack(shown.live(first, self._most)))
+
+    def written(self) -> None:
+        """Note that the batch was written."""
+        self._users.written()
+
+    def live(self, stored: bytes, first: int) -> UserShown:
+        """Return what counts of stored impressions."""
+        return shown_of(stored).live(first, self._most)
+
+
+_NOTHING = ShownItems(
+    items=np.zeros(0, np.uint64), begin=np.zeros(0, np.int64), count=np.zeros(0, np.int64)
+)
+
+
+def shown_of(stored: bytes) -> UserShown:
+    """Read what `_pack` wrote; nothing of no bytes."""
+    if not stored:
+        return UserShown()
+    floor, packed = msgspec.msgpack.decode(stored, type=tuple[int, tuple[bytes, bytes, bytes]])
+    sizes, last, cells = (np.frombuffer(part, "<i8") for part in packed)
+    found, at = UserShown(floor), 0
+    cells = cells.reshape(-1, 2)
+    for (item, size), time in zip(sizes.reshape(-1, 2).tolist(), last.tolist(), strict=True):
+        found.last[item] = time
+        found.counts[item] = dict(cells[at : at + size].tolist())
+        at += size
+    return found
+
+
+def _pack(shown: UserShown) -> bytes:
+    """Pack impressions: floor; item numbers and buckets of each; last times; buckets and counts.
+
+    No bytes where nothing counts and nothing was forgotten.
+    """
+    if not shown.counts and not shown.floor:
+        return b""
+    sizes = [(item, len(buckets)) for item, buckets in shown.counts.items()]
+    last = [shown.last[item] for item, _ in sizes]
+    cells = [cell for buckets in shown.counts.values() for cell in buckets.items()]
+    parts = (np.array(part, "<i8").tobytes() for part in (sizes, last, cells))
+    return msgspec.msgpack.encode((shown.floor, tuple(parts)))

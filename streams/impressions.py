@@ -1,0 +1,52 @@
+"""Records of what was shown to users, as rows of a batch: one for each item of a record."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streams.codec import EventBatch, EventRules, checked_rows, read_each, with_text_ids
+from streams.dead_letters import dead_letter
+from streams.faults import Fault
+from streams.records import DeadLetter, Event, Impression, LogRecord
+
+__all__ = ["SHOWN_KIND", "decode_impressions"]
+
+#: Kind of the rows of impressions, as states know them; no event can have it.
+SHOWN_KIND = "segue:shown"
+
+_read = with_text_ids(msgspec.json.Decoder(Impression).decode, Impression)
+
+
+def decode_impressions(
+    records: Sequence[LogRecord], rules: EventRules
+) -> tuple[EventBatch, list[DeadLetter]]:
+    """Return the items of one partition's impressions as rows, and dead letters for bad records.
+
+    The rows of a record have its offset. A record with one bad item is a dead letter as a whole: a
+    list of which a part counts would be another list. A record that erases a user is none here.
+    Never raises.
+    """
+    impressions, kept, letters = read_each(records, _read, rules.max_bytes)
+    rows = [
+        Event(
+            user_id=impression.user_id, item_id=item.item_id, item_type=item.item_type,
+            kind=SHOWN_KIND, timestamp=impression.timestamp,
+        )
+        for impression in impressions
+        for item in impression.items
+    ]  # fmt: skip
+    sources = [
+        record
+        for impression, record in zip(impressions, kept, strict=True)
+        for _ in impression.items
+    ]
+    batch, faults = checked_rows(rows, sources, rules)
+    bad: dict[int, tuple[LogRecord, Fault]] = {}
+    for row, fault in faults.items():
+        bad.setdefault(sources[row].offset, (sources[row], fault))
+    if bad:
+        good = [row for row, record in enumerate(sources) if record.offset not in bad]
+        batch, _ = checked_rows([rows[n] for n in good], [sources[n] for n in good], rules)
+        letters += [dead_letter(record, *fault) for record, fault in bad.values()]
+        letters.sort(key=lambda letter: letter.source.offset)
+    return batch, letters

@@ -1,0 +1,62 @@
+"""Whether the topics that are being read are still the same ones."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+
+from streams.admin import IdentityClient, Log
+from streams.embedded import EmbeddedLog
+from streams.positions import TopicIdentity
+from streams.reach import UnreachableError
+from streams.security import KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+CHECK_EVERY_S = 2.0
+"""Time between two checks of the topics. A check costs the broker a millisecond."""
+ANSWER_MS = 5_000
+"""How long an answer may take: during an assignment no partition is read until it is there."""
+
+CheckLog = Callable[[], Awaitable[None]]
+"""Raises LogChanged unless the topics are those that the stores were made from."""
+
+
+def hasty(log: Log) -> Log:
+    """Return a log of which questions are answered, or fail, within `ANSWER_MS`."""
+    return log if isinstance(log, EmbeddedLog) else _hasty(log)
+
+
+def _hasty(kafka: KafkaSettings) -> KafkaSettings:
+    return replace(kafka, request_timeout_ms=min(ANSWER_MS, kafka.request_timeout_ms))
+
+
+class LogWatch:
+    """Asks Kafka which topics names stand for, over one connection that stays open."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        """Connect with the first question."""
+        self._client = IdentityClient(_hasty(kafka))
+
+    async def topics_now(self, names: Iterable[str]) -> Mapping[str, TopicIdentity]:
+        """Return which topics names stand for now.
+
+        Returns nothing, with a warning, if Kafka does not answer. Topics that do not exist are left
+        out. Raises AdminError if Kafka refuses.
+        """
+        try:
+            return await asyncio.to_thread(self._client.topic_identities, names)
+        except UnreachableError as error:
+            logger.warning("the topics are not checked now: %s", error)
+            return {}
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await asyncio.to_thread(self._client.close)
+
+
+async def check_again(check: CheckLog, every_s: float = CHECK_EVERY_S) -> None:
+    """Check without end; raises what the check raises."""
+    while True:
+        await asyncio.sleep(every_s)
+        await check()

@@ -1,0 +1,35 @@
+"""Whether the topics of sources can be read as they are configured."""
+
+from collections.abc import Iterable
+
+from streams.admin import Log, partition_counts
+from streams.sources import SourceError, SourceSettings
+
+
+def topic_faults(log: Log, sources: Iterable[SourceSettings], partitions: int) -> dict[str, str]:
+    """Return by topic what is wrong with sources' topics as they are in Kafka; often nothing.
+
+    partitions: of our own keyed topics. Raises AdminError.
+    """
+    sources = list(sources)
+    found = partition_counts(log, [source.topic for source in sources])
+    faults = {}
+    for source in sources:
+        count = found.get(source.topic)
+        if count is None:
+            faults[source.topic] = "the topic does not exist"
+        elif source.keyed_by_user and count != partitions:
+            faults[source.topic] = (
+                f"it has {count} partitions and Segue's topics have {partitions}, so "
+                "that its users would lie elsewhere than the rest of what is known of them: set "
+                f"topics.partitions to {count} before the topics are created, or "
+                "keyed_by_user to false for this source"
+            )
+    return faults
+
+
+def require_topics(log: Log, sources: Iterable[SourceSettings], partitions: int) -> None:
+    """Raise SourceError when a source's topic cannot be read as configured."""
+    faults = topic_faults(log, sources, partitions)
+    if faults:
+        raise SourceError("; ".join(f"source {name}: {fault}" for name, fault in faults.items()))

@@ -1,0 +1,77 @@
+"""Read topics of records from given offsets, in one pass or as records arrive."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.offsets import end_offsets
+from streams.records import LogRecord
+from streams.security import KafkaSettings
+
+__all__ = ["following", "read_from"]
+
+POLL_MS = 500
+
+
+async def read_from(
+    kafka: KafkaSettings, topic: str, first: Mapping[int, int] | None = None
+) -> list[LogRecord]:
+    """Return the committed records of a topic up to its current end.
+
+    first: the first offset of each partition; default: the earliest. Raises AdminError.
+    """
+    starts = first or {}
+    ends = (await asyncio.to_thread(end_offsets, kafka, [topic]))[topic]
+    wanted = {p: end for p, end in ends.items() if starts.get(p, 0) < end}
+    found: list[LogRecord] = []
+    if not wanted:
+        # Not in the block below: aiokafka 0.14 raises CancelledError out of `stop` when a consumer
+        # is stopped before its first task has run.
+        return found
+    async with _assigned(kafka, topic, {p: starts.get(p) for p in wanted}) as consumer:
+        while True:
+            for partition, end in list(wanted.items()):
+                if await consumer.position(TopicPartition(topic, partition)) >= end:
+                    del wanted[partition]
+            if not wanted:
+                return found
+            for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
+                found.extend(records)
+
+
+@asynccontextmanager
+async def following(
+    kafka: KafkaSettings, topic: str, first: Mapping[int, int]
+) -> AsyncIterator[Callable[[], Awaitable[list[LogRecord]]]]:
+    """Give a function that returns the records that arrived since its last call.
+
+    It waits up to half a second for the first one.
+    first: the first offset of each partition.
+    """
+    async with _assigned(kafka, topic, first) as consumer:
+
+        async def poll() -> list[LogRecord]:
+            found = await consumer.getmany(timeout_ms=POLL_MS)
+            return [record for records in found.values() for record in records]
+
+        yield poll
+
+
+@asynccontextmanager
+async def _assigned(
+    kafka: KafkaSettings, topic: str, first: Mapping[int, int | None]
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of partitions from their first offsets; None: from the earliest."""
+    async with AIOKafkaConsumer(
+        enable_auto_commit=False, auto_offset_reset="earliest", **kafka.for_consumer()
+    ) as consumer:
+        consumer.assign([TopicPartition(topic, partition) for partition in first])
+        for partition, offset in first.items():
+            place = TopicPartition(topic, partition)
+            if offset is None:
+                await consumer.seek_to_beginning(place)
+            else:
+                consumer.seek(place, offset)
+        yield consumer

@@ -1,0 +1,88 @@
+"""The definition of a state over topics of events: those that no erasure of their user covers."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from state import SHOWN_KIND, PartitionState, StateSettings
+from state.dump import Dump, dump
+from streams import Event, EventRules, LogRecord, SourceSettings, event_decoders
+from streams.codec import decode_events
+from tests.state.streams_of_events import Columns
+
+
+def counting_events(
+    records: Mapping[str, Sequence[LogRecord]],
+    own: str,
+    partition: int,
+    rules: EventRules,
+    sources: Sequence[SourceSettings] = (),
+) -> list[Event]:
+    """Return the good events of a partition's topics that count.
+
+    own: Segue's own topic, which holds the erasures too; they cover what lies before them there. Of
+    another topic they cover what lies below the offset that they name, or what the log took no
+    later than they were logged. sources: those that are not read as our own topic is; each item of
+    an impression is an event of its own kind.
+    """
+    decoders = event_decoders(own, sources, rules)
+    erasures = decode_events(records[own], rules)[0].erasures
+    found = []
+    for topic, those in records.items():
+        batch, _ = decoders.get(topic, decoders[own])(those)
+        logged = {record.offset: record.timestamp for record in those}
+        for n, offset in enumerate(batch.offset.tolist()):
+            gone = False
+            for erasure in erasures:
+                if erasure.user_id != batch.user_id[n]:
+                    continue
+                if topic == own:
+                    gone |= offset < erasure.offset
+                elif f"{topic}/{partition}" in erasure.count_from:
+                    gone |= offset < erasure.count_from[f"{topic}/{partition}"]
+                else:
+                    gone |= logged[offset] <= erasure.logged_at
+            if not gone:
+                found.append(
+                    Event(
+                        user_id=batch.user_id[n], item_type=batch.item_type[n],
+                        item_id=batch.item_id[n], kind=batch.kind[n],
+                        timestamp=int(batch.timestamp[n]),
+                    )
+                )  # fmt: skip
+    return found
+
+
+def defined_dump(folder: Path, events: Sequence[Event], settings: StateSettings) -> Dump:
+    """Return the state of these events and of no others, without live popularity."""
+    shutil.rmtree(folder, ignore_errors=True)
+    state = PartitionState(folder, 0, settings)
+    for topic, shown in (("all", False), ("shown", True)):
+        own = [event for event in events if (event.kind == SHOWN_KIND) is shown]
+        columns = Columns([])
+        columns.user_id = [e.user_id for e in own]
+        columns.item_type = [e.item_type for e in own]
+        columns.item_id = [e.item_id for e in own]
+        columns.kind = [e.kind for e in own]
+        columns.timestamp = np.array([e.timestamp for e in own], np.int64)
+        columns.offset = np.arange(len(own), dtype=np.int64)
+        state.apply_events(topic, columns, len(own))
+    found = dump(state)
+    state.close()
+    shutil.rmtree(folder)
+    return replace(found, demand={})
+
+
+def files_with(folder: Path, user: str) -> list[str]:
+    """Files with a user's id. The log's retention is Kafka's, and LOG is RocksDB's for people."""
+    return [
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.relative_to(folder).parts[0] != "log"
+        and not path.name.startswith("LOG")
+        and user.encode() in path.read_bytes()
+    ]

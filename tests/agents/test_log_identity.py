@@ -1,0 +1,197 @@
+"""A state knows which topics it was made from: another one of the same name is not read."""
+
+import json
+
+import pytest
+
+from agents import Train, TrainerSettings, WorkerSettings
+from agents.apps.embedded import EmbeddedRoles
+from agents.outputs import EmbeddedOutputs
+from dynamic_layer import DynamicSettings
+from state import ArtifactStore, Checkpoints, MadeFrom
+from streams import (
+    EmbeddedLog,
+    LogChanged,
+    TopicIdentity,
+    create_topics,
+    delete_topics,
+    topic_identities,
+    topics,
+)
+from tests.agents.worlds import TOPICS, bench
+
+
+def now(b):
+    return topic_identities(b.log, b.worker.topics)
+
+
+def roles(b):
+    train = Train(
+        settings=TrainerSettings(),
+        dynamic=DynamicSettings(),
+        topics=TOPICS,
+        store=ArtifactStore(str(b.folder / "artifacts")),
+        folder=b.folder / "trainer",
+        outputs=EmbeddedOutputs(b.log),
+        clock_ms=b.clock,
+    )
+    return EmbeddedRoles(b.log, TOPICS, b.worker, train, WorkerSettings())
+
+
+async def applied(b, records, log=None):
+    """A worker that has applied so many events of ann's, closed; another one with its disk."""
+    await b.worker.assigned(b.keyed, log)
+    b.listen("ann", *(f"old{n}" for n in range(records)))
+    await b.drain()
+    await b.worker.commit()
+    await b.worker.checkpoint()
+    restarted(b)
+
+
+def restarted(b):
+    b.worker.close()
+    b.worker = b.new_worker("w")
+
+
+def recreate(b, records):
+    """The events topic deleted and created again, with more records than before."""
+    delete_topics(b.log, [TOPICS.events])
+    create_topics(b.log, topics(TOPICS))
+    b.listen("ann", *(f"new{n}" for n in range(records)))
+
+
+async def test_a_topic_that_was_created_again_is_refused_however_long_it_is(tmp_path):
+    with bench(tmp_path) as b:
+        await applied(b, 20, now(b))
+        recreate(b, 50)
+        with pytest.raises(LogChanged, match=r"another topic of this name.*--begin-again"):
+            async with roles(b):
+                pass
+
+
+async def test_a_running_worker_notices_too(tmp_path):
+    with bench(tmp_path) as b:
+        await applied(b, 20, now(b))
+        await b.worker.assigned(b.keyed, now(b))
+        b.worker.check_log(now(b))
+        recreate(b, 50)
+        with pytest.raises(LogChanged, match="another topic of this name"):
+            b.worker.check_log(now(b))
+
+
+async def test_a_state_of_a_version_that_noted_no_ids_adopts_those_of_now(tmp_path):
+    with bench(tmp_path) as b:
+        await applied(b, 20)  # as a worker that knows of no ids
+        await b.worker.assigned(b.keyed, now(b))
+        restarted(b)  # without a record or a commit in between
+        [state] = [s for s in await opened(b) if s.position(TOPICS.events)]
+        identity = now(b)[TOPICS.events]
+        assert state.made_from(TOPICS.events) == MadeFrom(id=identity.id, partitions=2)
+        recreate(b, 50)
+        with pytest.raises(LogChanged):
+            b.worker.check_log(now(b))
+
+
+async def opened(b):
+    await b.worker.assigned(b.keyed)
+    return list(b.worker.partitions.states.values())
+
+
+async def test_beginning_again_makes_the_state_of_the_new_topic_and_keeps_the_old_one(tmp_path):
+    with bench(tmp_path) as b:
+        await applied(b, 20, now(b))
+        recreate(b, 50)
+        await b.worker.assigned(b.keyed, now(b), begin_again=True)
+        await b.drain()
+        await b.worker.commit()
+        await b.worker.checkpoint()
+        [state] = [s for s in b.worker.partitions.states.values() if s.position(TOPICS.events)]
+        assert (state.position(TOPICS.events), len(state.history("ann").time)) == (50, 50)
+        assert (state.folder.parent / f"{state.partition:05d}.other-log").is_dir()
+        # The files of the old checkpoints are removed with a new one, so their manifests are too.
+        store = ArtifactStore(str(tmp_path / "artifacts"))
+        left = store.listing(f"checkpoints/{state.partition:05d}")
+        assert [name for name in left if name.endswith(".other-log")] == []
+        # A checkpoint of the old topic is further, and is not restored all the same.
+        elsewhere = b.new_worker("elsewhere")
+        await elsewhere.assigned(b.keyed, now(b))
+        assert elsewhere.partitions[state.partition].position(TOPICS.events) == 50
+        elsewhere.close()
+        # The partition whose state was made from nothing of the old topic is as it was.
+        assert len(Checkpoints(ArtifactStore(str(tmp_path / "artifacts"))).names(0)) <= 1
+
+
+async def test_added_partitions_are_refused_at_start_and_while_running(tmp_path):
+    with bench(tmp_path) as b:
+        await applied(b, 20, now(b))
+        grown = now(b)
+        old = grown[TOPICS.events]
+        grown[TOPICS.events] = TopicIdentity(topic=old.topic, id=old.id, partitions=4)
+        with pytest.raises(LogChanged, match=r"4 partitions.*segue topics grow --partitions 4"):
+            await b.worker.assigned(b.keyed, grown)
+        restarted(b)
+        await b.worker.assigned(b.keyed, now(b))
+        with pytest.raises(LogChanged, match="segue topics grow --partitions 4"):
+            b.worker.check_log(grown)
+
+
+async def test_a_state_made_before_partitions_were_added_is_refused_under_the_new_setting(tmp_path):
+    """Somebody has changed the setting too, and the users are still in their old partitions."""
+    with bench(tmp_path) as b:
+        await applied(b, 20, now(b))
+        [state] = [s for s in await opened(b) if s.position(TOPICS.events)]
+        identity = now(b)[TOPICS.events]
+        grown = TopicIdentity(topic=identity.topic, id=identity.id, partitions=4)
+        with pytest.raises(LogChanged, match="2 partitions, and it has 4 now"):
+            b.worker.partitions.check_log({TOPICS.events: grown})
+        assert state.made_from(TOPICS.events).partitions == 2
+
+
+async def test_a_foreign_source_with_other_partitions_is_refused_with_its_own_ways_out(tmp_path):
+    with bench(tmp_path) as b:
+        plays = TopicIdentity(topic="plays", id="x", partitions=4)
+        with pytest.raises(LogChanged, match=r"segue rekey.*--partitions 4"):
+            b.worker.check_log({"plays": plays})
+
+
+def test_topics_of_the_embedded_log_have_ids_that_last_as_long_as_they_do(tmp_path):
+    definitions = topics(TOPICS)
+    with EmbeddedLog(tmp_path) as log:
+        create_topics(log, definitions)
+        before = topic_identities(log, [TOPICS.events, TOPICS.users, "nothing"])
+    assert before.keys() == {TOPICS.events, TOPICS.users}
+    assert before[TOPICS.events].id != before[TOPICS.users].id
+    # A log of a version without ids is given them when it is opened.
+    described = tmp_path / TOPICS.users / "topic.json"
+    kept = json.loads(described.read_text())
+    del kept["id"]
+    described.write_text(json.dumps(kept))
+    with EmbeddedLog(tmp_path) as log:
+        opened = topic_identities(log, [TOPICS.events, TOPICS.users])
+    with EmbeddedLog(tmp_path) as log:
+        after = topic_identities(log, [TOPICS.events, TOPICS.users])
+        delete_topics(log, [TOPICS.events])
+        create_topics(log, definitions)
+        again = topic_identities(log, [TOPICS.events])
+    assert opened[TOPICS.events] == after[TOPICS.events] == before[TOPICS.events]
+    assert opened[TOPICS.users] == after[TOPICS.users]
+    assert opened[TOPICS.users].id
+    assert again[TOPICS.events].id != before[TOPICS.events].id
+
+
+async def test_a_source_that_only_has_more_partitions_is_not_read_from_its_beginning(tmp_path):
+    """Its users are parted, whatever else is made again; beginning again would hide that."""
+    with bench(tmp_path) as b:
+        await applied(b, 20, now(b))
+        recreate(b, 50)
+        await b.worker.assigned(b.keyed)
+        [state] = [s for s in b.worker.partitions.states.values() if s.position(TOPICS.events)]
+        plays = TopicIdentity(topic="plays", id="x", partitions=2)
+        state.set_made_from("plays", MadeFrom(id="x", partitions=2))
+        state.pass_empty("plays", 0, 7)
+        grown = TopicIdentity(topic="plays", id="x", partitions=4)
+        found = now(b) | {"plays": grown}
+        with pytest.raises(LogChanged, match=r"plays/\d was made while the topic had 2 partitions"):
+            b.worker.partitions.begin_again(found)
+        b.worker.partitions.begin_again(now(b) | {"plays": plays})
+        assert b.worker.partitions[state.partition].position(TOPICS.events) is None

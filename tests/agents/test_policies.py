@@ -1,0 +1,154 @@
+"""Policies in a worker: what it writes follows them and the catalogue without a restart."""
+
+import json
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from agents.policies import PolicyBook
+from agents.working.tally import Tally
+from dynamic_layer import DynamicBundle, Recommender
+from streams import Item, ListPolicy, Recommendation, Record, decode, encode
+from tests.agents.worlds import TOPICS, Bench
+from tests.dynamic_layer.conftest import *  # noqa: F403 a bundle, trained once
+from tests.dynamic_layer.worlds import Items
+
+TYPES = {"item.stock": "number"}
+
+
+def record(value, topic="t", offset=0):
+    return Record(
+        topic=topic, partition=0, offset=offset, timestamp=0, key=value.key, value=encode(value)
+    )
+
+
+def policy(version, rules, name="*"):
+    return ListPolicy(list=name, version=version, author="ann", created_at=1, rules=rules)
+
+
+async def test_a_bad_version_is_refused_and_the_last_good_one_stays(caplog):
+    book = PolicyBook()
+    tally = Tally(CollectorRegistry())
+    tally.watch_policies(book)
+    good = policy(1, {"filter": "item.stock > 0", "types": TYPES})
+    await book.take([record(good)])
+    in_force = book.in_force.policies.of("mix")
+    for number, rules in enumerate(
+        ({"filter": "item.stok > 0"}, {"surprise": 1}, {"filter": "item.stock >"}), 2
+    ):
+        await book.take([record(policy(number, rules))])
+    # Something else on the topic is nobody's policy.
+    await book.take([Record("t", 0, 9, 0, b"*/00000009", b"no json")])
+    assert book.in_force.policies.of("mix") is in_force
+    assert book.versions == {"*": 1}
+    assert book.refused == 3
+    assert "version 2 of the policy of * is refused, version 1 stays in force" in caplog.text
+    assert "line 1, column 1: there is no 'item.stok'" in caplog.text
+    # What is older than what was read says nothing, in whatever order it is read again.
+    await book.take([record(policy(5, {}))])
+    await book.take([record(good)])
+    assert book.versions == {"*": 5}
+    assert book.in_force.policies.of("mix") is None
+    shown = {m.name: m.samples[0].value for m in tally.registry.collect() if "polic" in m.name}
+    assert shown == {"segue_policy_version": 5, "segue_policies_refused": 3}
+
+
+async def test_a_list_has_its_own_policy_before_that_of_all():
+    book = PolicyBook()
+    own = record(policy(7, {"diversity": 0.2}, "mix"))
+    await book.take([record(policy(1, {"diversity": 0.5})), own])
+    assert book.in_force.policies.of("other").version == 1
+    assert book.in_force.policies.of("mix").version == 7
+    # A version without rules ends the list's own policy.
+    await book.take([record(policy(8, {}, "mix"))])
+    assert book.in_force.policies.of("mix").version == 1
+
+
+async def test_nothing_is_ready_before_policies_and_their_attributes_are_read():
+    book = PolicyBook()
+    assert book.ready
+    book.wait()
+    assert not book.ready
+    book.policies_read.set()
+    assert book.ready  # no policy: the catalogue need not be waited for
+    book.wait()
+    await book.take([record(policy(1, {"diversity": 0.5}))])
+    book.policies_read.set()
+    assert not book.ready
+    book.catalogue_read.set()
+    assert book.ready
+
+
+@pytest.fixture
+async def bench(tmp_path, bundle: DynamicBundle):
+    """A worker that serves the small world's bundle."""
+    found = Bench(tmp_path)
+    found.clock.ms = 1_700_000_000_000 + 31 * 86_400_000
+    models = found.worker.models
+    models.recommender = Recommender(bundle, in_force=found.worker.channels.policies.in_force)
+    keyed = [(topic, n) for topic, n in found.keyed]
+    await found.worker.assigned(keyed)
+    yield found
+    found.worker.close()
+    found.log.close()
+
+
+async def written(bench, user, items):
+    """Have a user listen, and return the rows of the mixed list that the worker writes."""
+    ends = [bench.log.end_offset(TOPICS.recommendations, n) for n in range(TOPICS.partitions)]
+    bench.clock.ms += 1_000
+    bench.listen(user, *items)
+    await bench.drain()
+    bench.clock.ms += 1_000
+    await bench.worker.tick()
+    found = [
+        decode(Recommendation, one.value)
+        for n, end in enumerate(ends)
+        for one in bench.log.read(TOPICS.recommendations, n, end)
+    ]
+    [mix] = [one for one in found if one.list == "mix"]
+    return [int(item.item_id[1:]) for item in mix.items]
+
+
+async def test_stock_takedown_and_policy_count_for_the_next_list(bench, items: Items):
+    channels = bench.worker.channels
+    known = [
+        Item(item_id=name, item_type=kind, title=name, attributes={"stock": row % 3})
+        for row, (name, kind) in enumerate(zip(items.item_ids, items.item_types, strict=True))
+    ]
+    await channels.catalogue([record(item, TOPICS.catalogue) for item in known])
+    before = await written(bench, "ann", ["i0"])
+    assert {row % 3 for row in before} != {1}
+    await channels.policies.take([record(policy(1, {"filter": "item.stock = 1", "types": TYPES}))])
+    first = await written(bench, "ann", ["i6"])
+    assert {row % 3 for row in first} == {1}
+    assert len(first) == 10
+    gone, deleted = known[first[0]], known[first[1]]
+    sold_out = Item(
+        item_id=gone.item_id, item_type=gone.item_type, title="", attributes={"stock": 0}
+    )
+    taken_down = Item(item_id=deleted.item_id, item_type=deleted.item_type, deleted=True)
+    await channels.catalogue([record(one, TOPICS.catalogue) for one in (sold_out, taken_down)])
+    after = await written(bench, "ann", ["i12"])
+    assert not set(after) & set(first[:2])
+    assert len(after) == 10
+
+
+async def test_a_policy_reads_the_attributes_of_users(bench, items: Items):
+    channels = bench.worker.channels
+    await channels.catalogue(
+        [
+            record(Item(item_id=name, item_type=kind, attributes={"stock": row % 3}), "c")
+            for row, (name, kind) in enumerate(zip(items.item_ids, items.item_types, strict=True))
+        ]
+    )
+    rules = {
+        "filter": "item.stock = user.stock", "types": TYPES | {"user.stock": "number"},
+    }  # fmt: skip
+    await channels.policies.take([record(policy(1, rules))])
+    for stock in (1, 2):
+        value = json.dumps({"user_id": "bob", "attributes": {"stock": stock}}).encode()
+        bench.log.append(TOPICS.users, b"bob", value)
+        assert {row % 3 for row in await written(bench, "bob", ["i0", "i6"])} == {stock}
+    assert np.array(channels.policies.in_force.columns.names).size

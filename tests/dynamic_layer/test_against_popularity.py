@@ -1,0 +1,93 @@
+"""A bundle that is behind live popularity serves popularity, by item type, and says so."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dynamic_layer import (
+    DynamicBundle,
+    ListSettings,
+    RankingHead,
+    Recommender,
+    Trainer,
+    default_lists,
+    serve_popularity,
+)
+from dynamic_layer.examples.replay import PaddedExamples
+from dynamic_layer.measure.gate import own_hits, served_hits
+from dynamic_layer.measure.served_ranks import ServedRanks
+from tests.dynamic_layer.headed import NOW_MS, headed
+from tests.dynamic_layer.worlds import Items, make_user
+
+
+@pytest.fixture(scope="module")
+def questions() -> PaddedExamples:
+    trainer: Trainer = headed().trainer
+    return trainer.holdout()
+
+
+def copied(head: RankingHead | None = None) -> DynamicBundle:
+    bundle = headed().bundle
+    return replace(bundle, manifest=dict(bundle.manifest), head=head or bundle.head)
+
+
+def backwards() -> DynamicBundle:
+    """A bundle whose head puts the worst first."""
+    bundle = headed().bundle
+    assert bundle.head is not None
+    head = RankingHead(bundle.head.names, hidden=0)
+    head.begin({name: -5.0 for name in head.names if name.startswith("z:ease")})
+    return copied(head.eval())
+
+
+def test_a_good_bundle_serves_its_own_lists(questions: PaddedExamples) -> None:
+    bundle = copied()
+    found = serve_popularity(bundle, questions, headed().trainer.popularity)
+    assert set(found) == set(bundle.types)
+    assert all(one.hr_at_10 > one.popularity_hr_at_10 for one in found.values())
+    assert bundle.popularity_types == frozenset()
+
+
+def test_a_bundle_behind_popularity_serves_that(questions: PaddedExamples) -> None:
+    bundle, popularity = backwards(), headed().trainer.popularity
+    found = serve_popularity(bundle, questions, popularity)
+    assert bundle.popularity_types == {*bundle.types}
+    before, after = (of(bundle, questions, popularity).mean() for of in (own_hits, served_hits))
+    assert before < after
+    rates = [one.popularity_hr_at_10 * one.questions for one in found.values()]
+    assert after == pytest.approx(sum(rates) / len(questions))
+    ranks = ServedRanks(bundle).ask(questions, popularity)
+    np.testing.assert_array_equal(ranks.served, ranks.popularity)
+
+
+def test_few_questions_decide_nothing(questions: PaddedExamples) -> None:
+    bundle = backwards()
+    assert serve_popularity(bundle, questions.newest(40), headed().trainer.popularity) == {}
+    assert bundle.popularity_types == frozenset()
+
+
+def test_workers_list_what_is_in_demand_and_the_user_does_not_know() -> None:
+    items: Items = headed().static
+    bundle = copied()
+    bundle.manifest["popularity_types"] = ["podcast"]
+    recommender = Recommender(bundle)
+    nobody = make_user(items, [], now_ms=NOW_MS)
+    discover = next(s for s in default_lists(bundle.types) if s.name == "discover-podcast")
+    longer = replace(discover, k=13)
+    favourites = recommender.recommend([nobody], [longer], NOW_MS)[0][discover.name].item_ids
+    known = [int(favourites[place][1:]) for place in (0, 2, 5)]
+    user = make_user(items, known, now_ms=NOW_MS)
+    lists = [*default_lists(bundle.types), ListSettings(name="all", repeats="include")]
+    answer = recommender.recommend([user], lists, NOW_MS)[0]
+    expected = [item for place, item in enumerate(favourites) if place not in (0, 2, 5)]
+    assert answer["discover-podcast"].item_ids == expected[:10]
+    assert not answer["discover-podcast"].by_head
+    own = Recommender(headed().bundle).recommend([user], lists, NOW_MS)[0]
+    assert own["discover-podcast"].item_ids != expected[:10]
+    for name in ("discover-audiobook", "all"):
+        assert answer[name].item_ids == own[name].item_ids
+    assert answer["discover-audiobook"].by_head
+    mixed = dict(zip(answer["mix"].item_ids, answer["mix"].item_types, strict=True))
+    podcasts = [item for item, kind in mixed.items() if kind == "podcast"]
+    assert podcasts == expected[: len(podcasts)]

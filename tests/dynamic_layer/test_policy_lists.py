@@ -1,0 +1,346 @@
+"""Lists under policies: nothing that the filter leaves out, never more than the limits, full."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dynamic_layer import (
+    DynamicBundle,
+    InForce,
+    ListSettings,
+    NewItems,
+    Policies,
+    Policy,
+    Recommender,
+    default_lists,
+    rules_of,
+)
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.policies.columns import ItemColumns
+from dynamic_layer.policies.expressions import compile_expression
+from dynamic_layer.policies.masks import RowMasks
+from dynamic_layer.policies.rules import PolicyError
+from dynamic_layer.policies.selection import Candidates, select
+from state.keys import item_key
+from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
+
+NOW_MS = START_MS + 30 * DAY_MS
+MIX = ListSettings(name="mix")
+TYPES = {"item.stock": "number", "item.creator": "text", "item.added": "time"}
+
+
+@pytest.fixture
+def in_force(items: Items) -> InForce:
+    """Seven creators, stock of 0 to 2, two titles each."""
+    found = InForce()
+    found.columns.put(
+        items.item_keys.tolist(),
+        [
+            {
+                "stock": row % 3, "creator": f"c{row % 7}", "title": f"Title {row % 60}",
+                "genres": items.genres[row], "type": items.item_types[row],
+                "added": NOW_MS - row * DAY_MS,
+            }
+            for row in range(len(items.item_ids))
+        ],
+    )  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def recommender(bundle: DynamicBundle, in_force: InForce) -> Recommender:
+    return Recommender(bundle, in_force=in_force)
+
+
+@pytest.fixture
+def users(items: Items):
+    """Two with a history, one without, one of another country."""
+    made = [make_user(items, own, now_ms=NOW_MS) for own in ([0, 6, 12], [1, 7], [], [3])]
+    return [*made[:3], replace(made[3], country="DE", attributes={"plan": "free"})]
+
+
+def lists_of(recommender, users, in_force, rules, lists=(MIX,)):
+    policy = Policy.of(rules_of({"types": TYPES, **rules}))
+    in_force.policies = Policies(by_list={"*": policy})
+    return recommender.recommend(users, list(lists), NOW_MS)
+
+
+def rows(ranking):
+    return [int(name[1:]) for name in ranking.item_ids]
+
+
+def plain(answers):
+    return [
+        {name: (list(one.rows), one.scores.tolist(), one.by_head) for name, one in answer.items()}
+        for answer in answers
+    ]
+
+
+def test_without_a_policy_lists_are_what_they_are_without_columns(
+    bundle, recommender, users, in_force
+):
+    lists = default_lists(bundle.types)
+    wanted = plain(Recommender(bundle).recommend(users, lists, NOW_MS))
+    assert plain(recommender.recommend(users, lists, NOW_MS)) == wanted
+    # Nor does a policy without rules change anything, nor one of another list.
+    assert plain(lists_of(recommender, users, in_force, {}, lists)) == wanted
+    other = Policy.of(rules_of({"filter": "item.stock = 2", "types": TYPES}))
+    in_force.policies = Policies(by_list={"mix": other})
+    changed = plain(recommender.recommend(users, lists, NOW_MS))
+    assert [[*answer] for answer in changed] == [[*answer] for answer in wanted]
+    for answer, before in zip(changed, wanted, strict=True):
+        assert answer["mix"] != before["mix"]
+        assert all(answer[name] == before[name] for name in before if name != "mix")
+
+
+@pytest.mark.parametrize("repeats", ["exclude", "include"])
+@pytest.mark.parametrize("text", ["true", "item.stock >= 0"])
+def test_a_filter_that_leaves_all_changes_nothing(
+    bundle, recommender, users, in_force, repeats, text
+):
+    one = ListSettings(name="mix", repeats=repeats, k=30)
+    wanted = plain(Recommender(bundle).recommend(users, [one], NOW_MS))
+    found = plain(lists_of(recommender, users, in_force, {"filter": text}, [one]))
+    assert [answer["mix"][0] for answer in found] == [answer["mix"][0] for answer in wanted]
+
+
+def test_a_filter_leaves_only_its_items_and_lists_stay_full(recommender, users, in_force):
+    lists = [
+        MIX,
+        ListSettings(name="p", item_types=("podcast",)),
+        ListSettings(name="r", repeats="only"),
+    ]
+    answers = lists_of(recommender, users, in_force, {"filter": "item.stock = 2"}, lists)
+    for answer in answers:
+        assert {row % 3 for one in answer.values() for row in rows(one)} <= {2}
+        assert [len(answer["mix"]), len(answer["p"])] == [10, 10]
+    # Few are left: all of them come.
+    few = {"filter": "item.stock = 2 and item.creator = 'c1'"}
+    for answer in lists_of(recommender, users, in_force, few, lists):
+        assert set(rows(answer["mix"])) == {r for r in range(120) if r % 3 == 2 and r % 7 == 1}
+
+
+def test_a_change_of_an_attribute_counts_for_the_next_list(recommender, users, in_force, items):
+    rules = {"filter": "item.stock > 0"}
+    first = rows(lists_of(recommender, users, in_force, rules)[0]["mix"])[0]
+    in_force.columns.put([int(items.item_keys[first])], [{"stock": 0}])
+    again = recommender.recommend(users, [MIX], NOW_MS)
+    assert all(first not in rows(answer["mix"]) and len(answer["mix"]) == 10 for answer in again)
+    in_force.columns.put([int(items.item_keys[first])], [{"stock": 1}])
+    assert rows(recommender.recommend(users, [MIX], NOW_MS)[0]["mix"])[0] == first
+
+
+def test_items_that_come_later_are_filtered_by_their_own_attributes(
+    recommender, users, in_force, items
+):
+    keys = np.array([item_key("podcast", name) for name in ("i998", "i999")], np.uint64)
+    in_force.columns.put(keys.tolist(), [{"stock": 9}, {"stock": 0}])
+    lists_of(recommender, users, in_force, {"filter": "item.stock = 9"})
+    recommender.add_items(NewItems(
+        item_keys=keys, item_ids=["i998", "i999"], item_types=["podcast"] * 2,
+        languages=[None] * 2, genres=[None] * 2, text=np.asarray(items.text[:2])))  # fmt: skip
+    answer = lists_of(recommender, users[:1], in_force, {"filter": "item.stock = 9"})[0]
+    assert rows(answer["mix"]) == [998]
+
+
+def test_conditions_read_the_user(recommender, users, in_force):
+    text = "(user.plan = 'free' and item.stock = 1) or (user.country = 'US' and item.stock = 2)"
+    types = TYPES | {"user.plan": "text"}
+    users = [*users, replace(users[0], country="US")]
+    answers = lists_of(recommender, users, in_force, {"filter": text, "types": types})
+    found = [{row % 3 for row in rows(answer["mix"])} for answer in answers]
+    assert found == [set(), set(), set(), {1}, {2}]
+
+
+def test_no_more_than_the_cap_of_a_value_and_full_where_that_is_possible(
+    recommender, users, in_force
+):
+    for most, wanted in ((2, 10), (1, 7)):  # seven creators
+        rules = {"cap": [{"attribute": "creator", "most": most}]}
+        for answer in lists_of(recommender, users, in_force, rules):
+            creators = [row % 7 for row in rows(answer["mix"])]
+            assert max(map(creators.count, creators)) <= most
+            assert len(creators) == wanted
+
+
+def test_each_value_of_a_list_counts_for_its_cap(recommender, users, in_force, items):
+    rules = {"cap": [{"attribute": "genres", "most": 1}]}
+    for answer in lists_of(recommender, users, in_force, rules):
+        genres = [name for row in rows(answer["mix"]) for name in items.genres[row] or ()]
+        assert len(genres) == len(set(genres))
+        assert len(answer["mix"]) == 10  # a third of the items has no genre
+
+
+def test_items_with_the_same_title_come_once(recommender, users, in_force):
+    for answer in lists_of(recommender, users, in_force, {"same": [["title"]]}):
+        titles = [row % 60 for row in rows(answer["mix"])]
+        assert len(titles) == len(set(titles)) == 10
+
+
+def test_boosted_items_come_first_and_buried_ones_last(recommender, users, in_force):
+    many = {"when": "item.creator = 'c3'", "factor": 1e6}
+    for answer in lists_of(recommender, users[:3], in_force, {"boost": [many]}):
+        assert {row % 7 for row in rows(answer["mix"])} == {3}
+    for answer in lists_of(recommender, users, in_force, {"bury": [many]}):
+        assert 3 not in {row % 7 for row in rows(answer["mix"])}
+
+
+def test_quotas_hold_at_both_ends(recommender, users, in_force):
+    for least, most in ((4, None), (0, 1), (3, 3), (0, 0)):
+        quota = {"when": "item.creator = 'c3'", "least": least, "most": most}
+        for answer in lists_of(recommender, users, in_force, {"quota": [quota]}):
+            count = [row % 7 for row in rows(answer["mix"])].count(3)
+            assert least <= count <= (10 if most is None else most)
+            assert len(answer["mix"]) == 10
+
+
+def test_slots_hold_their_items_at_their_times_unless_the_filter_leaves_them_out(
+    recommender, users, in_force
+):
+    slot = {"position": 2, "item_type": "podcast", "item_id": "i110"}
+    for answer in lists_of(recommender, users, in_force, {"slots": [slot]}):
+        assert rows(answer["mix"])[1] == 110
+        assert len(answer["mix"]) == 10
+    # Not among what the user knows, not out of stock, not before or after its time.
+    known = [replace(users[0], history_item=np.array([item_key("podcast", "i110")], np.uint64),
+                     history_time=np.array([NOW_MS]), history_strong=np.array([True]))]  # fmt: skip
+    assert 110 not in rows(lists_of(recommender, known, in_force, {"slots": [slot]})[0]["mix"])
+    for more in (
+        {"filter": "item.stock < 2"},
+        {"slots": [slot | {"until": "2023-01-01"}]},
+        {"slots": [slot | {"start": "2100-01-01"}]},
+        {"slots": [slot | {"item_id": "gone"}]},
+    ):
+        answer = lists_of(recommender, users[:1], in_force, {"slots": [slot], **more})[0]
+        assert rows(answer["mix"])[1] != 110
+
+
+def test_fresh_items_count_more(recommender, users, in_force):
+    def mean_age(rules):
+        answer = lists_of(recommender, users[:1], in_force, rules)[0]
+        return np.mean(rows(answer["mix"]))  # the age in days
+
+    fresh = {"attribute": "added", "factor": 1e6, "half_life_days": 20}
+    assert mean_age({"fresh": fresh}) < mean_age({}) / 2
+
+
+def test_diversity_brings_items_that_are_less_alike(recommender, users, in_force):
+    def likeness(diversity):
+        answer = lists_of(recommender, users[:1], in_force, {"diversity": diversity})[0]
+        vectors = recommender.served_vectors(np.array(answer["mix"].rows))[:, :-1]
+        return (vectors @ vectors.T).mean()
+
+    assert likeness(0.9) < likeness(0.0)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"filter": "item.x > 1"}, "filter: line 1, column 1: there is no 'item.x'"),
+        ({"boost": [{"when": "true", "factor": 0}]}, r"boost\[0\].factor|\$.boost"),
+        ({"cap": [{"attribute": "nothing", "most": 2}]}, "cap.0..attribute: there is no"),
+        ({"quota": [{"when": "true", "least": 3, "most": 1}]}, "quota.0.: expected most"),
+        ({"slots": [{"position": 1, "item_type": "a", "item_id": "b", "start": "soon"}]},
+         "slots.0..start: expected a time"),
+        ({"diversity": 2}, "diversity"),
+        ({"fresh": {"attribute": "stock"}}, "fresh.attribute: expected a time"),
+        ({"filtre": "true"}, "filtre"),
+        ({"types": {"stock": "number"}}, "expected item.NAME or user.NAME"),
+        ({"types": {"item.stock": "float"}}, "types"),
+    ],
+)  # fmt: skip
+def test_bad_rules_are_refused_with_their_place(rules, message):
+    with pytest.raises(PolicyError, match=message):
+        Policy.of(rules_of({"types": TYPES, **rules}))
+
+
+def test_an_item_that_the_catalogue_learns_of_while_lists_are_made_counts_for_the_next():
+    columns = ItemColumns()
+    keys = np.arange(1, 5, dtype=np.uint64)
+    masks, rows = RowMasks(columns), ItemRows(keys)
+    when = compile_expression("item.stock > 0", TYPES, "filter")
+
+    def mask():
+        return masks.mask(when, (), NOW_MS, slots)
+
+    columns.put([1, 2], [{"stock": 1}, {"stock": 0}])
+    slots = masks.slots(keys, rows)
+    assert mask().tolist() == [True, False, False, False]
+    # After slots and rows were compared, as a catalogue record may come at any time.
+    columns.put([3, 2], [{"stock": 1}, {"stock": 1}])
+    assert mask().tolist() == [True, True, False, False]
+    slots = masks.slots(keys, rows)
+    first = mask()
+    assert first.tolist() == [True, True, True, False]
+    columns.put([3], [{"stock": 7}])
+    assert mask() is first  # nothing that the condition says has changed
+
+
+# The selection alone, against one that is plain
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_the_selection_is_that_of_a_plain_one(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
+    p, k = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 6))
+    diversity = data.draw(st.sampled_from([0.0, 0.3, 1.0]))
+    vectors = rng.normal(size=(1, p, 3))
+    vectors = (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
+    candidates = Candidates(
+        rows=np.where(rng.random((1, p)) < 0.9, np.arange(p)[None], -1),
+        scores=rng.normal(size=(1, p)).astype(np.float32),
+        groups=rng.integers(-1, 3, (1, p, 2)).astype(np.int32),
+        limits=rng.integers(0, 4, 3).astype(np.int32),
+        meets=rng.random((1, p, 2)) < 0.4,
+        least=rng.integers(0, 3, 2).astype(np.int32),
+        pinned=np.where(rng.random((1, k)) < 0.2, rng.integers(p, size=(1, k)), -1),
+        vectors=vectors,
+    )
+    found = select(candidates, k, diversity)[0]
+    assert found.tolist() == _plain_selection(candidates, k, diversity)
+
+
+def _plain_selection(c, k, diversity):
+    scores, there = c.scores[0].astype(np.float32), c.rows[0] >= 0
+    chosen, used = {}, np.zeros(3, int)
+    low, high = (scores[there].min(), scores[there].max()) if there.any() else (0, 0)
+
+    def fits(n):
+        return there[n] and n not in chosen.values() and all(
+            used[g] < c.limits[g] for g in c.groups[0, n] if g >= 0
+        )  # fmt: skip
+
+    def take(place, n):
+        chosen[place] = n
+        for g in c.groups[0, n]:
+            if g >= 0:
+                used[g] += 1
+
+    def value(n):
+        if not diversity:
+            return scores[n]
+        near = max([0.0, *(float(c.vectors[0, m] @ c.vectors[0, n]) for m in chosen.values())])
+        return (1 - diversity) * (scores[n] - low) / max(high - low, 1e-9) - diversity * near
+
+    for place in range(k):
+        if (n := int(c.pinned[0, place])) >= 0 and fits(n):
+            take(place, n)
+    for place in range(k):
+        if place in chosen:
+            continue
+        lacks = [
+            max(0, c.least[q] - sum(c.meets[0, n, q] for n in chosen.values())) for q in (0, 1)
+        ]
+        able = [n for n in range(len(scores)) if fits(n)]
+        if sum(lacks) >= k - len(chosen):
+            needed = [n for n in able if any(c.meets[0, n, q] and lacks[q] for q in (0, 1))]
+            able = needed or able
+        if not able:
+            break
+        take(place, max(able, key=lambda n: (round(float(value(n)), 5), -n)))
+    ordered = [chosen[place] for place in sorted(chosen)]
+    return ordered + [-1] * (k - len(ordered))

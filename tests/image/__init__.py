@@ -1,0 +1,1 @@
+"""The images, built and run as they are deployed: `make deploy-test`."""

@@ -1,0 +1,163 @@
+"""Topics written by transactions: aborted and open ones are never read, markers leave no lag."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from console.following import follow
+from streams import KafkaSettings, end_offsets, group_lag, held_offsets, read_from
+from streams.app import WorkerApp, create_app
+from streams.broadcast import Broadcast
+from streams.spans import Span, open_reader
+from streams.transport import Batch
+
+pytestmark = pytest.mark.integration
+
+NewTopic = Callable[..., str]
+
+
+@asynccontextmanager
+async def transactions(broker: str) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=broker,
+        transactional_id=f"t-{uuid.uuid4().hex[:8]}",
+        transaction_timeout_ms=600_000,  # a busy machine must not end the open one
+    )
+    async with producer:
+        yield producer
+
+
+async def write(
+    producer: AIOKafkaProducer, topic: str, values: Sequence[bytes], *, commit: bool
+) -> None:
+    await producer.begin_transaction()
+    for value in values:
+        await producer.send_and_wait(topic, key=b"k", value=value, partition=0)
+    await (producer.commit_transaction() if commit else producer.abort_transaction())
+
+
+async def three_kinds(broker: str, topic: str, open_one: AIOKafkaProducer) -> None:
+    """Committed (0 to 2, marker 3), aborted (4 to 6, marker 7), committed (8, marker 9), open."""
+    async with transactions(broker) as producer:
+        await write(producer, topic, [b"c0", b"c1", b"c2"], commit=True)
+        await write(producer, topic, [b"a0", b"a1", b"a2"], commit=False)
+        await write(producer, topic, [b"c3"], commit=True)
+    await open_one.begin_transaction()
+    await open_one.send_and_wait(topic, key=b"k", value=b"open", partition=0)
+
+
+COMMITTED = [b"c0", b"c1", b"c2", b"c3"]
+
+
+class Store:
+    """Applied values and the position of one partition."""
+
+    def __init__(self) -> None:
+        self.position: int | None = None
+        self.values: list[bytes | None] = []
+        self.changed = asyncio.Event()
+
+    def app(self, broker: str, topic: str) -> WorkerApp:
+        app = create_app(
+            f"group-{uuid.uuid4().hex[:8]}",
+            KafkaSettings(bootstrap_servers=broker),
+            batched={topic: 100},
+            positions=lambda *_: self.position,
+            pass_empty=self.pass_empty,
+        )
+
+        @app.batches(topic)
+        async def take(batch: Batch) -> None:
+            self.values += [record.value for record in batch]
+            self.position = batch.next_offset
+            self.changed.set()
+
+        return app
+
+    async def pass_empty(self, _topic: str, _partition: int, first: int, end: int) -> bool:
+        assert (self.position or 0) >= first, "what lies before is applied"
+        self.position = end
+        self.changed.set()
+        return True
+
+    async def reach(self, position: int) -> None:
+        async with asyncio.timeout(60):
+            while (self.position or 0) < position:
+                await self.changed.wait()
+                self.changed.clear()
+
+
+async def test_a_worker_applies_committed_records_and_has_no_lag_behind_markers(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic, store = new_topic("transactions"), Store()
+    async with transactions(broker) as open_one:
+        await three_kinds(broker, topic, open_one)
+        app = store.app(broker, topic)
+        await asyncio.wait_for(app.start(), 60)
+        try:
+            await store.reach(10)
+            assert store.values == COMMITTED
+            kafka = KafkaSettings(bootstrap_servers=broker)
+            async with asyncio.timeout(30):
+                while not await app.commit_positions({(topic, 0): store.position or 0}):
+                    await asyncio.sleep(0.05)
+            lag = await asyncio.to_thread(group_lag, kafka, app.conf.id, [topic])
+            assert lag == {topic: {0: 0}}
+
+            # An open transaction is applied once it is committed, and an aborted one never.
+            await open_one.commit_transaction()
+            await store.reach(12)
+            await write(open_one, topic, [b"a3"], commit=False)
+            await store.reach(14)
+            assert store.values == [*COMMITTED, b"open"]
+        finally:
+            await asyncio.wait_for(app.stop(), 30)
+
+
+async def test_every_other_reader_sees_the_same_records_and_the_same_end(
+    broker: str, new_topic: NewTopic
+) -> None:
+    topic, kafka = new_topic("transactions"), KafkaSettings(bootstrap_servers=broker)
+    async with transactions(broker) as open_one:
+        await three_kinds(broker, topic, open_one)
+        place = (topic, 0)
+        ends = await asyncio.to_thread(end_offsets, kafka, [topic])
+        held = await asyncio.to_thread(held_offsets, kafka, [topic])
+        assert ends == {topic: {0: 10}}
+        assert (held[place].first, held[place].end) == (0, 10)
+
+        # `segue replay`
+        async with open_reader(kafka) as reader:
+            span = Span(topic=topic, partition=0, first=0, end=held[place].end)
+            assert [r.value async for batch in reader.read(span, 100) for r in batch] == COMMITTED
+        # `segue recommend`, `segue status`
+        found = await read_from(kafka, topic)
+        assert [record.value for record in found] == COMMITTED
+        # announcements, the catalogue of lists, live popularity
+        assert await first_of(Broadcast(kafka=kafka, topic=topic), 4) == COMMITTED
+        # the console's replica
+        passed: list[tuple[Any, int, int]] = []
+        reading = follow(kafka, {place: 0}, 100, lambda *gap: passed.append(gap))
+        seen = asyncio.ensure_future(first_of(reading, 5))
+        async with asyncio.timeout(60):
+            while not passed or passed[-1][2] < 10:
+                await asyncio.sleep(0.05)
+        assert all(end - first > 0 for _, first, end in passed)
+        await open_one.commit_transaction()
+        assert await asyncio.wait_for(seen, 60) == [*COMMITTED, b"open"]
+
+
+async def first_of(reading: Any, count: int) -> list[bytes | None]:
+    found: list[bytes | None] = []
+    async with asyncio.timeout(60):
+        async for records in reading:
+            found += [record.value for record in records]
+            if len(found) >= count:
+                break
+    return found

@@ -1,0 +1,69 @@
+"""The demo's closing tables, also where there was little to show."""
+
+import io
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from segue.demo.material import Material
+from segue.demo.report import show
+from segue.screen import SafeConsole
+
+
+def report(**changes):
+    return {
+        "runs_on": "the embedded log", "data": "events.parquet", "events": 3, "records_in": 4,
+        "events_per_second": 1, "applied": 3, "dead_lettered": 1, "seed": 1, "test_days": 10.0,
+        "state": {"histories": 1, "pairs": 0, "bytes": 0},
+        "graph": {"nodes": 1, "edges": {}},
+        "hgnn": {
+            "epochs": 0, "loss": None, "validation": None, "seconds": 0.0, "stopped_by": "no edges",
+        },
+        "live": {
+            "events": 0, "faults": 0, "launches": 0, "launched_recommended": 0, "unanswered": 0,
+            "served": 0.0, "active_users": 0,
+        },
+        "recommendations": 0, "latency_ms": {}, "seconds": 1.0, "peak_rss_bytes": 0,
+        "hr_at_10": {}, "coverage": {}, "test_users": {}, "dead_letters": {}, "people": [],
+    } | changes  # fmt: skip
+
+
+def shown(found):
+    out = io.StringIO()
+    show(found, SafeConsole(file=out, width=100))
+    return out.getvalue()
+
+
+def test_a_catalogue_without_edges_has_no_loss_and_is_shown():
+    text = shown(report())
+    assert "0 epochs, loss none, validation MRR none" in text
+    assert "1 items; edges: none" in text
+    assert "CLOCK" not in text
+    assert "no user was answered" in text
+
+
+def test_the_best_model_of_a_type_and_what_the_head_lacks():
+    rates = {"popularity": 0.1, "popularity_recent": 0.2, "two_tower": 0.3, "two_tower_hgnn": 0.4}
+    text = shown(
+        report(
+            hgnn={
+                "epochs": 2, "loss": 0.5, "validation": 0.25, "seconds": 1.0, "stopped_by": "clock",
+            },
+            hr_at_10={"song": rates}, coverage={"song": rates}, test_users={"song": 7},
+        )
+    )  # fmt: skip
+    assert "loss 0.5000, validation MRR 0.2500" in text
+    assert "CLOCK)" in text
+    assert "0.400 (40%)" in text
+    assert "ranking head" not in text
+
+
+@pytest.mark.parametrize("catalogue", [[], ["podcast"]])
+def test_a_type_that_the_catalogue_lacks_is_known_by_its_events(catalogue):
+    events = pl.DataFrame({"item_type": ["song", "podcast", "song"], "timestamp": [1, 2, 3]})
+    material = Material(
+        title="", catalogue=pa.table({"item_type": pa.array(catalogue, pa.string())}), users=None,
+        events=events, graph_ms=0, split_ms=0, window=(1, 1), live=[], stamped=False,
+    )  # fmt: skip
+    assert sorted(material.item_types) == ["podcast", "song"]

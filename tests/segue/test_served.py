@@ -1,0 +1,303 @@
+"""segue evaluate --served: lists on the recommendations topic of a small world."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from evaluation import Interactions, dataset_of
+from evaluation.prequential.stream import PrequentialSettings
+from evaluation.split import first_of
+from evaluation.text import TextVectors
+from evaluation.trial import TrialSettings, make_trial
+from segue.cli import app
+from segue.served.command import _asked
+from segue.served.feed import Clock, Reader, _kinds, live_lists, material_of
+from segue.served.flow import Arm, arms_without
+from segue.settings import Settings, load_settings
+from static_layer import TextSettings
+from static_layer.progress import silent
+from streams import Recommendation, RecommendedItem, Record, Source, encode
+
+DAY = 86_400_000
+START = 1_400_000_000_000
+DAYS = 40
+LIVE = 12
+
+
+def events() -> pl.DataFrame:
+    """Users of four tastes: each streams items of one of four kinds, now and then another."""
+    rng = np.random.default_rng(1)
+    n = 1_600
+    user = rng.integers(0, 60, n)
+    taste = np.where(rng.random(n) < 0.9, user % 4, rng.integers(0, 4, n))
+    item = taste + 4 * (25 * rng.random(n) ** 1.5).astype(int)
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{u}" for u in user],
+            "item_id": [f"i{i}" for i in item],
+            "item_type": "pod",
+            "kind": np.where(rng.random(n) < 0.1, "follow", "stream"),
+            "timestamp": np.sort(START + rng.integers(0, DAYS * DAY, n)),
+        }
+    )
+
+
+def items() -> pl.DataFrame:
+    kinds = ("knitting", "boxing", "sailing", "baking")
+    return pl.DataFrame(
+        {
+            "item_id": [f"i{i}" for i in range(100)],
+            "item_type": "pod",
+            "title": [f"{kinds[i % 4]} number {i}" for i in range(100)],
+        }
+    )
+
+
+def trial(**settings):
+    dataset = dataset_of(events(), items())
+    text = TextVectors(dataset.items, TextSettings(), silent)
+    return dataset, make_trial(dataset, TrialSettings(test_days=8.0, **settings), text)
+
+
+def run(folder: Path, *options: str) -> dict:
+    """Evaluate with a small budget; returns the rows and what was printed."""
+    out = folder / "rows.json"
+    done = CliRunner().invoke(
+        app,
+        ["evaluate", str(folder / "events.parquet"), str(folder / "items.parquet"),
+         "--test-days", "8", *options, "--json", str(out), "--set", f"data={folder}",
+         "--set", "static.text.backend=torch", "--set", "static.train.epochs=2",
+         "--set", "dynamic.ranking.min_lists=20"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert not (folder / "served").exists()  # what the roles wrote is removed
+    return {**json.loads(out.read_text()), "output": done.output}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    events().write_parquet(folder / "events.parquet")
+    items().write_parquet(folder / "items.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(world: Path) -> dict:
+    """One run with everything but the second training."""
+    return run(
+        world, "--served", "--live", "--asked", str(LIVE), "--without", "head",
+        "--models", "popularity,item_cf",
+    )  # fmt: skip
+
+
+def row(report: dict, model: str, mode: str, label: str) -> dict:
+    found = [
+        row for row in report["rows"]
+        if (row["model"], row["mode"], row["label"]) == (model, mode, label)
+        and (row["item_type"], row["segment"]) == ("all", "all")
+    ]  # fmt: skip
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.timeout(900)
+def test_every_mode_and_label_has_a_row_beside_its_baselines(served):
+    facts = served["trial"]
+    assert facts["questions"] == LIVE
+    for mode, label in (("frozen", "horizon"), ("frozen", "next"), ("live", "next")):
+        for name in ("segue", "segue without head"):
+            found = row(served, name, mode, label)
+            low, high = found["hr_at_10_ci"]
+            assert found["served"]
+            assert 0 <= low <= found["hr_at_10"] <= high <= 1
+            assert found["hgnn"] is True
+            assert found["head"] is (name == "segue")
+        baseline = "popularity_7d" if mode == "live" else "popularity"
+        assert row(served, baseline, mode, label)["served"] is False
+    assert row(served, "segue", "frozen", "horizon")["users"] == facts["test_users"]
+    assert row(served, "segue", "live", "next")["asked"] == LIVE
+    # More items count in the horizon, so that the same lists hit more often.
+    assert (
+        row(served, "segue", "frozen", "horizon")["hr_at_10"]
+        >= row(served, "segue", "frozen", "next")["hr_at_10"]
+    )
+    assert "lists just before each event" in served["output"]
+
+
+@pytest.mark.timeout(900)
+def test_the_row_of_every_table_is_the_served_one(served, world):
+    """Two runs of the product with the same seed agree within noise."""
+    report = run(world, "--models", "segue")
+    (found,) = [
+        row for row in report["rows"] if (row["item_type"], row["segment"]) == ("all", "all")
+    ]
+    expected = row(served, "segue", "frozen", "horizon")
+    assert found["users"] == expected["users"]
+    low, high = expected["hr_at_10_ci"]
+    assert low <= found["hr_at_10"] <= high
+    assert found["mrr"] == pytest.approx(expected["mrr"], rel=0.1)
+    assert found["coverage"] == pytest.approx(expected["coverage"], rel=0.1)
+
+
+def test_the_lists_on_the_topic_know_the_users_taste(served):
+    for name in ("segue", "segue without head"):
+        product = row(served, name, "frozen", "horizon")
+        assert product["hr_at_10"] > row(served, "popularity", "frozen", "horizon")["hr_at_10"]
+        assert product["coverage"] > 0.5
+
+
+def test_an_arm_without_the_head_is_ranked_by_none(served):
+    assert row(served, "segue without head", "frozen", "horizon")["by_head"] == 0
+    assert row(served, "segue without head", "live", "next")["by_head"] == 0
+
+
+def test_the_product_sees_all_events_of_the_trial_and_none_after_its_end():
+    dataset, made = trial(train_days=20.0)
+    end = made.past.at_ms + 4 * DAY
+    material = material_of(dataset, made, end, Settings())
+    times = material.events["timestamp"]
+    assert times.min() == made.past.train.timestamp[0]
+    assert times.max() < end
+    before = material.part("graph").height + material.part("learn").height
+    assert before == len(made.past.train)
+    assert material.part("test")["timestamp"].min() >= made.past.at_ms
+    # What is no consumption is fed as a weak signal.
+    weak = material.events.filter(pl.col("timestamp") < made.past.at_ms)["kind"] != "stream"
+    assert weak.to_list() == (~made.past.train.strong).tolist()
+
+
+def test_kinds_that_the_product_knows_are_fed_as_they_are():
+    kinds = ["stream", "buy", "preview", "look", "dislike", "stream"]
+    found = Interactions(
+        user=np.zeros(6, np.int64), item=np.zeros(6, np.int64), timestamp=np.arange(6),
+        strong=np.array([True, True, False, False, False, False]), kind=np.array(kinds),
+    )  # fmt: skip
+    disliking = load_settings(None, {}, ['events.actions=[{"kind":"dislike","sign":"negative"}]'])
+    # The last one is a stream that this evaluation does not count as consumption.
+    fed = ["stream", "stream", "preview", "follow", "dislike", "follow"]
+    assert _kinds(found, disliking).tolist() == fed
+    assert _kinds(replace(found, kind=None), disliking).tolist() == ["stream"] * 2 + ["follow"] * 4
+
+
+def test_each_users_first_held_out_item_is_the_next_event():
+    dataset, made = trial()
+    test = dataset.events.where(dataset.events.timestamp >= made.past.at_ms)
+    found = first_of(made.truth, test)
+    assert found.users.tolist() == made.truth.users.tolist()
+    for place, user in enumerate(made.truth.users.tolist()):
+        held = set(made.truth.item[made.truth.indptr[place] : made.truth.indptr[place + 1]])
+        own = test.where((test.user == user) & test.strong).item.tolist()
+        assert found.item[place] == next(item for item in own if item in held)
+
+
+def test_live_questions_are_those_of_the_replay_and_lie_in_the_test():
+    dataset, made = trial()
+    end = made.past.at_ms + 8 * DAY
+    asked = _asked(
+        dataset, PrequentialSettings(test_days=8.0, end_ms=end, warmup_days=1.0, asked=9)
+    )
+    assert len(asked) == 9
+    assert asked.test.all()
+    assert (asked.at_ms >= made.past.at_ms).all()
+
+
+def test_arms_are_named_by_what_they_lack():
+    assert [arm.name for arm in arms_without(["hgnn", "head"])] == [
+        "segue", "segue without hgnn", "segue without head",
+    ]  # fmt: skip
+    assert arms_without([]) == [Arm()]
+    with pytest.raises(ValueError, match="of head, hgnn; got towers"):
+        arms_without(["towers"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--live"], "need --served"),
+        (["--served", "--tune", "2"], "takes neither --tune nor --plot"),
+        (["--served", "--protocol", "loo"], "expected --protocol time; got loo"),
+        (["--served", "--without", "towers"], "got towers"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options, message, tmp_path: Path):
+    events().write_parquet(tmp_path / "events.parquet")
+    items().write_parquet(tmp_path / "items.parquet")
+    done = CliRunner().invoke(
+        app,
+        ["evaluate", str(tmp_path / "events.parquet"), str(tmp_path / "items.parquet"), *options,
+         "--set", f"data={tmp_path}"],
+    )  # fmt: skip
+    assert done.exit_code != 0
+    assert message in " ".join(done.output.replace("│", " ").split())
+    assert "Traceback" not in done.output
+
+
+class _Runtime:
+    """A product that answers each request with one list, and notes what it knew by then."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.settings, self.clock = Settings(), clock
+        self.events: list[int] = []
+        self.settled_with = 0
+        self.asked: list[tuple[str, int, int, int]] = []  # user, time, events written, events known
+        self.answers: list[Record] = []
+
+    async def write(self, topic, records, progress):
+        assert topic == self.settings.topics.events
+        self.events += [json.loads(value)["timestamp"] for _, value in records]
+
+    async def settled(self):
+        self.settled_with = len(self.events)
+
+    async def append(self, topic, key, value):
+        user, offset = key.decode(), len(self.answers)
+        self.asked.append((user, self.clock(), len(self.events), self.settled_with))
+        answer = Recommendation(
+            user_id=user, list="mix", generation=1, created_at=self.clock(), by_head=True,
+            items=(RecommendedItem(item_type="pod", item_id="i7", score=1.0),),
+            source=Source(topic=topic, partition=0, offset=offset),
+        )  # fmt: skip
+        self.answers.append(
+            Record(topic="answers", partition=0, offset=offset, timestamp=self.clock(),
+                      key=key, value=encode(answer))
+        )  # fmt: skip
+
+        async def place():
+            return 0, offset, self.clock()
+
+        return place
+
+    async def ends(self, topic):
+        return {0: len(self.answers)}
+
+    async def read(self, topic, first):
+        return self.answers[first[0] :]
+
+    def check(self):
+        pass
+
+
+async def test_a_live_list_knows_every_earlier_event_and_no_later_one():
+    dataset, made = trial()
+    end = made.past.at_ms + 8 * DAY
+    material = material_of(dataset, made, end, Settings())
+    settings = PrequentialSettings(test_days=8.0, end_ms=end, warmup_days=1.0, asked=20)
+    asked, clock = _asked(dataset, settings), Clock(made.past.at_ms)
+    runtime, users = _Runtime(clock), [str(user) for user in dataset.users]
+    found = await live_lists(
+        runtime, clock, material, asked, users, Reader.of(dataset), ["mix"], lambda _: None
+    )
+    test = material.part("test")["timestamp"].to_numpy()
+    for user, now, written, known in runtime.asked:
+        assert written == known == (test < now).sum()
+        assert (users.index(user), now) in found.lists
+    assert [now for _, now, _, _ in runtime.asked] == asked.at_ms.tolist()
+    row = dataset.items["item_id"].to_list().index("i7")
+    assert all(lists["all"].tolist() == [row] for lists in found.lists.values())
+    assert found.by_head == 1.0

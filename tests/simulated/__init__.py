@@ -1,0 +1,1 @@
+"""Nights in a simulated system: a seed draws what happens; the morning is as the log says."""

@@ -1,0 +1,86 @@
+"""What has to be so in the morning, by the log alone."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from state.dump import dump
+from streams import DeadLetter, LogRecord, Receipt, Recommendation, decode
+from streams.codec import Erasure, decode_events
+from tests.agents.definition import counting_events, defined_dump, files_with
+from tests.simulated.night import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, USERS, Night
+
+
+def differences(night: Night) -> Iterator[str]:
+    """Yield what is not as the log says, a line each."""
+    erasures = {part: list(_erasures(night, part)) for part in range(PARTITIONS)}
+    stay = set()
+    for part in range(PARTITIONS):
+        records = {topic: night.log.read(topic, part, 0, 100_000) for topic in BY_USER}
+        events = counting_events(records, TOPICS.events, part, RULES, SOURCES)
+        stay |= {event.user_id for event in events}
+        [owner] = [life for life in night.lives.values() if part in life.owned]
+        found = replace(dump(owner.worker.partitions[part]), demand={})
+        defined = defined_dump(night.folder / "defined", events, STATE)
+        yield from (f"partition {part}: {line}" for line in found.differences(defined))
+    for user in set(USERS) - stay:
+        erased = any(erasure.user_id == user for of in erasures.values() for erasure in of)
+        if erased and (files := files_with(night.folder, user)):
+            yield f"{user} is erased, and is in {files}"
+    yield from _letters(night, erasures)
+    yield from _receipts(night, erasures)
+    yield from _answers(night, erasures)
+
+
+def _records(night: Night, topic: str) -> Iterator[LogRecord]:
+    """Yield all records of a topic."""
+    for part in range(night.log.partitions(topic)):
+        yield from night.log.read(topic, part, 0, 100_000)
+
+
+def _erasures(night: Night, part: int) -> list[Erasure]:
+    return decode_events(night.log.read(TOPICS.events, part, 0, 100_000), RULES)[0].erasures
+
+
+def _letters(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
+    """Each bad record has a dead letter, and no good one has.
+
+    A record of a user who is erased may be passed over: its letter would hold what it says.
+    """
+    found = set()
+    for record in _records(night, TOPICS.dead_letters):
+        letter = decode(DeadLetter, record.value or b"")
+        if letter.reason != "too_old":
+            found.add(letter.source.place)
+    erased = {erasure.user_id for those in erasures.values() for erasure in those}
+    expected = {place for place, user in night.bad.items() if user not in erased}
+    if missing := expected - found:
+        yield f"no dead letter for {sorted(missing)}"
+    if more := found - night.bad.keys():
+        yield f"a dead letter for good records {sorted(more)}"
+
+
+def _receipts(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
+    """Each erasure has a receipt."""
+    found = set()
+    for record in _records(night, TOPICS.receipts):
+        source = decode(Receipt, record.value or b"").source
+        found.add((source.partition, source.offset))
+    for part, those in erasures.items():
+        for erasure in those:
+            if (part, erasure.offset) not in found:
+                yield f"no receipt for the erasure of {erasure.user_id} at {part}/{erasure.offset}"
+
+
+def _answers(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
+    """Each request is answered, unless its user was erased while it waited."""
+    answered = set()
+    for record in _records(night, TOPICS.recommendations):
+        source = decode(Recommendation, record.value).source if record.value else None
+        if source is not None and source.topic == TOPICS.requests:
+            answered.add((source.partition, source.offset))
+    erased = {erasure.user_id for those in erasures.values() for erasure in those}
+    for record in _records(night, TOPICS.requests):
+        user = (record.key or b"").decode()
+        place = (record.partition, record.offset)
+        if place not in answered and user not in erased:
+            yield f"request {place[0]}/{place[1]} of {user} is not answered"

@@ -1,0 +1,133 @@
+"""What may go wrong in a night: a store fails, a process dies anywhere, a disk is damaged."""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from agents.outputs import EmbeddedOutputs
+from state import ArtifactStore, Patience
+from streams import EmbeddedLog
+from streams.outbox import Outgoing
+
+#: Operations of a store's file system. Each may fail, and a process may die before or after each.
+OPERATIONS = ("put_file", "pipe_file", "get_file", "cat_file", "ls", "size", "rm_file")
+
+
+class Killed(BaseException):
+    """The process died. Nothing in the process can catch that."""
+
+
+class Fuse:
+    """Kills a process at a later one of the places that it passes."""
+
+    def __init__(self) -> None:
+        self._left: int | None = None
+
+    def light(self, places: int) -> None:
+        """Die at the place after so many others."""
+        self._left = places
+
+    def out(self) -> None:
+        """Do not die."""
+        self._left = None
+
+    def burn(self) -> None:
+        """Pass a place; raises Killed if it is the one."""
+        if self._left is None:
+            return
+        self._left -= 1
+        if self._left < 0:
+            self._left = None
+            raise Killed
+
+
+class Store:
+    """An artifact store that all workers share; it can be away, and it can tear what is written."""
+
+    def __init__(self, folder: Path, fuse: Fuse, draw: random.Random) -> None:
+        self.folder, self.away, self.torn = folder, False, 0.0
+        self._fuse, self._draw = fuse, draw
+        folder.mkdir(parents=True)
+
+    def opened(self, sleep: Callable[[float], None]) -> ArtifactStore:
+        """Return the store as one process sees it; sleep: waits for so many seconds."""
+        store = ArtifactStore(str(self.folder), patience=Patience(attempts=2), sleep=sleep)
+        # Not the file system that all stores of a process share.
+        store.files = LocalFileSystem(skip_instance_cache=True)
+        for name in OPERATIONS:
+            setattr(store.files, name, self._faulty(name, getattr(store.files, name)))
+        return store
+
+    def _faulty(self, name: str, really: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._fuse.burn()
+            if self.away:
+                raise ConnectionError("the store is away")
+            if name == "put_file" and self._draw.random() < self.torn:
+                self._tear(Path(args[0]), Path(args[1]))
+                raise ConnectionError("the connection broke")
+            found = really(*args, **kwargs)
+            self._fuse.burn()
+            return found
+
+        return call
+
+    def _tear(self, source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = source.read_bytes()
+        target.write_bytes(content[: self._draw.randint(0, len(content))])
+
+
+class Outputs:
+    """Writes into the log; the process may die before a record is in it, or after."""
+
+    def __init__(self, log: EmbeddedLog, fuse: Fuse) -> None:
+        self._really, self._fuse = EmbeddedOutputs(log), fuse
+
+    async def send(self, topic: str, key: bytes | None, value: bytes | None, _: Any = None) -> None:
+        self._fuse.burn()
+        await self._really.send(topic, key, value)
+
+    async def send_many(self, topic: str, records: list[Outgoing]) -> None:
+        for record in records:
+            self._fuse.burn()
+            await self._really.send_many(topic, [record])
+
+    async def flush(self) -> None:
+        self._fuse.burn()
+        await self._really.flush()
+        self._fuse.burn()
+
+
+def tear_wal(state: Path, draw: random.Random) -> bool:
+    """Cut the end of the newest write-ahead log, as a power failure does; tell if there was one."""
+    logs = sorted(state.glob("*.log"))
+    if not logs or not logs[-1].stat().st_size:
+        return False
+    size = logs[-1].stat().st_size
+    with logs[-1].open("r+b") as file:
+        file.truncate(draw.randint(0, size))
+    return True
+
+
+def flip_byte(state: Path, draw: random.Random) -> bool:
+    """Change one byte of a table of a state, as a bad disk does; returns whether there was one."""
+    tables = sorted(path for path in state.glob("*.sst") if path.stat().st_size)
+    if not tables:
+        return False
+    content = bytearray((table := draw.choice(tables)).read_bytes())
+    content[draw.randrange(len(content))] ^= 0xFF
+    # A file of its own: checkpoints share it by a hard link.
+    fresh = table.with_suffix(".damaged")
+    fresh.write_bytes(bytes(content))
+    fresh.replace(table)
+    return True
+
+
+def lose(disk: Path) -> None:
+    """Lose a worker's disk."""
+    shutil.rmtree(disk, ignore_errors=True)

@@ -1,0 +1,44 @@
+"""Runs nights by their seeds, and says how to run one again that failed."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests.simulated.checker import differences
+from tests.simulated.night import Night
+from tests.state.conftest import SCRATCH
+
+#: Things that happen in a night.
+STEPS = 200
+
+
+def run_night(seed: int, steps: int = STEPS) -> tuple[Night, list[str]]:
+    """Run a night; returns it, closed, and what was not as the log says."""
+    folder = Path(tempfile.mkdtemp(dir=SCRATCH))
+    night = Night(seed, folder)
+    try:
+        night.live(steps)
+        night.dawns()
+        return night, list(differences(night))
+    except Exception as error:
+        error.add_note(again(seed, steps))
+        raise
+    finally:
+        night.ends()
+        shutil.rmtree(folder)
+
+
+def failing(seeds: Iterable[int], steps: int = STEPS) -> Iterator[str]:
+    """Yield a text for each night that failed: what was wrong, and how to run it again."""
+    for seed in seeds:
+        _, wrong = run_night(seed, steps)
+        if wrong:
+            yield "\n".join([f"seed {seed}:", *wrong, again(seed, steps)])
+
+
+def again(seed: int, steps: int) -> str:
+    """How to run a night again, with all that happened in it."""
+    return (
+        f"run it again: .venv/bin/python -m tests.simulated --seed {seed} --steps {steps} --trace"
+    )

@@ -1,0 +1,254 @@
+"""Impressions: exact counts by bucket, whatever the order, the cuts, kills and erasures."""
+
+import itertools
+import tempfile
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state import SHOWN_KIND, PartitionState, StateSettings, Window, item_key
+from state.compare import differences
+from state.dump import dump
+from state.shown import SHOWN, SHOWN_PER_ENTRY
+from tests.state.conftest import SCRATCH
+from tests.state.streams_of_events import BUCKET, Columns, Erasure, Event, feed, tried
+
+USERS = ("ann", "bob")
+ITEMS = tuple(f"i{n}" for n in range(24))
+
+
+@dataclass(frozen=True)
+class Impression:
+    user: str
+    items: tuple[str, ...]
+    time: int
+
+
+impressions = st.builds(
+    Impression,
+    user=st.sampled_from(USERS),
+    items=st.lists(st.sampled_from(ITEMS), min_size=1, max_size=5).map(tuple),
+    time=st.integers(0, 14 * BUCKET),
+)
+clocks = st.builds(
+    Event, st.just("cyd"), st.just("i0"), st.just("stream"), st.integers(0, 14 * BUCKET)
+)
+records = st.lists(
+    st.one_of(impressions, impressions, clocks, st.builds(Erasure, st.sampled_from(USERS))),
+    max_size=40,
+)
+#: A small cap, so that users are shown more items than are remembered.
+settings_of_state = st.builds(
+    lambda buckets, cap: StateSettings(
+        window=Window(bucket_ms=BUCKET, buckets=buckets), history_cap=cap, delta_room=1 << 12
+    ),
+    st.integers(1, 14),
+    st.sampled_from([1, 2, 512]),
+)
+
+
+def columns(shown: list[tuple[int, Impression]]) -> Columns:
+    """Rows of impressions: offset and record."""
+    rows = [(at, Event(r.user, item, SHOWN_KIND, r.time)) for at, r in shown for item in r.items]
+    found = Columns([event for _, event in rows])
+    found.offset = np.array([at for at, _ in rows], np.int64)
+    return found
+
+
+def feed_all(state: PartitionState, stream: list, at: list[int]) -> None:
+    """Apply records of two topics in this order, in batches that end at `at`."""
+    offsets = {"events": 0, "shown": 0}
+    edges = sorted({0, len(stream), *(a for a in at if a < len(stream))})
+    for number, (begin, end) in enumerate(itertools.pairwise(edges)):
+        for is_shown, part in itertools.groupby(
+            stream[begin:end], lambda record: isinstance(record, Impression)
+        ):
+            batch = list(part)
+            topic = "shown" if is_shown else "events"
+            first = offsets[topic]
+            offsets[topic] += len(batch)
+            if is_shown:
+                state.apply_events(
+                    topic, columns(list(enumerate(batch, first))), first + len(batch)
+                )
+                continue
+            for offset, record in enumerate(batch, first):
+                if isinstance(record, Erasure):
+                    state.erase(topic, record.user, offset, 0)
+                else:
+                    state.apply_events(topic, Columns([record], offset), offset + 1)
+        if number % 2:
+            state.commit()
+
+
+def defined_shown(stream: list, setting: StateSettings) -> dict:
+    """What each user was shown, from the set of all records at once."""
+    watermark = max((r.time // BUCKET for r in stream if isinstance(r, Event)), default=-1)
+    first = max(watermark - setting.window.buckets + 1, 0)
+    found = {}
+    for user in USERS:
+        erased = [at for at, r in enumerate(stream) if r == Erasure(user)]
+        own = [
+            (item, r.time)
+            for r in stream[max(erased, default=-1) + 1 :]
+            if isinstance(r, Impression) and r.user == user
+            for item in r.items
+        ]
+        # The first bucket from which on the user was shown no more items than are remembered.
+        most, floor = SHOWN_PER_ENTRY * setting.history_cap, 0
+        while len({item for item, time in own if time // BUCKET >= floor}) > most:
+            floor += 1
+        kept = [(item, time) for item, time in own if time // BUCKET >= max(floor, first)]
+        counts = Counter((item, time // BUCKET) for item, time in kept)
+        items = {
+            item_key("podcast" if item < "i4" else "audiobook", item): (
+                max(time for other, time in kept if other == item),
+                tuple(sorted((b, n) for (other, b), n in counts.items() if other == item)),
+            )
+            for item in {item for item, _ in kept}
+        }
+        if items:
+            found[user] = items
+    return found
+
+
+cuts = st.lists(st.integers(0, 40), max_size=6)
+
+
+@tried(1 / 2)
+@given(records, settings_of_state, cuts)
+def test_impressions_equal_their_definition(fresh_state, stream, setting, at):
+    with fresh_state(setting) as state:
+        feed_all(state, stream, at)
+        assert dump(state).shown == defined_shown(stream, setting)
+        # A record that is no good event anywhere counts once; one behind the window is refused.
+        assert sum(state.counts.values()) == len(stream)
+
+
+@tried(1 / 4)
+@given(records, settings_of_state, cuts, st.randoms(use_true_random=False))
+def test_neither_order_nor_kills_nor_redelivery_change_anything(stream, setting, at, chance):
+    """Records of one user keep their order around an erasure; others come in any order."""
+    shuffled = [r for r in stream if not isinstance(r, Erasure)]
+    chance.shuffle(shuffled)
+    shown = [r for r in shuffled if isinstance(r, Impression)]
+    rest = [r for r in shuffled if isinstance(r, Event)]
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        state = PartitionState(Path(folder), 0, setting)
+        try:
+            for at_most in (*at, 40, 40):
+                for topic, part in (("shown", shown), ("events", rest)):
+                    # What was applied before comes again, as after a rebalance.
+                    begin = max(0, (state.position(topic) or 0) - chance.randrange(4))
+                    end = min(len(part), begin + at_most)
+                    if end > begin:
+                        batch = (
+                            columns(list(enumerate(part[begin:end], begin)))
+                            if topic == "shown"
+                            else Columns(part[begin:end], begin)
+                        )
+                        state.apply_events(topic, batch, end)
+                if chance.random() < 0.5:
+                    state.commit()
+                if chance.random() < 0.3:
+                    state.close()
+                    state = PartitionState(Path(folder), 0, setting)
+            done = [state.position(topic) or 0 for topic in ("shown", "events")]
+            applied = [*shown[: done[0]], *rest[: done[1]]]
+            assert dump(state).shown == defined_shown(applied, setting)
+        finally:
+            state.close()
+
+
+@tried(1 / 6)
+@given(records, settings_of_state, cuts)
+def test_impressions_change_nothing_else(fresh_state, stream, setting, at):
+    """No history, no pair, no demand, no watermark."""
+    rest = [r for r in stream if not isinstance(r, Impression)]
+    with fresh_state(setting) as state, fresh_state(setting) as without:
+        feed_all(state, stream, at)
+        feed_all(without, rest, at)
+        assert replace(dump(state), shown={}).differences(dump(without)) == []
+    assert setting.fingerprint() == replace(setting, delta_room=1 << 13).fingerprint()
+
+
+SETTINGS = StateSettings(window=Window(bucket_ms=BUCKET, buckets=10), delta_room=1 << 12)
+
+
+def test_a_user_reads_what_was_shown_inside_the_window(fresh_state):
+    stream = [Impression("ann", ("i1", "i2", "i1"), 500), Impression("ann", ("i1",), 2_500)]
+    with fresh_state(SETTINGS) as state:
+        assert len(state.shown("ann")) == 0
+        feed_all(state, stream, [])
+        found = state.shown("ann")
+        one, two = item_key("podcast", "i1"), item_key("podcast", "i2")
+        rows = zip(found.items.tolist(), found.begin.tolist(), found.count.tolist(), strict=True)
+        assert sorted(rows) == sorted([(one, 0, 2), (one, 2_000, 1), (two, 0, 1)])
+        feed(state, [Event("bob", "i0", "stream", 11 * BUCKET)], [])
+        assert set(state.shown("ann").items.tolist()) == {one}
+
+
+def test_an_impression_behind_the_window_is_refused_once(fresh_state):
+    with fresh_state(SETTINGS) as state:
+        feed(state, [Event("bob", "i0", "stream", 20 * BUCKET)], [])
+        old = [(0, Impression("ann", ("i1", "i2"), 0)), (1, Impression("ann", ("i3",), 20_000))]
+        applied = state.apply_events("shown", columns(old), 2)
+        assert (applied.applied, applied.too_old.tolist()) == (1, [0])
+        assert state.counts == {"applied": 2, "refused": 1}
+
+
+def test_an_erasure_takes_impressions_along_from_the_files_too(tmp_path):
+    with closing(PartitionState(tmp_path, 0, SETTINGS)) as state:
+        feed_all(state, [Impression("ann-the-erased", ("i1",), 1)], [])
+        state.commit()
+        state.database.flush()
+        assert list(state.database.scan(SHOWN, SHOWN + b"\xff"))
+        state.erase("events", "ann-the-erased", 0, 0)
+        assert len(state.shown("ann-the-erased")) == 0
+        state.commit()
+        state.compact_erased()
+    held = [path for path in tmp_path.iterdir() if b"ann-the-erased" in path.read_bytes()]
+    assert held == []
+
+
+def test_states_say_where_their_impressions_differ(fresh_state):
+    with fresh_state(SETTINGS) as state, fresh_state(SETTINGS) as other:
+        feed_all(state, [Impression("ann", ("i1", "i1"), 1)], [])
+        feed_all(other, [Impression("ann", ("i1",), 1)], [])
+        state.commit(), other.commit()
+        last = "1970-01-01T00:00:00.001+00:00"
+        assert [(d.part, d.key, d.left, d.right) for d in differences(state, other)] == [
+            ("shown", ("ann", "podcast/i1"), {"last": last, "by_bucket": {0: 2}},
+             {"last": last, "by_bucket": {0: 1}}),
+        ]  # fmt: skip
+
+
+def test_of_a_user_who_is_shown_very_much_the_oldest_days_are_forgotten_in_any_order(fresh_state):
+    """Eight items are remembered here; ten were shown, five on each of two days."""
+    setting = replace(SETTINGS, history_cap=1)
+    first, second = ITEMS[:5], ITEMS[5:10]
+    stream = [
+        Impression("ann", first, 500),
+        Impression("ann", second, 1_500),
+        # It comes late, to a day that does not count any more; also after a restart.
+        Impression("ann", (ITEMS[0], ITEMS[1]), 600),
+        Impression("ann", (ITEMS[0],), 1_700),
+    ]
+    expected = defined_shown(stream, setting)
+    assert len(expected["ann"]) == 6
+    for order in itertools.permutations(stream):
+        with fresh_state(setting) as state:
+            feed_all(state, list(order), [1, 2, 3])
+            assert dump(state).shown == expected
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        for number, record in enumerate(stream):
+            with closing(PartitionState(Path(folder), 0, setting)) as state:
+                state.apply_events("shown", columns([(number, record)]), number + 1)
+                state.commit()
+        with closing(PartitionState(Path(folder), 0, setting)) as state:
+            assert dump(state).shown == expected

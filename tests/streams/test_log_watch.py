@@ -1,0 +1,77 @@
+"""Which topics names stand for is asked over one connection, which is opened again when it ends."""
+
+import logging
+from typing import Any
+
+import pytest
+from kafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+
+from streams import AdminError, KafkaSettings, TopicIdentity, admin
+from streams.log_watch import LogWatch
+
+EVENTS = {"name": "events", "topic_id": "t-1", "partitions": [{}, {}], "error_code": 0}
+
+
+class Broker:
+    """Opens connections whose questions fail as often as it is told."""
+
+    def __init__(self, *faults: Exception) -> None:
+        self.faults, self.opened, self.closed = list(faults), 0, 0
+
+    def connect(self, _kafka: KafkaSettings) -> "Broker":
+        self.opened += 1
+        return self
+
+    def describe_topics(self, _names: list[str]) -> list[dict[str, Any]]:
+        if self.faults:
+            raise self.faults.pop(0)
+        return [EVENTS]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch):
+    def with_faults(*faults: Exception) -> tuple[Broker, LogWatch]:
+        broker = Broker(*faults)
+        monkeypatch.setattr(admin, "connected", broker.connect)
+        return broker, LogWatch(KafkaSettings())
+
+    return with_faults
+
+
+FOUND = {"events": TopicIdentity(topic="events", id="t-1", partitions=2)}
+
+
+async def test_many_questions_share_one_connection(watched):
+    broker, watch = watched()
+    for _ in range(5):
+        assert await watch.topics_now(["events"]) == FOUND
+    assert (broker.opened, broker.closed) == (1, 0)
+    await watch.close()
+    assert broker.closed == 1
+
+
+async def test_a_connection_that_ended_is_opened_again(watched):
+    broker, watch = watched()
+    assert await watch.topics_now(["events"]) == FOUND
+    broker.faults.append(KafkaConnectionError("the session has ended"))
+    assert await watch.topics_now(["events"]) == FOUND
+    assert (broker.opened, broker.closed) == (2, 1)
+
+
+async def test_a_broker_that_does_not_answer_is_asked_again_next_time(watched, caplog):
+    broker, watch = watched(KafkaConnectionError("away"))
+    with caplog.at_level(logging.WARNING, "streams.log_watch"):
+        assert await watch.topics_now(["events"]) == {}
+    assert "not checked now" in caplog.text
+    assert (broker.opened, broker.closed) == (1, 1)
+    assert await watch.topics_now(["events"]) == FOUND
+
+
+async def test_a_refusal_is_an_error(watched):
+    broker, watch = watched(TopicAuthorizationFailedError())
+    with pytest.raises(AdminError):
+        await watch.topics_now(["events"])
+    assert broker.closed == 1

@@ -1,0 +1,1 @@
+"""What earlier versions wrote, and tests that this version reads it."""

@@ -76,6 +76,15 @@ async def write(settings: Settings, partitions: int, *items: str, users: int = U
     await bulk_write(settings.kafka, settings.topics.events, partitions, records)
 
 
+class Status(int):
+    """The exit status of a worker; printed with the reason of its crash."""
+
+    reason: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"{int(self)}: {self.reason!r}"
+
+
 @asynccontextmanager
 async def running(
     settings: Settings, *, begin_again: bool = False
@@ -83,12 +92,18 @@ async def running(
     """A worker in this process; leaving ends it as a signal does."""
     outputs = KafkaOutputs()
     worker = make_worker(settings, "w", outputs)
-    serving = asyncio.ensure_future(
-        serve_worker(
-            worker, outputs, settings.kafka, settings.topics, settings.worker,
-            begin_again=begin_again,
-        )
-    )  # fmt: skip
+
+    async def serve() -> Status:
+        status = Status(
+            await serve_worker(
+                worker, outputs, settings.kafka, settings.topics, settings.worker,
+                begin_again=begin_again,
+            )
+        )  # fmt: skip
+        status.reason = outputs.app and outputs.app.crash_reason
+        return status
+
+    serving = asyncio.ensure_future(serve())
     try:
         yield worker, serving
     finally:
@@ -103,7 +118,7 @@ async def running(
 async def applied(worker: Worker, serving: "asyncio.Task[int]", events: int) -> None:
     async with asyncio.timeout(150):
         while sum(s.counts["applied"] for s in worker.partitions.states.values()) < events:
-            assert not serving.done(), f"the worker has ended with {serving.result()}"
+            assert not serving.done(), f"the worker has ended with {serving.result()!r}"
             await asyncio.sleep(0.05)
 
 

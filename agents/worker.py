@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -139,6 +139,7 @@ class Worker:
             withdraw, rules, clock_ms, traces, self.channels.arms,
         )  # fmt: skip
         self._turn = asyncio.Lock()
+        self._assignments = 0
         # One upload at a time. Taken before the turn, and never waited for by a rebalance.
         self._uploading = asyncio.Lock()
         self._leaving: set[asyncio.Future[None]] = set()
@@ -173,6 +174,7 @@ class Worker:
         begin_again: set aside states of earlier topics instead.
         """
         async with self._turn:
+            self._assignments += 1
             # Erasures are known before a record of an erased user is read.
             await self._erased.read()
             now, before = self._ticks_ms(), set(self.partitions.states)
@@ -201,10 +203,18 @@ class Worker:
                 if state.erased or state.uncompacted:
                     self._dirty.add(partition)
 
-    def check_log(self, log: Mapping[str, TopicIdentity]) -> None:
-        """Raise LogChanged unless the topics are those that are being read; see `assigned`."""
-        self._check_topology(log)
-        self.partitions.check_log(log)
+    async def check_log(self, ask: Callable[[], Awaitable[Mapping[str, TopicIdentity]]]) -> None:
+        """Raise LogChanged unless the topics are those that are being read; see `assigned`.
+
+        ask: returns the topics as they are now. An answer from before an assignment says nothing of
+        the states that the assignment has opened; it has checked them itself.
+        """
+        before = self._assignments
+        log = await ask()
+        async with self._turn:
+            if before == self._assignments:
+                self._check_topology(log)
+                self.partitions.check_log(log)
 
     def _check_topology(self, log: Mapping[str, TopicIdentity]) -> None:
         for identity in log.values():

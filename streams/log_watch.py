@@ -50,6 +50,15 @@ class LogWatch:
             logger.warning("the topics are not checked now: %s", error)
             return {}
 
+    async def wait_for_topics(
+        self, names: Iterable[str], given_up: Callable[[], bool], pause_s: float = CHECK_EVERY_S
+    ) -> Mapping[str, TopicIdentity]:
+        """Return what `topics_now` returns, asked again until Kafka answers or `given_up` holds."""
+        names = list(names)
+        while not (found := await self.topics_now(names)) and not given_up():
+            await asyncio.sleep(pause_s)
+        return found
+
     async def close(self) -> None:
         """Close the connection."""
         await asyncio.to_thread(self._client.close)

@@ -91,7 +91,8 @@ async def serve_worker(
     watch = LogWatch(kafka)
 
     async def assigned(partitions: set[tuple[str, int]]) -> None:
-        log = await watch.topics_now(worker.topics)
+        # A state that is not set aside would go on at a position of another topic.
+        log = await watch.wait_for_topics(worker.topics, lambda: not begin_again or app.should_stop)
         await worker.assigned(partitions, log, begin_again=begin_again)
 
     async def revoked(partitions: Iterable[tuple[str, int]]) -> None:
@@ -100,7 +101,7 @@ async def serve_worker(
         await app.commit_closed(positions, _notes(counts))
 
     async def check_log() -> None:
-        worker.check_log(await watch.topics_now(worker.topics))
+        await worker.check_log(lambda: watch.topics_now(worker.topics))
 
     app = create_app(
         settings.group,

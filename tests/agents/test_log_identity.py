@@ -1,6 +1,8 @@
 """A state knows which topics it was made from: another one of the same name is not read."""
 
+import asyncio
 import json
+import threading
 
 import pytest
 
@@ -69,14 +71,21 @@ async def test_a_topic_that_was_created_again_is_refused_however_long_it_is(tmp_
                 pass
 
 
+async def check(b, log):
+    async def ask():
+        return log
+
+    await b.worker.check_log(ask)
+
+
 async def test_a_running_worker_notices_too(tmp_path):
     with bench(tmp_path) as b:
         await applied(b, 20, now(b))
         await b.worker.assigned(b.keyed, now(b))
-        b.worker.check_log(now(b))
+        await check(b, now(b))
         recreate(b, 50)
         with pytest.raises(LogChanged, match="another topic of this name"):
-            b.worker.check_log(now(b))
+            await check(b, now(b))
 
 
 async def test_a_state_of_a_version_that_noted_no_ids_adopts_those_of_now(tmp_path):
@@ -89,7 +98,7 @@ async def test_a_state_of_a_version_that_noted_no_ids_adopts_those_of_now(tmp_pa
         assert state.made_from(TOPICS.events) == MadeFrom(id=identity.id, partitions=2)
         recreate(b, 50)
         with pytest.raises(LogChanged):
-            b.worker.check_log(now(b))
+            await check(b, now(b))
 
 
 async def opened(b):
@@ -121,6 +130,44 @@ async def test_beginning_again_makes_the_state_of_the_new_topic_and_keeps_the_ol
         assert len(Checkpoints(ArtifactStore(str(tmp_path / "artifacts"))).names(0)) <= 1
 
 
+async def test_a_check_waits_for_a_beginning_that_is_under_way(tmp_path, monkeypatch):
+    """States of the old topic are open for a moment then; the check must not find them."""
+    with bench(tmp_path) as b:
+        await applied(b, 20, now(b))
+        recreate(b, 50)
+        opened, go_on = asyncio.Event(), threading.Event()
+        loop, begin_again = asyncio.get_running_loop(), b.worker.partitions.begin_again
+
+        def slow(log):
+            loop.call_soon_threadsafe(opened.set)
+            assert go_on.wait(60)
+            begin_again(log)
+
+        monkeypatch.setattr(b.worker.partitions, "begin_again", slow)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(b.worker.assigned(b.keyed, now(b), begin_again=True))
+            await opened.wait()
+            checking = both.create_task(check(b, now(b)))
+            await asyncio.wait({checking}, timeout=0.05)  # it would have failed by now
+            go_on.set()
+
+
+async def test_an_answer_from_before_an_assignment_is_not_compared_with_its_states(tmp_path):
+    with bench(tmp_path) as b:
+        await applied(b, 20, now(b))
+        old = now(b)
+        recreate(b, 50)
+
+        async def answered_before():
+            await b.worker.assigned(b.keyed, now(b), begin_again=True)
+            await b.drain()
+            return old
+
+        await b.worker.check_log(answered_before)
+        with pytest.raises(LogChanged):
+            await check(b, old)
+
+
 async def test_added_partitions_are_refused_at_start_and_while_running(tmp_path):
     with bench(tmp_path) as b:
         await applied(b, 20, now(b))
@@ -132,7 +179,7 @@ async def test_added_partitions_are_refused_at_start_and_while_running(tmp_path)
         restarted(b)
         await b.worker.assigned(b.keyed, now(b))
         with pytest.raises(LogChanged, match="segue topics grow --partitions 4"):
-            b.worker.check_log(grown)
+            await check(b, grown)
 
 
 async def test_a_state_made_before_partitions_were_added_is_refused_under_the_new_setting(tmp_path):
@@ -151,7 +198,7 @@ async def test_a_foreign_source_with_other_partitions_is_refused_with_its_own_wa
     with bench(tmp_path) as b:
         plays = TopicIdentity(topic="plays", id="x", partitions=4)
         with pytest.raises(LogChanged, match=r"segue rekey.*--partitions 4"):
-            b.worker.check_log({"plays": plays})
+            await check(b, {"plays": plays})
 
 
 def test_topics_of_the_embedded_log_have_ids_that_last_as_long_as_they_do(tmp_path):

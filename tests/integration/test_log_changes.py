@@ -158,7 +158,7 @@ async def test_a_topic_that_is_created_again_under_a_running_worker_and_under_a_
 async def test_added_partitions_are_refused_and_growing_brings_every_user_together(
     world: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.ERROR)
+    caplog.set_level(logging.WARNING)
     kafka, names = world.kafka, world.topics
     items = [Item(item_id=f"i{n}", item_type="podcast", title=f"Title {n}") for n in range(20)]
     await bulk_write(kafka, names.catalogue, 2, ((item.key, encode(item)) for item in items))

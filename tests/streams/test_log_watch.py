@@ -70,6 +70,14 @@ async def test_a_broker_that_does_not_answer_is_asked_again_next_time(watched, c
     assert await watch.topics_now(["events"]) == FOUND
 
 
+async def test_a_beginning_waits_until_the_broker_answers(watched):
+    broker, watch = watched(KafkaConnectionError("away"), KafkaConnectionError("away"))
+    assert await watch.wait_for_topics(["events"], lambda: False, pause_s=0) == FOUND
+    assert broker.opened == 3
+    broker.faults = [KafkaConnectionError("away")] * 2  # the open connection, and a new one
+    assert await watch.wait_for_topics(["events"], lambda: True, pause_s=0) == {}
+
+
 async def test_a_refusal_is_an_error(watched):
     broker, watch = watched(TopicAuthorizationFailedError())
     with pytest.raises(AdminError):

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict
 from operator import itemgetter
 from typing import Annotated, Any
 
@@ -16,11 +17,13 @@ from console.answers import known_of
 from console.bundles import followed
 from console.following import read_whole
 from console.guard import Client
+from console.health import findings
 from console.listener import listener
 from console.parameters import People, TheReplica, TheServing, UserId
 from console.present import Present
 from console.problems import Problem
 from console.replica import Replica
+from console.series import RANGES
 from console.space import Space
 from console.state_reads import users_like
 from console.watchers import Watcher, Watchers
@@ -51,12 +54,15 @@ class Pages:
         people: int,
         watchers: int = 200,
         lags: Callable[[], Awaitable[dict[int, int] | None]] | None = None,
+        docs_url: str = "",
     ) -> None:
         """letters: dead letters kept; people: users that a search shows; watchers: connections.
 
         All three are limits.
 
         lags: of the workers by partition; None says that the log does not answer.
+
+        docs_url: of the documentation site, for links to the runbook; empty: no links.
         """
         self.replica = replica
         self.people = people
@@ -69,6 +75,7 @@ class Pages:
         self.watchers = Watchers(watchers)
         self.log_answers = True
         self._lags = lags
+        self.docs_url = docs_url
         self._news = asyncio.Condition()
         self._text: bytes | None = None
 
@@ -121,8 +128,10 @@ class Pages:
 
     def now(self) -> dict[str, Any]:
         """What the first page shows."""
-        return self.present.view() | {
+        view = self.present.view() | {
             "ready": self.replica.ready,
+            "behind": 0 if self.replica.caught_up else self.replica.lag(),
+            "docs_url": self.docs_url,
             "log_answers": self.log_answers,
             "channels": followed(self.replica.channels),
             "models": {
@@ -135,6 +144,7 @@ class Pages:
                 for kind, found in self.announced.items()
             },
         }
+        return view | {"findings": [asdict(found) for found in findings(view)]}
 
     async def _tick(self) -> None:
         while True:
@@ -174,6 +184,14 @@ def _json(body: Any) -> Response:
 async def now(pages: ThePages) -> Response:
     """The present, once."""
     return _json(pages.now())
+
+
+@router.get("/series")
+async def series(pages: ThePages, seconds: int) -> Response:
+    """Points of a range of `RANGES`, oldest first, and the seconds of each."""
+    if seconds not in RANGES:
+        raise Problem(422, f"seconds: expected one of {', '.join(map(str, RANGES))}, got {seconds}")
+    return _json({"step": RANGES[seconds], "points": pages.present.series.points(seconds)})
 
 
 @router.get("/events")

@@ -4,15 +4,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from console.replica import Replica
+from console.series import Second, Series, percentile
 from streams import Recommendation, Source
 
 __all__ = ["Present"]
 
-#: Seconds that the page shows, and over which latencies are told.
-SHOWN_S = 300
+#: Seconds over which latencies and served generations are summed.
 LATE_S = 60
 #: Arms and generations that are shown, those with the most answers.
 SHOWN_BUNDLES = 8
@@ -21,20 +19,21 @@ LOOKED_UP = 2_000
 
 
 class Present:
-    """Counts seconds. Nothing here is kept beyond the last minutes."""
+    """Counts seconds. Nothing here is kept beyond the last day, or a restart."""
 
     def __init__(self, replica: Replica, clock_ms: Callable[[], int]) -> None:
         """Read from a replica."""
         self._replica = replica
         self._clock_ms = clock_ms
         self.lags: dict[int, int] = {}
+        self.series = Series()
         self._answers = 0
         self._events = 0
+        self._refused = 0
         # By arm and generation: channels number theirs apart.
         self._bundles: Counter[tuple[str, int]] = Counter()
         # (log time of the answer, place of its event); a worker may be ahead of this replica.
         self._open: list[tuple[int, Source]] = []
-        self._seconds: deque[dict[str, Any]] = deque(maxlen=SHOWN_S)
         self._late: deque[tuple[int, ...]] = deque(maxlen=LATE_S)
         self._served: deque[Counter[tuple[str, int]]] = deque(maxlen=LATE_S)
 
@@ -55,18 +54,22 @@ class Present:
             elif not self._applied(source):
                 still_open.append((logged_at, source))
         self._open = still_open[-LOOKED_UP:]
-        events = self._replica.tally.records
+        tally = self._replica.tally
+        events, refused = tally.records, sum(tally.dead_letters.values())
+        if not self._replica.caught_up:
+            # What the log already held did not happen now.
+            self._events, self._refused = events, refused
         self._late.append(tuple(late))
         self._served.append(self._bundles)
-        self._seconds.append(
-            {
-                "time": self._clock_ms() // 1_000,
-                "events": events - self._events,
-                "answers": self._answers,
-                "p95_ms": _percentile(late, 95),
-            }
-        )
-        self._events, self._answers, self._bundles = events, 0, Counter()
+        self.series.add(
+            Second(
+                time=self._clock_ms() // 1_000, events=events - self._events,
+                answers=self._answers, refused=refused - self._refused, late=tuple(late),
+                lag=sum(self.lags.values()) if self.lags else None,
+            )
+        )  # fmt: skip
+        self._events, self._refused, self._answers = events, refused, 0
+        self._bundles = Counter()
 
     def view(self) -> dict[str, Any]:
         """The last minutes as JSON values."""
@@ -76,8 +79,11 @@ class Present:
         places = {number: self._replica.event_positions(number) for number in sorted(states)}
         return {
             "time": self._clock_ms(),
-            "seconds": list(self._seconds),
-            "latency_ms": {f"p{p}": _percentile(late, p) for p in (50, 95, 99)},
+            "seconds": self.series.points(self.series.shortest),
+            "latency_ms": {
+                "answers": len(late),
+                **{f"p{p}": percentile(late, p) for p in (50, 95, 99)},
+            },
             "served": [
                 {"arm": arm, "generation": generation, "count": count}
                 for (arm, generation), count in served.most_common(SHOWN_BUNDLES)
@@ -99,7 +105,3 @@ class Present:
     def _applied(self, source: Source) -> bool:
         at = self._replica.partitions.position(source.topic, source.partition)
         return at is None or at > source.offset
-
-
-def _percentile(values: list[int], percent: int) -> float | None:
-    return round(float(np.percentile(values, percent)), 1) if values else None

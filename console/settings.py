@@ -110,6 +110,8 @@ class ConsoleSettings:
     origins:         origins of web pages (`https://shop.example`) whose scripts can write events
                      and request lists of sessions (CORS); `*` allows every page, an empty list
                      none.
+    docs_url:        address of your copy of the documentation site; the pages then link to its
+                     runbook. Without it they name the section.
     """
 
     host: str = "127.0.0.1"
@@ -130,6 +132,7 @@ class ConsoleSettings:
     people_searched: int = 20
     at_least_s: float = 2.0
     origins: tuple[str, ...] = ()
+    docs_url: str = ""
     writes: WriteSettings = field(default_factory=WriteSettings)
 
     def __post_init__(self) -> None:
@@ -140,6 +143,8 @@ class ConsoleSettings:
         )
         if self.request_s <= 0:
             raise ValueError(f"console.request_s: expected more than 0, got {self.request_s}")
+        if self.docs_url and not self.docs_url.startswith(("https://", "http://")):
+            raise ValueError(f"console.docs_url: expected http(s)://..., got {self.docs_url!r}")
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"console.{name}: expected at least 1, got {getattr(self, name)}")

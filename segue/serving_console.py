@@ -167,7 +167,7 @@ async def open_console(
 
     watching = Pages(
         replica, clock_ms, letters=own.letters, people=own.people_searched, watchers=own.watchers,
-        lags=lags if log is None else None,
+        lags=lags if log is None else None, docs_url=own.docs_url,
     )  # fmt: skip
     app = create_app(
         own, replica=replica, serving=serving, erasures=erasures, bundles=bundles,

@@ -1,3 +1,4 @@
+import { html } from "./html.js";
 // Charts by ECharts. Colours are Okabe and Ito's, told apart without colour vision; shapes differ too.
 const ON_LIGHT = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c7a00", "#7a7a7a"];
 // On a dark ground the blue is hard to see, and changes places with the lighter one.
@@ -14,7 +15,7 @@ export function chart(place, option) {
   const axis = { axisLabel: { color: text, hideOverlap: true }, axisLine: { lineStyle: { color: text } }, splitLine: { lineStyle: { color: line } }, nameTextStyle: { color: text } };
   // Days say their month, too: the label of the month's first day is often left out.
   const time = { formatter: { month: "{d} {MMM}", day: "{d} {MMM}" } };
-  const on = (own) => ({ ...axis, ...own, ...(own?.type === "time" && { axisLabel: { ...axis.axisLabel, ...time } }) });
+  const on = (own) => ({ ...axis, ...own, ...(own?.type === "time" && { axisLabel: { ...axis.axisLabel, ...time, ...own.axisLabel } }) });
   const set = (more) =>
     drawn.setOption({
       animation: false, color: colours(), useUTC: true, textStyle: { color: text },
@@ -31,3 +32,11 @@ export function chart(place, option) {
 }
 
 export const line = (name, data, more = {}) => ({ name, type: "line", showSymbol: false, data, ...more });
+
+// A line without axes beside its figure, cut at `end`; decoration, for the figure says it in words.
+export function sparkline(values, end) {
+  const top = end ?? Math.max(1e-9, ...values.filter((v) => v !== null));
+  const at = (v, n) => `${((100 * n) / Math.max(1, values.length - 1)).toFixed(1)},${(29 - (28 * Math.min(v, top)) / top).toFixed(1)}`;
+  const runs = values.reduce((all, v, n) => { v === null ? all.push([]) : all.at(-1).push(at(v, n)); return all; }, [[]]).filter((run) => run.length);
+  return html`<svg class="spark" viewBox="0 0 100 30" preserveAspectRatio="none" aria-hidden="true">${runs.map((run) => html`<polyline points="${(run.length > 1 ? run : [run[0], run[0]]).join(" ")}"/>`)}</svg>`;
+}

@@ -21,6 +21,7 @@ export const decimals = (n, places = 3) => (n === null || n === undefined ? "–
 export const percent = (share) => `${decimals(100 * share, 1).replace(/\.0$/, "")} %`;
 export const bytes = (n) => (n < 1024 ? `${count(n)} bytes` : n >= 2 ** 20 ? `${count(Math.round(n / 2 ** 20))} MiB` : `${count(Math.round(n / 1024))} KiB`);
 export const clock = (ms) => (ms ? new Date(ms).toISOString().replace("T", " ").slice(0, 19) : "–");
+export const timeOfDay = (ms) => new Date(ms).toISOString().slice(11, 16);
 // The same where it must not be broken over two lines.
 export const whole = (text) => html`<span class="whole">${text}</span>`;
 export const date = (ms) => whole(clock(ms));

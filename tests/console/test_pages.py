@@ -9,6 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
+from console.health import Finding
 from streams import Reason
 from tests.console.conftest import ready, until
 from tests.console.test_channels import (
@@ -113,14 +114,61 @@ def test_the_present_is_live(page: Page, shown: Served):
     place = shown.world.listen("user-19", 5, 6, 7)
     shown.world.answer("user-19", place, 2)
     until(lambda: int(more.inner_text()) == before + 3, "the events on the page")
-    late = page.locator("dt", has_text=re.compile("^p95$")).locator("+ dd")
+    late = page.locator("dt", has_text="Latency p95").locator("+ dd")
     until(lambda: late.inner_text() == "0 ms", "the answer on the page")
+    page.get_by_text("Segue is healthy").wait_for()
+    page.get_by_text(re.compile(r"^2023-12-15 22:13:20 UTC$")).wait_for()
+
+
+def test_a_pause_holds_the_page_still(page: Page, shown: Served):
+    page.goto(f"/#token={OWNER}")
+    more = page.locator("dt", has_text="Records since start").locator("+ dd")
+    page.locator("#partitions table").wait_for()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_text("Paused at 2023-12-15 22:13:20 UTC").wait_for()
+    before = int(more.inner_text())
+    shown.world.listen("user-18", 5)
+    pages = shown.app.state.pages
+    until(lambda: pages.now()["records"] == before + 1, "the event in the console")
+    # Paused, the page ignores what the server sends from here on.
+    with page.expect_response("**/console/now"):
+        page.evaluate("fetch('console/now')")
+    assert int(more.inner_text()) == before
+    page.get_by_role("button", name="Resume").click()
+    until(lambda: int(more.inner_text()) == before + 1, "the event on the page")
+
+
+def test_a_spike_is_cut_off_and_marked(page: Page, shown: Served):
+    series = shown.app.state.pages.present.series
+    rates = [7] * 30 + [900] + [7] * 20
+    points = [
+        {"time": 1_702_678_000 + 15 * n, "events": rate, "answers": 3.0, "p95_ms": 20.0, "lag": 0}
+        for n, rate in enumerate(rates)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(series, "points", lambda shown: points if shown == 3_600 else [])
+        page.goto("/#/now")
+        page.get_by_label("Time range").select_option("1 hour")
+        page.get_by_text("A spike is cut off at 15; the highest is 900.").wait_for()
+
+
+def test_health_names_what_is_wrong_and_the_runbook(page: Page, shown: Served):
+    pages = shown.app.state.pages
+    wrong = [Finding(level="warn", text="<b>3</b> % refused.", runbook="SegueManyDeadLetters")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("console.pages.findings", lambda _: wrong)
+        patch.setattr(pages, "docs_url", "https://docs.example/segue/")
+        page.goto("/#/now")
+        page.get_by_text("<b>3</b> % refused.").wait_for()
+        link = page.get_by_role("link", name="Runbook: SegueManyDeadLetters")
+        expected = "https://docs.example/segue/runbook.html#seguemanydeadletters"
+        assert link.get_attribute("href") == expected
 
 
 def test_a_log_that_does_not_answer_is_said(page: Page, shown: Served):
     pages = shown.app.state.pages
     page.goto(f"/#token={OWNER}")
-    alert = page.get_by_role("alert").get_by_text("Kafka does not answer")
+    alert = page.locator("#health").get_by_text("Kafka does not answer")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pages, "log_answers", False)
         alert.wait_for()
@@ -261,7 +309,7 @@ def test_an_empty_world_is_explained(browser: Browser, tmp_path, items):
         context = browser.new_context(base_url=found.address)
         page = context.new_page()
         page.goto(f"/#token={OWNER}")
-        page.get_by_text("not ready: no bundle yet").wait_for()
+        page.get_by_text("No bundle is served yet").wait_for()
         page.goto("/#/quality")
         page.get_by_text("No bundle yet.").wait_for()
         page.get_by_text("No measurements yet.").wait_for()

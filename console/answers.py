@@ -73,6 +73,10 @@ def placed_items(replica: Replica, found: list[Placed], titles: bool) -> list[An
     def reasons(why: Explanation) -> dict[str, Any]:
         return {
             "parts": {name: round(part, 6) for name, part in why.parts.items()},
+            "rules": [
+                {"rule": effect.rule, "when": effect.when, "adds": round(effect.adds, 6)}
+                for effect in why.rules
+            ],
             "new": why.cold,
             "nearest": [
                 {"item_type": near.item_type, "item_id": near.item_id,

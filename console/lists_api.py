@@ -193,6 +193,7 @@ def _list(replica: Replica, page: Page, titles: bool, **more: Any) -> dict[str, 
     return {
         "generation": page.generation,
         "items": placed_items(replica, page.items, titles),
+        **({"filtered": page.filtered._asdict()} if page.filtered else {}),
         "next_page": page.next_page,
         "continued": page.continued,
         **more,

@@ -14,7 +14,9 @@ from agents.bundles.models import Models
 from console.batching import Together
 from console.cursor import Cursor, fingerprint
 from dynamic_layer import (
+    Explained,
     Explanation,
+    Filtered,
     ListSettings,
     Ranking,
     Recommender,
@@ -78,7 +80,8 @@ class Page:
 
     next_page: cursor of what follows; None at the end. continued: whether it goes on with the very
     list that the page before was cut from; otherwise the user or the model has changed in between,
-    and items may come twice or never. by_head: whether the ranking head ranked it.
+    and items may come twice or never. by_head: whether the ranking head ranked it. filtered: what
+    the filter of the list's policy leaves, where the reasons were asked for and it has a filter.
     """
 
     generation: int
@@ -86,6 +89,7 @@ class Page:
     next_page: str | None
     continued: bool
     by_head: bool = False
+    filtered: Filtered | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,19 +139,20 @@ class Serving:
         end = min(offset + wanted.k, DEEPEST)
         # Places whose items can be on this page: all, where some of them are excluded.
         part = slice(0, settings.k) if wanted.exclude else slice(offset, end)
-        why: list[Explanation] | None = None
+        explained: Explained | None = None
         if wanted.explain:
-            generation, (ranking, why) = await self._ask(
+            generation, reasons = await self._ask(
                 lambda r: explain(
                     r, user, settings, first=part.start, end=part.stop, nearest=EXPLAINED,
                     now_ms=now,
                 ),
                 self._models_of(user),
             )  # fmt: skip
+            explained, ranking = reasons, reasons.ranking
         else:
             question = _Question(user=user, settings=settings, now_ms=now)
             generation, ranking = await self._lists(question)
-        held, items = len(ranking), _placed(ranking, part, why)
+        held, items = len(ranking), _placed(ranking, part, explained.places if explained else None)
         if wanted.exclude:
             items = [item for item in items if (item.item_type, item.item_id) not in wanted.exclude]
             held, items = len(items), items[offset:end]
@@ -161,6 +166,7 @@ class Serving:
             items=items,
             next_page=here.text() if more else None,
             by_head=ranking.by_head,
+            filtered=explained.filtered if explained else None,
             continued=cursor is None
             or (cursor.generation, cursor.user, cursor.wanted) == (generation, known, asked),
         )

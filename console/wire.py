@@ -109,12 +109,28 @@ class NearBody(BaseModel):
     cosine: float = Field(description="Of the vectors of both, at most 1.")
 
 
+class RuleBody(BaseModel):
+    """A rule of the list's policy that applies to an item."""
+
+    rule: str = Field(description="Its place in the policy: boost[0], bury[1], fresh, slots[0].")
+    when: str = Field(description="Its condition; of `fresh`, the attribute; empty for a slot.")
+    adds: float = Field(description="To the score. A slot gives the place and adds nothing.")
+
+
+class FilteredBody(BaseModel):
+    """What the filter of the list's policy leaves."""
+
+    items: int = Field(description="Items of the list's types.")
+    left: int = Field(description="Those of them that the filter leaves.")
+
+
 class WhyBody(BaseModel):
     """Why an item stands in its place."""
 
     parts: dict[str, float] = Field(
         description="What adds to the score, by name; the parts sum to it. docs/scores.md"
     )
+    rules: list[RuleBody] = Field(default=[], description="Rules that apply to the item.")
     new: bool = Field(description="The item had no events when the model was made.")
     nearest: list[NearBody]
 
@@ -134,6 +150,9 @@ class ListBody(BaseModel):
 
     generation: int = Field(description="Of the bundle that made it.")
     items: list[RecommendedBody]
+    filtered: FilteredBody | None = Field(
+        default=None, description="Where `explain` asked for it and the list's policy has a filter."
+    )
     next_page: str | None = Field(
         default=None, description=f"For `page`; none at the end, after {DEEPEST} places at most."
     )

@@ -53,10 +53,13 @@ from .popularity.demand_block import DemandRecord as DemandRecord
 from .popularity.event_counts import Popularity as Popularity
 from .popularity.live import LivePopularity as LivePopularity
 from .saved import Saved as Saved
+from .serving.explaining import Explained as Explained
 from .serving.explaining import Explanation as Explanation
 from .serving.explaining import explain as explain
 from .serving.explaining import search_text as search_text
 from .serving.explaining import similar as similar
+from .serving.policy_lists import Filtered as Filtered
+from .serving.policy_lists import RuleEffect as RuleEffect
 from .serving.rankings import ItemNames as ItemNames
 from .serving.rankings import Ranking as Ranking
 from .serving.rankings import UserState as UserState

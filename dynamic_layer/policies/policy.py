@@ -21,10 +21,15 @@ Binding = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weight:
-    """Items for which `when` holds have `log_factor` added to their scores."""
+    """Items for which `when` holds have `log_factor` added to their scores.
+
+    where: in the policy, as `boost[0]`; text: the condition as written there.
+    """
 
     when: Expression
     log_factor: float
+    where: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +65,8 @@ class Policy:
                 Weight(
                     when=compiled(one.when, f"{name}[{n}].when"),
                     log_factor=sign * float(np.log(one.factor)),
+                    where=f"{name}[{n}]",
+                    text=one.when,
                 )
                 for n, one in enumerate(getattr(rules, name))
             ]

@@ -12,11 +12,12 @@ from dynamic_layer.items.features import COUNTRIES, bucket_of
 from dynamic_layer.lists.demotion import demoted
 from dynamic_layer.lists.list_maker import Asking
 from dynamic_layer.lists.served_features import MIXED, ListWatch
+from dynamic_layer.serving.policy_lists import Filtered, RuleEffect
 from dynamic_layer.serving.rankings import Ranking, UserState
 from dynamic_layer.serving.recommender import Recommender
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 
-__all__ = ["Explanation", "explain", "search_text", "similar"]
+__all__ = ["Explained", "Explanation", "explain", "search_text", "similar"]
 
 
 class Near(NamedTuple):
@@ -41,14 +42,29 @@ class Explanation:
              popularity: recent demand, where no head ranks;
              dislikes: nearness to an item that the user dislikes;
              rules: what the list's policy adds; the whole score of an item that it brings in.
+    rules:   the rules of the policy that apply to the item, and what each adds.
     cold:    the item had no events when the bundle was made.
     nearest: the nearest items of the history, nearest first, by the HGNN's vectors (by text where
              the bundle has no HGNN).
     """
 
     parts: dict[str, float]
+    rules: tuple[RuleEffect, ...]
     cold: bool
     nearest: tuple[Near, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """A list and the reasons for some of its places.
+
+    places: of the places that were asked for; filtered: what the policy's filter leaves, None
+    without a filter.
+    """
+
+    ranking: Ranking
+    places: list[Explanation]
+    filtered: Filtered | None = None
 
 
 def explain(
@@ -60,15 +76,16 @@ def explain(
     end: int,
     nearest: int,
     now_ms: int,
-) -> tuple[Ranking, list[Explanation]]:
+) -> Explained:
     """Return a user's list, and the reasons for its places from `first` to before `end`."""
     watch = ListWatch()
     [answer] = recommender.recommend([replace(user, watch=watch)], [settings], now_ms)
     ranking = answer[settings.name]
     rows = np.array(ranking.rows[first:end], np.int64)
     scores = ranking.scores[first:end].tolist()
+    effects, filtered = recommender.rule_effects(user, settings, rows, first, now_ms)
     if not len(rows):
-        return ranking, []
+        return Explained(ranking=ranking, places=[], filtered=filtered)
     asked, personal = recommender.asked([user], now_ms)
     types = recommender.type_numbers(settings.item_types)
     if not personal[0]:
@@ -83,9 +100,11 @@ def explain(
             part["rules"] = score - sum(part.values())
     near = _nearest(recommender, user, rows, nearest)
     cold = rows >= len(recommender.bundle.item_keys)
-    return ranking, [
-        Explanation(parts=parts[m], cold=bool(cold[m]), nearest=near[m]) for m in range(len(rows))
+    places = [
+        Explanation(parts=parts[m], rules=effects[m], cold=bool(cold[m]), nearest=near[m])
+        for m in range(len(rows))
     ]
+    return Explained(ranking=ranking, places=places, filtered=filtered)
 
 
 def _by_type(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from dynamic_layer.serving.cooling import cooling_items
 from dynamic_layer.serving.rankings import UserState
 from dynamic_layer.settings import ListSettings
 
-__all__ = ["Batch", "PolicyLists", "Rankers"]
+__all__ = ["Batch", "Filtered", "PolicyLists", "Rankers", "RuleEffect"]
 
 Mask = NDArray[np.bool_]
 _DAY_MS = 86_400_000
@@ -54,6 +54,25 @@ class Batch:
             markets=self.markets[chosen],
             personal=[self.personal[place] for place in places],
         )
+
+
+class RuleEffect(NamedTuple):
+    """What a rule of a policy did for an item in a list.
+
+    rule: its place in the policy, as `boost[0]`, `bury[1]`, `fresh` or `slots[0]`; when: its
+    condition, empty where it has none; adds: to the score. A slot gives a place and adds nothing.
+    """
+
+    rule: str
+    when: str
+    adds: float
+
+
+class Filtered(NamedTuple):
+    """Of the `items` that a list can draw from by type, its policy's filter leaves `left`."""
+
+    items: int
+    left: int
 
 
 class Rankers(Protocol):
@@ -104,20 +123,54 @@ class PolicyLists:
         keys: u64 [n], of all items; rows: finds them; types: i64 [n], their types' numbers;
         row_of: item type and id -> row, -1 for none.
         """
+        depth = {one.name: _depth(policy, one) for one in lists}
+        deep = [replace(one, k=depth[one.name]) for one in lists]
+        by_name = {one.name: one for one in lists}
+        for places, one in self._making(policy, batch, keys, rows, types, row_of):
+            for settings, hits, by_head in self._rankers.ranked(one.batch, deep, one.allowed()):
+                own = by_name[settings.name]
+                yield own, places, one.limited(own, hits, settings.k), by_head
+
+    def effects(
+        self,
+        policy: Policy,
+        batch: Batch,
+        settings: ListSettings,
+        chosen: NDArray[np.int64],
+        first: int,
+        keys: NDArray[np.uint64],
+        rows: ItemRows,
+        types: NDArray[np.int64],
+        row_of: Callable[[str, str], int],
+    ) -> tuple[list[tuple[RuleEffect, ...]], Filtered | None]:
+        """Return what a policy did for each item of one user's list, and what its filter left.
+
+        batch: the one user; chosen: i64 [m], rows of the list from place `first` on; see `make` for
+        the others. There is no Filtered where the policy has no filter.
+        """
+        [(_, one)] = self._making(policy, batch, keys, rows, types, row_of)
+        return one.effects(chosen, first), one.filtered(settings)
+
+    def _making(
+        self,
+        policy: Policy,
+        batch: Batch,
+        keys: NDArray[np.uint64],
+        rows: ItemRows,
+        types: NDArray[np.int64],
+        row_of: Callable[[str, str], int],
+    ) -> Iterator[tuple[list[int], "_Making"]]:
+        """Yield users with equal values of what the policy reads: places in the batch, and more."""
         groups: dict[Binding, list[int]] = {}
         for place, user in enumerate(batch.users):
             bound = policy.binding(user.country, user.birth_year, user.attributes)
             groups.setdefault(bound, []).append(place)
         with self._in_force.lock:
             self._slots = self._masks.slots(keys, rows)
-        depth = {one.name: _depth(policy, one) for one in lists}
-        deep = [replace(one, k=depth[one.name]) for one in lists]
-        by_name = {one.name: one for one in lists}
         for binding, places in groups.items():
-            group = _with_cooling(policy, batch.take(places), rows)
             one = _Making(
                 policy=policy,
-                batch=group,
+                batch=_with_cooling(policy, batch.take(places), rows),
                 types=types,
                 index=self._index,
                 rankers=self._rankers,
@@ -127,9 +180,7 @@ class PolicyLists:
                 binding=binding,
                 row_of=row_of,
             )
-            for settings, hits, by_head in self._rankers.ranked(group, deep, one.allowed()):
-                own = by_name[settings.name]
-                yield own, places, one.limited(own, hits, settings.k), by_head
+            yield places, one
 
 
 def _with_cooling(policy: Policy, batch: Batch, rows: ItemRows) -> Batch:
@@ -339,16 +390,48 @@ class _Making:
     def _worth(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what boosts and freshness add to the scores of rows, f32 of the same shape."""
         worth = np.zeros(rows.shape, np.float32)
+        for _, _, part in self._additions(rows):
+            worth += part
+        return worth
+
+    def _additions(self, rows: NDArray[np.int64]) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+        """Yield rules, their conditions, and what they add to the scores of rows."""
         for weight in self.policy.weights:
-            worth += np.float32(weight.log_factor) * self._mask(weight.when)[rows]
+            part = np.float32(weight.log_factor) * self._mask(weight.when)[rows]
+            yield weight.where, weight.text, part
         fresh = self.policy.rules.fresh
         if fresh is not None:
             column = self.in_force.columns.column(fresh.attribute)
             at = column.numbers(self.slots[rows].ravel(), "time").reshape(rows.shape)
             age_days = np.maximum(self.batch.now_ms - at, 0) / _DAY_MS
-            part = np.exp2(-age_days / fresh.half_life_days) * np.log(fresh.factor)
-            worth += np.nan_to_num(part).astype(np.float32)
-        return worth
+            added = np.exp2(-age_days / fresh.half_life_days) * np.log(fresh.factor)
+            yield "fresh", fresh.attribute, np.nan_to_num(added).astype(np.float32)
+
+    # Explaining
+
+    def effects(self, rows: NDArray[np.int64], first: int) -> list[tuple[RuleEffect, ...]]:
+        """Return what rules did for the items of a list, i64 [m], from place `first` on."""
+        found: list[list[RuleEffect]] = [[] for _ in rows]
+        with self.in_force.lock:
+            for rule, when, part in self._additions(rows):
+                for place in np.flatnonzero(part).tolist():
+                    found[place].append(RuleEffect(rule, when, float(part[place])))
+        for number, (slot, start, until) in enumerate(self.policy.slots):
+            place = slot.position - 1 - first
+            if not start <= self.batch.now_ms < until or not 0 <= place < len(rows):
+                continue
+            if rows[place] == self.row_of(slot.item_type, slot.item_id):
+                found[place].append(RuleEffect(f"slots[{number}]", "", 0.0))
+        return [tuple(effects) for effects in found]
+
+    def filtered(self, settings: ListSettings) -> Filtered | None:
+        """Return how many items of the list's types the filter leaves; None without a filter."""
+        allowed = self.allowed()
+        if allowed is None:
+            return None
+        of_type = np.isin(self.types, self.rankers.type_numbers(settings.item_types))
+        there = of_type & ~self.index.is_removed(np.arange(len(self.types)))
+        return Filtered(items=int(there.sum()), left=int((there & allowed).sum()))
 
     def _filled(
         self,

@@ -26,7 +26,7 @@ from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.policy import Policy
 from dynamic_layer.popularity.live import LivePopularity
 from dynamic_layer.serving.live_demand import LiveDemand
-from dynamic_layer.serving.policy_lists import Batch, PolicyLists
+from dynamic_layer.serving.policy_lists import Batch, Filtered, PolicyLists, RuleEffect
 from dynamic_layer.serving.rankings import ItemNames, Ranking, UserState
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 from state.keys import item_key
@@ -161,18 +161,7 @@ class Recommender:
             return self._apart(users, rejecting, lists, now_ms, hurry=hurry)
         if not users:
             return []
-        asked, personal = self.asked(users, now_ms)
-        watches = tuple(user.watch for user in users)
-        if any(watch is not None for watch in watches):
-            asked = replace(asked, watches=watches)
-        batch = Batch(
-            users=users,
-            asked=asked,
-            markets=bucket_of([user.country for user in users], COUNTRIES),
-            personal=personal.tolist(),
-            now_ms=now_ms,
-            hurry=hurry,
-        )
+        batch = self._batch(users, now_ms, hurry=hurry)
         answers: list[dict[str, Ranking]] = [{} for _ in users]
         by_policy: dict[Policy | None, list[ListSettings]] = {}
         policies = None if self._in_force is None else self._in_force.policies
@@ -187,10 +176,37 @@ class Recommender:
         if len(by_policy) > 1:
             names = [settings.name for settings in lists]
             answers = [{name: answer[name] for name in names} for answer in answers]
-        for watch in watches:
+        for watch in batch.asked.watches:
             if watch is not None:
                 watch.finish(self._keys, self.bundle.made, now_ms)
         return answers
+
+    def rule_effects(
+        self, user: UserState, settings: ListSettings, chosen: NDArray[np.int64], first: int,
+        now_ms: int,
+    ) -> tuple[list[tuple[RuleEffect, ...]], Filtered | None]:  # fmt: skip
+        """Return what the policy of a list did for its items; see `PolicyLists.effects`."""
+        policy = self.policy_of(settings.name)
+        if policy is None or self._limited is None:
+            return [() for _ in chosen], None
+        return self._limited.effects(
+            policy, self._batch([user], now_ms), settings, chosen, first, self._keys, self._rows,
+            self._items.type_number.numpy(), self._row_of,
+        )  # fmt: skip
+
+    def _batch(self, users: Sequence[UserState], now_ms: int, *, hurry: bool = False) -> Batch:
+        asked, personal = self.asked(users, now_ms)
+        watches = tuple(user.watch for user in users)
+        if any(watch is not None for watch in watches):
+            asked = replace(asked, watches=watches)
+        return Batch(
+            users=users,
+            asked=asked,
+            markets=bucket_of([user.country for user in users], COUNTRIES),
+            personal=personal.tolist(),
+            now_ms=now_ms,
+            hurry=hurry,
+        )
 
     def asked(self, users: Sequence[UserState], now_ms: int) -> tuple[Asking, NDArray[np.bool_]]:
         """Return users as a list maker reads them, and who has a known history, bool [b]."""

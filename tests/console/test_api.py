@@ -1,6 +1,7 @@
 """The HTTP API, asked by a real client."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from console.cursor import BadCursor, Cursor
 from dynamic_layer import ListSettings, Recommender
 from streams import (
     Event,
+    ListPolicy,
     SourceSettings,
     TimestampMapping,
     TopicDefinition,
@@ -253,6 +255,30 @@ def test_a_list_is_explained_on_request(client):
     for item in more["items"]:
         parts = item["why"]["parts"]
         assert sum(parts.values()) == pytest.approx(item["score"], abs=1e-3)
+
+
+def test_what_a_policy_did_is_in_the_explanation(running, client):
+    world = running.world
+    rules = {
+        "filter": "item.type = 'podcast'",
+        "boost": [{"when": "item.type <> 'x'", "factor": 2}],
+    }
+    # No other test asks for this list.
+    record = ListPolicy(list="ruled", version=1, rules=rules, author="ann", created_at=1)
+    world.log.append(world.settings.topics.policies, record.key, encode(record))
+    ask = {"user": "user-03", "k": 5, "explain": "true"}
+
+    def explained():
+        return client.get("/v1/recommendations", params=ask | {"list": "ruled"}).json()
+
+    until(lambda: "filtered" in explained(), "the policy")
+    podcasts = world.items.item_types.count("podcast")
+    assert explained()["filtered"] == {"items": len(world.items.item_ids), "left": podcasts}
+    rules = explained()["items"][0]["why"]["rules"]
+    assert rules == [
+        {"rule": "boost[0]", "when": "item.type <> 'x'", "adds": pytest.approx(math.log(2))}
+    ]
+    assert "filtered" not in client.get("/v1/recommendations", params=ask).json()
 
 
 def test_a_session_is_explained_too(client):

@@ -40,7 +40,8 @@ def user(*rows, **more):
 
 
 def explained(recommender, user, settings=MIX, end=10):
-    ranking, found = explain(recommender, user, settings, end=end, nearest=2, now_ms=NOW_MS)
+    answer = explain(recommender, user, settings, end=end, nearest=2, now_ms=NOW_MS)
+    ranking, found = answer.ranking, answer.places
     plain = recommender.recommend([user], [settings], NOW_MS)[0][settings.name]
     assert list(plain.rows) == list(ranking.rows), "to explain a list does not change it"
     assert len(found) == min(end, len(ranking.rows))
@@ -126,16 +127,80 @@ def test_dislikes_are_a_part(recommender):
     assert min(one.parts["dislikes"] for one in found) < 0
 
 
-@pytest.mark.parametrize("who", [(0, 6, 12), ()])
-def test_what_rules_add_is_a_part(recommender, who):
+def with_rules(recommender, **rules):
+    """Put items of seven creators and a policy of every list in force."""
     static, in_force = headed().static, recommender._in_force
     keys = static.item_keys.tolist()
-    in_force.columns.put(keys, [{"creator": f"c{n % 7}"} for n in range(len(keys))])
-    rules = {"types": {"item.creator": "text"}, "boost": [{"when": "item.creator = 'c3'",
-                                                           "factor": 5}]}  # fmt: skip
+    in_force.columns.put(
+        keys,
+        [{"creator": f"c{n % 7}", "at": "2026-01-01T00:00:00Z"} for n in range(len(keys))],
+    )
+    rules["types"] = {"item.creator": "text", "item.at": "time"}
     in_force.policies = Policies(by_list={"*": Policy.of(rules_of(rules))})
+
+
+def creator(item_id):
+    return f"c{int(item_id[1:]) % 7}"
+
+
+@pytest.mark.parametrize("who", [(0, 6, 12), ()])
+@pytest.mark.parametrize("first", [0, 4])
+def test_rules_that_apply_are_named_and_sum_to_their_part(recommender, who, first):
+    some = headed().static
+    pinned = (some.item_types[20], some.item_ids[20])
+    with_rules(
+        recommender,
+        filter="item.creator <> 'c1'",
+        boost=[{"when": "item.creator = 'c3'", "factor": 5},
+               {"when": "item.creator IN ('c3', 'c4')", "factor": 2}],
+        bury=[{"when": "item.creator = 'c2'", "factor": 3}],
+        fresh={"attribute": "at", "factor": 2, "half_life_days": 1e5},
+        slots=[{"item_type": pinned[0], "item_id": pinned[1], "position": 6}],
+    )  # fmt: skip
+    answer = explain(recommender, user(*who), MIX, first=first, end=10, nearest=2, now_ms=NOW_MS)
+    names = answer.ranking.item_ids[first:10]
+    assert creator(pinned[1]) not in ("c1", "c3")
+    seen, exact = set(), []
+    for place, (name, one) in enumerate(zip(names, answer.places, strict=True), first):
+        rules = [effect.rule for effect in one.rules]
+        expected = {"c3": ["boost[0]", "boost[1]"], "c4": ["boost[1]"], "c2": ["bury[0]"]}
+        wanted = [*expected.get(creator(name), []), "fresh"]
+        assert rules == wanted + ["slots[0]"] * (place == 5)
+        seen |= set(rules)
+        added = sum(effect.adds for effect in one.rules)
+        sums = added == pytest.approx(one.parts["rules"], abs=2e-4)
+        exact.append(sums)
+        # An item that a boost or a slot has brought in has further points of the rules.
+        assert sums or {"boost[0]", "boost[1]", "slots[0]"} & set(rules)
+    assert {"boost[0]", "slots[0]"} <= seen
+    assert any(exact)
+    effects = {effect.rule: effect for one in answer.places for effect in one.rules}
+    assert effects["boost[0]"].when == "item.creator = 'c3'"
+    assert effects["boost[0]"].adds == pytest.approx(np.log(5), abs=1e-5)
+    assert effects["slots[0]"].adds == 0
+
+
+def test_what_a_filter_leaves_is_counted(recommender):
+    static = headed().static
+    recommender._in_force.policies = Policies(by_list={})
+    plain = explain(recommender, user(0), ONE, end=3, nearest=2, now_ms=NOW_MS)
+    assert plain.filtered is None
+    assert all(one.rules == () for one in plain.places)
+    with_rules(recommender, filter="item.creator = 'c3'")
+    found = explain(recommender, user(0), ONE, end=3, nearest=2, now_ms=NOW_MS).filtered
+    of_type = [name for name, kind in zip(static.item_ids, static.item_types, strict=True)
+               if kind == "podcast"]  # fmt: skip
+    assert found == (len(of_type), sum(creator(name) == "c3" for name in of_type))
+    with_rules(recommender, boost=[{"when": "item.creator = 'c3'", "factor": 5}])
+    answer = explain(recommender, user(0), ONE, end=3, nearest=2, now_ms=NOW_MS)
+    assert answer.filtered is None
+
+
+@pytest.mark.parametrize("who", [(0, 6, 12), ()])
+def test_what_rules_add_is_a_part(recommender, who):
+    with_rules(recommender, boost=[{"when": "item.creator = 'c3'", "factor": 5}])
     ranking, found = explained(recommender, user(*who))
-    boosted = [int(name[1:]) % 7 == 3 for name in ranking.item_ids[:10]]
+    boosted = [creator(name) == "c3" for name in ranking.item_ids[:10]]
     added = np.array([one.parts["rules"] for one in found])
     np.testing.assert_allclose(added[~np.array(boosted)], 0, atol=1e-3)
     # Others of that creator may have come in by the rule alone: then it is all of their score.
@@ -145,6 +210,6 @@ def test_what_rules_add_is_a_part(recommender, who):
 def test_a_later_part_of_a_list_is_explained_alone(recommender):
     deep = replace(MIX, k=30)
     _, all_of_it = explained(recommender, user(0, 6, 12), deep, end=30)
-    _, part = explain(recommender, user(0, 6, 12), deep, first=10, end=20, nearest=2, now_ms=NOW_MS)
-    for one, same in zip(part, all_of_it[10:20], strict=True):
+    part = explain(recommender, user(0, 6, 12), deep, first=10, end=20, nearest=2, now_ms=NOW_MS)
+    for one, same in zip(part.places, all_of_it[10:20], strict=True):
         assert one.parts == pytest.approx(same.parts, abs=1e-5)

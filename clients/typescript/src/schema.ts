@@ -589,6 +589,22 @@ export interface components {
             receipt: string;
         };
         /**
+         * FilteredBody
+         * @description What the filter of the list's policy leaves.
+         */
+        FilteredBody: {
+            /**
+             * Items
+             * @description Items of the list's types.
+             */
+            items: number;
+            /**
+             * Left
+             * @description Those of them that the filter leaves.
+             */
+            left: number;
+        };
+        /**
          * Health
          * @description Whether this console can answer.
          */
@@ -726,6 +742,8 @@ export interface components {
             generation: number;
             /** Items */
             items: components["schemas"]["RecommendedBody"][];
+            /** @description Where `explain` asked for it and the list's policy has a filter. */
+            filtered?: components["schemas"]["FilteredBody"] | null;
             /**
              * Next Page
              * @description For `page`; none at the end, after 500 places at most.
@@ -778,6 +796,8 @@ export interface components {
             generation: number;
             /** Items */
             items: components["schemas"]["RecommendedBody"][];
+            /** @description Where `explain` asked for it and the list's policy has a filter. */
+            filtered?: components["schemas"]["FilteredBody"] | null;
             /**
              * Next Page
              * @description For `page`; none at the end, after 500 places at most.
@@ -1002,6 +1022,27 @@ export interface components {
             reason: string;
             /** Detail */
             detail: string;
+        };
+        /**
+         * RuleBody
+         * @description A rule of the list's policy that applies to an item.
+         */
+        RuleBody: {
+            /**
+             * Rule
+             * @description Its place in the policy: boost[0], bury[1], fresh, slots[0].
+             */
+            rule: string;
+            /**
+             * When
+             * @description Its condition; of `fresh`, the attribute; empty for a slot.
+             */
+            when: string;
+            /**
+             * Adds
+             * @description To the score. A slot gives the place and adds nothing.
+             */
+            adds: number;
         };
         /**
          * Seen
@@ -1265,6 +1306,12 @@ export interface components {
             parts: {
                 [key: string]: number;
             };
+            /**
+             * Rules
+             * @description Rules that apply to the item.
+             * @default []
+             */
+            rules: components["schemas"]["RuleBody"][];
             /**
              * New
              * @description The item had no events when the model was made.

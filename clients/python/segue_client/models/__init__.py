@@ -9,6 +9,7 @@ from .edge_body import EdgeBody
 from .erasing import Erasing
 from .event import Event
 from .field_problem import FieldProblem
+from .filtered_body import FilteredBody
 from .get_recommendations_repeats import GetRecommendationsRepeats
 from .health import Health
 from .history_entry import HistoryEntry
@@ -38,6 +39,7 @@ from .receipt_body_count_from import ReceiptBodyCountFrom
 from .recommended_body import RecommendedBody
 from .rolled_back import RolledBack
 from .row_error import RowError
+from .rule_body import RuleBody
 from .seen import Seen
 from .session import Session
 from .session_attributes import SessionAttributes
@@ -67,6 +69,7 @@ __all__ = (
     "Erasing",
     "Event",
     "FieldProblem",
+    "FilteredBody",
     "GetRecommendationsRepeats",
     "Health",
     "HistoryEntry",
@@ -96,6 +99,7 @@ __all__ = (
     "RecommendedBody",
     "RolledBack",
     "RowError",
+    "RuleBody",
     "Seen",
     "Session",
     "SessionAttributes",

@@ -9,6 +9,7 @@ from attrs import field as _attrs_field
 from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
+    from ..models.filtered_body import FilteredBody
     from ..models.list_body_positions import ListBodyPositions
     from ..models.recommended_body import RecommendedBody
 
@@ -23,6 +24,7 @@ class ListBody:
     Attributes:
         generation (int): Of the bundle that made it.
         items (list[RecommendedBody]):
+        filtered (FilteredBody | None | Unset): Where `explain` asked for it and the list's policy has a filter.
         next_page (None | str | Unset): For `page`; none at the end, after 500 places at most.
         continued (bool | Unset): False: user or model changed since the page before; items may repeat. Default: True.
         cold (bool | None | Unset): Whether nothing of the history is known to the model.
@@ -34,6 +36,7 @@ class ListBody:
 
     generation: int
     items: list[RecommendedBody]
+    filtered: FilteredBody | None | Unset = UNSET
     next_page: None | str | Unset = UNSET
     continued: bool | Unset = True
     cold: bool | None | Unset = UNSET
@@ -44,12 +47,22 @@ class ListBody:
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.filtered_body import FilteredBody
+
         generation = self.generation
 
         items = []
         for items_item_data in self.items:
             items_item = items_item_data.to_dict()
             items.append(items_item)
+
+        filtered: dict[str, Any] | None | Unset
+        if isinstance(self.filtered, Unset):
+            filtered = UNSET
+        elif isinstance(self.filtered, FilteredBody):
+            filtered = self.filtered.to_dict()
+        else:
+            filtered = self.filtered
 
         next_page: None | str | Unset
         if isinstance(self.next_page, Unset):
@@ -95,6 +108,8 @@ class ListBody:
                 "items": items,
             }
         )
+        if filtered is not UNSET:
+            field_dict["filtered"] = filtered
         if next_page is not UNSET:
             field_dict["next_page"] = next_page
         if continued is not UNSET:
@@ -114,6 +129,7 @@ class ListBody:
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        from ..models.filtered_body import FilteredBody
         from ..models.list_body_positions import ListBodyPositions
         from ..models.recommended_body import RecommendedBody
 
@@ -126,6 +142,23 @@ class ListBody:
             items_item = RecommendedBody.from_dict(items_item_data)
 
             items.append(items_item)
+
+        def _parse_filtered(data: object) -> FilteredBody | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                filtered_type_0 = FilteredBody.from_dict(data)
+
+                return filtered_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(FilteredBody | None | Unset, data)
+
+        filtered = _parse_filtered(d.pop("filtered", UNSET))
 
         def _parse_next_page(data: object) -> None | str | Unset:
             if data is None:
@@ -184,6 +217,7 @@ class ListBody:
         list_body = cls(
             generation=generation,
             items=items,
+            filtered=filtered,
             next_page=next_page,
             continued=continued,
             cold=cold,

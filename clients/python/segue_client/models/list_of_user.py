@@ -9,6 +9,7 @@ from attrs import field as _attrs_field
 from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
+    from ..models.filtered_body import FilteredBody
     from ..models.list_of_user_positions import ListOfUserPositions
     from ..models.recommended_body import RecommendedBody
 
@@ -24,6 +25,7 @@ class ListOfUser:
         generation (int): Of the bundle that made it.
         items (list[RecommendedBody]):
         user_id (str):
+        filtered (FilteredBody | None | Unset): Where `explain` asked for it and the list's policy has a filter.
         next_page (None | str | Unset): For `page`; none at the end, after 500 places at most.
         continued (bool | Unset): False: user or model changed since the page before; items may repeat. Default: True.
         cold (bool | None | Unset): Whether nothing of the history is known to the model.
@@ -36,6 +38,7 @@ class ListOfUser:
     generation: int
     items: list[RecommendedBody]
     user_id: str
+    filtered: FilteredBody | None | Unset = UNSET
     next_page: None | str | Unset = UNSET
     continued: bool | Unset = True
     cold: bool | None | Unset = UNSET
@@ -46,6 +49,8 @@ class ListOfUser:
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.filtered_body import FilteredBody
+
         generation = self.generation
 
         items = []
@@ -54,6 +59,14 @@ class ListOfUser:
             items.append(items_item)
 
         user_id = self.user_id
+
+        filtered: dict[str, Any] | None | Unset
+        if isinstance(self.filtered, Unset):
+            filtered = UNSET
+        elif isinstance(self.filtered, FilteredBody):
+            filtered = self.filtered.to_dict()
+        else:
+            filtered = self.filtered
 
         next_page: None | str | Unset
         if isinstance(self.next_page, Unset):
@@ -100,6 +113,8 @@ class ListOfUser:
                 "user_id": user_id,
             }
         )
+        if filtered is not UNSET:
+            field_dict["filtered"] = filtered
         if next_page is not UNSET:
             field_dict["next_page"] = next_page
         if continued is not UNSET:
@@ -119,6 +134,7 @@ class ListOfUser:
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        from ..models.filtered_body import FilteredBody
         from ..models.list_of_user_positions import ListOfUserPositions
         from ..models.recommended_body import RecommendedBody
 
@@ -133,6 +149,23 @@ class ListOfUser:
             items.append(items_item)
 
         user_id = d.pop("user_id")
+
+        def _parse_filtered(data: object) -> FilteredBody | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                filtered_type_0 = FilteredBody.from_dict(data)
+
+                return filtered_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(FilteredBody | None | Unset, data)
+
+        filtered = _parse_filtered(d.pop("filtered", UNSET))
 
         def _parse_next_page(data: object) -> None | str | Unset:
             if data is None:
@@ -192,6 +225,7 @@ class ListOfUser:
             generation=generation,
             items=items,
             user_id=user_id,
+            filtered=filtered,
             next_page=next_page,
             continued=continued,
             cold=cold,

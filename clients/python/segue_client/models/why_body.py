@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
+from ..types import UNSET, Unset
+
 if TYPE_CHECKING:
     from ..models.near_body import NearBody
+    from ..models.rule_body import RuleBody
     from ..models.why_body_parts import WhyBodyParts
 
 
@@ -22,11 +25,13 @@ class WhyBody:
         parts (WhyBodyParts): What adds to the score, by name; the parts sum to it. docs/scores.md
         new (bool): The item had no events when the model was made.
         nearest (list[NearBody]):
+        rules (list[RuleBody] | Unset): Rules that apply to the item.
     """
 
     parts: WhyBodyParts
     new: bool
     nearest: list[NearBody]
+    rules: list[RuleBody] | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -39,6 +44,13 @@ class WhyBody:
             nearest_item = nearest_item_data.to_dict()
             nearest.append(nearest_item)
 
+        rules: list[dict[str, Any]] | Unset = UNSET
+        if not isinstance(self.rules, Unset):
+            rules = []
+            for rules_item_data in self.rules:
+                rules_item = rules_item_data.to_dict()
+                rules.append(rules_item)
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -48,12 +60,15 @@ class WhyBody:
                 "nearest": nearest,
             }
         )
+        if rules is not UNSET:
+            field_dict["rules"] = rules
 
         return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         from ..models.near_body import NearBody
+        from ..models.rule_body import RuleBody
         from ..models.why_body_parts import WhyBodyParts
 
         d = dict(src_dict)
@@ -68,10 +83,20 @@ class WhyBody:
 
             nearest.append(nearest_item)
 
+        _rules = d.pop("rules", UNSET)
+        rules: list[RuleBody] | Unset = UNSET
+        if _rules is not UNSET:
+            rules = []
+            for rules_item_data in _rules:
+                rules_item = RuleBody.from_dict(rules_item_data)
+
+                rules.append(rules_item)
+
         why_body = cls(
             parts=parts,
             new=new,
             nearest=nearest,
+            rules=rules,
         )
 
         why_body.additional_properties = d

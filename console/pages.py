@@ -1,10 +1,8 @@
 """Data of the pages beyond the API: current statistics, dead letters, checkpoints, reasons."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict
-from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -18,17 +16,19 @@ from console.bundles import followed
 from console.following import read_whole
 from console.guard import Client
 from console.health import findings
+from console.letters import Letters
 from console.listener import listener
 from console.parameters import People, TheReplica, TheServing, UserId
 from console.present import Present
 from console.problems import Problem
 from console.replica import Replica
 from console.series import RANGES
+from console.settings import WRITE
 from console.space import Space
 from console.state_reads import users_like
 from console.watchers import Watcher, Watchers
 from state import Checkpoints, CorruptArtifact
-from streams import DeadLetter, LogRecord, ModelAnnouncement, Recommendation, readable
+from streams import LogRecord, ModelAnnouncement, Recommendation, readable
 
 __all__ = ["Pages", "router"]
 
@@ -38,8 +38,6 @@ TICK_S = 1.0
 LAG_S = 5.0
 #: A log that takes longer to answer counts as silent; clients go on trying for half a minute.
 PATIENCE_S = 8.0
-#: Dead letters that are shown in full.
-LETTERS_SHOWN = 100
 
 
 class Pages:
@@ -68,8 +66,7 @@ class Pages:
         self.people = people
         self.present = Present(replica, clock_ms)
         self.space = Space(replica.models)
-        # The newest by the time at which the log took them: partitions are read one after another.
-        self.letters: list[tuple[int, DeadLetter]] = []
+        self.letters = Letters(letters)
         self._most_letters = letters
         self.announced: dict[str, ModelAnnouncement] = {}
         self.watchers = Watchers(watchers)
@@ -97,10 +94,7 @@ class Pages:
 
     async def letters_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the dead letters' topic."""
-        for record, letter in readable(DeadLetter, records):
-            self.letters.append((record.timestamp, letter))
-        self.letters.sort(key=itemgetter(0), reverse=True)
-        del self.letters[self._most_letters :]
+        self.letters.came(records)
 
     async def models_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the models topic."""
@@ -214,7 +208,7 @@ async def events(request: Request, pages: ThePages) -> Response:
 async def one_listener(
     replica: TheReplica,
     serving: TheServing,
-    _: People,
+    by: People,
     user: UserId,
     types: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006
     k: Annotated[int, Query(ge=1, le=50)] = 10,
@@ -224,7 +218,7 @@ async def one_listener(
         raise Problem(503, "not ready yet: see /ready", headers={"Retry-After": "1"})
     async with replica.turn:
         known = user_state(replica.state_of(user), user)
-    body = await known_of(replica, user, 200)
+    body = await known_of(replica, user, 200) | {"may_erase": WRITE in by.rights}
     return _json(body | await listener(replica, serving, known, tuple(types), k))
 
 
@@ -234,6 +228,12 @@ async def people(
 ) -> Response:
     """Users whose ids begin so, a few of them."""
     return _json(await asyncio.to_thread(users_like, pages.replica, q, pages.people))
+
+
+@router.get("/types")
+async def item_types(serving: TheServing) -> Response:
+    """Item types of the bundle in use."""
+    return _json(serving.types())
 
 
 @router.get("/space")
@@ -247,21 +247,8 @@ async def space(pages: ThePages) -> Response:
 
 @router.get("/letters")
 async def dead_letters(pages: ThePages, _: People) -> Response:
-    """The newest dead letters, and how many of them there were by reason."""
-    reasons = Counter(letter.reason.value for _, letter in pages.letters)
-    letters = [
-        {
-            "logged_at": at,
-            "reason": letter.reason.value,
-            "detail": letter.detail,
-            "source": msgspec.to_builtins(letter.source),
-            "payload": letter.payload[:500],
-            "encoding": letter.encoding,
-            "payload_bytes": letter.payload_bytes,
-        }
-        for at, letter in pages.letters[:LETTERS_SHOWN]
-    ]
-    return _json({"reasons": dict(reasons.most_common()), "letters": letters})
+    """The newest dead letters by reason, and what to do for each."""
+    return _json(pages.letters.view() | {"now": pages.present.now_ms(), "docs_url": pages.docs_url})
 
 
 @router.get("/checkpoints")

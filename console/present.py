@@ -71,6 +71,10 @@ class Present:
         self._events, self._refused, self._answers = events, refused, 0
         self._bundles = Counter()
 
+    def now_ms(self) -> int:
+        """The time, ms UTC."""
+        return self._clock_ms()
+
     def view(self) -> dict[str, Any]:
         """The last minutes as JSON values."""
         late = [ms for second in self._late for ms in second]

@@ -41,5 +41,9 @@ export const table = (caption, heads, rows, otherwise) =>
       <tbody>${rows.map((row) => html`<tr>${row.map((cell, n) => html`<td class="${kind(heads[n])}">${cell}</td>`)}</tr>`)}</tbody></table></div>`
     : html`<p class="empty">${otherwise}</p>`;
 
-export const itemLink = (i) =>
-  html`<a href="#/item?type=${encodeURIComponent(i.item_type)}&id=${encodeURIComponent(i.item_id)}">${i.title || i.item_id}</a>`;
+// Titles come in every length and script: two lines at most, and isolated from the text around them.
+export const titled = (text) => html`<bdi class="title" title="${text}">${text}</bdi>`;
+export const itemHash = (type, id) => `#/item?type=${encodeURIComponent(type)}&id=${encodeURIComponent(id)}`;
+export const itemLink = (i) => html`<a href="${itemHash(i.item_type, i.item_id)}">${titled(i.title || i.item_id)}</a>`;
+// The same for canvases, which have no elements: cut, between the isolating characters of Unicode.
+export const short = (text, most = 32) => `\u2068${[...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text}\u2069`;

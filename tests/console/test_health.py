@@ -8,7 +8,9 @@ import pytest
 
 from console import health
 from console.health import findings
+from console.letters import FIXES
 from console.series import RANGES, Second, Series
+from streams import Reason
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_700_000_000_000
@@ -132,3 +134,9 @@ def test_a_range_forgets_its_oldest_points():
         series.add(Second(time=number, events=0, answers=0, refused=0, late=(), lag=None))
     assert [p["time"] for p in series.points(300)] == list(range(10, 310))
     assert series.points(300)[0]["p95_ms"] is None
+
+
+def test_every_reason_has_a_fix():
+    assert set(FIXES) == set(Reason)
+    source = (ROOT / "console" / "static" / "pages" / "letters.js").read_text()
+    assert [r for r in Reason if not re.search(rf"\b{r.value}: \"", source)] == []

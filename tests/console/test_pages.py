@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from console.health import Finding
-from streams import Reason
+from streams import HoldingCheckpoint, Item, Reason, Receipt, Source, encode
 from tests.console.conftest import ready, until
 from tests.console.test_channels import (
     FIRST,
@@ -20,7 +20,7 @@ from tests.console.test_channels import (
     served_by,
     two_channels,
 )
-from tests.console.worlds import HEADERS, OWNER, Served, make_world, served
+from tests.console.worlds import HEADERS, OWNER, SEER, Served, make_world, served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
@@ -37,10 +37,15 @@ PAGES = {
     "item?q=a+story": "td a",
     "item?type=audiobook&id=i21": "#demand canvas",
     "space": "#map canvas",
-    "letters": "#reasons canvas",
+    "letters": ".letters table",
     "checkpoints": "table",
 }
 SIZES = {"phone": (390, 844, "dark"), "desk": (1440, 900, "light")}
+
+
+#: Titles of two items, which no page may be widened or turned round by.
+TITLES = ("The very long title of an episode " * 12 + "w" * 80, "ספר על (3) נושאים!")
+TITLED = (("podcast", "i3"), ("audiobook", "i22"))
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +59,11 @@ def shown(tmp_path_factory, items, bundles) -> Iterator[Served]:
     made.decided(3, "expected HR@10 of at least 0.225 on held-out examples, got <b>0.210</b>")
     made.refuse(Reason.MALFORMED, "JSON is malformed", '{"user_id": <b>1</b>')
     made.refuse(Reason.UNKNOWN_KIND, "kind: expected stream", "{}")
+    for _ in range(2):
+        made.refuse(Reason.FUTURE, "1702681200000 is ahead", '{"timestamp":1702681200000}')
+    for (item_type, item_id), title in zip(TITLED, TITLES, strict=True):
+        item = Item(item_id=item_id, item_type=item_type, title=title)
+        made.log.append(made.settings.topics.catalogue, item.key, encode(item))
     with ready(made) as found:
         yield found
 
@@ -178,12 +188,82 @@ def test_a_log_that_does_not_answer_is_said(page: Page, shown: Served):
 def test_why_an_item_is_recommended(page: Page):
     page.goto(f"/#token={OWNER}")
     page.goto("/#/listener?user=user-03")
-    first = page.locator("ol.places li").first
+    first, second = (page.locator("ol.places > li").nth(n) for n in range(2))
+    # The reasons stand below the title, without a click.
+    why = first.locator(".why")
+    why.wait_for()
+    assert re.match(r"Near to Title \d+ in the history \(cosine 0\.\d\d\)\. ", why.inner_text())
+    assert re.search(r"Mostly: (two-tower model|recent demand)", why.inner_text())
+    page.get_by_text("The bar is the share of the first item’s score.").wait_for()
+    assert first.locator(".share").inner_text().strip() == "100 %"
+    share = float(second.locator(".share").inner_text().strip(" %"))
+    assert 0 < share <= 100
     first.locator("summary").click()
-    first.get_by_text("in the history: cosine").first.wait_for()
-    first.get_by_text("two-tower model:").wait_for()
-    first.get_by_text("recent demand:").wait_for()
-    page.get_by_text("The parts below sum to the score").wait_for()
+    first.get_by_text("two-tower model: +").wait_for()
+    first.get_by_text("recent demand: +").wait_for()
+
+
+def test_an_erasure_asks_first_and_shows_the_receipt(browser: Browser, tmp_path, items, bundles):
+    made = make_world(tmp_path, items, bundles[:1])
+    made.announce(bundles[0])
+    with ready(made) as found:
+        context = browser.new_context(base_url=found.address)
+        page = context.new_page()
+        page.goto(f"/#token={OWNER}")
+        page.goto("/#/listener?user=user-03")
+        page.get_by_role("button", name="Erase this user").click()
+        page.get_by_text('All data of the user "user-03" is removed').wait_for()
+        page.get_by_role("button", name="Cancel").last.click()
+        topic = made.settings.topics.events
+        before = [made.log.end_offset(topic, partition) for partition in (0, 1)]
+        page.get_by_role("button", name="Erase this user").click()
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_text("this console’s copy of the state is erased").wait_for()
+        [source] = [
+            Source(topic=topic, partition=partition, offset=offset)
+            for partition, offset in enumerate(before)
+            if made.log.end_offset(topic, partition) > offset
+        ]
+        receipt = Receipt(
+            user_sha256="0" * 64, source=source, position=source.offset + 1, held=True,
+            created_at=1,
+            checkpoints=[HoldingCheckpoint(name="c1", pruned_by=1_700_000_000_000)],
+        )  # fmt: skip
+        made.log.append(made.settings.topics.receipts, receipt.key, encode(receipt))
+        page.get_by_text("A worker wrote the receipt.").wait_for()
+        page.get_by_text("Older checkpoints are removed by 2023-11-14 22:13:20 UTC.").wait_for()
+        context.close()
+
+
+def test_an_erasure_needs_its_right(page: Page, shown: Served):
+    page.goto(f"/#token={SEER}")
+    page.goto("/#/listener?user=user-04")
+    page.get_by_text("No permission: the token lacks the right").wait_for()
+    assert page.get_by_role("button", name="Erase this user").count() == 0
+
+
+def test_an_item_opens_by_its_id(page: Page):
+    page.goto("/#/item")
+    page.get_by_label("Item type").fill("audiobook")
+    page.get_by_label("Item id").fill("i21")
+    page.get_by_role("button", name="Open").click()
+    page.get_by_text("A story about topic 3").wait_for()
+    assert page.locator("#types option").count() == 2
+
+
+def test_long_and_right_to_left_titles_stay_in_their_place(page: Page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"/#token={OWNER}")
+    for number, title in enumerate(TITLES):
+        page.goto(f"/#/item?type={TITLED[number][0]}&id={TITLED[number][1]}")
+        shown = page.locator("h2 bdi.title")
+        shown.wait_for()
+        assert shown.inner_text() == title
+        lines = shown.evaluate(
+            "e => e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight)"
+        )
+        assert round(lines) <= 3
+        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_by_keyboard_from_the_search_to_an_item(page: Page):
@@ -301,6 +381,26 @@ def test_without_a_token_it_says_what_to_do(page: Page):
     # What came from outside is text.
     page.locator("summary").first.click()
     assert page.locator("pre b").count() == 0
+
+
+def test_dead_letters_are_grouped_with_a_fix_for_each_reason(page: Page):
+    page.goto(f"/#token={OWNER}")
+    page.goto("/#/letters")
+    groups = page.locator("section.letters")
+    groups.first.wait_for()
+    assert groups.locator("h2").all_inner_texts() == [
+        "Time ahead of the log (future): 2 letters",
+        "Invalid JSON or Avro (malformed): 1 letter",
+        "Unknown kind of event (unknown_kind): 1 letter",
+    ]
+    first = groups.first
+    first.get_by_text("Correct the clock of the device").wait_for()
+    first.get_by_text("SegueManyDeadLetters").wait_for()
+    # Times and sizes as people read them; the record's own digits stay in sight.
+    first.get_by_text("0 s ago").first.wait_for()
+    first.get_by_text("1702681200000 (2023-12-15 23:00:00 UTC)").first.wait_for()
+    first.locator("summary").first.click()
+    assert '"timestamp": 1702681200000' in first.locator("pre").first.inner_text()
 
 
 def test_an_empty_world_is_explained(browser: Browser, tmp_path, items):

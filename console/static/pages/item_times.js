@@ -1,6 +1,6 @@
 import { ask } from "../api.js";
 import { colour, chart } from "../charts.js";
-import { count, counted, html, itemLink, put, table, whole } from "../html.js";
+import { count, counted, html, itemLink, put, short, table, titled, whole } from "../html.js";
 
 // When an item was wanted, and from which days the edges to its strongest neighbours come.
 export async function itemTimes(place, type, id) {
@@ -14,8 +14,8 @@ export async function itemTimes(place, type, id) {
     const found = place.querySelector(spot);
     if (found) drawn.push(chart(found, stacked(names, series)));
   };
-  draw("#demand", demand.markets.map((m) => [market(m), m.events]));
-  draw("#edges", edges.neighbours.map((n) => [n.title || n.item_id, n.by_bucket]));
+  draw("#demand", demand.markets.map((m) => [short(market(m)), m.events]));
+  draw("#edges", edges.neighbours.map((n) => [short(n.title || n.item_id), n.by_bucket]));
   return () => drawn.forEach((d) => d.close());
 }
 
@@ -47,7 +47,7 @@ function joined(edges, names) {
       When a day leaves the window, its users leave the edge.</p>
     <div class="chart" id="edges" role="img" aria-labelledby="edges-title" aria-describedby="edges-said"></div>
     ${table("Edges by day", [number("users of both"), "item", "median day", "newest"], edges.neighbours.map((n) => [count(n.users), itemLink(n), whole(half(n)), whole(last(n))]), "")}
-    <details><summary>By day, as a table</summary><div class="long">${table("Users of both by day", ["from", ...edges.neighbours.map((n) => number(n.title || n.item_id))],
+    <details><summary>By day, as a table</summary><div class="long">${table("Users of both by day", ["from", ...edges.neighbours.map((n) => number(titled(n.title || n.item_id)))],
       names.map((name, at) => [name, ...edges.neighbours.map((n) => count(n.by_bucket[at]))]).filter((_, at) => edges.neighbours.some((n) => n.by_bucket[at])).reverse(), "")}</div></details>`;
 }
 

@@ -1,13 +1,14 @@
 import { ask } from "../api.js";
 import { colour, SHAPES, chart } from "../charts.js";
-import { clock, count, counted, date, decimals, html, itemLink, put } from "../html.js";
+import { clock, count, counted, date, decimals, html, itemLink, percent, put, short } from "../html.js";
+import { erasure } from "./erasure.js";
 
 // A user's history on a time line, and the list of now with the reasons for each place.
 export async function listener(main, query) {
   const user = query.get("user") ?? "";
   put(main, html`<h1>User</h1>
     <form class="search" role="search"><label>User id <input name="user" value="${user}" list="people" autocomplete="off" maxlength="256" required></label>
-    <datalist id="people"></datalist><button class="main">Show</button></form><div id="found"></div>`);
+    <datalist id="people"></datalist><button class="main">Show</button></form><div id="found"><p class="soft">Loading …</p></div>`);
   const form = main.querySelector("form");
   const field = form.elements.user;
   form.onsubmit = (event) => { event.preventDefault(); location.hash = `#/listener?user=${encodeURIComponent(field.value)}`; };
@@ -22,19 +23,30 @@ export async function listener(main, query) {
     return undefined;
   }
   const found = await ask("console/listener", { user, k: 10 });
+  const best = found.recommended[0]?.score;
   put(place, html`
     <p>${found.cold ? html`<strong>Cold</strong>: no item of the history has a vector, so the list shows popular items of the user’s market.` : html`<strong>Warm</strong>: ${counted(found.entries, "item")} in the window.`}
-      <span class="soft">${found.arm && `Arm ${found.arm}. `}Generation ${found.generation}; includes all events of partition ${found.partition} below offset ${count(found.position)} of ${found.topic}.
-      ${Object.entries(found.attributes).filter(([n]) => !["user_id", "logged_at"].includes(n)).map(([n, v]) => html`${n}: ${typeof v === "object" ? JSON.stringify(v) : v}. `)}</span></p>
+      <span class="soft">${found.arm && html`Arm <bdi>${found.arm}</bdi>. `}Generation ${found.generation}; includes all events of partition ${found.partition} below offset ${count(found.position)} of ${found.topic}.
+      ${Object.entries(found.attributes).filter(([n]) => !["user_id", "logged_at"].includes(n)).map(([n, v]) => html`<bdi>${n}</bdi>: <bdi>${typeof v === "object" ? JSON.stringify(v) : v}</bdi>. `)}</span></p>
     <div class="columns"><section><h2>Recommended now</h2>
-      ${found.recommended.length ? html`<p class="soft">Ranked by ${found.by_head ? "the ranking head" : "the two-tower model and recent demand"}. The parts below sum to the score.</p><ol class="places">${found.recommended.map(reasons)}</ol>` : html`<p class="empty">No items left to recommend.</p>`}</section>
+      ${found.recommended.length ? html`<p class="soft">${ranked(found, best)}</p><ol class="places">${found.recommended.map((r) => placed(r, share(r.score, best, found.by_head)))}</ol>` : html`<p class="empty">No items left to recommend.</p>`}</section>
     <section><h2 id="line-title">History</h2>
       ${found.history.length ? html`<div class="chart" id="line" role="img" aria-labelledby="line-title"></div>
       <ol class="places">${found.history.slice(0, 50).map((h) => html`<li>${itemLink(h)} <span class="tag">${h.item_type}</span> <span class="soft">${date(h.time)}${h.strong_time === null && ", weak signals only"}${h.visits.length > 1 && `, on ${h.visits.length} days or more`}</span></li>`)}</ol>`
-      : html`<p class="empty">No history in the window. Check the id: an unknown id looks like a new user.</p>`}</section></div>`);
+      : html`<p class="empty">No history in the window. Check the id: an unknown id looks like a new user.</p>`}</section></div>
+    <section id="erasure"></section>`);
+  const leave = erasure(place.querySelector("#erasure"), user, found.may_erase);
   const spot = place.querySelector("#line");
-  return spot ? chart(spot, timeline(found.history)).close : undefined;
+  const drawn = spot && chart(spot, timeline(found.history));
+  return () => { leave(); drawn?.close(); };
 }
+
+// Share of the list's best score. A head's scores are logarithms of probabilities, so their
+// difference is the logarithm of a ratio; others are compared as they are, if all are positive.
+const share = (score, best, byHead) => (byHead ? Math.exp(score - best) : score > 0 && best > 0 ? score / best : null);
+
+const ranked = (found, best) => html`Ranked by ${found.by_head ? "the ranking head" : "the two-tower model and recent demand"}. ${
+  found.by_head ? "The bar is the item’s probability compared with the first item’s." : best > 0 ? "The bar is the share of the first item’s score." : "Scores of this list are not positive, so only their order says something."}`;
 
 // Names of the parts of a score, as the user page shows them.
 const PARTS = {
@@ -43,20 +55,31 @@ const PARTS = {
   past: "the user’s own past with the item", candidates: "competing candidates", type: "share of the type in the history",
   affinity: "two-tower model", popularity: "recent demand", dislikes: "near to a disliked item", rules: "rules of the list",
 };
+// Parts that are the same for all items of a type say nothing of this item.
+const SHARED = ["candidates", "user", "type"];
+const MAIN = 2;
 const parts = (r) => Object.entries(r.parts).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
 
-const reasons = (r) => html`<li>${itemLink(r)} <span class="tag">${r.item_type}</span> ${r.new && html`<span class="tag">new</span>`}
-  <details><summary>score ${decimals(r.score, 2)}: why</summary>
-  <ul>${parts(r).map(([name, value]) => html`<li>${PARTS[name] ?? name}: ${value < 0 ? "−" : "+"}${decimals(Math.abs(value), 2)}</li>`)}
-  <li>${counted(r.users, "user")} had it in the window.</li>
-  ${r.nearest.map((n) => html`<li>Near to ${itemLink(n)} in the history: cosine ${decimals(n.cosine)} (HGNN).</li>`)}
-  ${r.together.map((t) => html`<li>${counted(t.users, "user")} had it together with ${itemLink(t)}.</li>`)}
-  ${!r.together.length && html`<li>No user had it together with an item of the history.</li>`}</ul></details></li>`;
+const placed = (r, of) => html`<li>${itemLink(r)} <span class="tag">${r.item_type}</span> ${r.new && html`<span class="tag">new</span>`}
+  ${of !== null && html`<span class="share"><meter min="0" max="1" value="${of.toFixed(4)}" aria-label="share of the best score"></meter> ${percent(of)}</span>`}
+  <p class="why">${reasons(r)}</p>
+  <details><summary>Parts of the score ${decimals(r.score, 2)}</summary>
+  <ul>${parts(r).map(([name, value]) => html`<li>${PARTS[name] ?? name}: ${value < 0 ? "−" : "+"}${decimals(Math.abs(value), 2)}</li>`)}</ul></details></li>`;
+
+// The reasons in words: what the user had, what other users had, and the greatest parts.
+function reasons(r) {
+  const [near] = r.nearest;
+  const [both] = r.together;
+  const most = parts(r).filter(([name, value]) => value > 0 && !SHARED.includes(name)).slice(0, MAIN).map(([name]) => PARTS[name] ?? name);
+  return html`${near && html`Near to ${itemLink(near)} in the history (cosine ${decimals(near.cosine, 2)}). `}
+    ${both ? html`${counted(both.users, "user")} had it together with ${itemLink(both)}. ` : html`No user had it together with an item of the history${r.users > 0 && `; ${counted(r.users, "user")} had it`}. `}
+    ${most.length > 0 && `Mostly: ${most.join(", ")}.`}`;
+}
 
 function timeline(history) {
   const types = [...new Set(history.map((h) => h.item_type))].sort();
   return {
-    tooltip: { trigger: "item", formatter: (p) => `${echarts.format.encodeHTML(p.data.name)}<br>${clock(p.data.value[0])}` },
+    tooltip: { trigger: "item", formatter: (p) => `${echarts.format.encodeHTML(short(p.data.name, 80))}<br>${clock(p.data.value[0])} UTC` },
     xAxis: { type: "time" }, yAxis: { type: "category", data: types },
     series: types.map((type, n) => ({
       name: type, type: "scatter", symbol: SHAPES[n % 8], symbolSize: 11, itemStyle: { color: colour(n) },

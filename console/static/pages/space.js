@@ -1,6 +1,6 @@
 import { ask } from "../api.js";
 import { colour, SHAPES, chart } from "../charts.js";
-import { count, html, put } from "../html.js";
+import { count, html, itemHash, itemLink, put, short } from "../html.js";
 
 const SHOWN_MATCHES = 30;
 
@@ -19,12 +19,12 @@ export async function space(main) {
   const marked = { name: "marked", type: "scatter", symbolSize: 16, itemStyle: { color: "transparent", borderColor: "#d55e00", borderWidth: 3 }, data: [], z: 9 };
   const plain = { type: "value", scale: true, axisLabel: { show: false } };
   const option = {
-    tooltip: { trigger: "item", formatter: (p) => echarts.format.encodeHTML(map.title[p.data[2]]) },
+    tooltip: { trigger: "item", formatter: (p) => echarts.format.encodeHTML(short(map.title[p.data[2]], 80)) },
     dataZoom: [{ type: "inside", xAxisIndex: 0 }, { type: "inside", yAxisIndex: 0 }],
     xAxis: plain, yAxis: plain, series: [...series, marked],
   };
   const drawn = chart(main.querySelector("#map"), option);
-  drawn.drawn.on("click", (p) => { const n = p.data[2]; location.hash = `#/item?type=${encodeURIComponent(map.types[map.type[n]])}&id=${encodeURIComponent(map.id[n])}`; });
+  drawn.drawn.on("click", (p) => { const n = p.data[2]; location.hash = itemHash(map.types[map.type[n]], map.id[n]); });
   const form = main.querySelector("form");
   form.onsubmit = (event) => event.preventDefault();
   form.elements.q.oninput = (event) => {
@@ -33,7 +33,7 @@ export async function space(main) {
     marked.data = found.map((n) => [map.x[n], map.y[n], n]);
     drawn.drawn.setOption({ series: [...series.map(({ name }) => ({ name })), { ...marked }] });
     put(main.querySelector("#matches"), html`${wanted && !found.length && html`<li>No title contains this text.</li>`}
-      ${found.slice(0, SHOWN_MATCHES).map((n) => html`<li><a href="#/item?type=${encodeURIComponent(map.types[map.type[n]])}&id=${encodeURIComponent(map.id[n])}">${map.title[n]}</a> <span class="tag">${map.types[map.type[n]]}</span></li>`)}
+      ${found.slice(0, SHOWN_MATCHES).map((n) => html`<li>${itemLink({ item_type: map.types[map.type[n]], item_id: map.id[n], title: map.title[n] })} <span class="tag">${map.types[map.type[n]]}</span></li>`)}
       ${found.length > SHOWN_MATCHES && html`<li>and ${count(found.length - SHOWN_MATCHES)} more</li>`}`);
   };
   return drawn.close;

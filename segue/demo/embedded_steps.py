@@ -15,7 +15,7 @@ from streams import Recommendation, Request, Source, encode, readable
 __all__ = ["ask", "learn_history"]
 
 #: Longest wait for a further answer, in seconds.
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 
 
 async def learn_history(

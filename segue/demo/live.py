@@ -25,7 +25,7 @@ from streams.wall_clock import now_ms
 __all__ = ["LiveResult", "live_traffic", "measure"]
 
 #: How long stragglers may take after the last event, in seconds.
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 @dataclass(kw_only=True)

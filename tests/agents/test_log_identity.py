@@ -21,6 +21,7 @@ from streams import (
     topics,
 )
 from tests.agents.worlds import TOPICS, bench
+from tests.waiting import PATIENCE_S
 
 
 def now(b):
@@ -140,7 +141,7 @@ async def test_a_check_waits_for_a_beginning_that_is_under_way(tmp_path, monkeyp
 
         def slow(log):
             loop.call_soon_threadsafe(opened.set)
-            assert go_on.wait(60)
+            assert go_on.wait(PATIENCE_S)
             begin_again(log)
 
         monkeypatch.setattr(b.worker.partitions, "begin_again", slow)

@@ -15,6 +15,7 @@ from agents.outputs import EmbeddedOutputs
 from dynamic_layer import DynamicBundle
 from state import ArtifactStore, Checkpoints, DamagedState, StoreUnavailable
 from tests.agents.worlds import TOPICS, Bench, bench
+from tests.waiting import PATIENCE_S, within_patience
 
 SETTINGS = WorkerSettings(checkpoint_every_s=600)
 EVERY_MS = 600_000
@@ -38,7 +39,7 @@ class Store:
     def _held(self, really):
         def call(*args, **kwargs):
             self.reached.set()
-            assert self.open.wait(60)
+            assert self.open.wait(PATIENCE_S)
             if self.away:
                 raise ConnectionError("the network is down")
             return really(*args, **kwargs)
@@ -163,7 +164,7 @@ async def test_a_rebalance_does_not_wait_for_an_upload(tmp_path, monkeypatch):
         assert await asyncio.to_thread(store.reached.wait, 60)
         b.listen("ann", "d")
         await b.drain()
-        await asyncio.wait_for(b.worker.revoked(b.keyed), 30)
+        await within_patience(b.worker.revoked(b.keyed))
         assert b.worker.partitions.states == {}
         # Nor does the next assignment of this worker wait, though the store still hangs.
         assert not upload.done()

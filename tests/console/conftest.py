@@ -1,8 +1,6 @@
 """One console for the tests that only read, and worlds for those that write."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -12,14 +10,7 @@ from dynamic_layer import DynamicBundle
 from state import compile_kernels
 from tests.console.worlds import Served, World, make_bundles, make_world, served, small_items
 from tests.dynamic_layer.worlds import Items
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    """Return as soon as a condition holds; fail when patience ends."""
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
-        pause.wait(0.02)
+from tests.waiting import wait_until
 
 
 @contextmanager
@@ -27,7 +18,7 @@ def ready(world: World) -> Iterator[Served]:
     """Serve a world, once it can answer; close its log in the end."""
     with served(world) as found:
         with found.client() as client:
-            until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+            wait_until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
         yield found
     world.log.close()
 

@@ -23,8 +23,8 @@ from streams import (
     topics,
 )
 from streams.partitioner import murmur2_partition
-from tests.console.conftest import until
 from tests.console.worlds import HEADERS, NOW, OWNER, SEER, STRANGER, WordVectors, served
+from tests.waiting import wait_until
 
 PROBLEM = "application/problem+json"
 
@@ -147,7 +147,7 @@ def test_texts_of_few_users_are_shown_to_nobody_else(world):
         def body():
             return client.get("/v1/item", params={**item, "k": 50}).json()
 
-        until(lambda: body().get("neighbours"), "the two typists to be counted")
+        wait_until(lambda: body().get("neighbours"), "the two typists to be counted")
         near = {(other["item_type"], other["item_id"]) for other in body()["neighbours"]}
         assert (world.items.item_types[46], world.items.item_ids[46]) in near
         assert "query" not in {item_type for item_type, _ in near}
@@ -195,11 +195,11 @@ def test_a_deleted_item_is_not_recommendable(world, bundles):
     row = int(np.flatnonzero(world.items.topic == 3)[3])
     place = {"type": world.items.item_types[row], "id": world.items.item_ids[row]}
     with served(world) as found, found.client() as client:
-        until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        wait_until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
         assert client.get("/v1/item", params=place).json()["recommendable"] is True
         key = f"{place['type']}\0{place['id']}".encode()
         world.log.append(world.settings.topics.catalogue, key, None)
-        until(
+        wait_until(
             lambda: client.get("/v1/item", params=place).json()["recommendable"] is False,
             "the deletion",
         )
@@ -217,7 +217,7 @@ def test_positions_are_those_of_sources_that_are_read_in_place(world, bundles):
         value = json.dumps(event | {"at": NOW // 1000}).encode()
         partition, offset = world.log.append("shop", b"ann", value)
     with served(world) as found, found.client(headers=HEADERS) as client:
-        until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        wait_until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
         for path in ("/v1/user", "/v1/recommendations", "/console/listener"):
             body = client.get(path, params={"user": "ann"}).json()
             assert (body["topic"], body["position"]) == ("shop", offset + 1)
@@ -229,7 +229,7 @@ def test_positions_are_those_of_sources_that_are_read_in_place(world, bundles):
             user_id="ann", item_id="i4", item_type="podcast", kind="stream", timestamp=NOW
         )
         world.log.append(own.events, own_event.key, encode(own_event))
-        until(
+        wait_until(
             lambda: client.get("/v1/user", params={"user": "ann"}).json()["position"] == 1,
             "the event",
         )
@@ -271,7 +271,7 @@ def test_what_a_policy_did_is_in_the_explanation(running, client):
     def explained():
         return client.get("/v1/recommendations", params=ask | {"list": "ruled"}).json()
 
-    until(lambda: "filtered" in explained(), "the policy")
+    wait_until(lambda: "filtered" in explained(), "the policy")
     podcasts = world.items.item_types.count("podcast")
     assert explained()["filtered"] == {"items": len(world.items.item_ids), "left": podcasts}
     rules = explained()["items"][0]["why"]["rules"]
@@ -390,12 +390,12 @@ def test_an_event_is_in_the_next_list(world, bundles):
     """The list is made of what was applied, and says up to where."""
     world.announce(bundles[0])
     with served(world) as found, found.client(headers=HEADERS) as client:
-        until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        wait_until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
         ask = {"user": "new", "k": 5}
         assert client.get("/v1/recommendations", params=ask).json()["cold"]
         rows = np.flatnonzero(world.items.topic == 1)[:2].tolist()
         place = world.listen("new", *rows)
-        until(
+        wait_until(
             lambda: client.get("/v1/recommendations", params=ask).json()["position"] > place.offset,
             "the events to be applied",
         )
@@ -407,27 +407,27 @@ def test_an_event_is_in_the_next_list(world, bundles):
 def test_ready_only_with_a_bundle_and_a_rollback_holds(world, bundles):
     world.announce(bundles[0])
     with served(world) as found, found.client(headers=HEADERS) as client:
-        until(lambda: client.get("/ready").status_code == 200, "generation 1")
+        wait_until(lambda: client.get("/ready").status_code == 200, "generation 1")
 
         def generation():
             return client.get("/ready").json()["generation"]
 
         world.announce(bundles[1])
-        until(lambda: generation() == 2, "generation 2")
+        wait_until(lambda: generation() == 2, "generation 2")
         names = [bundle["name"] for bundle in client.get("/v1/generations").json()]
         assert names == ["g000000002", "g000000001"]
         assert client.put("/v1/pin", json={"name": "g000000009"}).status_code == 404
         assert client.put("/v1/pin", json={"name": "../../etc"}).status_code == 422
         assert client.put("/v1/pin", json={"name": "g000000001"}).status_code == 202
-        until(lambda: generation() == 1, "the rollback")
+        wait_until(lambda: generation() == 1, "the rollback")
         pinned = client.get("/v1/generations").json()
         on = ["default"]
         assert [(b["served_on"], b["pinned_on"]) for b in pinned] == [([], []), (on, on)]
     # A console that starts later finds the pin, too.
     with served(world) as found, found.client(headers=HEADERS) as client:
-        until(lambda: generation_of(client) == 1, "the pinned generation")
+        wait_until(lambda: generation_of(client) == 1, "the pinned generation")
         assert client.delete("/v1/pin").status_code == 202
-        until(lambda: generation_of(client) == 2, "the trainer's newest")
+        wait_until(lambda: generation_of(client) == 2, "the trainer's newest")
 
 
 def generation_of(client):
@@ -446,8 +446,10 @@ def test_nothing_is_answered_before_a_bundle_is_there(world):
 def test_an_erased_user_is_gone_here_and_the_records_are_those_of_segue_erase(world, bundles):
     world.announce(bundles[0])
     with served(world) as found, found.client(headers=HEADERS) as client:
-        until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
-        until(lambda: client.get("/v1/user?user=user-06").json()["entries"] == 3, "the history")
+        wait_until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        wait_until(
+            lambda: client.get("/v1/user?user=user-06").json()["entries"] == 3, "the history"
+        )
         number = murmur2_partition(b"user-06", world.settings.topics.partitions)
         [state] = world.settings.folder.rglob(f"state/{number:05d}")
         aside = [state.with_name(f"{state.name}.{n}") for n in ("damaged", "other-log")]
@@ -456,11 +458,11 @@ def test_an_erased_user_is_gone_here_and_the_records_are_those_of_segue_erase(wo
         answer = client.delete("/v1/user", params={"user": "user-06"})
         assert answer.status_code == 202
         body = answer.json()
-        until(lambda: client.get(body["receipt"]).json()["applied_here"], "the erasure")
+        wait_until(lambda: client.get(body["receipt"]).json()["applied_here"], "the erasure")
         assert client.get(body["receipt"]).json()["done"] is False  # no worker runs here
         known = client.get("/v1/user?user=user-06").json()
         assert (known["entries"], known["attributes"]) == (0, {})
-        until(lambda: not any(folder.exists() for folder in aside), "what was put aside to go")
+        wait_until(lambda: not any(folder.exists() for folder in aside), "what was put aside to go")
         events = world.settings.topics.events
         record = world.log.read(events, body["events"]["partition"], body["events"]["offset"])[0]
         written = erasure_value(world.log, "user-06", world.settings.sources)

@@ -8,9 +8,9 @@ import pytest
 from agents.bundles.names import bundle_name
 from agents.experiments.arms import ArmSettings, ExperimentSettings
 from streams import ModelAnnouncement, encode
-from tests.console.conftest import until
 from tests.console.test_api import PROBLEM
 from tests.console.worlds import HEADERS, NOW, World, served
+from tests.waiting import wait_until
 
 ARMS = ExperimentSettings(
     arms=(
@@ -34,7 +34,7 @@ def two_channels(world: World) -> World:
 @pytest.fixture
 def client(world: World) -> Iterator:
     with served(two_channels(world)) as found, found.client(headers=HEADERS) as asking:
-        until(lambda: served_by(asking) == (SECOND, ITS_SECOND), "both channels' bundles")
+        wait_until(lambda: served_by(asking) == (SECOND, ITS_SECOND), "both channels' bundles")
         yield asking
 
 
@@ -59,7 +59,7 @@ def test_each_channel_says_what_it_serves_and_to_whom(client):
 def test_a_pin_is_of_one_channel_whosever_the_bundle_is(client):
     answer = client.put("/v1/pin", params={"channel": "next"}, json={"name": FIRST})
     assert (answer.status_code, set(answer.json())) == (202, {"record"})
-    until(lambda: served_by(client) == (SECOND, FIRST), "the pin on channel next")
+    wait_until(lambda: served_by(client) == (SECOND, FIRST), "the pin on channel next")
     assert [row["pinned"] for row in rows(client).values()] == [None, FIRST]
     found = {b["name"]: b for b in client.get("/v1/generations").json()}
     assert (found[FIRST]["served_on"], found[FIRST]["pinned_on"]) == (["next"], ["next"])
@@ -68,7 +68,7 @@ def test_a_pin_is_of_one_channel_whosever_the_bundle_is(client):
     assert "segue_console_pinned 1.0" in client.get("/metrics").text
     assert client.delete("/v1/pin").status_code == 202  # of the default channel
     assert client.delete("/v1/pin", params={"channel": "next"}).status_code == 202
-    until(lambda: served_by(client) == (SECOND, ITS_SECOND), "the trainer's newest")
+    wait_until(lambda: served_by(client) == (SECOND, ITS_SECOND), "the trainer's newest")
     assert "segue_console_pinned 0.0" in client.get("/metrics").text
 
 
@@ -77,13 +77,15 @@ def test_a_rollback_goes_back_on_its_own_channel_until_there_is_nothing_before(c
     assert answer.status_code == 202
     body = answer.json()
     assert (body["instead_of"], body["pinned"]) == (ITS_SECOND, ITS_FIRST)
-    until(lambda: served_by(client) == (SECOND, ITS_FIRST), "the rollback of channel next")
+    wait_until(lambda: served_by(client) == (SECOND, ITS_FIRST), "the rollback of channel next")
     assert rows(client)["next"]["before"] is None
     again = client.post("/v1/rollback", params={"channel": "next"})
     assert (again.status_code, again.headers["content-type"]) == (409, PROBLEM)
     assert ITS_FIRST in again.json()["detail"]
     assert client.post("/v1/rollback").json()["pinned"] == FIRST
-    until(lambda: served_by(client) == (FIRST, ITS_FIRST), "the rollback of the default channel")
+    wait_until(
+        lambda: served_by(client) == (FIRST, ITS_FIRST), "the rollback of the default channel"
+    )
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
@@ -106,19 +108,19 @@ def test_a_torn_bundle_is_not_pinned_and_passed_over_by_a_rollback(world: World)
     file = next(iter(store.manifest("dynamic", SECOND)["files"]))
     store.put_bytes(b"torn", f"dynamic/{SECOND}/{file}")
     with served(world) as found, found.client(headers=HEADERS) as client:
-        until(lambda: served_by(client) == (bundle_name(3),), "the newest bundle")
+        wait_until(lambda: served_by(client) == (bundle_name(3),), "the newest bundle")
         answer = client.put("/v1/pin", json={"name": SECOND})
         assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM)
         assert "not whole" in answer.json()["detail"]
         assert client.post("/v1/rollback").json()["pinned"] == FIRST
-        until(lambda: served_by(client) == (FIRST,), "the bundle before the torn one")
+        wait_until(lambda: served_by(client) == (FIRST,), "the bundle before the torn one")
 
 
 def test_a_channel_without_a_bundle_serves_the_default_ones(world: World):
     world.settings = replace(world.settings, experiments=ARMS)
     world.announce(world.bundles[0])
     with served(world) as found, found.client(headers=HEADERS) as client:
-        until(lambda: served_by(client) == (FIRST, FIRST), "the default channel's bundle")
+        wait_until(lambda: served_by(client) == (FIRST, FIRST), "the default channel's bundle")
         row = rows(client)["next"]
         assert (row["lacks_bundle"], row["newest"], row["before"]) == (True, None, None)
         answer = client.post("/v1/rollback", params={"channel": "next"})

@@ -14,6 +14,7 @@ import pytest
 from console.openapi import document
 from tests.console.conftest import ready
 from tests.console.worlds import HEADERS, NOW, OWNER, make_world
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "clients"
@@ -33,7 +34,9 @@ def tool(path: Path) -> str:
 
 
 def run(*command: str, **more) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=170, **more)
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=PATIENCE_S, **more
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -18,6 +18,7 @@ from console.metrics import ConsoleMetrics, Counted
 from console.parameters import ListQuery
 from console.watchers import Watchers
 from tests.console.worlds import HEADERS, Served, World, served
+from tests.waiting import PATIENCE_S
 
 
 def with_settings(world: World, **console) -> World:
@@ -62,9 +63,9 @@ def test_a_place_is_taken_from_the_client_that_has_most():
     assert len(watchers) == 4
 
 
-def closed_within(connection: socket.socket, seconds: float = 20) -> bool:
+def closed(connection: socket.socket) -> bool:
     """Whether the server closes a connection; what it sends before is read."""
-    connection.settimeout(seconds)
+    connection.settimeout(PATIENCE_S)
     try:
         while connection.recv(65_536):
             pass
@@ -93,7 +94,7 @@ def test_a_request_that_does_not_arrive_is_closed(world):
         ]
         for connection, sent in zip(opened, INCOMPLETE * 4, strict=True):
             connection.sendall(sent)
-        assert all(closed_within(connection) for connection in opened)
+        assert all(closed(connection) for connection in opened)
 
 
 def test_a_byte_now_and_then_does_not_keep_a_request_open(world):
@@ -101,7 +102,7 @@ def test_a_byte_now_and_then_does_not_keep_a_request_open(world):
         host, port = found.address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
             connection.settimeout(0.05)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE_S
             while time.monotonic() < deadline:
                 try:
                     connection.sendall(b"G")

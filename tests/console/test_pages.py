@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from console.health import Finding
 from streams import HoldingCheckpoint, Item, Reason, Receipt, Source, encode
-from tests.console.conftest import ready, until
+from tests.console.conftest import ready
 from tests.console.test_channels import (
     FIRST,
     ITS_FIRST,
@@ -21,6 +21,7 @@ from tests.console.test_channels import (
     two_channels,
 )
 from tests.console.worlds import HEADERS, OWNER, SEER, Served, make_world, served
+from tests.waiting import PATIENCE_S, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
@@ -85,7 +86,7 @@ def page(browser: Browser, shown: Served, request) -> Iterator[Page]:
         reduced_motion="reduce",
     )  # fmt: skip
     found = context.new_page()
-    found.set_default_timeout(15_000)
+    found.set_default_timeout(1000 * PATIENCE_S)
     errors: list[str] = []
     found.on("pageerror", lambda error: errors.append(str(error)))
     yield found
@@ -123,9 +124,9 @@ def test_the_present_is_live(page: Page, shown: Served):
     before = int(more.inner_text())
     place = shown.world.listen("user-19", 5, 6, 7)
     shown.world.answer("user-19", place, 2)
-    until(lambda: int(more.inner_text()) == before + 3, "the events on the page")
+    wait_until(lambda: int(more.inner_text()) == before + 3, "the events on the page")
     late = page.locator("dt", has_text="Latency p95").locator("+ dd")
-    until(lambda: late.inner_text() == "0 ms", "the answer on the page")
+    wait_until(lambda: late.inner_text() == "0 ms", "the answer on the page")
     page.get_by_text("Segue is healthy").wait_for()
     page.get_by_text(re.compile(r"^2023-12-15 22:13:20 UTC$")).wait_for()
 
@@ -139,13 +140,13 @@ def test_a_pause_holds_the_page_still(page: Page, shown: Served):
     before = int(more.inner_text())
     shown.world.listen("user-18", 5)
     pages = shown.app.state.pages
-    until(lambda: pages.now()["records"] == before + 1, "the event in the console")
+    wait_until(lambda: pages.now()["records"] == before + 1, "the event in the console")
     # Paused, the page ignores what the server sends from here on.
     with page.expect_response("**/console/now"):
         page.evaluate("fetch('console/now')")
     assert int(more.inner_text()) == before
     page.get_by_role("button", name="Resume").click()
-    until(lambda: int(more.inner_text()) == before + 1, "the event on the page")
+    wait_until(lambda: int(more.inner_text()) == before + 1, "the event on the page")
 
 
 def test_a_spike_is_cut_off_and_marked(page: Page, shown: Served):
@@ -297,7 +298,7 @@ def test_a_rollback_asks_first(page: Page, shown: Served):
 def test_each_channel_has_its_own_way_back(browser: Browser, tmp_path, items, bundles):
     made = two_channels(make_world(tmp_path, items, bundles))
     with served(made) as found, found.client(headers=HEADERS) as client:
-        until(lambda: served_by(client) == (SECOND, ITS_SECOND), "both channels' bundles")
+        wait_until(lambda: served_by(client) == (SECOND, ITS_SECOND), "both channels' bundles")
         context = browser.new_context(base_url=found.address)
         page = context.new_page()
         page.goto(f"/#token={OWNER}")
@@ -340,7 +341,7 @@ def test_what_was_served_stands_beside_popularity_by_day_and_by_bundle(page: Pag
     # By keyboard: the first box chooses what a point is.
     page.get_by_label("One point per").focus()
     page.keyboard.press("ArrowDown")
-    until(lambda: table.locator("tbody tr").count() == 2 * 2, "a row for each bundle and type")
+    wait_until(lambda: table.locator("tbody tr").count() == 2 * 2, "a row for each bundle and type")
     assert table.locator("tbody td").first.inner_text() == "2"
     assert "Newest (2): audiobook" in said.inner_text()
 

@@ -1,18 +1,12 @@
 """What the pages show of a log that answers late, without a browser."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from console.pages import Pages
 from tests.console.worlds import NOW, Served
-
-
-async def _turn_until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0)
+from tests.waiting import until
 
 
 async def test_a_log_that_takes_its_time_counts_as_silent(
@@ -28,8 +22,8 @@ async def test_a_log_that_takes_its_time_counts_as_silent(
 
     pages = Pages(running.app.state.replica, lambda: NOW, letters=1, people=1, lags=lags)
     asking = asyncio.ensure_future(pages._ask_for_lags())
-    await _turn_until(lambda: not pages.log_answers)
+    await until(lambda: not pages.log_answers, "the log to count as silent")
     answers.set()
-    await _turn_until(lambda: pages.log_answers)
+    await until(lambda: pages.log_answers, "the log to answer")
     assert pages.present.lags == {0: 3}
     asking.cancel()

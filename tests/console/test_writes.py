@@ -11,8 +11,9 @@ import pytest
 
 from console.settings import WriteSettings
 from streams.partitioner import murmur2_partition
-from tests.console.conftest import ready, until
+from tests.console.conftest import ready
 from tests.console.worlds import HEADERS, NOW, SEER, SHOP, Served, make_world, served
+from tests.waiting import PATIENCE_S, wait_until
 
 PROBLEM = "application/problem+json"
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -126,9 +127,9 @@ def test_an_item_is_in_the_catalogue_and_can_be_taken_down(shop, client):
     def catalogue():
         return (client.get("/v1/item", params=ask).json() or {}).get("catalogue") or {}
 
-    until(lambda: catalogue().get("title") == "Seven", "the item")
+    wait_until(lambda: catalogue().get("title") == "Seven", "the item")
     assert client.post("/v1/items", json=item | {"deleted": True}).status_code == 202
-    until(lambda: not catalogue(), "the takedown")
+    wait_until(lambda: not catalogue(), "the takedown")
 
 
 @pytest.mark.parametrize("lines", [False, True])
@@ -293,7 +294,9 @@ def test_many_at_once_lose_nothing_and_share_their_keys(shop):
     topic = shop.world.settings.topics.events
 
     async def send():
-        async with httpx.AsyncClient(base_url=shop.address, headers=HEADERS, timeout=60) as client:
+        async with httpx.AsyncClient(
+            base_url=shop.address, headers=HEADERS, timeout=PATIENCE_S
+        ) as client:
             return await asyncio.gather(
                 *(
                     client.post(
@@ -324,7 +327,7 @@ def test_what_is_not_acknowledged_is_not_answered_and_a_repeat_gets_its_outcome(
     append, go = shop.world.log.append_many, threading.Event()
 
     def slow(*args):
-        assert go.wait(60)
+        assert go.wait(PATIENCE_S)
         return append(*args)
 
     monkeypatch.setattr(shop.world.log, "append_many", slow)
@@ -342,7 +345,7 @@ def test_what_is_not_acknowledged_is_not_answered_and_a_repeat_gets_its_outcome(
     assert "bytes are being written already" in refused.json()["detail"]
     assert shop.app.state.writes.in_flight.bytes <= LIMITS.in_flight_bytes
     go.set()
-    until(lambda: shop.app.state.writes.in_flight.bytes == 0, "the writes")
+    wait_until(lambda: shop.app.state.writes.in_flight.bytes == 0, "the writes")
     again = client.post("/v1/events", json=event(), headers=key)
     assert (again.status_code, again.json()["accepted"]) == (202, 1)
     assert sum(ends(shop, topic)) == before + 1 + 2 * 99
@@ -367,7 +370,7 @@ def test_a_list_does_not_wait_for_ever(world, bundles):
     console = replace(world.settings.console, at_least_s=0.05)
     world.settings = replace(world.settings, console=console)
     with served(world) as found, found.client(headers=HEADERS) as client:
-        until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
+        wait_until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
         topics = world.settings.topics
         for at_least, status in (
             (f"{topics.events}/0/99999", 503), (f"{topics.events}/9/0", 404), ("other/0/0", 404),

@@ -42,6 +42,7 @@ from streams import (
     topics,
 )
 from tests.dynamic_layer.worlds import DAY_MS, SMALL, TEXT, Items, make_examples, make_items
+from tests.waiting import PATIENCE_S
 
 NOW = 1_700_000_000_000 + 31 * DAY_MS
 SEER, OWNER, STRANGER, SHOP = "see-people", "do-all", "nobody", "public-shop"
@@ -223,7 +224,7 @@ class Served:
     app: Any
 
     def client(self, **more: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.address, timeout=20, **more)
+        return httpx.Client(base_url=self.address, timeout=PATIENCE_S, **more)
 
 
 @contextmanager
@@ -264,14 +265,14 @@ def served(world: World) -> Iterator[Served]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    listening.wait(60)
+    listening.wait(PATIENCE_S)
     try:
         if "served" not in started:
             raise started.get("error") or TimeoutError("the console did not start in 60 s")
         yield started["served"]
     finally:
         ending.set()
-        thread.join(30)
+        thread.join(PATIENCE_S)
     if "error" in started:
         raise started["error"]
 

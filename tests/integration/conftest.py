@@ -1,8 +1,6 @@
 """A real Apache Kafka for the integration tests: one broker for the whole test session."""
 
 import shutil
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from kafka.admin import NewTopic
 
 from streams.broker import DevelopmentBroker
 from streams.distribution import POM, KafkaDistribution
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 LIBS = ROOT / "var" / "kafka" / "libs"
@@ -32,7 +31,7 @@ def jars() -> Path:
 def broker(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a fresh broker."""
     node = DevelopmentBroker(tmp_path_factory.mktemp("kafka"), POM, libs=jars)
-    address = node.start(timeout=120)
+    address = node.start(timeout=PATIENCE_S)
     yield address
     node.stop()
 
@@ -71,12 +70,3 @@ async def fill(address: str, topic: str, partition: int, values: Iterable[bytes]
                 batch.append(key=key, value=value, timestamp=None)
         await producer.send_batch(batch, topic, partition=partition)
         await producer.flush()
-
-
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 30) -> None:
-    """Return as soon as the condition holds; fail after so many seconds."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
-        pause.wait(0.02)

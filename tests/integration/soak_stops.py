@@ -14,6 +14,7 @@ from streams.broker import DevelopmentBroker
 from streams.distribution import POM, KafkaDistribution
 from tests.integration.conftest import LIBS
 from tests.integration.test_stopping import faults_of, run_workers
+from tests.waiting import PATIENCE_S
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="segue-stops-") as scratch:
         jars = KafkaDistribution(pom=POM, libs=LIBS).resolve()
         broker = DevelopmentBroker(Path(scratch) / "kafka", POM, libs=jars)
-        address = broker.start(timeout=120)
+        address = broker.start(timeout=PATIENCE_S)
         try:
             more = ("--natural", str(options.cycles), "--seed", str(options.seed))
             for outcome in run_workers(address, Path(scratch), *more):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.listening import Listening, work_of
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 EVENTS = 3_000
@@ -23,7 +24,7 @@ def bench(address, *options):
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:
         try:
-            said, _ = process.communicate(timeout=150)
+            said, _ = process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGTERM)
             said, _ = process.communicate()

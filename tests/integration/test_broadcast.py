@@ -9,6 +9,7 @@ from streams.broadcast import Broadcast
 from streams.reach import AdminError, UnreachableError
 from streams.security import KafkaSettings
 from tests.integration.conftest import fill
+from tests.waiting import PATIENCE_S, within_patience
 
 pytestmark = pytest.mark.integration
 
@@ -18,7 +19,7 @@ NewTopic = Callable[..., str]
 async def until(event: asyncio.Event, following: Coroutine[None, None, None]) -> None:
     """Run the coroutine until the event; fail with it, should it fail first."""
     task, waiting = asyncio.create_task(following), asyncio.create_task(event.wait())
-    await asyncio.wait({task, waiting}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({task, waiting}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         task.result()
     assert event.is_set()
@@ -66,7 +67,7 @@ async def test_records_written_later_arrive_after_catching_up(
         await broadcast.caught_up.wait()
         await fill(broker, topic, 0, [b"new"])
 
-    await asyncio.wait_for(asyncio.gather(follow(), write_later()), 30)
+    await within_patience(asyncio.gather(follow(), write_later()))
 
     assert seen == [(b"old", False), (b"new", True)]
 

@@ -19,6 +19,7 @@ from streams.broker import (
 from streams.broker_configuration import CLUSTER_ID
 from streams.distribution import POM, JavaMissingError, KafkaDistribution, MavenMissingError
 from tests.integration.conftest import LIBS
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 
@@ -111,16 +112,22 @@ def test_kafkas_own_console_clients_talk_to_it(broker: str, new_topic: Callable[
         input="newcomer\thello\n",
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     shown = subprocess.run(
         kafka.console_consumer(
-            broker, topic, "--from-beginning", "--max-messages", "1", "--timeout-ms", "20000"
+            broker,
+            topic,
+            "--from-beginning",
+            "--max-messages",
+            "1",
+            "--timeout-ms",
+            f"{PATIENCE_S * 1000:.0f}",
         ),
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
     assert shown.stdout == "hello\n"

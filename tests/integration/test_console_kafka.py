@@ -1,9 +1,6 @@
 """The console on a real broker: lists of what was applied, an erasure, a rollback."""
 
-import asyncio
-import time
 import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import httpx
@@ -22,15 +19,9 @@ from tests.console.worlds import (
     make_world,
     small_items,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
-
-
-async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
-        await asyncio.sleep(0.05)
 
 
 async def copied(world: World, kafka: KafkaSettings, prefix: str) -> None:

@@ -13,7 +13,7 @@ from streams import KafkaSettings, end_offsets
 from streams.broker import DevelopmentBroker
 from streams.distribution import POM
 from streams.wall_clock import now_ms
-from tests.integration.conftest import wait_until
+from tests.waiting import LONG_S, PATIENCE_S, wait_until
 
 SMALL = [
     "--world-items", "300", "--world-users", "600", "--world-events", "20000",
@@ -32,10 +32,11 @@ def kept(jars, tmp_path_factory):
     (data / "kafka" / "libs").symlink_to(jars)
     environment = {k: v for k, v in os.environ.items() if k != "KAFKA_BOOTSTRAP_SERVERS"}
 
-    def segue(*arguments, timeout=400):
+    def segue(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "segue", *arguments],
-            capture_output=True, text=True, check=False, env=environment, timeout=timeout,
+            capture_output=True, text=True, check=False, env=environment,
+            timeout=LONG_S,
         )  # fmt: skip
 
     done = segue("demo", *SMALL, "--keep", "--set", f"data={data}")
@@ -48,9 +49,16 @@ def consume(broker, topic, *options):
     """Lines of all records of a topic as Kafka's console consumer prints them."""
     ends = end_offsets(KafkaSettings(bootstrap_servers=broker.status().address), [topic])
     # With a number to reach there is no need to wait and see whether more comes.
-    enough = ["--max-messages", str(sum(ends[topic].values())), "--timeout-ms", "60000"]
+    enough = [
+        "--max-messages",
+        str(sum(ends[topic].values())),
+        "--timeout-ms",
+        f"{PATIENCE_S * 1000:.0f}",
+    ]
     command = broker.console_consumer(topic, "--from-beginning", *enough, *options)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=PATIENCE_S + 60
+    )
     return done.stdout.splitlines()
 
 
@@ -60,7 +68,6 @@ def consume_json(broker, topic):
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(500)
 def test_a_stock_consumer_reads_valid_recommendations_of_new_items(kept):
     data, broker, _ = kept
     report = json.loads((data / "demo-report.json").read_text())
@@ -109,7 +116,6 @@ def consume_events(broker):
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(300)
 def test_a_foreign_producer_gets_answers_for_newcomers(kept):
     data, broker, segue = kept
     catalogue = consume_json(broker, "segue.catalogue")
@@ -139,7 +145,7 @@ def test_a_foreign_producer_gets_answers_for_newcomers(kept):
     )
     subprocess.run(
         broker.console_producer("segue.events"), input=lines, text=True, check=True,
-        capture_output=True, timeout=60,
+        capture_output=True, timeout=PATIENCE_S,
     )  # fmt: skip
     answers = {user: [] for user in had}
 
@@ -151,7 +157,7 @@ def test_a_foreign_producer_gets_answers_for_newcomers(kept):
                 answers[answer["user_id"]].append(answer)
         return all(len(lists) >= 3 for lists in answers.values())
 
-    wait_until(answered, "an answer for each newcomer", seconds=60)
+    wait_until(answered, "an answer for each newcomer")
     known = {(i["item_type"], i["item_id"]): i for i in catalogue}
     about = expected = 0.0
     for user, items in had.items():

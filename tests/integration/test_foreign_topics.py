@@ -40,7 +40,8 @@ from streams import (
 )
 from streams.rekeying import RekeyedEvent
 from tests.integration import rekey_process
-from tests.integration.conftest import fill, wait_until
+from tests.integration.conftest import fill
+from tests.waiting import PATIENCE_S, end_of, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -118,11 +119,15 @@ class Rekeying:
     def end(self) -> int:
         assert self._process is not None
         try:
-            status = self._process.wait(60)
+            status = self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             pytest.fail(f"the process goes on: {self.output()}")
         self._process = None
         return status
+
+    def ended(self) -> str:
+        assert self._process is not None
+        return end_of(self._process, self.output)()
 
     def output(self) -> str:
         return self._log.read_text()
@@ -163,7 +168,6 @@ def read(broker: str, topic: str) -> list[ConsumerRecord]:
     return asyncio.run(all_of_it())
 
 
-@pytest.mark.timeout(170)
 def test_a_kill_loses_no_event_and_keeps_the_order_of_each_user(
     broker: str, own: TopicSettings, rekeying: tuple[Rekeying, str]
 ) -> None:
@@ -185,7 +189,7 @@ def test_a_kill_loses_no_event_and_keeps_the_order_of_each_user(
     assert places_left() > RECORDS
     feed(RECORDS)
     process.start(settle_every_ms=600_000)
-    wait_until(lambda: places_left() == 0, "all records in the topics", seconds=90)
+    wait_until(lambda: places_left() == 0, "all records in the topics", ended=process.ended)
     assert process.stop() == 0, process.output()
     lag = group_lag(KafkaSettings(bootstrap_servers=broker), process.group, [topic])[topic]
     assert lag == {0: 0, 1: 0}, "what was settled at the end is not read again"

@@ -1,4 +1,4 @@
-"""Who and what is new, on a real broker with a worker process: seconds count here."""
+"""Who and what is new, on a real broker with a worker process."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -38,12 +38,10 @@ from streams import (
     topics,
 )
 from tests.dynamic_layer.worlds import DAY_MS, SMALL, START_MS, make_examples
+from tests.waiting import PATIENCE_S, end_of
 
 ROOT = Path(__file__).parents[2]
 TOPICS, EACH = (0, 5, 10, 16, 31, 35), 8
-DEADLINE_S = 5.0
-#: A worker's imports take half a minute where many share a core.
-START_S = 100.0
 DISCOVER = "discover-podcast"
 
 
@@ -71,11 +69,19 @@ def topics_of(found: Recommendation) -> list[int]:
     return [int(item.item_id[1:]) % 6 for item in found.items if item.item_id[1:].isdigit()]
 
 
+class Served(NamedTuple):
+    """Settings of a worker process that answers, and why it ended, should it have."""
+
+    settings: Settings
+    ended: Callable[[], str]
+
+
 class Outside:
     """A producer, and a consumer of the recommendations, as anybody has them."""
 
-    def __init__(self, settings: Settings, producer: Any, consumer: Any) -> None:
-        self.settings, self._producer, self._consumer = settings, producer, consumer
+    def __init__(self, served: Served, producer: Any, consumer: Any) -> None:
+        self.settings, self._ended = served
+        self._producer, self._consumer = producer, consumer
         self._lists: list[Recommendation] = []
 
     async def write(self, topic: str, record: Any, *, delete: bool = False) -> int:
@@ -97,26 +103,27 @@ class Outside:
         wanted: Callable[[Recommendation], bool],
         ask: Callable[[], Awaitable[Any]],
         *,
-        seconds: float = DEADLINE_S,
         every: float = 0.3,
     ) -> Recommendation:
         """The first list that is wanted; `ask` is awaited at once and every so many seconds."""
-        deadline, asked, seen = time.monotonic() + seconds, 0.0, 0
+        deadline, asked, seen = time.monotonic() + PATIENCE_S, 0.0, 0
         while (now := time.monotonic()) < deadline:
             if now - asked >= every:
                 asked = now
                 await ask()
             for records in (await self._consumer.getmany(timeout_ms=20)).values():
                 self._lists += [decode(Recommendation, record.value) for record in records]
+            assert not (why := self._ended()), f"no list, for the worker ended: {why}"
             while self._lists:
                 seen += 1
                 if wanted(found := self._lists.pop(0)):
                     return found
-        raise AssertionError(f"none of {seen} lists was the one awaited for {seconds} s")
+        raise AssertionError(f"none of {seen} lists was the one awaited for {PATIENCE_S:g} s")
 
 
 @asynccontextmanager
-async def outside_of(settings: Settings) -> AsyncIterator[Outside]:
+async def outside_of(served: Served) -> AsyncIterator[Outside]:
+    settings = served.settings
     kafka = settings.kafka.for_aiokafka()
     async with (
         AIOKafkaProducer(**kafka) as producer,
@@ -126,7 +133,7 @@ async def outside_of(settings: Settings) -> AsyncIterator[Outside]:
         places = [TopicPartition(name, n) for n in range(settings.topics.partitions)]
         consumer.assign(places)
         await consumer.seek_to_end(*places)
-        yield Outside(settings, producer, consumer)
+        yield Outside(served, producer, consumer)
 
 
 async def publish(settings: Settings, items: list[Item]) -> None:
@@ -160,8 +167,7 @@ async def publish(settings: Settings, items: list[Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of a worker process that answers."""
+def served(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     import asyncio  # noqa: PLC0415
 
     folder = tmp_path_factory.mktemp("newcomers")
@@ -183,31 +189,31 @@ def served(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        asyncio.run(_until_answered(settings))
-        yield settings
+        found = Served(settings, end_of(worker, (folder / "worker.log").read_text))
+        asyncio.run(_until_answered(found))
+        yield found
         assert worker.poll() is None, (folder / "worker.log").read_text()[-3000:]
     finally:
         worker.terminate()
-        worker.wait(60)
+        worker.wait(PATIENCE_S)
 
 
-async def _until_answered(settings: Settings) -> None:
+async def _until_answered(served: Served) -> None:
     items = podcasts()
-    await publish(settings, items + queries())
-    async with outside_of(settings) as outside:
+    await publish(served.settings, items + queries())
+    async with outside_of(served) as outside:
         for item in items:
             await outside.write("catalogue", item)
 
         async def ask() -> None:
             await outside.listen("first", "p0")
 
-        await outside.first(lambda found: found.user_id == "first", ask, seconds=START_S, every=2)
+        await outside.first(lambda found: found.user_id == "first", ask, every=2)
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(150)
-async def test_a_new_item_reaches_a_fan_in_seconds_and_goes_at_once_when_deleted(
-    served: Settings,
+async def test_a_new_item_reaches_a_fan_without_training_and_goes_when_deleted(
+    served: Served,
 ) -> None:
     new = Item(item_id="new", item_type="podcast", title=f"{about(4, 1)} {about(4, 4)}")
 
@@ -245,8 +251,7 @@ async def test_a_new_item_reaches_a_fan_in_seconds_and_goes_at_once_when_deleted
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(150)
-async def test_one_event_makes_a_list_personal(served: Settings) -> None:
+async def test_one_event_makes_a_list_personal(served: Served) -> None:
     lists = {}
     async with outside_of(served) as outside:
         for topic in (1, 3):
@@ -266,9 +271,8 @@ async def test_one_event_makes_a_list_personal(served: Settings) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(150)
 async def test_who_types_a_query_is_understood_by_it_and_others_are_suggested_it(
-    served: Settings,
+    served: Served,
 ) -> None:
     query = queries()[5].item_id
     async with outside_of(served) as outside:
@@ -291,21 +295,20 @@ async def test_who_types_a_query_is_understood_by_it_and_others_are_suggested_it
         assert suggested.items[0].item_id == query
 
     words = about(5, 3)
-    found_items = (await search_view(served, words, k=9))["items"]
+    found_items = (await search_view(served.settings, words, k=9))["items"]
     assert {item["item_type"] for item in found_items} == {"podcast", "query"}
     ids = [item["item_id"] for item in found_items]
     own = [name for name in ids if name == query or (name[1:].isdigit() and int(name[1:]) % 6 == 5)]
     assert len(own) >= 7
-    only = await search_view(served, words, ["query"], 3)
+    only = await search_view(served.settings, words, ["query"], 3)
     assert only["items"][0]["title"] == query
     with pytest.raises(ValueError, match=r"types of podcast, query; got film"):
-        await search_view(served, words, ["film"])
+        await search_view(served.settings, words, ["film"])
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(150)
 async def test_who_has_no_event_gets_what_the_market_has_now_new_items_included(
-    served: Settings,
+    served: Served,
 ) -> None:
     hits = {"DE": Item(item_id="hit", item_type="podcast", title=about(2, 2))}
     async with outside_of(served) as outside:
@@ -335,5 +338,5 @@ async def test_who_has_no_event_gets_what_the_market_has_now_new_items_included(
                     and found.items[0].item_id == first
                 )
 
-            found = await outside.first(leads, played_and_asked, seconds=10, every=1)
+            found = await outside.first(leads, played_and_asked, every=1)
             assert found.items[0].score > found.items[1].score

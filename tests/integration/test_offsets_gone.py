@@ -14,6 +14,7 @@ from streams.running import serve
 from streams.security import KafkaSettings
 from streams.transport import Batch
 from tests.integration.conftest import fill
+from tests.waiting import crash_of, until, within_patience
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +35,7 @@ def delete_before(broker: str, topic: str, offset: int) -> None:
 
 
 async def refusal(app: WorkerApp) -> str:
-    assert await asyncio.wait_for(serve(app), 60) == 1
+    assert await within_patience(serve(app)) == 1
     assert isinstance(app.crash_reason, PositionError), repr(app.crash_reason)
     return str(app.crash_reason)
 
@@ -81,9 +82,9 @@ async def test_an_accepted_gap_is_told_and_reading_goes_on_behind_it(
         if batch.next_offset == 500:
             done.set()
 
-    await asyncio.wait_for(app.start(), 30)
-    await asyncio.wait_for(done.wait(), 60)
-    await asyncio.wait_for(app.stop(), 30)
+    await within_patience(app.start())
+    await until(done.is_set, "the last record", ended=crash_of(app))
+    await within_patience(app.stop())
     assert told == [(topic, 0, 200)]
     assert seen == list(range(200, 500))
 

@@ -15,6 +15,7 @@ from streams.broker_configuration import HOST
 from streams.distribution import POM
 from streams.running import serve
 from streams.transport import Batch
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +55,7 @@ class ForgetfulBroker(DevelopmentBroker):
 @pytest.fixture
 def kafka(jars: Path, tmp_path: Path) -> Iterator[KafkaSettings]:
     node = ForgetfulBroker(tmp_path / "kafka", POM, libs=jars)
-    address = node.start(timeout=120)
+    address = node.start(timeout=PATIENCE_S)
     create_topics(
         KafkaSettings(bootstrap_servers=address), [TopicDefinition(name="events", partitions=1)]
     )
@@ -65,7 +66,6 @@ def kafka(jars: Path, tmp_path: Path) -> Iterator[KafkaSettings]:
     node.stop()
 
 
-@pytest.mark.timeout(300)
 async def test_sessions_that_end_are_no_errors(
     kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -91,7 +91,7 @@ async def test_sessions_that_end_are_no_errors(
             await asyncio.wait({running}, timeout=0.1)
             assert not running.done()
         await app.stop()
-        await asyncio.wait({running}, timeout=30)
+        await asyncio.wait({running}, timeout=PATIENCE_S)
 
     assert sorted(set(came)) == list(range(sent))
     assert len(came) == sent

@@ -37,7 +37,7 @@ from streams import (
 )
 from streams.spans import Span, open_reader
 from streams.wall_clock import now_ms
-from tests.integration.conftest import wait_until
+from tests.waiting import until, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -211,13 +211,16 @@ async def serve(world: World, *, accept_gap: bool) -> tuple[int, Worker]:
             accept_gap=accept_gap,
         )
     )  # fmt: skip
-    deadline = time.monotonic() + 90
-    while not running.done():
-        assert time.monotonic() < deadline, "the worker neither ended nor read what there is"
-        if all(worker.positions().get((world.events, n)) == end for n, end in ends.items()):
-            os.kill(os.getpid(), signal.SIGTERM)
-            break
-        await asyncio.wait({running}, timeout=0.05)
+
+    def everything_is_read() -> bool:
+        return all(worker.positions().get((world.events, n)) == end for n, end in ends.items())
+
+    await until(
+        lambda: running.done() or everything_is_read(),
+        "the worker to end, or to read what there is",
+    )
+    if not running.done():
+        os.kill(os.getpid(), signal.SIGTERM)
     return await running, worker
 
 

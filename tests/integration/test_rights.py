@@ -41,7 +41,7 @@ from streams.broker import DevelopmentBroker, free_ports
 from streams.broker_configuration import HOST
 from streams.distribution import POM, KafkaDistribution
 from streams.rights import READ, WRITE, Rights, missing_rights, require_rights
-from tests.integration.conftest import wait_until
+from tests.waiting import PATIENCE_S, end_of, wait_until, within_patience
 
 pytestmark = pytest.mark.integration
 
@@ -89,7 +89,7 @@ class GuardedBroker(DevelopmentBroker):
 def guarded(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]:
     """A broker with topics, and with the rights that the script grants."""
     node = GuardedBroker(tmp_path_factory.mktemp("guarded"), POM, libs=jars)
-    address = node.start(timeout=120)
+    address = node.start(timeout=PATIENCE_S)
     settings = settings_for(node, "nobody")
     foreign = [TopicDefinition(name=source.topic, partitions=1) for source in settings.sources]
     create_topics(KafkaSettings(bootstrap_servers=address), [*topics(settings.topics), *foreign])
@@ -188,7 +188,7 @@ def test_a_role_without_a_right_ends_and_names_it(guarded: GuardedBroker) -> Non
     """The trainer's user may not do what a worker does."""
     done = started(guarded, "trainer", "worker")
     try:
-        assert done.wait(60) == 1
+        assert done.wait(PATIENCE_S) == 1
         # Lines are as wide as a screen: a right may go over their end.
         file = Path(settings_for(guarded, "trainer").data) / "worker.log"
         said = " ".join(file.read_text().split())
@@ -221,7 +221,7 @@ def test_a_worker_lives_on_its_own_rights(guarded: GuardedBroker) -> None:
         async with AIOKafkaConsumer(
             names.dead_letters, auto_offset_reset="earliest", **kafka.for_aiokafka()
         ) as consumer:
-            record = await asyncio.wait_for(consumer.getone(), 60)
+            record = await within_patience(consumer.getone())
         return [record.value]
 
     asyncio.run(write())
@@ -230,12 +230,13 @@ def test_a_worker_lives_on_its_own_rights(guarded: GuardedBroker) -> None:
     try:
         wait_until(
             lambda: group_lag(admin, "segue-workers", [names.events])[names.events] == {0: 0},
-            "the worker's commits", seconds=100,
+            "the worker's commits",
+            ended=end_of(worker, lambda: log_of(guarded, "worker", "worker")),
         )  # fmt: skip
         [letter] = asyncio.run(letters())
         assert json.loads(letter)["reason"] == "malformed"
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(60) == 0, log_of(guarded, "worker", "worker")
+        assert worker.wait(PATIENCE_S) == 0, log_of(guarded, "worker", "worker")
     finally:
         ended(worker)
     assert "lacks" not in log_of(guarded, "worker", "worker")

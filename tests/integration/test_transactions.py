@@ -15,6 +15,7 @@ from streams.app import WorkerApp, create_app
 from streams.broadcast import Broadcast
 from streams.spans import Span, open_reader
 from streams.transport import Batch
+from tests.waiting import PATIENCE_S, crash_of, lives, until, within_patience
 
 pytestmark = pytest.mark.integration
 
@@ -60,7 +61,7 @@ class Store:
     def __init__(self) -> None:
         self.position: int | None = None
         self.values: list[bytes | None] = []
-        self.changed = asyncio.Event()
+        self._ended = lives
 
     def app(self, broker: str, topic: str) -> WorkerApp:
         app = create_app(
@@ -75,21 +76,19 @@ class Store:
         async def take(batch: Batch) -> None:
             self.values += [record.value for record in batch]
             self.position = batch.next_offset
-            self.changed.set()
 
+        self._ended = crash_of(app)
         return app
 
     async def pass_empty(self, _topic: str, _partition: int, first: int, end: int) -> bool:
         assert (self.position or 0) >= first, "what lies before is applied"
         self.position = end
-        self.changed.set()
         return True
 
     async def reach(self, position: int) -> None:
-        async with asyncio.timeout(60):
-            while (self.position or 0) < position:
-                await self.changed.wait()
-                self.changed.clear()
+        await until(
+            lambda: (self.position or 0) >= position, f"position {position}", ended=self._ended
+        )
 
 
 async def test_a_worker_applies_committed_records_and_has_no_lag_behind_markers(
@@ -99,14 +98,14 @@ async def test_a_worker_applies_committed_records_and_has_no_lag_behind_markers(
     async with transactions(broker) as open_one:
         await three_kinds(broker, topic, open_one)
         app = store.app(broker, topic)
-        await asyncio.wait_for(app.start(), 60)
+        await within_patience(app.start())
         try:
             await store.reach(10)
             assert store.values == COMMITTED
             kafka = KafkaSettings(bootstrap_servers=broker)
-            async with asyncio.timeout(30):
-                while not await app.commit_positions({(topic, 0): store.position or 0}):
-                    await asyncio.sleep(0.05)
+            await until(
+                lambda: app.commit_positions({(topic, 0): store.position or 0}), "the commit"
+            )
             lag = await asyncio.to_thread(group_lag, kafka, app.conf.id, [topic])
             assert lag == {topic: {0: 0}}
 
@@ -117,7 +116,7 @@ async def test_a_worker_applies_committed_records_and_has_no_lag_behind_markers(
             await store.reach(14)
             assert store.values == [*COMMITTED, b"open"]
         finally:
-            await asyncio.wait_for(app.stop(), 30)
+            await within_patience(app.stop())
 
 
 async def test_every_other_reader_sees_the_same_records_and_the_same_end(
@@ -145,17 +144,15 @@ async def test_every_other_reader_sees_the_same_records_and_the_same_end(
         passed: list[tuple[Any, int, int]] = []
         reading = follow(kafka, {place: 0}, 100, lambda *gap: passed.append(gap))
         seen = asyncio.ensure_future(first_of(reading, 5))
-        async with asyncio.timeout(60):
-            while not passed or passed[-1][2] < 10:
-                await asyncio.sleep(0.05)
+        await until(lambda: passed and passed[-1][2] >= 10, "the end to be passed")
         assert all(end - first > 0 for _, first, end in passed)
         await open_one.commit_transaction()
-        assert await asyncio.wait_for(seen, 60) == [*COMMITTED, b"open"]
+        assert await within_patience(seen) == [*COMMITTED, b"open"]
 
 
 async def first_of(reading: Any, count: int) -> list[bytes | None]:
     found: list[bytes | None] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         async for records in reading:
             found += [record.value for record in records]
             if len(found) >= count:

@@ -18,6 +18,7 @@ from streams.running import serve
 from streams.security import KafkaSettings
 from streams.transport import Batch
 from tests.integration.conftest import fill
+from tests.waiting import crash_of, until, within_patience
 
 pytestmark = pytest.mark.integration
 
@@ -26,11 +27,11 @@ NewTopic = Callable[..., str]
 
 @asynccontextmanager
 async def running(app: WorkerApp) -> AsyncIterator[WorkerApp]:
-    await asyncio.wait_for(app.start(), 30)
+    await within_patience(app.start())
     try:
         yield app
     finally:
-        await asyncio.wait_for(app.stop(), 30)
+        await within_patience(app.stop())
 
 
 def new_app(broker: str, topic: str, group: str | None = None, **options: Any) -> WorkerApp:
@@ -39,16 +40,11 @@ def new_app(broker: str, topic: str, group: str | None = None, **options: Any) -
     return create_app(name, KafkaSettings(bootstrap_servers=broker), **options)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 class Reader:
     """Collects batches and tells when each partition was read up to an end."""
 
     def __init__(self, app: WorkerApp, topic: str, ends: dict[int, int]) -> None:
+        self._app = app
         self.batches: list[Batch] = []
         self.done = asyncio.Event()
         reached: dict[int, int] = {}
@@ -63,8 +59,8 @@ class Reader:
     def offsets(self, partition: int) -> list[int]:
         return [r.offset for batch in self.batches for r in batch if r.partition == partition]
 
-    async def finished(self, seconds: float = 60) -> None:
-        await asyncio.wait_for(self.done.wait(), seconds)
+    async def finished(self) -> None:
+        await until(self.done.is_set, "the last records", ended=crash_of(self._app))
 
 
 async def test_batches_arrive_in_order_with_nothing_lost_or_doubled(
@@ -202,11 +198,14 @@ async def test_the_last_commit_before_a_rebalance_says_where_the_next_owner_read
             batches.append(batch)
 
         async with running(second):
-            await until(lambda: bool(second.open_partitions) and bool(first.open_partitions))
+            await until(lambda: first.open_partitions and second.open_partitions, "two shares")
             for partition in range(2):
                 await fill(broker, topic, partition, [b"more"])
             both = [reader.batches, batches]
-            await until(lambda: all(found and found[-1][-1].offset == 50 for found in both))
+            await until(
+                lambda: all(found and found[-1][-1].offset == 50 for found in both),
+                "the last record of both partitions",
+            )
     assert accepted[0], "the group takes it while it rebalances"
     assert [record.offset for batch in batches for record in batch] == [50]
     assert len([r for batch in reader.batches for r in batch]) == 101
@@ -273,12 +272,12 @@ async def test_ordinary_agents_and_written_records_live_beside_batches(
         await fill(broker, events, 0, (b"%d" % n for n in range(2000)))
         await app.send(requests, key=b"user", value=b"answer")
         await reader.finished()
-        await asyncio.wait_for(asked.wait(), 30)
+        await within_patience(asked.wait())
 
     async with AIOKafkaConsumer(
         answers, bootstrap_servers=broker, auto_offset_reset="earliest"
     ) as consumer:
-        written = [await asyncio.wait_for(anext(consumer), 10) for _ in range(3000)]
+        written = [await within_patience(anext(consumer)) for _ in range(3000)]
     assert [r.value for r in written] == [b"answer %d" % n for n in range(3000)]
     assert {record.key for record in written} == {b"user"}
     assert {r.headers for r in written[1000:2500]} == {(("because", b"asked"),)}
@@ -319,7 +318,7 @@ async def test_a_handler_that_raises_stops_the_app_and_is_given_the_batch_again(
             raise ValueError("disk full")
         seen.append(batch.next_offset)
 
-    assert await asyncio.wait_for(serve(first), 30) == 1
+    assert await within_patience(serve(first)) == 1
     assert isinstance(first.crash_reason, ValueError)
     assert seen == [1000]
     assert closed == []
@@ -337,6 +336,6 @@ async def test_a_store_ahead_of_its_log_is_refused(broker: str, new_topic: NewTo
     app = new_app(broker, topic, positions=lambda *_: 500)
     Reader(app, topic, {})
 
-    assert await asyncio.wait_for(serve(app), 30) == 1
+    assert await within_patience(serve(app)) == 1
     assert isinstance(app.crash_reason, PositionError)
     assert "500" in str(app.crash_reason)

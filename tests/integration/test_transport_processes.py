@@ -7,13 +7,15 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.integration import counting_worker
-from tests.integration.conftest import fill, wait_until
+from tests.integration.conftest import fill
 from tests.integration.counting_worker import PartitionFiles
+from tests.waiting import PATIENCE_S, end_of, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +47,18 @@ class Workers:
         """Send a signal and return the exit status."""
         process = self._processes.pop(name)
         process.send_signal(number)
-        return process.wait(30)
+        return process.wait(PATIENCE_S)
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        wait_until(condition, what, ended=self._ended)
+
+    def _ended(self) -> str:
+        """What the workers said that ended and were not told to."""
+        return "".join(
+            f"{name}: {end_of(process, partial(self.output, name))()}"
+            for name, process in self._processes.items()
+            if process.poll() is not None
+        )
 
     def output(self, name: str) -> str:
         return (self.folder / f"{name}.output").read_text()
@@ -91,15 +104,17 @@ def test_partitions_move_between_workers_without_loss_or_doubles(
 
     workers.start("one")
     workers.start("two")
-    wait_until(lambda: workers.share("one", "two"), "two workers with a share each")
+    workers.wait_until(lambda: workers.share("one", "two"), "two workers with a share each")
     for name in ("one", "two"):
         numbers = [{p for t, p in workers.held(name) if t == topic} for topic in workers.topics]
         assert numbers[0] == numbers[1] == numbers[2], "equal numbers go to the same worker"
 
     asyncio.run(feed())
     workers.start("three")
-    wait_until(applied(1), "the first helping")
-    wait_until(lambda: workers.share("one", "two", "three"), "three workers with a share each")
+    workers.wait_until(applied(1), "the first helping")
+    workers.wait_until(
+        lambda: workers.share("one", "two", "three"), "three workers with a share each"
+    )
     for name in ("one", "two", "three"):
         numbers = [{p for t, p in workers.held(name) if t == topic} for topic in workers.topics]
         assert numbers[0] == numbers[1] == numbers[2]
@@ -107,12 +122,12 @@ def test_partitions_move_between_workers_without_loss_or_doubles(
     asyncio.run(feed())
     assert workers.signal("one", signal.SIGTERM) == 0, workers.output("one")
     assert workers.held("one") == set(), "a stopped worker has closed what it held"
-    wait_until(applied(2), "the second helping")
+    workers.wait_until(applied(2), "the second helping")
 
     assert workers.signal("two", signal.SIGKILL) == -signal.SIGKILL
     asyncio.run(feed())
-    wait_until(applied(3), "the third helping")
-    wait_until(lambda: workers.share("three"), "the last worker with everything")
+    workers.wait_until(applied(3), "the third helping")
+    workers.wait_until(lambda: workers.share("three"), "the last worker with everything")
 
     expected = {"next": 3 * RECORDS, "count": 3 * RECORDS, "sum": 3 * sum(range(RECORDS))}
     assert [store.read(*tp) for tp in partitions] == [expected] * len(partitions)
@@ -129,15 +144,19 @@ def test_a_restore_that_outlasts_the_rebalance_timeout_ends_in_a_share_for_each(
     slow = ("--restore", "1.5", "--rebalance-timeout", "1")
     restoring = workers.folder / "one.log"
     workers.start("one", *slow)
-    wait_until(lambda: restoring.exists() and "restoring" in restoring.read_text(), "a restore")
+    workers.wait_until(
+        lambda: restoring.exists() and "restoring" in restoring.read_text(), "a restore"
+    )
     workers.start("two", *slow)
-    wait_until(lambda: workers.share("one", "two"), "two workers with a share each", seconds=100)
+    workers.wait_until(lambda: workers.share("one", "two"), "two workers with a share each")
 
     async def feed() -> None:
         for topic, number in partitions:
             await fill(broker, topic, number, (b"%d" % n for n in range(RECORDS)))
 
     asyncio.run(feed())
-    wait_until(lambda: all(store.read(*tp)["next"] == RECORDS for tp in partitions), "all records")
+    workers.wait_until(
+        lambda: all(store.read(*tp)["next"] == RECORDS for tp in partitions), "all records"
+    )
     expected = {"next": RECORDS, "count": RECORDS, "sum": sum(range(RECORDS))}
     assert [store.read(*tp) for tp in partitions] == [expected] * len(partitions)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-import pytest
+from tests.waiting import LONG_S
 
 SMALL = [
     "--world-items", "300", "--world-users", "600", "--world-events", "20000",
@@ -13,13 +13,12 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.mark.timeout(300)
 def test_the_demo_on_the_embedded_log(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "KAFKA_BOOTSTRAP_SERVERS"}
     done = subprocess.run(
         [sys.executable, "-m", "segue", "demo", "--log", "embedded", *SMALL,
          "--set", f"data={tmp_path}"],
-        capture_output=True, text=True, check=False, env=environment, timeout=290,
+        capture_output=True, text=True, check=False, env=environment, timeout=LONG_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((tmp_path / "demo-report.json").read_text())

@@ -16,6 +16,7 @@ from segue.roles import make_worker
 from segue.settings import load_settings
 from simulation import faults
 from streams import EmbeddedLog, Event, Item, User, create_topics, encode, topics
+from tests.waiting import PATIENCE_S
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000
@@ -186,7 +187,7 @@ def test_a_running_workers_checkpoint_stands_in_for_its_state(world):
         assert holder.stdout.readline()
         found = world.json("state", "diff", "live", "whole-again", "--limit", "0", status=1)
     finally:
-        holder.communicate(timeout=30)
+        holder.communicate(timeout=PATIENCE_S)
     assert ["running worker" in note for note in found["notes"]] == [True]
     assert {d["partition"] for d in found["differences"]} == {1}
 

@@ -106,7 +106,6 @@ def row(report: dict, model: str, mode: str, label: str) -> dict:
     return found[0]
 
 
-@pytest.mark.timeout(900)
 def test_every_mode_and_label_has_a_row_beside_its_baselines(served):
     facts = served["trial"]
     assert facts["questions"] == LIVE
@@ -130,7 +129,6 @@ def test_every_mode_and_label_has_a_row_beside_its_baselines(served):
     assert "lists just before each event" in served["output"]
 
 
-@pytest.mark.timeout(900)
 def test_the_row_of_every_table_is_the_served_one(served, world):
     """Two runs of the product with the same seed agree within noise."""
     report = run(world, "--models", "segue")

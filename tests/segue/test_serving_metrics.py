@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from segue.serving_metrics import serve_metrics
 from streams.pulse import Pulse
+from tests.waiting import PATIENCE_S
 
 
 class Clock:
@@ -22,7 +23,7 @@ class Clock:
 
 def ask(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -59,12 +60,12 @@ async def test_a_loop_gives_signs_of_life_and_one_that_has_ended_gives_none() ->
         beating = asyncio.ensure_future(pulse.keep("a loop"))
         await asyncio.sleep(0)
         began.set()
-        hold.wait(30)  # the loop stands still
+        hold.wait(PATIENCE_S)  # the loop stands still
         beating.cancel()
 
     thread = threading.Thread(target=lambda: asyncio.run(beat_then_hang()))
     thread.start()
-    began.wait(30)
+    began.wait(PATIENCE_S)
     assert pulse.silent() == {}
     clock.now = 2.0
     assert pulse.silent() == {"a loop": 2.0}

@@ -20,6 +20,7 @@ from segue.static_job import run_static_job
 from state import LONG, ArtifactStore, Checkpoints, merge_checkpoints
 from static_layer import StaticBundle, TextEncoder, build, silent
 from tests.static_layer.small_world import STATE, STATIC, flags, text_settings, write_world
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -39,7 +40,7 @@ def test_two_processes_build_the_bundle_that_one_builds_and_one_of_them_writes(
             sys.executable, *TORCHRUN, "-m", "tests.segue.announcing", str(announced),
             "static", "build", "--seed", "5", *flags(tmp_path),
         ],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=170,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     [name] = store.names("static")

@@ -104,7 +104,6 @@ def test_a_file_that_is_missing_is_named(tmp_path):
     assert "file not found: none.csv" in done.output
 
 
-@pytest.mark.timeout(900)
 def test_ones_own_files_become_lists_of_titles(tmp_path):
     """The whole way, on a history as small as is accepted; titles cannot control a terminal."""
     draw = random.Random(3)

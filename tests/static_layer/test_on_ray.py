@@ -24,15 +24,14 @@ import pytest
 from state import ArtifactStore, Checkpoints, MergedState, WrongState, merge_checkpoints
 from static_layer import RaySettings, StaticBundle, TextEncoder, TextSettings, build
 from tests.static_layer.small_world import STATE, STATIC, text_settings, write_world
+from tests.waiting import PATIENCE_S
 
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="the extra `ray` is not installed"),
-    pytest.mark.timeout(400),
 ]
 
 TWO = RaySettings(address="127.0.0.2", workers=2, retries=1)
 SMALL = 80 << 20
-PATIENCE_S = 120.0
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -75,7 +74,7 @@ def cluster() -> Iterator[Any]:
             left = [process for process in psutil.process_iter() if _names(process, folder)]
             for process in left:
                 process.kill()
-            psutil.wait_procs(left, timeout=10)
+            psutil.wait_procs(left, timeout=PATIENCE_S)
             shutil.rmtree(folder)
     assert left == []
 

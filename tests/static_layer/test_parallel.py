@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from static_layer.parallel import Parallel
 from static_layer.settings import TrainSettings
+from tests.waiting import PATIENCE_S
 
 from .parallel_training import training_of
 
@@ -31,7 +32,7 @@ def torchrun(settings: TrainSettings, folder: Path) -> list[dict[str, object]]:
             "-m", "tests.static_layer.parallel_training", json.dumps(asdict(settings)),
             str(folder),
         ],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=170,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]

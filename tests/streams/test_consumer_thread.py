@@ -13,8 +13,8 @@ from streams.app import WorkerApp, create_app
 from streams.consumer_thread import ConsumerThread
 from streams.stop_limit import StopLimit
 
-SOON_S = 10.0
-"""Far less than what the thread waits for by itself, which is for ever or a minute."""
+SOON_S = 45.0
+"""Less than what the thread waits for by itself, which is for ever or a minute."""
 
 
 @pytest.fixture

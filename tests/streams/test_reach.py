@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from streams import KafkaSettings, UnreachableError, reach, require_broker, wait_for_broker
+from tests.waiting import PATIENCE_S
 
 
 class SlowBroker:
@@ -37,7 +38,7 @@ class SlowBroker:
     def close(self) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
         for connection in self._kept:
             connection.close()
 

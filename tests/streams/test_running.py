@@ -8,8 +8,7 @@ from streams import KafkaSettings
 from streams.app import create_app
 from streams.running import serve
 from streams.transport import Producer
-
-SOON_S = 20.0
+from tests.waiting import within_patience
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), RuntimeError("no client")])
@@ -22,5 +21,5 @@ async def test_a_start_that_fails_or_is_interrupted_ends_with_status_1(
     monkeypatch.setattr(Producer, "on_start", on_start)
     app = create_app("group", KafkaSettings(), batched={"events": 10})
 
-    assert await asyncio.wait_for(serve(app), SOON_S) == 1
+    assert await within_patience(serve(app)) == 1
     assert isinstance(app.crash_reason, RuntimeError)

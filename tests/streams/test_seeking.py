@@ -10,6 +10,7 @@ from faust.types import TP
 from streams import KafkaSettings
 from streams.app import create_app
 from streams.transport import Batch, Consumer
+from tests.waiting import within_patience
 
 EVENTS = TP("events", 0)
 
@@ -130,12 +131,12 @@ async def test_a_seek_while_a_jump_is_looked_into_voids_the_batch() -> None:
 
     log.earliest_offsets = wait  # type: ignore[method-assign]
     reading = asyncio.ensure_future(batches(consumer))
-    await asyncio.wait_for(asked.wait(), 10)
+    await within_patience(asked.wait())
     log.earliest_offsets = earliest  # type: ignore[method-assign]
     await consumer.seek_to_committed()
     go_on.set()
 
-    assert await asyncio.wait_for(reading, 10) == []
+    assert await within_patience(reading) == []
     assert offsets((await batches(consumer))[0]) == [0, 1, 2, 3, 4]
 
 

@@ -16,6 +16,7 @@ from streams.log_levels import Demotion, demote_ordinary_warnings
 from streams.outbox import DeliveryError, Outbox, Outgoing
 from streams.partitioner import murmur2_partition
 from streams.transport import Batch, BatchScheduler
+from tests.waiting import within_patience
 
 
 def record(offset: int, topic: str = "events", partition: int = 0) -> ConsumerRecord[Any, Any]:
@@ -86,7 +87,7 @@ async def test_a_flush_returns_only_after_the_last_acknowledgement() -> None:
         assert not flushing.done()
     producer.acknowledgements[2].set_result(None)
 
-    await asyncio.wait_for(flushing, 1)
+    await within_patience(flushing)
     assert producer.timestamps == [1.5] * 3
 
 
@@ -125,7 +126,7 @@ async def test_many_records_go_to_their_keys_partitions_in_order_and_in_full_bat
     assert not flushing.done()
     producer.acknowledgements[0].set_exception(TimeoutError("no broker"))
     with pytest.raises(DeliveryError, match="no broker"):
-        await asyncio.wait_for(flushing, 1)
+        await within_patience(flushing)
 
 
 async def test_what_is_sent_while_a_batch_waits_to_be_queued_comes_after_it() -> None:
@@ -138,7 +139,7 @@ async def test_what_is_sent_while_a_batch_waits_to_be_queued_comes_after_it() ->
     assert not producer.queued
 
     producer.open.set()
-    await asyncio.wait_for(asyncio.gather(many, one), 1)
+    await within_patience(asyncio.gather(many, one))
     assert [place for place, _ in producer.queued] == [murmur2_partition(b"u", 3), None]
 
 

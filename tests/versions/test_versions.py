@@ -11,10 +11,10 @@ import pytest
 
 from segue.demo.embedded_runtime import embedded_runtime
 from segue.demo.embedded_steps import ask
-from segue.demo.steps import until
 from segue.settings import load_settings
 from state import compile_kernels
 from tests.versions.keep import KEPT, facts
+from tests.waiting import until
 
 ARCHIVES = sorted(KEPT.glob("*.tar.xz"))
 
@@ -34,11 +34,16 @@ def known(folder: Path):
     return json.loads((folder / "facts.json").read_text())
 
 
+def end_of_roles(runtime):
+    """For `ended`: raises the error that ended a role."""
+    return lambda: runtime.check() or ""
+
+
 async def opened(settings, expected):
     """What all roles find, without a record more."""
     async with embedded_runtime(settings, "kept") as runtime:
         found = await facts(runtime, list(expected["histories"]))
-        await until(runtime, lambda: runtime.serves(1), "the kept bundle is not served")
+        await until(lambda: runtime.serves(1), "the kept bundle", ended=end_of_roles(runtime))
         person = next(user for user, rows in expected["histories"].items() if len(rows) > 5)
         lists = await ask(runtime, [person])
     return found, next(iter(lists[person].values()))
@@ -48,7 +53,6 @@ def test_versions_are_kept():
     assert ARCHIVES
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("lost", ["nothing", "states"])
 def test_states_answers_and_bundles_of_an_earlier_version_are_read(kept, lost):
     """Local states, and those that are restored from checkpoints and the log after them."""
@@ -65,7 +69,6 @@ def test_states_answers_and_bundles_of_an_earlier_version_are_read(kept, lost):
     assert answer.items
 
 
-@pytest.mark.timeout(600)
 def test_the_trainer_continues_from_its_checkpoint(kept, caplog):
     compile_kernels()
     settings = settings_of(kept)
@@ -74,7 +77,11 @@ def test_the_trainer_continues_from_its_checkpoint(kept, caplog):
         async with embedded_runtime(settings, "kept") as runtime:
             await runtime.learn()
             unread = runtime.roles.unread
-            await until(runtime, lambda: unread(settings.topics.examples) == 0, "unread examples")
+            await until(
+                lambda: unread(settings.topics.examples) == 0,
+                "the trainer to read all examples",
+                ended=end_of_roles(runtime),
+            )
 
     with caplog.at_level("INFO"):
         asyncio.run(learn())

@@ -11,6 +11,7 @@ import numpy as np
 
 from agents.bundles.channels import Channels, Served
 from agents.outputs import Outputs
+from agents.reasons import explained_items, filtered_items
 from agents.settings import WorkerSettings
 from agents.working.partitions import States, user_state
 from agents.working.request_queue import Asked
@@ -236,7 +237,10 @@ class Answers:
             record = Recommendation(
                 user_id=because.user_id,
                 list=name,
-                items=listed_items(ranking.names, ranking.rows, ranking.scores.tolist()),
+                items=explained_items(ranking)
+                if ranking.why
+                else listed_items(ranking.names, ranking.rows, ranking.scores.tolist()),
+                filtered=filtered_items(ranking),
                 generation=served.generation,
                 arm=served.arm,
                 by_head=ranking.by_head,

@@ -6,11 +6,11 @@ import msgspec
 from fastapi import Response
 from pydantic import BaseModel
 
+from agents.reasons import reasons_of
 from console import state_reads
 from console.problems import PROBLEM_JSON
 from console.replica import Replica
 from console.serving import Placed
-from dynamic_layer import Explanation
 from state.compare import entry_view
 from state.dump import entries_of
 from streams import Source
@@ -70,28 +70,13 @@ def placed_items(replica: Replica, found: list[Placed], titles: bool) -> list[An
     def titled(placed: Placed) -> str | None:
         return state_reads.title(replica, placed.item_type, placed.item_id) if titles else None
 
-    def reasons(why: Explanation) -> dict[str, Any]:
-        return {
-            "parts": {name: round(part, 6) for name, part in why.parts.items()},
-            "rules": [
-                {"rule": effect.rule, "when": effect.when, "adds": round(effect.adds, 6)}
-                for effect in why.rules
-            ],
-            "new": why.cold,
-            "nearest": [
-                {"item_type": near.item_type, "item_id": near.item_id,
-                 "cosine": round(near.cosine, 4)}
-                for near in why.nearest
-            ],
-        }  # fmt: skip
-
     return [
         {
             "item_type": placed.item_type,
             "item_id": placed.item_id,
             "score": placed.score,
             "title": titled(placed),
-            **({"why": reasons(placed.why)} if placed.why else {}),
+            **({"why": msgspec.to_builtins(reasons_of(placed.why))} if placed.why else {}),
         }
         for placed in found
     ]

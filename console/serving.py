@@ -14,7 +14,6 @@ from agents.bundles.models import Models
 from console.batching import Together
 from console.cursor import Cursor, fingerprint
 from dynamic_layer import (
-    Explained,
     Explanation,
     Filtered,
     ListSettings,
@@ -33,7 +32,6 @@ __all__ = ["DEEPEST", "NotReady", "Page", "Placed", "Serving", "Wanted"]
 DEEPEST = 500
 #: Lists are made in steps of so many places, so that the pages of one list are cut from one list.
 STEP = 50
-EXPLAINED = 3
 
 T = TypeVar("T")
 Repeats = Literal["exclude", "include", "only"]
@@ -139,20 +137,15 @@ class Serving:
         end = min(offset + wanted.k, DEEPEST)
         # Places whose items can be on this page: all, where some of them are excluded.
         part = slice(0, settings.k) if wanted.exclude else slice(offset, end)
-        explained: Explained | None = None
         if wanted.explain:
-            generation, reasons = await self._ask(
-                lambda r: explain(
-                    r, user, settings, first=part.start, end=part.stop, nearest=EXPLAINED,
-                    now_ms=now,
-                ),
+            generation, ranking = await self._ask(
+                lambda r: explain(r, user, settings, first=part.start, end=part.stop, now_ms=now),
                 self._models_of(user),
-            )  # fmt: skip
-            explained, ranking = reasons, reasons.ranking
+            )
         else:
             question = _Question(user=user, settings=settings, now_ms=now)
             generation, ranking = await self._lists(question)
-        held, items = len(ranking), _placed(ranking, part, explained.places if explained else None)
+        held, items = len(ranking), _placed(ranking, part, ranking.why if wanted.explain else None)
         if wanted.exclude:
             items = [item for item in items if (item.item_type, item.item_id) not in wanted.exclude]
             held, items = len(items), items[offset:end]
@@ -166,7 +159,7 @@ class Serving:
             items=items,
             next_page=here.text() if more else None,
             by_head=ranking.by_head,
-            filtered=explained.filtered if explained else None,
+            filtered=ranking.filtered,
             continued=cursor is None
             or (cursor.generation, cursor.user, cursor.wanted) == (generation, known, asked),
         )

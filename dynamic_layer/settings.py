@@ -73,12 +73,15 @@ class ListSettings:
     k:          items in it, at most.
     repeats:    items of the user's history: `exclude` them, `include` them among the others, or
                 recommend `only` them.
+    explain:    write the reasons of each place beside it: docs/scores.md. Such a list is made for
+                one user at a time, and more than once. Where users wait, it comes without reasons.
     """
 
     name: str
     item_types: tuple[str, ...] = ()
     k: int = 10
     repeats: Literal["exclude", "include", "only"] = "exclude"
+    explain: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,12 +58,14 @@ from .reach import require_broker as require_broker
 from .reach import wait_for_broker as wait_for_broker
 from .records import DEFAULT_CHANNEL as DEFAULT_CHANNEL
 from .records import NAME_PATTERN as NAME_PATTERN
+from .records import AppliedRule as AppliedRule
 from .records import ArmShare as ArmShare
 from .records import DeadLetter as DeadLetter
 from .records import ErasedUser as ErasedUser
 from .records import EraseUser as EraseUser
 from .records import ErasurePlace as ErasurePlace
 from .records import Event as Event
+from .records import FilteredItems as FilteredItems
 from .records import HoldingCheckpoint as HoldingCheckpoint
 from .records import HoldingCopy as HoldingCopy
 from .records import Impression as Impression
@@ -71,7 +73,9 @@ from .records import Item as Item
 from .records import ListPolicy as ListPolicy
 from .records import LogRecord as LogRecord
 from .records import ModelAnnouncement as ModelAnnouncement
+from .records import NearItem as NearItem
 from .records import Reason as Reason
+from .records import Reasons as Reasons
 from .records import Receipt as Receipt
 from .records import Recommendation as Recommendation
 from .records import RecommendedItem as RecommendedItem

@@ -192,12 +192,55 @@ class Source(Struct, frozen=True, kw_only=True):
         return f"{self.topic}/{self.partition}/{self.offset}".encode()
 
 
-class RecommendedItem(Struct, frozen=True, kw_only=True):
-    """One place in a list; a greater score is better, scores of one list are comparable."""
+class NearItem(Struct, frozen=True, kw_only=True):
+    """An item of the user's history that is near to a recommended one; cosine of their vectors."""
+
+    item_id: str
+    item_type: str
+    cosine: float
+
+
+class AppliedRule(Struct, frozen=True, kw_only=True):
+    """A rule of the list's policy that applies to an item, and what it adds to the score.
+
+    rule: its place in the policy, as boost[0]; when: its condition; of `fresh`, the attribute.
+    """
+
+    rule: str
+    when: str
+    adds: float
+
+
+class Reasons(Struct, frozen=True, kw_only=True):
+    """Why an item stands in its place.
+
+    parts: what adds to the score, by name; they sum to it. new: the item had no events when the
+    bundle was made. nearest: items of the history, nearest first.
+    """
+
+    parts: dict[str, float]
+    rules: list[AppliedRule]
+    new: bool
+    nearest: list[NearItem]
+
+
+class FilteredItems(Struct, frozen=True, kw_only=True):
+    """How many items of a list's types there are, and how many its policy's filter leaves."""
+
+    items: int
+    left: int
+
+
+class RecommendedItem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One place in a list; a greater score is better, scores of one list are comparable.
+
+    why: where the list's settings ask for it (`explain`).
+    """
 
     item_id: Id
     item_type: ItemTypeName
     score: float
+    why: Reasons | None = None
 
 
 class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -206,7 +249,8 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Delivered at least once: (source, generation, list) is the key for de-duplication. source and
     event_timestamp are those of the record that caused it and absent where none did. arm is the
     user's in the experiment, absent where there is none. by_head says whether the bundle's ranking
-    head ranked the list; records of versions that did not say it lack it.
+    head ranked the list; records of versions that did not say it lack it. filtered: beside the
+    reasons of items, where the list's policy has a filter.
     """
 
     user_id: Id
@@ -218,6 +262,7 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_timestamp: Timestamp | None = None
     arm: Name | None = None
     by_head: bool | None = None
+    filtered: FilteredItems | None = None
 
     @property
     def key(self) -> bytes:

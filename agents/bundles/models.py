@@ -23,6 +23,7 @@ from dynamic_layer import (
     Ranking,
     Recommender,
     UserState,
+    answered,
     default_lists,
 )
 from state import ArtifactStore, CorruptArtifact
@@ -122,8 +123,8 @@ class Models:
         lists: item types -> lists to make; hurry: without the ranking head.
         """
         return await self.ask(
-            lambda recommender: recommender.recommend(
-                users, lists(recommender.bundle.types), now_ms, hurry=hurry
+            lambda recommender: answered(
+                recommender, users, lists(recommender.bundle.types), now_ms, hurry=hurry
             )
         )
 

@@ -1,8 +1,7 @@
 """Why an item stands in a user's list, and what is near: read from one recommender."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,59 +11,40 @@ from dynamic_layer.items.features import COUNTRIES, bucket_of
 from dynamic_layer.lists.demotion import demoted
 from dynamic_layer.lists.list_maker import Asking
 from dynamic_layer.lists.served_features import MIXED, ListWatch
-from dynamic_layer.serving.policy_lists import Filtered, RuleEffect
 from dynamic_layer.serving.rankings import Ranking, UserState
+from dynamic_layer.serving.reasons import Explanation, Near
 from dynamic_layer.serving.recommender import Recommender
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 
-__all__ = ["Explained", "Explanation", "explain", "search_text", "similar"]
+__all__ = ["NEAREST", "answered", "explain", "search_text", "similar"]
+
+#: Items of the history that the reasons of a place name.
+NEAREST = 3
 
 
-class Near(NamedTuple):
-    """An item of a history, and the cosine of its vector and a recommended item's."""
+def answered(
+    recommender: Recommender,
+    users: Sequence[UserState],
+    lists: Sequence[ListSettings],
+    now_ms: int,
+    *,
+    hurry: bool,
+) -> list[dict[str, Ranking]]:
+    """Return what `Recommender.recommend` does, with reasons in the lists that are to have them.
 
-    item_key: int
-    item_type: str
-    item_id: str
-    cosine: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explanation:
-    """Why an item stands where it stands.
-
-    parts:   what adds to the score, by name; they sum to the score:
-             weights, vectors, towers, demand, age, traits, user, past: groups of the head's
-             features (`contributions`);
-             candidates: how many candidates of its type compete, and how good they are;
-             type: share of the item's type in the history;
-             affinity: user and item in the towers' space, where no head ranks;
-             popularity: recent demand, where no head ranks;
-             dislikes: nearness to an item that the user dislikes;
-             rules: what the list's policy adds; the whole score of an item that it brings in.
-    rules:   the rules of the policy that apply to the item, and what each adds.
-    cold:    the item had no events when the bundle was made.
-    nearest: the nearest items of the history, nearest first, by the HGNN's vectors (by text where
-             the bundle has no HGNN).
+    hurry: without reasons, and without the head.
     """
-
-    parts: dict[str, float]
-    rules: tuple[RuleEffect, ...]
-    cold: bool
-    nearest: tuple[Near, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explained:
-    """A list and the reasons for some of its places.
-
-    places: of the places that were asked for; filtered: what the policy's filter leaves, None
-    without a filter.
-    """
-
-    ranking: Ranking
-    places: list[Explanation]
-    filtered: Filtered | None = None
+    with_reasons = [] if hurry else [settings for settings in lists if settings.explain]
+    plain = [settings for settings in lists if settings not in with_reasons]
+    found = recommender.recommend(users, plain, now_ms, hurry=hurry)
+    if not with_reasons:
+        return found
+    for user, rankings in zip(users, found, strict=True):
+        for settings in with_reasons:
+            rankings[settings.name] = explain(
+                recommender, user, settings, end=settings.k, now_ms=now_ms
+            )
+    return [{settings.name: own[settings.name] for settings in lists} for own in found]
 
 
 def explain(
@@ -74,10 +54,10 @@ def explain(
     *,
     first: int = 0,
     end: int,
-    nearest: int,
+    nearest: int = NEAREST,
     now_ms: int,
-) -> Explained:
-    """Return a user's list, and the reasons for its places from `first` to before `end`."""
+) -> Ranking:
+    """Return a user's list with the reasons for its places from `first` to before `end`."""
     watch = ListWatch()
     [answer] = recommender.recommend([replace(user, watch=watch)], [settings], now_ms)
     ranking = answer[settings.name]
@@ -85,7 +65,7 @@ def explain(
     scores = ranking.scores[first:end].tolist()
     effects, filtered = recommender.rule_effects(user, settings, rows, first, now_ms)
     if not len(rows):
-        return Explained(ranking=ranking, places=[], filtered=filtered)
+        return replace(ranking, filtered=filtered)
     asked, personal = recommender.asked([user], now_ms)
     types = recommender.type_numbers(settings.item_types)
     if not personal[0]:
@@ -100,11 +80,11 @@ def explain(
             part["rules"] = score - sum(part.values())
     near = _nearest(recommender, user, rows, nearest)
     cold = rows >= len(recommender.bundle.item_keys)
-    places = [
+    why = [
         Explanation(parts=parts[m], rules=effects[m], cold=bool(cold[m]), nearest=near[m])
         for m in range(len(rows))
     ]
-    return Explained(ranking=ranking, places=places, filtered=filtered)
+    return replace(ranking, why=tuple(why), filtered=filtered)
 
 
 def _by_type(

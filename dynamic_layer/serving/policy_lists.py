@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,10 @@ from dynamic_layer.policies.policy import Binding, Policy
 from dynamic_layer.policies.selection import Candidates, select
 from dynamic_layer.serving.cooling import cooling_items
 from dynamic_layer.serving.rankings import UserState
+from dynamic_layer.serving.reasons import Filtered, RuleEffect
 from dynamic_layer.settings import ListSettings
 
-__all__ = ["Batch", "Filtered", "PolicyLists", "Rankers", "RuleEffect"]
+__all__ = ["Batch", "PolicyLists", "Rankers"]
 
 Mask = NDArray[np.bool_]
 _DAY_MS = 86_400_000
@@ -54,25 +55,6 @@ class Batch:
             markets=self.markets[chosen],
             personal=[self.personal[place] for place in places],
         )
-
-
-class RuleEffect(NamedTuple):
-    """What a rule of a policy did for an item in a list.
-
-    rule: its place in the policy, as `boost[0]`, `bury[1]`, `fresh` or `slots[0]`; when: its
-    condition, empty where it has none; adds: to the score. A slot gives a place and adds nothing.
-    """
-
-    rule: str
-    when: str
-    adds: float
-
-
-class Filtered(NamedTuple):
-    """Of the `items` that a list can draw from by type, its policy's filter leaves `left`."""
-
-    items: int
-    left: int
 
 
 class Rankers(Protocol):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.lists.served_features import ListWatch
+from dynamic_layer.serving.reasons import Explanation, Filtered
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 from state import ShownItems
 
@@ -79,12 +80,16 @@ class Ranking:
 
     names: of all items of the bundle; rows: up to k of them; scores: f32 [k].
     by_head: whether the bundle's ranking head ranked it.
+    why: the reasons of its places, or of some of them, where they were asked for; filtered: then,
+    what the filter of the list's policy leaves, if it has one.
     """
 
     names: ItemNames
     rows: Sequence[int]
     scores: NDArray[np.float32]
     by_head: bool = False
+    why: tuple[Explanation, ...] = ()
+    filtered: Filtered | None = None
 
     @cached_property
     def item_ids(self) -> list[str]:

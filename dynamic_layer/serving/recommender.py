@@ -26,8 +26,9 @@ from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.policy import Policy
 from dynamic_layer.popularity.live import LivePopularity
 from dynamic_layer.serving.live_demand import LiveDemand
-from dynamic_layer.serving.policy_lists import Batch, Filtered, PolicyLists, RuleEffect
+from dynamic_layer.serving.policy_lists import Batch, PolicyLists
 from dynamic_layer.serving.rankings import ItemNames, Ranking, UserState
+from dynamic_layer.serving.reasons import Filtered, RuleEffect
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 from state.keys import item_key
 

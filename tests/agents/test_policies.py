@@ -1,6 +1,7 @@
 """Policies in a worker: what it writes follows them and the catalogue without a restart."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from agents.policies import PolicyBook
 from agents.working.tally import Tally
-from dynamic_layer import DynamicBundle, Recommender
-from streams import Item, ListPolicy, Recommendation, Record, decode, encode
+from dynamic_layer import DynamicBundle, ListSettings, Recommender
+from streams import FilteredItems, Item, ListPolicy, Recommendation, Record, decode, encode
 from tests.agents.worlds import TOPICS, Bench
 from tests.dynamic_layer.conftest import *  # noqa: F403 a bundle, trained once
 from tests.dynamic_layer.worlds import Items
@@ -80,34 +81,43 @@ async def test_nothing_is_ready_before_policies_and_their_attributes_are_read():
     assert book.ready
 
 
+async def serve(bench: Bench, bundle: DynamicBundle) -> None:
+    """Have a bench's worker hold every partition and serve a bundle."""
+    worker = bench.worker
+    in_force = worker.channels.policies.in_force
+    worker.models.recommender = Recommender(bundle, in_force=in_force)
+    await worker.assigned(bench.keyed)
+
+
 @pytest.fixture
 async def bench(tmp_path, bundle: DynamicBundle):
     """A worker that serves the small world's bundle."""
     found = Bench(tmp_path)
     found.clock.ms = 1_700_000_000_000 + 31 * 86_400_000
-    models = found.worker.models
-    models.recommender = Recommender(bundle, in_force=found.worker.channels.policies.in_force)
-    keyed = [(topic, n) for topic, n in found.keyed]
-    await found.worker.assigned(keyed)
+    await serve(found, bundle)
     yield found
     found.worker.close()
     found.log.close()
 
 
-async def written(bench, user, items):
-    """Have a user listen, and return the rows of the mixed list that the worker writes."""
+async def lists_of(bench, user, items):
+    """Have a user listen, and return the lists that the worker writes."""
     ends = [bench.log.end_offset(TOPICS.recommendations, n) for n in range(TOPICS.partitions)]
     bench.clock.ms += 1_000
     bench.listen(user, *items)
     await bench.drain()
     bench.clock.ms += 1_000
     await bench.worker.tick()
-    found = [
+    return [
         decode(Recommendation, one.value)
         for n, end in enumerate(ends)
         for one in bench.log.read(TOPICS.recommendations, n, end)
     ]
-    [mix] = [one for one in found if one.list == "mix"]
+
+
+async def written(bench, user, items):
+    """Have a user listen, and return the rows of the mixed list that the worker writes."""
+    [mix] = [one for one in await lists_of(bench, user, items) if one.list == "mix"]
     return [int(item.item_id[1:]) for item in mix.items]
 
 
@@ -133,6 +143,35 @@ async def test_stock_takedown_and_policy_count_for_the_next_list(bench, items: I
     after = await written(bench, "ann", ["i12"])
     assert not set(after) & set(first[:2])
     assert len(after) == 10
+
+
+async def test_a_list_carries_its_reasons_where_its_settings_ask_for_them(
+    bench, bundle: DynamicBundle, items: Items
+):
+    mix, plain = ListSettings(name="mix", k=5, explain=True), ListSettings(name="plain", k=5)
+    bench.worker.close()
+    bench.settings = replace(bench.settings, lists=(mix, plain))
+    bench.worker = bench.new_worker("other")
+    await serve(bench, bundle)
+    rules = {"filter": "item.type = 'podcast'", "boost": [{"when": "true", "factor": 2}]}
+    known = [
+        Item(item_id=name, item_type=kind)
+        for name, kind in zip(items.item_ids, items.item_types, strict=True)
+    ]
+    await bench.worker.channels.catalogue([record(item, TOPICS.catalogue) for item in known])
+    await bench.worker.channels.policies.take([record(policy(1, rules, "mix"))])
+    heard = [item.item_id for item in known if item.item_type == "podcast"][:2]
+    found = {one.list: one for one in await lists_of(bench, "ann", heard)}
+    explained = found["mix"]
+    assert len(explained.items) == 5
+    for item in explained.items:
+        assert sum(item.why.parts.values()) == pytest.approx(item.score, abs=1e-3)
+        assert [(rule.rule, rule.when) for rule in item.why.rules] == [("boost[0]", "true")]
+        assert {near.item_id for near in item.why.nearest} == {*heard}
+    podcasts = items.item_types.count("podcast")
+    assert explained.filtered == FilteredItems(items=len(items.item_ids), left=podcasts)
+    assert all(item.why is None for item in found["plain"].items)
+    assert found["plain"].filtered is None
 
 
 async def test_a_policy_reads_the_attributes_of_users(bench, items: Items):

@@ -40,8 +40,8 @@ def user(*rows, **more):
 
 
 def explained(recommender, user, settings=MIX, end=10):
-    answer = explain(recommender, user, settings, end=end, nearest=2, now_ms=NOW_MS)
-    ranking, found = answer.ranking, answer.places
+    ranking = explain(recommender, user, settings, end=end, nearest=2, now_ms=NOW_MS)
+    found = ranking.why
     plain = recommender.recommend([user], [settings], NOW_MS)[0][settings.name]
     assert list(plain.rows) == list(ranking.rows), "to explain a list does not change it"
     assert len(found) == min(end, len(ranking.rows))
@@ -158,10 +158,10 @@ def test_rules_that_apply_are_named_and_sum_to_their_part(recommender, who, firs
         slots=[{"item_type": pinned[0], "item_id": pinned[1], "position": 6}],
     )  # fmt: skip
     answer = explain(recommender, user(*who), MIX, first=first, end=10, nearest=2, now_ms=NOW_MS)
-    names = answer.ranking.item_ids[first:10]
+    names = answer.item_ids[first:10]
     assert creator(pinned[1]) not in ("c1", "c3")
     seen, exact = set(), []
-    for place, (name, one) in enumerate(zip(names, answer.places, strict=True), first):
+    for place, (name, one) in enumerate(zip(names, answer.why, strict=True), first):
         rules = [effect.rule for effect in one.rules]
         expected = {"c3": ["boost[0]", "boost[1]"], "c4": ["boost[1]"], "c2": ["bury[0]"]}
         wanted = [*expected.get(creator(name), []), "fresh"]
@@ -174,7 +174,7 @@ def test_rules_that_apply_are_named_and_sum_to_their_part(recommender, who, firs
         assert sums or {"boost[0]", "boost[1]", "slots[0]"} & set(rules)
     assert {"boost[0]", "slots[0]"} <= seen
     assert any(exact)
-    effects = {effect.rule: effect for one in answer.places for effect in one.rules}
+    effects = {effect.rule: effect for one in answer.why for effect in one.rules}
     assert effects["boost[0]"].when == "item.creator = 'c3'"
     assert effects["boost[0]"].adds == pytest.approx(np.log(5), abs=1e-5)
     assert effects["slots[0]"].adds == 0
@@ -185,7 +185,7 @@ def test_what_a_filter_leaves_is_counted(recommender):
     recommender._in_force.policies = Policies(by_list={})
     plain = explain(recommender, user(0), ONE, end=3, nearest=2, now_ms=NOW_MS)
     assert plain.filtered is None
-    assert all(one.rules == () for one in plain.places)
+    assert all(one.rules == () for one in plain.why)
     with_rules(recommender, filter="item.creator = 'c3'")
     found = explain(recommender, user(0), ONE, end=3, nearest=2, now_ms=NOW_MS).filtered
     of_type = [name for name, kind in zip(static.item_ids, static.item_types, strict=True)
@@ -211,5 +211,5 @@ def test_a_later_part_of_a_list_is_explained_alone(recommender):
     deep = replace(MIX, k=30)
     _, all_of_it = explained(recommender, user(0, 6, 12), deep, end=30)
     part = explain(recommender, user(0, 6, 12), deep, first=10, end=20, nearest=2, now_ms=NOW_MS)
-    for one, same in zip(part.places, all_of_it[10:20], strict=True):
+    for one, same in zip(part.why, all_of_it[10:20], strict=True):
         assert one.parts == pytest.approx(same.parts, abs=1e-5)

@@ -4,8 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from console.api import health, router
 from console.bundles import Bundles
@@ -23,6 +22,7 @@ from console.quality import router as quality_page
 from console.replica import Replica
 from console.serving import Serving
 from console.settings import ConsoleSettings
+from console.static_files import StaticFiles
 from console.writes import Writes
 from console.writes_api import PATHS as WRITTEN
 
@@ -61,11 +61,9 @@ def create_app(
     app.include_router(pages)
     app.include_router(quality_page)
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(STATIC / "index.html")
-
-    app.mount("/static", StaticFiles(directory=STATIC))
+    files = StaticFiles(STATIC, index="index.html")
+    app.router.routes.append(Route("/", files, include_in_schema=False))
+    app.mount("/static", files)
     # The last one added sees a request first.
     app.add_middleware(Lane, tokens=tokens, replica=replica, serving=serving)
     app.add_middleware(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from agents.bundles.announcements import announcement_of
 from agents.working.partitions import user_state
+from console import state_reads
 from console.answers import known_of
 from console.bundles import followed
 from console.following import read_whole
@@ -25,7 +27,6 @@ from console.replica import Replica
 from console.series import RANGES
 from console.settings import WRITE
 from console.space import Space
-from console.state_reads import users_like
 from console.watchers import Watcher, Watchers
 from state import Checkpoints, CorruptArtifact
 from streams import LogRecord, ModelAnnouncement, Recommendation, readable
@@ -65,7 +66,7 @@ class Pages:
         self.replica = replica
         self.people = people
         self.present = Present(replica, clock_ms)
-        self.space = Space(replica.models)
+        self.space = Space(replica.models, partial(state_reads.entry, replica))
         self.letters = Letters(letters)
         self._most_letters = letters
         self.announced: dict[str, ModelAnnouncement] = {}
@@ -227,7 +228,7 @@ async def people(
     pages: ThePages, _: People, q: Annotated[str, Query(min_length=1, max_length=256)]
 ) -> Response:
     """Users whose ids begin so, a few of them."""
-    return _json(await asyncio.to_thread(users_like, pages.replica, q, pages.people))
+    return _json(await asyncio.to_thread(state_reads.users_like, pages.replica, q, pages.people))
 
 
 @router.get("/types")
@@ -242,7 +243,7 @@ async def space(pages: ThePages) -> Response:
     found = await pages.space.map()
     if found is None:
         raise Problem(503, "no bundle is loaded yet", headers={"Retry-After": "1"})
-    return Response(found, media_type="application/json")
+    return _json({"now": pages.present.now_ms(), "map": msgspec.Raw(found)})
 
 
 @router.get("/letters")

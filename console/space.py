@@ -1,6 +1,8 @@
 """A map of the item vectors: two coordinates per item, computed once per bundle."""
 
 import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,12 +17,16 @@ __all__ = ["Space", "principal_plane"]
 POINTS = 20_000
 
 
+#: The catalogue's entry of an item by type and id, None if there is none.
+Entry = Callable[[str, str], Mapping[str, Any] | None]
+
+
 class Space:
     """The map of the bundle in use; a new one is made when another is served."""
 
-    def __init__(self, models: Models) -> None:
-        """Read the bundle that `models` serves."""
-        self._models = models
+    def __init__(self, models: Models, entry: Entry) -> None:
+        """Read the bundle that `models` serves, and genres and ages from `entry`."""
+        self._models, self._entry = models, entry
         # Name of the bundle, and its map: channels number their generations apart.
         self._made: tuple[str | None, bytes] | None = None
         self._making = asyncio.Lock()
@@ -33,7 +39,7 @@ class Space:
                 return None
             bundle = recommender.bundle
             if self._made is None or self._made[0] != name:
-                self._made = name, await asyncio.to_thread(_drawn, bundle)
+                self._made = name, await asyncio.to_thread(_drawn, bundle, self._entry)
             return self._made[1]
 
 
@@ -52,10 +58,11 @@ def principal_plane(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     return np.asarray(places / max(float(np.abs(places).max()), 1e-12), np.float32), shown
 
 
-def _drawn(bundle: DynamicBundle) -> bytes:
+def _drawn(bundle: DynamicBundle, entry: Entry) -> bytes:
     # The most wanted ones, if not all.
     rows = np.sort(np.argsort(-bundle.popularity[0], kind="stable")[:POINTS])
     places, shown = principal_plane(bundle.vectors[rows])
+    entries = [entry(bundle.item_types[row], bundle.item_ids[row]) or {} for row in rows]
     number = {name: place for place, name in enumerate(bundle.types)}
     return msgspec.json.encode(
         {
@@ -67,6 +74,8 @@ def _drawn(bundle: DynamicBundle) -> bytes:
             "y": np.round(places[:, 1], 4).tolist(),
             "type": [number[bundle.item_types[row]] for row in rows],
             "id": [bundle.item_ids[row] for row in rows],
+            "genre": [next(iter(found.get("genres") or ()), None) for found in entries],
+            "published_at": [found.get("published_at") for found in entries],
             "title": [bundle.titles[row] or bundle.item_ids[row] for row in rows],
         }
     )

@@ -1,6 +1,7 @@
 // The router: one page at a time, each a function that draws into `main` and returns how to leave.
 import { Missing, askForToken, takeTokenFromAddress } from "./api.js";
-import { html, put } from "./html.js";
+import { html, loading, put } from "./html.js";
+import { hintScrolling } from "./scrolling.js";
 import { now } from "./pages/now.js";
 import { quality } from "./pages/quality.js";
 import { listener } from "./pages/listener.js";
@@ -26,7 +27,7 @@ async function show() {
   // A separate element per visit, so that a slow page cannot draw over the next one.
   const element = document.createElement("div");
   main.replaceChildren(element);
-  put(element, html`<p class="soft">Loading …</p>`);
+  put(element, loading);
   try {
     const left = await pages[page](element, new URLSearchParams(query));
     if (visit !== visits) left?.();
@@ -55,4 +56,5 @@ document.addEventListener("click", async (event) => {
 addEventListener("hashchange", show);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
 takeTokenFromAddress();
+hintScrolling(main);
 show();

@@ -15,6 +15,8 @@ export const html = (strings, ...values) =>
 
 export const put = (place, what) => { place.innerHTML = what.text; };
 
+export const loading = html`<p class="soft" aria-busy="true">Loading …</p>`;
+
 const numbers = new Intl.NumberFormat("en");
 export const count = (n) => (n === null || n === undefined ? "–" : numbers.format(n));
 export const decimals = (n, places = 3) => (n === null || n === undefined ? "–" : n.toFixed(places));
@@ -37,8 +39,8 @@ const kind = (head) => (head.number ? "number" : head.wide ? "wide" : "");
 
 export const table = (caption, heads, rows, otherwise) =>
   rows.length
-    ? html`<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table><thead><tr>${heads.map((h) => html`<th scope="col" class="${kind(h)}">${h.name ?? h}</th>`)}</tr></thead>
-      <tbody>${rows.map((row) => html`<tr>${row.map((cell, n) => html`<td class="${kind(heads[n])}">${cell}</td>`)}</tr>`)}</tbody></table></div>`
+    ? html`<div class="table"><div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table><thead><tr>${heads.map((h) => html`<th scope="col" class="${kind(h)}">${h.name ?? h}</th>`)}</tr></thead>
+      <tbody>${rows.map((row) => html`<tr>${row.map((cell, n) => html`<td class="${kind(heads[n])}">${cell}</td>`)}</tr>`)}</tbody></table></div></div>`
     : html`<p class="empty">${otherwise}</p>`;
 
 // Titles come in every length and script: two lines at most, and isolated from the text around them.

@@ -4,9 +4,11 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from console.health import Finding
@@ -20,7 +22,8 @@ from tests.console.test_channels import (
     served_by,
     two_channels,
 )
-from tests.console.worlds import HEADERS, OWNER, SEER, Served, make_world, served
+from tests.console.worlds import HEADERS, NOW, OWNER, SEER, Served, make_world, served
+from tests.dynamic_layer.worlds import DAY_MS
 from tests.waiting import PATIENCE_S, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -64,6 +67,8 @@ def shown(tmp_path_factory, items, bundles) -> Iterator[Served]:
         made.refuse(Reason.FUTURE, "1702681200000 is ahead", '{"timestamp":1702681200000}')
     for (item_type, item_id), title in zip(TITLED, TITLES, strict=True):
         item = Item(item_id=item_id, item_type=item_type, title=title)
+        if item_type == "podcast":
+            item = replace(item, genres=["satire", "news"], published_at=NOW - 20 * DAY_MS)
         made.log.append(made.settings.topics.catalogue, item.key, encode(item))
     with ready(made) as found:
         yield found
@@ -344,6 +349,63 @@ def test_what_was_served_stands_beside_popularity_by_day_and_by_bundle(page: Pag
     wait_until(lambda: table.locator("tbody tr").count() == 2 * 2, "a row for each bundle and type")
     assert table.locator("tbody td").first.inner_text() == "2"
     assert "Newest (2): audiobook" in said.inner_text()
+
+
+def test_a_difference_within_its_margin_has_no_colour(page: Page, shown: Served):
+    quality = shown.app.state.quality
+    row = {
+        "day": "2023-12-15",
+        "item_type": "song",
+        "arm": "default",
+        "generation": 2,
+        "examples": 400,
+    }
+    rows = [
+        row | {"hr_at_10": hr, "mrr": 0.1, "popularity_hr_at_10": 0.15, "popularity_mrr": 0.1}
+        for hr in (0.08, 0.14, 0.16, 0.24)
+    ]
+
+    async def view() -> dict[str, Any]:
+        return {"days": rows, "bundles": rows, "decisions": [], "problem": None}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality, "view", view)
+        page.goto("/#/quality")
+        cells = page.get_by_role("region", name="Prequential HR@10").locator("td:nth-child(7) span")
+        cells.first.wait_for()
+        assert cells.all_inner_texts() == ["▲ +0.090", "≈ +0.010", "≈ −0.010", "▼ −0.070"]
+        classes = [cell.get_attribute("class") for cell in cells.all()]
+        assert classes == ["good", "soft", "soft", "bad"]
+
+
+def test_each_figure_has_its_own_name(page: Page):
+    page.goto("/#/quality")
+    page.get_by_role("region", name="Generations").wait_for()
+    heads = page.locator("th").all_inner_texts()
+    for figure in ("HR@10", "NDCG", "MRR"):
+        named = [head for head in heads if figure in head]
+        assert named
+        assert figure not in named
+
+
+def test_a_wide_table_says_so_until_its_end(page: Page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/#/quality")
+    place = page.get_by_role("region", name="Prequential HR@10")
+    place.wait_for()
+    page.wait_for_function("e => e.classList.contains('more')", arg=place.element_handle())
+    place.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    page.wait_for_function("e => !e.classList.contains('more')", arg=place.element_handle())
+
+
+def test_the_map_is_coloured_by_type_genre_or_age(page: Page):
+    page.goto("/#/space")
+    said = page.locator("#groups")
+    page.get_by_text("audiobook: 60; podcast: 60").wait_for()
+    page.get_by_label("Colour by").select_option("genre (the first)")
+    assert said.inner_text() == "no genre: 119; satire: 1"
+    page.get_by_label("Colour by").select_option("age")
+    assert said.inner_text() == "8 to 30 days old: 1; age unknown: 119"
 
 
 def test_the_gates_reasons_are_read_as_text(page: Page):

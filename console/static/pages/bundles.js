@@ -66,7 +66,7 @@ const served = (c) => html`${whole(c.served ?? "none yet")} ${c.pinned && html`<
 const ways = (c) => html`<span class="ways">${c.before && html`<button type="button" data-pin="${c.before}" data-channel="${c.channel}">Roll back to ${c.before}</button>`}
   ${c.pinned && html`<button type="button" data-unpin data-channel="${c.channel}">Serve the trainer’s newest again</button>`}</span>`;
 
-const columns = ["bundle", "made (UTC)", { name: "held-out HR@10", number: true }, { name: "NDCG", number: true }, { name: "examples", number: true }, "graph", { name: "size", number: true }, ""];
+const columns = ["bundle", "made (UTC)", { name: "held-out HR@10", number: true }, { name: "held-out NDCG", number: true }, { name: "examples", number: true }, "graph", { name: "size", number: true }, ""];
 
 const row = (b, channel) => b.problem ? [b.name, html`<span class="bad">${b.problem}</span>`, "", "", "", "", "", ""] : [
   html`${b.name} ${marks("served", b.served_on)} ${marks("pinned", b.pinned_on)}`,

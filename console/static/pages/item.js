@@ -1,6 +1,6 @@
 import { ask } from "../api.js";
 import { itemTimes } from "./item_times.js";
-import { count, counted, decimals, html, itemHash, itemLink, put, table, titled } from "../html.js";
+import { count, counted, decimals, html, itemHash, itemLink, loading, put, table, titled } from "../html.js";
 
 // An item: its text, who had it, what is near in the graph and in the space; found by id or meaning.
 export async function item(main, query) {
@@ -9,7 +9,7 @@ export async function item(main, query) {
     <form class="search" role="search" id="by-meaning"><label>Search by meaning <input name="q" value="${words}" maxlength="500" required></label><button class="main">Search</button></form>
     <form class="search" id="by-id"><label>Item type <input name="type" value="${type}" list="types" autocomplete="off" maxlength="256" required></label><datalist id="types"></datalist>
       <label>Item id <input name="id" value="${id}" autocomplete="off" maxlength="256" required></label><button class="main">Open</button></form></div>
-    <div id="found">${(words || id) && html`<p class="soft">Loading …</p>`}</div>`);
+    <div id="found">${(words || id) && loading}</div>`);
   const [byMeaning, byId] = main.querySelectorAll("form");
   byMeaning.onsubmit = (event) => { event.preventDefault(); location.hash = `#/item?q=${encodeURIComponent(byMeaning.elements.q.value)}`; };
   byId.onsubmit = (event) => { event.preventDefault(); location.hash = itemHash(byId.elements.type.value.trim(), byId.elements.id.value.trim()); };
@@ -35,7 +35,7 @@ export async function item(main, query) {
       <div class="columns"><section><h2>Graph neighbours (same users)</h2>
         ${table("Neighbours in the graph", [{ name: "users of both", number: true }, "item", "type"], known.neighbours.map((n) => [count(n.users), itemLink(n), n.item_type]), "No user had it together with another item in the window.")}</section>
       <section><h2>Nearest items</h2>${near ? list("Neighbours in the space", near.items, "cosine") : html`<p class="empty">The current bundle has no vector for it.</p>`}</section></div>
-      <div id="times"></div>`);
+      <div id="times">${loading}</div>`);
     return itemTimes(place.querySelector("#times"), type, id);
   }
   if (!words && !id) put(place, html`<p class="empty">Enter a description to find the items with the nearest vectors, or the type and the id of an item.</p>`);

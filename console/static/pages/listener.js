@@ -1,6 +1,6 @@
 import { ask } from "../api.js";
 import { colour, SHAPES, chart } from "../charts.js";
-import { clock, count, counted, date, decimals, html, itemLink, percent, put, short } from "../html.js";
+import { clock, count, counted, date, decimals, html, itemLink, loading, percent, put, short } from "../html.js";
 import { erasure } from "./erasure.js";
 
 // A user's history on a time line, and the list of now with the reasons for each place.
@@ -8,7 +8,7 @@ export async function listener(main, query) {
   const user = query.get("user") ?? "";
   put(main, html`<h1>User</h1>
     <form class="search" role="search"><label>User id <input name="user" value="${user}" list="people" autocomplete="off" maxlength="256" required></label>
-    <datalist id="people"></datalist><button class="main">Show</button></form><div id="found"><p class="soft">Loading …</p></div>`);
+    <datalist id="people"></datalist><button class="main">Show</button></form><div id="found">${loading}</div>`);
   const form = main.querySelector("form");
   const field = form.elements.user;
   form.onsubmit = (event) => { event.preventDefault(); location.hash = `#/listener?user=${encodeURIComponent(field.value)}`; };

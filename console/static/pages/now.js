@@ -30,6 +30,7 @@ export async function now(main) {
   const said = document.querySelector("#state");
   let view = null;
   let longer = null;
+  let failed = "";
   let paused = false;
   let left = false;
 
@@ -41,14 +42,22 @@ export async function now(main) {
     figures(main, view);
     drawRates(main, rates, view, points, range());
     drawLate(main, late, view, points, range());
+    if (range() !== LIVE && !longer)
+      for (const id of ["#rates-said", "#late-said"]) main.querySelector(id).textContent = failed || "Loading …";
   };
   // Points of longer ranges change slowly, and come only when they are shown.
   const askLonger = async () => {
     const wanted = range();
     if (wanted === LIVE) return;
-    const found = await ask("console/series", { seconds: wanted }).catch(() => null);
-    if (left || range() !== wanted || !found) return;
-    longer = found;
+    let found = null;
+    try {
+      found = await ask("console/series", { seconds: wanted });
+      failed = "";
+    } catch (error) {
+      failed = `Couldn’t load: ${error.message}`;
+    }
+    if (left || range() !== wanted) return;
+    longer = found ?? longer;
     draw();
   };
   let asked = 0;
@@ -68,7 +77,7 @@ export async function now(main) {
     tell(main, html`<p class="health bad"><span aria-hidden="true">✕</span> Couldn’t load: the console does not answer. Trying again. The figures below are old.</p>`);
   };
   form.onsubmit = (event) => event.preventDefault();
-  form.onchange = () => { longer = null; draw(); askLonger(); };
+  form.onchange = () => { longer = null; failed = ""; draw(); askLonger(); };
   pause.onclick = () => {
     paused = !paused;
     pause.textContent = paused ? "Resume" : "Pause";

@@ -15,7 +15,7 @@ export function prequential(place, figures) {
   put(place, html`<form class="search"><label>One point per <select name="by"><option value="days">day of events</option><option value="bundles">bundle</option></select></label>
       <label>Arm <select name="arm">${arms.map((a) => html`<option>${a}</option>`)}</select></label></form>
     <div class="chart" id="prequential" role="img" aria-labelledby="prequential-title" aria-describedby="prequential-said"></div>
-    <p class="soft" id="prequential-said"></p><div id="prequential-table"></div>`);
+    <p class="soft" id="prequential-said"></p><p class="soft">▲ and ▼: the difference is greater than its 95 % margin. ≈: it can be chance.</p><div id="prequential-table"></div>`);
   const form = place.querySelector("form");
   const drawn = chart(place.querySelector("#prequential"), { xAxis: { type: "category" }, yAxis: { type: "value", min: 0 }, series: [] });
   const draw = () => {
@@ -28,7 +28,7 @@ export function prequential(place, figures) {
       const points = (name) => keys.map((k) => of.get(k)?.[name] ?? null);
       const style = { type: "line", showSymbol: true, color: colour(n) };
       return [
-        { ...style, name: `${type}, served`, symbol: SHAPES[n % 8], symbolSize: 9, lineStyle: { width: 2.5 }, data: points("hr_at_10") },
+        { ...style, name: `${type}, prequential`, symbol: SHAPES[n % 8], symbolSize: 9, lineStyle: { width: 2.5 }, data: points("hr_at_10") },
         { ...style, name: `${type}, popularity`, symbol: "emptyCircle", symbolSize: 5, lineStyle: { width: 1.5, type: "dashed" }, data: points("popularity_hr_at_10") },
       ];
     });
@@ -46,13 +46,19 @@ export function prequential(place, figures) {
 }
 
 const number = (name) => ({ name, number: true });
-const heads = (kind) => [kind.name, "item type", "arm", number("events evaluated"), number("HR@10"), number("popularity"), number("difference"), number("MRR")];
+const heads = (kind) => [kind.name, "item type", "arm", number("events evaluated"), number("prequential HR@10"), number("HR@10 of popularity"), number("difference"), number("prequential MRR")];
 
-const cells = (r, kind) => {
+const cells = (r, kind) => [r[kind.key], r.item_type, r.arm, count(r.examples), `${decimals(r.hr_at_10)} ± ${decimals(margin(r.hr_at_10, r.examples))}`, decimals(r.popularity_hr_at_10), difference(r), decimals(r.mrr)];
+
+// Coloured only where it is greater than chance: both figures have a margin. They are of the same
+// events, so this margin is on the safe side.
+function difference(r) {
   const better = r.hr_at_10 - r.popularity_hr_at_10;
-  return [r[kind.key], r.item_type, r.arm, count(r.examples), `${decimals(r.hr_at_10)} ± ${decimals(margin(r.hr_at_10, r.examples))}`, decimals(r.popularity_hr_at_10),
-    html`<span class="${better < 0 ? "bad" : ""}">${better < 0 ? "▼ −" : "+"}${decimals(Math.abs(better))}</span>`, decimals(r.mrr)];
-};
+  const noise = Math.hypot(margin(r.hr_at_10, r.examples), margin(r.popularity_hr_at_10, r.examples));
+  const text = `${better < 0 ? "−" : "+"}${decimals(Math.abs(better))}`;
+  if (Math.abs(better) <= noise) return html`<span class="soft" title="within the margin of ±${decimals(noise)}">≈ ${text}</span>`;
+  return better < 0 ? html`<span class="bad">▼ ${text}</span>` : html`<span class="good">▲ ${text}</span>`;
+}
 
 // Half of a 95 % interval of a share (Wilson), which few events leave wide.
 const margin = (p, n) => (1.96 / (1 + 3.84 / n)) * Math.sqrt((p * (1 - p)) / n + 0.96 / n ** 2);

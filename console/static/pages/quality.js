@@ -8,17 +8,18 @@ import { prequential } from "./prequential.js";
 export async function quality(main) {
   const [channels, found, figures] = await Promise.all([ask("v1/channels"), ask("v1/generations"), ask("console/quality")]);
   const whole = found.filter((b) => !b.problem);
+  const measured = whole.some((b) => b.metrics.held_out_hr_at_10 !== undefined);
   put(main, html`<h1>Quality</h1>
     ${figures.problem && html`<div class="problem" role="alert"><p>The trainer’s measurements are missing. ${figures.problem}</p></div>`}
     <h2>Served bundles</h2>
     <div id="channels"></div>
-    <h2 id="prequential-title">HR@10 of served bundles, compared with popularity</h2>
+    <h2 id="prequential-title">Prequential HR@10 of served bundles, compared with popularity</h2>
     <p class="note">For each new event: is its item among the top ten of its type, without items that the user already had? Measured before the models learn from the event. Events on items that the bundle does not know count as misses, under <code>unknown</code>.</p>
     <div id="served"></div>
     <h2>Decisions of the gate</h2>
     ${table("Decisions of the gate", decided, figures.decisions.map(decision), "None yet: the gate evaluates each bundle before publication.")}
-    <h2 id="hr-title">HR@10 on held-out examples, by generation</h2>
-    ${whole.length ? html`<div class="chart" id="hr" role="img" aria-labelledby="hr-title"></div>` : html`<p class="empty">No bundle yet. The trainer publishes the first bundle when it has learned from all examples. Check that there is a static bundle, and events after it.</p>`}
+    <h2 id="hr-title">Held-out HR@10, by generation</h2>
+    ${measured ? html`<div class="chart" id="hr" role="img" aria-labelledby="hr-title"></div>` : whole.length ? html`<p class="empty">Not measured: too few held-out examples so far.</p>` : html`<p class="empty">No bundle yet. The trainer publishes the first bundle when it has learned from all examples. Check that there is a static bundle, and events after it.</p>`}
     <h2>Generations</h2>
     <div id="bundles"></div>
     <p class="note">Models never train on held-out examples. A bundle that the gate refuses is not published; the previous one stays.</p>
@@ -36,13 +37,13 @@ function byGeneration(whole) {
   const channels = [...new Set(whole.map((b) => b.channel))].sort();
   const bars = channels.map((channel, n) => {
     const of = new Map(whole.filter((b) => b.channel === channel).map((b) => [b.generation, b.metrics.held_out_hr_at_10]));
-    return { name: channels.length > 1 ? channel : "HR@10", type: "bar", barMaxWidth: 40, color: colour(n), data: generations.map((g) => of.get(g) ?? null) };
+    return { name: channels.length > 1 ? channel : "held-out HR@10", type: "bar", barMaxWidth: 40, color: colour(n), data: generations.map((g) => of.get(g) ?? null) };
   });
   return { tooltip: { valueFormatter: (v) => decimals(v) }, 
     xAxis: { type: "category", data: generations.map(String) }, yAxis: { type: "value", min: 0 }, series: bars };
 }
 
-const decided = ["decision", "bundle", { name: "why", wide: true }, { name: "held-out HR@10", number: true }, { name: "served bundle", number: true }, { name: "examples", number: true }, "when (UTC)"];
+const decided = ["decision", "bundle", { name: "why", wide: true }, { name: "held-out HR@10", number: true }, { name: "that of the served bundle", number: true }, { name: "examples", number: true }, "when (UTC)"];
 
 const decision = (d) => [
   d.reasons.length ? html`<strong class="bad">✕ refused</strong>` : html`<span class="good">✓ published</span>`, d.bundle,

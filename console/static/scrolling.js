@@ -1,0 +1,10 @@
+// Tables that are wider than their place say so, as long as there is more to the right.
+export function hintScrolling(main) {
+  const mark = (place) => place.classList.toggle("more", place.scrollWidth - place.clientWidth - place.scrollLeft > 2);
+  const all = () => main.querySelectorAll(".scroll").forEach(mark);
+  new MutationObserver(all).observe(main, { childList: true, subtree: true });
+  addEventListener("resize", all);
+  // Scrolling does not bubble.
+  main.addEventListener("scroll", (event) => event.target.classList?.contains("scroll") && mark(event.target), true);
+  main.addEventListener("toggle", all, true);
+}

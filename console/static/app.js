@@ -35,7 +35,11 @@ async function show() {
   } catch (error) {
     put(element, problem(error));
   }
-  if (visit === visits && visit > 1) main.focus();
+  if (visit === visits && visit > 1) {
+    // Without it the browser scrolls the header out of sight.
+    main.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
   document.title = `${document.querySelector("nav [aria-current]").textContent} · Segue console`;
 }
 

@@ -19,7 +19,7 @@ from static_layer.progress import Progress, silent
 from static_layer.settings import TextSettings
 from static_layer.text_cache import VectorCache
 from static_layer.text_model import ModelSource, TextModelError, resolve_model
-from static_layer.text_onnx import OnnxTexts, exported
+from static_layer.text_onnx import Exportable, OnnxTexts, exportable, exported, packaged
 from static_layer.text_static import StaticTexts, distilled
 from static_layer.text_torch import TorchTexts, device_of, load_model
 
@@ -262,13 +262,18 @@ class TextEncoder:
         model = hashlib.blake2b(self._source.fingerprint.encode(), digest_size=16).hexdigest()
         made = exported(
             folder / f"{model}-{'int8' if int8 else 'f32'}",
-            self._loaded, max_tokens=own.max_tokens, int8=int8,
+            self._exportable, max_tokens=own.max_tokens, int8=int8,
         )  # fmt: skip
         self._model = None  # PyTorch's copy is no longer needed
         return OnnxTexts(
             made, batch_size=own.batch_size, max_tokens=own.max_tokens,
             threads=torch.get_num_threads(),
         )  # fmt: skip
+
+    def _exportable(self) -> Exportable:
+        if self._source.packaged:
+            return packaged(Path(self._source.location))
+        return exportable(self._loaded())
 
     def _loaded(self) -> "SentenceTransformer":
         """Return the model, loading it at the first call; the caller holds the lock."""

@@ -21,11 +21,13 @@ class ModelSource:
     location:    a folder or, with `on_hub`, the name of a model on the hub.
     fingerprint: changes whenever the vectors of the same text may change.
     on_hub:      the weights may have to be downloaded.
+    packaged:    it is the packaged model, with the pinned weights.
     """
 
     location: str
     fingerprint: str
     on_hub: bool = False
+    packaged: bool = False
 
 
 def resolve_model(model: str, revision: str | None = None) -> ModelSource:
@@ -50,7 +52,7 @@ def resolve_model(model: str, revision: str | None = None) -> ModelSource:
     if model == "auto" or model.rpartition("/")[2] == PACKAGED_MODEL:
         packaged = _packaged_folder()
         if packaged is not None:
-            return ModelSource(str(packaged), _PACKAGED_WEIGHTS_SHA256)
+            return ModelSource(str(packaged), _PACKAGED_WEIGHTS_SHA256, packaged=True)
         model = f"sentence-transformers/{PACKAGED_MODEL}"
     return ModelSource(model, f"{model}@{revision or 'main'}", on_hub=True)
 

@@ -2,7 +2,7 @@
 
 The graph is exported once from the model's weights and kept beside the cache of vectors, as
 `<fingerprint>/model.onnx` and `tokenizer.json`. A process that finds it loads neither PyTorch's
-model nor sentence-transformers.
+model nor sentence-transformers; the packaged model is exported without sentence-transformers too.
 """
 
 import contextlib
@@ -11,8 +11,9 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from static_layer.text_bert import BertSentences
 from static_layer.text_model import TextModelError
 from static_layer.text_torch import TorchTexts
 
@@ -79,9 +81,26 @@ class OnnxTexts:
         return result
 
 
-def exported(
-    folder: Path, load: Callable[[], "SentenceTransformer"], *, max_tokens: int, int8: bool
-) -> Path:
+class _Tokenizer(Protocol):
+    def save(self, path: str) -> None:
+        """Write tokenizer.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exportable:
+    """What a graph is made of.
+
+    module:    token ids i64[n, l] and mask i64[n, l] to unit vectors f32[n, d], on the CPU.
+    tokenizer: of the model, a fast one.
+    vectors:   what the model gives for texts, f32[n, d]; None compares the graph with nothing.
+    """
+
+    module: nn.Module
+    tokenizer: _Tokenizer
+    vectors: Callable[[Sequence[str]], NDArray[np.float32]] | None = None
+
+
+def exported(folder: Path, load: Callable[[], Exportable], *, max_tokens: int, int8: bool) -> Path:
     """Return the folder with the exported model, making it if it is not there.
 
     It appears whole or not at all, also when two processes make it at once. int8: with the weights
@@ -121,28 +140,48 @@ class _Sentence(nn.Module):
         return functional.normalize(found, dim=1)
 
 
-def _export(model: "SentenceTransformer", folder: Path, *, max_tokens: int) -> None:
-    """Write graph and tokenizer of a model on the CPU, and compare their vectors with its own."""
+def exportable(model: "SentenceTransformer") -> Exportable:
+    """Return what a graph is made of; raises TextModelError for a tokenizer in Python."""
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     if tokenizer is None:
         raise TextModelError("the text model's tokenizer is written in Python: expected a fast one")
-    sentence = _Sentence(model.cpu().eval())
+    texts = TorchTexts(model, batch_size=1)
+    return Exportable(
+        module=_Sentence(model.cpu().eval()), tokenizer=tokenizer, vectors=texts.encode
+    )
+
+
+def packaged(folder: Path) -> Exportable:
+    """Return what the packaged model's graph is made of, without sentence-transformers.
+
+    Its weights are pinned, and so are its vectors, by a test: nothing is compared here.
+    """
+    from tokenizers import Tokenizer  # noqa: PLC0415
+
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    return Exportable(module=BertSentences.load(folder), tokenizer=tokenizer)
+
+
+def _export(model: Exportable, folder: Path, *, max_tokens: int) -> None:
+    """Write graph and tokenizer of a model, and compare their vectors with its own."""
     shape = {0: "texts", 1: "tokens"}
     # Traced on several texts of several tokens: a size of 1 would become a constant.
     example = (torch.ones(2, 7, dtype=torch.long), torch.ones(2, 7, dtype=torch.long))
-    wanted = TorchTexts(model, batch_size=1).encode(_CHECKED)
+    wanted = None if model.vectors is None else model.vectors(_CHECKED)
     try:
         with warnings.catch_warnings(), torch.no_grad(), _quiet():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                sentence, example, str(folder / GRAPH),
+                model.module, example, str(folder / GRAPH),
                 input_names=["input_ids", "attention_mask"], output_names=["vectors"],
                 dynamic_axes={"input_ids": shape, "attention_mask": shape, "vectors": {0: "texts"}},
                 opset_version=_OPSET, dynamo=False,
             )  # fmt: skip
     except Exception as error:  # whatever a foreign model's code raises while it is traced
         raise TextModelError(f"the text model could not be exported to ONNX: {error}") from error
-    tokenizer.save(str(folder / TOKENIZER))
+    model.tokenizer.save(str(folder / TOKENIZER))
+    if wanted is None:
+        return
     found = OnnxTexts(folder, batch_size=2, max_tokens=max_tokens, threads=1).encode(_CHECKED)
     far = float(np.abs(found - wanted).max())
     if far > _CHECKED_WITHIN:

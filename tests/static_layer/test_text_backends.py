@@ -1,6 +1,7 @@
 """Backends of the text model: the same vectors, or vectors that never stand beside others."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,19 @@ def test_what_was_exported_is_used_without_loading_the_model(
     before = encoder_of(tiny_model, compiled, "onnx").encode(TEXTS)
     monkeypatch.setattr(text_module, "load_model", lambda *_, **__: pytest.fail("loaded"))
     assert np.array_equal(encoder_of(tiny_model, compiled, "auto").encode(TEXTS), before)
+
+
+def test_the_packaged_model_is_exported_without_sentence_transformers(
+    compiled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["A", "The history of bread", "", "Rivière, Größe, 東京: " * 3, "word " * 300]
+    settings = TextSettings(compiled=compiled, max_tokens=128, device="cpu")
+    reference = TextEncoder(replace(settings, backend="torch"))
+    wanted = reference.encode(texts)
+    monkeypatch.setattr(text_module, "load_model", lambda *_, **__: pytest.fail("loaded"))
+    found = TextEncoder(replace(settings, backend="onnx"))
+    assert np.allclose(found.encode(texts), wanted, atol=1e-3)
+    assert found.fingerprint == reference.fingerprint
 
 
 def test_a_batch_holds_texts_of_like_token_counts(

@@ -52,11 +52,12 @@ class BertSentences(nn.Module):
         """weights: by the names of the published file; config: of the published file."""
         super().__init__()
         epsilon = float(config["layer_norm_eps"])
-        self.words = nn.Embedding.from_pretrained(weights["embeddings.word_embeddings.weight"])
+        words = weights["embeddings.word_embeddings.weight"]
+        self.words = nn.Embedding.from_pretrained(words)  # type: ignore[no-untyped-call]
         # A text is one segment: the vector of the first is in every position's.
         segment = weights["embeddings.token_type_embeddings.weight"][0]
         places = weights["embeddings.position_embeddings.weight"] + segment
-        self.places = nn.Embedding.from_pretrained(places)
+        self.places = nn.Embedding.from_pretrained(places)  # type: ignore[no-untyped-call]
         self.norm = _norm(weights, "embeddings.LayerNorm", epsilon)
         self.layers = nn.ModuleList(
             _Layer(weights, f"encoder.layer.{number}.", config["num_attention_heads"], epsilon)

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamic_layer.counts.kth import kth_smallest
 from dynamic_layer.counts.stream_index import StreamIndex, first_from
 
 WALKS = (
@@ -292,7 +293,7 @@ def _most(
         one = np.empty(len(found), np.float32)
         for place in range(len(found)):
             one[place] = total[found[place], column]
-        bound = np.partition(one, len(one) - wanted)[len(one) - wanted]
+        bound = np.float32(kth_smallest(one, len(one) - wanted))
     taken = 0
     for target in found:
         if taken < wanted and total[target, column] > 0 and total[target, column] >= bound:

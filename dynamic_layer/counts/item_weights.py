@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from dynamic_layer.counts.kth import kth_smallest
 from dynamic_layer.settings import EaseSettings
 
 _BATCH = 256
@@ -109,7 +110,7 @@ def _strong_entries(
             continue
         # The diagonal is the greatest of its row, so that it is never cut.
         cosine = data[first:last] * norm[indices[first:last]]
-        limit = np.partition(cosine, len(cosine) - keep - 1)[len(cosine) - keep - 1]
+        limit = kth_smallest(cosine.copy(), len(cosine) - keep - 1)
         for place in range(last - first):
             kept[first + place] = cosine[place] >= limit or indices[first + place] == row
     return kept

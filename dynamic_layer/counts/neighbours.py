@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from dynamic_layer.counts.kth import kth_smallest
 from dynamic_layer.counts.moments import Histories
 
 NONE = -1
@@ -213,8 +214,7 @@ def _kth(value: NDArray[np.float32], k: int) -> float:
         if min((most - bits[n]) >> _STEP_BITS, _STEPS - 1) == step:
             near[found] = value[n]
             found += 1
-    wanted = found - (k - above)
-    return float(np.partition(near, wanted)[wanted])
+    return float(kth_smallest(near, found - (k - above)))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -65,6 +65,7 @@ from .serving.reasons import Explanation as Explanation
 from .serving.reasons import Filtered as Filtered
 from .serving.reasons import RuleEffect as RuleEffect
 from .serving.recommender import Recommender as Recommender
+from .serving.warming import compile_list_kernels as compile_list_kernels
 from .settings import AdoptionSettings as AdoptionSettings
 from .settings import DynamicSettings as DynamicSettings
 from .settings import EaseSettings as EaseSettings

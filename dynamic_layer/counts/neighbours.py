@@ -78,7 +78,7 @@ class Neighbours:
     def scores(self, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the sums of candidates, f32 [b, c, h]; candidates: i64 [b, c], NONE scores 0."""
         found: NDArray[np.float32] = _scores(
-            self.indptr, self.item, self.sums, candidates, self.items
+            self.indptr, self.item, self.sums, np.ascontiguousarray(candidates), self.items
         )
         return found
 

@@ -1,6 +1,6 @@
 """What a ranking head reads of a user and a candidate, from counting state and vectors alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numba
@@ -158,8 +158,19 @@ def pair_features(
     if "user" in settings.groups:
         own = _user(histories, rows, valid, sources, mixed=mixed)
     pairs = parts or [np.zeros((*candidates.shape, 0), np.float32)]
+    return columns(pairs, valid, own)
+
+
+def columns(
+    parts: Sequence[NDArray[np.floating]], valid: NDArray[np.bool_], own: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return values, f32 [b, c, .] each, standardised, as they are, and the user's own.
+
+    valid: bool [b, c]; own: f32 [b, c, u], or f32 [b, 1, u] where they are the same for all
+    candidates of a list.
+    """
     return _columns(  # type: ignore[no-any-return]
-        tuple(np.ascontiguousarray(part, np.float32) for part in pairs), valid, own
+        tuple(np.ascontiguousarray(part, np.float32) for part in parts), valid, own
     )
 
 
@@ -174,12 +185,7 @@ def _figures(
 def _columns(
     parts: tuple[NDArray[np.float32], ...], valid: NDArray[np.bool_], own: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return values, f32 [b, c, .] each, standardised, as they are, and the user's own.
-
-    own: f32 [b, c, u], or f32 [b, 1, u] where they are the same for all candidates of a list.
-
-    Parts are joined row by row: an array of all of them would be written and read once more.
-    """
+    """See `columns`. Parts are joined row by row: all in one array would be one more pass."""
     (b, c), f = valid.shape, 0
     for part in parts:
         f += part.shape[2]

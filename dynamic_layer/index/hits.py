@@ -26,7 +26,9 @@ class Hits:
         """
         if exclude is None:
             exclude = np.zeros((len(self.rows), 0), np.int64)
-        return Hits(*_best(self.rows, self.scores, exclude, k))
+        # In one layout: the kernel is compiled again for each.
+        parts = (np.ascontiguousarray(part) for part in (self.rows, self.scores, exclude))
+        return Hits(*_best(*parts, k))
 
     def without(self, banned: NDArray[np.bool_]) -> "Hits":
         """Return the hits without those of a mask, bool [b, k]; not in order."""

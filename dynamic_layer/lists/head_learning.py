@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.examples.ranking import history_rows, user_features
@@ -23,6 +25,7 @@ from dynamic_layer.settings import SEPARATE_TYPES, RankingSettings
 
 K = 10
 _CHUNK = 64
+_AT_ONCE = 1_024  # users whose vectors are computed at once
 _TOGETHER = 16  # lists of one moment, about, below which moments are drawn together
 
 
@@ -89,10 +92,11 @@ def made_lists(
     order = known[np.lexsort((kind[known], bucket[known]))]
     demand = DemandReader(popularity, rows, len(bundle.item_keys), half_lives_days)
     starts = np.flatnonzero(np.diff(bucket[order]) | np.diff(kind[order])) + 1
+    vectors = _vectors_of(bundle, examples, rows)
     for group in np.split(order, starts):
         for start in range(0, len(group), _CHUNK):
             part = group[start : start + _CHUNK]
-            asked = asked_of(bundle, examples.take(part), rows)
+            asked = asked_of(bundle, examples.take(part), rows, vectors[part])
             own = target[part]
             known_demand = demand.at(int(examples.timestamp[part].min()))
             wide = bool(over_all[part[0]])
@@ -115,11 +119,27 @@ def made_lists(
             )
 
 
-def asked_of(bundle: DynamicBundle, examples: PaddedExamples, rows: ItemRows) -> Asking:
-    """Return the users of examples as a list maker reads them, just before their events."""
+def _vectors_of(bundle: DynamicBundle, examples: PaddedExamples, rows: ItemRows) -> Tensor:
+    """Return the users of examples by the towers, f32 [b, d]; a moment's few users cost as much."""
+    parts = [
+        bundle.user_vectors(user_features(examples.take(part), rows, bundle.history_cap))
+        for part in np.array_split(np.arange(len(examples)), -(-len(examples) // _AT_ONCE))
+    ]
+    return torch.cat(parts)
+
+
+def asked_of(
+    bundle: DynamicBundle, examples: PaddedExamples, rows: ItemRows, vectors: Tensor | None = None
+) -> Asking:
+    """Return the users of examples as a list maker reads them, just before their events.
+
+    vectors: f32 [b, d], theirs by the towers, where they are known.
+    """
+    if vectors is None:
+        vectors = bundle.user_vectors(user_features(examples, rows, bundle.history_cap))
     return asking(
         bundle,
-        bundle.user_vectors(user_features(examples, rows, bundle.history_cap)),
+        vectors,
         history=history_rows(examples, rows),
         age_s=examples.history_age,
         strong=examples.history_strong,

@@ -226,7 +226,8 @@ class ListMaker:
         here when None. allowed: bool [rows], the only candidates; all items when None. What it
         leaves is kept for the next call with the same object, which is not to change.
         """
-        numbers = np.broadcast_to(np.asarray(number, np.int64), len(users))
+        # Copied: kernels are compiled again for arrays that are not to be written.
+        numbers = np.array(np.broadcast_to(np.asarray(number, np.int64), len(users)))
         near = self.neighbours(users) if near is None else near
         hits = self._nearest(users, numbers, allowed)
         group = self._groups(allowed)

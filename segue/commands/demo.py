@@ -34,7 +34,7 @@ def demo(
     world_events: Annotated[int, typer.Option(help="Events in the world's history.")] = 1_000_000,
     live_seconds: Annotated[
         float, typer.Option(help="Duration of live traffic in seconds.")
-    ] = 60.0,
+    ] = 30.0,
     live_rate: Annotated[float, typer.Option(help="Live events per second.")] = 100.0,
     hgnn_epochs: Annotated[int, typer.Option(help="Epochs of the HGNN's training.")] = 10,
     hgnn_seconds: Annotated[
@@ -140,6 +140,13 @@ def demo(
         settings = demo_settings(base, material, options)
         async with open_runtime(settings, log, keep=keep) as runtime:
             screen.print(f"Segue on {runtime.name}: {material.title}")
+            if settings.static.text.backend != base.static.text.backend:
+                screen.print(
+                    f"{material.catalogue.num_rows:,} items: the static text model encodes them, "
+                    f"which is coarser and a hundred times as fast. For the whole model: "
+                    f"--set static.text.backend=onnx",
+                    highlight=False,
+                )
             with progress_bars(screen) as bars:
                 return await run_demo(runtime, material, options, bars)
 

@@ -51,7 +51,8 @@ def _system(report: Mapping[str, Any]) -> Table:
         "graph": f"{graph['nodes']:,} items; edges: {edges or 'none'}",
         "HGNN": f"{hgnn['epochs']} epochs, loss {_figure(hgnn['loss'])}, "
         f"validation MRR {_figure(hgnn['validation'])}, {hgnn['seconds']:.0f} s"
-        + (" (STOPPED BY THE CLOCK)" if hgnn["stopped_by"] == "clock" else ""),
+        + (" (STOPPED BY THE CLOCK)" if hgnn["stopped_by"] == "clock" else "")
+        + (", texts by the static model" if report["texts"]["backend"] == "static" else ""),
         "live traffic": f"{live['events']:,} events, {live['faults']} bad records, "
         f"{live['launches']} new items ({live['launched_recommended']} already recommended)",
         "recommendations": f"{report['recommendations']:,} written in live traffic; "

@@ -2,21 +2,37 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+
+import polars as pl
 
 from agents.bundles.announcements import announcement_of
 from agents.bundles.announcing import fetch_dynamic
-from dynamic_layer import DynamicBundle
+from dynamic_layer import DynamicBundle, compile_list_kernels
 from segue.demo.material import Material
 from segue.demo.runtime import POLL_S, DemoError, Runtime
 from segue.feeding import catalogue_records, event_records, user_records
+from segue.roles import make_encoder
 from segue.screen import Bars, StageBars
+from segue.settings import Settings
 from segue.static_job import run_static_job
 from static_layer import StaticBundle
+from static_layer.item_text import catalogue_texts
 from streams import ModelAnnouncement
 
-__all__ = ["Speed", "applied", "ingest", "make_static", "rested_bundle", "until", "write_world"]
+__all__ = [
+    "Speed",
+    "applied",
+    "beside",
+    "get_ready",
+    "ingest",
+    "make_static",
+    "rested_bundle",
+    "until",
+    "write_world",
+]
 
 #: Longest time without progress in a step, before the demo gives up. Roles that died are noticed at
 #: once, and a busy machine takes many times as long as an idle one.
@@ -43,6 +59,39 @@ async def _write(
     written = await runtime.write(topic, records, lambda n: bars.update(task, completed=n))
     bars.update(task, completed=written, total=written)
     return written
+
+
+def get_ready(settings: Settings, material: Material, progress: StageBars) -> None:
+    """Encode the catalogue's texts into the cache of the static job, and compile list kernels.
+
+    Both take time that the other steps of a run leave: until the first events are applied, this
+    process waits for the worker. Raises TextModelError.
+    """
+    catalogue = pl.from_arrow(material.catalogue)
+    if not isinstance(catalogue, pl.DataFrame):
+        raise TypeError("the catalogue is not a table")
+    texts, _ = catalogue_texts(catalogue)
+    if settings.static.text.backend == "static":
+        texts = texts[:1]  # the model is made; its vectors have no cache, and cost little
+    with closing(make_encoder(settings)) as encoder:
+        encoder.encode(texts, progress)
+    compile_list_kernels()
+
+
+@asynccontextmanager
+async def beside(work: Callable[[], None]) -> AsyncIterator[None]:
+    """Do something in a thread while the body runs; at the end, wait for it and raise its error.
+
+    After an error of the body nothing is waited for.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        yield
+        await task
+    finally:
+        if not task.done():
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def write_world(runtime: Runtime, bars: Bars, material: Material) -> None:

@@ -7,12 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from console.settings import RIGHTS
 from segue.columns import ColumnError
@@ -22,7 +20,7 @@ from segue.demo.material import Material, from_tables, simulated
 from segue.demo.own_files import BadRows, OwnData, read_own_files
 from segue.demo.runtime import DemoError
 from segue.demo.settings import in_one_folder
-from segue.roles import make_encoder
+from segue.demo.steps import get_ready
 from segue.screen import SafeConsole, StageBars, progress_bars
 from segue.serving_console import new_token, serve_console, tune_search
 from segue.settings import Settings
@@ -32,7 +30,6 @@ from segue.times import today_ms
 from simulation import WorldSettings
 from state import CorruptArtifact, DamagedState, WrongState
 from static_layer import TextModelError
-from static_layer.item_text import catalogue_texts
 from streams import AdminError, BulkWriteError, PositionError
 from streams.embedded import EmbeddedLogError
 from streams.wall_clock import now_ms
@@ -103,7 +100,7 @@ async def run_try(
     _prepare(options.folder)
     settings = try_settings(settings, material, budget)
     with _compiled(), progress_bars(screen) as bars:
-        await asyncio.to_thread(_encode, settings, material, StageBars(bars))
+        await asyncio.to_thread(get_ready, settings, material, StageBars(bars))
     async with embedded_runtime(settings, "the embedded log") as runtime:
         screen.print(f"Segue on the embedded log: {material.title}", highlight=False)
         with progress_bars(screen) as bars:
@@ -211,16 +208,6 @@ def _compiled() -> Iterator[None]:
     if compiling.returncode:
         last = said.strip().splitlines()[-1:] or [f"status {compiling.returncode}"]
         raise DemoError(f"the kernels cannot be compiled: {last[0]}")
-
-
-def _encode(settings: Settings, material: Material, progress: StageBars) -> None:
-    """Encode the catalogue's texts into the cache that the static job reads."""
-    catalogue = pl.from_arrow(material.catalogue)
-    if not isinstance(catalogue, pl.DataFrame):
-        raise TypeError("the catalogue is not a table")
-    texts, _ = catalogue_texts(catalogue)
-    with closing(make_encoder(settings)) as encoder:
-        encoder.encode(texts, progress)
 
 
 async def _serve(

@@ -6,9 +6,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from segue.demo.flow import STATIC_TEXTS_ABOVE, DemoOptions, demo_settings
 from segue.demo.material import Material
 from segue.demo.report import show
 from segue.screen import SafeConsole
+from segue.settings import load_settings
 
 
 def report(**changes):
@@ -16,7 +18,7 @@ def report(**changes):
         "runs_on": "the embedded log", "data": "events.parquet", "events": 3, "records_in": 4,
         "events_per_second": 1, "applied": 3, "dead_lettered": 1, "seed": 1, "test_days": 10.0,
         "state": {"histories": 1, "pairs": 0, "bytes": 0},
-        "graph": {"nodes": 1, "edges": {}},
+        "graph": {"nodes": 1, "edges": {}}, "texts": {"backend": "auto"},
         "hgnn": {
             "epochs": 0, "loss": None, "validation": None, "seconds": 0.0, "stopped_by": "no edges",
         },
@@ -40,6 +42,7 @@ def test_a_catalogue_without_edges_has_no_loss_and_is_shown():
     assert "0 epochs, loss none, validation MRR none" in text
     assert "1 items; edges: none" in text
     assert "CLOCK" not in text
+    assert "static" not in text
     assert "no user was answered" in text
 
 
@@ -51,12 +54,31 @@ def test_the_best_model_of_a_type_and_what_the_head_lacks():
                 "epochs": 2, "loss": 0.5, "validation": 0.25, "seconds": 1.0, "stopped_by": "clock",
             },
             hr_at_10={"song": rates}, coverage={"song": rates}, test_users={"song": 7},
+            texts={"backend": "static"},
         )
     )  # fmt: skip
     assert "loss 0.5000, validation MRR 0.2500" in text
     assert "CLOCK)" in text
+    assert "texts by the static model" in text
     assert "0.400 (40%)" in text
     assert "ranking head" not in text
+
+
+@pytest.mark.parametrize(
+    ("items", "backend", "used"),
+    [
+        (STATIC_TEXTS_ABOVE, "auto", "auto"),
+        (STATIC_TEXTS_ABOVE + 1, "auto", "static"),
+        (STATIC_TEXTS_ABOVE + 1, "onnx", "onnx"),
+    ],
+)
+def test_the_static_text_model_encodes_a_large_catalogue(items, backend, used):
+    material = Material(
+        title="", catalogue=pa.table({"item_type": ["song"] * items}), users=None,
+        events=pl.DataFrame(), graph_ms=0, split_ms=0, window=(1, 1), live=[], stamped=False,
+    )  # fmt: skip
+    base = load_settings(flags=[f"static.text.backend={backend}"])
+    assert demo_settings(base, material, DemoOptions()).static.text.backend == used
 
 
 @pytest.mark.parametrize("catalogue", [[], ["podcast"]])

@@ -1,0 +1,54 @@
+"""Compiles the kernels of item-item weights and lists before they are needed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from dynamic_layer.counts.item_weights import capped, ease_weights
+from dynamic_layer.counts.moments import Histories
+from dynamic_layer.counts.neighbours import neighbours_of
+from dynamic_layer.counts.state_weights import count_matrix
+from dynamic_layer.head.candidates import union
+from dynamic_layer.head.features import columns
+from dynamic_layer.index.hits import Hits
+from dynamic_layer.settings import EaseSettings
+
+__all__ = ["compile_list_kernels"]
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Three items, each met with each other by a user."""
+
+    item_keys: NDArray[np.uint64]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    count: NDArray[np.int32]
+
+
+def compile_list_kernels() -> None:
+    """Run the kernels of the static job's item weights and of lists once, on three items.
+
+    Compiled code is cached beside the source (numba's cache): a quarter of a minute of one core the
+    first time after an installation, half a second from then on.
+    """
+    keys = np.arange(3, dtype=np.uint64)
+    left, right = np.array([0, 0, 0, 1, 1, 2], np.int32), np.array([0, 1, 2, 1, 2, 2], np.int32)
+    counts = count_matrix(_Counts(keys, left, right, np.ones(6, np.int32)), keys)
+    ease_weights(capped(counts, 1), EaseSettings(neighbours=1, min_users=1))
+
+    weights = sp.csr_array(np.ones((3, 3), np.float32))
+    one = np.ones(1, np.float32)
+    histories = Histories(
+        indptr=np.array([0, 1], np.int64), item=np.zeros(1, np.int64), age_days=one, times=one
+    )
+    near = neighbours_of(histories, {"ease": weights}, [1.0])["ease"]
+    near.best_of_group(np.zeros(3, np.int16), np.zeros(1, np.int64), 1)
+    rows = np.array([[1, 2]], np.int64)
+    near.scores(rows)
+    union([rows], histories, limit=2)
+    Hits(rows, np.ones((1, 2), np.float32)).best(1)
+    part = np.ones((1, 2, 1), np.float32)
+    columns([part, part, part], rows > 0, np.zeros((1, 1, 1), np.float32))

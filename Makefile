@@ -99,7 +99,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/make_site.py
 	$(BIN)/pytest -q tests/test_documentation.py tests/streams/test_records.py
 
 # Faults drawn by a seed on a real broker; ends with the word `equal`.
@@ -150,7 +150,7 @@ schemas: setup
 docs: setup
 	$(BIN)/python -m segue.settings_page
 	$(BIN)/python -m segue.metrics_page
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/make_site.py
 
 clean:
 	rm -rf .venv var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,7 +2,6 @@
 
 import importlib
 import itertools
-import logging
 import re
 import shlex
 import tomllib
@@ -116,19 +115,28 @@ def test_a_table_is_no_shell_block_and_a_reason_holds_for_the_next_block_alone(t
     ]  # fmt: skip
 
 
-def test_a_quiet_build_of_the_site_counts_warnings(monkeypatch):
-    """MkDocs counts them by a handler of this logger, whose level --quiet raises."""
+@pytest.fixture
+def site(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    hooks = importlib.import_module("hooks")
-    logger = logging.getLogger("mkdocs")
-    monkeypatch.setattr(logger, "level", logging.ERROR)
-    hooks.on_startup(command="build", dirty=False)
-    assert logger.isEnabledFor(logging.WARNING)
+    return importlib.import_module("make_site")
 
 
-def test_every_page_is_in_the_navigation():
-    listed = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
-    assert listed == {page.name for page in (ROOT / "docs").glob("*.md")}
+def test_links_to_files_outside_the_site_become_paths(site):
+    text = "[a](../benchmarks/A.md#x), [b](adr/0001-b.md), [c](schemas/c.json), [d](images/d.png)"
+    kept = "[b](adr/0001-b.md), [c](schemas/c.json), [d](images/d.png)"
+    assert site.linked(text, inside=False) == f"a (`benchmarks/A.md`), {kept}"
+    text = "[a](../../state/a.py), [b](../api.md), [c](0001-c.md)"
+    assert site.linked(text, inside=True) == "a (`state/a.py`), [b](../api.md), [c](0001-c.md)"
+
+
+def test_every_page_is_in_the_navigation(site):
+    """Zensical's strict build finds broken links and anchors, but not these."""
+    decisions = ROOT / "docs" / "adr"
+    text = site.with_decisions((ROOT / "zensical.toml").read_text(), decisions)
+    listed = re.findall(r'"([^"]+\.md)"', text)
+    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(listed) == sorted(pages)
+    tomllib.loads(text)
 
 
 def retired_terms() -> set[str]:

@@ -3,11 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from agents.working.partitions import user_state
 from state.dump import dump
 from streams import DeadLetter, LogRecord, Receipt, Recommendation, decode
 from streams.codec import Erasure, decode_events
 from tests.agents.definition import counting_events, defined_dump, files_with
-from tests.simulated.night import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, USERS, Night
+from tests.simulated.night import (
+    BY_USER,
+    PARTITIONS,
+    RULES,
+    SOURCES,
+    STATE,
+    TOPICS,
+    USERS,
+    Night,
+)
 
 
 def differences(night: Night) -> Iterator[str]:
@@ -24,11 +34,16 @@ def differences(night: Night) -> Iterator[str]:
         yield from (f"partition {part}: {line}" for line in found.differences(defined))
     for user in set(USERS) - stay:
         erased = any(erasure.user_id == user for of in erasures.values() for erasure in of)
-        if erased and (files := files_with(night.folder, user)):
+        if not erased:
+            continue
+        if files := night.left_at_dawn[user]:
+            yield f"{user} is erased, and without further events still in {files}"
+        if files := files_with(night.folder, user):
             yield f"{user} is erased, and is in {files}"
     yield from _letters(night, erasures)
     yield from _receipts(night, erasures)
     yield from _answers(night, erasures)
+    yield from _lists(night, erasures)
 
 
 def _records(night: Night, topic: str) -> Iterator[LogRecord]:
@@ -84,3 +99,20 @@ def _answers(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
         place = (record.partition, record.offset)
         if place not in answered and user not in erased:
             yield f"request {place[0]}/{place[1]} of {user} is not answered"
+
+
+def _lists(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
+    """The last list of each user was made from all of the history, unless the user was erased."""
+    erased = {erasure.user_id for those in erasures.values() for erasure in those}
+    last: dict[str, set[int]] = {}
+    for record in _records(night, TOPICS.recommendations):
+        if record.value:
+            made = decode(Recommendation, record.value)
+            last[made.user_id] = {int(item.item_id) for item in made.items}
+    for part in range(PARTITIONS):
+        [owner] = [life for life in night.lives.values() if part in life.owned]
+        state = owner.worker.partitions[part]
+        for user in set(USERS) - erased:
+            history = set(user_state(state, user).history_item.tolist())
+            if missing := history - last.get(user, set()):
+                yield f"the last list of {user} knows nothing of {sorted(missing)}"

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,24 +84,37 @@ class Store:
 
 
 class Outputs:
-    """Writes into the log; the process may die before a record is in it, or after."""
+    """Writes into the log as a producer does: in order, later, and for certain only by a flush.
 
-    def __init__(self, log: EmbeddedLog, fuse: Fuse) -> None:
-        self._really, self._fuse = EmbeddedOutputs(log), fuse
+    What was not delivered when the process dies is lost. It may die before a record is in the log,
+    or after.
+    """
+
+    def __init__(self, log: EmbeddedLog, fuse: Fuse, draw: random.Random) -> None:
+        self._really, self._fuse, self._draw = EmbeddedOutputs(log), fuse, draw
+        self._waiting: deque[tuple[str, Outgoing]] = deque()
 
     async def send(self, topic: str, key: bytes | None, value: bytes | None, _: Any = None) -> None:
-        self._fuse.burn()
-        await self._really.send(topic, key, value)
+        await self.send_many(topic, [Outgoing(key, value, None)])
 
     async def send_many(self, topic: str, records: list[Outgoing]) -> None:
         for record in records:
             self._fuse.burn()
-            await self._really.send_many(topic, [record])
+            self._waiting.append((topic, record))
+        if self._draw.random() < 0.3:
+            await self._deliver(self._draw.randint(0, len(self._waiting)))
 
     async def flush(self) -> None:
         self._fuse.burn()
+        await self._deliver(len(self._waiting))
         await self._really.flush()
         self._fuse.burn()
+
+    async def _deliver(self, count: int) -> None:
+        for _ in range(count):
+            self._fuse.burn()
+            topic, record = self._waiting.popleft()
+            await self._really.send_many(topic, [record])
 
 
 def tear_wal(state: Path, draw: random.Random) -> bool:

@@ -2,10 +2,14 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from agents import Worker, WorkerSettings
+from dynamic_layer import ItemNames, Ranking
 from state import Action, DamagedState, StateSettings, StoreUnavailable
 from static_layer import TextEncoder
 from streams import (
@@ -26,6 +30,7 @@ from streams import (
     topics,
 )
 from streams.topics import TopicDefinition
+from tests.agents.definition import files_with
 from tests.agents.test_requests import Serving
 from tests.agents.worlds import NOW
 from tests.simulated.faults import Fuse, Killed, Outputs, Store, flip_byte, lose, tear_wal
@@ -56,6 +61,19 @@ BAD = [b"", b"{", b"\xff\xfe", b'{"user_id": 1}', b"[" * 64, b'{"kind": "unheard
 DEATHS = (Killed, StoreUnavailable, DamagedState)
 
 
+class ServingHistories(Serving):
+    """A stand-in for a bundle: the lists of users hold the keys of their histories."""
+
+    async def recommend(self, users, lists, now_ms, *, hurry=False):  # type: ignore[no-untyped-def]
+        histories = [user.history_item.tolist() for user in users]
+        return 1, [dict.fromkeys(self.lists, _of_keys(keys)) for keys in histories]
+
+
+def _of_keys(keys: list[int]) -> Ranking:
+    names = ItemNames(ids=[str(key) for key in keys], types=["song"] * len(keys))
+    return Ranking(names=names, rows=range(len(keys)), scores=np.zeros(len(keys), np.float32))
+
+
 class Life:
     """One worker process: from a start to a death."""
 
@@ -71,14 +89,14 @@ class Life:
             store=night.store.opened(night.sleep),
             folder=self.folder,
             encoder=TextEncoder,
-            outputs=Outputs(night.log, night.fuse),
+            outputs=Outputs(night.log, night.fuse, night.delivery),
             clock_ms=night.clock,
             ticks_ms=night.ticks,
             sources=SOURCES,
             pause=night.pause,
             log=night.log,
         )
-        Serving(self.worker)
+        ServingHistories(self.worker)
 
     def states(self) -> list[Path]:
         """Folders of the states on this disk."""
@@ -92,6 +110,7 @@ class Night:
         self.seed, self.folder = seed, folder
         # What producers and users do does not depend on what becomes of the workers.
         self.draw, self.fate = random.Random(seed), random.Random(f"fate of {seed}")
+        self.delivery = random.Random(f"delivery of {seed}")
         self.now = NOW
         self.elapsed = 0  # of the clock that never goes back
         self.fuse = Fuse()
@@ -99,11 +118,16 @@ class Night:
         create_topics(self.log, topics(TOPICS))
         self.log.create_topic(TopicDefinition(name=PLAYER, partitions=PARTITIONS))
         self.store = Store(folder / "store", self.fuse, random.Random(f"store of {seed}"))
-        self.settings = WorkerSettings(keep_checkpoints=2, checkpoint_every_s=600)
+        # No user is dropped for having waited: each one with events must get lists.
+        self.settings = WorkerSettings(
+            keep_checkpoints=2, checkpoint_every_s=600, answer_within_s=1e9
+        )
         self.lives: dict[int, Life] = {}
         self.committed: dict[tuple[str, int], int] = {}
         #: Place of a bad record -> its user.
         self.bad: dict[bytes, str] = {}
+        #: User -> files that hold the user's id once the workers have done what there was to do.
+        self.left_at_dawn: dict[str, list[str]] = {}
         self.trace: list[str] = []
         #: What producers wrote: (topic, user, item or what it was).
         self.written: list[tuple[str, str, str]] = []
@@ -329,7 +353,7 @@ class Night:
     # The morning
 
     def dawns(self) -> None:
-        """Heal everything, and let the workers do what there is to do."""
+        """Heal everything, and let the workers do what there is to do; then events come again."""
         self.store.away, self.store.torn = False, 0.0
         self.fuse.out()
         for number in range(WORKERS):
@@ -337,12 +361,31 @@ class Night:
                 self.lives[number] = Life(self, number)
         self.now += HOUR  # past what the clock was set back by
         for part in range(PARTITIONS):
-            # What erased events told of the time is told by an event that stays.
-            self.write_event(TOPICS.events, witness_of(part), ITEMS[0], self.now)
             if not any(part in life.owned for life in self.lives.values()):
                 self.assign(self.lives[part % WORKERS], part)
         owned = {part for life in self.lives.values() for part in life.owned}
         assert owned == set(range(PARTITIONS)), f"no worker opens {set(range(PARTITIONS)) - owned}"
+        self.work_is_done()
+        for user in USERS:
+            files = files_with(self.folder, user)
+            self.left_at_dawn[user] = [name for name in files if not self.is_leftover(name)]
+        for part in range(PARTITIONS):
+            # What erased events told of the time is told by an event that stays.
+            self.write_event(TOPICS.events, witness_of(part), ITEMS[0], self.now)
+        self.work_is_done()
+        for life in self.lives.values():
+            life.worker.partitions.remove_leftovers()
+
+    def is_leftover(self, name: str) -> bool:
+        """Whether a file belongs to a state of another owner's: it goes within a week, not before.
+
+        name: below the folder of the night.
+        """
+        found = re.match(r"worker-(\d+)/state/(\d+)", name)
+        return found is not None and int(found[2]) not in self.lives[int(found[1])].owned
+
+    def work_is_done(self) -> None:
+        """Let every worker do what there is to do."""
         for life in list(self.lives.values()):
             self.works_everything_off(life)
         assert len(self.lives) == WORKERS, "a worker died where nothing fails"
@@ -363,7 +406,6 @@ class Night:
                 break
         else:
             raise AssertionError(f"worker {life.number} checkpoints without end")
-        life.worker.partitions.remove_leftovers()
 
     def ends(self) -> None:
         """Close everything."""

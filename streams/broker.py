@@ -85,7 +85,7 @@ class DevelopmentBroker:
         self._properties = self.data_dir / "server.properties"
         self._pid_file = self.data_dir / "broker.json"
 
-    def start(self, port: int | None = None, *, timeout: float = 60) -> str:
+    def start(self, port: int | None = None, *, timeout: float = 300) -> str:
         """Start the broker, wait until it answers and return its address, "127.0.0.1:port".
 
         port: None takes any free one. timeout: seconds until it must have answered.

@@ -120,7 +120,10 @@ class KafkaDistribution:
 
 
 # The tools use the broker's logging library; without a level they print all of their settings.
-_TOOL_OPTIONS = ("-Xmx256m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN")
+# They end after seconds: the second compiler would take more than it gives.
+_TOOL_OPTIONS = (
+    "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN",
+)  # fmt: skip
 
 
 def java() -> str:

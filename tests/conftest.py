@@ -1,7 +1,13 @@
 """The order of the files: those that take longest, or mostly wait, begin first."""
 
+import os
+
 import pytest
 from hypothesis import settings
+
+# A test's broker and Kafka's own programs live for seconds. Without the second compiler a broker
+# starts, and has done a test's work, with half the CPU time.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("segue", deadline=None)

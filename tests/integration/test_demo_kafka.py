@@ -1,15 +1,17 @@
 """The demo on a real broker, kept running, and looked at with Kafka's own tools."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from streams import KafkaSettings, end_offsets
+from streams import KafkaSettings, end_offsets, read_from
 from streams.broker import DevelopmentBroker
 from streams.distribution import POM
 from streams.wall_clock import now_ms
@@ -147,17 +149,18 @@ def test_a_foreign_producer_gets_answers_for_newcomers(kept):
         broker.console_producer("segue.events"), input=lines, text=True, check=True,
         capture_output=True, timeout=PATIENCE_S,
     )  # fmt: skip
-    answers = {user: [] for user in had}
+    kafka = KafkaSettings(bootstrap_servers=broker.status().address)
 
     def answered():
-        for lists in answers.values():
-            lists.clear()
-        for answer in consume_json(broker, "segue.recommendations"):
-            if answer["user_id"] in answers:
-                answers[answer["user_id"]].append(answer)
-        return all(len(lists) >= 3 for lists in answers.values())
+        records = asyncio.run(read_from(kafka, "segue.recommendations"))
+        lists = Counter(record.key.decode() for record in records)
+        return all(lists[user] >= 3 for user in had)
 
-    wait_until(answered, "an answer for each newcomer")
+    wait_until(answered, "an answer for each newcomer", every_s=0.5)
+    answers = {user: [] for user in had}
+    for answer in consume_json(broker, "segue.recommendations"):
+        if answer["user_id"] in answers:
+            answers[answer["user_id"]].append(answer)
     known = {(i["item_type"], i["item_id"]): i for i in catalogue}
     about = expected = 0.0
     for user, items in had.items():

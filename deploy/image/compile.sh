@@ -2,6 +2,8 @@
 # small world in one process.
 set -eu
 export NUMBA_CACHE_DIR=/opt/segue/kernels HOME=/tmp
+# Kernels are cached by the place of their modules: the installed ones, and not those of the current folder.
+cd /
 /opt/segue/venv/bin/python -c "from state import compile_kernels; compile_kernels()"
 world=$(mktemp -d)
 /opt/segue/venv/bin/segue demo --log embedded --world-items 300 --world-users 600 --world-events 20000 \

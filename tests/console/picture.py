@@ -114,9 +114,10 @@ def page_of(browser: Browser, served: Served, scheme: str) -> Iterator[Page]:
     context = browser.new_context(
         base_url=served.address, viewport=SIZE, color_scheme=scheme, reduced_motion="reduce"
     )
+    # The page alone: one that was drawn before it may leave something in the header.
+    context.add_init_script(f"sessionStorage.setItem('segue-token', '{OWNER}')")
     page = context.new_page()
     page.set_default_timeout(120_000)
-    page.goto(f"/#token={OWNER}")
     page.goto(f"/#/listener?user={USER}")
     page.locator("#line canvas").wait_for()
     yield page

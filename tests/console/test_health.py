@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from console import health
+from console import ConsoleSettings, health
 from console.health import findings
 from console.letters import FIXES
 from console.series import RANGES, Second, Series
@@ -140,3 +140,20 @@ def test_every_reason_has_a_fix():
     assert set(FIXES) == set(Reason)
     source = (ROOT / "console" / "static" / "pages" / "letters.js").read_text()
     assert [r for r in Reason if not re.search(rf"\b{r.value}: \"", source)] == []
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "docs.example", "/docs"])
+def test_the_address_of_the_documentation_is_one_of_the_web(address):
+    with pytest.raises(ValueError, match=r"console\.docs_url: expected http\(s\)://"):
+        ConsoleSettings(docs_url=address)
+
+
+def test_a_range_of_the_charts_has_its_step(running):
+    with running.client() as client:
+        for shown, step in RANGES.items():
+            found = client.get("/console/series", params={"seconds": shown}).json()
+            assert found["step"] == step
+            assert len(found["points"]) <= shown // step + 1
+        refused = client.get("/console/series", params={"seconds": 7})
+        assert refused.status_code == 422
+        assert "expected one of 300, 3600, 86400, got 7" in refused.json()["detail"]

@@ -166,6 +166,10 @@ def test_a_spike_is_cut_off_and_marked(page: Page, shown: Served):
         page.goto("/#/now")
         page.get_by_label("Time range").select_option("1 hour")
         page.get_by_text("A spike is cut off at 15; the highest is 900.").wait_for()
+        end = "echarts.getInstanceByDom(document.querySelector('#rates')).getOption().yAxis[0].max"
+        assert page.evaluate(end) == 15
+        page.get_by_label("Time range").select_option("5 minutes")
+        page.wait_for_function(f"{end} === null")
 
 
 def test_health_names_what_is_wrong_and_the_runbook(page: Page, shown: Served):

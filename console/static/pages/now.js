@@ -84,7 +84,7 @@ export async function now(main) {
     pause.setAttribute("aria-pressed", String(paused));
     if (view) main.querySelector("#clock").textContent = `${paused ? "Paused at " : ""}${clock(view.time)} UTC`;
   };
-  return () => { left = true; source.close(); rates.close(); late.close(); said.textContent = ""; };
+  return () => { left = true; source.close(); rates.close(); late.close(); said.textContent = said.className = ""; };
 }
 
 // Written only when it changes: a status is read aloud each time.
@@ -149,10 +149,10 @@ function figures(main, view) {
 
 const axes = () => ({ xAxis: { type: "time" }, yAxis: { type: "value", min: 0 }, series: [] });
 
-// Axes of a range that ends now. Beyond `end` values are cut off.
+// Axes of a range that ends now. Beyond `end` values are cut off; null takes an earlier end away.
 const ranged = (view, seconds, end) => ({
   xAxis: { type: "time", min: view.time - seconds * 1000, max: view.time, axisLabel: { formatter: timeOfDay } },
-  yAxis: { type: "value", min: 0, ...(end && { max: end }) },
+  yAxis: { type: "value", min: 0, max: end },
 });
 
 // Triangles at the upper end where a spike is cut off, the highest ones with their values.

@@ -1,4 +1,7 @@
-"""What each process of test_parallel.py runs: train on the small world, save the weights."""
+"""What each process of test_parallel.py runs: train on the small world, save the weights.
+
+Arguments: a folder, then the settings of each training.
+"""
 
 import json
 import sys
@@ -24,11 +27,14 @@ def training_of(settings: TrainSettings) -> Training:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    fields = json.loads(sys.argv[1])
-    fields["fan_outs"] = tuple(fields["fan_outs"])
+    folder = Path(sys.argv[1])
     with process_group() as parallel:
-        training = training_of(TrainSettings(**fields))
-    folder = Path(sys.argv[2])
-    save_file(training.model.state_dict(), folder / f"{parallel.rank}.safetensors")
-    figures = {"size": parallel.size, "loss": training.loss, "stopped_by": training.stopped_by}
-    (folder / f"{parallel.rank}.json").write_text(json.dumps(figures))
+        for number, text in enumerate(sys.argv[2:]):
+            fields = json.loads(text)
+            training = training_of(TrainSettings(**fields | {"fan_outs": (*fields["fan_outs"],)}))
+            name = f"{number}-{parallel.rank}"
+            save_file(training.model.state_dict(), folder / f"{name}.safetensors")
+            figures = {
+                "size": parallel.size, "loss": training.loss, "stopped_by": training.stopped_by,
+            }  # fmt: skip
+            (folder / f"{name}.json").write_text(json.dumps(figures))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -24,37 +25,55 @@ ALIKE = TrainSettings(
 )  # fmt: skip
 
 
-def torchrun(settings: TrainSettings, folder: Path) -> list[dict[str, object]]:
-    """Train in two processes; return what each says."""
+CLOCKED = replace(ALIKE, epochs=50, max_seconds=0.001)
+
+
+class Rank(NamedTuple):
+    """What a process says of its training, and the weights that it saved."""
+
+    figures: dict[str, Any]
+    weights: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> list[list[Rank]]:
+    """Both processes of each training. One start trains all, for it costs more than they do."""
+    if not torch.distributed.is_available():
+        pytest.skip("torch without distributed")
+    folder, trainings = tmp_path_factory.mktemp("parallel"), (ALIKE, CLOCKED)
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-            "-m", "tests.static_layer.parallel_training", json.dumps(asdict(settings)),
-            str(folder),
+            "-m", "tests.static_layer.parallel_training", str(folder),
+            *[json.dumps(asdict(settings)) for settings in trainings],
         ],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return [
+        [
+            Rank(
+                json.loads((folder / f"{number}-{rank}.json").read_text()),
+                load_file(folder / f"{number}-{rank}.safetensors"),
+            )
+            for rank in range(2)
+        ]
+        for number in range(len(trainings))
+    ]
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
-def test_two_processes_learn_the_model_that_one_learns(tmp_path: Path) -> None:
-    alone = training_of(ALIKE)
-    figures = torchrun(ALIKE, tmp_path)
-    assert [figure["size"] for figure in figures] == [2, 2]
-    assert figures[0]["loss"] == figures[1]["loss"] == pytest.approx(alone.loss, rel=1e-3)
-    weights = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(2)]
+def test_two_processes_learn_the_model_that_one_learns(together: list[list[Rank]]) -> None:
+    alone, (first, second) = training_of(ALIKE), together[0]
+    assert first.figures["size"] == second.figures["size"] == 2
+    assert first.figures["loss"] == second.figures["loss"] == pytest.approx(alone.loss, rel=1e-3)
     for name, weight in alone.model.state_dict().items():
-        assert torch.equal(weights[0][name], weights[1][name])
+        assert torch.equal(first.weights[name], second.weights[name])
         # Sums in another order, forwarded through two epochs of Adam.
-        assert torch.allclose(weights[0][name], weight, atol=2e-3), name
+        assert torch.allclose(first.weights[name], weight, atol=2e-3), name
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
-def test_the_first_processs_clock_ends_the_training_of_all(tmp_path: Path) -> None:
-    figures = torchrun(replace(ALIKE, epochs=50, max_seconds=0.001), tmp_path)
-    assert [figure["stopped_by"] for figure in figures] == ["clock", "clock"]
+def test_the_first_processs_clock_ends_the_training_of_all(together: list[list[Rank]]) -> None:
+    assert [rank.figures["stopped_by"] for rank in together[1]] == ["clock", "clock"]
 
 
 def test_processes_with_other_graphs_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,14 @@ def guarded(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gu
     command = KafkaDistribution(pom=POM, libs=jars).command(
         "org.apache.kafka.tools.AclCommand", options=("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
     )
-    tool.write_text("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in command) + ' "$@"\n')
+    # The script calls it a dozen times: the first call leaves its loaded classes to the others.
+    java, *words = (f"'{word}'" for word in command)
+    archive = f"{tool}.jsa"
+    tool.write_text(
+        "#!/bin/sh\n"
+        f"[ -e {archive} ] && classes=SharedArchiveFile || classes=ArchiveClassesAtExit\n"
+        f'exec {java} -XX:$classes={archive} {" ".join(words)} "$@"\n'
+    )
     tool.chmod(0o755)
     done = subprocess.run(
         [SCRIPT, address], capture_output=True, text=True, check=False,

@@ -97,7 +97,7 @@ def guarded(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gu
     command = KafkaDistribution(pom=POM, libs=jars).command(
         "org.apache.kafka.tools.AclCommand", options=("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
     )
-    # The script calls it a dozen times: the first call leaves its loaded classes to the others.
+    # The script calls it eleven times: the first call leaves its loaded classes to the others.
     java, *words = (f"'{word}'" for word in command)
     archive = f"{tool}.jsa"
     tool.write_text(

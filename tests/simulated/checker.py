@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from agents.working.partitions import user_state
 from state.dump import dump
-from streams import DeadLetter, LogRecord, Receipt, Recommendation, decode
+from streams import DeadLetter, LogRecord, Receipt, Recommendation, decode, murmur2_partition
 from streams.codec import Erasure, decode_events
 from tests.agents.definition import counting_events, defined_dump, files_with
 from tests.simulated.night import (
@@ -102,17 +102,23 @@ def _answers(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
 
 
 def _lists(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
-    """The last list of each user was made from all of the history, unless the user was erased."""
+    """The last list of each user was made from all of the history.
+
+    That of an erased user was made from nothing else: without a list, or events, from nothing.
+    """
     erased = {erasure.user_id for those in erasures.values() for erasure in those}
     last: dict[str, set[int]] = {}
     for record in _records(night, TOPICS.recommendations):
-        if record.value:
-            made = decode(Recommendation, record.value)
-            last[made.user_id] = {int(item.item_id) for item in made.items}
+        made = decode(Recommendation, record.value).items if record.value else []
+        last[(record.key or b"").decode()] = {int(item.item_id) for item in made}
     for part in range(PARTITIONS):
         [owner] = [life for life in night.lives.values() if part in life.owned]
         state = owner.worker.partitions[part]
-        for user in set(USERS) - erased:
+        for user in USERS:
             history = set(user_state(state, user).history_item.tolist())
-            if missing := history - last.get(user, set()):
+            listed = last.get(user, set())
+            if user not in erased and (missing := history - listed):
                 yield f"the last list of {user} knows nothing of {sorted(missing)}"
+            of_part = murmur2_partition(user.encode(), PARTITIONS) == part
+            if user in erased and of_part and not history and listed:
+                yield f"{user} is erased, and the last list was made from {sorted(listed)}"

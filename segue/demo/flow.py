@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from dynamic_layer import DynamicBundle
-from segue.demo.judge import Histories, Verdict, judge, train_without_hgnn
+from segue.demo.judge import Histories, Judge, train_without_hgnn
 from segue.demo.live import LiveResult, live_traffic
 from segue.demo.material import Material
 from segue.demo.runtime import DemoError, Runtime
@@ -91,9 +91,10 @@ async def run_demo(
         await ingest(runtime, bars, material, "learn", speed)
         await runtime.checkpoint()
         histories = await asyncio.to_thread(Histories, runtime.settings, scratch / "split")
-        two_tower, two_tower_hgnn = await _train(runtime, static, options.seed, bars, stages)
+        judge = await asyncio.to_thread(Judge, material, histories)
+        two_tower_hgnn = await _train(runtime, static, options.seed, bars, stages, judge)
         with _Spinner(bars, "evaluate on the test days"):
-            verdict = await asyncio.to_thread(judge, material, histories, two_tower_hgnn, two_tower)
+            await asyncio.to_thread(judge.bundle, "two_tower_hgnn", two_tower_hgnn)
         histories.close()
 
         await ingest(runtime, bars, material, "test", speed)
@@ -114,7 +115,7 @@ async def run_demo(
         final = await asyncio.to_thread(Histories, runtime.settings, scratch / "end")
         records_in = sum((await runtime.ends(names.events)).values())
         titles = titles_of(await runtime.read(names.catalogue, {}))
-        report = _report(material, options, static, verdict, live, speed, final)
+        report = _report(material, options, static, judge, live, speed, final)
         report["people"] = _people(live, final, titles)
         final.close()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -127,9 +128,9 @@ async def run_demo(
 
 
 async def _train(
-    runtime: Runtime, static: StaticBundle, seed: int, bars: Bars, stages: StageBars
-) -> tuple[DynamicBundle, DynamicBundle]:
-    """Train without the HGNN here while the trainer trains with it; returns both bundles."""
+    runtime: Runtime, static: StaticBundle, seed: int, bars: Bars, stages: StageBars, judge: Judge
+) -> DynamicBundle:
+    """Train and test without the HGNN here while the trainer trains with it; returns its bundle."""
     names = runtime.settings.topics
     task = bars.add_task("trainer: first bundle", total=1, note="")
     records = await runtime.read(names.examples, {})
@@ -137,27 +138,24 @@ async def _train(
         raise DemoError(
             "the worker made no examples. Check that there are events between graph and test."
         )
-    without = asyncio.ensure_future(
-        asyncio.to_thread(
-            train_without_hgnn, static, records, runtime.settings.dynamic, seed, stages
-        )
-    )
-    try:
+
+    def without_hgnn() -> None:
+        bundle = train_without_hgnn(static, records, runtime.settings.dynamic, seed, stages)
+        judge.baselines()
+        judge.bundle("two_tower", bundle)
+
+    async with beside(without_hgnn):
         await runtime.learn()
         with_hgnn = await rested_bundle(runtime)
         bars.update(task, completed=1, note=f"generation {with_hgnn.generation}")
-        return await without, with_hgnn
-    finally:
-        without.cancel()
-        with suppress(asyncio.CancelledError):
-            await without
+    return with_hgnn
 
 
 def _report(
     material: Material,
     options: DemoOptions,
     static: StaticBundle,
-    verdict: Verdict,
+    judge: Judge,
     live: LiveResult,
     speed: Speed,
     final: Histories,
@@ -183,11 +181,9 @@ def _report(
             "seconds": metrics["seconds"]["train"],
             "stopped_by": metrics["stopped_by"],
         },
-        "hr_at_10": verdict.figures("hr_at_10"),
-        "coverage": verdict.figures("coverage"),
-        "test_users": {
-            row.item_type: row.users for row in verdict.results if row.segment == "all"
-        },
+        "hr_at_10": judge.figures("hr_at_10"),
+        "coverage": judge.figures("coverage"),
+        "test_users": judge.users(),
         "recommendations": live.recommendations,
         "latency_ms": live.latency_ms,
         "dead_letters": live.reasons,

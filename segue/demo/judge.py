@@ -5,7 +5,7 @@ streams of items that are new to the user count as hits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from state import Checkpoints, CoInteractions, PartitionState, item_key
 from static_layer import Progress, StaticBundle
 from streams import LogRecord, murmur2_partition
 
-__all__ = ["Histories", "judge", "train_without_hgnn"]
+__all__ = ["Histories", "Judge", "train_without_hgnn"]
 
 #: Test users of one item type; more would only narrow the intervals. With more than two types
 #: they share twice as many.
@@ -112,57 +112,70 @@ class Histories:
             state.close()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Results by item type and model, and the number of test users."""
+class Judge:
+    """Tests models on the events after the split, some now and others later."""
 
-    results: list[Result]
+    def __init__(self, material: Material, histories: Histories) -> None:
+        """histories: at the split."""
+        catalogue = pl.from_arrow(material.catalogue)
+        if not isinstance(catalogue, pl.DataFrame):
+            raise TypeError("the catalogue is not a table")
+        live = [event.row for event in material.live if not event.launch]
+        events = material.events
+        if live and not material.stamped:
+            # Real data: the last test days are played live later, and are test days all the same.
+            events = pl.concat([events, pl.DataFrame(live, schema=events.schema)])
+        dataset = dataset_of(events, catalogue)
+        # An item that was followed or previewed is known to the user: no model is asked for it.
+        touched = dataset.events.strong | (dataset.events.timestamp < material.split_ms)
+        self._dataset = replace(dataset, events=replace(dataset.events, strong=touched))
+        end_ms = int(self._dataset.events.timestamp.max()) + 1
+        self._days = (end_ms - material.split_ms) / 86_400_000
+        self._split = time_split(self._dataset.events, test_days=self._days, end_ms=end_ms)
+        self._histories, self._now_ms = histories, material.split_ms
+        self._results: list[Result] = []
+
+    def baselines(self) -> None:
+        """Test popularity, over the whole past and over as many days as the test has."""
+        items, train = len(self._dataset.items), self._split.train
+        scorers = {
+            "popularity": popularity(train, items),
+            "popularity_recent": popularity(train, items, last_days=self._days),
+        }
+        self._test(
+            {name: ranker_of(one, self._dataset, self._split) for name, one in scorers.items()}
+        )
+
+    def bundle(self, name: str, bundle: DynamicBundle) -> None:
+        """Test a bundle's towers under a name, and its head, if it has one, as `ranking_head`."""
+        models = {name: self._ranker(bundle, use_head=False)}
+        if bundle.head is not None:
+            models["ranking_head"] = self._ranker(bundle, use_head=True)
+        self._test(models)
 
     def figures(self, name: str) -> dict[str, dict[str, float]]:
         """{type: {model: value}} of one figure of all test users."""
         table: dict[str, dict[str, float]] = {}
-        for row in self.results:
-            if row.segment == "all":
-                table.setdefault(row.item_type, {})[row.model] = round(getattr(row, name), 4)
+        for row in self._of_all:
+            table.setdefault(row.item_type, {})[row.model] = round(getattr(row, name), 4)
         return table
 
+    def users(self) -> dict[str, int]:
+        """{type: number of test users}."""
+        return {row.item_type: row.users for row in self._of_all}
 
-def judge(
-    material: Material,
-    histories: Histories,
-    two_tower_hgnn: DynamicBundle,
-    two_tower: DynamicBundle,
-) -> Verdict:
-    """Test the models on the events after the split."""
-    catalogue = pl.from_arrow(material.catalogue)
-    if not isinstance(catalogue, pl.DataFrame):
-        raise TypeError("the catalogue is not a table")
-    live = [event.row for event in material.live if not event.launch]
-    events = material.events
-    if live and not material.stamped:
-        # Real data: the last test days are played live later, and are test days all the same.
-        events = pl.concat([events, pl.DataFrame(live, schema=events.schema)])
-    dataset = dataset_of(events, catalogue)
-    # An item that was followed or previewed is known to the user: no model is asked for it.
-    touched = dataset.events.strong | (dataset.events.timestamp < material.split_ms)
-    dataset = replace(dataset, events=replace(dataset.events, strong=touched))
-    end_ms = int(dataset.events.timestamp.max()) + 1
-    days = (end_ms - material.split_ms) / 86_400_000
-    split = time_split(dataset.events, test_days=days, end_ms=end_ms)
-    items = len(dataset.items)
-    recent = popularity(split.train, items, last_days=days)
-    models: dict[str, Ranker] = {
-        "popularity": ranker_of(popularity(split.train, items), dataset, split),
-        "popularity_recent": ranker_of(recent, dataset, split),
-        "two_tower": _ranker(two_tower, dataset, histories, material.split_ms),
-        "two_tower_hgnn": _ranker(two_tower_hgnn, dataset, histories, material.split_ms),
-    }
-    if two_tower_hgnn.head is not None:
-        models["ranking_head"] = _ranker(
-            two_tower_hgnn, dataset, histories, material.split_ms, use_head=True
+    @property
+    def _of_all(self) -> list[Result]:
+        return [row for row in self._results if row.segment == "all"]
+
+    def _test(self, models: Mapping[str, Ranker]) -> None:
+        most = min(TEST_USERS, -(-2 * TEST_USERS // max(1, len(self._dataset.item_types))))
+        self._results += evaluate(
+            models, self._dataset, self._split, protocol=Protocol(max_users=most)
         )
-    most = min(TEST_USERS, -(-2 * TEST_USERS // max(1, len(dataset.item_types))))
-    return Verdict(results=evaluate(models, dataset, split, protocol=Protocol(max_users=most)))
+
+    def _ranker(self, bundle: DynamicBundle, *, use_head: bool) -> Ranker:
+        return _ranker(bundle, self._dataset, self._histories, self._now_ms, use_head=use_head)
 
 
 def train_without_hgnn(

@@ -162,7 +162,7 @@ class Child:
 #: After an error at a point a worker that still runs has survived it.
 SURVIVED_S = 3.0
 GIVEN_UP_S = 25.0
-NOT_REACHED_S = 90.0
+NOT_REACHED_S = 300.0
 
 
 def end(status: int) -> NoReturn:

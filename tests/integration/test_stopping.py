@@ -68,7 +68,6 @@ def faults_of(outcome: dict[str, Any]) -> str | None:
     return None
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("point", [point.name for point in POINTS])
 def test_the_process_ends_whatever_happens_at(point: str, outcomes: list[dict[str, Any]]) -> None:
     ours = [outcome for outcome in outcomes if outcome["point"] == point]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 
@@ -71,10 +71,17 @@ def get_ready(settings: Settings, material: Material, progress: StageBars) -> No
     if not isinstance(catalogue, pl.DataFrame):
         raise TypeError("the catalogue is not a table")
     texts, _ = catalogue_texts(catalogue)
-    if settings.static.text.backend == "static":
-        texts = texts[:1]  # the model is made; its vectors have no cache, and cost little
+
+    def made(stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
+        if stage != "text":
+            progress(stage, done, total, figures)
+
     with closing(make_encoder(settings)) as encoder:
-        encoder.encode(texts, progress)
+        if settings.static.text.backend == "static":
+            # The model is made. Its vectors have no cache, and cost little.
+            encoder.encode(texts[:1], made)
+        else:
+            encoder.encode(texts, progress)
     compile_list_kernels()
 
 

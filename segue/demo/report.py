@@ -1,7 +1,7 @@
 """The demo's final table, and the same figures as JSON."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,10 @@ from segue.screen import marked
 
 __all__ = ["show", "show_people", "write_report"]
 
+#: Item types with a row of their own, and the test users without which a type has none: a rate of
+#: fewer users says little.
+ROWS, FEW_USERS = 10, 50
+
 
 def write_report(report: Mapping[str, Any], file: Path) -> None:
     """Write the figures as JSON."""
@@ -20,12 +24,12 @@ def write_report(report: Mapping[str, Any], file: Path) -> None:
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
-    """Print the figures as a table."""
-    console.print(_system(report))
+    """Print people and their lists, how good lists are, and then figures of the system."""
+    show_people(report["people"], console)
     console.print(_quality(report))
+    console.print(_system(report))
     if report["dead_letters"]:
         console.print(_dead_letters(report))
-    show_people(report["people"], console)
 
 
 def show_people(people: Iterable[Mapping[str, Any]], console: Console) -> None:
@@ -74,7 +78,10 @@ def _figure(value: float | None) -> str:
 
 
 def _quality(report: Mapping[str, Any]) -> Table:
-    table = Table(title=f"the last {report['test_days']:g} days, never seen in training")
+    table = Table(
+        title=f"how often a list of ten holds an item that the user took in the last "
+        f"{report['test_days']:g} days, never seen in training"
+    )
     names = {
         "popularity": "popularity",
         "popularity_recent": "popularity, recent",
@@ -88,18 +95,34 @@ def _quality(report: Mapping[str, Any]) -> Table:
     table.add_column("test users", justify="right")
     for model in models:
         table.add_column(f"{names[model]}\nHR@10 (coverage)", justify="right")
-    for item_type, rates in report["hr_at_10"].items():
-        best = max(rates.values())
-        cells = [
-            marked(
-                "[bold]{}[/] ({})" if rates[m] == best else "{} ({})",
-                f"{rates[m]:.3f}",
-                f"{report['coverage'][item_type][m]:.0%}",
-            )
-            for m in models
-        ]
-        table.add_row(item_type, f"{report['test_users'][item_type]:,}", *cells)
+    users, rates = report["test_users"], report["hr_at_10"]
+    by_users = sorted(rates, key=lambda name: -users[name])
+    own = [name for name in by_users if users[name] >= FEW_USERS][:ROWS] or by_users[:ROWS]
+    for name in own:
+        cells = [f"{report['coverage'][name][model]:.0%}" for model in models]
+        _add_row(table, name, users[name], [rates[name][model] for model in models], cells)
+    others = [name for name in by_users if name not in own]
+    for title, types in ((f"{len(others)} other types", others), ("all types", by_users)):
+        if len(types) > 1 or types == others != []:
+            of_all = sum(users[name] for name in types)
+            means = [
+                sum(users[name] * rates[name][model] for name in types) / max(of_all, 1)
+                for model in models
+            ]
+            _add_row(table, title, of_all, means, [])
     return table
+
+
+def _add_row(
+    table: Table, title: str, users: int, rates: Sequence[float], coverages: Sequence[str]
+) -> None:
+    """Add a row: rates of the models, the best in bold; their coverages, or none."""
+    best = max(rates, default=0.0)
+    cells = []
+    for place, rate in enumerate(rates):
+        coverage = f" ({coverages[place]})" if coverages else ""
+        cells.append(marked("[bold]{}[/]{}" if rate == best else "{}{}", f"{rate:.3f}", coverage))
+    table.add_row(title, f"{users:,}", *cells)
 
 
 def _dead_letters(report: Mapping[str, Any]) -> Table:

@@ -64,6 +64,35 @@ def test_the_best_model_of_a_type_and_what_the_head_lacks():
     assert "ranking head" not in text
 
 
+def test_people_come_first_and_few_types_have_rows_of_their_own():
+    models = ("popularity", "two_tower")
+    users = {f"type-{n:02}": 100 + n for n in range(13)} | {"rare-1": 2, "rare-2": 1}
+    rates = {name: dict.fromkeys(models, 1.0 if "rare" in name else 0.25) for name in users}
+    person = {"user_id": "ann", "list": "mix", "history": ["a"], "recommended": ["b"]}
+    text = shown(
+        report(hr_at_10=rates, coverage=rates, test_users=users, people=[person],
+               dead_letters={"future": 3})
+    )  # fmt: skip
+    order = [text.index(word) for word in ("ann (mix)", "all types", "records in", "future")]
+    assert order == sorted(order)
+    assert [n for n in range(13) if f"type-{n:02}" in text] == [*range(3, 13)]
+    assert "rare" not in text
+    [others] = [line for line in text.splitlines() if "5 other types" in line]
+    # 100, 101 and 102 users of .25, three of 1.
+    assert "306" in others
+    assert "0.257" in others
+    [all_types] = [line for line in text.splitlines() if "all types" in line]
+    assert f"{sum(users.values()):,}" in all_types
+    assert "0.252" in all_types
+
+
+def test_one_type_has_no_row_of_all_types_and_few_users_are_shown_where_there_are_no_others():
+    rates = {"song": {"popularity": 0.5}}
+    text = shown(report(hr_at_10=rates, coverage=rates, test_users={"song": 2}))
+    assert "song" in text
+    assert "types" not in text
+
+
 @pytest.mark.parametrize(
     ("items", "backend", "used"),
     [

@@ -95,7 +95,7 @@ def shop(tmp_path_factory, items, bundles):
     # The examples send events of today; the world's clock stands still.
     made.settings = replace(
         made.settings, events=replace(made.settings.events, future_ms=2**52),
-        console=replace(made.settings.console, at_least_s=30.0),
+        console=replace(made.settings.console, at_least_s=PATIENCE_S),
     )  # fmt: skip
     made.announce(bundles[0])
     with ready(made) as found:

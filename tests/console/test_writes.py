@@ -17,7 +17,9 @@ from tests.waiting import PATIENCE_S, wait_until
 
 PROBLEM = "application/problem+json"
 LINES = {"Content-Type": "application/x-ndjson"}
-LIMITS = WriteSettings(rows=100, body_bytes=100_000, in_flight_bytes=200_000, wait_s=0.3, keys=5)
+LIMITS = WriteSettings(
+    rows=100, body_bytes=100_000, in_flight_bytes=200_000, wait_s=PATIENCE_S, keys=5
+)
 
 
 def event(user="w1", **fields):
@@ -28,7 +30,7 @@ def event(user="w1", **fields):
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory, items, bundles):
     made = make_world(
-        tmp_path_factory.mktemp("writes"), items, bundles, writes=LIMITS, at_least_s=20.0,
+        tmp_path_factory.mktemp("writes"), items, bundles, writes=LIMITS, at_least_s=PATIENCE_S,
         origins=("https://shop.example",),
     )  # fmt: skip
     made.announce(bundles[0])
@@ -331,6 +333,7 @@ def test_what_is_not_acknowledged_is_not_answered_and_a_repeat_gets_its_outcome(
         return append(*args)
 
     monkeypatch.setattr(shop.world.log, "append_many", slow)
+    monkeypatch.setattr(shop.app.state.writes, "_settings", replace(LIMITS, wait_s=0.3))
     before = sum(ends(shop, topic))
     key = {"Idempotency-Key": "slow"}
     waiting = client.post("/v1/events", json=event(), headers=key)
@@ -346,6 +349,7 @@ def test_what_is_not_acknowledged_is_not_answered_and_a_repeat_gets_its_outcome(
     assert shop.app.state.writes.in_flight.bytes <= LIMITS.in_flight_bytes
     go.set()
     wait_until(lambda: shop.app.state.writes.in_flight.bytes == 0, "the writes")
+    monkeypatch.undo()
     again = client.post("/v1/events", json=event(), headers=key)
     assert (again.status_code, again.json()["accepted"]) == (202, 1)
     assert sum(ends(shop, topic)) == before + 1 + 2 * 99

@@ -36,6 +36,7 @@ from streams.admin import add_partitions, describe_topics
 from streams.growing import grow_topics
 from streams.spans import Span, open_reader
 from streams.wall_clock import now_ms
+from tests.waiting import PATIENCE_S, until, within_patience
 
 pytestmark = pytest.mark.integration
 
@@ -110,20 +111,21 @@ async def running(
         if outputs.app is not None and not serving.done():
             await outputs.app.stop()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({serving}, timeout=60)
+            await asyncio.wait({serving}, timeout=PATIENCE_S)
         serving.cancel()
         worker.close()
 
 
 async def applied(worker: Worker, serving: "asyncio.Task[int]", events: int) -> None:
-    async with asyncio.timeout(150):
-        while sum(s.counts["applied"] for s in worker.partitions.states.values()) < events:
-            assert not serving.done(), f"the worker has ended with {serving.result()!r}"
-            await asyncio.sleep(0.05)
+    await until(
+        lambda: sum(s.counts["applied"] for s in worker.partitions.states.values()) >= events,
+        f"{events} events that are applied",
+        ended=lambda: repr(serving.result()) if serving.done() else "",
+    )
 
 
 async def refusal(serving: "asyncio.Task[int]", caplog: pytest.LogCaptureFixture) -> str:
-    assert await asyncio.wait_for(asyncio.shield(serving), 150) == 1
+    assert await within_patience(asyncio.shield(serving)) == 1
     return next(r.getMessage() for r in caplog.records if "stopped: " in r.getMessage())
 
 

@@ -37,7 +37,7 @@ class Scene:
 
     async def victim(self, draw: random.Random) -> WorkerProcess:
         """Return a running worker, the first to be back if a fault has ended all. Raises Stuck."""
-        await until(lambda: bool(self.cluster.running), "a worker to run", 30)
+        await until(lambda: bool(self.cluster.running), "a worker to run")
         return draw.choice(self.cluster.running)
 
 
@@ -86,7 +86,7 @@ async def _kill_all(scene: Scene, _: random.Random) -> str:
 async def _kill_trainer(scene: Scene, draw: random.Random) -> str:
     """Kill the trainer at any time: while it learns, writes a checkpoint or publishes."""
     cluster = scene.cluster
-    await until(lambda: cluster.trainer.alive, "the trainer to run", 30)
+    await until(lambda: cluster.trainer.alive, "the trainer to run")
     since, pause = cluster.trainer.log_size, draw.uniform(0, 3)
     await asyncio.sleep(pause)
     cluster.kill(cluster.trainer)
@@ -97,9 +97,9 @@ async def _kill_trainer(scene: Scene, draw: random.Random) -> str:
 async def _kill_in_swap(scene: Scene, draw: random.Random) -> str:
     """Kill a worker while the workers go over to another bundle."""
     trainer = scene.cluster.trainer
-    await until(lambda: trainer.alive, "the trainer to run", 30)
+    await until(lambda: trainer.alive, "the trainer to run")
     since, pause = trainer.log_size, draw.uniform(0, 0.4)
-    await until(lambda: "published" in trainer.told(since), "a bundle to be published", 90)
+    await until(lambda: "published" in trainer.told(since), "a bundle to be published")
     victim = await scene.victim(draw)
     await asyncio.sleep(pause)
     scene.cluster.kill(victim)
@@ -122,7 +122,7 @@ async def _scale(scene: Scene, _: random.Random) -> str:
         return f"{EXTRA} left"
     since = extra.log_size if extra else 0
     joined = scene.cluster.add(EXTRA)
-    await until(lambda: "opened partitions" in joined.told(since), f"{EXTRA} to get partitions", 90)
+    await until(lambda: "opened partitions" in joined.told(since), f"{EXTRA} to get partitions")
     return f"{EXTRA} joined"
 
 
@@ -194,11 +194,12 @@ async def _broken_checkpoint(scene: Scene, draw: random.Random) -> str:
     All workers are killed and their disks wiped first, so that somebody must restore it.
     """
     cluster = scene.cluster
+    store = Path(cluster.settings.artifacts) / "checkpoints"
+    await until(lambda: any(store.glob("*/*.json")), "a first checkpoint")
     workers = [w for w in cluster.workers.values() if w.wanted]
     for worker in workers:
         worker.wanted = False
         cluster.kill(worker)
-    store = Path(cluster.settings.artifacts) / "checkpoints"
     manifests = {
         folder.name: sorted(folder.glob("*.json"))
         for folder in sorted(store.iterdir())
@@ -221,7 +222,6 @@ async def _broken_checkpoint(scene: Scene, draw: random.Random) -> str:
     await until(
         lambda: any(newest.stem in w.told(since[w.name]) for w in workers),
         f"somebody to report that checkpoint {newest.stem} of {partition} is broken ({how})",
-        90,
     )
     return f"all disks wiped, newest checkpoint of partition {int(partition)}: {how}"
 

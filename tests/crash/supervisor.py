@@ -27,7 +27,7 @@ __all__ = ["Cluster", "Stuck", "WorkerProcess"]
 POLL_S = 0.2
 RESTART_S = 0.3
 #: Longest time without progress; a restart and a rebalance take seconds on an idle machine.
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 STOP_S = 60.0
 #: Workers are forked from a process that has imported what they need: starting one anew costs
 #: milliseconds instead of seconds, and ten times as many faults fit into a run.
@@ -284,7 +284,7 @@ def _segue(command: list[str], log: str, code: str | None) -> None:
     main()
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
     """Return as soon as the condition holds; raises Stuck after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -103,7 +103,7 @@ class Worker:
         self._clock_ms = clock_ms
         self._ticks_ms = ticks_ms
         decoders = event_decoders(topics.events, sources, rules)
-        # Catalogue and users first: whoever goes through them in order knows the items of events.
+        # Catalogue and users first: a reader in this order knows the items of events.
         self.topics = (topics.users, topics.catalogue, *decoders)
         self.partitions = Partitions(
             folder / "state", state, self.topics,
@@ -435,7 +435,8 @@ class Worker:
     async def _checkpoint_due(self, now: int) -> None:
         if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY_MS:
             self._swept_at = now
-            await asyncio.to_thread(self.partitions.remove_leftovers)
+            in_use = frozenset(self.partitions.states)
+            await asyncio.to_thread(self.partitions.remove_leftovers, in_use)
         for partition in sorted(self._dirty):
             age = now - self._checkpointed_at.get(partition, now)
             if age >= self._settings.checkpoint_every_s * 1000:

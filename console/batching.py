@@ -50,7 +50,7 @@ class Together(Generic[Q, A]):
             taken: list[tuple[Q, asyncio.Future[A]]] = []
             while self._waiting and len(taken) < self._most:
                 question, future = self._waiting.popleft()
-                if not future.done():  # whoever gave up is not answered
+                if not future.done():  # a caller that gave up is not answered
                     taken.append((question, future))
             if not taken:
                 continue

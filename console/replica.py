@@ -261,7 +261,7 @@ class Replica:
 
     async def _check_log(self) -> None:
         if isinstance(self.log, EmbeddedLog):
-            return  # nobody else can have it open
+            return  # no other process can have it open
         watch = LogWatch(self.log)
 
         async def check() -> None:

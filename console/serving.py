@@ -28,7 +28,7 @@ from state import item_key
 
 __all__ = ["DEEPEST", "NotReady", "Page", "Placed", "Serving", "Wanted"]
 
-#: Places of a list that can be reached by paging; beyond them nobody is served by a ranking.
+#: Places of a list that can be reached by paging; beyond them a ranking is of no use.
 DEEPEST = 500
 #: Lists are made in steps of so many places, so that the pages of one list are cut from one list.
 STEP = 50
@@ -152,7 +152,7 @@ class Serving:
         known, asked = fingerprint(user), wanted.digest()
         here = Cursor(offset=end, now_ms=now, generation=generation, user=known, wanted=asked)
         more = held > end and end < DEEPEST
-        # The list may have been cut where this page ends: then nobody knows whether more follows.
+        # A list that was cut where this page ends does not say whether more follows.
         more = more or (end < DEEPEST and len(ranking) == settings.k and held >= end)
         return Page(
             generation=generation,

@@ -125,7 +125,7 @@ class Writes:
         if repeated:
             self.in_flight.give_back(len(body.content))
         else:
-            # The bytes are in memory until the log has them, even if nobody waits any more.
+            # The bytes are in memory until the log has them, even if no request waits any more.
             task.add_done_callback(lambda done: self._ended(len(body.content), done))
         done, _ = await asyncio.wait({task}, timeout=self._settings.wait_s)
         if not done:

@@ -76,11 +76,11 @@ def _features(train: Interactions, n_items: int, at_ms: int) -> Tensor:
     f32[n_items, features]; a half-life's demand is in expected events per half-life, so that one
     network reads windows with more and with less traffic alike.
     """
-    nobody = np.zeros(1, np.int64)
+    any_user = np.zeros(1, np.int64)
     columns: list[npt.NDArray[np.floating]] = []
     age = (at_ms - int(train.timestamp.max())) / DAY_MS
     for half_life in HALF_LIVES_DAYS:
-        counts = popularity(train, n_items, half_life_days=half_life)(nobody, np.arange(n_items))
+        counts = popularity(train, n_items, half_life_days=half_life)(any_user, np.arange(n_items))
         columns.append(np.log(counts[0] * 0.5 ** (age / half_life) + 0.1))
     first, last = np.zeros(n_items), np.zeros(n_items)
     first[train.item[::-1]] = train.timestamp[::-1]

@@ -252,8 +252,8 @@ def _scorer(bundle: DynamicBundle, dataset: Dataset, asked: ExampleBatch) -> Sco
     def score(users: Rows, rows: Rows) -> Scores:
         known = user_features(pad(asked.take(users), cap, 0), keys, cap)
         scores = bundle.queries(bundle.user_vectors(known)) @ items[rows].T
-        nobody = np.diff(asked.indptr)[users] == 0
-        scores[nobody] = popular[rows]
+        without = np.diff(asked.indptr)[users] == 0
+        scores[without] = popular[rows]
         return np.asarray(scores)
 
     return score

@@ -110,7 +110,7 @@ async def _apply(settings: Settings, log: EmbeddedLog) -> None:
     keyed = [(topic, number) for topic in worker.topics for number in range(topics.partitions)]
     try:
         await worker.assigned(keyed)
-        # Examples are written once there is a graph; answers nobody waits for.
+        # Examples are written once there is a graph; no caller waits for answers.
         await worker.models.announced(
             [r for r in log.read(topics.models, 0, 0, MODELS) if r.key == b"static"]
         )

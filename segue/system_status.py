@@ -120,7 +120,7 @@ async def _ages(
 ) -> dict[int, float]:
     """Seconds since the log appended the last applied record of each partition."""
     ages: dict[int, float] = {}
-    # Not the last offset alone: it may be that of a transaction's marker, which nobody reads.
+    # Not the last offset alone: it may be that of a transaction's marker, which is not read.
     wanted = {
         TopicPartition(topic, p): max(offset - AGE_RECORDS, 0)
         for p, offset in applied.items()

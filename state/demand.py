@@ -94,10 +94,10 @@ class _Rows(NamedTuple):
 class Demand:
     """The counts of one partition; what was added since the last commit waits in memory."""
 
-    def __init__(self, source: Database, *, anew: bool = False) -> None:
-        """Read from an open database; `anew`: delete its present counts with the next commit."""
+    def __init__(self, source: Database, *, reset: bool = False) -> None:
+        """Read from an open database; `reset`: delete its present counts with the next commit."""
         self._database = source
-        self._anew = anew
+        self._reset = reset
         self._added: list[tuple[I64, I64]] = []
         self._changed: dict[int, _Rows] = {}
         self._commits = 0
@@ -117,7 +117,7 @@ class Demand:
     def blocks(self, first_live: int, keys: U64) -> Iterator[DemandBlock]:
         """Counts of all buckets of the window, ascending; keys: of the partition's item numbers."""
         self._gather()
-        stored = () if self._anew else self._stored()
+        stored = () if self._reset else self._stored()
         for bucket in sorted({*stored, *self._changed}):
             if bucket >= first_live:
                 yield from self.some([bucket], first_live, keys)
@@ -159,7 +159,7 @@ class Demand:
     def write(self, batch: WriteBatch, first_live: int) -> None:
         """Put what has changed into the batch of a commit."""
         self._gather()
-        for bucket in self._stored() if self._anew else self._gone(first_live):
+        for bucket in self._stored() if self._reset else self._gone(first_live):
             batch.delete(_key(bucket))
         for bucket, rows in self._changed.items():
             if bucket >= first_live:
@@ -174,7 +174,7 @@ class Demand:
         self._commits += 1
         self._written_in.update(dict.fromkeys(self._changed, self._commits))
         self._changed.clear()
-        self._anew = False
+        self._reset = False
 
     def some(self, buckets: Sequence[int], first_live: int, keys: U64) -> list[DemandBlock]:
         """Counts of some buckets as of now; keys: of the partition's item numbers."""
@@ -224,11 +224,11 @@ class Demand:
 
     def _committed(self, first: int, end: int) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of the stored buckets in [first, end)."""
-        if not self._anew:
+        if not self._reset:
             yield from database.scan(self._database, _key(first), _key(end))
 
     def _read(self, bucket: int) -> _Rows:
-        stored = None if self._anew else self._database.get(_key(bucket))
+        stored = None if self._reset else self._database.get(_key(bucket))
         return _Rows.of(stored or b"")
 
     def _stored(self) -> Iterator[int]:

@@ -108,7 +108,7 @@ class PartitionState:
         self._markets = Markets(KNOWN_MARKETS)
         # After a version that does not count has continued the state, counts begin at zero.
         made = self._meta.demand_from
-        self._demand = Demand(self._database, anew=made is None)
+        self._demand = Demand(self._database, reset=made is None)
         self._demand_from = dict(self._meta.positions) if made is None else made
         self._untold, self._told = set(self._meta.demand_untold), set[int]()
         if not read_only and not self._meta.keeps_shown:

@@ -87,7 +87,7 @@ class EmbeddedLog:
                 described = json.loads(settings.read_text())
                 topic_id = described.pop("id", "")
                 definition = TopicDefinition(**described)
-                self._describe(definition, topic_id or str(uuid.uuid4()), anew=not topic_id)
+                self._describe(definition, topic_id or str(uuid.uuid4()), write=not topic_id)
                 self._open_topic(definition)
         except BaseException:
             self.close()
@@ -285,10 +285,10 @@ class EmbeddedLog:
         """Close the log."""
         self.close()
 
-    def _describe(self, definition: TopicDefinition, topic_id: str, *, anew: bool = True) -> None:
-        """Note a topic's id; with `anew`, write it down with the definition."""
+    def _describe(self, definition: TopicDefinition, topic_id: str, *, write: bool = True) -> None:
+        """Note a topic's id; with `write`, store it with the definition."""
         self._ids[definition.name] = topic_id
-        if anew:
+        if write:
             # Written aside: a topic exists once its whole description does.
             folder = self._folder / definition.name
             aside = folder / "topic.json.new"

@@ -73,7 +73,7 @@ class Models:
         self._encoder: TextEncoder | None = None  # of the bundle in use
         self._clock_ms = clock_ms
         self._swap = asyncio.Lock()
-        # A recommender is not made for two threads: whoever uses or changes it holds this.
+        # A recommender is not made for two threads: each use or change of it holds this.
         self._using = asyncio.Lock()
         self._launched = Launched()
         # Names of bundles: the trainer's newest, one that a person chose instead, the one served.
@@ -247,12 +247,12 @@ class Models:
         recommender = Recommender(
             bundle, self._live, use_head=self._use_head, in_force=self._in_force
         )
-        nobody = np.zeros(0, np.int64)
+        first = bundle.item_keys[:1]
         user = UserState(
             user_id="",
-            history_item=bundle.item_keys[:1],
-            history_time=nobody[:0] if not len(bundle.item_keys) else np.zeros(1, np.int64),
-            history_strong=np.ones(min(1, len(bundle.item_keys)), bool),
+            history_item=first,
+            history_time=np.zeros(len(first), np.int64),
+            history_strong=np.ones(len(first), bool),
         )
         recommender.recommend([user], default_lists(bundle.types), self._clock_ms())
         return recommender

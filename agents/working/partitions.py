@@ -4,7 +4,7 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -308,9 +308,14 @@ class Partitions:
             for _, at in self._checkpoints.positions(partition, topic)
         )
 
-    def remove_leftovers(self) -> None:
-        """Remove folders of states that have not been used for a week."""
-        remove_leftovers(self._folder, set(self.states), self._clock_ms())
+    def remove_leftovers(self, in_use: Container[int] | None = None) -> None:
+        """Remove folders of states that have not been used for a week.
+
+        in_use: numbers of the states to leave, by default those that are open. In another thread
+        they are needed as of before: a worker that closes meanwhile leaves its states behind.
+        """
+        kept = set(self.states) if in_use is None else in_use
+        remove_leftovers(self._folder, kept, self._clock_ms())
 
     def _share_cache(self) -> None:
         for state in self.states.values():

@@ -155,7 +155,7 @@ class Waiting:
                 early.append(user)
             elif user in self._reason:
                 due.append(self._take(user, now))
-        # Answered in this interval, perhaps just now: whoever has newer news keeps the place.
+        # Answered in this interval, perhaps just now: users with later events keep their places.
         self._order.extend(user for user in reversed(early) if user in self._reason)
         return due
 

@@ -63,12 +63,13 @@ def explain(
     ranking = answer[settings.name]
     rows = np.array(ranking.rows[first:end], np.int64)
     scores = ranking.scores[first:end].tolist()
-    effects, filtered = recommender.rule_effects(user, settings, rows, first, now_ms)
+    batch = recommender.batch([user], now_ms)
+    effects, filtered = recommender.rule_effects(batch, settings, rows, first)
     if not len(rows):
         return replace(ranking, filtered=filtered)
-    asked, personal = recommender.asked([user], now_ms)
+    asked = batch.asked
     types = recommender.type_numbers(settings.item_types)
-    if not personal[0]:
+    if not batch.personal[0]:
         parts = _by_demand(recommender, user, types, rows, now_ms)
     elif ranking.by_head or watch.popular.keys() >= set(types):
         parts = _by_type(recommender, watch, asked, types, rows)

@@ -162,7 +162,7 @@ class Recommender:
             return self._apart(users, rejecting, lists, now_ms, hurry=hurry)
         if not users:
             return []
-        batch = self._batch(users, now_ms, hurry=hurry)
+        batch = self.batch(users, now_ms, hurry=hurry)
         answers: list[dict[str, Ranking]] = [{} for _ in users]
         by_policy: dict[Policy | None, list[ListSettings]] = {}
         policies = None if self._in_force is None else self._in_force.policies
@@ -183,19 +183,19 @@ class Recommender:
         return answers
 
     def rule_effects(
-        self, user: UserState, settings: ListSettings, chosen: NDArray[np.int64], first: int,
-        now_ms: int,
-    ) -> tuple[list[tuple[RuleEffect, ...]], Filtered | None]:  # fmt: skip
+        self, batch: Batch, settings: ListSettings, chosen: NDArray[np.int64], first: int
+    ) -> tuple[list[tuple[RuleEffect, ...]], Filtered | None]:
         """Return what the policy of a list did for its items; see `PolicyLists.effects`."""
         policy = self.policy_of(settings.name)
         if policy is None or self._limited is None:
             return [() for _ in chosen], None
         return self._limited.effects(
-            policy, self._batch([user], now_ms), settings, chosen, first, self._keys, self._rows,
+            policy, batch, settings, chosen, first, self._keys, self._rows,
             self._items.type_number.numpy(), self._row_of,
         )  # fmt: skip
 
-    def _batch(self, users: Sequence[UserState], now_ms: int, *, hurry: bool = False) -> Batch:
+    def batch(self, users: Sequence[UserState], now_ms: int, *, hurry: bool = False) -> Batch:
+        """Return users as lists are made for them; one pass of the user tower."""
         asked, personal = self.asked(users, now_ms)
         watches = tuple(user.watch for user in users)
         if any(watch is not None for watch in watches):

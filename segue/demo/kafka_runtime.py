@@ -32,7 +32,7 @@ from streams.wall_clock import now_ms
 
 __all__ = ["KEPT", "KafkaRuntime", "end_process"]
 
-#: File of a demo's folder that names its processes, for whoever stops them later.
+#: File of a demo's folder that names its processes, so that they can be stopped later.
 KEPT = "processes.json"
 
 

@@ -102,14 +102,18 @@ def _quality(report: Mapping[str, Any]) -> Table:
         cells = [f"{report['coverage'][name][model]:.0%}" for model in models]
         _add_row(table, name, users[name], [rates[name][model] for model in models], cells)
     others = [name for name in by_users if name not in own]
-    for title, types in ((f"{len(others)} other types", others), ("all types", by_users)):
-        if len(types) > 1 or types == others != []:
-            of_all = sum(users[name] for name in types)
-            means = [
-                sum(users[name] * rates[name][model] for name in types) / max(of_all, 1)
-                for model in models
-            ]
-            _add_row(table, title, of_all, means, [])
+    groups = [("other type" if len(others) == 1 else f"{len(others)} other types", others)]
+    if len(by_users) > 1:
+        groups.append(("all types", by_users))
+    for title, types in groups:
+        if not types:
+            continue
+        together = sum(users[name] for name in types)
+        means = [
+            sum(users[name] * rates[name][model] for name in types) / max(together, 1)
+            for model in models
+        ]
+        _add_row(table, title, together, means, [])
     return table
 
 

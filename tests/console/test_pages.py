@@ -1,7 +1,6 @@
 """The pages in a real Chromium: seen on a phone and on a desk, in light and dark, and by axe."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 from console.health import Finding
 from streams import HoldingCheckpoint, Item, Reason, Receipt, Source, encode
 from tests.console.conftest import ready
+from tests.console.picture import CHROMIUM
 from tests.console.test_channels import (
     FIRST,
     ITS_FIRST,
@@ -26,7 +26,6 @@ from tests.console.worlds import HEADERS, NOW, OWNER, SEER, Served, make_world, 
 from tests.dynamic_layer.worlds import DAY_MS
 from tests.waiting import PATIENCE_S, wait_until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
 
 pytestmark = pytest.mark.skipif(

@@ -21,16 +21,15 @@ from segue.cli import main
 from segue.settings import Settings
 from streams import DEFAULT_CHANNEL, end_offsets
 from tests.crash.brokers import Brokers
+from tests.waiting import PATIENCE_S
 
 __all__ = ["Cluster", "Stuck", "WorkerProcess"]
 
 POLL_S = 0.2
 RESTART_S = 0.3
-#: Longest time without progress; a restart and a rebalance take seconds on an idle machine.
-PATIENCE_S = 300.0
 STOP_S = 60.0
-#: Workers are forked from a process that has imported what they need: starting one anew costs
-#: milliseconds instead of seconds, and ten times as many faults fit into a run.
+#: Workers are forked from a process that has imported what they need: a start costs milliseconds
+#: instead of seconds, and ten times as many faults fit into a run.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["faiss", "torch", "agents.apps.kafka", "segue.cli", "segue.roles"])
 
@@ -94,8 +93,8 @@ class Cluster:
     """The brokers and the workers of one run.
 
     Faults reach for `workers`, `trainer` and `brokers`; `trainers` are those of other channels, by
-    channel. Whoever ends although nobody killed it is noted in `exits`, with the last thing it
-    said, and started again.
+    channel. A process that ends without being killed is noted in `exits`, with the last
+    thing it said, and started again.
     """
 
     def __init__(self, settings: Settings, brokers: Brokers, code: Path | None = None) -> None:

@@ -1,13 +1,16 @@
-"""Live popularity on its topic: writes the states' counts, reads the sum of all partitions."""
+"""Counts of all partitions on a topic: writes those of the states, reads their sums.
+
+Live popularity, and, where impressions are read, what was shown and taken.
+"""
 
 import logging
 from collections.abc import Iterator, Sequence
 
-from dynamic_layer import CorruptDemand, DemandRecord, LivePopularity
-from state import PartitionState, StateSettings
+from dynamic_layer import CorruptDemand, CountsOf, DemandRecord, LivePopularity, ShownCounts
+from state import DemandBlock, PartitionState, StateSettings
 from streams import LogRecord
 
-__all__ = ["live_popularity", "news_of_demand", "take_demand"]
+__all__ = ["live_popularity", "news_of_demand", "shown_counts", "take_demand"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +26,14 @@ def live_popularity(settings: StateSettings, hours: float | None = None) -> Live
     return LivePopularity(bucket_ms=settings.demand_ms, window_buckets=buckets)
 
 
+def shown_counts(settings: StateSettings) -> ShownCounts | None:
+    """Return empty sums of what was shown and taken; None where no impressions are read."""
+    if not settings.impressions:
+        return None
+    window = settings.window
+    return ShownCounts(bucket_ms=window.bucket_ms, window_buckets=window.buckets)
+
+
 def news_of_demand(
     state: PartitionState, *, all_of_it: bool
 ) -> Iterator[tuple[bytes, bytes | None]]:
@@ -33,24 +44,39 @@ def news_of_demand(
 
     all_of_it: the buckets of earlier days too.
     """
+    settings = state.settings
+    blocks = state.tell_demand(all_of_it=all_of_it)
+    yield from _records(state, "demand", settings.demand_ms, blocks)
+    shown, taken = state.tell_taken(all_of_it=all_of_it)
+    yield from _records(state, "shown", settings.window.bucket_ms, shown)
+    yield from _records(state, "taken", settings.window.bucket_ms, taken)
+
+
+def _records(
+    state: PartitionState, counts_of: CountsOf, bucket_ms: int, blocks: Sequence[DemandBlock]
+) -> Iterator[tuple[bytes, bytes | None]]:
     records = sum(state.counts.values())
-    for block in state.tell_demand(all_of_it=all_of_it):
+    for block in blocks:
         whole = DemandRecord(
             partition=state.partition,
             bucket=block.bucket,
-            bucket_ms=state.settings.demand_ms,
+            bucket_ms=bucket_ms,
             records=records,
             keys=block.keys,
             markets=block.markets,
             counts=block.counts,
+            counts_of=counts_of,
         )
         for record in whole.split():
             yield record.key, record.pack() if block.live else None
 
 
-def take_demand(live: LivePopularity, records: Sequence[LogRecord]) -> int:
-    """Add records of the topic to a sum; returns the number of records that changed it.
+def take_demand(
+    live: LivePopularity, records: Sequence[LogRecord], shown: ShownCounts | None = None
+) -> int:
+    """Add records of the topic to sums; returns the number of records that changed one.
 
+    shown: of what was shown and taken; None where that is not read.
     Records with another bucket length and damaged ones are skipped: they are of other states.
     """
     news = 0
@@ -62,6 +88,7 @@ def take_demand(live: LivePopularity, records: Sequence[LogRecord]) -> int:
         except CorruptDemand as error:
             logger.warning("a record of %s is skipped: %s", record.topic, error)
             continue
-        if found.bucket_ms == live.bucket_ms:
-            news += live.put(found)
+        sums = live if found.counts_of == "demand" else shown
+        if sums is not None and found.bucket_ms == sums.bucket_ms:
+            news += sums.put(found)
     return news

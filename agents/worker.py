@@ -9,7 +9,7 @@ from typing import NamedTuple
 from agents.answers import Answers
 from agents.bundles.channels import Channels
 from agents.catalog import Catalog
-from agents.demand import live_popularity, news_of_demand
+from agents.demand import live_popularity, news_of_demand, shown_counts
 from agents.erased import ErasedUsers
 from agents.erasure import Withdraw
 from agents.experiments.arms import ExperimentSettings
@@ -111,7 +111,7 @@ class Worker:
         )  # fmt: skip
         live = live_popularity(state, settings.demand_hours)
         self.channels = Channels(
-            store, folder / "bundles", encoder, clock_ms, live,
+            store, folder / "bundles", encoder, clock_ms, live, shown=shown_counts(state),
             use_head=settings.ranking_head, experiments=experiments, pause=pause,
         )  # fmt: skip
         self.models = self.channels.default

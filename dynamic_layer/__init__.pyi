@@ -49,9 +49,11 @@ from .policies.policy import Policy as Policy
 from .policies.rules import PolicyError as PolicyError
 from .policies.rules import PolicyRules as PolicyRules
 from .policies.rules import rules_of as rules_of
+from .popularity.demand_block import CountsOf as CountsOf
 from .popularity.demand_block import DemandRecord as DemandRecord
 from .popularity.event_counts import Popularity as Popularity
 from .popularity.live import LivePopularity as LivePopularity
+from .popularity.shown_counts import ShownCounts as ShownCounts
 from .saved import Saved as Saved
 from .serving.explaining import answered as answered
 from .serving.explaining import explain as explain

@@ -112,6 +112,7 @@ class StateEvents:
     kind: list[str]
     timestamp: npt.NDArray[np.int64]
     offset: npt.NDArray[np.int64]
+    position: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.offset)

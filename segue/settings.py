@@ -73,7 +73,9 @@ class Settings:
                 f" events.text_types, {text_types}; set them there alone"
             )
         # A frozen value is completed here as __init__ would.
-        object.__setattr__(self, "state", dataclasses.replace(self.state, text_types=text_types))
+        shown = any(source.format == "impressions" for source in self.sources)
+        state = dataclasses.replace(self.state, text_types=text_types, impressions=shown)
+        object.__setattr__(self, "state", state)
         self._set_actions()
         check_sources(self.sources, self.events.kinds, self.topics)
 

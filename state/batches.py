@@ -29,6 +29,8 @@ class EventColumns(Protocol):
     def timestamp(self) -> I64: ...  # noqa: D102
     @property
     def offset(self) -> I64: ...  # noqa: D102
+    @property
+    def position(self) -> I64 | None: ...  # noqa: D102 of impressions, in their lists
 
 
 class Seen(NamedTuple):

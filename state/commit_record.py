@@ -14,6 +14,7 @@ from state.settings import StateSettings
 __all__ = [
     "FORMAT",
     "CommitRecord",
+    "CountsTaken",
     "MadeFrom",
     "MadeWith",
     "Missing",
@@ -60,6 +61,20 @@ class MadeFrom(msgspec.Struct, frozen=True):
     partitions: int = 0
 
 
+class CountsTaken(msgspec.Struct, frozen=True):
+    """What the counts of shown and taken were made with.
+
+    within_ms: time after an impression within which it is taken.
+    since: topic -> first offset that counts; 0 where none is named.
+    shown_untold, taken_untold: buckets that have changed since they were last told to others.
+    """
+
+    within_ms: int
+    since: dict[str, int] = {}
+    shown_untold: tuple[int, ...] = ()
+    taken_untold: tuple[int, ...] = ()
+
+
 class CommitRecord(msgspec.Struct, frozen=True):
     """The record that makes a commit: written in the same batch as the state it belongs to.
 
@@ -74,6 +89,7 @@ class CommitRecord(msgspec.Struct, frozen=True):
     actions_from: kind -> topic -> offset from which actions of the kind are kept; None in records
             of versions that did not keep them.
     keeps_shown: whether impressions are kept; False in records of versions that did not keep them.
+    taken:  of the counts of shown and taken; None where they are not made.
     """
 
     format: int
@@ -96,6 +112,7 @@ class CommitRecord(msgspec.Struct, frozen=True):
     made_from: dict[str, MadeFrom] = {}
     actions_from: dict[str, dict[str, int]] | None = None
     keeps_shown: bool = False
+    taken: CountsTaken | None = None
 
 
 class _Version(msgspec.Struct):

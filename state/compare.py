@@ -23,12 +23,15 @@ from state.dump import (
     history_entries,
     pair_counts,
     records,
+    showings_view,
     shown_view,
     stored_deltas,
+    taken_counts,
 )
 from state.kernel import NONE, WORD
 from state.partition import PartitionState
 from state.shown import SHOWN
+from state.taken import ACTED, SHOWINGS
 
 __all__ = ["Difference", "differences", "entry_view"]
 
@@ -40,7 +43,8 @@ ROWS = 8_000_000
 class Difference:
     """One thing that two states of a partition do not agree on.
 
-    part:        position, watermark, history, pair, demand, action, shown, user or item.
+    part:        position, watermark, history, pair, demand, action, shown, showing, taken, user or
+                 item.
     key:         what it is about: a topic; a user and an item; a bucket and two items; ..
     left, right: JSON values; None where a state has nothing.
     """
@@ -77,6 +81,8 @@ def differences(
         ("demand", _demand(left, right, names)),
         ("action", _actions(left, right, names)),
         ("shown", _shown(left, right, names)),
+        ("showing", _showings(left, right, names)),
+        ("taken", _taken(left, right, names)),
         ("user", _records(left, right, database.USERS)),
         ("item", _records(left, right, database.CATALOGUE)),
     ):
@@ -221,6 +227,37 @@ def _shown(left: PartitionState, right: PartitionState, names: _Names) -> Found:
             )
             if one != other:
                 yield (user.decode(), names[item]), one, other
+
+
+def _showings(left: PartitionState, right: PartitionState, names: _Names) -> Found:
+    """Differences of users' showings and events, as far as these count in both states."""
+    if left.taken_from is None or left.taken_from != right.taken_from:
+        return
+    for user, ours, others in _merged(records(left, SHOWINGS), records(right, SHOWINGS)):
+        mine, theirs = (
+            {*showings_view(state, stored or b"")}
+            for state, stored in ((left, ours), (right, others))
+        )
+        for row in sorted(mine ^ theirs):
+            key, time, position = row
+            what = "an event" if position == ACTED else f"shown at position {position}"
+            one, other = (what if row in side else None for side in (mine, theirs))
+            yield (user.decode(), names[key], _iso(time)), one, other
+
+
+def _taken(left: PartitionState, right: PartitionState, names: _Names) -> Found:
+    """Differences of how often items were shown and taken, by bucket and position."""
+    if left.taken_from is None or left.taken_from != right.taken_from:
+        return
+    mine, theirs = taken_counts(left), taken_counts(right)
+    for key in dict.fromkeys((*mine, *theirs)):
+        if (one := mine.get(key)) != (other := theirs.get(key)):
+            bucket, item, position = key
+            yield (
+                (str(bucket), names[item], str(position)),
+                one and {"shown": one[0], "taken": one[1]},
+                other and {"shown": other[0], "taken": other[1]},
+            )
 
 
 def _unequal(left: Counts, right: Counts) -> Iterator[tuple[int, int, int, int, int]]:

@@ -94,20 +94,40 @@ class _Rows(NamedTuple):
 class Demand:
     """The counts of one partition; what was added since the last commit waits in memory."""
 
-    def __init__(self, source: Database, *, reset: bool = False) -> None:
-        """Read from an open database; `reset`: delete its present counts with the next commit."""
-        self._database = source
+    def __init__(self, source: Database, prefix: bytes = DEMAND, *, reset: bool = False) -> None:
+        """Read from an open database.
+
+        prefix: first byte of the keys. reset: delete the present counts with the next commit.
+        """
+        self._database, self._prefix = source, prefix
         self._reset = reset
         self._added: list[tuple[I64, I64]] = []
         self._changed: dict[int, _Rows] = {}
         self._commits = 0
         self._written_in: dict[int, int] = {}
-        self._oldest = next(self._stored(), None)
+        self._oldest = next(self.stored(), None)
 
     def add(self, buckets: I64, items: I64, markets: I64) -> None:
         """Count events: bucket, item number and market of each, int64 [n]."""
         if len(buckets):
             self._added.append((buckets, (items << _MARKET_BITS) | markets))
+
+    def change(self, buckets: I64, items: I64, markets: I64, by: I64) -> None:
+        """Add `by`, which may be negative, to counts, int64 [n] each; those of zero go."""
+        codes = (items << _MARKET_BITS) | markets
+        order = np.lexsort((codes, buckets))
+        buckets, codes = buckets[order], codes[order]
+        starts = np.flatnonzero(
+            np.r_[len(order) > 0, (np.diff(buckets) != 0) | (np.diff(codes) != 0)]
+        )
+        added = np.add.reduceat(by[order], starts) if len(starts) else by
+        starts, added = starts[added != 0], added[added != 0].astype(np.int32)
+        buckets, codes = buckets[starts], codes[starts]
+        for number in np.unique(buckets).tolist():
+            own = slice(*np.searchsorted(buckets, [number, number + 1]))
+            rows = self._rows(number).plus(_Rows(codes[own], added[own]))
+            kept = rows.counts != 0
+            self._changed[number] = _Rows(rows.codes[kept], rows.counts[kept])
 
     def changed(self, first_live: int) -> set[int]:
         """Buckets that events or the window have changed since the last commit."""
@@ -117,7 +137,7 @@ class Demand:
     def blocks(self, first_live: int, keys: U64) -> Iterator[DemandBlock]:
         """Counts of all buckets of the window, ascending; keys: of the partition's item numbers."""
         self._gather()
-        stored = () if self._reset else self._stored()
+        stored = () if self._reset else self.stored()
         for bucket in sorted({*stored, *self._changed}):
             if bucket >= first_live:
                 yield from self.some([bucket], first_live, keys)
@@ -159,11 +179,11 @@ class Demand:
     def write(self, batch: WriteBatch, first_live: int) -> None:
         """Put what has changed into the batch of a commit."""
         self._gather()
-        for bucket in self._stored() if self._reset else self._gone(first_live):
-            batch.delete(_key(bucket))
+        for bucket in self.stored() if self._reset else self._gone(first_live):
+            batch.delete(self._key(bucket))
         for bucket, rows in self._changed.items():
             if bucket >= first_live:
-                batch.put(_key(bucket), rows.pack())
+                batch.put(self._key(bucket), rows.pack())
                 if self._oldest is None or bucket < self._oldest:
                     self._oldest = bucket
         if self._oldest is not None:
@@ -199,6 +219,11 @@ class Demand:
             for bucket, begin, end in zip(buckets, [0, *ends], ends, strict=False)
         ]
 
+    def stored(self) -> Iterator[int]:
+        """Yield the buckets that the last commit holds, ascending."""
+        for key, _ in database.scan(self._database, self._prefix, database.after(self._prefix)):
+            yield struct.unpack(">Q", key[1:])[0]
+
     def _rows(self, bucket: int) -> _Rows:
         rows = self._changed.get(bucket)
         return self._read(bucket) if rows is None else rows
@@ -225,27 +250,21 @@ class Demand:
     def _committed(self, first: int, end: int) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of the stored buckets in [first, end)."""
         if not self._reset:
-            yield from database.scan(self._database, _key(first), _key(end))
+            yield from database.scan(self._database, self._key(first), self._key(end))
 
     def _read(self, bucket: int) -> _Rows:
-        stored = None if self._reset else self._database.get(_key(bucket))
+        stored = None if self._reset else self._database.get(self._key(bucket))
         return _Rows.of(stored or b"")
-
-    def _stored(self) -> Iterator[int]:
-        for key, _ in database.scan(self._database, DEMAND, database.after(DEMAND)):
-            yield struct.unpack(">Q", key[1:])[0]
 
     def _gone(self, first_live: int) -> list[int]:
         """Stored buckets that have left the window."""
         if self._oldest is None or self._oldest >= first_live:
             return []
-        end = _key(first_live)
-        found = database.scan(self._database, DEMAND, end)
+        found = database.scan(self._database, self._prefix, self._key(first_live))
         return [struct.unpack(">Q", key[1:])[0] for key, _ in found]
 
-
-def _key(bucket: int) -> bytes:
-    return DEMAND + struct.pack(">Q", max(bucket, 0))
+    def _key(self, bucket: int) -> bytes:
+        return self._prefix + struct.pack(">Q", max(bucket, 0))
 
 
 def _places(buckets: I64) -> tuple[I64, I64]:

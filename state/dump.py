@@ -6,7 +6,7 @@ into batches. The dump does not: it holds what the definition in DESIGN.md defin
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from state.packing import rows_of
 from state.partition import PartitionState
 from state.runs import read_runs
 from state.shown import SHOWN
+from state.taken import SHOWINGS, rows_of_user
 
 __all__ = [
     "Dump",
@@ -31,8 +32,10 @@ __all__ = [
     "history_entries",
     "pair_counts",
     "records",
+    "showings_view",
     "shown_view",
     "stored_deltas",
+    "taken_counts",
 ]
 
 Entry = tuple[int, int, int, int, int]
@@ -53,6 +56,8 @@ class Dump:
                event is counted in depends on the order of two topics.
     actions:   user -> (kind, item key) -> time of the latest event, of the kinds that are kept.
     shown:     user -> item key -> time of the latest impression, and (bucket, impressions).
+    showings:  user -> (item key, ms UTC, position or ACTED) of showings and events, ascending.
+    taken:     (bucket, item key, position) -> showings, and how many of them were taken.
     """
 
     watermark: int
@@ -65,13 +70,15 @@ class Dump:
     shown: dict[str, dict[int, tuple[int, tuple[tuple[int, int], ...]]]] = field(
         default_factory=dict
     )
+    showings: dict[str, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
+    taken: dict[tuple[int, int, int], tuple[int, int]] = field(default_factory=dict)
 
     def differences(self, other: "Dump", limit: int = 10) -> list[str]:
         """First differences between two states, for people; empty if they are equal."""
         found: list[str] = []
         if self.watermark != other.watermark:
             found.append(f"watermark: {self.watermark} and {other.watermark}")
-        for name in ("histories", "pairs", "users", "catalogue", "demand", "actions", "shown"):
+        for name in (entry.name for entry in fields(self) if entry.name != "watermark"):
             mine: dict[Any, Any] = getattr(self, name)
             theirs: dict[Any, Any] = getattr(other, name)
             for key in sorted(mine.keys() | theirs.keys(), key=repr):
@@ -109,6 +116,12 @@ def dump(state: PartitionState) -> Dump:
             for user, stored in records(state, SHOWN)
             if (own := shown_view(state, stored))
         },
+        showings={
+            user.decode(): rows
+            for user, stored in records(state, SHOWINGS)
+            if (rows := showings_view(state, stored))
+        },
+        taken=taken_counts(state),
     )
 
 
@@ -131,6 +144,25 @@ def shown_view(
         int(keys[item]): (live.last[item], tuple(sorted(buckets.items())))
         for item, buckets in live.counts.items()
     }
+
+
+def showings_view(state: PartitionState, stored: bytes) -> tuple[tuple[int, int, int], ...]:
+    """Stored showings and events of a user; without those that left the window."""
+    rows, window = rows_of_user(stored).rows, state.settings.window
+    live = rows[rows[:, 1] // window.bucket_ms >= window.first_live(state.watermark)]
+    keys = state.items.keys[live[:, 0]].tolist()
+    return tuple(sorted(zip(keys, live[:, 1].tolist(), live[:, 2].tolist(), strict=True)))
+
+
+def taken_counts(state: PartitionState) -> dict[tuple[int, int, int], tuple[int, int]]:
+    """How often items were shown and taken, by bucket, item key and position."""
+    counts: tuple[dict[tuple[int, int, int], int], ...] = ({}, {})
+    for blocks, found in zip(state.shown_and_taken(), counts, strict=True):
+        for block in blocks:
+            columns = (block.keys.tolist(), block.markets.tolist(), block.counts.tolist())
+            found |= {(block.bucket, k, p): n for k, p, n in zip(*columns, strict=True)}
+    shown, taken = counts
+    return {key: (shown.get(key, 0), taken.get(key, 0)) for key in shown | taken}
 
 
 def demand_counts(state: PartitionState) -> dict[tuple[int, int], int]:

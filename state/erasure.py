@@ -78,6 +78,7 @@ class _Rows:
     kind: Sequence[str]
     timestamp: I64
     offset: I64
+    position: I64 | None
 
     @classmethod
     def of(cls, events: EventColumns, begin: int, end: int) -> "_Rows":
@@ -89,6 +90,7 @@ class _Rows:
             kind=events.kind[rows],
             timestamp=events.timestamp[rows],
             offset=events.offset[rows],
+            position=None if events.position is None else events.position[rows],
         )
 
 

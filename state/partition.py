@@ -17,6 +17,7 @@ from state.co_interactions import CoInteractions, read_co_interactions
 from state.commit_record import (
     FORMAT,
     CommitRecord,
+    CountsTaken,
     MadeFrom,
     Missing,
     check_meta,
@@ -33,6 +34,8 @@ from state.run_files import RunFiles
 from state.runs import Merging, Runs
 from state.settings import StateSettings
 from state.shown import SHOWN, SHOWN_KIND, Shown, ShownItems, UserShown
+from state.taken import SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS, ShownAndTaken
+from state.telling import Telling
 
 __all__ = ["LOGGED_AT", "PartitionState"]
 
@@ -44,7 +47,7 @@ KNOWN_USERS = 65_536
 KNOWN_MARKETS = 1 << 20
 
 #: First bytes of the keys that name a user.
-_BY_USER = (database.HISTORY, database.USERS, ACTIONS, SHOWN)
+_BY_USER = (database.HISTORY, database.USERS, ACTIONS, SHOWN, SHOWINGS)
 
 #: Where a user's attributes say when the log took them.
 LOGGED_AT = "logged_at"
@@ -110,12 +113,13 @@ class PartitionState:
         made = self._meta.demand_from
         self._demand = Demand(self._database, reset=made is None)
         self._demand_from = dict(self._meta.positions) if made is None else made
-        self._untold, self._told = set(self._meta.demand_untold), set[int]()
+        self._telling = Telling(self._demand, self._meta.demand_untold)
         if not read_only and not self._meta.keeps_shown:
             # An earlier version has continued the state. Its erasures left actions in place.
             self._drop_all(ACTIONS, SHOWN)
         self._actions = LastActions(self._database, settings)
         self._shown = Shown(self._database, settings)
+        self._read_taken(read_only=read_only)
         known = (self._meta.actions_from or {}) if self._meta.keeps_shown else {}
         now = dict(self._meta.positions)
         self._actions_from = {kind: known.get(kind, now) for kind in settings.marked_kinds}
@@ -130,6 +134,27 @@ class PartitionState:
             self._files[run.number]
         if not read_only:
             self._files.keep(run.number for run in self._meta.runs)
+
+    def _read_taken(self, *, read_only: bool) -> None:
+        """Go on with the counts of shown and taken, or begin them, where they are made."""
+        settings, made = self.settings, self._meta.taken
+        within = settings.taken_ms if settings.impressions else None
+        untold: tuple[int, ...] = ()
+        if made is not None and made.within_ms != within:
+            made, other = None, msgspec.structs.replace(self._meta, taken=None)
+            if not read_only:
+                self._write(WriteBatch(raw_mode=True), other)
+        if made is None and not read_only:
+            untold = ShownAndTaken(self._database, settings).buckets()
+            self._drop_all(SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS)
+        self._taken: ShownAndTaken | None = None
+        self._taken_from = dict(self._meta.positions) if made is None else dict(made.since)
+        if within is not None and not (made is None and read_only):
+            self._taken = ShownAndTaken(self._database, settings)
+            # What others were told of earlier counts is told to be nothing.
+            shown, taken = (made.shown_untold, made.taken_untold) if made else (untold, untold)
+            self._shown_telling = Telling(self._taken.shown, shown)
+            self._taken_telling = Telling(self._taken.taken, taken)
 
     def _drop_all(self, *prefixes: bytes) -> None:
         """Delete all keys that begin so; what names users is compacted away later."""
@@ -215,8 +240,8 @@ class PartitionState:
 
     @property
     def telling(self) -> bool:
-        """Whether counts of live popularity were told of which the last commit says otherwise."""
-        return not self._told.isdisjoint(self._meta.demand_untold)
+        """Whether counts were told to others of which the last commit says otherwise."""
+        return any(telling.is_ahead for telling in self._tellings)
 
     @property
     def pending(self) -> int:
@@ -287,6 +312,12 @@ class PartitionState:
             ),
         )
 
+    @property
+    def _tellings(self) -> tuple[Telling, ...]:
+        if self._taken is None:
+            return (self._telling,)
+        return self._telling, self._shown_telling, self._taken_telling
+
     def _apply_shown(
         self, topic: str, events: EventColumns, first: int, next_offset: int, refused: int,
         gone: Bools | None,
@@ -318,12 +349,17 @@ class PartitionState:
         """Count the rows from `first` on that are inside the window; returns the others, bool."""
         window = self.settings.window
         too_old = events.timestamp[first:] // window.bucket_ms <= self.watermark - window.buckets
-        self._shown.apply(
-            events.user_id[first:],
-            self._items.numbers(events.item_type[first:], events.item_id[first:]),
-            events.timestamp[first:],
-            ~too_old if gone is None else ~too_old & ~gone[first:],
-        )
+        users, times = events.user_id[first:], events.timestamp[first:]
+        items = self._items.numbers(events.item_type[first:], events.item_id[first:])
+        counted = ~too_old if gone is None else ~too_old & ~gone[first:]
+        self._shown.apply(users, items, times, counted)
+        if self._taken is not None:
+            at = (
+                np.zeros(len(items), np.int64)
+                if events.position is None
+                else events.position[first:]
+            )
+            self._taken.add(users, items, times, counted, at)
         return too_old
 
     def apply_again(self, events: EventColumns) -> None:
@@ -383,6 +419,9 @@ class PartitionState:
                 ~too_old & (slot != NONE), (latest - window.buckets + 1) * window.bucket_ms,
                 chosen, found,
             )  # fmt: skip
+        if self._taken is not None:
+            counted = strong & ~too_old & (slot != NONE)
+            self._taken.add(events.user_id[first:], item, events.timestamp[first:], counted)
         return item, strong, too_old, repeat, found
 
     def erase(self, topic: str, user_id: str, offset: int, logged_at: int) -> bool | None:
@@ -420,6 +459,8 @@ class PartitionState:
         self._histories.forget(user_id)
         self._actions.forget(user_id)
         self._shown.forget(user_id)
+        if self._taken is not None:
+            self._taken.forget(user_id, self._first_live)
         if self.user(user_id).get(LOGGED_AT, 0) <= logged_at:
             self._records[database.USERS + user_id.encode()] = None
             self._attributes.pop(user_id, None)
@@ -486,8 +527,9 @@ class PartitionState:
         self._actions.write(batch, self._first_ms, self._items.keys)
         self._shown.write(batch, self._first_live)
         first_demand = self.settings.first_demand(self.watermark)
-        self._untold |= self._demand.changed(first_demand) - self._told
+        untold = self._telling.to_note(first_demand)
         self._demand.write(batch, first_demand)
+        counts_taken = self._write_taken(batch)
         for key, record in self._records.items():
             if record is None:
                 batch.delete(key)
@@ -511,17 +553,22 @@ class PartitionState:
             settings=self.settings.meaning(),
             erased=dict(self._erased),
             demand_from=self._demand_from,
-            demand_untold=tuple(sorted(self._untold)),
+            demand_untold=untold,
             uncompacted=self.uncompacted,
             made_from=dict(self._made_from),
             actions_from=self._actions_from,
             keeps_shown=True,
+            taken=counts_taken,
         )
         self._write(batch, meta)
         self._demand.written()
         self._actions.written()
         self._shown.written()
-        self._told.clear()
+        self._telling.committed(untold)
+        if self._taken is not None and counts_taken is not None:
+            self._taken.written()
+            self._shown_telling.committed(counts_taken.shown_untold)
+            self._taken_telling.committed(counts_taken.taken_untold)
         if self._merging and not {*self._merging.due.runs} <= {*runs}:
             # A run that it reads has left the window.
             self._merging.abandon()
@@ -532,6 +579,16 @@ class PartitionState:
         self._records.clear()
         self._deltas = cleared(self._deltas, self.settings.delta_room)
         return self.committed
+
+    def _write_taken(self, batch: WriteBatch) -> CountsTaken | None:
+        """Put the counts of shown and taken into the batch of a commit; returns what it notes."""
+        if self._taken is None:
+            return None
+        first = self._first_live
+        self._taken.gather(first)
+        untold = self._shown_telling.to_note(first), self._taken_telling.to_note(first)
+        self._taken.write(batch, first)
+        return CountsTaken(self.settings.taken_ms, self._taken_from, *untold)
 
     def merge_runs(self, most: int | None = None) -> int:
         """Go on with merges of runs that are due, the smallest first; returns the entries read.
@@ -675,11 +732,38 @@ class PartitionState:
         """
         first_live = self.settings.first_demand(self.watermark)
         first = 0 if all_of_it else self.settings.first_demand_of(max(self.watermark - 1, 0))
-        news = self._untold | self._demand.changed(first_live)
-        told = sorted(bucket for bucket in news if bucket >= first)
-        self._told.update(told)
-        self._untold = news.difference(told)
-        return self._demand.some(told, first_live, self._items.keys)
+        return self._telling.tell(first_live, self._items.keys, first)
+
+    def tell_taken(self, *, all_of_it: bool = True) -> tuple[list[DemandBlock], list[DemandBlock]]:
+        """Return the counts of what was shown, and of it taken, that others do not know yet.
+
+        By bucket of the window; markets are positions (state.taken). The rest is as in
+        `tell_demand`.
+        """
+        if self._taken is None:
+            return [], []
+        first = 0 if all_of_it else max(self.watermark - 1, 0)
+        self._taken.gather(self._first_live)
+        keys = self._items.keys
+        return (
+            self._shown_telling.tell(self._first_live, keys, first),
+            self._taken_telling.tell(self._first_live, keys, first),
+        )
+
+    @property
+    def taken_from(self) -> dict[str, int] | None:
+        """First offset of each topic that the counts of shown and taken count; 0 where none is
+        named. None where they are not made.
+        """
+        return None if self._taken is None else dict(self._taken_from)
+
+    def shown_and_taken(self) -> tuple[Iterator[DemandBlock], Iterator[DemandBlock]]:
+        """Return what was shown, and of it taken, in the whole window: by bucket, as of now."""
+        if self._taken is None:
+            return iter(()), iter(())
+        self._taken.gather(self._first_live)
+        first, keys = self._first_live, self._items.keys
+        return self._taken.shown.blocks(first, keys), self._taken.taken.blocks(first, keys)
 
     def demand(self) -> Iterator[DemandBlock]:
         """Counts of live popularity of the whole window, by bucket, as of now.

@@ -87,6 +87,12 @@ class StateSettings:
                     c of a disliked item's vector keeps demotion ** c of it (nothing changes at
                     c <= 0). 1 demotes nothing (ours; not fitted).
 
+    Settings of the counts of what was shown and taken, which begin at zero when these change:
+    impressions:    whether a source of impressions is read, as sources has it, which is where it is
+                    set.
+    taken_hours:    time after an impression within which an event of the graph kinds on the item
+                    makes it taken (ours; not fitted).
+
     Settings that only decide how it is kept:
     write_buffer_bytes: RocksDB memtable size of one partition.
     block_cache_bytes:  RocksDB block cache of one partition.
@@ -105,6 +111,8 @@ class StateSettings:
     text_users: int = 5
     actions: tuple[Action, ...] = ()
     demotion: float = 0.25
+    impressions: bool = False
+    taken_hours: float = 24
     write_buffer_bytes: int = 32 << 20
     block_cache_bytes: int = 32 << 20
     history_cache_bytes: int = 512 << 20
@@ -117,6 +125,8 @@ class StateSettings:
             raise ValueError(f"history_cap must be at least 1, not {self.history_cap}")
         if self.demand_bucket_ms < 1:
             raise ValueError(f"demand_bucket_ms must be at least 1, not {self.demand_bucket_ms}")
+        if not self.taken_hours > 0:
+            raise ValueError(f"taken_hours must be above 0, not {self.taken_hours}")
         if self.text_users < 1:
             raise ValueError(f"text_users must be at least 1, not {self.text_users}")
         if self.merge_runs < 2:
@@ -180,6 +190,11 @@ class StateSettings:
     def demand_ms(self) -> int:
         """Length of a bucket of live popularity: buckets of the window are made of whole ones."""
         return math.gcd(self.demand_bucket_ms, self.window.bucket_ms)
+
+    @property
+    def taken_ms(self) -> int:
+        """Time after an impression within which it is taken, ms."""
+        return round(self.taken_hours * HOUR_MS)
 
     @property
     def demand_buckets(self) -> int:

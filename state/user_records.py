@@ -43,10 +43,14 @@ class UserRecords(Generic[T]):
         """Have the next commit write the value of a user."""
         self._touched.add(user)
 
+    def put(self, user: str, value: T) -> None:
+        """Replace the value of a user."""
+        self._held[user] = value
+        self.touch(user)
+
     def forget(self, user: str) -> None:
         """Empty the value of a user."""
-        self._held[user] = self._read(b"")
-        self.touch(user)
+        self.put(user, self._read(b""))
 
     def write(self, batch: WriteBatch, pack: Callable[[T], bytes]) -> None:
         """Put the changed values into the batch of a commit; delete those that pack as no bytes."""

@@ -112,6 +112,7 @@ class EventBatch:
 
     user_id, item_type, item_id, kind: lists of n strings; timestamp: int64[n], ms UTC;
     offset: int64[n], the place in the partition of each event.
+    position: of impressions, int64[n], the place in the list; None for events.
     erasures: the records that erase a user, in order: a user's key with a null value, or an
     `EraseUser`.
     ignored: number of records whose kind is one that is passed over.
@@ -123,6 +124,7 @@ class EventBatch:
     kind: list[str]
     timestamp: NDArray[np.int64]
     offset: NDArray[np.int64]
+    position: NDArray[np.int64] | None = None
     erasures: list[Erasure] = field(default_factory=list)
     ignored: int = 0
 
@@ -293,6 +295,7 @@ def without_rows(batch: EventBatch, rows: Container[int]) -> EventBatch:
         kind=[batch.kind[row] for row in keep],
         timestamp=batch.timestamp[keep],
         offset=batch.offset[keep],
+        position=None if batch.position is None else batch.position[keep],
         erasures=batch.erasures,
         ignored=batch.ignored,
     )

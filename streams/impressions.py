@@ -1,8 +1,10 @@
 """Records of what was shown to users, as rows of a batch: one for each item of a record."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
+import numpy as np
 
 from streams.codec import EventBatch, EventRules, checked_rows, read_each, with_text_ids
 from streams.dead_letters import dead_letter
@@ -40,6 +42,7 @@ def decode_impressions(
         for impression, record in zip(impressions, kept, strict=True)
         for _ in impression.items
     ]
+    positions = np.array([one.position for i in impressions for one in i.items], np.int64)
     batch, faults = checked_rows(rows, sources, rules)
     bad: dict[int, tuple[LogRecord, Fault]] = {}
     for row, fault in faults.items():
@@ -47,6 +50,7 @@ def decode_impressions(
     if bad:
         good = [row for row, record in enumerate(sources) if record.offset not in bad]
         batch, _ = checked_rows([rows[n] for n in good], [sources[n] for n in good], rules)
+        positions = positions[good]
         letters += [dead_letter(record, *fault) for record, fault in bad.values()]
         letters.sort(key=lambda letter: letter.source.offset)
-    return batch, letters
+    return replace(batch, position=positions), letters

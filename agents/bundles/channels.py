@@ -12,7 +12,7 @@ from agents.bundles.models import Models
 from agents.experiments.arms import Arms, ExperimentSettings
 from agents.patience import Pause
 from agents.policies import PolicyBook
-from dynamic_layer import ListSettings, LivePopularity, Ranking, UserState
+from dynamic_layer import ListSettings, LivePopularity, Ranking, ShownCounts, UserState
 from state import ArtifactStore
 from static_layer import TextEncoder
 from streams import DEFAULT_CHANNEL, LogRecord, decode_items
@@ -51,6 +51,7 @@ class Channels:
         clock_ms: Callable[[], int],
         live: LivePopularity | None = None,
         *,
+        shown: ShownCounts | None = None,
         use_head: bool = True,
         experiments: ExperimentSettings | None = None,
         pause: Pause = asyncio.sleep,
@@ -67,6 +68,7 @@ class Channels:
                 encoder,
                 clock_ms,
                 live,
+                shown=shown,
                 use_head=use_head,
                 channel=channel,
                 in_force=self.policies.in_force,

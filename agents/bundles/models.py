@@ -22,6 +22,7 @@ from dynamic_layer import (
     LivePopularity,
     Ranking,
     Recommender,
+    ShownCounts,
     UserState,
     answered,
     default_lists,
@@ -53,6 +54,7 @@ class Models:
         clock_ms: Callable[[], int],
         live: LivePopularity | None = None,
         *,
+        shown: ShownCounts | None = None,
         use_head: bool = True,
         channel: str = DEFAULT_CHANNEL,
         in_force: InForce | None = None,
@@ -60,16 +62,17 @@ class Models:
     ) -> None:
         """Fetch bundles into `scratch`; `encoder` is made when the first bundle comes.
 
-        live: sum of the partitions' counts; use_head: rank by a bundle's head if it has one;
-        channel: whose announcements are followed; in_force: policies of lists; pause: waits for so
-        many seconds between two attempts on the artifact store.
+        live, shown: sums of the partitions' counts; use_head: rank by a bundle's head if there is
+        one; channel: whose announcements are followed; in_force: policies of lists; pause: waits
+        for so many seconds between two attempts on the artifact store.
         """
         self._pause = pause
         self.channel = channel
         self._store = store
         self._scratch = scratch
         self._encoders = TextEncoders(encoder)
-        self._live, self._use_head, self._in_force = live, use_head, in_force
+        self._live, self._shown = live, shown
+        self._use_head, self._in_force = use_head, in_force
         self._encoder: TextEncoder | None = None  # of the bundle in use
         self._clock_ms = clock_ms
         self._swap = asyncio.Lock()
@@ -158,7 +161,7 @@ class Models:
     async def demand(self, records: Sequence[LogRecord]) -> None:
         """Take records of the demand topic, of any partition."""
         if self._live is not None:
-            take_demand(self._live, records)
+            take_demand(self._live, records, self._shown)
 
     async def announced(self, records: Sequence[LogRecord]) -> None:
         """Process the newest announcement of each kind among records of the models topic.
@@ -245,8 +248,9 @@ class Models:
     def _fetch(self, name: str) -> Recommender:
         bundle = fetch_dynamic(self._store, name, self._scratch)
         recommender = Recommender(
-            bundle, self._live, use_head=self._use_head, in_force=self._in_force
-        )
+            bundle, self._live, shown=self._shown, use_head=self._use_head,
+            in_force=self._in_force,
+        )  # fmt: skip
         first = bundle.item_keys[:1]
         user = UserState(
             user_id="",

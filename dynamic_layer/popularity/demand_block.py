@@ -3,14 +3,15 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.errors import CorruptDemand
 
-_MAGIC = b"SGDM"
+CountsOf = Literal["demand", "shown", "taken"]
+_MAGIC: dict[CountsOf, bytes] = {"demand": b"SGDM", "shown": b"SGSN", "taken": b"SGTK"}
 _VERSION = 1
 # magic, version, partition, bucket, bucket_ms, records, part, parts, n
 _HEAD = struct.Struct("<4sHHqqqHHI")
@@ -22,8 +23,10 @@ MAX_PARTS = 1 << 12
 
 @dataclass(frozen=True, kw_only=True)
 class DemandRecord:
-    """Events per item and market in one bucket, as counted by the state of one partition.
+    """Counts per item and market in one bucket, as made by the state of one partition.
 
+    counts_of: events of demand; or showings, or those that were taken (`state.taken`), whose
+               markets are positions.
     partition: of the events topic; bucket: number of a stretch of `bucket_ms` milliseconds.
     records:   records of the partition that the state was made of; of two records for the same
                partition and bucket, the one made of more is right.
@@ -41,11 +44,13 @@ class DemandRecord:
     counts: NDArray[np.integer[Any]]
     part: int = 0
     parts: int = 1
+    counts_of: CountsOf = "demand"
 
     @property
     def key(self) -> bytes:
-        """Partition, bucket and part: a newer count replaces an older one."""
-        return f"{self.partition}/{self.bucket_ms}/{self.bucket}/{self.part}".encode()
+        """What is counted, partition, bucket and part: a newer count replaces an older one."""
+        what = "" if self.counts_of == "demand" else f"{self.counts_of}/"
+        return f"{what}{self.partition}/{self.bucket_ms}/{self.bucket}/{self.part}".encode()
 
     def split(self, most: int = MAX_ROWS) -> Iterator["DemandRecord"]:
         """Yield the record in parts of about `most` rows; itself where it is small enough."""
@@ -70,7 +75,7 @@ class DemandRecord:
     def pack(self) -> bytes:
         """Return the record as bytes (little-endian columns behind the header)."""
         head = _HEAD.pack(
-            _MAGIC,
+            _MAGIC[self.counts_of],
             _VERSION,
             self.partition,
             self.bucket,
@@ -96,9 +101,10 @@ class DemandRecord:
             raise CorruptDemand(f"expected at least {_HEAD.size} bytes, got {len(data)}")
         head = _HEAD.unpack_from(data)
         magic, version, partition, bucket, bucket_ms, records, part, parts, n = head
-        if magic != _MAGIC or version != _VERSION:
+        named: dict[bytes, CountsOf] = {known: name for name, known in _MAGIC.items()}
+        if magic not in named or version != _VERSION:
             raise CorruptDemand(
-                f"expected {_MAGIC!r} version {_VERSION}, got {magic!r} version {version}"
+                f"expected one of {[*named]} version {_VERSION}, got {magic!r} version {version}"
             )
         expected = _HEAD.size + n * sum(np.dtype(dtype).itemsize for _, dtype in _COLUMNS)
         if len(data) != expected or bucket < 0 or bucket_ms < 1:
@@ -120,5 +126,6 @@ class DemandRecord:
             records=records,
             part=part,
             parts=parts,
+            counts_of=named[magic],
             **columns,
         )

@@ -16,7 +16,7 @@ _REMEMBERED = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
+class Block:
     """A partition's counts of a bucket: 14 bytes a row, for this is what memory goes to.
 
     records: i64 [p], p a power of two; of how many records the rows with key % p == i were made.
@@ -28,7 +28,7 @@ class _Block:
     count: NDArray[np.uint32]
 
 
-_EMPTY = _Block(
+NO_COUNTS = Block(
     records=np.full(1, -1, np.int64),
     key=np.zeros(0, np.uint64),
     market=np.zeros(0, np.uint16),
@@ -37,7 +37,7 @@ _EMPTY = _Block(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Late:
+class Late:
     """What a bucket that was read already was given, or what was taken from it (below 0)."""
 
     bucket: int
@@ -58,12 +58,12 @@ class LivePopularity(Popularity):
         """bucket_ms: length of a bucket in the states; window_buckets: buckets that are kept."""
         super().__init__(bucket_hours=1.0, window_days=1.0)
         self._bucket_ms, self._window = bucket_ms, window_buckets
-        self._blocks: dict[int, dict[int, _Block]] = {}
+        self._blocks: dict[int, dict[int, Block]] = {}
         self._turn = Lock()
         self._newest = -1
         self._read_to = 0  # some reader has read the buckets before this one
         self._events = 0
-        self._late: deque[_Late] = deque()
+        self._late: deque[Late] = deque()
         self._late_rows = 0
         self._version = 0  # late changes so far; the newest of them are in `_late`
 
@@ -76,8 +76,8 @@ class LivePopularity(Popularity):
         bucket = record.bucket
         if bucket <= self._newest - self._window:
             return False
-        known = self._blocks.get(bucket, {}).get(record.partition, _EMPTY)
-        block = _replaced(known, record)
+        known = self._blocks.get(bucket, {}).get(record.partition, NO_COUNTS)
+        block = replaced(known, record)
         if block is None:
             return False
         self._blocks.setdefault(bucket, {})[record.partition] = block
@@ -90,9 +90,9 @@ class LivePopularity(Popularity):
                 self._events -= sum(_events(gone) for gone in self._blocks.pop(old).values())
         return True
 
-    def _remember(self, bucket: int, before: _Block, after: _Block) -> None:
+    def _remember(self, bucket: int, before: Block, after: Block) -> None:
         self._version += 1
-        late = _difference(bucket, before, after)
+        late = difference(bucket, before, after)
         self._late.append(late)
         self._late_rows += len(late.key)
         while self._late_rows > _REMEMBERED:
@@ -133,7 +133,7 @@ class LivePopularity(Popularity):
             chosen = self._chosen(first, end)
         return _counts(chosen, market)
 
-    def _chosen(self, first: int, end: int) -> list[tuple[int, _Block]]:
+    def _chosen(self, first: int, end: int) -> list[tuple[int, Block]]:
         # A running bucket is asked for all the time: then the window is not gone through.
         wanted = range(first, end) if end - first <= len(self._blocks) else sorted(self._blocks)
         return [
@@ -162,7 +162,7 @@ class LivePopularity(Popularity):
         raise TypeError("live popularity takes records of counts, not events")
 
 
-def _replaced(known: _Block, record: DemandRecord) -> _Block | None:
+def replaced(known: Block, record: DemandRecord) -> Block | None:
     """Return a block with what a record knows better; None if that is nothing."""
     parts = max(len(known.records), record.parts)
     records = known.records[np.arange(parts) % len(known.records)]
@@ -177,7 +177,7 @@ def _replaced(known: _Block, record: DemandRecord) -> _Block | None:
         key = np.concatenate([known.key[old], key[new]])
         market = np.concatenate([known.market[old], market[new].astype(np.uint16)])
         count = np.concatenate([known.count[old], count[new].astype(np.uint32)])
-    return _Block(
+    return Block(
         records=records,
         key=key,
         market=market.astype(np.uint16),
@@ -189,11 +189,12 @@ def _part(key: NDArray[np.uint64], parts: int) -> NDArray[np.int64]:
     return (key % np.uint64(parts)).astype(np.int64)
 
 
-def _events(block: _Block) -> int:
+def _events(block: Block) -> int:
     return int(block.count.sum(dtype=np.int64))
 
 
-def _difference(bucket: int, before: _Block, after: _Block) -> _Late:
+def difference(bucket: int, before: Block, after: Block) -> Late:
+    """Return what one block has more than another, below 0 where less; ascending by key."""
     key = np.concatenate([before.key, after.key])
     market = np.concatenate([before.market, after.market])
     count = np.concatenate([-before.count.astype(np.int64), after.count.astype(np.int64)])
@@ -202,10 +203,10 @@ def _difference(bucket: int, before: _Block, after: _Block) -> _Late:
     starts = np.flatnonzero(np.r_[len(key) > 0, (np.diff(key) != 0) | (np.diff(market) != 0)])
     total = np.add.reduceat(count, starts) if len(starts) else count
     changed = starts[total != 0]
-    return _Late(bucket=bucket, key=key[changed], market=market[changed], count=total[total != 0])
+    return Late(bucket=bucket, key=key[changed], market=market[changed], count=total[total != 0])
 
 
-def _counts(parts: Sequence[tuple[int, _Block | _Late]], market: int | None) -> BucketCounts:
+def _counts(parts: Sequence[tuple[int, Block | Late]], market: int | None) -> BucketCounts:
     buckets, keys, counts = [], [], []
     for bucket, part in parts:
         chosen = slice(None) if market is None else part.market == market

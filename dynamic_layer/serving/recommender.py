@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from dynamic_layer.lists.list_maker import Asking, asking, log_shares
 from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.policy import Policy
 from dynamic_layer.popularity.live import LivePopularity
+from dynamic_layer.popularity.shown_counts import ShownCounts
 from dynamic_layer.serving.live_demand import LiveDemand
 from dynamic_layer.serving.policy_lists import Batch, PolicyLists
 from dynamic_layer.serving.rankings import ItemNames, Ranking, UserState
@@ -48,12 +50,14 @@ class Recommender:
         bundle: DynamicBundle,
         live: LivePopularity | None = None,
         *,
+        shown: ShownCounts | None = None,
         use_head: bool = True,
         in_force: InForce | None = None,
     ) -> None:
         """bundle: stays as it is; items added here live in this object.
 
-        live: counts of demand that go on after the bundle was made; use_head: rank by the bundle's
+        live: counts of demand that go on after the bundle was made; shown: counts of what was shown
+        and taken, None where no impressions are read; use_head: rank by the bundle's
         head if it has one; in_force: policies of lists, shared with the code that changes them.
         """
         self.bundle = bundle
@@ -68,6 +72,7 @@ class Recommender:
         # Types whose own lists were behind live popularity when the bundle was judged.
         self._popular_types = {self._type_number[name] for name in bundle.popularity_types}
         self._demand = LiveDemand(bundle, live)
+        self._shown = shown
         self._head = HeadRanker.of(bundle, self._index) if use_head else None
         self._in_force = in_force
         self._limited = None if in_force is None else PolicyLists(in_force, self, self._index)
@@ -95,6 +100,17 @@ class Recommender:
     def keys(self) -> NDArray[np.uint64]:
         """Keys of all items by row, later ones included."""
         return self._keys
+
+    def shown_and_taken(
+        self, rows: NDArray[np.integer[Any]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how often items were shown and of it taken, by all users inside the window.
+
+        rows: of items, [n]; int64 [n] each. See `ShownCounts`; 0 where no impressions are read.
+        """
+        if self._shown is None:
+            return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        return self._shown.of(self._keys[rows])
 
     def policy_of(self, name: str) -> Policy | None:
         """Return the policy of a list; None without one."""

@@ -14,6 +14,12 @@ from streams.codec import decode_events
 from tests.state.streams_of_events import Columns
 
 
+class ShownAt(Event, frozen=True, kw_only=True):
+    """An item that was shown, at a position of a list."""
+
+    position: int
+
+
 def counting_events(
     records: Mapping[str, Sequence[LogRecord]],
     own: str,
@@ -26,7 +32,7 @@ def counting_events(
     own: Segue's own topic, which holds the erasures too; they cover what lies before them there. Of
     another topic they cover what lies below the offset that they name, or what the log took no
     later than they were logged. sources: those that are not read as our own topic is; each item of
-    an impression is an event of its own kind.
+    an impression is an event of its own kind (`ShownAt`).
     """
     decoders = event_decoders(own, sources, rules)
     erasures = decode_events(records[own], rules)[0].erasures
@@ -46,13 +52,15 @@ def counting_events(
                 else:
                     gone |= logged[offset] <= erasure.logged_at
             if not gone:
+                event = {
+                    "user_id": batch.user_id[n], "item_type": batch.item_type[n],
+                    "item_id": batch.item_id[n], "kind": batch.kind[n],
+                    "timestamp": int(batch.timestamp[n]),
+                }  # fmt: skip
+                places = batch.position
                 found.append(
-                    Event(
-                        user_id=batch.user_id[n], item_type=batch.item_type[n],
-                        item_id=batch.item_id[n], kind=batch.kind[n],
-                        timestamp=int(batch.timestamp[n]),
-                    )
-                )  # fmt: skip
+                    Event(**event) if places is None else ShownAt(**event, position=int(places[n]))
+                )
     return found
 
 
@@ -69,6 +77,8 @@ def defined_dump(folder: Path, events: Sequence[Event], settings: StateSettings)
         columns.kind = [e.kind for e in own]
         columns.timestamp = np.array([e.timestamp for e in own], np.int64)
         columns.offset = np.arange(len(own), dtype=np.int64)
+        if shown:
+            columns.position = np.array([e.position for e in own], np.int64)
         state.apply_events(topic, columns, len(own))
     found = dump(state)
     state.close()

@@ -1,13 +1,18 @@
 """A worker that reads impressions: counted in the state, erased with the user, never answered."""
 
+import itertools
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from agents import Worker, WorkerSettings
+from agents.demand import live_popularity, shown_counts, take_demand
 from agents.outputs import EmbeddedOutputs
 from agents.working.ahead import refuse_ahead
 from agents.working.partitions import user_state
+from dynamic_layer import DemandRecord
 from state import ArtifactStore, StateSettings, Window, item_key
 from state.dump import dump
 from static_layer import TextEncoder
@@ -29,6 +34,7 @@ from streams.records import Record
 
 NOW = 1_800_000_000_000
 TOPICS = TopicSettings(partitions=1)
+STATE = StateSettings(delta_room=1 << 12, impressions=True)
 SHOWN = SourceSettings(topic=TOPICS.impressions, format="impressions")
 
 
@@ -45,7 +51,7 @@ class OneWorker:
     def new(self) -> Worker:
         self.lives += 1
         return Worker(
-            settings=WorkerSettings(), state=StateSettings(delta_room=1 << 12), topics=TOPICS,
+            settings=WorkerSettings(), state=STATE, topics=TOPICS,
             rules=EventRules(), store=ArtifactStore(str(self.folder / "artifacts")),
             folder=self.folder / f"worker-{self.lives}", encoder=TextEncoder,
             outputs=EmbeddedOutputs(self.log), clock_ms=lambda: self.now, sources=(SHOWN,),
@@ -64,6 +70,13 @@ class OneWorker:
     def erase(self, user: str, *, named: bool) -> None:
         value = erasure_value(self.log, user, [SHOWN]) if named else None
         self.log.append(TOPICS.events, user.encode(), value)
+
+    def told(self, *items: str) -> list[tuple[int, int]]:
+        """How often items were shown and taken, by what all workers are told."""
+        counts, live = shown_counts(STATE), live_popularity(STATE)
+        take_demand(live, self.log.read(TOPICS.demand, 0, 0, 10_000), counts)
+        shown, taken = counts.of(np.array([item_key("p", i) for i in items], np.uint64))
+        return [*zip(shown.tolist(), taken.tolist(), strict=True)]
 
     async def read(self, order: list[str], worker: Worker | None = None):
         """Read the topics to their ends in this order; returns the state."""
@@ -151,6 +164,60 @@ async def test_any_interleaving_gives_one_state(one):
     assert first.differences(dump(worker.partitions[0])) == []
     assert sum(n for items in first.shown.values() for _, by in items.values() for _, n in by) > 60
     worker.close()
+
+
+async def test_all_workers_are_told_what_was_shown_and_taken(one):
+    one.show("ann", "a", "b")
+    one.show("bob", "b", "a")
+    one.now += 60_000
+    one.listen("bob", "b")
+    one.show("ann", "a")
+    await one.read(BOTH)
+    await one.worker.commit()
+    assert one.told("a", "b", "unknown") == [(2, 0), (2, 1), (0, 0)]
+    # The next day, a worker that is killed between telling and its commit, and an erasure.
+    one.now += 86_400_000
+    one.show("ann", "b")
+    one.listen("ann", "b")
+    await one.read(BOTH)
+    one.worker.partitions[0].commit = dict
+    await one.worker.commit()
+    one.worker.close()
+    one.worker = one.new()
+    await one.read(BOTH)
+    await one.worker.commit()
+    assert one.told("a", "b") == [(2, 0), (3, 2)]
+    one.erase("bob", named=True)
+    await one.read(BOTH)
+    await one.worker.commit()
+    assert one.told("a", "b") == [(1, 0), (2, 1)]
+    # What a worker hears is what its lists are made with.
+    await one.worker.models.demand(one.log.read(TOPICS.demand, 0, 0, 10_000))
+    heard = one.worker.models._shown.of(np.array([item_key("p", "b")], np.uint64))
+    assert [count.tolist() for count in heard] == [[2], [1]]
+
+
+def test_counts_leave_with_the_window_and_come_in_any_order():
+    day = STATE.window.bucket_ms
+    setting = replace(STATE, window=Window(buckets=2))
+    cells = [(3, 10, 4, "shown"), (3, 12, 5, "shown"), (3, 12, 2, "taken"), (4, 13, 7, "shown")]
+    packed = [
+        DemandRecord(
+            partition=0, bucket=bucket, bucket_ms=day, records=records,
+            keys=np.array([9, 9], np.uint64), markets=np.array([1, 2]),
+            counts=np.array([count - 1, 1]), counts_of=of,
+        ).pack()
+        for bucket, records, count, of in cells
+    ]  # fmt: skip
+    for order in itertools.permutations(packed):
+        counts, live = shown_counts(setting), live_popularity(setting)
+        take_demand(live, [Record("demand", 0, 0, NOW, b"", value) for value in order], counts)
+        assert [n.tolist() for n in counts.of(np.array([9, 1], np.uint64))] == [[12, 0], [2, 0]]
+        assert live.rows() == 0
+        later = DemandRecord.unpack(packed[3])
+        assert counts.put(replace(later, bucket=5))
+        assert [n.tolist() for n in counts.of(np.array([9], np.uint64))] == [[14], [0]]
+        assert not counts.put(replace(later, bucket=3))
 
 
 def test_a_record_far_ahead_of_the_clock_is_one_dead_letter():

@@ -251,6 +251,8 @@ def test_impressions_are_a_source_of_segues_own_topic_or_of_another(tmp_path):
     ]
     found = load_settings(None, {}, flags)
     assert [one.format for one in found.sources] == ["impressions"] * 2
+    assert found.state.impressions, "what was shown and taken is counted"
+    assert not Settings().state.impressions
     write_settings(found, tmp_path / "x.toml")
     assert load_settings(tmp_path / "x.toml") == found
     for bad, message in (

@@ -45,6 +45,7 @@ SOURCES = (
 STATE = StateSettings(
     delta_room=1 << 12,
     actions=(Action(kind="dislike", sign="negative"), Action(kind="follow", known=True)),
+    impressions=True,
 )
 RULES = EventRules(
     actions=(

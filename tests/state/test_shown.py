@@ -57,6 +57,8 @@ def columns(shown: list[tuple[int, Impression]]) -> Columns:
     rows = [(at, Event(r.user, item, SHOWN_KIND, r.time)) for at, r in shown for item in r.items]
     found = Columns([event for _, event in rows])
     found.offset = np.array([at for at, _ in rows], np.int64)
+    places = [place for _, r in shown for place, _ in enumerate(r.items, 1)]
+    found.position = np.array(places, np.int64)
     return found
 
 

@@ -1,0 +1,200 @@
+"""Shown and taken: how often each item was shown at each position, and taken then.
+
+A *showing* is the earliest impression of an item to a user in a bucket of the window (of several at
+one time, the one at the least position). It is *taken* if the user has an event of the graph kinds
+on the item at the same time or at most `taken_ms` later. So a list that is shown again, or that the
+log has twice, counts once a day, and no count depends on the order in which records arrive.
+
+For each user the state keeps the showings and the times of the events, since either may come first.
+The counts are sums over the users: what is forgotten of a user is taken out of them. A user's rows
+have a floor, the first bucket from which on there are at most `SHOWN_PER_ENTRY * history_cap`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from rocksdict import WriteBatch
+
+from state.batches import Bools
+from state.database import Database
+from state.demand import MARKETS, Demand
+from state.kernel import I64
+from state.settings import StateSettings
+from state.shown import SHOWN_PER_ENTRY
+from state.user_records import UserRecords
+
+__all__ = [
+    "ACTED",
+    "POSITIONS",
+    "SHOWINGS",
+    "SHOWN_COUNTS",
+    "TAKEN_COUNTS",
+    "ShownAndTaken",
+    "UserRows",
+    "rows_of_user",
+]
+
+#: First byte of the keys of users' rows; of the counts of showings; and of those that were taken.
+SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS = b"w", b"n", b"t"
+#: Positions from this one on are counted together; 0 is an unknown one.
+POSITIONS = MARKETS - 1
+#: Position in the rows of events.
+ACTED = -1
+_COLUMNS = 3
+
+
+class UserRows(NamedTuple):
+    """Showings and events of a user.
+
+    floor: first bucket that counts. rows: int64 [n, 3], item number, ms UTC, and position or ACTED;
+    ascending by item and time, showings before events of the same time.
+    """
+
+    floor: int
+    rows: I64
+
+
+class ShownAndTaken:
+    """Showings and their counts in one partition; changes wait in memory for the next commit."""
+
+    def __init__(self, source: Database, settings: StateSettings) -> None:
+        """Read from an open database."""
+        self._bucket_ms, self._within_ms = settings.window.bucket_ms, settings.taken_ms
+        self._most = SHOWN_PER_ENTRY * settings.history_cap
+        self._users = UserRecords(source, SHOWINGS, rows_of_user)
+        self.shown = Demand(source, SHOWN_COUNTS)
+        self.taken = Demand(source, TAKEN_COUNTS)
+        self._added: list[tuple[list[str], I64]] = []
+
+    def buckets(self) -> tuple[int, ...]:
+        """Return the buckets that have stored counts."""
+        return tuple(sorted({*self.shown.stored(), *self.taken.stored()}))
+
+    def add(
+        self, users: Sequence[str], items: I64, times: I64, counted: Bools,
+        positions: I64 | None = None,
+    ) -> None:  # fmt: skip
+        """Note impressions at positions, or, without these, events of the graph kinds.
+
+        items: numbers; times: ms UTC; positions: int64 [n]. Rows count where `counted`, bool [n].
+        """
+        chosen = np.flatnonzero(counted)
+        if len(chosen):
+            rows = np.full((len(chosen), _COLUMNS), ACTED, np.int64)
+            rows[:, 0], rows[:, 1] = items[chosen], times[chosen]
+            if positions is not None:
+                rows[:, 2] = np.clip(positions[chosen], 0, POSITIONS)
+            self._added.append(([users[row] for row in chosen.tolist()], rows))
+
+    def gather(self, first: int) -> None:
+        """Move what was added into the rows of its users and into the counts.
+
+        first: bucket of the window; what lies before it goes.
+        """
+        if not self._added:
+            return
+        names = [name for users, _ in self._added for name in users]
+        number = {name: n for n, name in enumerate(dict.fromkeys(names))}
+        self._users.load(number)
+        held = [self._users.of(name) for name in number]
+        old_user = np.repeat(np.arange(len(held)), [len(one.rows) for one in held])
+        old = np.concatenate([one.rows for one in held])
+        user = np.concatenate([old_user, np.array([number[name] for name in names], np.int64)])
+        rows = np.concatenate([old, *(rows for _, rows in self._added)])
+        self._added.clear()
+        floor = np.array([one.floor for one in held], np.int64)
+        live = rows[:, 1] // self._bucket_ms >= np.maximum(floor[user], first)
+        user, rows = self._distinct(user[live], rows[live])
+        for of in np.flatnonzero(np.bincount(user, minlength=len(held)) > self._most).tolist():
+            buckets = np.sort(rows[user == of, 1] // self._bucket_ms)
+            floor[of] = buckets[-self._most - 1] + 1
+        live = rows[:, 1] // self._bucket_ms >= floor[user]
+        user, rows = user[live], rows[live]
+        self._count(
+            np.concatenate([old_user, user + len(held)]),
+            np.concatenate([old, rows]),
+            np.repeat([-1, 1], [len(old), len(rows)]),
+            first,
+        )
+        ends = np.searchsorted(user, np.arange(len(held)), side="right").tolist()
+        for name, begin, end, lowest in zip(number, [0, *ends], ends, floor.tolist(), strict=False):
+            self._users.put(name, UserRows(lowest, rows[begin:end]))
+
+    def forget(self, user: str, first: int) -> None:
+        """Take a user out of the counts, and drop the rows; the next commit deletes them."""
+        self.gather(first)
+        rows = self._users.of(user).rows
+        self._count(np.zeros(len(rows), np.int64), rows, np.full(len(rows), -1), first)
+        self._users.forget(user)
+
+    def write(self, batch: WriteBatch, first: int) -> None:
+        """Put what has changed into the batch of a commit; first: bucket of the window."""
+        self.gather(first)
+        self._users.write(batch, _pack)
+        self.shown.write(batch, first)
+        self.taken.write(batch, first)
+
+    def written(self) -> None:
+        """Note that the batch was written."""
+        self._users.written()
+        self.shown.written()
+        self.taken.written()
+
+    def _distinct(self, user: I64, rows: I64) -> tuple[I64, I64]:
+        """Return the rows in order, without those that change nothing."""
+        item, time, position = rows.T
+        order = np.lexsort((position, position == ACTED, time, item, user))
+        user, rows = user[order], rows[order]
+        item, time, position = rows.T
+        acted = position == ACTED
+        kept = np.zeros(len(rows), bool)
+        for which, when in ((~acted, time // self._bucket_ms), (acted, time)):
+            own = np.flatnonzero(which)
+            new = np.ones(len(own), bool)
+            for column in (user, item, when):
+                new[1:] &= column[own[1:]] == column[own[:-1]]
+            new[1:] = ~new[1:]
+            kept[own[new]] = True
+        return user[kept], rows[kept]
+
+    def _count(self, user: I64, rows: I64, by: I64, first: int) -> None:
+        """Add `by` of each row to the counts, for showings; a user's rows are in order."""
+        n = len(rows)
+        if not n:
+            return
+        item, time, position = rows.T
+        acted = position == ACTED
+        # The next event behind each row, if it is one of the same user on the same item.
+        event = np.minimum.accumulate(np.where(acted, np.arange(n), n)[::-1])[::-1]
+        there = np.minimum(event, n - 1)
+        taken = (event < n) & (user[there] == user) & (item[there] == item)
+        taken &= time[there] - time <= self._within_ms
+        bucket = time // self._bucket_ms
+        counted = ~acted & (bucket >= first)
+        for counts, chosen in ((self.shown, counted), (self.taken, counted & taken)):
+            counts.change(bucket[chosen], item[chosen], position[chosen], by[chosen])
+
+
+def rows_of_user(stored: bytes) -> UserRows:
+    """Read what `_pack` wrote; nothing of no bytes."""
+    if not stored:
+        return UserRows(0, np.zeros((0, _COLUMNS), np.int64))
+    floor, items, times, positions = msgspec.msgpack.decode(
+        stored, type=tuple[int, bytes, bytes, bytes]
+    )
+    columns = (
+        np.frombuffer(column, dtype).astype(np.int64)
+        for column, dtype in ((items, "<u4"), (times, "<i8"), (positions, "<i2"))
+    )
+    return UserRows(floor, np.stack([*columns], axis=1))
+
+
+def _pack(user: UserRows) -> bytes:
+    """Pack rows: floor, and the columns; no bytes where nothing counts or was forgotten."""
+    if not len(user.rows) and not user.floor:
+        return b""
+    columns = zip(user.rows.T, ("<u4", "<i8", "<i2"), strict=True)
+    packed = (np.ascontiguousarray(column, dtype).tobytes() for column, dtype in columns)
+    return msgspec.msgpack.encode((user.floor, *packed))

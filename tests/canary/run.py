@@ -144,7 +144,7 @@ class _Life:
                                                'segue_canary_share_ratio{arm="next"} 0.0']),
             (self._cluster.trainer, []),
         ):  # fmt: skip
-            page = await asyncio.to_thread(_metrics, trainer.metrics_port)
+            page = await asyncio.to_thread(_metrics, trainer.port)
             shown = [line for line in page.splitlines() if line.startswith("segue_canary_")]
             if sorted(shown) != sorted(wanted):
                 self._report.differences.append(f"{trainer.name} shows {shown}, not {wanted}")

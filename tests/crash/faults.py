@@ -94,6 +94,15 @@ async def _kill_trainer(scene: Scene, draw: random.Random) -> str:
     return f"SIGKILL of the trainer, {bundles} bundles after {pause:.1f} s"
 
 
+async def _kill_console(scene: Scene, draw: random.Random) -> str:
+    """Kill the console with requests on their way."""
+    console = scene.cluster.console
+    await until(lambda: console.alive, "the console to run")
+    await asyncio.sleep(draw.uniform(0, 2))
+    scene.cluster.kill(console)
+    return "SIGKILL of the console"
+
+
 async def _kill_in_swap(scene: Scene, draw: random.Random) -> str:
     """Kill a worker while the workers go over to another bundle."""
     trainer = scene.cluster.trainer
@@ -248,6 +257,7 @@ FAULTS = (
     Fault("kill all", 2, _kill_all),
     Fault("kill trainer", 3, _kill_trainer),
     Fault("kill in swap", 3, _kill_in_swap),
+    Fault("kill console", 2, _kill_console),
     Fault("zombie", 4, _zombie),
     Fault("scale", 3, _scale),
     Fault("restart", 1, _restart),

@@ -23,7 +23,9 @@ from segue.settings import Settings, write_settings
 from streams import DeadLetter, LogRecord, Recommendation, create_topics, decode, read_from, topics
 from tests.crash import checker
 from tests.crash.brokers import Brokers
+from tests.crash.clients import CLIENT, Clients, console_settings, log_of
 from tests.crash.faults import FAULTS, Scene, draw_faults
+from tests.crash.history import Erasure, violations
 from tests.crash.learned import judge_learning
 from tests.crash.replay import Replay, copies, replay
 from tests.crash.supervisor import Cluster, Stuck
@@ -86,7 +88,9 @@ async def run(options: Options) -> Report:
     options.folder.mkdir(parents=True)
     libs = options.folder.parent.parent / "kafka" / "libs"
     brokers = Brokers(options.folder / "kafka", libs, options.brokers)
-    settings = crash_settings(options.folder.resolve(), await brokers.start(), options.brokers)
+    settings = crash_settings(
+        options.folder.resolve(), await brokers.start(), options.brokers, console_settings()
+    )
     code = options.upgrade and checked_out(options.upgrade, options.folder / "earlier")
     cluster = Cluster(settings, brokers, code or None)
     try:
@@ -97,19 +101,25 @@ async def run(options: Options) -> Report:
             tell("training a small two-tower")
             await publish_models(settings, world, options.seed)
             writer = Writer(settings, world, options.seed, options.rate)
+            clients = Clients(settings, world, cluster.console, options.seed)
+            await clients.apply_policy()
             watch = AgeWatch(cluster, settings.topics.partitions)
             scene = Scene(cluster, writer, small_disk, set())
             try:
-                async with _traffic(cluster, writer, options.workers):
+                async with _traffic(cluster, writer, clients, options.workers):
+                    await clients.answered()
                     since = await _harm(scene, watch, options, report)
+                    await clients.answered()
                     await _drain(cluster, writer, since)
                 await cluster.learned()
-                await asyncio.gather(*map(cluster.stop, [*cluster.running, cluster.trainer]))
+                ending = [*cluster.running, cluster.trainer, cluster.console]
+                await asyncio.gather(*map(cluster.stop, ending))
             except Stuck as error:
                 report.differences.append(f"stuck: {error}")
             else:
                 tell("comparing every copy of the state with a replay of the log")
                 answers = await _judge(settings, scene, since, report)
+                await _judge_history(settings, clients, report)
                 await _judge_learning(settings, world, answers, report)
             finally:
                 for process in cluster.everyone:
@@ -140,15 +150,18 @@ def tell(line: str) -> None:
 
 
 @asynccontextmanager
-async def _traffic(cluster: Cluster, writer: Writer, workers: int) -> AsyncIterator[None]:
-    """Run workers, trainer, supervisor and writer; the writer ends its work at the end."""
+async def _traffic(
+    cluster: Cluster, writer: Writer, clients: Clients, workers: int
+) -> AsyncIterator[None]:
+    """Run all processes, supervisor, writer and clients; the writer ends its work at the end."""
     for number in range(1, workers + 1):
         cluster.add(f"worker-{number}")
-    cluster.trainer.wanted = True
+    cluster.trainer.wanted = cluster.console.wanted = True
     watching = asyncio.ensure_future(cluster.watch())
     writing = asyncio.ensure_future(writer.run())
     try:
-        yield
+        async with clients.running():
+            yield
     finally:
         writer.stopping.set()
         watching.cancel()
@@ -218,6 +231,7 @@ async def _drain(cluster: Cluster, writer: Writer, since: dict[int, int]) -> Non
     deadline = time.monotonic() + ANSWERED_WITHIN_S
     settings = cluster.settings
     events = await _read(settings, settings.topics.events)
+    events = _of_the_writer(events, settings.topics.events)
     heard = checker.listening(events, settings.events, (), settings.state.window)
     while time.monotonic() < deadline:
         if not checker.unanswered(heard, await _answers(settings), since):
@@ -252,7 +266,7 @@ async def _judge(
     differences += checker.dead_letter_differences(letters, again.letters)
     refused = [decode(DeadLetter, letter.value or b"").source for letter in letters]
     heard = checker.listening(
-        [r for r in records if r.topic == names.events],
+        _of_the_writer(records, names.events),
         settings.events,
         [(source.topic, source.partition, source.offset) for source in refused],
         settings.state.window,
@@ -279,6 +293,25 @@ async def _judge(
         "users_whose_latest_event_is_not_answered": len(checker.unanswered(heard, answers, {})),
     }
     return answers
+
+
+def _of_the_writer(records: Sequence[LogRecord], topic: str) -> list[LogRecord]:
+    """Return the records of a topic without those of the clients' users, who are erased."""
+    client = CLIENT.encode()
+    return [r for r in records if r.topic == topic and not (r.key or b"").startswith(client)]
+
+
+async def _judge_history(settings: Settings, clients: Clients, report: Report) -> None:
+    log = log_of(await _read(settings, settings.topics.events), settings.events)
+    report.differences += violations(clients.history, log)
+    counts = Counter(type(one).__name__ for one in clients.history)
+    report.figures |= {
+        "client_operations": dict(counts),
+        "client_operations_without_answer": dict(clients.without_answer),
+        "erasures_whose_receipt_was_seen": sum(
+            isinstance(one, Erasure) and one.held_since is not None for one in clients.history
+        ),
+    }
 
 
 async def _judge_learning(
@@ -314,7 +347,7 @@ async def _read(settings: Settings, topic: str) -> list[LogRecord]:
 
 async def _answers(settings: Settings) -> Sequence[Recommendation]:
     records = await _read(settings, settings.topics.recommendations)
-    return [decode(Recommendation, record.value or b"") for record in records]
+    return [decode(Recommendation, one.value) for one in records if one.value]  # erased: empty
 
 
 @contextlib.contextmanager

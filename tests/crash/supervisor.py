@@ -31,7 +31,9 @@ STOP_S = 60.0
 #: Workers are forked from a process that has imported what they need: a start costs milliseconds
 #: instead of seconds, and ten times as many faults fit into a run.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["faiss", "torch", "agents.apps.kafka", "segue.cli", "segue.roles"])
+_FORKS.set_forkserver_preload(
+    ["faiss", "torch", "agents.apps.kafka", "segue.cli", "segue.roles", "segue.serving_console"]
+)
 
 
 class Stuck(RuntimeError):
@@ -40,8 +42,9 @@ class Stuck(RuntimeError):
 
 @dataclass
 class WorkerProcess:
-    """A worker or a trainer: process, disk and log. `wanted` ones are started again.
+    """A worker, trainer or console: process, disk and log. `wanted` ones are started again.
 
+    port:  of its metrics, of a console that of its API.
     flags: settings of its own, each as `--set` takes it, from its next start on.
     code:  folder of another version's code, which its next start runs; None: this version's.
     """
@@ -49,7 +52,7 @@ class WorkerProcess:
     name: str
     disk: Path
     log: Path
-    metrics_port: int
+    port: int
     role: str = "worker"
     flags: tuple[str, ...] = ()
     code: Path | None = None
@@ -92,9 +95,9 @@ class WorkerProcess:
 class Cluster:
     """The brokers and the workers of one run.
 
-    Faults reach for `workers`, `trainer` and `brokers`; `trainers` are those of other channels, by
-    channel. A process that ends without being killed is noted in `exits`, with the last
-    thing it said, and started again.
+    Faults reach for `workers`, `trainer`, `console` and `brokers`; `trainers` are those of other
+    channels, by channel. A process that ends without being killed is noted in `exits`, with the
+    last thing it said, and started again.
     """
 
     def __init__(self, settings: Settings, brokers: Brokers, code: Path | None = None) -> None:
@@ -108,7 +111,8 @@ class Cluster:
         self.config = settings.folder / "segue.toml"
         self.workers: dict[str, WorkerProcess] = {}
         self.trainer = self._process("trainer", "trainer")
-        self.trainer.wanted = False
+        self.console = self._process("console", "console")
+        self.trainer.wanted = self.console.wanted = False
         self.trainers: dict[str, WorkerProcess] = {}
         self.exits: list[str] = []
 
@@ -154,8 +158,8 @@ class Cluster:
 
     @property
     def everyone(self) -> list[WorkerProcess]:
-        """The workers, running or not, and the trainers."""
-        return [*self.workers.values(), self.trainer, *self.trainers.values()]
+        """The workers, running or not, the trainers and the console."""
+        return [*self.workers.values(), self.trainer, *self.trainers.values(), self.console]
 
     @property
     def running(self) -> list[WorkerProcess]:
@@ -175,7 +179,8 @@ class Cluster:
         worker.send(signal.SIGTERM)
         await until(lambda: not worker.alive, f"{worker.name} to end after SIGTERM", STOP_S)
         status = worker.process.exitcode if worker.process else 0
-        if status:
+        # Uvicorn ends in order and then raises the signal again.
+        if status and (worker.role, status) != ("console", -signal.SIGTERM):
             self.exits.append(f"{worker.name}, asked to end, ended with {_reason(worker, status)}")
         worker.process = None
 
@@ -185,7 +190,7 @@ class Cluster:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     async def watch(self) -> None:
-        """Start wanted workers again when they end, for ever."""
+        """Start wanted workers again when they end."""
         while True:
             for worker in self.everyone:
                 if worker.wanted and not worker.alive:
@@ -254,7 +259,7 @@ class Cluster:
     def _launch(self, worker: WorkerProcess) -> None:
         command = [
             *("segue", worker.role, "--name", worker.name, "--config", str(self.config)),
-            *("--metrics-port", str(worker.metrics_port)),
+            *("--port" if worker.role == "console" else "--metrics-port", str(worker.port)),
             *("--set", f"data={worker.disk}"),
             *(word for flag in worker.flags for word in ("--set", flag)),
         ]

@@ -40,7 +40,7 @@ class AgeWatch:
 
     async def look(self) -> None:
         """Read every worker's metrics once."""
-        ports = [worker.metrics_port for worker in self._cluster.running]
+        ports = [worker.port for worker in self._cluster.running]
         texts = await asyncio.gather(*(asyncio.to_thread(_metrics, port) for port in ports))
         self.note(time.time(), texts)
 

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from agents import TrainerSettings, WorkerSettings, announce
 from agents.bundles.names import bundle_name
 from agents.outputs import ProducerOutputs
+from console import ConsoleSettings
 from dynamic_layer import DynamicBundle, GateSettings, Trainer
 from segue.roles import make_encoder
 from segue.settings import Settings
@@ -41,13 +42,16 @@ REMEMBERED = 2_000
 AGAIN, BAD, ABOUT_USER, ABOUT_ITEM = 0.06, 0.02, 0.02, 0.01
 
 
-def crash_settings(folder: Path, address: str, brokers: int = 1) -> Settings:
+def crash_settings(
+    folder: Path, address: str, brokers: int = 1, console: ConsoleSettings | None = None
+) -> Settings:
     """Settings that put many commits, checkpoints and rebalances into a short run."""
     return Settings(
         data=str(folder),
         artifacts=str(folder / "artifacts"),
         kafka=KafkaSettings(bootstrap_servers=address),
         topics=TopicSettings(partitions=4, replication=brokers),
+        console=console or ConsoleSettings(),
         # Small buffers: write-ahead logs and table files change hands often.
         state=StateSettings(
             write_buffer_bytes=1 << 20, block_cache_bytes=4 << 20, delta_room=1 << 14

@@ -171,6 +171,8 @@ class Checkpoints:
             try:
                 found.append((name, self.manifest(partition, name).positions.get(topic, 0)))
             except CorruptArtifact as error:
+                if name not in self.names(partition):
+                    continue  # another worker's newer checkpoint took its place meanwhile
                 logger.error("checkpoint %s of partition %d: %s", name, partition, error)
                 found.append((name, 0))
         return found

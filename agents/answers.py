@@ -11,7 +11,7 @@ import numpy as np
 
 from agents.bundles.channels import Channels, Served
 from agents.outputs import Outputs
-from agents.reasons import explained_items, filtered_items
+from agents.reasons import explained_items, explored_places, filtered_items
 from agents.settings import WorkerSettings
 from agents.working.partitions import States, user_state
 from agents.working.request_queue import Asked
@@ -241,6 +241,7 @@ class Answers:
                 if ranking.why
                 else listed_items(ranking.names, ranking.rows, ranking.scores.tolist()),
                 filtered=filtered_items(ranking),
+                explored=explored_places(ranking),
                 generation=served.generation,
                 arm=served.arm,
                 by_head=ranking.by_head,

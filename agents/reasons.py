@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from dynamic_layer import Explanation, Ranking
-from streams import AppliedRule, FilteredItems, NearItem, Reasons, RecommendedItem
+from streams import AppliedRule, ExploredPlace, FilteredItems, NearItem, Reasons, RecommendedItem
 
-__all__ = ["explained_items", "filtered_items", "reasons_of"]
+__all__ = ["explained_items", "explored_places", "filtered_items", "reasons_of"]
 
 
 def reasons_of(found: Explanation) -> Reasons:
@@ -13,7 +13,9 @@ def reasons_of(found: Explanation) -> Reasons:
     return Reasons(
         parts={name: round(part, 6) for name, part in found.parts.items()},
         rules=[
-            AppliedRule(rule=one.rule, when=one.when, adds=round(one.adds, 6))
+            AppliedRule(
+                rule=one.rule, when=one.when, adds=round(one.adds, 6), propensity=one.propensity
+            )
             for one in found.rules
         ],
         new=found.cold,
@@ -39,3 +41,12 @@ def filtered_items(ranking: Ranking) -> FilteredItems | None:
     """Return what the filter of the list's policy leaves, where that is known."""
     found = ranking.filtered
     return None if found is None else FilteredItems(items=found.items, left=found.left)
+
+
+def explored_places(ranking: Ranking) -> Sequence[ExploredPlace]:
+    """Return what exploration decided about places of the list."""
+    # Of nothing, the record's default, which is not written.
+    return tuple(
+        ExploredPlace(position=one.place + 1, new=one.new, propensity=one.propensity)
+        for one in ranking.explored
+    )

@@ -112,9 +112,14 @@ class NearBody(BaseModel):
 class RuleBody(BaseModel):
     """A rule of the list's policy that applies to an item."""
 
-    rule: str = Field(description="Its place in the policy: boost[0], bury[1], fresh, slots[0].")
+    rule: str = Field(
+        description="Its place in the policy: boost[0], bury[1], fresh, slots[0], explore."
+    )
     when: str = Field(description="Its condition; of `fresh`, the attribute; empty for a slot.")
     adds: float = Field(description="To the score. A slot gives the place and adds nothing.")
+    propensity: float | None = Field(
+        default=None, description="Of `explore`: how likely it was that the item has this place."
+    )
 
 
 class FilteredBody(BaseModel):

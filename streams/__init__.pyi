@@ -65,6 +65,7 @@ from .records import ErasedUser as ErasedUser
 from .records import EraseUser as EraseUser
 from .records import ErasurePlace as ErasurePlace
 from .records import Event as Event
+from .records import ExploredPlace as ExploredPlace
 from .records import FilteredItems as FilteredItems
 from .records import HoldingCheckpoint as HoldingCheckpoint
 from .records import HoldingCopy as HoldingCopy

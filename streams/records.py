@@ -200,15 +200,17 @@ class NearItem(Struct, frozen=True, kw_only=True):
     cosine: float
 
 
-class AppliedRule(Struct, frozen=True, kw_only=True):
+class AppliedRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A rule of the list's policy that applies to an item, and what it adds to the score.
 
     rule: its place in the policy, as boost[0]; when: its condition; of `fresh`, the attribute.
+    propensity: of `explore`, how likely it was that the item has this place.
     """
 
     rule: str
     when: str
     adds: float
+    propensity: float | None = None
 
 
 class Reasons(Struct, frozen=True, kw_only=True):
@@ -231,6 +233,18 @@ class FilteredItems(Struct, frozen=True, kw_only=True):
     left: int
 
 
+class ExploredPlace(Struct, frozen=True, kw_only=True):
+    """A place of a list that exploration decided about; 1 is the first.
+
+    new: whether it put a new item there. propensity: how likely this item was, or that there is
+    none.
+    """
+
+    position: int
+    new: bool
+    propensity: float
+
+
 class RecommendedItem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One place in a list; a greater score is better, scores of one list are comparable.
 
@@ -250,7 +264,8 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_timestamp are those of the record that caused it and absent where none did. arm is the
     user's in the experiment, absent where there is none. by_head says whether the bundle's ranking
     head ranked the list; records of versions that did not say it lack it. filtered: beside the
-    reasons of items, where the list's policy has a filter.
+    reasons of items, where the list's policy has a filter. explored: where the list's policy
+    explores, what off-policy evaluation needs to know.
     """
 
     user_id: Id
@@ -263,6 +278,7 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     arm: Name | None = None
     by_head: bool | None = None
     filtered: FilteredItems | None = None
+    explored: Sequence[ExploredPlace] = ()
 
     @property
     def key(self) -> bytes:

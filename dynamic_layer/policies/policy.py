@@ -84,6 +84,11 @@ class Policy:
         keep = compiled(rules.filter, "filter") if rules.filter else None
         weighted = (*weights("boost", 1), *weights("bury", -1))
         _check_attributes(rules)
+        if rules.explore is not None and rules.explore.slots > rules.explore.position:
+            raise PolicyError(
+                f"explore.slots: expected at most position, {rules.explore.position}, "
+                f"got {rules.explore.slots}"
+            )
         return cls(
             rules=rules,
             version=version,
@@ -129,7 +134,7 @@ class Policies:
 
 def _plain_attributes(rules: PolicyRules) -> list[str]:
     names = [one.attribute for one in rules.cap] + [one for group in rules.same for one in group]
-    return names + ([rules.fresh.attribute] if rules.fresh is not None else [])
+    return names + [one.attribute for one in (rules.fresh, rules.explore) if one is not None]
 
 
 def _check_attributes(rules: PolicyRules) -> None:
@@ -140,6 +145,8 @@ def _check_attributes(rules: PolicyRules) -> None:
     named += [(f"same[{n}]", group) for n, group in enumerate(rules.same)]
     if rules.fresh is not None:
         named.append(("fresh.attribute", (rules.fresh.attribute,)))
+    if rules.explore is not None:
+        named.append(("explore.attribute", (rules.explore.attribute,)))
     for where, names in named:
         if not names:
             raise PolicyError(f"{where}: expected the name of an attribute")
@@ -148,7 +155,7 @@ def _check_attributes(rules: PolicyRules) -> None:
             if of is None:
                 known = ", ".join(sorted(one.removeprefix("item.") for one in types))
                 raise PolicyError(f"{where}: there is no attribute {name!r}; known: {known[:300]}")
-            if where == "fresh.attribute" and of != "time":
+            if where in ("fresh.attribute", "explore.attribute") and of != "time":
                 raise PolicyError(f"{where}: expected a time, {name} is {of}")
             if where.startswith("cap") and of == "title":
                 raise PolicyError(f"{where}: {name} can only stand in `same`")

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 __all__ = [
     "Cap",
     "Cooling",
+    "Explore",
     "Fresh",
     "PolicyError",
     "PolicyRules",
@@ -73,6 +74,28 @@ class Cooling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shown_days: Annotated[float, Meta(gt=0, le=100_000)] = 7.0
 
 
+class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """New items get a small part of the places, and those who are likely to want them.
+
+    share:     of the places of all lists, at most and on average.
+    slots:     places of one list, at most.
+    position:  of the first of them (1 is the first place); further ones are before it. In a shorter
+               list it is the last place.
+    attribute: time since when an item is there. days: an item is new for so long. An item that has
+               no such time is new until a bundle has it.
+    graduate:  after so many impressions an item is no longer new.
+    showings:  to one user, an item is explored until it was shown so often.
+    """
+
+    share: Annotated[float, Meta(gt=0, le=0.5)] = 0.01
+    slots: _Count = 1
+    position: _Count = 10
+    attribute: _Attribute = "published_at"
+    days: Annotated[float, Meta(gt=0, le=100_000)] = 7.0
+    graduate: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 500
+    showings: _Count = 1
+
+
 class Slot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An item that stands at a place of the list (1 is the first), from a time until a time."""
 
@@ -101,6 +124,7 @@ class PolicyRules(
     diversity: Annotated[float, Meta(ge=0, le=1)] = 0.0
     fresh: Fresh | None = None
     cooling: Cooling | None = None
+    explore: Explore | None = None
     slots: Annotated[tuple[Slot, ...], Meta(max_length=100)] = ()
     types: Annotated[dict[str, AttributeType], Meta(max_length=1_000)] = {}
 

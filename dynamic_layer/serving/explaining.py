@@ -12,7 +12,7 @@ from dynamic_layer.lists.demotion import demoted
 from dynamic_layer.lists.list_maker import Asking
 from dynamic_layer.lists.served_features import MIXED, ListWatch
 from dynamic_layer.serving.rankings import Ranking, UserState
-from dynamic_layer.serving.reasons import Explanation, Near
+from dynamic_layer.serving.reasons import Explanation, Near, RuleEffect
 from dynamic_layer.serving.recommender import Recommender
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 
@@ -65,6 +65,9 @@ def explain(
     scores = ranking.scores[first:end].tolist()
     batch = recommender.batch([user], now_ms)
     effects, filtered = recommender.rule_effects(batch, settings, rows, first)
+    for one in ranking.explored:
+        if one.new and first <= one.place < first + len(rows):
+            effects[one.place - first] += (RuleEffect("explore", "", 0.0, one.propensity),)
     if not len(rows):
         return replace(ranking, filtered=filtered)
     asked = batch.asked

@@ -119,8 +119,8 @@ class LiveDemand:
         """
         popularity = self._bundle.popularity
         market = market if market in popularity else 0
-        counts = self._counted(market, now_ms)
-        everywhere = self._counted(0, now_ms)
+        counts = self.counted(market, now_ms)
+        everywhere = self.counted(0, now_ms)
         known = self._favourites.get(market)
         if known is None or (self._live and abs(now_ms - known[0]) >= REFRESH_MS):
             # Ties, and items without events in the market, are settled by all markets.
@@ -131,7 +131,7 @@ class LiveDemand:
         nothing = np.zeros(0, np.int64)
         return counts, [known[1].get(number, nothing)[: k + removed] for number in types]
 
-    def _counted(self, market: int, now_ms: int) -> NDArray[np.float32]:
+    def counted(self, market: int, now_ms: int) -> NDArray[np.float32]:
         """Return the counts of all items f32 [n]; 0 for the latest, whose counts are not read."""
         known = self._counts.get(market)
         if known is None or abs(now_ms - known[0]) >= REFRESH_MS:

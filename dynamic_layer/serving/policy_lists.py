@@ -19,8 +19,11 @@ from dynamic_layer.policies.masks import RowMasks
 from dynamic_layer.policies.policy import Binding, Policy
 from dynamic_layer.policies.selection import Candidates, select
 from dynamic_layer.serving.cooling import cooling_items
+from dynamic_layer.serving.exploring import Candidates as NewCandidates
+from dynamic_layer.serving.exploring import Question, explored
+from dynamic_layer.serving.new_items import KnownItems, NewSource
 from dynamic_layer.serving.rankings import UserState
-from dynamic_layer.serving.reasons import Filtered, RuleEffect
+from dynamic_layer.serving.reasons import Explored, Filtered, RuleEffect
 from dynamic_layer.settings import ListSettings
 
 __all__ = ["Batch", "PolicyLists", "Rankers"]
@@ -57,7 +60,7 @@ class Batch:
         )
 
 
-class Rankers(Protocol):
+class Rankers(KnownItems, Protocol):
     """What a recommender ranks with; the only items are those of `allowed`, all when None."""
 
     def ranked(
@@ -89,6 +92,7 @@ class PolicyLists:
         self._in_force, self._rankers, self._index = in_force, rankers, index
         self._masks = RowMasks(in_force.columns)
         self._slots = np.zeros(0, np.int64)
+        self._new = NewSource(in_force, rankers, index)
 
     def make(
         self,
@@ -99,9 +103,10 @@ class PolicyLists:
         rows: ItemRows,
         types: NDArray[np.int64],
         row_of: Callable[[str, str], int],
-    ) -> Iterator[tuple[ListSettings, Sequence[int], Hits, bool]]:
+    ) -> Iterator[tuple[ListSettings, Sequence[int], Hits, bool, list[tuple[Explored, ...]]]]:
         """Yield lists, the places in the batch of the users they are for, and whether by a head.
 
+        Last comes what each list explores.
         keys: u64 [n], of all items; rows: finds them; types: i64 [n], their types' numbers;
         row_of: item type and id -> row, -1 for none.
         """
@@ -111,7 +116,9 @@ class PolicyLists:
         for places, one in self._making(policy, batch, keys, rows, types, row_of):
             for settings, hits, by_head in self._rankers.ranked(one.batch, deep, one.allowed()):
                 own = by_name[settings.name]
-                yield own, places, one.limited(own, hits, settings.k), by_head
+                found = one.limited(own, hits, settings.k)
+                found, explored = one.explored(own, found, self._new, keys)
+                yield own, places, found, by_head, explored
 
     def effects(
         self,
@@ -388,6 +395,56 @@ class _Making:
             age_days = np.maximum(self.batch.now_ms - at, 0) / _DAY_MS
             added = np.exp2(-age_days / fresh.half_life_days) * np.log(fresh.factor)
             yield "fresh", fresh.attribute, np.nan_to_num(added).astype(np.float32)
+
+    # Exploring
+
+    def explored(
+        self, settings: ListSettings, found: Hits, source: NewSource, keys: NDArray[np.uint64]
+    ) -> tuple[Hits, list[tuple[Explored, ...]]]:
+        """Return the lists with new items that they explore, and what was decided."""
+        rule = self.policy.rules.explore
+        if rule is None or settings.repeats == "only":
+            return found, [()] * len(found.rows)
+        now = self.batch.now_ms
+        new = source(rule, keys, self.slots, self.types, now)
+        may = np.isin(self.types[new.rows], self.rankers.type_numbers(settings.item_types))
+        allowed = self.allowed()
+        if allowed is not None:
+            may &= allowed[new.rows]
+        may &= ~self.index.is_removed(new.rows)
+        rows = new.rows[may]
+        with self.in_force.lock:
+            worth = np.exp(self._worth(rows).astype(np.float64))
+        question = Question(
+            rule=rule,
+            list_name=settings.name,
+            users=self.batch.users,
+            asked=self.batch.asked,
+            keys=keys,
+            texts=self.rankers.texts,
+            now_ms=now,
+        )
+        fixed = {
+            one.position - 1 for one, start, until in self.policy.slots if start <= now < until
+        }
+        candidates = NewCandidates(rows, new.draws[may] * worth[:, None])
+        return explored(question, found, candidates, self.in_force, fixed, self._fits)
+
+    def _fits(self, rows: NDArray[np.int64], before: NDArray[np.int64]) -> bool:
+        """Whether a list, i64 [m], keeps to the limits, and to quotas where it did `before`."""
+        policy = self.policy
+        with self.in_force.lock:
+            most = [self._mask(when)[rows] for when, _ in policy.at_most]
+            meets_most = np.stack(most, axis=1) if most else np.zeros((len(rows), 0), np.bool_)
+            groups, limits = shared(policy, self.in_force.columns, self.slots[rows], meets_most)
+            times = np.bincount(groups[groups >= 0], minlength=len(limits))
+            if (times > limits).any():
+                return False
+            of_before = before[before >= 0]
+            return all(
+                mask[rows].sum() >= min(least, mask[of_before].sum())
+                for mask, least in ((self._mask(when), least) for when, least in policy.at_least)
+            )
 
     # Explaining
 

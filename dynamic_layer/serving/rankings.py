@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.lists.served_features import ListWatch
-from dynamic_layer.serving.reasons import Explanation, Filtered
+from dynamic_layer.serving.reasons import Explanation, Explored, Filtered
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 from state import ShownItems
 
@@ -82,6 +82,7 @@ class Ranking:
     by_head: whether the bundle's ranking head ranked it.
     why: the reasons of its places, or of some of them, where they were asked for; filtered: then,
     what the filter of the list's policy leaves, if it has one.
+    explored: the places that exploration decided about, if the list's policy explores.
     """
 
     names: ItemNames
@@ -90,6 +91,7 @@ class Ranking:
     by_head: bool = False
     why: tuple[Explanation, ...] = ()
     filtered: Filtered | None = None
+    explored: tuple[Explored, ...] = ()
 
     @cached_property
     def item_ids(self) -> list[str]:

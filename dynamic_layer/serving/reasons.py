@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Explanation", "Filtered", "Near", "RuleEffect"]
+__all__ = ["Explanation", "Explored", "Filtered", "Near", "RuleEffect"]
 
 
 class Near(NamedTuple):
@@ -18,13 +18,26 @@ class Near(NamedTuple):
 class RuleEffect(NamedTuple):
     """What a rule of a policy did for an item in a list.
 
-    rule: its place in the policy, as `boost[0]`, `bury[1]`, `fresh` or `slots[0]`; when: its
-    condition, empty where it has none; adds: to the score. A slot gives a place and adds nothing.
+    rule: its place in the policy, as `boost[0]`, `bury[1]`, `fresh`, `slots[0]` or `explore`; when:
+    its condition, empty where it has none; adds: to the score. A slot gives a place and adds
+    nothing. `explore` does too: the item has its place with the probability `propensity`.
     """
 
     rule: str
     when: str
     adds: float
+    propensity: float | None = None
+
+
+class Explored(NamedTuple):
+    """A place of a list that exploration may change: from 0, whether it did, how likely that was.
+
+    propensity: of this new item, where one is explored, else of none.
+    """
+
+    place: int
+    new: bool
+    propensity: float
 
 
 class Filtered(NamedTuple):

@@ -300,11 +300,13 @@ class Recommender:
             policy, batch, lists, self._keys, self._rows, self._items.type_number.numpy(),
             self._row_of,
         )  # fmt: skip
-        for settings, places, hits, by_head in made:
+        for settings, places, hits, by_head, explored in made:
             chosen: list[list[int]] = hits.rows.tolist()
-            for place, rows, scores in zip(places, chosen, hits.scores, strict=True):
+            of_users = zip(places, chosen, hits.scores, explored, strict=True)
+            for place, rows, scores, of_user in of_users:
                 head = by_head and batch.personal[place]
-                answers[place][settings.name] = self.ranking(rows, scores, by_head=head)
+                ranking = self.ranking(rows, scores, by_head=head)
+                answers[place][settings.name] = replace(ranking, explored=of_user)
 
     def ranked(
         self,
@@ -435,6 +437,22 @@ class Recommender:
     def features(self) -> ItemFeatures:
         """Features of all items, later ones included, by row."""
         return self._items
+
+    @property
+    def bundle_items(self) -> int:
+        """Number of items that the bundle has; those that came later are behind them."""
+        return len(self.bundle.item_keys)
+
+    def texts(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return text vectors of rows, f32 [..., dt], of unit length."""
+        content, hgnn = self._items.content.numpy(), self.bundle.hgnn
+        text = content[rows, : content.shape[1] if hgnn is None else hgnn.text_width]
+        norm = np.linalg.norm(text, axis=-1, keepdims=True)
+        return np.asarray(text / np.maximum(norm, 1e-9), np.float32)
+
+    def live_demand(self, now_ms: int) -> NDArray[np.float32]:
+        """Return recent demand of all items in all markets, f32 [n]."""
+        return self._demand.counted(0, now_ms)
 
     def served_vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return item vectors of unit length, and behind them the bias: f32 [..., d + 1]."""

@@ -25,8 +25,9 @@ DRAWS = 32
 _TAKEN, _SHOWN = 1.0, 50.0
 #: A prior is worth at least half and at most twenty takes, however alike an item's neighbours are.
 _SHAPES = (0.5, 20.0)
-#: How fast the chance falls behind the users for whom an item is meant: with the cube of rarity.
-_FALL = 3.0
+#: The chance falls with this power of rarity behind the users for whom an item is meant. Of the
+#: simulated world's explored places 25 % were of fans with 3, 31 % with 6.
+_FALL = 6.0
 
 
 class Demands(NamedTuple):
@@ -83,13 +84,13 @@ def drawn(keys: NDArray[np.uint64], shape: Floats, rate: Floats) -> Floats:
 def chances(rarity: Floats, draws: Floats, budget: float) -> Floats:
     """Return how likely each user's list shows each item, by draw, f64 [b, n, DRAWS].
 
-    rarity: f64 [b, n], share of all pairs of a list and a new item that match at least as well; inf
-    where an item cannot be shown. draws: f64 [n, DRAWS]. budget: items to be shown by a list, on
+    rarity: f64 [b, n], share of all lists that match an item at least as well; inf where it cannot
+    be shown. draws: f64 [n, DRAWS]. budget: items to be shown by a list, on
     average. The sum over items is at most 1.
 
     An item gets a part of the budget in proportion to its draw. It is shown where its match is rare
     enough to use up this part, and with a falling chance elsewhere, so that every user may see it:
-    E[min(1, (t / x)^3)] = 1.5 t for x uniform in 0 to 1 and small t.
+    E[min(1, (t / x)^6)] = 1.2 t for x uniform in 0 to 1 and small t.
     """
     part = budget * draws / np.maximum(draws.sum(axis=0), 1e-300)
     limit = part * (_FALL - 1) / _FALL

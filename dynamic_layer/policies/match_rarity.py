@@ -1,4 +1,4 @@
-"""How rare a match of a user and a new item is, among those of the lists that were made before."""
+"""How rare a match of a user and a new item is, and how much of a budget is spent on matches."""
 
 import threading
 
@@ -7,48 +7,97 @@ from numpy.typing import NDArray
 
 __all__ = ["MatchRarity"]
 
-_BINS = 1_000
+_BINS = 400
 #: Lists that are counted before old ones begin to fade: whom new items match has to follow who was
 #: shown them, and at 1 % of ten places every tenth of these lists explores.
 _KEPT = 2_000
-#: The counts in use are renewed after so many milliseconds, so that a question which is asked again
-#: at once has the same answer; until then, whenever there are twice as many.
+#: An item's own matches count as much as those of all items together after so many lists.
+_OWN = 200.0
+#: Items whose own matches are counted, the latest ones.
+_ITEMS = 2_000
+#: What is in use is renewed after so many milliseconds, so that a question which is asked again
+#: at once has the same answer; until then, whenever there are twice as many lists.
 _RENEW_MS = 60_000
+#: Limits of the correction of a budget, and how fast it follows.
+_CORRECTIONS, _STEP = (0.25, 4.0), 0.5
 
 
 class MatchRarity:
-    """Counts matches of pairs of a list and an item; numbers from -1 to 1. Thread-safe.
+    """Counts matches of lists and new items, numbers from -1 to 1. Thread-safe.
 
-    With few pairs every match counts as common, so that a budget is kept from the start on.
+    With few lists every match counts as common, so that a budget is kept from the start on.
     """
 
     def __init__(self) -> None:
-        """Start without pairs."""
+        """Start without lists."""
         self._lock = threading.Lock()
-        self._counts = np.zeros(_BINS, np.float64)
-        self._lists = 0
-        self._used, self._used_pairs, self._used_ms = self._counts.copy(), 0.0, 0
+        self._of_item: dict[int, NDArray[np.float64]] = {}
+        self._lists, self._since, self._used_ms = 0.0, 0, 0
+        self._used: dict[int, NDArray[np.float64]] = {}
+        self._used_of_all = np.zeros(_BINS)
+        self._wanted = self._spent = 0.0
+        self.correction = 1.0
 
-    def add(self, matches: NDArray[np.float64], now_ms: int) -> None:
-        """Count the matches of lists and items, f64 [lists, n]; NaN is none."""
-        bins = _bin(matches[~np.isnan(matches)])
+    def add(self, keys: NDArray[np.uint64], matches: NDArray[np.float64], now_ms: int) -> None:
+        """Count the matches of lists with items: u64 [n] and f64 [lists, n]; NaN is none."""
         with self._lock:
-            self._counts += np.bincount(bins, minlength=_BINS)
-            pairs = float(self._counts.sum())
+            for key, bins in zip(keys.tolist(), _bin(matches).T, strict=True):
+                known = self._of_item.pop(key, None)
+                self._of_item[key] = known = np.zeros(_BINS) if known is None else known
+                known += np.bincount(bins, minlength=_BINS + 1)[:_BINS]
+            for key in [*self._of_item][: max(0, len(self._of_item) - _ITEMS)]:
+                del self._of_item[key]
             self._lists += len(matches)
-            if self._lists > _KEPT:
-                self._counts, self._lists = self._counts / 2, self._lists // 2
-            if pairs >= 2 * self._used_pairs or abs(now_ms - self._used_ms) >= _RENEW_MS:
-                self._used = np.cumsum(self._counts[::-1])[::-1].copy()
-                self._used_pairs, self._used_ms = pairs, now_ms
+            self._since += len(matches)
+            if 2 * self._since >= self._lists or abs(now_ms - self._used_ms) >= _RENEW_MS:
+                self._renew(now_ms)
 
-    def __call__(self, matches: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the share of pairs that match at least as well, f64 of the same shape."""
+    def spend(self, wanted: float, spent: float) -> None:
+        """Note how many items lists were to explore, and how many they did, on average."""
         with self._lock:
-            at_least, pairs = self._used, float(self._used[0])
-        safe = np.nan_to_num(matches, nan=-1.0)
-        return np.where(np.isnan(matches), np.inf, (at_least[_bin(safe)] + 1) / (pairs + 1))
+            # Before that, matches count as common because they are not known.
+            if self._lists > _OWN:
+                self._wanted += wanted
+                self._spent += spent
+
+    def __call__(
+        self, keys: NDArray[np.uint64], matches: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the share of lists that match an item at least as well, f64 [b, n].
+
+        keys: u64 [n]; matches: f64 [b, n]. Infinite where there is none (NaN).
+        """
+        with self._lock:
+            of_all, used = self._used_of_all, self._used
+        common = (of_all + 1) / (of_all[0] + 1)
+        rarity = np.stack(
+            [
+                (own + _OWN * common) / (own[0] + _OWN)
+                for own in (used.get(key, np.zeros(_BINS)) for key in keys.tolist())
+            ]
+        )
+        bins = _bin(matches)
+        found = rarity[np.arange(len(keys)), np.minimum(bins, _BINS - 1)]
+        return np.where(bins == _BINS, np.inf, found)
+
+    def _renew(self, now_ms: int) -> None:
+        self._used = {key: _at_least(counts) for key, counts in self._of_item.items()}
+        self._used_of_all = np.sum([*self._used.values()], axis=0)
+        self._since, self._used_ms = 0, now_ms
+        if self._spent > 0:
+            ratio = (self._wanted / self._spent) ** _STEP
+            self.correction = float(np.clip(self.correction * ratio, *_CORRECTIONS))
+            self._wanted = self._spent = 0.0
+        if self._lists > _KEPT:
+            self._lists /= 2
+            self._of_item = {key: counts / 2 for key, counts in self._of_item.items()}
+
+
+def _at_least(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.cumsum(counts[::-1])[::-1]
 
 
 def _bin(matches: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.clip((matches + 1) * (_BINS / 2), 0, _BINS - 1).astype(np.int64)
+    """Return the bins of matches, _BINS for NaN."""
+    bins = np.clip((matches + 1) * (_BINS / 2), 0, _BINS - 1)
+    return np.where(np.isnan(matches), _BINS, bins).astype(np.int64)

@@ -77,7 +77,7 @@ class Cooling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """New items get a small part of the places, and those who are likely to want them.
 
-    share:     of the places of all lists, at most and on average.
+    share:     of the first `position` places of all lists, on average.
     slots:     places of one list, at most.
     position:  of the first of them (1 is the first place); further ones are before it. In a shorter
                list it is the last place.
@@ -91,8 +91,8 @@ class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     slots: _Count = 1
     position: _Count = 10
     attribute: _Attribute = "published_at"
-    days: Annotated[float, Meta(gt=0, le=100_000)] = 7.0
-    graduate: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 500
+    days: Annotated[float, Meta(gt=0, le=100_000)] = 3.0
+    graduate: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 100
     showings: _Count = 1
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dynamic_layer.index.hits import Hits
 from dynamic_layer.lists.list_maker import Asking
-from dynamic_layer.policies.exploration import Choice, chances, choose
+from dynamic_layer.policies.exploration import DRAWS, Choice, chances, choose
 from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.rules import Explore
 from dynamic_layer.serving.rankings import UserState
@@ -118,8 +118,11 @@ def _choices(
         match[place, np.isin(new.rows, np.concatenate(known))] = np.nan
         match[place, _often_shown(user, question.keys[new.rows], rule.showings)] = np.nan
     rarity = in_force.rarity[question.list_name]
-    rarity.add(match, question.now_ms)
-    chance = chances(rarity(match), new.draws, rule.share * width / slots)
+    keys = question.keys[new.rows]
+    rarity.add(keys, match, question.now_ms)
+    budget = rule.share * width / slots
+    chance = chances(rarity(keys, match), new.draws, budget * rarity.correction)
+    rarity.spend(budget * len(chance), float(chance.sum()) / DRAWS)
     found = []
     for user, of_user in zip(question.users, chance, strict=True):
         newest = int(user.history_time[0]) if len(user.history_time) else 0

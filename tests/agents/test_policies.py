@@ -174,6 +174,36 @@ async def test_a_list_carries_its_reasons_where_its_settings_ask_for_them(
     assert found["plain"].filtered is None
 
 
+async def test_a_list_says_what_it_explores(bench, bundle: DynamicBundle, items: Items):
+    mix, plain = ListSettings(name="mix", explain=True), ListSettings(name="plain")
+    bench.worker.close()
+    bench.settings = replace(bench.settings, lists=(mix, plain))
+    bench.worker = bench.new_worker("other")
+    await serve(bench, bundle)
+    new = [
+        Item(item_id=name, item_type=kind, published_at=bench.clock())
+        for name, kind in zip(items.item_ids[100:], items.item_types[100:], strict=True)
+    ]
+    await bench.worker.channels.catalogue([record(item, TOPICS.catalogue) for item in new])
+    rules = {"explore": {"share": 0.5}}
+    await bench.worker.channels.policies.take([record(policy(1, rules, "mix"))])
+    seen = set()
+    for number in range(12):
+        heard = [items.item_ids[(number + step) % 40] for step in range(3)]
+        found = {one.list: one for one in await lists_of(bench, f"ann{number}", heard)}
+        assert not found["plain"].explored
+        for place in found["mix"].explored:
+            assert place.position == 10
+            assert 0 < place.propensity <= 1
+            seen.add(place.new)
+            item = found["mix"].items[9]
+            if place.new:
+                assert item.item_id in items.item_ids[100:]
+            rules_of_item = {rule.rule: rule.propensity for rule in item.why.rules}
+            assert rules_of_item == ({"explore": place.propensity} if place.new else {})
+    assert True in seen
+
+
 async def test_a_policy_reads_the_attributes_of_users(bench, items: Items):
     channels = bench.worker.channels
     await channels.catalogue(

@@ -123,26 +123,42 @@ def test_three_near_entries_make_a_match():
     assert found[2, 1] == pytest.approx(-1 / 3)
 
 
+ITEM, OTHER = np.array([7], np.uint64), np.array([8], np.uint64)
+
+
 def test_matches_are_common_until_many_are_known_and_then_as_rare_as_they_are():
     rarity, rng = MatchRarity(), np.random.default_rng(2)
-    assert rarity(np.array([0.9, np.nan])).tolist() == [1, np.inf]
-    rarity.add(np.array([[0.1]]), 0)
-    assert rarity(np.array([0.9]))[0] == pytest.approx(1 / 2)
-    for step in range(100):
-        rarity.add(rng.random((10, 50)), step * 100_000)
-    np.testing.assert_allclose(rarity(np.array([0.5, 0.9, 0.99])), [0.5, 0.1, 0.01], atol=0.005)
+    assert rarity(ITEM, np.array([[0.9], [np.nan]])).ravel().tolist() == [1, np.inf]
+    rarity.add(ITEM, np.array([[0.1]]), 0)
+    assert rarity(ITEM, np.array([[0.9]]))[0, 0] > 0.4
+    for step in range(40):
+        rarity.add(ITEM, rng.random((500, 1)), step * 100_000)
+        rarity.add(OTHER, rng.random((500, 1)) / 2, step * 100_000)
+    found = rarity(ITEM, np.array([[0.5], [0.9], [0.99]]))
+    np.testing.assert_allclose(found[:, 0], [0.5, 0.1, 0.01], atol=0.06)
+    # Each item has its own.
+    assert rarity(OTHER, np.array([[0.45]]))[0, 0] < 0.2 < found[0, 0]
     # What was counted long ago fades.
-    for step in range(100, 700):
-        rarity.add(rng.random((10, 50)) - 0.5, step * 100_000)
-    assert rarity(np.array([0.5]))[0] < 0.1
+    for step in range(40, 80):
+        rarity.add(ITEM, rng.random((500, 1)) - 0.5, step * 100_000)
+    assert rarity(ITEM, np.array([[0.5]]))[0, 0] < 0.05
 
 
 def test_rarity_does_not_change_while_a_question_may_be_asked_again():
     rarity, rng = MatchRarity(), np.random.default_rng(3)
     for _ in range(64):
-        rarity.add(rng.random((10, 10)), 1_000)
-    before = rarity(np.array([0.95]))
-    rarity.add(np.full((10, 10), 0.99), 30_000)
-    assert rarity(np.array([0.95])) == before
-    rarity.add(np.full((10, 10), 0.99), 70_000)
-    assert rarity(np.array([0.95])) > before
+        rarity.add(ITEM, rng.random((10, 1)), 1_000)
+    before = rarity(ITEM, np.array([[0.95]]))
+    rarity.add(ITEM, np.full((100, 1), 0.99), 30_000)
+    assert rarity(ITEM, np.array([[0.95]])) == before
+    rarity.add(ITEM, np.full((100, 1), 0.99), 70_000)
+    assert rarity(ITEM, np.array([[0.95]])) > before
+
+
+def test_a_budget_of_which_half_is_spent_is_corrected():
+    """As where the same users match all items: one list shows only one of them."""
+    rarity = MatchRarity()
+    for step in range(60):
+        rarity.add(ITEM, np.zeros((100, 1)), step * 100_000)
+        rarity.spend(10.0, 5.0 * rarity.correction)
+    assert rarity.correction == pytest.approx(2.0, rel=0.01)

@@ -1030,7 +1030,7 @@ export interface components {
         RuleBody: {
             /**
              * Rule
-             * @description Its place in the policy: boost[0], bury[1], fresh, slots[0].
+             * @description Its place in the policy: boost[0], bury[1], fresh, slots[0], explore.
              */
             rule: string;
             /**
@@ -1043,6 +1043,11 @@ export interface components {
              * @description To the score. A slot gives the place and adds nothing.
              */
             adds: number;
+            /**
+             * Propensity
+             * @description Of `explore`: how likely it was that the item has this place.
+             */
+            propensity?: number | null;
         };
         /**
          * Seen

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
+
+from ..types import UNSET, Unset
 
 T = TypeVar("T", bound="RuleBody")
 
@@ -14,14 +16,16 @@ class RuleBody:
     """A rule of the list's policy that applies to an item.
 
     Attributes:
-        rule (str): Its place in the policy: boost[0], bury[1], fresh, slots[0].
+        rule (str): Its place in the policy: boost[0], bury[1], fresh, slots[0], explore.
         when (str): Its condition; of `fresh`, the attribute; empty for a slot.
         adds (float): To the score. A slot gives the place and adds nothing.
+        propensity (float | None | Unset): Of `explore`: how likely it was that the item has this place.
     """
 
     rule: str
     when: str
     adds: float
+    propensity: float | None | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -30,6 +34,12 @@ class RuleBody:
         when = self.when
 
         adds = self.adds
+
+        propensity: float | None | Unset
+        if isinstance(self.propensity, Unset):
+            propensity = UNSET
+        else:
+            propensity = self.propensity
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -40,6 +50,8 @@ class RuleBody:
                 "adds": adds,
             }
         )
+        if propensity is not UNSET:
+            field_dict["propensity"] = propensity
 
         return field_dict
 
@@ -52,10 +64,20 @@ class RuleBody:
 
         adds = d.pop("adds")
 
+        def _parse_propensity(data: object) -> float | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(float | None | Unset, data)
+
+        propensity = _parse_propensity(d.pop("propensity", UNSET))
+
         rule_body = cls(
             rule=rule,
             when=when,
             adds=adds,
+            propensity=propensity,
         )
 
         rule_body.additional_properties = d

@@ -1,4 +1,4 @@
-"""Data of the quality page: prequential measurements and decisions of the gate."""
+"""Data of the quality page: prequential measurements, decisions of the gate, click-through."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from agents.training.quality import EveryChannel
+from console.click_through import ClickThrough
 from dynamic_layer import KEPT_DAYS
 from state import ArtifactStore
 
@@ -63,8 +64,14 @@ def summed(rows: Iterable[Row], by: str) -> list[dict[str, Any]]:
 class Quality:
     """Reads the trainer's measurements in the artifact store; past days are read once."""
 
-    def __init__(self, store: ArtifactStore, clock_ms: Callable[[], int]) -> None:
-        """clock_ms: the time."""
+    def __init__(
+        self,
+        store: ArtifactStore,
+        clock_ms: Callable[[], int],
+        click_through: ClickThrough | None = None,
+    ) -> None:
+        """clock_ms: the time; click_through: what is shown and taken, where there is a replica."""
+        self._click_through = click_through
         self._quality = EveryChannel(store, keep_days=KEPT_DAYS)
         self._clock_ms = clock_ms
         self._view: dict[str, Any] = {}
@@ -72,7 +79,10 @@ class Quality:
         self._reading = asyncio.Lock()
 
     async def view(self) -> dict[str, Any]:
-        """Figures by day and by bundle, and decisions, newest first; `problem` where some lack."""
+        """Figures by day and by bundle, and decisions, newest first; `problem` where some lack.
+
+        click_through: see `ClickThrough.view`.
+        """
         async with self._reading:
             now = self._clock_ms()
             if self._read_at is None or not 0 <= now - self._read_at < FRESH_MS:
@@ -94,6 +104,7 @@ class Quality:
             "bundles": summed(_of_newest_bundles(rows), "generation"),
             "decisions": decisions[::-1],
             "problem": problem,
+            "click_through": self._click_through and self._click_through.view(),
         }
 
 

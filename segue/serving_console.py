@@ -26,6 +26,7 @@ from console import (
     create_app,
 )
 from console.bundles import followed
+from console.click_through import ClickThrough
 from console.connections import timed_requests
 from console.pages import Pages
 from console.quality import Quality
@@ -169,9 +170,10 @@ async def open_console(
         replica, clock_ms, letters=own.letters, people=own.people_searched, watchers=own.watchers,
         lags=lags if log is None else None, docs_url=own.docs_url,
     )  # fmt: skip
+    quality = Quality(replica.store, clock_ms, ClickThrough(replica))
     app = create_app(
         own, replica=replica, serving=serving, erasures=erasures, bundles=bundles,
-        metrics=metrics, watching=watching, quality=Quality(replica.store, clock_ms), writes=writes,
+        metrics=metrics, watching=watching, quality=quality, writes=writes,
     )  # fmt: skip
     async with replica:
         following: asyncio.Future[Any] = asyncio.gather(

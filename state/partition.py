@@ -34,7 +34,7 @@ from state.run_files import RunFiles
 from state.runs import Merging, Runs
 from state.settings import StateSettings
 from state.shown import SHOWN, SHOWN_KIND, Shown, ShownItems, UserShown
-from state.taken import SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS, ShownAndTaken
+from state.taken import POSITIONS, SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS, ShownAndTaken
 from state.telling import Telling
 
 __all__ = ["LOGGED_AT", "PartitionState"]
@@ -764,6 +764,21 @@ class PartitionState:
         self._taken.gather(self._first_live)
         first, keys = self._first_live, self._items.keys
         return self._taken.shown.blocks(first, keys), self._taken.taken.blocks(first, keys)
+
+    def taken_by_position(self, bucket: int) -> tuple[I64, I64]:
+        """Return what was shown in a bucket of the window, and of it taken; committed only.
+
+        Over all items, by position: int64 [POSITIONS + 1] each.
+        """
+        if self._taken is None:
+            return np.zeros(POSITIONS + 1, np.int64), np.zeros(POSITIONS + 1, np.int64)
+        return self._taken.by_position(bucket)
+
+    def taken_written_in(self, bucket: int) -> int:
+        """Number of the last commit since the opening that changed a bucket; 0 for none."""
+        if self._taken is None:
+            return 0
+        return max(c.written_in(bucket) for c in (self._taken.shown, self._taken.taken))
 
     def demand(self) -> Iterator[DemandBlock]:
         """Counts of live popularity of the whole window, by bucket, as of now.

@@ -72,6 +72,17 @@ class ShownAndTaken:
         """Return the buckets that have stored counts."""
         return tuple(sorted({*self.shown.stored(), *self.taken.stored()}))
 
+    def by_position(self, bucket: int) -> tuple[I64, I64]:
+        """Return what was shown in a bucket, and of it taken, as of the last commit.
+
+        Over all items: int64 [POSITIONS + 1] each.
+        """
+        found = []
+        for counts in (self.shown, self.taken):
+            _, position, number = counts.sums(bucket, bucket + 1)
+            found.append(np.bincount(position, number, POSITIONS + 1).astype(np.int64))
+        return found[0], found[1]
+
     def add(
         self, users: Sequence[str], items: I64, times: I64, counted: Bools,
         positions: I64 | None = None,

@@ -11,7 +11,16 @@ from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from console.health import Finding
-from streams import HoldingCheckpoint, Item, Reason, Receipt, Source, encode
+from streams import (
+    HoldingCheckpoint,
+    Impression,
+    Item,
+    Reason,
+    Receipt,
+    ShownItem,
+    Source,
+    encode,
+)
 from tests.console.conftest import ready
 from tests.console.picture import CHROMIUM
 from tests.console.test_channels import (
@@ -22,7 +31,7 @@ from tests.console.test_channels import (
     served_by,
     two_channels,
 )
-from tests.console.worlds import HEADERS, NOW, OWNER, SEER, Served, make_world, served
+from tests.console.worlds import HEADERS, NOW, OWNER, SEER, Served, World, make_world, served
 from tests.dynamic_layer.worlds import DAY_MS
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -64,6 +73,7 @@ def shown(tmp_path_factory, items, bundles) -> Iterator[Served]:
     made.refuse(Reason.UNKNOWN_KIND, "kind: expected stream", "{}")
     for _ in range(2):
         made.refuse(Reason.FUTURE, "1702681200000 is ahead", '{"timestamp":1702681200000}')
+    was_shown(made)
     for (item_type, item_id), title in zip(TITLED, TITLES, strict=True):
         item = Item(item_id=item_id, item_type=item_type, title=title)
         if item_type == "podcast":
@@ -71,6 +81,23 @@ def shown(tmp_path_factory, items, bundles) -> Iterator[Served]:
         made.log.append(made.settings.topics.catalogue, item.key, encode(item))
     with ready(made) as found:
         yield found
+
+
+def was_shown(world: World) -> None:
+    """Have forty users see two items; ten of them take the first, and five the second."""
+    for n in range(40):
+        rows = (7, 30)
+        items = [
+            ShownItem(item_id=world.items.item_ids[row], item_type=world.items.item_types[row],
+                      position=position)
+            for position, row in enumerate(rows, 1)
+        ]  # fmt: skip
+        seen = Impression(user_id=f"looker-{n}", items=items, timestamp=NOW - DAY_MS)
+        world.log.append(world.settings.topics.impressions, seen.key, encode(seen))
+        if n % 4 == 0:
+            world.listen(seen.user_id, rows[0], at=NOW - DAY_MS + 1_000)
+        if n % 8 == 0:
+            world.listen(seen.user_id, rows[1], at=NOW - 1_000)
 
 
 @pytest.fixture(scope="module")
@@ -332,6 +359,17 @@ def test_each_channel_has_its_own_way_back(browser: Browser, tmp_path, items, bu
         page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
         context.close()
     made.log.close()
+
+
+def test_click_through_stands_by_position_with_its_interval(page: Page):
+    page.goto("/#/quality")
+    table = page.get_by_role("region", name="Click-through by position")
+    table.wait_for()
+    assert table.locator("tbody tr").all_inner_texts() == [
+        "1\t40\t10\t25 %\t14.2 % to 40.2 %", "2\t40\t5\t12.5 %\t5.5 % to 26.1 %"
+    ]  # fmt: skip
+    said = page.locator("#click-through-said").inner_text()
+    assert said == "Highest at position 1: 25 % of 40 (95 % interval 14.2 % to 40.2 %)."
 
 
 def test_what_was_served_stands_beside_popularity_by_day_and_by_bundle(page: Page):

@@ -1,18 +1,23 @@
 """What the trainer measured and the gate decided, from the artifact store to the page's figures."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from agents.training.quality import DECISIONS, QualityStore
+from console.click_through import BUCKETS, ClickThrough
 from console.quality import BUNDLES, DAYS, FRESH_MS, Quality
 from dynamic_layer import Asked, Row
 from dynamic_layer.measure.prequential import _date, _line
-from state import ArtifactStore
+from state import ArtifactStore, PartitionState, StateSettings, Window
 from tests.console.worlds import NOW, World, decision
 from tests.dynamic_layer.worlds import DAY_MS
+from tests.state.streams_of_events import BUCKET, Event
+from tests.state.test_shown import Impression, columns, feed_all
+from tests.state.test_taken import feed_all_events
 
 
 def view(world: World, quality: Quality | None = None) -> dict:
@@ -126,3 +131,40 @@ def test_a_torn_file_is_a_problem_that_is_said(world: World):
     found = view(world)
     assert "cannot be read" in found["problem"]
     assert found["days"] == []
+
+
+def test_click_through_is_added_up_over_partitions_and_read_again_where_it_changed(tmp_path):
+    setting = StateSettings(
+        window=Window(bucket_ms=BUCKET), delta_room=1 << 12, impressions=True,
+        taken_hours=BUCKET / 3_600_000,
+    )  # fmt: skip
+    states = [PartitionState(tmp_path / str(n), n, setting) for n in range(2)]
+    replica = SimpleNamespace(
+        state_settings=setting, partitions=SimpleNamespace(states=dict(enumerate(states)))
+    )
+    found = ClickThrough(replica)
+    assert found.view()["rows"] == []
+    for state, user in zip(states, ("ann", "bob"), strict=True):
+        feed_all(state, [Impression(user, ("i1", "i2"), 40_500)], [])
+        state.commit()
+    feed_all_events(states[0], Event("ann", "i1", "stream", 40_600))
+    states[0].commit()
+    rows = found.view()["rows"]
+    assert [(r["position"], r["shown"], r["taken"], r["rate"]) for r in rows] == [
+        ("1", 2, 1, 0.5), ("2", 2, 0, 0.0),
+    ]  # fmt: skip
+    assert 0 < rows[0]["low"] < 0.5 < rows[0]["high"] < 1
+    # A later bucket; the rest of a long list; and what has left the newest buckets.
+    long = Impression("ann", tuple(f"i{n}" for n in range(4, 36)), 41_000)
+    states[0].apply_events("shown", columns([(1, long)]), 2)
+    states[0].commit()
+    rows = found.view()["rows"]
+    assert [r["position"] for r in rows] == [*map(str, range(1, 21)), "21 and on"]
+    assert (rows[-1]["shown"], rows[0]["shown"]) == (12, 3)
+    feed_all_events(states[1], Event("bob", "i9", "stream", (41 + BUCKETS) * BUCKET))
+    states[1].commit()
+    assert found.view()["rows"] == []
+    for state in states:
+        state.close()
+    replica.state_settings = replace(setting, impressions=False)
+    assert found.view() is None

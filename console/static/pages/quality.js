@@ -2,6 +2,7 @@ import { ask } from "../api.js";
 import { colour, chart } from "../charts.js";
 import { count, date, decimals, html, put, table } from "../html.js";
 import { bundles } from "./bundles.js";
+import { clickThrough } from "./clickthrough.js";
 import { prequential } from "./prequential.js";
 
 // Served bundles against popularity, what the gate said of bundles, and the way back to an older one.
@@ -16,6 +17,8 @@ export async function quality(main) {
     <h2 id="prequential-title">Prequential HR@10 of served bundles, compared with popularity</h2>
     <p class="note">For each new event: is its item among the top ten of its type, without items that the user already had? Measured before the models learn from the event. Events on items that the bundle does not know count as misses, under <code>unknown</code>.</p>
     <div id="served"></div>
+    <h2 id="click-through-title">Click-through by position</h2>
+    <div id="shown"></div>
     <h2>Decisions of the gate</h2>
     ${table("Decisions of the gate", decided, figures.decisions.map(decision), "None yet: the gate evaluates each bundle before publication.")}
     <h2 id="hr-title">Held-out HR@10, by generation</h2>
@@ -25,10 +28,11 @@ export async function quality(main) {
     <p class="note">Models never train on held-out examples. A bundle that the gate refuses is not published; the previous one stays.</p>
     <p id="said" role="status"></p>`);
   const left = prequential(main.querySelector("#served"), figures);
+  const leftShown = clickThrough(main.querySelector("#shown"), figures.click_through);
   const place = main.querySelector("#hr");
   const drawn = place && chart(place, byGeneration(whole));
   const leave = bundles(main, channels, found);
-  return () => { left(); leave(); drawn?.close(); };
+  return () => { left(); leftShown(); leave(); drawn?.close(); };
 }
 
 // Channels number their generations apart: bars of one number stand side by side.

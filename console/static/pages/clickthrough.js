@@ -1,0 +1,30 @@
+import { chart, colour } from "../charts.js";
+import { count, html, percent, put, table } from "../html.js";
+
+const number = (name) => ({ name, number: true });
+const HEADS = ["position", number("shown"), number("taken"), number("click-through"), number("95 % interval")];
+const interval = (r) => `${percent(r.low)} to ${percent(r.high)}`;
+
+// How often what is shown is taken, by position; the lines around it are the interval.
+export function clickThrough(place, found) {
+  if (!found) {
+    put(place, html`<p class="empty">No impressions are read. Name a source of format <code>impressions</code> in the settings of workers and consoles: docs/impressions.md.</p>`);
+    return () => {};
+  }
+  if (!found.rows.length) {
+    put(place, html`<p class="empty">Nothing was shown in the newest ${count(found.buckets)} days, as far as impressions tell.</p>`);
+    return () => {};
+  }
+  const placed = found.rows.filter((r) => r.position !== "unknown");
+  const best = placed.reduce((a, b) => (b.rate > a.rate ? b : a), found.rows[0]);
+  put(place, html`<p class="note">Shown: an item, to a user, on a day, at the position of its first impression of that day. Taken: the user then has an event of the graph kinds on it within ${count(found.hours)} hours. Of the newest ${count(Math.round((found.buckets * found.bucket_ms) / 864e5))} days, over all lists and items.</p>
+    <div class="chart" id="click-through" role="img" aria-labelledby="click-through-title" aria-describedby="click-through-said"></div>
+    <p class="soft" id="click-through-said">Highest at position ${best.position}: ${percent(best.rate)} of ${count(best.shown)} (95 % interval ${interval(best)}).</p>
+    ${table("Click-through by position", HEADS, found.rows.map((r) => [r.position, count(r.shown), count(r.taken), percent(r.rate), interval(r)]), "")}`);
+  const ends = (name, key) => ({ name, type: "line", showSymbol: false, color: colour(0), lineStyle: { width: 1, type: "dashed" }, data: placed.map((r) => r[key]) });
+  const drawn = chart(place.querySelector("#click-through"), {
+    tooltip: { valueFormatter: percent }, xAxis: { type: "category", name: "position", nameLocation: "middle", nameGap: 28, data: placed.map((r) => r.position) },
+    yAxis: { type: "value", min: 0, axisLabel: { formatter: percent } }, grid: { left: 8, right: 16, top: 36, bottom: 24, containLabel: true },
+    series: [{ name: "click-through", type: "line", showSymbol: true, symbolSize: 8, color: colour(0), data: placed.map((r) => r.rate) }, ends("interval, low", "low"), ends("interval, high", "high")] });
+  return drawn.close;
+}

@@ -11,9 +11,10 @@ import numpy as np
 
 from agents.bundles.models import Models
 from agents.policies import PolicyBook
+from agents.policy_preview import compared, lists_of_both, with_list_of
+from agents.policy_text import PolicyFile
 from agents.working.partitions import user_state
-from dynamic_layer import ListSettings, Policies, Policy, Ranking, UserState, default_lists
-from segue.policies import PolicyFile
+from dynamic_layer import UserState, default_lists
 from segue.roles import make_encoder
 from segue.settings import Settings
 from segue.showing import titles_of
@@ -22,7 +23,7 @@ from streams import decode_items, murmur2_partition, read_from
 from streams.admin import partition_counts
 from streams.wall_clock import now_ms
 
-__all__ = ["compared", "preview"]
+__all__ = ["preview"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,52 +67,12 @@ async def preview(
             lists = settings.worker.lists or default_lists(
                 recommender.bundle.types, settings.worker.list_length
             )
-            before = recommender.recommend(users, lists, now)
-            policies = {**book.in_force.policies.by_list, policy.list_name: Policy.of(policy.rules)}
-            book.in_force.policies = Policies(by_list=policies)
-            after = recommender.recommend(users, lists, now)
+            lists = with_list_of(policy, lists, settings.worker.list_length)
+            sides = lists_of_both(recommender, users, lists, now, book.in_force.policies, policy)
         finally:
             encoder.close()
     titles = titles_of(catalogue)
-    return compared(users, lists, before, after, titles)
-
-
-def compared(
-    users: Sequence[UserState],
-    lists: Sequence[ListSettings],
-    before: Sequence[dict[str, Ranking]],
-    after: Sequence[dict[str, Ranking]],
-    titles: dict[tuple[str, str], str],
-) -> dict[str, Any]:
-    """Return lists side by side, and sums by list, as JSON values.
-
-    short: lists with fewer items than they may have; changed: share of the items that are others.
-    """
-
-    def shown(ranking: Ranking) -> list[dict[str, str]]:
-        names = zip(ranking.item_types, ranking.item_ids, strict=True)
-        return [
-            {"item_type": kind, "item_id": name, "title": titles.get((kind, name), name)}
-            for kind, name in names
-        ]
-
-    found: dict[str, Any] = {"users": [], "lists": {}}
-    for user, old, new in zip(users, before, after, strict=True):
-        sides = {
-            one.name: {"before": shown(old[one.name]), "after": shown(new[one.name])}
-            for one in lists
-        }
-        found["users"].append({"user_id": user.user_id, "lists": sides})
-    for one in lists:
-        old_rows = [list(answer[one.name].rows) for answer in before]
-        new_rows = [list(answer[one.name].rows) for answer in after]
-        gone = [len(set(a) - set(b)) for a, b in zip(old_rows, new_rows, strict=True)]
-        found["lists"][one.name] = {
-            "short_before": sum(len(rows) < one.k for rows in old_rows),
-            "short_after": sum(len(rows) < one.k for rows in new_rows),
-            "changed": sum(gone) / max(1, sum(map(len, old_rows))),
-        }
-    return found
+    return compared(users, lists, sides, lambda kind, name: titles.get((kind, name)))
 
 
 def _users(settings: Settings, wanted: _Users) -> list[UserState]:

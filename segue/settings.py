@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from agents import TrainerSettings, WorkerSettings
 from agents.experiments.arms import ExperimentSettings
 from agents.working.tracing import TraceSettings
@@ -32,6 +30,7 @@ from streams import (
     TopicSettings,
     check_sources,
 )
+from streams.toml_text import toml_value
 
 __all__ = ["Settings", "SettingsError", "load_settings", "write_settings"]
 
@@ -149,24 +148,9 @@ def _write_table(value: Any, default: Any, path: str, lines: list[str]) -> None:
         if dataclasses.is_dataclass(mine):
             nested.append((f"{path}.{item.name}".lstrip("."), mine, theirs))
         elif mine != theirs:
-            own.append(f"{item.name} = {_toml(mine)}")
+            own.append(f"{item.name} = {toml_value(mine)}")
     if own and path:
         lines.append(f"\n[{path}]")
     lines.extend(own)
     for name, mine, theirs in nested:
         _write_table(mine, theirs, name, lines)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        # TOML has no null: what has no value is left out.
-        parts = (
-            f"{_toml(name)} = {_toml(part)}" for name, part in value.items() if part is not None
-        )
-        return "{" + ", ".join(parts) + "}"
-    # JSON's strings, numbers and booleans are TOML's.
-    return msgspec.json.encode(value).decode()

@@ -1,36 +1,41 @@
 """Read topics of records from given offsets, in one pass or as records arrive."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.offsets import end_offsets
+from streams.embedded import EmbeddedLog
+from streams.offsets import Log, end_offsets
 from streams.records import LogRecord
 from streams.security import KafkaSettings
 
 __all__ = ["following", "read_from"]
 
 POLL_MS = 500
+#: Records that are read from the embedded log at once.
+READ = 10_000
 
 
 async def read_from(
-    kafka: KafkaSettings, topic: str, first: Mapping[int, int] | None = None
+    log: Log, topic: str, first: Mapping[int, int] | None = None
 ) -> list[LogRecord]:
     """Return the committed records of a topic up to its current end.
 
     first: the first offset of each partition; default: the earliest. Raises AdminError.
     """
     starts = first or {}
-    ends = (await asyncio.to_thread(end_offsets, kafka, [topic]))[topic]
+    ends = (await asyncio.to_thread(end_offsets, log, [topic]))[topic]
     wanted = {p: end for p, end in ends.items() if starts.get(p, 0) < end}
     found: list[LogRecord] = []
     if not wanted:
         # Not in the block below: aiokafka 0.14 raises CancelledError out of `stop` when a consumer
         # is stopped before its first task has run.
         return found
-    async with _assigned(kafka, topic, {p: starts.get(p) for p in wanted}) as consumer:
+    if isinstance(log, EmbeddedLog):
+        return [r for p, end in wanted.items() for r in _embedded(log, topic, p, starts, end)]
+    async with _assigned(log, topic, {p: starts.get(p) for p in wanted}) as consumer:
         while True:
             for partition, end in list(wanted.items()):
                 if await consumer.position(TopicPartition(topic, partition)) >= end:
@@ -39,6 +44,15 @@ async def read_from(
                 return found
             for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
                 found.extend(records)
+
+
+def _embedded(
+    log: EmbeddedLog, topic: str, partition: int, starts: Mapping[int, int], end: int
+) -> Iterator[LogRecord]:
+    at = max(starts.get(partition, 0), log.first_offset(topic, partition))
+    while at < end and (records := log.read(topic, partition, at, READ)):
+        yield from (record for record in records if record.offset < end)
+        at = records[-1].offset + 1
 
 
 @asynccontextmanager

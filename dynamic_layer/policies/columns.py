@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = ["BUILT_IN", "Column", "ItemColumns", "common_type", "kind_of", "time_ms"]
 
 NULL, NUMBER, BOOLEAN, TEXT, LIST = range(5)
+_NAMES = {NUMBER: "number", BOOLEAN: "boolean", LIST: "list"}
 
 #: Attributes of the catalogue record itself, and their types.
 BUILT_IN = {
@@ -112,6 +113,17 @@ class Column:
             self._numbers()[slot] = number
         elif self.number is not None:
             self.number[slot] = math.nan
+
+    def kinds(self) -> set[str]:
+        """Return the types of the values, as `kind_of` names them."""
+        found = set(np.unique(self.kind).tolist())
+        names = {_NAMES[kind] for kind in found & _NAMES.keys()}
+        if TEXT in found:
+            is_time = np.zeros(1, np.bool_)
+            if self.number is not None:
+                is_time = ~np.isnan(self.number[self.kind == TEXT])
+            names |= {"time" if one else "text" for one in np.unique(is_time).tolist()}
+        return names
 
     def place(self, word: str) -> int:
         """Return the code of a text; -2 where no item has it."""

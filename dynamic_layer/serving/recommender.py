@@ -24,7 +24,7 @@ from dynamic_layer.lists.demotion import deeper, demoted
 from dynamic_layer.lists.head_ranker import HeadRanker
 from dynamic_layer.lists.list_maker import Asking, asking, log_shares
 from dynamic_layer.policies.in_force import InForce
-from dynamic_layer.policies.policy import Policy
+from dynamic_layer.policies.policy import Policies, Policy
 from dynamic_layer.popularity.live import LivePopularity
 from dynamic_layer.popularity.shown_counts import ShownCounts
 from dynamic_layer.serving.live_demand import LiveDemand
@@ -167,21 +167,24 @@ class Recommender:
         now_ms: int,
         *,
         hurry: bool = False,
+        policies: Policies | None = None,
     ) -> list[dict[str, Ranking]]:
         """Return, for each user, a ranking for each list by name.
 
         hurry: rank by towers and popularity even where there is a head, in about half the time.
+        policies: instead of those in force, for a preview.
         """
         rejecting = [bool(len(user.disliked)) for user in users]
         if any(rejecting) and not all(rejecting):
             # Their lists are chosen from more candidates: those of others do not change.
-            return self._apart(users, rejecting, lists, now_ms, hurry=hurry)
+            return self._apart(users, rejecting, lists, now_ms, hurry=hurry, policies=policies)
         if not users:
             return []
         batch = self.batch(users, now_ms, hurry=hurry)
         answers: list[dict[str, Ranking]] = [{} for _ in users]
         by_policy: dict[Policy | None, list[ListSettings]] = {}
-        policies = None if self._in_force is None else self._in_force.policies
+        if policies is None and self._in_force is not None:
+            policies = self._in_force.policies
         for settings in lists:
             policy = None if policies is None else policies.of(settings.name)
             by_policy.setdefault(policy, []).append(settings)
@@ -249,12 +252,15 @@ class Recommender:
         now_ms: int,
         *,
         hurry: bool,
+        policies: Policies | None,
     ) -> list[dict[str, Ranking]]:
         """Answer users who dislike items, and the others, in two batches."""
         answers: dict[int, dict[str, Ranking]] = {}
         for which in (False, True):
             places = [place for place, found in enumerate(rejecting) if found is which]
-            made = self.recommend([users[place] for place in places], lists, now_ms, hurry=hurry)
+            made = self.recommend(
+                [users[place] for place in places], lists, now_ms, hurry=hurry, policies=policies
+            )
             answers |= zip(places, made, strict=True)
         return [answers[place] for place in range(len(users))]
 

@@ -13,7 +13,7 @@ from segue.options import ConfigOption, JsonOption, SetOption, explained, settin
 from segue.screen import clock_time, console, marked
 
 if TYPE_CHECKING:
-    from segue.policies import PolicyFile
+    from agents.policy_text import PolicyFile
     from segue.settings import Settings
     from streams import ListPolicy
 
@@ -80,8 +80,8 @@ def diff(
     """Show how a policy differs from the one in force. Ends with status 4 if it does."""
     settings = settings_of(config, flags, asks_broker=True)
     policy = _checked(settings, file, offline=False)
+    from agents.policy_versions import difference, in_force
     from dynamic_layer import rules_of
-    from segue.policies import difference, in_force
 
     now = in_force(_versions(settings, policy.list_name))
     names = (f"version {now.version}" if now else "no policy", str(file))
@@ -103,7 +103,7 @@ def log(
 ) -> None:
     """Show all versions, the newest first: who applied them, when and why; which is in force."""
     settings = settings_of(config, flags, asks_broker=True)
-    from segue.policies import fault_of, in_force
+    from agents.policy_versions import fault_of, in_force
 
     found = _versions(settings, list_name or None)
     current = {
@@ -150,17 +150,11 @@ def undo(
     Without a version before it, the list has no policy afterwards.
     """
     settings = settings_of(config, flags, asks_broker=True)
-    from dynamic_layer import PolicyError, rules_of
-    from segue.policies import PolicyFile, before
+    from agents.policy_versions import undone
+    from dynamic_layer import PolicyError
 
-    found = _versions(settings, list_name)
     with explained(PolicyError):
-        if not found:
-            raise PolicyError(f"list {list_name} has no policy")
-        earlier = before(found)
-        rules = rules_of(earlier.rules if earlier else {})
-    said = f"undo: as version {earlier.version}" if earlier else "undo: no policy"
-    policy = PolicyFile(list_name=list_name, rules=rules)
+        policy, said = undone(_versions(settings, list_name), list_name)
     _write(settings, policy, author, comment or said, as_json=as_json)
 
 
@@ -226,8 +220,9 @@ def _show_preview(found: dict[str, Any], named: Sequence[str]) -> None:
 
 
 def _checked(settings: "Settings", file: Path, *, offline: bool) -> "PolicyFile":
+    from agents.policy_versions import AttributeTypes, checked
     from dynamic_layer import PolicyError
-    from segue.policies import AttributeTypes, attribute_types, checked, read_file
+    from segue.policies import attribute_types, read_file
     from streams import AdminError
 
     with explained(PolicyError, AdminError):
@@ -247,16 +242,17 @@ def _versions(settings: "Settings", list_name: str | None) -> "list[ListPolicy]"
 def _write(
     settings: "Settings", policy: "PolicyFile", author: str, comment: str, *, as_json: bool
 ) -> None:
-    from segue.policies import write_version
+    from agents.policy_versions import PolicyConflict
+    from segue.policies import apply as written
     from streams import AdminError, BulkWriteError
     from streams.wall_clock import now_ms
 
-    known = _versions(settings, policy.list_name)
-    with explained(AdminError, BulkWriteError):
+    _versions(settings, policy.list_name)  # says what to do where there is no topic
+    with explained(AdminError, BulkWriteError, PolicyConflict):
         said = asyncio.run(
-            write_version(
+            written(
                 settings, policy, author=author or getpass.getuser(), comment=comment,
-                now_ms=now_ms(), known=known,
+                now_ms=now_ms(),
             )
         )  # fmt: skip
     if as_json:

@@ -12,7 +12,15 @@ from agents.outputs import EmbeddedOutputs, Outputs
 from segue.demo.runtime import Appended, Progress
 from segue.roles import make_train, make_worker
 from segue.settings import Settings
-from streams import EmbeddedLog, LogRecord, bulk_write, create_topics, end_offsets, topics
+from streams import (
+    EmbeddedLog,
+    LogRecord,
+    bulk_write,
+    create_topics,
+    end_offsets,
+    read_from,
+    topics,
+)
 from streams.wall_clock import now_ms
 
 __all__ = ["EmbeddedRuntime", "embedded_runtime"]
@@ -104,14 +112,7 @@ class EmbeddedRuntime:
 
     async def read(self, topic: str, first: dict[int, int]) -> list[LogRecord]:
         """Return the records of a topic from given offsets to the current end."""
-        found: list[LogRecord] = []
-        for partition, end in (await self.ends(topic)).items():
-            at = first.get(partition, 0)
-            while at < end:
-                records = self.log.read(topic, partition, at, 10_000)
-                found.extend(records)
-                at = records[-1].offset + 1 if records else end
-        return found
+        return await read_from(self.log, topic, first)
 
     async def ends(self, topic: str) -> dict[int, int]:
         """Return the end offset of each partition of a topic."""

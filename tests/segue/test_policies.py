@@ -6,22 +6,23 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dynamic_layer import ListSettings, PolicyError, UserState, rules_of
-from dynamic_layer.serving.rankings import ItemNames, Ranking
-from segue.catalogue_file import CatalogueError, read_catalogue
-from segue.cli import app
-from segue.policies import (
+from agents.policies import PolicyBook
+from agents.policy_preview import compared
+from agents.policy_text import PolicyFile
+from agents.policy_versions import (
     AttributeTypes,
-    PolicyFile,
     before,
     checked,
     difference,
     fault_of,
     in_force,
     newest_of,
-    read_file,
 )
-from segue.policy_preview import compared
+from dynamic_layer import ListSettings, PolicyError, UserState, rules_of
+from dynamic_layer.serving.rankings import ItemNames, Ranking
+from segue.catalogue_file import CatalogueError, read_catalogue
+from segue.cli import app
+from segue.policies import read_file
 from streams import Item, ListPolicy, Record, decode, encode
 
 POLICY = """
@@ -48,13 +49,23 @@ def record(policy):
 
 
 def test_types_come_from_the_catalogue_and_only_those_in_use_are_kept(tmp_path):
-    found = AttributeTypes()
-    found.add("item", {"stock": 1, "creator": "ann", "other": True, "odd": 1})
-    found.add("item", {"stock": 2.5, "creator": None, "odd": "x", "until": "2026-01-01"})
+    book = PolicyBook()
+    rows = [
+        {"stock": 1, "creator": "ann", "other": True, "odd": 1, "mixed": "2026-01-01"},
+        {"stock": 2.5, "odd": "x", "until": "2026-01-01", "lands": ["DE"], "mixed": "later"},
+    ]
+    book.take_items(
+        [Item(item_id=str(n), item_type="s", attributes=row) for n, row in enumerate(rows)]
+    )
+    found = AttributeTypes.of(book.in_force.columns)
+    found.add_user({"plan": "free", "country": "DE", "nothing": None})
     policy = checked(read_file(file(tmp_path, POLICY)), found)
     assert policy.list_name == "mix"
     assert policy.rules.types == {"item.stock": "number", "item.creator": "text"}
-    assert found.types["item.until"] == "time"
+    assert found.types == {
+        "item.stock": "number", "item.creator": "text", "item.other": "boolean",
+        "item.until": "time", "item.lands": "list", "item.mixed": "text", "user.plan": "text",
+    }  # fmt: skip
     odd = PolicyFile(list_name="*", rules=rules_of({"filter": "item.odd > 1"}))
     with pytest.raises(PolicyError, match=r"item\.odd has number and text"):
         checked(odd, found)
@@ -118,8 +129,8 @@ def test_a_preview_counts_short_lists_and_what_changed():
     user = UserState(user_id="u", history_item=nothing, history_time=nothing.astype(np.int64),
                      history_strong=nothing.astype(bool))  # fmt: skip
     found = compared(
-        [user], [ListSettings(name="mix", k=2)], [ranking(0, 1)], [ranking(2)],
-        {("song", "c"): "Third"},
+        [user], [ListSettings(name="mix", k=2)], ([ranking(0, 1)], [ranking(2)]),
+        lambda kind, name: {("song", "c"): "Third"}.get((kind, name)),
     )  # fmt: skip
     assert found["lists"]["mix"] == {"short_before": 0, "short_after": 1, "changed": 1.0}
     [after] = found["users"][0]["lists"]["mix"]["after"]

@@ -14,7 +14,7 @@ __all__ = ["Fault", "PolicyFile", "fault_in", "parse_policy", "policy_text"]
 
 #: Characters of a policy's text.
 LONGEST = 100_000
-_TOML_PLACE = re.compile(r" ?\(at line (\d+), column (\d+)\)$")
+_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _PLACE = re.compile(r"(?P<where>[\w.\[\]]+): (?:line (?P<line>\d+), column (?P<column>\d+): )?")
 _FIELD = re.compile(r" - at `\$\.?(?P<where>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<where>[^`]*)`$")
@@ -86,8 +86,9 @@ def fault_in(text: str, error: PolicyError) -> Fault:
     """Return an error with its place in the text of the policy."""
     message = str(error)
     if found := _TOML_PLACE.search(message):
-        line, column = map(int, found.groups())
-        return Fault(where="", what=message[: found.start()], line=line, column=column)
+        last = text.rpartition("\n")[2]
+        line, column = found[1] or text.count("\n") + 1, found[2] or len(last) + 1
+        return Fault(where="", what=message[: found.start()], line=int(line), column=int(column))
     where, what, inside = "", message, None
     if found := _FIELD.search(message):
         where, what = found["where"], message[: found.start()]

@@ -16,6 +16,7 @@ from console.metrics import ConsoleMetrics, Counted
 from console.openapi import describe
 from console.pages import Pages
 from console.pages import router as pages
+from console.policies import PolicyEditing
 from console.problems import handle_problems
 from console.quality import Quality
 from console.quality import router as quality_page
@@ -44,6 +45,7 @@ def create_app(
     watching: Pages,
     quality: Quality,
     writes: Writes,
+    policies: PolicyEditing,
 ) -> FastAPI:
     """Return the app; it opens and closes nothing by itself."""
     app = api_routes()
@@ -57,6 +59,7 @@ def create_app(
     app.state.pages = watching
     app.state.quality = quality
     app.state.writes = writes
+    app.state.policies = policies
     app.state.times = ItemTimes(replica)
     app.include_router(pages)
     app.include_router(quality_page)

@@ -22,8 +22,10 @@ from console.settings import (
     IMPRESSIONS,
     ITEMS,
     PEOPLE,
+    READ_POLICIES,
     USERS,
     WRITE,
+    WRITE_POLICIES,
     ConsoleSettings,
     Right,
     TokenSettings,
@@ -37,11 +39,13 @@ __all__ = [
     "RateLimit",
     "SafeHeaders",
     "Tokens",
+    "may_read_policies",
     "may_see_people",
     "may_write",
     "may_write_events",
     "may_write_impressions",
     "may_write_items",
+    "may_write_policies",
     "may_write_users",
     "only_known_parameters",
 ]
@@ -106,6 +110,8 @@ may_write_events = _permission(EVENTS)
 may_write_impressions = _permission(IMPRESSIONS)
 may_write_items = _permission(ITEMS)
 may_write_users = _permission(USERS)
+may_read_policies = _permission(READ_POLICIES)
+may_write_policies = _permission(WRITE_POLICIES)
 
 
 async def only_known_parameters(request: Request) -> None:

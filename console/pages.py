@@ -16,7 +16,7 @@ from console import state_reads
 from console.answers import known_of
 from console.bundles import followed
 from console.following import read_whole
-from console.guard import Client
+from console.guard import Client, Credentials, Tokens
 from console.health import findings
 from console.letters import Letters
 from console.listener import listener
@@ -35,6 +35,7 @@ __all__ = ["Pages", "router"]
 
 router = APIRouter(prefix="/console", include_in_schema=False)
 
+NO_RIGHTS: dict[str, Any] = {"name": None, "rights": ()}
 TICK_S = 1.0
 LAG_S = 5.0
 #: A log that takes longer to answer counts as silent; clients go on trying for half a minute.
@@ -235,6 +236,14 @@ async def people(
 async def item_types(serving: TheServing) -> Response:
     """Item types of the bundle in use."""
     return _json(serving.types())
+
+
+@router.get("/rights")
+async def rights(request: Request, credentials: Credentials) -> Response:
+    """Name and rights of the token of a request; none where it has no known one."""
+    tokens: Tokens = request.app.state.tokens
+    known = tokens.find(credentials.credentials) if credentials else None
+    return _json({"name": known.name, "rights": known.rights} if known else NO_RIGHTS)
 
 
 @router.get("/space")

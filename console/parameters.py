@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from console.bundles import Bundles
 from console.erasures import Erasures
 from console.guard import may_see_people, may_write
+from console.policies import PolicyEditing
 from console.problems import Problem
 from console.replica import Replica
 from console.serving import Serving
@@ -27,6 +28,7 @@ __all__ = [
     "People",
     "TheBundles",
     "TheErasures",
+    "ThePolicies",
     "TheReplica",
     "TheServing",
     "TheWrites",
@@ -112,9 +114,15 @@ async def _writes(request: Request) -> Writes:
     return writes
 
 
+async def _policies(request: Request) -> PolicyEditing:
+    policies: PolicyEditing = request.app.state.policies
+    return policies
+
+
 TheReplica = Annotated[Replica, Depends(_replica)]
 TheServing = Annotated[Serving, Depends(_serving)]
 TheErasures = Annotated[Erasures, Depends(_erasures)]
+ThePolicies = Annotated[PolicyEditing, Depends(_policies)]
 TheBundles = Annotated[Bundles, Depends(_bundles)]
 TheWrites = Annotated[Writes, Depends(_writes)]
 

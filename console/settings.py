@@ -5,17 +5,22 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 __all__ = [
-    "EVENTS", "IMPRESSIONS", "ITEMS", "PEOPLE", "USERS", "WRITE",
+    "EVENTS", "IMPRESSIONS", "ITEMS", "PEOPLE", "READ_POLICIES", "USERS", "WRITE",
+    "WRITE_POLICIES",
     "ConsoleSettings", "Right", "TokenSettings", "WriteSettings",
 ]  # fmt: skip
 
-Right = Literal["people", "write", "events", "items", "users", "impressions"]
+Right = Literal[
+    "people", "write", "events", "items", "users", "impressions", "read_policies", "write_policies"
+]
 PEOPLE: Right = "people"
 WRITE: Right = "write"
 EVENTS: Right = "events"
 IMPRESSIONS: Right = "impressions"
 ITEMS: Right = "items"
 USERS: Right = "users"
+READ_POLICIES: Right = "read_policies"
+WRITE_POLICIES: Right = "write_policies"
 RIGHTS: tuple[Right, ...] = get_args(Right)
 
 
@@ -27,7 +32,8 @@ class TokenSettings:
     sha256:      of the token, 64 hex digits.
     rights:      `people` to see the data of users; `write` to erase, pin and unpin;
                  `events`, `items`, `users` and `impressions` to write records of that kind over
-                 HTTP.
+                 HTTP; `read_policies` to see and check policies of lists, `write_policies` to put
+                 them in force.
     public:      the token is in public pages. Its only rights can be `events` and `impressions`,
                  and each address that uses it counts as a separate client.
     user_prefix: required prefix of user ids in records that this token writes; empty allows any.

@@ -1,6 +1,6 @@
 """What a replica's states know of items, and which users they have."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from console.replica import Replica
 from state import item_key
-from state.database import CATALOGUE, HISTORY, after, scan
+from state.database import CATALOGUE, HISTORY, USERS, after, scan
 from streams import murmur2_partition
 
-__all__ = ["entry", "names", "neighbours", "title", "users_like"]
+__all__ = ["entry", "names", "neighbours", "title", "user_attributes", "users_like"]
 
 
 def entry(replica: Replica, item_type: str, item_id: str) -> dict[str, Any] | None:
@@ -71,3 +71,10 @@ def users_like(replica: Replica, beginning: str, most: int | None) -> list[str]:
         rows = scan(state.database, first, after(first))
         found += [key[len(HISTORY) :].decode() for key, _ in islice(rows, most)]
     return sorted(found)[:most]
+
+
+def user_attributes(replica: Replica) -> Iterator[Mapping[str, Any]]:
+    """Yield the own attributes of every user that has some; committed records only."""
+    for state in list(replica.partitions.states.values()):
+        for _, stored in scan(state.database, USERS, after(USERS)):
+            yield msgspec.json.decode(stored, type=dict[str, Any]).get("attributes") or {}

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from console.serving import DEEPEST
 
 __all__ = [
-    "Accepted", "Bundle", "ChannelBody", "Erasing", "Health", "HistoryEntry", "ItemBody",
+    "Accepted", "Bundle", "ChannelBody", "Closed", "Erasing", "Health", "HistoryEntry", "ItemBody",
     "ItemDemand", "ItemEdges", "ItemRef", "ListBody", "ManyLists", "Pinning", "Place", "PlaceText",
     "ReceiptBody", "RecommendedBody", "RolledBack", "Session", "Similar", "UserBody", "UserList",
     "UserLists", "Written",
@@ -37,11 +37,13 @@ AT_LEAST = (
 EXPLAIN = "With `why`: the parts of each score, and the items of the history that are nearest."
 
 
-class _Closed(BaseModel):
+class Closed(BaseModel):
+    """A body of a request, without fields of other names."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ItemRef(_Closed):
+class ItemRef(Closed):
     """An item by type and id: ids are unique within a type only."""
 
     item_type: Id
@@ -57,7 +59,7 @@ class Seen(ItemRef):
     strong: bool = Field(default=True, description="A stream or the like, not only a glance.")
 
 
-class _ListWanted(_Closed):
+class _ListWanted(Closed):
     """What a list should be like."""
 
     types: list[Id] = Field(default=[], max_length=20, description="None: all.")
@@ -380,7 +382,7 @@ class ChannelBody(BaseModel):
     before: str | None = Field(description="What a rollback goes back to, if that is whole.")
 
 
-class Pinning(_Closed):
+class Pinning(Closed):
     """Which bundle is to be served whatever the trainer publishes."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern="^[a-z0-9_-]+$")]

@@ -29,6 +29,7 @@ from console.bundles import followed
 from console.click_through import ClickThrough
 from console.connections import timed_requests
 from console.pages import Pages
+from console.policies import PolicyEditing
 from console.quality import Quality
 from console.settings import ConsoleSettings, Right
 from segue.folders import folder_of
@@ -174,6 +175,9 @@ async def open_console(
     app = create_app(
         own, replica=replica, serving=serving, erasures=erasures, bundles=bundles,
         metrics=metrics, watching=watching, quality=quality, writes=writes,
+        policies=PolicyEditing(
+            replica, writer, clock_ms, settings.worker.lists, settings.worker.list_length
+        ),
     )  # fmt: skip
     async with replica:
         following: asyncio.Future[Any] = asyncio.gather(

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.admin import Log
 from streams.embedded import EmbeddedLog
-from streams.offsets import Log, end_offsets
+from streams.offsets import end_offsets
 from streams.records import LogRecord
 from streams.security import KafkaSettings
 

@@ -35,11 +35,16 @@ from dynamic_layer.policies.values import (
     truth_of,
 )
 
-__all__ = ["USER", "Expression", "Moment", "compile_expression"]
+__all__ = ["FUNCTIONS", "REQUEST", "USER", "Expression", "Moment", "compile_expression"]
 
 #: Attributes of the user record itself, and their types.
 USER = {"country": "text", "birth_year": "number"}
-_REQUEST = {"now": "time"}
+REQUEST = {"now": "time"}
+#: What a condition can be built from, besides attributes and operators.
+FUNCTIONS = (
+    "arrays_overlap", "between", "coalesce", "current_timestamp", "in", "interval", "is not null",
+    "is null", "like", "lower", "timestamp",
+)  # fmt: skip
 
 DEEPEST = 150  # operators inside one another, as in a + a + a
 _UNIT_MS = {
@@ -121,7 +126,7 @@ class _Compiler:
         self._bad = self._source.bad
         self._types = {f"item.{name}": of for name, of in BUILT_IN.items()}
         self._types |= {f"user.{name}": of for name, of in USER.items()}
-        self._types |= {f"request.{name}": of for name, of in _REQUEST.items()}
+        self._types |= {f"request.{name}": of for name, of in REQUEST.items()}
         self._types = {**types, **self._types}
         self._user: dict[str, str] = {}
         self._items: set[str] = set()

@@ -79,6 +79,10 @@ def token(
             help="Kind of records that it may write: events, impressions, items, users.",
         ),
     ] = None,
+    policies: Annotated[
+        str,
+        typer.Option(help="What it may do with policies of lists: read, or write, too."),
+    ] = "",
     public: Annotated[
         bool,
         typer.Option("--public", help="Everybody may know it: it may write events, and no more."),
@@ -91,13 +95,29 @@ def token(
 
     Example: segue token shop --records events --records items
     """
-    from console.settings import EVENTS, IMPRESSIONS, ITEMS, PEOPLE, RIGHTS, USERS, WRITE
+    from console.settings import (
+        EVENTS,
+        IMPRESSIONS,
+        ITEMS,
+        PEOPLE,
+        READ_POLICIES,
+        RIGHTS,
+        USERS,
+        WRITE,
+        WRITE_POLICIES,
+    )
     from segue.serving_console import new_token
 
     kinds = (EVENTS, IMPRESSIONS, ITEMS, USERS)
     if unknown := sorted(set(records or ()) - set(kinds)):
         raise typer.BadParameter(f"--records: expected {', '.join(kinds)}, got {unknown[0]!r}")
+    of_policies = {
+        "": (), "read": (READ_POLICIES,), "write": (READ_POLICIES, WRITE_POLICIES)
+    }  # fmt: skip
+    if policies not in of_policies:
+        raise typer.BadParameter(f"--policies: expected read or write, got {policies!r}")
     wanted = {EVENTS if public else PEOPLE, *(records or ()), *([WRITE] if write else [])}
+    wanted |= set(of_policies[policies])
     rights = tuple(right for right in RIGHTS if right in wanted)
     with explained(ValueError):
         made = new_token(name, rights, public=public, user_prefix=user_prefix)

@@ -16,6 +16,7 @@ import uvicorn
 from agents.bundles.names import bundle_name
 from agents.training.quality import Decision, QualityStore
 from console import ConsoleSettings, TokenSettings
+from console.settings import RIGHTS
 from dynamic_layer import Asked, DynamicBundle, Row, Trainer
 from dynamic_layer.measure.prequential import _date, _line
 from segue.serving_console import open_console, server_config
@@ -179,7 +180,7 @@ def make_world(folder: Path, items: Items, bundles: list[DynamicBundle], **conso
     """Twenty listeners, each of one topic; every item is in the catalogue."""
     tokens = (
         _token(SEER, "people"),
-        _token(OWNER, "people", "write", "events", "items", "users", "impressions"),
+        _token(OWNER, *RIGHTS),
         _token(STRANGER),
         replace(_token(SHOP, "events"), public=True, user_prefix="anon-"),
     )

@@ -10,7 +10,7 @@ import msgspec
 from dynamic_layer import EVERY_LIST, PolicyError, PolicyRules, rules_of
 from streams.toml_text import toml_value
 
-__all__ = ["Fault", "PolicyFile", "fault_in", "parse_policy", "policy_text"]
+__all__ = ["LONGEST", "Fault", "PolicyFile", "fault_in", "parse_policy", "policy_text"]
 
 #: Characters of a policy's text.
 LONGEST = 100_000

@@ -17,6 +17,8 @@ from console.openapi import describe
 from console.pages import Pages
 from console.pages import router as pages
 from console.policies import PolicyEditing
+from console.policies_api import BODY_BYTES
+from console.policies_api import PATHS as POLICY_PATHS
 from console.problems import handle_problems
 from console.quality import Quality
 from console.quality import router as quality_page
@@ -72,7 +74,8 @@ def create_app(
     app.add_middleware(
         BoundedBodies,
         most=settings.max_body_bytes,
-        of_paths=dict.fromkeys(WRITTEN, settings.writes.body_bytes),
+        of_paths=dict.fromkeys(WRITTEN, settings.writes.body_bytes)
+        | dict.fromkeys(POLICY_PATHS, BODY_BYTES),
     )
     app.add_middleware(RateLimit, settings=settings, tokens=tokens)
     app.add_middleware(Origins, origins=settings.origins, paths=OPEN_PATHS)

@@ -23,7 +23,11 @@ from console.policy_wire import (
 from console.problems import Problem
 from console.settings import TokenSettings
 
-__all__ = ["router"]
+__all__ = ["BODY_BYTES", "PATHS", "router"]
+
+#: Paths whose bodies hold a policy, and bytes of these at most: of its longest text, escaped.
+PATHS = ("/v1/policies", "/v1/policies/check", "/v1/policies/preview")
+BODY_BYTES = 1 << 20
 
 router = APIRouter(prefix="/v1", tags=["policies"])
 Reading = Annotated[TokenSettings, Depends(may_read_policies)]

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from agents.policy_text import LONGEST
 from console.wire import Closed, Id
 
 __all__ = [
@@ -15,7 +16,7 @@ __all__ = [
 class PolicyText(Closed):
     """A policy in TOML, as in a file of `segue policy`."""
 
-    text: Annotated[str, StringConstraints(max_length=60_000)]
+    text: Annotated[str, StringConstraints(max_length=LONGEST)]
 
 
 class PolicyPreview(PolicyText):

@@ -7,10 +7,11 @@ import { quality } from "./pages/quality.js";
 import { listener } from "./pages/listener.js";
 import { item } from "./pages/item.js";
 import { space } from "./pages/space.js";
+import { policies } from "./pages/policies.js";
 import { letters } from "./pages/letters.js";
 import { checkpoints } from "./pages/checkpoints.js";
 
-const pages = { now, quality, listener, item, space, letters, checkpoints };
+const pages = { now, quality, listener, item, policies, space, letters, checkpoints };
 const main = document.querySelector("#main");
 let leave = () => {};
 let visits = 0;
@@ -46,7 +47,7 @@ async function show() {
 function problem(error) {
   if (error instanceof Missing && (error.status === 401 || error.status === 403))
     return html`<h1>${error.status === 401 ? "Enter token" : "No permission"}</h1>
-      <div class="note"><p>This page shows personal data: ${error.message}.</p>
+      <div class="note"><p>This page needs a right: ${error.message}.</p>
       <p><button class="main" data-token type="button">Enter token</button></p></div>`;
   return html`<h1>Couldn't load</h1>
     <div class="problem" role="alert"><p>${error.message}</p>

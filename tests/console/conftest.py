@@ -5,9 +5,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from playwright.sync_api import Browser, sync_playwright
 
 from dynamic_layer import DynamicBundle
 from state import compile_kernels
+from tests.console.readable import CHROMIUM
 from tests.console.worlds import Served, World, make_bundles, make_world, served, small_items
 from tests.dynamic_layer.worlds import Items
 from tests.waiting import wait_until
@@ -53,3 +55,11 @@ def running(
         made.announce(bundle)
     with ready(made) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()

@@ -8,7 +8,6 @@ and compares that, not pixels, which differ between machines.
 """
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from streams import Item, encode
 from tests.console.conftest import ready
+from tests.console.readable import CHROMIUM
 from tests.console.worlds import (
     NOW,
     OWNER,
@@ -29,7 +29,6 @@ from tests.console.worlds import (
 )
 from tests.dynamic_layer.worlds import DAY_MS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = Path(__file__).parents[2] / "docs" / "images"
 OUTLINE = Path(__file__).with_name("picture.txt")
 SCHEMES = ("light", "dark")

@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from msgspec.structs import replace
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from console.health import Finding
 from streams import (
@@ -22,7 +20,7 @@ from streams import (
     encode,
 )
 from tests.console.conftest import ready
-from tests.console.picture import CHROMIUM
+from tests.console.readable import CHROMIUM, SIZES, check_readable
 from tests.console.test_channels import (
     FIRST,
     ITS_FIRST,
@@ -34,8 +32,6 @@ from tests.console.test_channels import (
 from tests.console.worlds import HEADERS, NOW, OWNER, SEER, Served, World, make_world, served
 from tests.dynamic_layer.worlds import DAY_MS
 from tests.waiting import PATIENCE_S, wait_until
-
-SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)"
@@ -49,11 +45,10 @@ PAGES = {
     "item?q=a+story": "td a",
     "item?type=audiobook&id=i21": "#demand canvas",
     "space": "#map canvas",
+    "policies": "#checked .good",
     "letters": ".letters table",
     "checkpoints": "table",
 }
-SIZES = {"phone": (390, 844, "dark"), "desk": (1440, 900, "light")}
-
 
 #: Titles of two items, which no page may be widened or turned round by.
 TITLES = ("The very long title of an episode " * 12 + "w" * 80, "ספר על (3) נושאים!")
@@ -100,14 +95,6 @@ def was_shown(world: World) -> None:
             world.listen(seen.user_id, rows[1], at=NOW - 1_000)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 @pytest.fixture
 def page(browser: Browser, shown: Served, request) -> Iterator[Page]:
     """A tab whose errors fail the test."""
@@ -126,20 +113,12 @@ def page(browser: Browser, shown: Served, request) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("page", SIZES, indirect=True)
-def test_every_page_is_readable(page: Page, request):
-    size = request.node.callspec.params["page"]
+def test_every_page_is_readable(page: Page):
     page.goto(f"/#token={OWNER}")
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for path, sign in PAGES.items():
         page.goto(f"/#/{path}")
         page.locator(sign).first.wait_for()
-        name = re.sub(r"\W+", "-", path)
-        page.screenshot(path=SCREENSHOTS / f"{name}-{page.viewport_size['width']}.png")
-        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert wide <= 0, f"{path} is {wide} px too wide at {size}"
-        found = Axe().run(page).response["violations"]
-        serious = [v for v in found if v["impact"] in ("serious", "critical")]
-        assert not serious, [(path, v["id"], v["nodes"][0]["html"]) for v in serious]
+        check_readable(page, re.sub(r"\W+", "-", path))
 
 
 def test_the_token_leaves_the_address(page: Page):

@@ -1,5 +1,6 @@
 import { ask } from "../api.js";
 import { itemTimes } from "./item_times.js";
+import { takedown } from "./takedown.js";
 import { count, counted, decimals, html, itemHash, itemLink, loading, put, table, titled } from "../html.js";
 
 // An item: its text, who had it, what is near in the graph and in the space; found by id or meaning.
@@ -20,9 +21,10 @@ export async function item(main, query) {
     const found = await ask("v1/search", { q: words, k: 30 });
     put(place, html`<h2>Nearest in the shared space</h2>${list("Items found", found.items, "cosine")}`);
   } else if (id) {
-    const [known, near] = await Promise.all([
+    const [known, near, own] = await Promise.all([
       ask("v1/item", { type, id, k: 20 }).catch(missing),
       ask("v1/similar", { type, id, k: 20, titles: true }).catch(missing),
+      ask("console/rights"),
     ]);
     if (!known) {
       put(place, html`<p class="empty">The ${type} <bdi>${id}</bdi> is not in the catalogue, and no user has it. Ids are case-sensitive.</p>`);
@@ -35,8 +37,11 @@ export async function item(main, query) {
       <div class="columns"><section><h2>Graph neighbours (same users)</h2>
         ${table("Neighbours in the graph", [{ name: "users of both", number: true }, "item", "type"], known.neighbours.map((n) => [count(n.users), itemLink(n), n.item_type]), "No user had it together with another item in the window.")}</section>
       <section><h2>Nearest items</h2>${near ? list("Neighbours in the space", near.items, "cosine") : html`<p class="empty">The current bundle has no vector for it.</p>`}</section></div>
-      <div id="times">${loading}</div>`);
-    return itemTimes(place.querySelector("#times"), type, id);
+      <div id="times">${loading}</div>
+      ${entry && html`<section id="takedown"></section>`}`);
+    const down = entry && takedown(place.querySelector("#takedown"), { type, id, title: entry.title }, own.rights.includes("items"));
+    const times = await itemTimes(place.querySelector("#times"), type, id);
+    return () => { down?.(); times?.(); };
   }
   if (!words && !id) put(place, html`<p class="empty">Enter a description to find the items with the nearest vectors, or the type and the id of an item.</p>`);
 }

@@ -43,7 +43,10 @@ Log = KafkaSettings | EmbeddedLog
 EVENT_COLUMNS = ("user_id", "item_id", "item_type", "timestamp")
 KeyValues = Iterator[tuple[bytes, bytes]]
 
-ITEM_FIELDS = ("item_id", "item_type", "title", "description", "language", "genres", "published_at")
+ITEM_FIELDS = (
+    "item_id", "item_type", "title", "description", "language", "genres", "published_at",
+    "attributes",
+)  # fmt: skip
 #: Bad rows that a message names.
 NAMED_ROWS = 10
 

@@ -4,12 +4,22 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
 from segue.screen import console, errors, marked, progress_bars
+
+if TYPE_CHECKING:
+    from segue.settings import Settings
+    from simulation import WorldSettings
+
+#: Items, users and events of the simulated worlds.
+DEMO_SIZES, SHOP_SIZES = (5_000, 20_000, 1_000_000), (1_500, 3_000, 100_000)
+SHOP_TYPES = ("book", "game")
+#: In English: the packaged text model reads no other language well.
+SHOP_MARKETS, SHOP_SHARES = ("US", "GB", "AU"), (0.5, 0.3, 0.2)
 
 
 def demo(
@@ -29,9 +39,22 @@ def demo(
         int,
         typer.Option(help="Number of types of unequal size, as in a shop; replaces --item-types."),
     ] = 0,
-    world_items: Annotated[int, typer.Option(help="Items in the simulated world.")] = 5_000,
-    world_users: Annotated[int, typer.Option(help="Users in the simulated world.")] = 20_000,
-    world_events: Annotated[int, typer.Option(help="Events in the world's history.")] = 1_000_000,
+    shop: Annotated[
+        bool,
+        typer.Option(
+            "--shop",
+            help="A shop with rules for its lists: stock runs out and an item is taken down live.",
+        ),
+    ] = False,
+    world_items: Annotated[
+        int | None, typer.Option(help="Items in the simulated world. Default: 5000; a shop: 1500.")
+    ] = None,
+    world_users: Annotated[
+        int | None, typer.Option(help="Its users. Default: 20000; a shop: 3000.")
+    ] = None,
+    world_events: Annotated[
+        int | None, typer.Option(help="Events in its history. Default: 1000000; a shop: 100000.")
+    ] = None,
     live_seconds: Annotated[
         float, typer.Option(help="Duration of live traffic in seconds.")
     ] = 30.0,
@@ -61,11 +84,14 @@ def demo(
 ) -> None:
     """Run everything: catalogue, 90 days of history, graph, HGNN, two-tower, live traffic.
 
+    With --shop: products with stock, price, creator and markets, under a policy. A consumer counts
+    the lists that hold an item more than a second after it left; status 1 if there is one.
+
     The demo uses the Kafka at KAFKA_BOOTSTRAP_SERVERS, else a local Kafka that it starts (Java 17
     and Maven), else the embedded log. It writes the figures to demo-report.json in the data folder.
 
     Examples: segue demo, segue demo --keep, segue demo --world-events 100000 --live-seconds 10,
-    segue demo --types 40 --world-items 100000,
+    segue demo --types 40 --world-items 100000, segue demo --shop --live-rate 2000,
     segue demo --events events.parquet --items items.parquet --test-days 30
     """
     from segue.demo.flow import DemoOptions, demo_settings, run_demo
@@ -101,6 +127,19 @@ def demo(
         raise typer.BadParameter(f"expected auto, kafka or embedded, got {log!r}")
     if (events is None) != (items is None):
         raise typer.BadParameter("--events and --items must be given together")
+    sizes = SHOP_SIZES if shop else DEMO_SIZES
+    world = WorldSettings(
+        items=sizes[0] if world_items is None else world_items,
+        users=sizes[1] if world_users is None else world_users,
+        events=sizes[2] if world_events is None else world_events,
+        # At midnight: a seed gives the same world at any hour of the day.
+        end_ms=today_ms(now_ms()),
+    )
+    if shop:
+        if events or keep or types:
+            raise typer.BadParameter("--shop takes no --events, --keep or --types")
+        _shop(base, world, reports, log, live_seconds, live_rate, seed, as_json=as_json)
+        return
     options = DemoOptions(
         test_days=test_days,
         live_seconds=live_seconds,
@@ -127,14 +166,9 @@ def demo(
                 behaviours: tuple[Behaviour, ...] = ()
                 if types:
                     names, behaviours = departments(types)
-                world = WorldSettings(
-                    item_types=names, behaviours=behaviours,
-                    items=world_items, users=world_users, events=world_events,
-                    # At midnight: a seed gives the same world at any hour of the day.
-                    end_ms=today_ms(now_ms()),
-                )  # fmt: skip
+                made = replace(world, item_types=names, behaviours=behaviours)
                 material = simulated(
-                    world, seed=seed, test_days=test_days,
+                    made, seed=seed, test_days=test_days,
                     live_rate=live_rate, live_seconds=live_seconds,
                 )  # fmt: skip
         settings = demo_settings(base, material, options)
@@ -168,4 +202,56 @@ def demo(
         )
     if report["applied"] + report["dead_lettered"] != report["records_in"]:
         errors.print(marked("[red]error:[/] some records were neither applied nor dead-lettered"))
+        raise typer.Exit(1)
+
+
+def _shop(
+    base: "Settings", world: "WorldSettings", reports: Path, log: str, live_seconds: float,
+    live_rate: float, seed: int, *, as_json: bool,
+) -> None:  # fmt: skip
+    """Run `segue demo --shop`."""
+    from dynamic_layer import PolicyError
+    from segue.demo.first_look import Budget, try_settings
+    from segue.demo.opening import open_runtime
+    from segue.demo.report import write_report
+    from segue.demo.runtime import DemoError, stoppable
+    from segue.demo.shop import ShopOptions, broken, run_shop, shop_material
+    from segue.demo.shop_report import show_shop
+    from segue.threads import use_threads
+    from state import CorruptArtifact, WrongState
+    from static_layer import TextModelError
+    from streams import AdminError, BulkWriteError
+    from streams.distribution import BrokerError
+
+    screen = errors if as_json else console
+    options = ShopOptions(live_seconds=live_seconds, live_rate=live_rate, seed=seed)
+    use_threads()
+
+    async def run() -> dict[str, Any]:
+        with screen.status("preparing the data"):
+            shop = replace(
+                world, item_types=SHOP_TYPES, markets=SHOP_MARKETS, market_shares=SHOP_SHARES
+            )
+            material = shop_material(shop, options)
+        settings = try_settings(base, material, Budget(seed=seed))
+        async with open_runtime(settings, log, keep=False) as runtime:
+            screen.print(f"Segue on {runtime.name}: {material.title}")
+            with progress_bars(screen) as bars:
+                return await run_shop(runtime, material, options, bars)
+
+    with explained(
+        ValueError, OSError, DemoError, BrokerError, AdminError, BulkWriteError, CorruptArtifact,
+        TextModelError, WrongState, PolicyError,
+    ):  # fmt: skip
+        report = asyncio.run(stoppable(run()))
+    write_report(report, reports / "shop-report.json")
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        show_shop(report, console)
+        console.print(f"figures: {reports / 'shop-report.json'}")
+    wrong = broken(report)
+    for line in wrong:
+        errors.print(marked("[red]error:[/] {}", line))
+    if wrong:
         raise typer.Exit(1)

@@ -89,6 +89,10 @@ class EmbeddedRuntime:
         serving = self.worker.models.recommender
         return serving is not None and serving.bundle.generation >= generation
 
+    def follows_policy(self, list_name: str, version: int) -> bool:
+        """Return whether the worker makes a list by this version of its policy."""
+        return self.worker.channels.policies.versions.get(list_name) == version
+
     async def learn(self) -> None:
         """Start the trainer."""
         self.roles.learn()

@@ -18,6 +18,7 @@ from segue.settings import Settings, write_settings
 from state import Checkpoints
 from streams import (
     KafkaSettings,
+    Log,
     LogRecord,
     bulk_write,
     create_topics,
@@ -44,6 +45,7 @@ class KafkaRuntime:
         self.settings = settings
         self.name = name
         self.clock_ms = now_ms
+        self.log: Log = settings.kafka
         self._kafka: KafkaSettings = settings.kafka
         self._config = settings.folder / "segue.toml"
         self._roles: dict[str, subprocess.Popen[bytes]] = {}
@@ -127,6 +129,10 @@ class KafkaRuntime:
         """Return whether the worker answers with a dynamic bundle or a newer one, by its log."""
         served = re.findall(r"serving generation (\d+)", self._worker_log())
         return bool(served) and int(served[-1]) >= generation
+
+    def follows_policy(self, list_name: str, version: int) -> bool:
+        """Return whether the worker makes a list by this version of its policy, by its log."""
+        return f"version {version} of the policy of {list_name} is in force" in self._worker_log()
 
     async def examples_waiting(self) -> int:
         """Number of records that the trainer has not read yet."""

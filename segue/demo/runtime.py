@@ -10,7 +10,7 @@ import psutil
 
 from agents.outputs import Outputs
 from segue.settings import Settings
-from streams import LogRecord
+from streams import Log, LogRecord
 
 __all__ = ["POLL_S", "Appended", "DemoError", "Progress", "Runtime", "stoppable"]
 
@@ -55,6 +55,10 @@ class Runtime(Protocol):
     #: The time of what the roles announce, ms UTC.
     clock_ms: Callable[[], int]
 
+    @property
+    def log(self) -> Log:
+        """Where the topics are."""
+
     async def write(
         self, topic: str, records: Iterable[tuple[bytes, bytes]], progress: Progress
     ) -> int:
@@ -71,6 +75,9 @@ class Runtime(Protocol):
 
     def serves(self, generation: int) -> bool:
         """Return whether the worker answers with a dynamic bundle or a newer one."""
+
+    def follows_policy(self, list_name: str, version: int) -> bool:
+        """Return whether the worker makes a list by this version of its policy."""
 
     async def learn(self) -> None:
         """Start the trainer, which learns from the examples that the log holds.

@@ -24,16 +24,16 @@ export async function policies(main, query) {
       <ul id="completions" role="listbox" aria-label="Completions" hidden></ul>
       <p class="soft" id="keys">Completions: <kbd>Ctrl</kbd>+<kbd>Space</kbd>, arrows, <kbd>Enter</kbd>; <kbd>Escape</kbd> closes them. <span id="found" role="status"></span></p>
       <p id="checked" role="status"></p>
-      <div id="difference"></div></section>
+      <div id="difference"></div>
+      <h2>Apply</h2>
+      ${may ? html`<form class="search" id="apply"><label>Author <input name="author" maxlength="100" autocomplete="name" placeholder="${own.name}"></label>
+        <label>Comment <input name="comment" maxlength="1000" autocomplete="off" required></label><button class="main" disabled>Apply</button></form>
+        ${current && html`<p><button type="button" id="undo">Undo version ${current.version}</button></p>`}`
+      : html`<p class="note">No permission to change policies: the token lacks the right <code>write_policies</code>. Create one with <code>segue token NAME --policies write</code>.</p>`}</section>
     <section><h2>Preview</h2>
       <form class="search" id="preview"><label>Users <input name="users" autocomplete="off" placeholder="user-1, user-2" maxlength="2000"></label>
         <label>Further users at random <input name="random" type="number" min="0" max="200" value="20" required></label><button>Preview</button></form>
       <div id="previewed"></div></section></div>
-    <section><h2>Apply</h2>
-      ${may ? html`<form class="search" id="apply"><label>Author <input name="author" maxlength="100" autocomplete="name" placeholder="${own.name}"></label>
-        <label>Comment <input name="comment" maxlength="1000" autocomplete="off" required></label><button class="main" disabled>Apply</button></form>
-        <p><button type="button" id="undo" ${current || "disabled"}>Undo version ${current?.version ?? ""}</button></p>`
-      : html`<p class="note">No permission to change policies: the token lacks the right <code>write_policies</code>. Create one with <code>segue token NAME --policies write</code>.</p>`}</section>
     <section><h2>Versions</h2>${versions(chosen)}</section>`);
   const [area, checkedPlace, said] = ["#policy", "#checked", "#said"].map((id) => main.querySelector(id));
   const state = { left: false, good: null, visit: 0 };
@@ -149,7 +149,8 @@ function previewed(found, wanted) {
   return html`${table(`Lists of ${counted(found.users.length, "user")}`, ["list", { name: "short before", number: true }, { name: "short after", number: true }, { name: "items changed", number: true }],
     lists.map(([name, sums]) => [name, count(sums.short_before), count(sums.short_after), percent(sums.changed)]), "No users.")}
     <p class="soft">Of ${counted(found.users.length, "user")}. A list is short if it has fewer items than it may have.</p>
-    ${rows.map((user) => Object.entries(user.lists).map(([name, sides]) => html`<h3><bdi>${user.user_id}</bdi>: ${name}</h3>${sideBySide(user.user_id, name, sides)}`))}`;
+    ${rows.map((user) => Object.entries(user.lists).map(([name, sides]) => html`<h3><bdi>${user.user_id}</bdi>: ${name}</h3>${
+      isSame(sides) ? html`<p class="soft">Unchanged: ${counted(sides.before.length, "item")}.</p>` : sideBySide(user.user_id, name, sides)}`))}`;
 }
 
 function sideBySide(user, name, { before, after }) {
@@ -159,4 +160,5 @@ function sideBySide(user, name, { before, after }) {
       count(n + 1), before[n] ? itemLink(before[n]) : "", after[n] ? html`${itemLink(after[n])} ${!was.has(itemOf(after[n])) && html`<span class="tag">new</span>`}` : "",
     ]), "Empty before and after.");
 }
+const isSame = ({ before, after }) => before.length === after.length && before.every((item, n) => itemOf(item) === itemOf(after[n]));
 const itemOf = (item) => JSON.stringify([item.item_type, item.item_id]);

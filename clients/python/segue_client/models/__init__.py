@@ -31,6 +31,22 @@ from .near_body import NearBody
 from .neighbour_body import NeighbourBody
 from .pinning import Pinning
 from .place import Place
+from .policy_apply import PolicyApply
+from .policy_checked import PolicyChecked
+from .policy_fault import PolicyFault
+from .policy_of_list import PolicyOfList
+from .policy_preview import PolicyPreview
+from .policy_text import PolicyText
+from .policy_undo import PolicyUndo
+from .policy_version import PolicyVersion
+from .policy_words import PolicyWords
+from .policy_words_attributes import PolicyWordsAttributes
+from .policy_written import PolicyWritten
+from .preview_of_list import PreviewOfList
+from .preview_of_user import PreviewOfUser
+from .preview_of_user_lists import PreviewOfUserLists
+from .previewed import Previewed
+from .previewed_lists import PreviewedLists
 from .problem_body import ProblemBody
 from .receipt_body import ReceiptBody
 from .receipt_body_checkpoints_item import ReceiptBodyCheckpointsItem
@@ -45,6 +61,9 @@ from .session import Session
 from .session_attributes import SessionAttributes
 from .session_repeats import SessionRepeats
 from .shown_item import ShownItem
+from .side_by_side import SideBySide
+from .side_by_side_after_item import SideBySideAfterItem
+from .side_by_side_before_item import SideBySideBeforeItem
 from .similar import Similar
 from .user import User
 from .user_attributes_type_0 import UserAttributesType0
@@ -91,6 +110,22 @@ __all__ = (
     "NeighbourBody",
     "Pinning",
     "Place",
+    "PolicyApply",
+    "PolicyChecked",
+    "PolicyFault",
+    "PolicyOfList",
+    "PolicyPreview",
+    "PolicyText",
+    "PolicyUndo",
+    "PolicyVersion",
+    "PolicyWords",
+    "PolicyWordsAttributes",
+    "PolicyWritten",
+    "PreviewOfList",
+    "PreviewOfUser",
+    "PreviewOfUserLists",
+    "Previewed",
+    "PreviewedLists",
     "ProblemBody",
     "ReceiptBody",
     "ReceiptBodyCheckpointsItem",
@@ -105,6 +140,9 @@ __all__ = (
     "SessionAttributes",
     "SessionRepeats",
     "ShownItem",
+    "SideBySide",
+    "SideBySideAfterItem",
+    "SideBySideBeforeItem",
     "Similar",
     "User",
     "UserAttributesType0",

@@ -161,7 +161,7 @@ async def write_version(
     """Write a policy as the next version of its list, and return it.
 
     after: the newest version that the author knows of (0: none); None for any. Raises
-    PolicyConflict if there is another, or if somebody else wrote the same version first. Then that
+    PolicyConflict if there is another, or if another writer wrote the same version first. Then that
     one holds: it is written once more, because the last record of a version counts.
     """
     known = newest_of(await read(), policy.list_name)

@@ -51,8 +51,8 @@ resources=() && ours events catalogue users models recommendations dead-letters 
 theirs ${in_place[@]+"${in_place[@]}"}
 acls console Read "${resources[@]}"
 acls console Describe --group "$workers"
-# Only where it may erase (events, users), pin (models), or write records that come over HTTP:
-resources=() && ours events impressions catalogue users models
+# Only where it may erase (events, users), pin (models), change policies, or write records that come over HTTP:
+resources=() && ours events impressions catalogue users models policies
 acls console Write "${resources[@]}"
 
 if ((${#rekeyed[@]})); then

@@ -156,10 +156,10 @@ def test_the_script_grants_what_the_roles_do_and_no_more(guarded: GuardedBroker)
         may_read = {f"topic {name}" for name in rights.read}
         may_read |= {f"group {rights.group}"} if rights.group else set()
         may_write = {f"topic {name}" for name in rights.write}
-        if role == "console":  # where it may write over HTTP, erase and pin
+        if role == "console":  # where it may write over HTTP, erase, pin and change policies
             may_write = {
                 f"topic segue.{name}"
-                for name in ("events", "impressions", "catalogue", "users", "models")
+                for name in ("events", "impressions", "catalogue", "users", "models", "policies")
             }
         assert (role, found[role][READ], found[role][WRITE]) == (role, may_read, may_write)
         assert found[role].keys() <= {READ, WRITE, "Describe"}

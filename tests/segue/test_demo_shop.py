@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -65,7 +66,12 @@ def test_products_have_attributes_that_follow_from_the_seed():
     assert 10 < sum(row["stock"] == 0 for row in rows) < 90
     assert all(5 <= row["price"] <= 100 and row["markets"] for row in rows)
     assert 50 < len({row["creator"] for row in rows}) <= 100
+
+
+def test_the_page_shows_the_packaged_policy():
     assert parse_policy(POLICY.read_text()).list_name == "*"
+    page = Path(__file__).parents[2] / "docs" / "policies.md"
+    assert f"```toml\n{POLICY.read_text()}```" in page.read_text()
 
 
 def test_the_shop_on_the_embedded_log(tmp_path):

@@ -4,7 +4,7 @@ import { count, counted, date, html, itemLink, percent, put, table } from "../ht
 
 const PAUSE_MS = 300;
 // What was done last, to be said when the page is drawn with it.
-let news = "";
+let lastChange = "";
 // What is written but not applied, by list: the page may be drawn again at any time, as with the theme.
 const drafts = new Map();
 const EXAMPLE = (list) => `list = ${JSON.stringify(list)}\nfilter = ""\n`;
@@ -98,7 +98,7 @@ export async function policies(main, query) {
     try {
       const written = await send("POST", path, { ...body, after: chosen.newest });
       drafts.delete(name);
-      news = `${done} as version ${written.version}. Workers and consoles follow within two seconds.`;
+      lastChange = `${done} as version ${written.version}. Workers and consoles follow within two seconds.`;
       dispatchEvent(new HashChangeEvent("hashchange"));
     } catch (error) {
       say(`Failed: ${error.message}${error.status === 409 ? ". Open this page again to see it; what you wrote is still here." : ""}`, "bad");
@@ -116,7 +116,7 @@ export async function policies(main, query) {
     if (await confirmed(`Undo version ${current.version} of ${named(name)}?`, "The rules of the version before it are put in force again, as a new version. Without one, the list has no policy.")) await change("v1/policies/undo", { list: name }, "Undone");
   };
   await check();
-  if (!state.left && news) { say(news, "good"); news = ""; }
+  if (!state.left && lastChange) { say(lastChange, "good"); lastChange = ""; }
   return () => { state.left = true; clearTimeout(timer); main.onclick = null; };
 }
 

@@ -20,9 +20,11 @@ from agents.working.tracing import Traces
 from dynamic_layer import ListSettings, ListWatch, UserState, default_lists, hashed_share
 from state import DamagedState
 from streams import (
+    AssumedImpression,
     DeadLetter,
     Reason,
     Recommendation,
+    ShownItem,
     Source,
     TopicSettings,
     dead_letter,
@@ -37,15 +39,20 @@ __all__ = ["Answers", "UserBatch"]
 
 logger = logging.getLogger(__name__)
 
+#: Items of a list of which a record of impressions can have no more.
+MAX_SHOWN = 1_000
+
 
 class UserBatch(NamedTuple):
     """Users to answer, with the states that were read.
 
+    read_to: of each user, the offset to which the topic of events had been read.
     failed: users whose state could not be read, with the reason.
     """
 
     asked: list[Asked]
     users: list[UserState]
+    read_to: list[int]
     failed: list[tuple[Asked, Exception]]
 
 
@@ -94,7 +101,7 @@ class Answers:
 
     def read(self, asked: Sequence[Asked]) -> UserBatch:
         """Read the states of users, whose partitions are open. Raises DamagedState."""
-        batch = UserBatch([], [], [])
+        batch = UserBatch([], [], [], [])
         for one in asked:
             state = self._partitions[one.touched.partition]
             try:
@@ -106,6 +113,7 @@ class Answers:
             else:
                 batch.asked.append(one)
                 batch.users.append(self._watched(one, user))
+                batch.read_to.append(state.position(self._topics.events) or 0)
         return batch
 
     def _watched(self, one: Asked, user: UserState) -> UserState:
@@ -160,7 +168,8 @@ class Answers:
             return False
         failed, records, by_arm = list(batch.failed), list[Outgoing](), Counter[str | None]()
         letters: list[DeadLetter] = []
-        for one, served in zip(batch.asked, made, strict=True):
+        shown: list[Outgoing] = []
+        for one, read_to, served in zip(batch.asked, batch.read_to, made, strict=True):
             if one.touched.user_id in withdrawn:
                 continue
             if isinstance(served, Exception):
@@ -170,6 +179,7 @@ class Answers:
                 letters.append(_unknown_lists(one, unknown, served))
             of_user = self._records(one, served, headers.get(one.touched.user_id))
             records += of_user
+            shown += self._assumed(one, read_to, served)
             by_arm[served.arm] += len(of_user)
         failures = [_failed(o, error) for o, error in failed if o.touched.user_id not in withdrawn]
         if failures:
@@ -180,6 +190,8 @@ class Answers:
         self._tally.hurried(Counter(served.arm for served in good if served.without_head))
         # An erasure from here on sends its own record behind these.
         await self._outputs.send_many(self._topics.recommendations, records)
+        if shown:
+            await self._outputs.send_many(self._topics.impressions, shown)
         await self._write_features(batch, withdrawn)
         arms = {arm: count for arm, count in by_arm.items() if arm is not None}
         self._tally.answered(len(records), arms)
@@ -227,6 +239,23 @@ class Answers:
         first = await self._make(users[:half], hurry=hurry)
         second = await self._make(users[half:], hurry=hurry)
         return None if first is None or second is None else first + second
+
+    def _assumed(self, one: Asked, read_to: int, served: Served) -> Iterator[Outgoing]:
+        """Yield impressions of the lists that count as shown."""
+        for name in self._settings.shown_lists:
+            ranking = served.rankings.get(name)
+            if ranking is None or not len(ranking.rows) or (one.lists and name not in one.lists):
+                continue
+            names, rows = ranking.names, list(ranking.rows)[:MAX_SHOWN]
+            items = [
+                ShownItem(item_id=names.ids[row], item_type=names.types[row], position=place)
+                for place, row in enumerate(rows, 1)
+            ]
+            record = AssumedImpression(
+                user_id=one.touched.user_id, items=items, timestamp=self._clock_ms(), list_id=name,
+                made_at=read_to,
+            )  # fmt: skip
+            yield Outgoing(record.key, encode(record), None)
 
     def _records(self, one: Asked, served: Served, headers: Headers | None) -> list[Outgoing]:
         """Return the records of the lists that a user is to get."""

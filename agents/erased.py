@@ -18,6 +18,7 @@ from agents.patience import ONCE, Pause, repeated
 from state import Patience
 from state.batches import Bools
 from streams import (
+    AssumedImpression,
     DeadLetter,
     ErasedUser,
     ErasurePlace,
@@ -219,6 +220,7 @@ class ErasedUsers:
         return any(
             covers(erasure, *place, same_topic=self.is_of(erasure, record.topic))
             or self._covers_source(erasure, record)
+            or self._covers_assumed(erasure, record)
             for erasure in erasures
         )
 
@@ -290,8 +292,21 @@ class ErasedUsers:
         return (
             first.offset < self._below.get(f"{first.topic}/{first.partition}", 0)
             or (self._names_rekeyed and first.topic == self._topics.events)
+            or first.topic == self._topics.impressions
             or min(record.timestamp for record in records) <= self._logged_to
         )
+
+    def _covers_assumed(self, erasure: ErasurePlace, record: LogRecord) -> bool:
+        """Whether an impression is assumed of a list that was made before the erasure was read."""
+        place, events = erasure.source, self._topics.events
+        if record.topic != self._topics.impressions or place.topic != events:
+            return False
+        try:
+            made_at = msgspec.json.decode(record.value or b"", type=AssumedImpression).made_at
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return False
+        known = made_at is not None and place.partition == record.partition
+        return known and self.is_of(erasure, events) and place.offset >= (made_at or 0)
 
     def _covers_source(self, erasure: ErasurePlace, record: LogRecord) -> bool:
         """Whether an erasure covers the record that a re-keyed event was made of."""

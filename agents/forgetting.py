@@ -15,12 +15,12 @@ from state import Applied, PartitionState, apply_in_order
 from state.batches import Bools
 from state.kernel import I64
 from streams import (
-    SHOWN_KIND,
     ErasurePlace,
     EventBatch,
     EventDecoder,
     Log,
     LogRecord,
+    are_impressions,
     held_offsets,
     offsets_at,
     without_rows,
@@ -123,7 +123,7 @@ def _apply_again(state: PartitionState, batches: Sequence[EventBatch]) -> None:
     for events in batches:
         # What lies beyond the watermark was refused when it was read first; impressions move none.
         ahead = events.timestamp // state.settings.window.bucket_ms > state.watermark
-        if SHOWN_KIND in events.kind[:1]:
+        if are_impressions(events):
             ahead[:] = False
         state.apply_again(without_rows(events, set(np.flatnonzero(ahead).tolist())))
 

@@ -22,7 +22,6 @@ from state import Erased, Observations, PartitionState
 from state.batches import Bools
 from state.kernel import I64
 from streams import (
-    SHOWN_KIND,
     DeadLetter,
     EventBatch,
     EventDecoder,
@@ -30,6 +29,7 @@ from streams import (
     LogRecord,
     Reason,
     TopicSettings,
+    are_impressions,
     dead_letter,
     encode,
 )
@@ -140,7 +140,7 @@ class Ingest:
             await self._withdraw(topic, partition, gone, applied.erased)
         self._tally.events(partition, records, applied, letters, len(examples), events.ignored)
         # What was shown asks for no new list: that one would be shown in its turn.
-        asking = [] if SHOWN_KIND in events.kind[:1] else events.user_id
+        asking = [] if are_impressions(events) else events.user_id
         latest = dict(zip(asking, range(len(asking)), strict=True))
         if covered is not None and latest:
             counting = np.flatnonzero(~covered).tolist()

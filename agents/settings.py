@@ -57,6 +57,8 @@ class WorkerSettings:
                         from the bundle, which must not be older than this.
     lists:              the named lists; empty means one mixed list and one per item type.
     list_length:        items of the default lists.
+    shown_lists:        lists that count as shown when they are written, by name
+                        (docs/impressions.md).
     """
 
     group: str = "segue-workers"
@@ -86,6 +88,7 @@ class WorkerSettings:
     demand_hours: float = 48.0
     lists: tuple[ListSettings, ...] = ()
     list_length: int = 10
+    shown_lists: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ def _worker(settings: Settings) -> Rights:
         write=frozenset(
             {names.recommendations, names.examples, names.dead_letters, names.receipts}
             | {names.demand, names.erasures}
+            | ({names.impressions} if settings.worker.shown_lists else set())
         ),
         group=settings.worker.group,
     )

@@ -76,6 +76,14 @@ class Settings:
         state = dataclasses.replace(self.state, text_types=text_types, impressions=shown)
         object.__setattr__(self, "state", state)
         self._set_actions()
+        if self.worker.shown_lists and not any(
+            source.topic == self.topics.impressions for source in self.sources
+        ):
+            raise ValueError(
+                f"worker.shown_lists is {[*self.worker.shown_lists]}: expected a source of the"
+                f" topic {self.topics.impressions} with format impressions, to which their"
+                " impressions are written"
+            )
         check_sources(self.sources, self.events.kinds, self.topics)
 
     def _set_actions(self) -> None:

@@ -35,6 +35,7 @@ from .settings import Action as Action
 from .settings import Sign as Sign
 from .settings import StateSettings as StateSettings
 from .settings import Window as Window
+from .shown import ASSUMED_KIND as ASSUMED_KIND
 from .shown import SHOWN_KIND as SHOWN_KIND
 from .shown import ShownItems as ShownItems
 from .taken import POSITIONS as POSITIONS

@@ -30,7 +30,7 @@ from state.dump import (
 )
 from state.kernel import NONE, WORD
 from state.partition import PartitionState
-from state.shown import SHOWN
+from state.shown import ASSUMED, SHOWN
 from state.taken import ACTED, SHOWINGS
 
 __all__ = ["Difference", "differences", "entry_view"]
@@ -222,11 +222,20 @@ def _shown(left: PartitionState, right: PartitionState, names: _Names) -> Found:
         mine, theirs = shown_view(left, ours or b""), shown_view(right, others or b"")
         for item in dict.fromkeys((*mine, *theirs)):
             one, other = (
-                None if found is None else {"last": _iso(found[0]), "by_bucket": dict(found[1])}
+                None
+                if found is None
+                else {
+                    "last": _iso(found[0]),
+                    "by_bucket": {bucket: _impressions(count) for bucket, count in found[1]},
+                }
                 for found in (mine.get(item), theirs.get(item))
             )
             if one != other:
                 yield (user.decode(), names[item]), one, other
+
+
+def _impressions(count: int) -> int | str:
+    return count if count < ASSUMED else f"{count % ASSUMED} and assumed"
 
 
 def _showings(left: PartitionState, right: PartitionState, names: _Names) -> Found:

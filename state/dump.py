@@ -55,7 +55,8 @@ class Dump:
     demand:    (bucket, item key) -> events of the graph kinds, over all markets: which market an
                event is counted in depends on the order of two topics.
     actions:   user -> (kind, item key) -> time of the latest event, of the kinds that are kept.
-    shown:     user -> item key -> time of the latest impression, and (bucket, impressions).
+    shown:     user -> item key -> time of the latest impression, and (bucket, impressions,
+               with ASSUMED added where some are).
     showings:  user -> (item key, ms UTC, position or ACTED) of showings and events, ascending.
     taken:     (bucket, item key, position) -> showings, and how many of them were taken.
     """

@@ -33,7 +33,7 @@ from state.kernel import I64, ITEM, NONE, apply_events, erase_rows
 from state.run_files import RunFiles
 from state.runs import Merging, Runs
 from state.settings import StateSettings
-from state.shown import SHOWN, SHOWN_KIND, Shown, ShownItems, UserShown
+from state.shown import ASSUMED_KIND, SHOWN, SHOWN_KIND, Shown, ShownItems, UserShown
 from state.taken import POSITIONS, SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS, ShownAndTaken
 from state.telling import Telling
 
@@ -277,7 +277,7 @@ class PartitionState:
         position = self._positions.get(topic, 0)
         first = int(np.searchsorted(events.offset, position))
         n = len(events.offset) - first
-        if n and events.kind[first] == SHOWN_KIND:
+        if n and events.kind[first] in (SHOWN_KIND, ASSUMED_KIND):
             return self._apply_shown(topic, events, first, next_offset, refused, gone)
         chosen = np.zeros(n, bool) if wanted is None else wanted(events.offset[first:])
         slot = self._slots(events.user_id[first:], None if gone is None else gone[first:])
@@ -352,7 +352,9 @@ class PartitionState:
         users, times = events.user_id[first:], events.timestamp[first:]
         items = self._items.numbers(events.item_type[first:], events.item_id[first:])
         counted = ~too_old if gone is None else ~too_old & ~gone[first:]
-        self._shown.apply(users, items, times, counted)
+        kinds = events.kind[first:]
+        assumed = np.fromiter((kind == ASSUMED_KIND for kind in kinds), bool, len(kinds))
+        self._shown.apply(users, items, times, counted, assumed)
         if self._taken is not None:
             at = (
                 np.zeros(len(items), np.int64)
@@ -369,7 +371,7 @@ class PartitionState:
         and they are not counted once more.
         """
         n = len(events.offset)
-        if n and events.kind[0] == SHOWN_KIND:
+        if n and events.kind[0] in (SHOWN_KIND, ASSUMED_KIND):
             self._count_shown(events, 0, None)
             return
         slot = self._slots(events.user_id, None)

@@ -23,12 +23,25 @@ from state.kernel import I64, U64
 from state.settings import StateSettings
 from state.user_records import UserRecords
 
-__all__ = ["SHOWN", "SHOWN_KIND", "SHOWN_PER_ENTRY", "Shown", "ShownItems", "UserShown", "shown_of"]
+__all__ = [
+    "ASSUMED",
+    "ASSUMED_KIND",
+    "SHOWN",
+    "SHOWN_KIND",
+    "SHOWN_PER_ENTRY",
+    "Shown",
+    "ShownItems",
+    "UserShown",
+    "shown_of",
+]
 
 #: First byte of the keys of these counts.
 SHOWN = b"s"
-#: Kind of the rows of a batch that are impressions; no event can have it.
-SHOWN_KIND = "segue:shown"
+#: Kinds of the rows of a batch that are impressions; no event can have them. Assumed are those of
+#: lists that were written: all of a bucket together count once.
+SHOWN_KIND, ASSUMED_KIND = "segue:shown", "segue:assumed"
+#: In a stored count: that there are assumed impressions beside those that it counts.
+ASSUMED = 1 << 32
 #: Different items that are remembered of a user, for each entry that a history can have.
 SHOWN_PER_ENTRY = 8
 
@@ -38,19 +51,20 @@ class UserShown:
     """Impressions of one user.
 
     floor: first bucket that counts. last: item number -> ms UTC of the latest impression.
-    counts: item number -> bucket -> impressions.
+    counts: item number -> bucket -> impressions, and `ASSUMED` where some were assumed.
     """
 
     floor: int = 0
     last: dict[int, int] = field(default_factory=dict)
     counts: dict[int, dict[int, int]] = field(default_factory=dict)
 
-    def add(self, item: int, time: int, bucket: int) -> None:
+    def add(self, item: int, time: int, bucket: int, *, assumed: bool) -> None:
         """Count an impression."""
         if bucket >= self.floor:
             self.last[item] = max(self.last.get(item, time), time)
             of_item = self.counts.setdefault(item, {})
-            of_item[bucket] = of_item.get(bucket, 0) + 1
+            known = of_item.get(bucket, 0)
+            of_item[bucket] = known | ASSUMED if assumed else known + 1
 
     def live(self, first: int, most: int) -> "UserShown":
         """Return what counts: buckets from `first` on, and of at most so many items."""
@@ -92,15 +106,18 @@ class Shown:
         self._users = UserRecords(source, SHOWN, shown_of)
         self.any = any(True for _ in database.scan(source, SHOWN, database.after(SHOWN)))
 
-    def apply(self, users: Sequence[str], items: I64, times: I64, counted: Bools) -> None:
-        """Count impressions: item numbers and ms UTC, int64 [n]; counted: bool [n]."""
+    def apply(
+        self, users: Sequence[str], items: I64, times: I64, counted: Bools, assumed: Bools
+    ) -> None:
+        """Count impressions: item numbers and ms UTC, int64 [n]; counted, assumed: bool [n]."""
         rows = np.flatnonzero(counted)
         self._users.load({users[row] for row in rows.tolist()})
         buckets = times[rows] // self._window.bucket_ms
-        for row, item, time, bucket in zip(
-            rows.tolist(), items[rows].tolist(), times[rows].tolist(), buckets.tolist(), strict=True
-        ):
-            self._users.of(users[row]).add(item, time, bucket)
+        for row, item, time, bucket, guess in zip(
+            rows.tolist(), items[rows].tolist(), times[rows].tolist(), buckets.tolist(),
+            assumed[rows].tolist(), strict=True,
+        ):  # fmt: skip
+            self._users.of(users[row]).add(item, time, bucket, assumed=guess)
             self._users.touch(users[row])
         self.any |= bool(len(rows))
 
@@ -111,6 +128,7 @@ class Shown:
         live = self._users.of(user).live(first, self._most)
         rows = [(n, b, c) for n, buckets in live.counts.items() for b, c in buckets.items()]
         number, bucket, count = np.array(rows, np.int64).reshape(-1, 3).T
+        count = count % ASSUMED + count // ASSUMED
         return ShownItems(items=keys[number], begin=bucket * self._window.bucket_ms, count=count)
 
     def has(self, user: str) -> bool:

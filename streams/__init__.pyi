@@ -32,7 +32,9 @@ from .embedded import RecordTooLargeError as RecordTooLargeError
 from .embedded import TopicExistsError as TopicExistsError
 from .embedded import UnknownTopicError as UnknownTopicError
 from .erasing import erasure_value as erasure_value
+from .impressions import ASSUMED_KIND as ASSUMED_KIND
 from .impressions import SHOWN_KIND as SHOWN_KIND
+from .impressions import are_impressions as are_impressions
 from .impressions import decode_impressions as decode_impressions
 from .mapping import EventDecoder as EventDecoder
 from .mapping import event_decoder as event_decoder
@@ -60,6 +62,7 @@ from .records import DEFAULT_CHANNEL as DEFAULT_CHANNEL
 from .records import NAME_PATTERN as NAME_PATTERN
 from .records import AppliedRule as AppliedRule
 from .records import ArmShare as ArmShare
+from .records import AssumedImpression as AssumedImpression
 from .records import DeadLetter as DeadLetter
 from .records import ErasedUser as ErasedUser
 from .records import EraseUser as EraseUser

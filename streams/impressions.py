@@ -9,14 +9,20 @@ import numpy as np
 from streams.codec import EventBatch, EventRules, checked_rows, read_each, with_text_ids
 from streams.dead_letters import dead_letter
 from streams.faults import Fault
-from streams.records import DeadLetter, Event, Impression, LogRecord
+from streams.records import AssumedImpression, DeadLetter, Event, LogRecord
 
-__all__ = ["SHOWN_KIND", "decode_impressions"]
+__all__ = ["ASSUMED_KIND", "SHOWN_KIND", "are_impressions", "decode_impressions"]
 
-#: Kind of the rows of impressions, as states know them; no event can have it.
-SHOWN_KIND = "segue:shown"
+#: Kinds of the rows of impressions, as states know them; no event can have them. Assumed are those
+#: of lists that workers wrote.
+SHOWN_KIND, ASSUMED_KIND = "segue:shown", "segue:assumed"
 
-_read = with_text_ids(msgspec.json.Decoder(Impression).decode, Impression)
+_read = with_text_ids(msgspec.json.Decoder(AssumedImpression).decode, AssumedImpression)
+
+
+def are_impressions(batch: EventBatch) -> bool:
+    """Return whether the rows of a batch are of impressions; then all are."""
+    return batch.kind[:1] in ([SHOWN_KIND], [ASSUMED_KIND])
 
 
 def decode_impressions(
@@ -32,7 +38,8 @@ def decode_impressions(
     rows = [
         Event(
             user_id=impression.user_id, item_id=item.item_id, item_type=item.item_type,
-            kind=SHOWN_KIND, timestamp=impression.timestamp,
+            kind=SHOWN_KIND if impression.made_at is None else ASSUMED_KIND,
+            timestamp=impression.timestamp,
         )
         for impression in impressions
         for item in impression.items

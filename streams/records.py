@@ -125,6 +125,17 @@ class Impression(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.user_id.encode()
 
 
+class AssumedImpression(Impression, frozen=True, kw_only=True, omit_defaults=True):
+    """An impression, perhaps one that a worker assumes because it wrote the list.
+
+    made_at: then the offset of the topic of events to which the worker had read, in the partition
+    of the same number; an erasure that lies there or later covers the record. None of one that was
+    seen.
+    """
+
+    made_at: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
+
+
 class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An entry of the catalogue. Key: item_type, NUL, item_id. A null value or deleted removes it.
 

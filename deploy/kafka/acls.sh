@@ -4,6 +4,7 @@
 # Names follow `topics.prefix`, `worker.group`, `trainer.group` and `rekey.group`; set PREFIX, WORKERS,
 # TRAINERS, REKEYERS to yours. Topics of other owners (docs/foreign-topics.md), in quotes with spaces:
 # IN_PLACE for those that workers read as they are (and PREFIX.impressions, where it is a source), REKEYED for those that `segue rekey` reads.
+# SHOWN_LISTS=yes where worker.shown_lists is set: workers then write PREFIX.impressions.
 # `segue static build --until`, `segue replay` and `segue topics create` are for an administrator.
 set -euo pipefail
 bootstrap=${1:?address of a broker}
@@ -36,6 +37,7 @@ resources=(--group "$workers") && ours events catalogue users requests models de
 theirs ${in_place[@]+"${in_place[@]}"}
 acls worker Read "${resources[@]}"
 resources=() && ours recommendations examples demand dead-letters receipts erasures
+[[ -z "${SHOWN_LISTS:-}" ]] || ours impressions
 acls worker Write "${resources[@]}"
 
 resources=(--group "$trainers") && ours examples models demand catalogue

@@ -7,9 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from state import SHOWN_KIND, PartitionState, StateSettings
+from state import ASSUMED_KIND, PartitionState, StateSettings
 from state.dump import Dump, dump
-from streams import Event, EventRules, LogRecord, SourceSettings, event_decoders
+from streams import (
+    AssumedImpression,
+    Event,
+    EventRules,
+    LogRecord,
+    SourceSettings,
+    decode,
+    event_decoders,
+)
 from streams.codec import decode_events
 from tests.state.streams_of_events import Columns
 
@@ -40,6 +48,7 @@ def counting_events(
     for topic, those in records.items():
         batch, _ = decoders.get(topic, decoders[own])(those)
         logged = {record.offset: record.timestamp for record in those}
+        values = {record.offset: record.value for record in those}
         for n, offset in enumerate(batch.offset.tolist()):
             gone = False
             for erasure in erasures:
@@ -51,6 +60,9 @@ def counting_events(
                     gone |= offset < erasure.count_from[f"{topic}/{partition}"]
                 else:
                     gone |= logged[offset] <= erasure.logged_at
+                if batch.kind[n] == ASSUMED_KIND:
+                    value = values[offset]
+                    gone |= erasure.offset >= decode(AssumedImpression, value).made_at
             if not gone:
                 event = {
                     "user_id": batch.user_id[n], "item_type": batch.item_type[n],
@@ -69,7 +81,7 @@ def defined_dump(folder: Path, events: Sequence[Event], settings: StateSettings)
     shutil.rmtree(folder, ignore_errors=True)
     state = PartitionState(folder, 0, settings)
     for topic, shown in (("all", False), ("shown", True)):
-        own = [event for event in events if (event.kind == SHOWN_KIND) is shown]
+        own = [event for event in events if isinstance(event, ShownAt) is shown]
         columns = Columns([])
         columns.user_id = [e.user_id for e in own]
         columns.item_type = [e.item_type for e in own]

@@ -3,6 +3,7 @@
 import itertools
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from agents.demand import live_popularity, shown_counts, take_demand
 from agents.outputs import EmbeddedOutputs
 from agents.working.ahead import refuse_ahead
 from agents.working.partitions import user_state
-from dynamic_layer import DemandRecord
+from dynamic_layer import DemandRecord, ItemNames, Ranking
 from state import ArtifactStore, StateSettings, Window, item_key
 from state.dump import dump
 from static_layer import TextEncoder
 from streams import (
+    AssumedImpression,
     EmbeddedLog,
     Event,
     EventRules,
@@ -25,6 +27,7 @@ from streams import (
     SourceSettings,
     TopicSettings,
     create_topics,
+    decode,
     decode_impressions,
     encode,
     topics,
@@ -48,10 +51,10 @@ class OneWorker:
         self.folder, self.lives = folder, 0
         self.worker = self.new()
 
-    def new(self) -> Worker:
+    def new(self, **settings) -> Worker:
         self.lives += 1
         return Worker(
-            settings=WorkerSettings(), state=STATE, topics=TOPICS,
+            settings=WorkerSettings(**settings), state=STATE, topics=TOPICS,
             rules=EventRules(), store=ArtifactStore(str(self.folder / "artifacts")),
             folder=self.folder / f"worker-{self.lives}", encoder=TextEncoder,
             outputs=EmbeddedOutputs(self.log), clock_ms=lambda: self.now, sources=(SHOWN,),
@@ -195,6 +198,68 @@ async def test_all_workers_are_told_what_was_shown_and_taken(one):
     await one.worker.models.demand(one.log.read(TOPICS.demand, 0, 0, 10_000))
     heard = one.worker.models._shown.of(np.array([item_key("p", "b")], np.uint64))
     assert [count.tolist() for count in heard] == [[2], [1]]
+
+
+class Lists:
+    """A stand-in for a bundle: everybody gets the same two items."""
+
+    def __init__(self, worker: Worker) -> None:
+        worker.models.recommender = SimpleNamespace(has_head=False)
+        worker.models.recommend = self.recommend
+
+    async def recommend(self, users, lists, now_ms, *, hurry=False):
+        names = ItemNames(ids=["a", "b"], types=["p", "p"])
+        made = Ranking(names=names, rows=[1, 0], scores=np.ones(2, np.float32))
+        return 1, [{"mix": made, "other": made} for _ in users]
+
+
+async def test_a_list_that_counts_as_shown_is_an_impression_once_a_day(one):
+    worker = one.new(shown_lists=("mix",), answer_every_ms=0)
+    Lists(worker)
+    one.listen("ann", "x")
+    state = await one.read(BOTH, worker)
+    for _ in range(3):
+        one.now += 1_000
+        one.listen("ann", "b")
+        await one.read(BOTH, worker)
+        await worker.tick()
+    state = await one.read(BOTH, worker)
+    written = one.log.read(TOPICS.impressions, 0, 0, 100)
+    assert len(written) == 3
+    assert {decode(AssumedImpression, record.value).list_id for record in written} == {"mix"}
+    found = state.shown("ann")
+    assert dict(zip(found.items.tolist(), found.count.tolist(), strict=True)) == {
+        item_key("p", "b"): 1, item_key("p", "a"): 1
+    }  # fmt: skip
+    await worker.commit()
+    assert one.told("b", "a")[1] == (1, 0)
+    worker.close()
+
+
+@pytest.mark.parametrize("order", [BOTH, BOTH[::-1]])
+async def test_a_list_that_was_made_before_an_erasure_was_read_leaves_no_impression(one, order):
+    """It comes to the log behind the erasure."""
+    one.listen("ann", "x")
+    worker = one.new(shown_lists=("mix",), answer_every_ms=0)
+    Lists(worker)
+    await one.read(BOTH, worker)
+    one.now += 1_000
+    one.erase("ann", named=True)
+    one.now += 1_000
+    await worker.tick()
+    assert one.log.end_offset(TOPICS.impressions, 0) == 1
+    state = await one.read(order, worker)
+    assert len(state.shown("ann")) == 0
+    assert dump(state).showings == {}
+    # One that is made after it counts.
+    one.listen("ann", "x")
+    await one.read(BOTH, worker)
+    one.now += 600_000
+    await worker.tick()
+    assert len((await one.read(BOTH, worker)).shown("ann")) == 2
+    again = one.new()
+    assert dump(await one.read(BOTH[::-1], again)).differences(dump(state)) == []
+    worker.close(), again.close()
 
 
 def test_counts_leave_with_the_window_and_come_in_any_order():

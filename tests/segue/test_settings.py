@@ -253,6 +253,8 @@ def test_impressions_are_a_source_of_segues_own_topic_or_of_another(tmp_path):
     assert [one.format for one in found.sources] == ["impressions"] * 2
     assert found.state.impressions, "what was shown and taken is counted"
     assert not Settings().state.impressions
+    with pytest.raises(SettingsError, match="expected a source of the topic"):
+        load_settings(flags=['worker.shown_lists=["mix"]'])
     write_settings(found, tmp_path / "x.toml")
     assert load_settings(tmp_path / "x.toml") == found
     for bad, message in (

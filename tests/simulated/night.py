@@ -121,7 +121,7 @@ class Night:
         self.store = Store(folder / "store", self.fuse, random.Random(f"store of {seed}"))
         # No user is dropped for having waited: each one with events must get lists.
         self.settings = WorkerSettings(
-            keep_checkpoints=2, checkpoint_every_s=600, answer_within_s=1e9
+            keep_checkpoints=2, checkpoint_every_s=600, answer_within_s=1e9, shown_lists=("mix",)
         )
         self.lives: dict[int, Life] = {}
         self.committed: dict[tuple[str, int], int] = {}

@@ -98,7 +98,10 @@ COMMANDS = {
         "The static layer: graph, text vectors and HGNN from the workers' checkpoints.",
     ),
     "models": ("models", "Bundles: list, show, pin, roll back, promote."),
-    "experiments": ("experiments", "Experiments: show results by arm; restart or stop a canary."),
+    "experiments": (
+        "experiments",
+        "Experiments: show results by arm; restart or stop a canary; estimate a policy.",
+    ),
     "state": ("state", "Inspect and compare states."),
     "backup": (
         "backup:backup",

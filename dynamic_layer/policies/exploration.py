@@ -100,11 +100,16 @@ def chances(rarity: Floats, draws: Floats, budget: float) -> Floats:
 
 
 class Choice(NamedTuple):
-    """What is shown at one slot: an item (-1: none), its probability, and the one of no item."""
+    """What is shown at one slot: an item (-1: none), and the probabilities of all and of none."""
 
     item: int
-    propensity: float
+    of_items: Floats
     of_none: float
+
+    @property
+    def propensity(self) -> float:
+        """The probability of what is shown."""
+        return self.of_none if self.item < 0 else float(self.of_items[self.item])
 
 
 def choose(chance: Floats, slots: int, generator: np.random.Generator) -> list[Choice]:
@@ -118,12 +123,9 @@ def choose(chance: Floats, slots: int, generator: np.random.Generator) -> list[C
     for slot in range(slots):
         item = int(np.searchsorted(upto, generator.random(), side="right"))
         # At this slot and at none before it, by draw.
-        here = chance * (1.0 - chance) ** slot
-        of_none = 1.0 - float(here.sum(axis=0).mean())
-        if item == len(chance) or any(item == other.item for other in found):
-            found.append(Choice(-1, of_none, of_none))
-        else:
-            found.append(Choice(item, float(here[item].mean()), of_none))
+        here = (chance * (1.0 - chance) ** slot).mean(axis=1)
+        again = item == len(chance) or any(item == other.item for other in found)
+        found.append(Choice(-1 if again else item, here, max(0.0, 1.0 - float(here.sum()))))
     return found
 
 

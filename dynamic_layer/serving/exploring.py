@@ -13,7 +13,8 @@ from dynamic_layer.policies.exploration import DRAWS, Choice, chances, choose
 from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.rules import Explore
 from dynamic_layer.serving.rankings import UserState
-from dynamic_layer.serving.reasons import Explored
+from dynamic_layer.serving.reasons import Explored, Options
+from state import ShownItems
 
 __all__ = ["Candidates", "Question", "explored", "matches"]
 
@@ -67,7 +68,7 @@ def explored(
         return found, [()] * len(found.rows)
     rows, scores = found.rows.copy(), found.scores.copy()
     decided = [
-        tuple(_put(rows[user], scores[user], free, of_user, fits))
+        tuple(_put(rows[user], scores[user], free, of_user, candidates.rows, fits))
         for user, of_user in enumerate(
             _choices(question, found.rows, candidates, in_force, len(free))
         )
@@ -80,21 +81,26 @@ def _put(
     scores: NDArray[np.float32],
     places: Sequence[int],
     chosen: Sequence[Choice],
+    items: NDArray[np.int64],
     fits: Callable[[NDArray[np.int64], NDArray[np.int64]], bool],
 ) -> Iterator[Explored]:
-    """Put what was chosen into a list, i64 [k] and f32 [k], and yield what was decided."""
+    """Put what was chosen into a list, i64 [k] and f32 [k], and yield what was decided.
+
+    items: i64 [n], rows of the candidates.
+    """
     before = rows.copy()
     for wanted, choice in zip(places, chosen, strict=True):
         held = int((rows >= 0).sum())
         place = min(wanted, held)
-        changed = _with_item(rows, place, choice.item)
+        options = Options(items, choice.of_items, int(before[place]), choice.of_none)
+        changed = rows if choice.item < 0 else _with_item(rows, place, int(items[choice.item]))
         if choice.item >= 0 and fits(changed[changed >= 0], before):
             rows[:] = changed
             if place == held:
                 scores[place] = scores[place - 1] if place else 0.0
-            yield Explored(place, True, choice.propensity)
+            yield Explored(place, True, choice.propensity, options)
         elif place < held:
-            yield Explored(place, False, choice.of_none)
+            yield Explored(place, False, choice.of_none, options)
 
 
 def _with_item(rows: NDArray[np.int64], place: int, item: int) -> NDArray[np.int64]:
@@ -108,17 +114,17 @@ def _with_item(rows: NDArray[np.int64], place: int, item: int) -> NDArray[np.int
 def _choices(
     question: Question, listed: NDArray[np.int64], new: Candidates, in_force: InForce, slots: int
 ) -> list[list[Choice]]:
-    """Return for each user, and each slot, the row that is explored; -1 for none."""
+    """Return what is explored for each user, at each slot."""
     rule, asked = question.rule, question.asked
     width = min(rule.position, listed.shape[1])
     history = _newest(asked)
     match = matches(question.texts(np.maximum(history, 0)), history >= 0, question.texts(new.rows))
-    for place, user in enumerate(question.users):
-        known = (asked.barred[place], listed[place, :width], _items(asked, place))
-        match[place, np.isin(new.rows, np.concatenate(known))] = np.nan
-        match[place, _often_shown(user, question.keys[new.rows], rule.showings)] = np.nan
-    rarity = in_force.rarity[question.list_name]
+    match[_known(asked, listed[:, :width], new.rows, len(question.keys))] = np.nan
     keys = question.keys[new.rows]
+    for place, user in enumerate(question.users):
+        if user.shown is not None and len(user.shown):
+            match[place, _often_shown(user.shown, keys, rule.showings)] = np.nan
+    rarity = in_force.rarity[question.list_name]
     rarity.add(keys, match, question.now_ms)
     budget = rule.share * width / slots
     chance = chances(rarity(keys, match), new.draws, budget * rarity.correction)
@@ -127,10 +133,7 @@ def _choices(
     for user, of_user in zip(question.users, chance, strict=True):
         newest = int(user.history_time[0]) if len(user.history_time) else 0
         generator = in_force.generator(user.user_id, question.list_name, newest)
-        chosen = choose(of_user, slots, generator)
-        found.append(
-            [one if one.item < 0 else one._replace(item=int(new.rows[one.item])) for one in chosen]
-        )
+        found.append(choose(of_user, slots, generator))
     return found
 
 
@@ -150,8 +153,18 @@ def matches(
     return np.asarray(best.mean(axis=1), np.float64)
 
 
-def _items(asked: Asking, place: int) -> NDArray[np.int64]:
-    return asked.histories.item[asked.histories.indptr[place] : asked.histories.indptr[place + 1]]
+def _known(
+    asked: Asking, listed: NDArray[np.int64], new: NDArray[np.int64], items: int
+) -> NDArray[np.bool_]:
+    """Return which new items a user knows, must not get, or has in the list anyway, bool [b, n]."""
+    column = np.full(items + 1, -1, np.int64)  # the last one stands for no item
+    column[new] = np.arange(len(new))
+    found = np.zeros((len(listed), len(new) + 1), np.bool_)
+    users = np.arange(len(listed))
+    found[users[:, None], column[np.concatenate([asked.barred, listed], axis=1)]] = True
+    entries = np.repeat(users, np.diff(asked.histories.indptr))
+    found[entries, column[asked.histories.item]] = True
+    return found[:, :-1]
 
 
 def _newest(asked: Asking) -> NDArray[np.int64]:
@@ -163,11 +176,8 @@ def _newest(asked: Asking) -> NDArray[np.int64]:
     return rows
 
 
-def _often_shown(user: UserState, keys: NDArray[np.uint64], times: int) -> NDArray[np.bool_]:
+def _often_shown(shown: ShownItems, keys: NDArray[np.uint64], times: int) -> NDArray[np.bool_]:
     """Return which items were shown to a user so often already, bool [n]."""
-    shown = user.shown
-    if shown is None or not len(shown):
-        return np.zeros(len(keys), np.bool_)
     items, place = np.unique(shown.items, return_inverse=True)
     often = items[np.bincount(place, shown.count, len(items)) >= times]
     return np.isin(keys, often)

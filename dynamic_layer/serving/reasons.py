@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Explanation", "Explored", "Filtered", "Near", "RuleEffect"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Explanation", "Explored", "Filtered", "Near", "Options", "RuleEffect"]
 
 
 class Near(NamedTuple):
@@ -29,6 +32,18 @@ class RuleEffect(NamedTuple):
     propensity: float | None = None
 
 
+class Options(NamedTuple):
+    """What may stand at a place: new items, rows i64 [n] with probabilities f64 [n], or `instead`.
+
+    instead: the row that stands there where none is explored, -1 for none; of_none: how likely.
+    """
+
+    rows: NDArray[np.int64]
+    propensities: NDArray[np.float64]
+    instead: int
+    of_none: float
+
+
 class Explored(NamedTuple):
     """A place of a list that exploration may change: from 0, whether it did, how likely that was.
 
@@ -38,6 +53,7 @@ class Explored(NamedTuple):
     place: int
     new: bool
     propensity: float
+    options: Options
 
 
 class Filtered(NamedTuple):

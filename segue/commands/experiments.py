@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -10,7 +11,9 @@ import typer
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
 from segue.screen import console
 
-app = typer.Typer(help="Experiments: show results by arm; restart or stop a canary.")
+app = typer.Typer(
+    help="Experiments: show results by arm; restart or stop a canary; estimate a policy."
+)
 
 T = TypeVar("T")
 ArmArgument = Annotated[str, typer.Argument(help="Name of a canary arm.")]
@@ -71,6 +74,80 @@ def stop(
 
     _run(move_canary(settings, arm, "stopped"))
     _say({"arm": arm, "share": 0.0}, f"{arm} has no users until it is restarted", as_json)
+
+
+@app.command(epilog="Example: segue experiments estimate new.toml --list mix --days 7")
+def estimate(
+    file: Annotated[Path, typer.Argument(help="Policy in TOML; see docs/policies.md.")],
+    list_name: Annotated[
+        str, typer.Option("--list", help="List whose log is read. Default: that of the policy.")
+    ] = "",
+    days: Annotated[float, typer.Option(help="Newest days of lists.", min=0.01, max=1_000)] = 7.0,
+    assume_shown: Annotated[
+        bool, typer.Option("--assume-shown", help="Count every list as shown: read no impressions.")
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    flags: SetOption = None,
+) -> None:
+    """Estimate the value of a policy before it is in force, from lists that explored.
+
+    The value is what is taken per place that is shown. Nothing is written.
+    """
+    settings = settings_of(config, flags, asks_broker=True)
+    from dynamic_layer import PolicyError
+    from segue.off_policy import EstimateError
+    from segue.off_policy import estimate as made
+    from segue.policies import attribute_types, checked, read_file
+    from segue.screen import progress_bars
+    from state import CorruptArtifact, DamagedState, StoreUnavailable, WrongState
+    from streams import AdminError
+    from streams.wall_clock import now_ms
+
+    expected = (AdminError, CorruptArtifact, DamagedState, StoreUnavailable, WrongState)
+    with explained(EstimateError, PolicyError, *expected), progress_bars() as bars:
+        policy = checked(read_file(file), asyncio.run(attribute_types(settings)))
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, note="")
+            bars.update(tasks[what], completed=done, total=total)
+
+        found = asyncio.run(
+            made(
+                settings, policy, list_name or policy.list_name, days=days, now_ms=now_ms(),
+                assume_shown=assume_shown, progress=progress,
+            )
+        )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _show_estimate(found)
+
+
+def _show_estimate(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{found['list']}: {found['lists']:,} lists, {found['places']:,} places")
+    for head in ("taken per place shown", "value", "95 %"):
+        table.add_column(head, justify="left" if head != "value" else "right")
+    names = {
+        "logged": "as logged", "weighted": "this policy, by inverse propensities",
+        "robust": "this policy, doubly robust", "difference": "difference (doubly robust)",
+    }  # fmt: skip
+    for name, title in names.items():
+        value, low, high = (
+            "-" if end is None else f"{end:.5f}"
+            for end in (found[name]["value"], found[name]["low"], found[name]["high"])
+        )
+        table.add_row(title, value, f"{low} to {high}")
+    console.print(table)
+    console.print(
+        f"{found['supported']:.1%} of what this policy would show was shown at times; the rest "
+        "is a model's estimate",
+        highlight=False,
+    )
 
 
 def _run(asked: Awaitable[T]) -> T:

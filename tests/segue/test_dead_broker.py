@@ -30,6 +30,7 @@ COMMANDS = {
     "experiments": [],
     "experiments restart": ["next"],
     "experiments stop": ["next"],
+    "experiments estimate": ["{policy}"],
     "models list": [],
     "models show": ["dynamic-1"],
     "models pin": ["dynamic-1"],

@@ -1,0 +1,110 @@
+"""What workers serve, in this process: bundle, policies, catalogue, histories of users."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agents.bundles.models import Models
+from agents.demand import live_popularity, shown_counts
+from agents.policies import PolicyBook
+from agents.working.partitions import user_state
+from dynamic_layer import ListSettings, Policies, Policy, Recommender, UserState, default_lists
+from segue.policies import PolicyFile
+from segue.roles import make_encoder
+from segue.settings import Settings
+from state import Checkpoints, CorruptArtifact
+from streams import LogRecord, decode_items, murmur2_partition, read_from
+from streams.admin import partition_counts
+from streams.wall_clock import now_ms
+
+__all__ = ["Served", "served", "users_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What workers serve, in this process.
+
+    lists: that are made; catalogue: records of the catalogue's topic.
+    """
+
+    recommender: Recommender
+    book: PolicyBook
+    lists: Sequence[ListSettings]
+    catalogue: Sequence[LogRecord]
+
+    def put(self, policy: PolicyFile) -> None:
+        """Have a policy in force here."""
+        policies = {
+            **self.book.in_force.policies.by_list,
+            policy.list_name: Policy.of(policy.rules),
+        }
+        self.book.in_force.policies = Policies(by_list=policies)
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[Served]:
+    """Make a recommender of the served bundle, the policies in force, the catalogue and counts.
+
+    Raises AdminError, CorruptArtifact where no whole bundle is served.
+    """
+    topics = settings.topics
+    encoder = await asyncio.to_thread(make_encoder, settings)
+    book = PolicyBook()
+    with tempfile.TemporaryDirectory(prefix="segue-served-") as scratch:
+        models = Models(
+            settings.store(), Path(scratch), lambda: encoder, now_ms,
+            live_popularity(settings.state, settings.worker.demand_hours),
+            shown=shown_counts(settings.state), in_force=book.in_force,
+        )  # fmt: skip
+        try:
+            if await asyncio.to_thread(partition_counts, settings.kafka, (topics.policies,)):
+                await book.take(await read_from(settings.kafka, topics.policies))
+            await models.demand(await read_from(settings.kafka, topics.demand))
+            await models.announced(await read_from(settings.kafka, topics.models))
+            if models.recommender is None:
+                raise CorruptArtifact(
+                    "no whole bundle is served: `segue status` shows what was announced"
+                )
+            catalogue = await read_from(settings.kafka, topics.catalogue)
+            items = decode_items(catalogue)[0].records
+            book.take_items(items)
+            await models.catalogue(items)
+            lists = settings.worker.lists or default_lists(
+                models.recommender.bundle.types, settings.worker.list_length
+            )
+            yield Served(
+                recommender=models.recommender, book=book, lists=lists, catalogue=catalogue
+            )
+        finally:
+            encoder.close()
+
+
+def users_of(
+    settings: Settings, named: Sequence[str], random: int = 0, seed: int = 0
+) -> list[UserState]:
+    """Return the states of named users, and of others at random, from the latest checkpoints."""
+    partitions = settings.topics.partitions
+    rng = np.random.default_rng(seed)
+    found: dict[str, UserState] = {}
+    for partition in range(partitions):
+        mine = [user for user in named if murmur2_partition(user.encode(), partitions) == partition]
+        share = random // partitions + (partition < random % partitions)
+        if not mine and not share:
+            continue
+        with tempfile.TemporaryDirectory(prefix="segue-preview-") as scratch:
+            state = Checkpoints(settings.store()).open_or_restore(
+                Path(scratch) / "state", partition, settings.state
+            )
+            try:
+                others = sorted(state.user_ids() - set(mine)) if share else []
+                drawn = rng.permutation(len(others))[:share].tolist()
+                for user in [*mine, *(others[n] for n in drawn)]:
+                    found[user] = user_state(state, user)
+            finally:
+                state.close()
+    return list(found.values())

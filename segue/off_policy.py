@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_layer import ListSettings, Ranking, Recommender, UserState
+from agents.policy_text import PolicyFile
+from dynamic_layer import ListSettings, Policies, Policy, Ranking, Recommender, UserState
 from evaluation.off_policy import Places, TakeRates, estimates
-from segue.policies import PolicyFile
 from segue.served_bundle import served, users_of
 from segue.settings import Settings
 from state import ShownItems, item_key
@@ -80,14 +80,14 @@ async def estimate(
     names = sorted({one.user_id for one in log.lists})
     states = {one.user_id: one for one in await asyncio.to_thread(users_of, settings, names)}
     async with served(settings) as serving:
-        serving.put(replace(policy, list_name=list_name))
+        policies = Policies(by_list={list_name: Policy.of(policy.rules)})
         own = next((one for one in serving.lists if one.name == list_name), None)
         if own is None:
             raise EstimateError(f"workers make no list {list_name!r}")
         contexts = [_context(states[one.user_id], one, log.shown or {}) for one in log.lists]
         # Twice: how rare a match is, is known after some hundred lists.
         for _ in range(2):
-            rankings = _rankings(serving.recommender, own, contexts, log.lists, progress)
+            rankings = _rankings(serving.recommender, policies, own, contexts, log.lists, progress)
         columns = places_of(log.lists, found, rankings, serving.recommender)
     return {
         "list": list_name, "days": days, "lists": len(log.lists),
@@ -209,6 +209,7 @@ def _context(
 
 def _rankings(
     recommender: Recommender,
+    policies: Policies,
     own: ListSettings,
     contexts: Sequence[UserState],
     lists: Sequence[Recommendation],
@@ -218,7 +219,9 @@ def _rankings(
     for begin in range(0, len(contexts), _BATCH):
         progress("make lists", begin, len(contexts))
         part = slice(begin, begin + _BATCH)
-        answers = recommender.recommend(contexts[part], [own], lists[part][-1].created_at)
+        answers = recommender.recommend(
+            contexts[part], [own], lists[part][-1].created_at, policies=policies
+        )
         found += [answer[own.name] for answer in answers]
     return found
 

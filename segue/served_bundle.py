@@ -13,8 +13,7 @@ from agents.bundles.models import Models
 from agents.demand import live_popularity, shown_counts
 from agents.policies import PolicyBook
 from agents.working.partitions import user_state
-from dynamic_layer import ListSettings, Policies, Policy, Recommender, UserState, default_lists
-from segue.policies import PolicyFile
+from dynamic_layer import ListSettings, Recommender, UserState, default_lists
 from segue.roles import make_encoder
 from segue.settings import Settings
 from state import Checkpoints, CorruptArtifact
@@ -36,14 +35,6 @@ class Served:
     book: PolicyBook
     lists: Sequence[ListSettings]
     catalogue: Sequence[LogRecord]
-
-    def put(self, policy: PolicyFile) -> None:
-        """Have a policy in force here."""
-        policies = {
-            **self.book.in_force.policies.by_list,
-            policy.list_name: Policy.of(policy.rules),
-        }
-        self.book.in_force.policies = Policies(by_list=policies)
 
 
 @asynccontextmanager

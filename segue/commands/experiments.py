@@ -95,10 +95,11 @@ def estimate(
     The value is what is taken per place that is shown. Nothing is written.
     """
     settings = settings_of(config, flags, asks_broker=True)
+    from agents.policy_versions import checked
     from dynamic_layer import PolicyError
     from segue.off_policy import EstimateError
     from segue.off_policy import estimate as made
-    from segue.policies import attribute_types, checked, read_file
+    from segue.policies import attribute_types, read_file
     from segue.screen import progress_bars
     from state import CorruptArtifact, DamagedState, StoreUnavailable, WrongState
     from streams import AdminError

@@ -10,7 +10,7 @@ from evaluation.off_policy import estimates
 from segue.off_policy import Log, Showing, places_of, showings
 from state.keys import item_key
 from streams import ExploredPlace, Recommendation, RecommendedItem
-from tests.dynamic_layer.conftest import bundle, items, trainer  # noqa: F401
+from tests.dynamic_layer.conftest import bundle, items, one_thread, trainer  # noqa: F401
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, make_user
 
 NOW_MS = START_MS + 30 * DAY_MS

@@ -32,6 +32,7 @@ from dynamic_layer import (
     DynamicBundle,
     DynamicSettings,
     ExampleBatch,
+    HeldOut,
     Judgement,
     LivePopularity,
     Saved,
@@ -41,7 +42,6 @@ from dynamic_layer import (
     TrainerCheckpoints,
     judge,
     serve_popularity,
-    served_hit_rate,
 )
 from state import ArtifactStore, CorruptArtifact
 from static_layer import BundleError, StaticBundle, TextEncoder
@@ -530,13 +530,12 @@ class Train:
     async def _publish(self, trainer: Trainer, pending: Pending) -> None:
         """Judge a bundle, and announce it if it may serve."""
         candidate = pending.bundle
-        held_out, after_both = pending.questions(trainer)
-        against = await self._aside(
-            lambda: serve_popularity(candidate, held_out, trainer.popularity)
-        )
+        examples, after_both = pending.questions(trainer)
+        held_out = HeldOut(examples, trainer.popularity)
+        against = await self._aside(lambda: serve_popularity(candidate, held_out))
         served, best = self._served, await self._best_earlier()
         found = await self._aside(
-            lambda: judge(candidate, served, held_out, self._dynamic.gate, trainer.popularity, best)
+            lambda: judge(candidate, served, held_out, self._dynamic.gate, best)
         )
         name = bundle_name(candidate.generation, self._channel)
         decision = self._decision(name, candidate, found, after_both=after_both)
@@ -547,9 +546,7 @@ class Train:
             return
         made = candidate.manifest["metrics"]
         # In the manifest too: a name means one number wherever it is shown.
-        made["held_out_hr_at_10"] = await self._aside(
-            lambda: served_hit_rate(candidate, held_out, trainer.popularity)
-        )
+        made["held_out_hr_at_10"] = await self._aside(lambda: held_out.served_hit_rate(candidate))
         metrics = {
             **announced_figures(made),
             "ranking_head": float(candidate.head is not None),

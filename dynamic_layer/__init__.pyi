@@ -24,10 +24,10 @@ from .lists.served_features import ListWatch as ListWatch
 from .lists.served_features import ServedFeatures as ServedFeatures
 from .measure.against_popularity import AgainstPopularity as AgainstPopularity
 from .measure.gate import Judgement as Judgement
-from .measure.gate import hit_rate as hit_rate
 from .measure.gate import judge as judge
 from .measure.gate import serve_popularity as serve_popularity
-from .measure.gate import served_hit_rate as served_hit_rate
+from .measure.held_out import HeldOut as HeldOut
+from .measure.held_out import hit_rate as hit_rate
 from .measure.intervals import Difference as Difference
 from .measure.intervals import HitCount as HitCount
 from .measure.intervals import difference as difference

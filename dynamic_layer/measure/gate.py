@@ -4,21 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
-from dynamic_layer.examples.ranking import affinities, known_rows, user_features
+from dynamic_layer.examples.ranking import user_features
 from dynamic_layer.examples.replay import PaddedExamples
 from dynamic_layer.examples.same_user import users_of
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.lists.head_learning import head_hits
-from dynamic_layer.measure.against_popularity import (
-    AgainstPopularity,
-    compared,
-    popularity_hits,
-)
+from dynamic_layer.measure.against_popularity import AgainstPopularity
+from dynamic_layer.measure.held_out import HeldOut
 from dynamic_layer.measure.loss import Loss, loss_of
-from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.settings import GateSettings
 
 _SAMPLE = 256
@@ -27,86 +21,14 @@ _JUDGED = 2_048
 _K = 10
 
 
-def served_hit_rate(
-    bundle: DynamicBundle, held_out: PaddedExamples, popularity: Popularity | None
-) -> float:
-    """Return HR@10 of what a bundle serves: the mean of `served_hits`; 0 without examples."""
-    return float(served_hits(bundle, held_out, popularity).mean()) if len(held_out) else 0.0
-
-
-def served_hits(
-    bundle: DynamicBundle, held_out: PaddedExamples, popularity: Popularity | None
-) -> NDArray[np.bool_]:
-    """Return which targets are in the top ten that a bundle serves, bool [b].
-
-    Of its own lists, or of live popularity for the types that it serves by that.
-    """
-    hits = own_hits(bundle, held_out, popularity)
-    if popularity is None or not bundle.popularity_types or not len(held_out):
-        return hits
-    target = ItemRows(bundle.item_keys)(held_out.target)
-    of_types = [name in bundle.popularity_types for name in bundle.types]
-    number = bundle.features.type_number.numpy()[np.maximum(target, 0)]
-    by_demand = np.array(of_types)[number] & (target >= 0)
-    asked = held_out.take(by_demand)
-    hits[by_demand] = popularity_hits(bundle, asked, popularity)
-    return hits
-
-
-def serve_popularity(
-    bundle: DynamicBundle, held_out: PaddedExamples, popularity: Popularity
-) -> dict[str, AgainstPopularity]:
+def serve_popularity(bundle: DynamicBundle, held_out: HeldOut) -> dict[str, AgainstPopularity]:
     """Have a bundle serve live popularity for the types whose own lists are behind it.
 
     Returns what the newest held-out examples say, by item type.
     """
-    questions = held_out.newest(_JUDGED)
-    found: dict[str, AgainstPopularity] = {}
-    if len(questions):
-        hits = own_hits(bundle, questions, popularity)
-        found = compared(bundle, hits, popularity_hits(bundle, questions, popularity), questions)
+    found = held_out.against_popularity(bundle, _JUDGED)
     bundle.manifest["popularity_types"] = sorted(n for n, one in found.items() if one.popularity)
     return found
-
-
-def own_hits(
-    bundle: DynamicBundle, held_out: PaddedExamples, popularity: Popularity | None
-) -> NDArray[np.bool_]:
-    """Return which targets are in the top ten of a bundle's head or towers.
-
-    popularity: counts from which the demand of each example's time is read; without it a head
-    cannot be judged, and the towers stand in for it.
-    """
-    if bundle.head is None or popularity is None:
-        return target_hits(bundle, held_out)
-    return head_hits(bundle, held_out, popularity)
-
-
-def hit_rate(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> float:
-    """Return HR@k of a bundle's towers: the mean of `target_hits`; 0 without examples."""
-    return float(target_hits(bundle, held_out, k).mean()) if len(held_out) else 0.0
-
-
-def target_hits(bundle: DynamicBundle, held_out: PaddedExamples, k: int = _K) -> NDArray[np.bool_]:
-    """Return which targets are among the k best items of their type by a bundle's towers, bool [b].
-
-    Items that the user knew do not compete; targets that the bundle does not know are misses.
-    """
-    rows = ItemRows(bundle.item_keys)
-    users = user_features(held_out, rows, bundle.history_cap)
-    target = torch.from_numpy(rows(held_out.target))
-    known = (target >= 0).numpy()
-    hits, bias = np.zeros(len(held_out), np.bool_), torch.from_numpy(bundle.bias)
-    queries = bundle.user_vectors(users) / bundle.model.temperature
-    for found in affinities(
-        queries,
-        torch.from_numpy(bundle.vectors),
-        target=target.clamp(min=0),
-        known=torch.from_numpy(known_rows(held_out, rows)),
-        type_number=bundle.features.type_number,
-    ):
-        hits[found.examples] = (found.ranks(bias) < k) & known[found.examples]
-    return hits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,16 +57,15 @@ class Judgement:
 def judge(
     candidate: DynamicBundle,
     served: DynamicBundle | None,
-    held_out: PaddedExamples,
+    held_out: HeldOut,
     settings: GateSettings,
-    popularity: Popularity | None = None,
     best: DynamicBundle | None = None,
 ) -> Judgement:
     """Return whether a candidate may serve, and why not.
 
-    served: the bundle in use, if any; held_out: examples that neither was trained on; popularity:
-    counts of demand at their time, without which heads are not compared; best: the best earlier
-    bundle, if it is another one: many small losses in a row are a large one against it.
+    served: the bundle in use, if any; held_out: examples that neither was trained on; best: the
+    best earlier bundle, if it is another one: many small losses in a row are a large one against
+    it.
     """
     numbers = [candidate.vectors, candidate.bias, *candidate.popularity.values()]
     weights = [value.numpy() for value in candidate.model.state_dict().values()]
@@ -174,7 +95,7 @@ def judge(
     known = {name: bundle for name, bundle in others.items() if bundle is not None}
     found: dict[str, Loss] = {}
     if known and len(held_out) >= _SAMPLE:
-        found = _losses(candidate, known, held_out, settings, popularity)
+        found = _losses(candidate, known, held_out, settings)
     reasons += [
         f"expected HR@{_K} of about {loss.before:.3f} on held-out examples, got {loss.after:.3f};"
         f" the {name} bundle has {loss.before:.3f}, {-loss.high:.3f} more at least"
@@ -194,20 +115,16 @@ def judge(
 def _losses(
     candidate: DynamicBundle,
     others: dict[str, DynamicBundle],
-    held_out: PaddedExamples,
+    held_out: HeldOut,
     settings: GateSettings,
-    popularity: Popularity | None,
 ) -> dict[str, Loss]:
     """Compare with other bundles on the newest examples; on all if these cannot tell enough."""
     asked = min(_JUDGED, len(held_out))
     while True:
-        questions = held_out.newest(asked)
-        users = users_of(questions)
-        after = served_hits(candidate, questions, popularity)
+        users = users_of(held_out.newest(asked))
+        after = held_out.served_hits(candidate, asked)
         found = {
-            name: loss_of(
-                served_hits(bundle, questions, popularity), after, users, settings.max_loss
-            )
+            name: loss_of(held_out.served_hits(bundle, asked), after, users, settings.max_loss)
             for name, bundle in others.items()
         }
         if asked == len(held_out) or all(loss.needed <= asked for loss in found.values()):

@@ -7,6 +7,7 @@ import pytest
 
 from dynamic_layer import (
     DynamicBundle,
+    HeldOut,
     ListSettings,
     RankingHead,
     Recommender,
@@ -15,7 +16,6 @@ from dynamic_layer import (
     serve_popularity,
 )
 from dynamic_layer.examples.replay import PaddedExamples
-from dynamic_layer.measure.gate import own_hits, served_hits
 from dynamic_layer.measure.served_ranks import ServedRanks
 from tests.dynamic_layer.headed import NOW_MS, headed
 from tests.dynamic_layer.worlds import Items, make_user
@@ -43,7 +43,7 @@ def backwards() -> DynamicBundle:
 
 def test_a_good_bundle_serves_its_own_lists(questions: PaddedExamples) -> None:
     bundle = copied()
-    found = serve_popularity(bundle, questions, headed().trainer.popularity)
+    found = serve_popularity(bundle, HeldOut(questions, headed().trainer.popularity))
     assert set(found) == set(bundle.types)
     assert all(one.hr_at_10 > one.popularity_hr_at_10 for one in found.values())
     assert bundle.popularity_types == frozenset()
@@ -51,9 +51,11 @@ def test_a_good_bundle_serves_its_own_lists(questions: PaddedExamples) -> None:
 
 def test_a_bundle_behind_popularity_serves_that(questions: PaddedExamples) -> None:
     bundle, popularity = backwards(), headed().trainer.popularity
-    found = serve_popularity(bundle, questions, popularity)
+    held_out = HeldOut(questions, popularity)
+    found = serve_popularity(bundle, held_out)
     assert bundle.popularity_types == {*bundle.types}
-    before, after = (of(bundle, questions, popularity).mean() for of in (own_hits, served_hits))
+    before = held_out.own_hits(bundle, len(held_out)).mean()
+    after = held_out.served_hit_rate(bundle)
     assert before < after
     rates = [one.popularity_hr_at_10 * one.questions for one in found.values()]
     assert after == pytest.approx(sum(rates) / len(questions))
@@ -63,7 +65,8 @@ def test_a_bundle_behind_popularity_serves_that(questions: PaddedExamples) -> No
 
 def test_few_questions_decide_nothing(questions: PaddedExamples) -> None:
     bundle = backwards()
-    assert serve_popularity(bundle, questions.newest(40), headed().trainer.popularity) == {}
+    few = HeldOut(questions.newest(40), headed().trainer.popularity)
+    assert serve_popularity(bundle, few) == {}
     assert bundle.popularity_types == frozenset()
 
 

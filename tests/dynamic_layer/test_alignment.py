@@ -20,7 +20,8 @@ from dynamic_layer import (
 )
 from dynamic_layer.examples.ranking import user_features
 from dynamic_layer.items.alignment import rotation_onto
-from dynamic_layer.measure.gate import hit_rate, judge
+from dynamic_layer.measure.gate import judge
+from dynamic_layer.measure.held_out import HeldOut, hit_rate
 from static_layer.procrustes import procrustes
 from tests.dynamic_layer.worlds import (
     SMALL,
@@ -119,11 +120,11 @@ def test_the_gate_holds_a_new_space_against_the_bundle_that_is_served() -> None:
     raw = trained(items, RAW, n=4_500)
     served = raw.publish()
     raw.adopt(in_another_space(items, seed=7, first_offset=500))
-    (reason,) = judge(raw.publish(), served, raw.holdout(), SMALL.gate).reasons
+    (reason,) = judge(raw.publish(), served, HeldOut(raw.holdout()), SMALL.gate).reasons
     assert "HR@10" in reason
     aligned = trained(items, n=4_500)
     aligned.adopt(in_another_space(items, seed=7, first_offset=500))
-    assert judge(aligned.publish(), served, aligned.holdout(), SMALL.gate).reasons == []
+    assert judge(aligned.publish(), served, HeldOut(aligned.holdout()), SMALL.gate).reasons == []
 
 
 def test_towers_follow_what_they_said_of_the_old_vectors() -> None:

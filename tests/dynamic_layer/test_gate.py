@@ -6,24 +6,30 @@ import numpy as np
 import pytest
 import torch
 
-from dynamic_layer import DynamicBundle, GateSettings, IndexSettings, ItemIndex, Trainer, judge
+from dynamic_layer import (
+    DynamicBundle,
+    GateSettings,
+    HeldOut,
+    IndexSettings,
+    ItemIndex,
+    Trainer,
+    judge,
+)
 from dynamic_layer.bundles.bundle import served_vectors
-from dynamic_layer.examples.replay import PaddedExamples
-from dynamic_layer.measure import gate
 from dynamic_layer.measure.loss import loss_of
 
 GATE = GateSettings()
 
 
 def reasons(candidate: DynamicBundle, served: DynamicBundle, trainer: Trainer) -> str:
-    return "; ".join(judge(candidate, served, trainer.holdout(), GATE).reasons)
+    return "; ".join(judge(candidate, served, HeldOut(trainer.holdout()), GATE).reasons)
 
 
 def test_a_good_bundle_passes_with_and_without_one_in_use(
     trainer: Trainer, bundle: DynamicBundle
 ) -> None:
-    assert judge(bundle, bundle, trainer.holdout(), GATE).reasons == []
-    assert judge(bundle, None, trainer.holdout(), GATE).reasons == []
+    assert judge(bundle, bundle, HeldOut(trainer.holdout()), GATE).reasons == []
+    assert judge(bundle, None, HeldOut(trainer.holdout()), GATE).reasons == []
 
 
 def test_weights_that_are_not_numbers_are_refused(trainer: Trainer, bundle: DynamicBundle) -> None:
@@ -140,14 +146,14 @@ def test_many_small_losses_are_found_against_the_best_earlier_bundle(
     """Each loses little against the one before it."""
     order = np.random.default_rng(0).permutation(len(trainer.holdout()))
 
-    def hits(judged: DynamicBundle, held_out: PaddedExamples, _: object) -> np.ndarray:
-        return order[: len(held_out)] % 100 < judged.generation
+    def hits(_: HeldOut, judged: DynamicBundle, n: int) -> np.ndarray:
+        return order[:n] % 100 < judged.generation
 
-    monkeypatch.setattr(gate, "served_hits", hits)
+    monkeypatch.setattr(HeldOut, "served_hits", hits)
     good, last, new = (
         replace(bundle, manifest=bundle.manifest | {"generation": g}) for g in (60, 50, 49)
     )
-    held_out = trainer.holdout()
+    held_out = HeldOut(trainer.holdout())
     assert judge(new, last, held_out, GATE).reasons == []
     found = judge(new, last, held_out, GATE, best=good)
     assert [r for r in found.reasons if "best earlier" in r] == found.reasons != []
@@ -162,17 +168,17 @@ def test_ten_losses_of_a_twentieth_in_a_row_do_not_pass(
     # A little less than 5 %, which is half of `max_loss` and would be refused at once.
     rates = [0.6 * 0.955**k for k in range(11)]
 
-    def hits(judged: DynamicBundle, held_out: PaddedExamples, _: object) -> np.ndarray:
-        return order[: len(held_out)] < rates[judged.generation] * len(order)
+    def hits(_: HeldOut, judged: DynamicBundle, n: int) -> np.ndarray:
+        return order[:n] < rates[judged.generation] * len(order)
 
     def made(k: int) -> DynamicBundle:
         return replace(bundle, manifest=bundle.manifest | {"generation": k})
 
-    monkeypatch.setattr(gate, "served_hits", hits)
+    monkeypatch.setattr(HeldOut, "served_hits", hits)
     served = best = made(0)
     for k in range(1, 11):
         candidate = made(k)
-        found = judge(candidate, served, trainer.holdout(), GATE, best=best)
+        found = judge(candidate, served, HeldOut(trainer.holdout()), GATE, best=best)
         if not found.reasons:
             served = candidate
             best = candidate if found.best else best

@@ -11,6 +11,7 @@ from dynamic_layer import (
     DynamicBundle,
     ExampleBatch,
     GateSettings,
+    HeldOut,
     ListSettings,
     LivePopularity,
     NewItems,
@@ -268,11 +269,14 @@ def test_the_gate_refuses_heads_that_are_broken_or_worse(
     copy = RankingHead(bundle.head.names, bundle.head.hidden)  # type: ignore[union-attr]
     copy.load_state_dict(bundle.head.state_dict())  # type: ignore[union-attr]
     worse = replace(bundle, head=upside_down(copy))
-    assert any("HR@10" in r for r in judge(worse, bundle, held_out, GateSettings(), demand).reasons)
-    assert judge(bundle, bundle, held_out, GateSettings(), demand).reasons == []
+    assert any(
+        "HR@10" in r
+        for r in judge(worse, bundle, HeldOut(held_out, demand), GateSettings()).reasons
+    )
+    assert judge(bundle, bundle, HeldOut(held_out, demand), GateSettings()).reasons == []
     with torch.no_grad():
         copy.linear.weight[0, 0] = torch.nan
-    assert "finite" in judge(worse, bundle, held_out, GateSettings(), demand).reasons[0]
+    assert "finite" in judge(worse, bundle, HeldOut(held_out, demand), GateSettings()).reasons[0]
 
 
 def test_a_bundle_keeps_its_head_weights_and_demand_on_disk(

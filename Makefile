@@ -18,7 +18,7 @@ FAULTS ?= 50
 BROKERS ?= 1
 MINUTES ?= 20
 
-.PHONY: setup system demo clients test soak check crash canary deploy-test bench quality lock schemas docs clean
+.PHONY: setup system demo clients test soak check crash canary mutants deploy-test bench quality lock schemas docs clean
 
 setup: .venv/.installed var/kafka/.resolved var/clients/.installed
 
@@ -112,6 +112,17 @@ crash: setup
 canary: setup
 	$(BIN)/python -m tests.canary --seed $(SEED)
 
+# Small faults drawn by a seed; the fast tests have to notice each of them. Two to three hours for 200.
+MUTANTS ?= 200
+COSMIC_RAY := var/mutants/python
+mutants: setup $(COSMIC_RAY)/.installed
+	$(BIN)/python -m tests.mutants --seed $(SEED) --mutants $(MUTANTS)
+
+$(COSMIC_RAY)/.installed: tests/mutants/requirements.lock .venv/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(COSMIC_RAY)
+	$(BIN)/uv pip install --quiet --python $(COSMIC_RAY)/bin/python --require-hashes -r $<
+	touch $@
+
 # Builds the images and runs the roles of the CPU image as its user: as root, with Debian's packages, 30 GB of
 # disk. TARGETS=cpu leaves the GPU image out.
 TARGETS ?= cpu,gpu
@@ -142,6 +153,7 @@ lock:
 	$(COMPILE) $(RUNTIME) -o requirements-runtime.lock
 	$(COMPILE) $(RUNTIME) --group gpu --no-emit-package faiss-cpu -o requirements-gpu.lock
 	printf 'uv\nsetuptools\nwheel\n' | $(COMPILE) - -o requirements-uv.lock
+	printf 'cosmic-ray\n' | $(COMPILE) - -o tests/mutants/requirements.lock
 	printf 'openapi-python-client\n' | $(COMPILE) - -o clients/requirements-generator.lock
 
 schemas: setup

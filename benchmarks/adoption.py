@@ -23,7 +23,7 @@ from rich.table import Table
 from benchmarks.machine import cpu_model
 from dynamic_layer import AdoptionSettings, DynamicSettings, ExampleBatch, Trainer
 from dynamic_layer.examples.replay import pad
-from dynamic_layer.measure.gate import target_hits
+from dynamic_layer.measure.held_out import target_hits
 from evaluation.dataset import Dataset, Interactions, dataset_of, read_dataset
 from evaluation.item_graph import co_interactions, item_keys
 from evaluation.reproduction.models import Bench, People

@@ -16,7 +16,7 @@ from dynamic_layer.measure.against_popularity import (
 )
 from dynamic_layer.popularity.event_counts import Popularity
 
-__all__ = ["HeldOut", "hit_rate"]
+__all__ = ["HeldOut", "hit_rate", "target_hits"]
 
 _K = 10
 

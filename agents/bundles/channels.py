@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from agents.experiments.arms import Arms, ExperimentSettings
 from agents.patience import Pause
 from agents.policies import PolicyBook
 from dynamic_layer import ListSettings, LivePopularity, Ranking, ShownCounts, UserState
-from state import ArtifactStore
+from state import ArtifactStore, item_key
 from static_layer import TextEncoder
 from streams import DEFAULT_CHANNEL, LogRecord, decode_items
 
@@ -174,8 +175,34 @@ class Channels:
     ) -> list[Served] | None:
         """Return the served lists of each user; None while that is not `possible`.
 
+        A list that holds an item whose catalogue entry changed while it was made is made once
+        more: a list is written late on a busy machine, but does not hold what has left since.
         lists: item types -> lists to make; hurry: without the ranking head.
         """
+        columns = self.policies.in_force.columns
+        version = columns.version
+        made = await self._recommend(users, lists, now_ms, hurry=hurry)
+        if made is None or columns.version == version:
+            return made
+        changed = columns.changed_keys(version)
+        stale = [place for place, served in enumerate(made) if _holds(served, changed)]
+        if not stale:
+            return made
+        # What the head read of a user is collected once.
+        asked = [replace(users[place], watch=None) for place in stale]
+        again = await self._recommend(asked, lists, now_ms, hurry=hurry)
+        for place, served in zip(stale, again or (), strict=again is not None):
+            made[place] = served
+        return made
+
+    async def _recommend(
+        self,
+        users: Sequence[UserState],
+        lists: Callable[[Sequence[str]], Sequence[ListSettings]],
+        now_ms: int,
+        *,
+        hurry: bool,
+    ) -> list[Served] | None:
         if not self.possible:
             return None
         arms = [self.arms.of(user.user_id) for user in users]
@@ -203,3 +230,12 @@ class Channels:
                     without_head=without_head,
                 )
         return [found[place] for place in range(len(users))]
+
+
+def _holds(served: Served, changed: AbstractSet[int] | None) -> bool:
+    """Whether a list of a user holds an item of these keys; None: of any."""
+    return changed is None or any(
+        item_key(*item) in changed
+        for ranking in served.rankings.values()
+        for item in zip(ranking.item_types, ranking.item_ids, strict=True)
+    )

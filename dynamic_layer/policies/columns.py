@@ -256,6 +256,12 @@ class ItemColumns:
         changes = islice(self._changes, len(self._changes) - behind, None)
         return np.unique(np.concatenate([np.zeros(0, np.int64), *changes]))
 
+    def changed_keys(self, version: int) -> set[int] | None:
+        """Return the keys of the items that changed since a version; None where too many did."""
+        with self.lock:
+            slots = self.changed_since(version)
+            return None if slots is None else set(self._keys[slots].tolist())
+
     def _note(self, slots: NDArray[np.int64]) -> None:
         self._changes.append(slots)
         self._remembered += len(slots)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from prometheus_client import CollectorRegistry
 
 from agents.policies import PolicyBook
@@ -143,6 +144,41 @@ async def test_stock_takedown_and_policy_count_for_the_next_list(bench, items: I
     after = await written(bench, "ann", ["i12"])
     assert not set(after) & set(first[:2])
     assert len(after) == 10
+
+
+async def test_what_leaves_while_a_list_is_made_is_not_in_it(bench, items: Items, monkeypatch):
+    channels = bench.worker.channels
+    known = [
+        Item(item_id=name, item_type=kind, title=name, attributes={"stock": 1})
+        for name, kind in zip(items.item_ids, items.item_types, strict=True)
+    ]
+    await channels.catalogue([record(item, TOPICS.catalogue) for item in known])
+    await channels.policies.take([record(policy(1, {"filter": "item.stock = 1", "types": TYPES}))])
+    first = await written(bench, "ann", ["i0"])
+    made, entry = [], known[first[0]]
+    recommend = bench.worker.models.recommend
+
+    async def slow(users, *rest, **more):
+        """Make lists; before they are written, an item of theirs is taken down or sold out."""
+        found = await recommend(users, *rest, **more)
+        made.append(len(users))
+        if len(made) in (1, 3):
+            await channels.catalogue([record(entry, TOPICS.catalogue)])
+        return found
+
+    monkeypatch.setattr(bench.worker.models, "recommend", slow)
+    entry = structs.replace(known[first[0]], deleted=True)
+    after = await written(bench, "ann", ["i6"])
+    assert first[0] not in after
+    assert len(after) == 10
+    entry = structs.replace(known[after[0]], attributes={"stock": 0})
+    assert after[0] not in await written(bench, "ann", ["i12"])
+    # An item of no list changes nothing.
+    assert made == [1, 1, 1, 1]
+    made.clear()
+    entry = Item(item_id="i999", item_type="podcast", attributes={"stock": 1})
+    await written(bench, "ann", ["i18"])
+    assert made == [1]
 
 
 async def test_a_list_carries_its_reasons_where_its_settings_ask_for_them(

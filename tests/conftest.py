@@ -25,6 +25,8 @@ LONGEST = (
     "evaluation/test_prequential.py",
     "segue/test_served.py",
     "segue/test_demo_embedded.py",
+    "segue/test_demo_shop.py",
+    "segue/test_my_shop.py",
     "segue/test_evaluate.py",
     "state/test_exactness.py",
 )

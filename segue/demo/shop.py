@@ -74,7 +74,7 @@ async def run_shop(
     ))  # fmt: skip
     reading = asyncio.ensure_future(consumer.run())
     try:
-        removals, live = await _live(runtime, material, options, bars, consumer)
+        removals, live, seconds = await _live(runtime, material, options, bars, consumer)
         await applied(runtime, bars, "apply remaining records")
         ends = await runtime.ends(topics.recommendations)
         await until(runtime, lambda: consumer.has_read(ends) or reading.done(), "lists are unread")
@@ -95,7 +95,8 @@ async def run_shop(
         "seed": options.seed,
         "policy": {"list": said.list, "version": said.version, "text": POLICY.read_text()},
         "live": {
-            "events": live.events, "seconds": options.live_seconds, "rate": options.live_rate,
+            "events": live.events, "wanted_rate": options.live_rate,
+            "rate": round(live.events / max(seconds, 1e-9), 1),
             "served": live.served, "active_users": live.active_users, "lists": len(consumer.lists),
         },
         "latency_ms": live.latency_ms,
@@ -163,17 +164,27 @@ async def _apply(runtime: Runtime) -> tuple[PolicyFile, ListPolicy]:
 
 async def _live(
     runtime: Runtime, material: Material, options: ShopOptions, bars: Bars, consumer: Consumer
-) -> tuple[list[Removal], LiveResult]:
-    """Send live events; meanwhile the stock of an item runs out and another is taken down."""
+) -> tuple[list[Removal], LiveResult, float]:
+    """Send live events; meanwhile the stock of an item runs out and another is taken down.
+
+    Returns also the seconds in which the events were sent: more than they should where the machine
+    is too slow.
+    """
     task = bars.add_task("live traffic", total=len(material.live), note="")
+    started = last = time.monotonic()
+
+    def sent(events: int) -> None:
+        nonlocal last
+        last = time.monotonic()
+        bars.advance(task, events)
+
     traffic = asyncio.ensure_future(
         live_traffic(
             runtime, material.live, stamped=True, bad=0, item_type=material.item_types[0],
-            advance=lambda n: bars.advance(task, n),
+            advance=sent,
         )
     )  # fmt: skip
     removals: list[Removal] = []
-    started = time.monotonic()
     try:
         for part, what in ((SELLS_OUT, "stock runs out"), (TAKEN_DOWN, "takedown")):
             due = part * options.live_seconds - (time.monotonic() - started)
@@ -185,7 +196,7 @@ async def _live(
         traffic.cancel()
         await asyncio.gather(traffic, return_exceptions=True)
     bars.update(task, completed=len(material.live))
-    return removals, live
+    return removals, live, last - started
 
 
 async def _remove(

@@ -20,7 +20,8 @@ def show_shop(report: Mapping[str, Any], console: Console) -> None:
     table.add_column(style="bold")
     table.add_column()
     rows = {
-        "live traffic": f"{live['events']:,} events at {live['rate']:,.0f} a second, "
+        "live traffic": f"{live['events']:,} events at {live['rate']:,.0f} a second (of "
+        f"{live['wanted_rate']:,.0f}), "
         f"{live['lists']:,} lists; {live['served']:.1%} of {live['active_users']:,} users served",
         "event to recommendation": ", ".join(
             f"{name} {value:,.0f} ms" for name, value in report["latency_ms"].items()

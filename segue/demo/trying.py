@@ -30,7 +30,7 @@ from segue.times import today_ms
 from simulation import WorldSettings
 from state import CorruptArtifact, DamagedState, WrongState
 from static_layer import TextModelError
-from streams import AdminError, BulkWriteError, PositionError
+from streams import AdminError, BulkWriteError, PositionError, SourceSettings
 from streams.embedded import EmbeddedLogError
 from streams.wall_clock import now_ms
 
@@ -93,6 +93,8 @@ async def run_try(
     started = time.monotonic()
     use_threads()
     settings = in_one_folder(settings, options.folder)
+    shown = SourceSettings(topic=settings.topics.impressions, format="impressions")
+    settings = replace(settings, sources=(shown,))
     data = None if files is None else _read(settings, files, screen)
     budget = Budget(seed=options.seed)
     material = _material(data, files, options.seed)

@@ -27,21 +27,23 @@ DEADLINE_S = 1_500
 PORT = "8600"
 
 
+def add_program(file: Path, arguments: str = "", path: Path = ROOT) -> Path:
+    """Write a program that starts this Python with packages of a folder, and return it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f'#!/bin/sh\nPYTHONPATH="{path}" exec "{sys.executable}" {arguments}"$@"\n')
+    file.chmod(0o755)
+    return file
+
+
 @pytest.fixture
 def clone(tmp_path: Path, jars: Path) -> Iterator[Path]:
     """A folder that looks to a reader like a clone after `make setup`; nothing runs in it after."""
-    programs = tmp_path / ".venv" / "bin"
-    programs.mkdir(parents=True)
-    for name, arguments in (("python", ""), ("segue", "-m segue ")):
-        program = programs / name
-        program.write_text(
-            f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" {arguments}"$@"\n'
-        )
-        program.chmod(0o755)
+    add_program(tmp_path / ".venv" / "bin" / "python")
+    segue = add_program(tmp_path / ".venv" / "bin" / "segue", "-m segue ")
     (tmp_path / "var" / "kafka").mkdir(parents=True)
     (tmp_path / "var" / "kafka" / "libs").symlink_to(jars)
     yield tmp_path
-    subprocess.run([programs / "segue", "kafka", "stop"], cwd=tmp_path, check=False)
+    subprocess.run([segue, "kafka", "stop"], cwd=tmp_path, check=False)
 
 
 def runnable(page: Path) -> list[ShellBlock]:

@@ -12,7 +12,7 @@ from dynamic_layer.head.candidates import NONE
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.head_learning import HeadLearning, made_lists
 from dynamic_layer.lists.list_maker import ListMaker
-from dynamic_layer.measure.gate import target_hits
+from dynamic_layer.measure.held_out import target_hits
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.settings import RankingSettings
 from tests.dynamic_layer.worlds import DAY_MS, SMALL, START_MS, Items, make_examples, make_items

@@ -70,6 +70,10 @@ class PolicyBook:
         """Version in force by list."""
         return {name: one.version for name, one in self.in_force.policies.by_list.items()}
 
+    def newest(self, list_name: str) -> int:
+        """Return the greatest version of a list that was read, in force or refused; 0: none."""
+        return self._newest.get(list_name, 0)
+
     async def take(self, records: Sequence[LogRecord]) -> None:
         """Take records of the topic of policies."""
         for _, said in readable(ListPolicy, records):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -46,8 +47,8 @@ __all__ = ["BadPolicy", "Change", "NoPolicyTopic", "PolicyEditing", "PreviewOf"]
 
 logger = logging.getLogger(__name__)
 
-#: Attributes of users are looked up again after so many seconds: it takes a look at all of them.
-LOOK_S = 30.0
+#: Types of users' attributes are found among so many users, and looked up again after so long.
+LOOK_AT, LOOK_S = 100_000, 30.0
 #: Users whose lists are made together in a preview; requests have their turn between two batches.
 TOGETHER = 16
 
@@ -139,13 +140,16 @@ class PolicyEditing:
         except PolicyError as error:
             raise BadPolicy(fault_in(text, error)) from error
 
-    async def difference(self, policy: PolicyFile) -> tuple[int, list[str]]:
-        """Return a list's newest version (0: none), and the lines that the policy changes."""
-        found = newest_of(await self._records(), policy.list_name)
-        current = in_force(found)
+    def difference(self, policy: PolicyFile) -> tuple[int, list[str]]:
+        """Return a list's newest version (0: none), and the lines that the policy changes.
+
+        As far as this console has followed the topic: a check is made at each pause in typing.
+        """
+        book = self._replica.channels.policies
+        current = book.in_force.policies.by_list.get(policy.list_name)
         names = (f"version {current.version}" if current else "no policy", "this policy")
-        lines = difference(rules_of(current.rules if current else {}), policy.rules, names)
-        return (found[-1].version if found else 0), lines
+        rules = current.rules if current else PolicyRules()
+        return book.newest(policy.list_name), difference(rules, policy.rules, names)
 
     async def apply(self, text: str, change: Change) -> ListPolicy:
         """Put a policy in force. Raises BadPolicy, PolicyConflict, NotWritten, NoPolicyTopic."""
@@ -219,7 +223,7 @@ class PolicyEditing:
 
     def _look_at_users(self) -> AttributeTypes:
         found = AttributeTypes()
-        for attributes in state_reads.user_attributes(self._replica):
+        for attributes in islice(state_reads.user_attributes(self._replica), LOOK_AT):
             found.add_user(attributes)
         return found
 

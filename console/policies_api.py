@@ -57,19 +57,17 @@ async def words(editing: ThePolicies, _: Reading) -> Response:
 
 @router.post(
     "/policies/check", operation_id="check_policy", response_model=PolicyChecked,
-    responses=problems_of(401, 403, 409, 503), summary="Would workers take this policy",
+    responses=problems_of(401, 403, 503), summary="Would workers take this policy",
 )  # fmt: skip
 async def check(editing: ThePolicies, _: Reading, body: PolicyText) -> Response:
     """By the workers' own parser and types. Nothing is written."""
     try:
         policy = await editing.check(body.text)
-        newest, lines = await editing.difference(policy)
-    except NoPolicyTopic as error:
-        raise _no_topic(error) from error
     except BadPolicy as error:
         fault = error.fault
         place = {"line": fault.line, "column": fault.column}
         return answer({"good": False, "fault": {"where": fault.where, "what": fault.what, **place}})
+    newest, lines = editing.difference(policy)
     return answer(
         {"good": True, "list": policy.list_name, "newest": newest, "difference": lines}
     )  # fmt: skip

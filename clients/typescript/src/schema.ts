@@ -4169,15 +4169,6 @@ export interface operations {
                 };
             };
             /** @description A problem (RFC 9457). */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemBody"];
-                };
-            };
-            /** @description A problem (RFC 9457). */
             413: {
                 headers: {
                     [name: string]: unknown;

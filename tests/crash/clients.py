@@ -10,24 +10,28 @@ import hashlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import httpx
 
+from agents.policy_text import PolicyFile
+from agents.policy_versions import newest_of
 from console import ConsoleSettings, TokenSettings
 from console.settings import RIGHTS
-from dynamic_layer import PolicyRules
+from dynamic_layer import PolicyRules, rules_of
 from dynamic_layer.policies.rules import Slot
-from segue.policies import PolicyFile, write_version
+from segue import policies
 from segue.settings import Settings
 from streams import (
     AdminError,
     BulkWriteError,
     EventRules,
-    ListPolicy,
+    Impression,
     LogRecord,
     Source,
+    decode,
     decode_events,
 )
 from streams.wall_clock import now_ms
@@ -38,9 +42,10 @@ from tests.crash.history import (
     PolicyRead,
     PolicyWrite,
     Read,
+    Shown,
     Write,
 )
-from tests.crash.supervisor import WorkerProcess, until
+from tests.crash.supervisor import Stuck, WorkerProcess, until
 from tests.dynamic_layer.worlds import Items
 
 __all__ = ["CLIENT", "Clients", "console_settings", "log_of"]
@@ -51,12 +56,21 @@ CLIENTS = 3
 MARKED = "marked"
 """The list whose first item says which version of its policy is in force."""
 TOKEN = "crash run"  # noqa: S105 - of this run
-ANSWER_S, PAUSE_S = 10.0, 0.05
+ANSWER_S, PAUSE_S, CONFLICT = 10.0, 0.05, 409
+Ask = Callable[..., Awaitable[Any]]
 MOST = 100
 """Entries that the API returns at most; a longer history is not compared."""
 STRONG, WEAK = "stream", "preview"
 #: How often each operation is drawn beside the others.
-OPERATIONS = {"write": 10, "history": 6, "list": 6, "erase": 1, "policy": 1, "marked": 2}
+OPERATIONS = {
+    "write": 10,
+    "shown": 4,
+    "history": 6,
+    "list": 6,
+    "erase": 1,
+    "policy": 1,
+    "marked": 2,
+}
 
 
 def console_settings() -> ConsoleSettings:
@@ -78,7 +92,9 @@ class Clients:
         self._items = items
         self._console = console
         self._seed = seed
-        self._versions: list[ListPolicy] = []
+        self._policies = 0
+        #: The newest version of the marked list's policy that a client knows of.
+        self.newest = 0
         self._stopping = False
 
     @contextlib.asynccontextmanager
@@ -132,28 +148,49 @@ class Clients:
         """Number of items."""
         return len(self._items.item_ids)
 
-    async def apply_policy(self) -> None:
-        """Write the next version of the marked list: it puts another item first."""
-        began, version = time.monotonic(), len(self._versions) + 1
-        item_type, item_id = self.item(version % self.items)
-        rules = PolicyRules(slots=(Slot(position=1, item_type=item_type, item_id=item_id),))
-        # Noted before the write: a version whose write is not confirmed may be in force.
-        self.history.append(PolicyWrite(began=began, ended=began, version=version))
-        self._versions.append(
-            ListPolicy(list=MARKED, version=version, author="", comment="", created_at=0, rules={})
-        )
-        await write_version(
-            self._settings, PolicyFile(list_name=MARKED, rules=rules), author="a client",
-            comment="", now_ms=now_ms(), known=self._versions[:-1],
+    async def first_policy(self) -> None:
+        """Write the first policy before the console starts, so that each list shows one."""
+        slot = self._slot()
+        began = time.monotonic()
+        said = await policies.apply(
+            self._settings, PolicyFile(list_name=MARKED, rules=PolicyRules(slots=(slot,))),
+            author="a client", comment="", now_ms=now_ms(),
         )  # fmt: skip
+        self.newest = said.version
+        self._note(began, slot, said.version)
 
-    def version_of(self, first: tuple[str, str]) -> int:
-        """Return the latest version that puts an item first; 0 if none does.
+    async def apply_policy(self, ask: Ask) -> None:
+        """Put another item first, if no other client has done so since."""
+        slot, began = self._slot(), time.monotonic()
+        text = (
+            f'list = "{MARKED}"\n[[slots]]\nposition = 1\n'
+            f'item_type = "{slot.item_type}"\nitem_id = "{slot.item_id}"\n'
+        )
+        at = len(self.history)
+        self._note(began, slot, None)
+        try:
+            said = await ask("POST", "/v1/policies", json={"text": text, "after": self.newest})
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == CONFLICT:
+                [own] = [one for one in await ask("GET", "/v1/policies") if one["list"] == MARKED]
+                self.newest = max(self.newest, own["newest"])
+            raise
+        self.newest = max(self.newest, said["version"])
+        self.history[at] = replace(
+            self.history[at], version=said["version"], ended=time.monotonic()
+        )
 
-        The first version is written before the console starts, so that each list shows one.
-        """
-        rows = range(len(self._versions), 0, -1)
-        return next((n for n in rows if self.item(n % self.items) == first), 0)
+    def _slot(self) -> Slot:
+        """The next item, which no policy has put first before."""
+        self._policies += 1
+        if self._policies >= self.items:
+            raise Stuck(f"more than {self.items} policies")
+        item_type, item_id = self.item(self._policies)
+        return Slot(position=1, item_type=item_type, item_id=item_id)
+
+    def _note(self, began: float, slot: Slot, version: int | None) -> None:
+        item = slot.item_type, slot.item_id
+        self.history.append(PolicyWrite(began=began, ended=began, item=item, version=version))
 
 
 class _Client:
@@ -171,16 +208,18 @@ class _Client:
         began = time.monotonic()
         if what == "write":
             await self._write(began)
+        elif what == "shown":
+            await self._shown(began)
         elif what in ("history", "list"):
             await self._read(began, is_list=what == "list")
         elif what == "erase":
             await (self._receipt() if self._erasure else self._erase(began))
         elif what == "policy":
-            await self._clients.apply_policy()
+            await self._clients.apply_policy(self._ask)
         else:
             await self._marked(began)
 
-    async def _ask(self, method: str, path: str, **more: object) -> dict:
+    async def _ask(self, method: str, path: str, **more: Any) -> Any:
         answer = await self._http.request(method, path, **more)
         answer.raise_for_status()
         return answer.json()
@@ -199,6 +238,27 @@ class _Client:
             Write(
                 began=began, ended=time.monotonic(), user=self._user, item=item, strong=strong,
                 place=self._latest,
+            )
+        )  # fmt: skip
+
+    async def _shown(self, began: float) -> None:
+        items = [
+            self._clients.item(self._draw.randrange(self._clients.items))
+            for _ in range(self._draw.randint(1, 5))
+        ]
+        shown = {
+            "user_id": self._user, "timestamp": now_ms(),
+            "items": [
+                {"item_type": of, "item_id": name, "position": n}
+                for n, (of, name) in enumerate(items, 1)
+            ],
+        }  # fmt: skip
+        said = await self._ask("POST", "/v1/impressions", json=[shown])
+        [place] = said["positions"]
+        self._clients.history.append(
+            Shown(
+                began=began, ended=time.monotonic(), user=self._user, items=tuple(items),
+                place=Source(**place),
             )
         )  # fmt: skip
 
@@ -246,13 +306,16 @@ class _Client:
         query = {"user": f"{self._user}-reader", "list": MARKED, "k": 5}
         said = await self._ask("GET", "/v1/recommendations", params=query)
         first = next(((one["item_type"], one["item_id"]) for one in said["items"]), ("", ""))
-        self._clients.history.append(
-            PolicyRead(began=began, ended=time.monotonic(), version=self._clients.version_of(first))
-        )
+        self._clients.history.append(PolicyRead(began=began, ended=time.monotonic(), item=first))
 
 
-def log_of(records: Sequence[LogRecord], rules: EventRules) -> Log:
-    """Return what the records of the events topic say of the clients' users."""
+def log_of(
+    records: Sequence[LogRecord],
+    impressions: Sequence[LogRecord],
+    of_policies: Sequence[LogRecord],
+    rules: EventRules,
+) -> Log:
+    """Return what the records of events, impressions and policies say of what clients do."""
     events: dict[str, list[tuple[Source, tuple[str, str], bool]]] = {}
     erasures: dict[str, list[Source]] = {}
     for record in sorted(records, key=lambda one: one.offset):
@@ -265,4 +328,14 @@ def log_of(records: Sequence[LogRecord], rules: EventRules) -> Log:
             events.setdefault(user, []).append((place, item, batch.kind[row] == STRONG))
         for erasure in batch.erasures:
             erasures.setdefault(erasure.user_id, []).append(place)
-    return Log(events, erasures)
+    lists = {}
+    for record in impressions:
+        shown = decode(Impression, record.value or b"")
+        place = Source(topic=record.topic, partition=record.partition, offset=record.offset)
+        items = tuple((str(one.item_type), str(one.item_id)) for one in shown.items)
+        lists[place] = str(shown.user_id), items
+    versions = {}
+    for said in newest_of(of_policies, MARKED):
+        [slot] = rules_of(said.rules).slots
+        versions[slot.item_type, slot.item_id] = said.version
+    return Log(events, erasures, lists, versions)

@@ -7,12 +7,22 @@ the search for an order is short: each read names the position that it reflects.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from streams import Source
 
-__all__ = ["Erasure", "History", "Log", "PolicyRead", "PolicyWrite", "Read", "Write", "violations"]
+__all__ = [
+    "Erasure",
+    "History",
+    "Log",
+    "PolicyRead",
+    "PolicyWrite",
+    "Read",
+    "Shown",
+    "Write",
+    "violations",
+]
 
 Item = tuple[str, str]
 LIMIT = 10
@@ -33,6 +43,15 @@ class Write(Operation):
     user: str
     item: Item
     strong: bool
+    place: Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown(Operation):
+    """Impressions of a list that the console acknowledged, with their place in the log."""
+
+    user: str
+    items: tuple[Item, ...]
     place: Source
 
 
@@ -72,16 +91,20 @@ class Erasure(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyWrite(Operation):
-    """A version of the policy that was written."""
+    """A policy that a client wrote, known by the item that it puts first.
 
-    version: int
+    version: its number; None if there was no answer.
+    """
+
+    item: Item
+    version: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyRead(Operation):
-    """A list that shows by its first item which version was in force."""
+    """A list that shows by its first item which policy was in force."""
 
-    version: int
+    item: Item
 
 
 History = Sequence[Operation]
@@ -94,33 +117,45 @@ class Log:
 
     events:   user -> (place, item, strong).
     erasures: user -> places of erasures, also of those that no client heard of.
+    shown:    place -> user and items of a list that was shown.
+    policies: item that a policy puts first -> its version.
     """
 
     events: Mapping[str, Sequence[tuple[Source, Item, bool]]]
     erasures: Mapping[str, Sequence[Source]]
+    shown: Mapping[Source, tuple[str, tuple[Item, ...]]] = field(default_factory=dict)
+    policies: Mapping[Item, int] = field(default_factory=dict)
 
 
 def violations(history: History, log: Log) -> list[str]:
     """Return why no single order explains the history; empty if one does."""
     reads = [one for one in history if isinstance(one, Read)]
     found = [
-        *_lost([one for one in history if isinstance(one, Write)], log),
+        *_lost(history, log),
         *_too_early(reads),
         *_going_back(reads),
         *_unexplained(reads, [one for one in history if isinstance(one, Erasure)], log),
         *_reverted(
             [one for one in history if isinstance(one, PolicyRead)],
-            [one for one in history if isinstance(one, PolicyWrite)],
+            {one.item: one for one in history if isinstance(one, PolicyWrite)},
+            log.policies,
         ),
     ]
     return found[:LIMIT]
 
 
-def _lost(writes: Sequence[Write], log: Log) -> Iterator[str]:
+def _lost(history: History, log: Log) -> Iterator[str]:
     """An acknowledged write is in the log, at the place that was named."""
-    for write in writes:
-        if (write.place, write.item, write.strong) not in log.events.get(write.user, ()):
-            yield f"{write.user}: {write.item} was acknowledged at {write.place}, and is not there"
+    for one in history:
+        match one:
+            case Write():
+                is_there = (one.place, one.item, one.strong) in log.events.get(one.user, ())
+            case Shown():
+                is_there = log.shown.get(one.place) == (one.user, one.items)
+            case _:
+                continue
+        if not is_there:
+            yield f"{one.user}: {one} was acknowledged, and is not there"
 
 
 def _too_early(reads: Sequence[Read]) -> Iterator[str]:
@@ -197,12 +232,18 @@ def _possible(
         yield {item for item, _ in live}, {item for item, strong in live if strong}
 
 
-def _reverted(reads: Sequence[PolicyRead], writes: Sequence[PolicyWrite]) -> Iterator[str]:
-    """A version never goes back, and is not seen before it is written."""
-    for read, latest in _after(reads, lambda one: one.version):
-        if read.version < latest:
-            yield f"policy version {read.version} was in force after version {latest}"
+def _reverted(
+    reads: Sequence[PolicyRead], writes: Mapping[Item, PolicyWrite], log: Mapping[Item, int]
+) -> Iterator[str]:
+    """An acknowledged policy has its version, and a version never goes back."""
+    for one in writes.values():
+        if one.version not in (None, log.get(one.item)):
+            yield f"policy version {one.version} was acknowledged, and is another one"
+    known = [read for read in reads if read.item in log]
     for read in reads:
-        written = [one.version for one in writes if one.began < read.ended]
-        if read.version not in written:
-            yield f"policy version {read.version} was in force before it was written"
+        written = writes.get(read.item)
+        if read.item not in log or written is None or written.began > read.ended:
+            yield f"a policy was in force that had not been written: first {read.item}"
+    for read, latest in _after(known, lambda one: log[one.item]):
+        if log[read.item] < latest:
+            yield f"policy version {log[read.item]} was in force after version {latest}"

@@ -13,6 +13,7 @@ from state import Checkpoints, CorruptArtifact, PartitionState
 from state.dump import Dump, dump
 from streams import LogRecord
 from streams.outbox import Headers, Outgoing
+from tests.crash.world import state_topics
 
 __all__ = ["Collected", "Replay", "copies", "replay"]
 
@@ -59,7 +60,7 @@ async def replay(settings: Settings, records: Sequence[LogRecord], scratch: Path
     """Apply the log to fresh states through the agents of a worker, without Kafka."""
     worker, outputs = _offline_worker(settings, scratch, "replay")
     done = Replay()
-    names, numbers = _keyed(settings), range(settings.topics.partitions)
+    names, numbers = state_topics(settings), range(settings.topics.partitions)
     await worker.assigned([(name, number) for name in names for number in numbers])
     for batch in _batches(records):
         await worker.handle(batch)
@@ -102,7 +103,7 @@ async def copies(
         own = scratch / "workers" / f"copy-{place}" / "state" / folder.name
         shutil.copytree(folder, own)
         mine = [record for record in records if record.partition == number]
-        await worker.assigned([(topic, number) for topic in _keyed(settings)])
+        await worker.assigned([(topic, number) for topic in state_topics(settings)])
         state = worker.partitions[number]
         for batch in _batches(_tail(mine, state)):
             await worker.handle(batch)
@@ -122,11 +123,6 @@ def _offline_worker(settings: Settings, scratch: Path, name: str) -> tuple[Worke
     outputs = Collected()
     alone = replace(settings, data=str(scratch), artifacts=str(scratch / "nothing"))
     return make_worker(alone, name, outputs), outputs
-
-
-def _keyed(settings: Settings) -> tuple[str, str, str]:
-    topics = settings.topics
-    return topics.catalogue, topics.users, topics.events
 
 
 def _batches(records: Sequence[LogRecord]) -> list[list[LogRecord]]:

@@ -30,7 +30,14 @@ from tests.crash.learned import judge_learning
 from tests.crash.replay import Replay, copies, replay
 from tests.crash.supervisor import Cluster, Stuck
 from tests.crash.watch import AgeWatch
-from tests.crash.world import RATE, Writer, crash_settings, make_world, publish_models
+from tests.crash.world import (
+    RATE,
+    Writer,
+    crash_settings,
+    make_world,
+    publish_models,
+    state_topics,
+)
 from tests.dynamic_layer.worlds import Items
 
 __all__ = ["Options", "Report", "run"]
@@ -102,7 +109,7 @@ async def run(options: Options) -> Report:
             await publish_models(settings, world, options.seed)
             writer = Writer(settings, world, options.seed, options.rate)
             clients = Clients(settings, world, cluster.console, options.seed)
-            await clients.apply_policy()
+            await clients.first_policy()
             watch = AgeWatch(cluster, settings.topics.partitions)
             scene = Scene(cluster, writer, small_disk, set())
             try:
@@ -244,9 +251,7 @@ async def _judge(
 ) -> Sequence[Recommendation]:
     names, scratch = settings.topics, settings.folder / "scratch"
     records = [
-        record
-        for topic in (names.catalogue, names.users, names.events)
-        for record in await _read(settings, topic)
+        record for topic in state_topics(settings) for record in await _read(settings, topic)
     ]
     again = await replay(settings, records, scratch)
     disks = [worker.disk for worker in scene.cluster.workers.values()]
@@ -282,6 +287,7 @@ async def _judge(
         "histories": sum(len(d.histories) for d in again.dumps.values()),
         "pairs": sum(len(d.pairs) for d in again.dumps.values()),
         "demand": sum(told.values()),
+        "users_with_impressions": sum(len(d.shown) for d in again.dumps.values()),
         "copies_compared": len(states),
         "checkpoints_broken": len(broken),
         "recommendations": dropped.answers,
@@ -302,7 +308,13 @@ def _of_the_writer(records: Sequence[LogRecord], topic: str) -> list[LogRecord]:
 
 
 async def _judge_history(settings: Settings, clients: Clients, report: Report) -> None:
-    log = log_of(await _read(settings, settings.topics.events), settings.events)
+    names = settings.topics
+    log = log_of(
+        await _read(settings, names.events),
+        await _read(settings, names.impressions),
+        await _read(settings, names.policies),
+        settings.events,
+    )
     report.differences += violations(clients.history, log)
     counts = Counter(type(one).__name__ for one in clients.history)
     report.figures |= {

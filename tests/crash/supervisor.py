@@ -21,6 +21,7 @@ from segue.cli import main
 from segue.settings import Settings
 from streams import DEFAULT_CHANNEL, end_offsets
 from tests.crash.brokers import Brokers
+from tests.crash.world import state_topics
 from tests.waiting import PATIENCE_S
 
 __all__ = ["Cluster", "Stuck", "WorkerProcess"]
@@ -235,8 +236,7 @@ class Cluster:
 
     def ends(self) -> dict[tuple[str, int], int]:
         """End offsets of the topics that workers keep state of."""
-        names = self.settings.topics
-        found = end_offsets(self.settings.kafka, [names.events, names.catalogue, names.users])
+        found = end_offsets(self.settings.kafka, state_topics(self.settings))
         return {(t, p): end for t, ends in found.items() for p, end in ends.items()}
 
     def _behind(self, group: str, ends: dict[tuple[str, int], int]) -> dict[str, int]:

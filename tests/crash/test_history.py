@@ -11,6 +11,7 @@ from tests.crash.history import (
     PolicyRead,
     PolicyWrite,
     Read,
+    Shown,
     Write,
     violations,
 )
@@ -26,7 +27,10 @@ def at(offset: int) -> Source:
 LOG = Log(
     events={"ann": [(at(1), A, True), (at(2), B, False), (at(4), C, True)]},
     erasures={"ann": [at(3)]},
+    shown={at(9): ("ann", (A, B))},
+    policies={A: 1, B: 2},
 )
+SHOWN = Shown(began=1, ended=2, user="ann", items=(A, B), place=at(9))
 WRITE = Write(began=1, ended=2, user="ann", item=A, strong=True, place=at(1))
 ERASURE = Erasure(began=3, ended=4, user="ann", place=at(3))
 HISTORY = Read(
@@ -34,9 +38,13 @@ HISTORY = Read(
     items=(A, B), is_list=False, life=1,
 )  # fmt: skip
 LIST = replace(HISTORY, items=(B, C), is_list=True)
-WRITTEN = [PolicyWrite(began=n, ended=n, version=n) for n in (1, 2)]
+WRITTEN = [
+    PolicyWrite(began=1, ended=1, item=A, version=1),
+    PolicyWrite(began=2, ended=2, item=B, version=None),
+]
 EXPLAINED = {
     "an acknowledged write": [WRITE],
+    "acknowledged impressions": [SHOWN],
     "a history": [HISTORY],
     "a list without what was taken": [LIST],
     "the history after the erasure": [replace(HISTORY, position=5, items=(C,))],
@@ -52,13 +60,15 @@ EXPLAINED = {
     ],
     "policies in order": [
         *WRITTEN,
-        PolicyRead(began=3, ended=4, version=1),
-        PolicyRead(began=5, ended=6, version=2),
+        PolicyRead(began=3, ended=4, item=A),
+        PolicyRead(began=5, ended=6, item=B),
     ],
 }
 NOT_EXPLAINED = {
     "an acknowledged write that is not there": [replace(WRITE, place=at(7))],
     "another event at its place": [replace(WRITE, item=C)],
+    "acknowledged impressions that are not there": [replace(SHOWN, place=at(8))],
+    "impressions of other items": [replace(SHOWN, items=(A,))],
     "a weak event for a strong one": [replace(WRITE, strong=False)],
     "less than was asked for": [replace(HISTORY, asked=at(3))],
     "a history that lacks an event": [replace(HISTORY, items=(A,))],
@@ -77,13 +87,15 @@ NOT_EXPLAINED = {
     ],
     "a policy that reverts": [
         *WRITTEN,
-        PolicyRead(began=3, ended=4, version=2),
-        PolicyRead(began=5, ended=6, version=1),
+        PolicyRead(began=3, ended=4, item=B),
+        PolicyRead(began=5, ended=6, item=A),
     ],
     "a policy before it was written": [
-        PolicyRead(began=0, ended=0.5, version=1),
+        PolicyRead(began=0, ended=0.5, item=A),
         *WRITTEN,
     ],
+    "a policy that was never written": [*WRITTEN, PolicyRead(began=3, ended=4, item=C)],
+    "two policies of one version": [replace(WRITTEN[0], version=2)],
 }
 
 

@@ -24,11 +24,22 @@ from state import StateSettings
 from static_layer import StaticBundle, StaticSettings, TextSettings
 from static_layer.bundle import FORMAT, item_frame
 from static_layer.text_cache import VectorCache
-from streams import DEFAULT_CHANNEL, Event, Item, KafkaSettings, TopicSettings, User, encode
+from streams import (
+    DEFAULT_CHANNEL,
+    Event,
+    Item,
+    KafkaSettings,
+    SourceSettings,
+    TopicSettings,
+    User,
+    encode,
+)
 from streams.wall_clock import now_ms
 from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
 
-__all__ = ["Writer", "crash_settings", "make_world", "publish_models", "static_bundle"]
+__all__ = [
+    "Writer", "crash_settings", "make_world", "publish_models", "state_topics", "static_bundle",
+]  # fmt: skip
 
 DAY_MS = 86_400_000
 FIRST = "g000000001"
@@ -51,6 +62,7 @@ def crash_settings(
         artifacts=str(folder / "artifacts"),
         kafka=KafkaSettings(bootstrap_servers=address),
         topics=TopicSettings(partitions=4, replication=brokers),
+        sources=(SourceSettings(topic=TopicSettings().impressions, format="impressions"),),
         console=console or ConsoleSettings(),
         # Small buffers: write-ahead logs and table files change hands often.
         state=StateSettings(
@@ -76,6 +88,12 @@ def crash_settings(
             rebalance_timeout_s=20.0,
         ),
     )
+
+
+def state_topics(settings: Settings) -> tuple[str, ...]:
+    """Topics that workers keep state of."""
+    names = settings.topics
+    return names.catalogue, names.users, names.events, *(one.topic for one in settings.sources)
 
 
 def make_world(seed: int) -> Items:

@@ -3,14 +3,14 @@
     segue bench filters --items 1000000 --list-items 20000 --json FILE
 
 Seconds are of the processor, on one thread, so that other processes change them little. Recall is
-against exact search over what the filter leaves, on users as `ItemSpace` draws them, while items
-come and go. A list has a filter that leaves three quarters, a cap and diversity.
+against exact search over what the filter leaves at that moment, on users as `ItemSpace` draws them,
+while items come and go. A list has a filter that leaves three quarters, a cap and diversity; its
+ratio is the median over pairs of batches, with and without rules, one after the other.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +53,21 @@ class FiltersPlan:
     """What is measured.
 
     items: in the index; shares: that filters leave; queries: each a search of its own; changed:
-    share of the items that are replaced before, without a new index. list_items, users: of the
-    world in which lists are made, `batch` at once; repeat: batches, of each kind in turn.
+    share of the items that are replaced before, and again between the searches, every `tick` of
+    them. list_items, users: of the world in which lists are made, `batch` at once; repeat: pairs of
+    batches, without and with rules, 0 for none.
     """
 
     items: int = 200_000
     width: int = 128
     shares: tuple[float, ...] = (0.5, 0.05, 0.005, 0.001)
-    queries: int = 200
+    queries: int = 300
     changed: float = 0.01
+    tick: int = 10
     list_items: int = 20_000
     users: int = 2_000
     batch: int = 64
-    repeat: int = 5
+    repeat: int = 40
     seed: int = 1
 
 
@@ -86,50 +88,66 @@ def _measured(plan: FiltersPlan) -> dict[str, Any]:
         "machine": cpu_model(),
         "plan": asdict(plan),
         "search": _search(plan),
-        "lists": _lists(plan),
+        "lists": _lists(plan) if plan.repeat else [],
     }
 
 
 def _search(plan: FiltersPlan) -> list[dict[str, Any]]:
     rng, space = np.random.default_rng(plan.seed), ItemSpace.draw(plan.width, plan.seed)
-    vectors = space.items(plan.items, rng)
-    index = ItemIndex(
-        vectors, np.zeros(plan.items, np.int64), IndexSettings(), queries=space.queries(256, rng)
-    )
-    # Below what would make a new index: those that came are in the fresh tier.
     came = min(int(plan.items * plan.changed), IndexSettings().fresh_limit // 3)
-    gone = rng.choice(plan.items, came, replace=False)
-    index.remove(gone)
-    vectors = np.concatenate([vectors, space.items(came, rng)])
-    index.add(vectors[plan.items :], np.zeros(came, np.int64))
-    alive = np.ones(len(vectors), np.bool_)
-    alive[gone] = False
-    queries = space.queries(plan.queries, rng)
+    ticks = -(-plan.queries // plan.tick) * (len(plan.shares) + 1)
+    each = -(-came // ticks)
+    # Half of the changes come before, half between the searches.
+    vectors = space.items(plan.items + came + each * ticks, rng)
+    alive = np.zeros(len(vectors), np.bool_)
+    alive[: plan.items] = True
+    index = ItemIndex(
+        vectors[: plan.items], np.zeros(plan.items, np.int64), IndexSettings(),
+        queries=space.queries(256, rng),
+    )  # fmt: skip
+    size = _replace(index, vectors, alive, plan.items, came, rng)
     rows = []
     for share in (1.0, *plan.shares):
-        allowed = rng.random(len(vectors)) < share
-        left = np.flatnonzero(allowed & alive)
-        mask = None if share == 1.0 else allowed
-        first = _seconds(partial(index.search_type, queries[:1], 0, _K, allowed=mask))
-        seconds, hits = [], 0
-        scores = queries @ vectors[left].T
+        passes = rng.random(len(vectors)) < share
+        queries = space.queries(plan.queries, rng)
+        first, seconds, hits, wanted = 0.0, [], 0, 0
         for number, query in enumerate(queries):
-            began = time.perf_counter()
-            found = index.search_type(query[None], 0, _K, allowed=mask).rows[0]
-            seconds.append(time.perf_counter() - began)
-            best = left[np.argpartition(-scores[number], min(_K, len(left)) - 1)[:_K]]
+            if number % plan.tick == 0:
+                size = _replace(index, vectors, alive, size, each, rng)
+            allowed = None if share == 1.0 else passes[:size]
+            begun = time.thread_time()
+            found = index.search_type(query[None], 0, _K, allowed=allowed).rows[0]
+            took = time.thread_time() - begun
+            first = took if not number else first
+            seconds.append(took)
+            left = np.flatnonzero(alive & passes)
+            scores = vectors[left] @ query
+            best = left[np.argpartition(-scores, min(_K, len(left)) - 1)[:_K]]
             hits += len(set(best.tolist()) & set(found.tolist()))
+            wanted += len(best)
         rows.append(
             {
                 "share": share,
                 "left": len(left),
-                "recall_at_10": hits / (plan.queries * min(_K, len(left))),
+                "recall_at_10": hits / wanted,
                 "p50_ms": 1e3 * float(np.quantile(seconds, 0.5)),
                 "p99_ms": 1e3 * float(np.quantile(seconds, 0.99)),
                 "first_ms": 1e3 * first,
             }
         )
     return rows
+
+
+def _replace(
+    index: ItemIndex, vectors: Any, alive: Any, size: int, n: int, rng: np.random.Generator
+) -> int:
+    """Remove `n` items, and add as many from place `size` on; returns the next place."""
+    gone = rng.choice(np.flatnonzero(alive), n, replace=False)
+    index.remove(gone)
+    alive[gone] = False
+    index.add(vectors[size : size + n], np.zeros(n, np.int64))
+    alive[size : size + n] = True
+    return size + n
 
 
 def _lists(plan: FiltersPlan) -> list[dict[str, Any]]:
@@ -163,24 +181,32 @@ def _list_rows(plan: FiltersPlan, world: World, bundle: Any) -> list[dict[str, A
     for name, rules in _RULES.items():
         policy = Policy.of(rules_of({"types": _TYPES, **rules}))
         kinds[name] = Policies(by_list={"*": policy})
-    seconds: dict[str, list[float]] = {name: [] for name in kinds}
-    # In turn, so that a machine that slows down slows all of them; the first round warms up.
-    for turn in range(plan.repeat + 1):
-        for name, policies in kinds.items():
-            in_force.policies = policies
-            took = _seconds(lambda: recommender.recommend(users, lists, NOW))
-            if turn:
-                seconds[name].append(took)
-    base = float(np.median(seconds["none"]))
-    return [
-        {
-            "rules": name,
-            "ms_per_list": 1e3 * float(np.median(took)) / plan.batch,
-            "ratio": float(np.median(took)) / base,
-            "ratios": [one / two for one, two in zip(took, seconds["none"], strict=True)],
-        }
-        for name, took in seconds.items()
-    ]
+
+    def seconds(name: str) -> float:
+        in_force.policies = kinds[name]
+        return _seconds(lambda: recommender.recommend(users, lists, NOW))
+
+    found = []
+    for name in kinds:
+        # One after the other, so that a machine that slows down slows both; the first warms up.
+        pairs = [(seconds("none"), seconds(name)) for _ in range(plan.repeat + 1)][1:]
+        ratios = [ruled / plain for plain, ruled in pairs]
+        low, high = _interval_of_median(ratios, plan.seed)
+        own = float(np.median([ruled for _, ruled in pairs]))
+        found.append(
+            {
+                "rules": name, "ms_per_list": 1e3 * own / plan.batch,
+                "ratio": float(np.median(ratios)), "low": low, "high": high, "ratios": ratios,
+            }
+        )  # fmt: skip
+    return found
+
+
+def _interval_of_median(values: list[float], seed: int) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a median."""
+    drawn = np.random.default_rng(seed).choice(values, (2_000, len(values)))
+    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -201,12 +227,14 @@ def show(report: dict[str, Any]) -> None:
             *(f"{row[name]:.2f} ms" for name in ("p50_ms", "p99_ms", "first_ms")),
         )  # fmt: skip
     console.print(table)
+    if not report["lists"]:
+        return
     table = Table(title=f"lists, {plan['list_items']:,} items, {plan['batch']} users at once")
     for name in ("rules", "head", "a list", "ratio", "from", "to"):
         table.add_column(name, justify="right")
     for row in report["lists"]:
         table.add_row(
             row["rules"], "yes" if row["head"] else "no", f"{row['ms_per_list']:.3f} ms",
-            f"{row['ratio']:.2f}", f"{min(row['ratios']):.2f}", f"{max(row['ratios']):.2f}",
+            f"{row['ratio']:.2f}", f"{row['low']:.2f}", f"{row['high']:.2f}",
         )  # fmt: skip
     console.print(table)

@@ -334,7 +334,7 @@ def types(
 def filters(
     items: Annotated[int, typer.Option(help="Items in the index.")] = 200_000,
     list_items: Annotated[int, typer.Option(help="Items of the world of lists.")] = 20_000,
-    repeat: Annotated[int, typer.Option(min=3, help="Batches of lists of each kind.")] = 5,
+    repeat: Annotated[int, typer.Option(min=3, help="Pairs of batches of each kind.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of the items and the models.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
         "var/bench-filters.json"
@@ -408,6 +408,9 @@ def index(
     kind: Annotated[
         str, typer.Option(help="For --curve: part of a kind's name; empty for all kinds.")
     ] = "",
+    filtered: Annotated[
+        bool, typer.Option("--filter", help="Measure filtered searches instead, of all shares.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of items and queries.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-index.json"
@@ -417,9 +420,14 @@ def index(
 
     Exits with status 1 if a deleted item was returned.
     """
-    from benchmarks import index_churn, index_curve
+    from benchmarks import filters, index_churn, index_curve
     from dynamic_layer import IndexSettings
 
+    if filtered:
+        shares = filters.FiltersPlan(items=items, width=width, changed=churn, repeat=0, seed=seed)
+        filters.show(filters.run(shares, json_file))
+        console.print(f"figures: {json_file}")
+        return
     if curve:
         sizes = size or [10_000, 30_000, 100_000, 300_000, 1_000_000]
         index_curve.show(index_curve.run(sizes, [width], seed, json_file, kind))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from agents.bundles.channels import Channels, Served
@@ -106,6 +107,8 @@ class Answers:
             state = self._partitions[one.touched.partition]
             try:
                 user = user_state(state, one.touched.user_id)
+                if one.touched.context is not None:
+                    user = replace(user, context=msgspec.structs.asdict(one.touched.context))
             except DamagedState:
                 raise
             except Exception as error:

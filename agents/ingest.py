@@ -155,6 +155,7 @@ class Ingest:
             offset=events.offset[rows].tolist(),
             event_timestamp=events.timestamp[rows].tolist(),
             first=records[0].offset,
+            context=events.context,
         )
 
     def _sampled(self, offsets: I64) -> Bools:

@@ -63,6 +63,7 @@ class Requests:
                     partition=partition,
                     offset=offset,
                     event_timestamp=now,
+                    context=request.context,
                 ),
                 lists=frozenset(request.lists or ()),
                 record=by_offset[offset],

@@ -26,7 +26,7 @@ from console.problems import Problem
 from console.replica import Replica
 from console.serving import DEEPEST, Page, Serving, Wanted
 from console.settings import PEOPLE
-from console.wire import ListBody, ManyLists, Session, UserList, UserLists
+from console.wire import ListBody, ListContext, ManyLists, Session, UserList, UserLists
 from dynamic_layer import UserState
 from state import item_key
 
@@ -114,6 +114,7 @@ async def list_of(replica: Replica, serving: Serving, query: ListQuery) -> Respo
         types=tuple(sorted(set(query.types))), repeats=query.repeats, k=query.k,
         exclude=frozenset(_split(text) for text in query.exclude), name=query.list_name,
         explain=query.explain,
+        context=tuple((name, getattr(query, name)) for name in ListContext.model_fields),
     )  # fmt: skip
     found = await _user_list(
         replica, serving, query.user, wanted, page=query.page, titles=query.titles
@@ -149,7 +150,7 @@ def _wanted(body: Session | UserList | UserLists) -> Wanted:
     return Wanted(
         types=tuple(sorted(set(body.types))), repeats=body.repeats, k=body.k,
         exclude=frozenset((item.item_type, item.item_id) for item in body.exclude),
-        name=body.list_name, explain=body.explain,
+        name=body.list_name, explain=body.explain, context=tuple(body.context or ()),
     )  # fmt: skip
 
 

@@ -52,6 +52,10 @@ def _problems() -> dict[str, Any]:
 def _records() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(RECORDS, ref_template="#/components/schemas/{name}")
     for schema in schemas.values():
+        for own in schema["properties"].values():
+            # A field that may be missing: generators take one with a default as always there.
+            if own.get("default", ...) is None:
+                del own["default"]
         for name in IDS:
             if (own := schema["properties"].get(name)) is not None:
                 # The decoder takes whole numbers as their text.

@@ -15,7 +15,17 @@ from console.problems import Problem
 from console.replica import Replica
 from console.serving import Serving
 from console.settings import TokenSettings
-from console.wire import AT_LEAST, EXPLAIN, MOST, Id, PlaceText, Repeats
+from console.wire import (
+    AT_LEAST,
+    CONTEXT,
+    EXPLAIN,
+    MOST,
+    TIME_ZONE,
+    Id,
+    PlaceText,
+    Repeats,
+    Surface,
+)
 from console.writes import Writes
 from streams.faults import id_fault
 
@@ -85,6 +95,9 @@ class ListQuery(BaseModel):
     explain: Annotated[bool, Query(description=EXPLAIN)] = False
     at_least: AtLeast = []
     list_name: ListName = ""
+    surface: Annotated[Surface | None, Query(description=CONTEXT)] = None
+    device: Annotated[Surface | None, Query(description=CONTEXT)] = None
+    time_zone: Annotated[Surface | None, Query(description=TIME_ZONE)] = None
 
 
 # Coroutines, short as they are: FastAPI asks a plain function in a thread, which takes longer than

@@ -46,7 +46,8 @@ class Wanted:
     """What a list is asked for.
 
     types: none named: all; exclude: (type, id) that must not be in it; name: of the list, which
-    says what policy it has; explain: with the reasons for each place.
+    says what policy it has; explain: with the reasons for each place; context: values of
+    `request.NAME` for policies, by name.
     """
 
     types: tuple[str, ...] = ()
@@ -55,10 +56,13 @@ class Wanted:
     k: int = 10
     name: str = ""
     explain: bool = False
+    context: tuple[tuple[str, str | None], ...] = ()
 
     def digest(self) -> str:
         """A short hash of all but the length."""
         text = repr((sorted(self.types), sorted(self.exclude), self.repeats, self.name))
+        # Cursors of lists without one stay what they are.
+        text += repr(self.context) if any(value for _, value in self.context) else ""
         return xxhash.xxh3_64_hexdigest(text.encode())
 
 
@@ -129,6 +133,7 @@ class Serving:
         Raises NotReady, Overloaded.
         """
         offset = cursor.offset if cursor else 0
+        user = replace(user, context=dict(wanted.context))
         now = cursor.now_ms if cursor else self.now_ms()
         needed = min(offset + wanted.k, DEEPEST) + len(wanted.exclude)
         settings = ListSettings(

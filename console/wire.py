@@ -8,9 +8,9 @@ from console.serving import DEEPEST
 
 __all__ = [
     "Accepted", "Bundle", "ChannelBody", "Closed", "Erasing", "Health", "HistoryEntry", "ItemBody",
-    "ItemDemand", "ItemEdges", "ItemRef", "ListBody", "ManyLists", "Pinning", "Place", "PlaceText",
-    "ReceiptBody", "RecommendedBody", "RolledBack", "Session", "Similar", "UserBody", "UserList",
-    "UserLists", "Written",
+    "ItemDemand", "ItemEdges", "ItemRef", "ListBody", "ListContext", "ManyLists", "Pinning",
+    "Place", "PlaceText", "ReceiptBody", "RecommendedBody", "RolledBack", "Session", "Similar",
+    "UserBody", "UserList", "UserLists", "Written",
 ]  # fmt: skip
 
 
@@ -34,6 +34,13 @@ AT_LEAST = (
 )
 
 
+#: A surface of the owner's, such as a page; a device.
+Surface = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+CONTEXT = "What policies read as request.surface, request.device, request.hour, request.weekday."
+TIME_ZONE = (
+    "IANA name of the zone of request.hour and request.weekday; none: the user's attribute "
+    "time_zone, or UTC."
+)
 EXPLAIN = "With `why`: the parts of each score, and the items of the history that are nearest."
 
 
@@ -59,6 +66,14 @@ class Seen(ItemRef):
     strong: bool = Field(default=True, description="A stream or the like, not only a glance.")
 
 
+class ListContext(Closed):
+    """Where a list is shown."""
+
+    surface: Surface | None = None
+    device: Surface | None = None
+    time_zone: Surface | None = Field(default=None, description=TIME_ZONE)
+
+
 class _ListWanted(Closed):
     """What a list should be like."""
 
@@ -74,6 +89,7 @@ class _ListWanted(Closed):
         default="", alias="list", max_length=256,
         description="Name of the list whose policy holds; none: that of *.",
     )  # fmt: skip
+    context: ListContext | None = Field(default=None, description=CONTEXT)
 
 
 class Session(_ListWanted):

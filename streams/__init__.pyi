@@ -63,6 +63,7 @@ from .records import NAME_PATTERN as NAME_PATTERN
 from .records import AppliedRule as AppliedRule
 from .records import ArmShare as ArmShare
 from .records import AssumedImpression as AssumedImpression
+from .records import Context as Context
 from .records import DeadLetter as DeadLetter
 from .records import ErasedUser as ErasedUser
 from .records import EraseUser as EraseUser

@@ -33,6 +33,7 @@ from streams.faults import (
 from streams.records import (
     INT64_MAX,
     MAX_ID_BYTES,
+    Context,
     DeadLetter,
     EraseUser,
     Event,
@@ -113,6 +114,7 @@ class EventBatch:
     user_id, item_type, item_id, kind: lists of n strings; timestamp: int64[n], ms UTC;
     offset: int64[n], the place in the partition of each event.
     position: of impressions, int64[n], the place in the list; None for events.
+    context: of events that have one, by offset.
     erasures: the records that erase a user, in order: a user's key with a null value, or an
     `EraseUser`.
     ignored: number of records whose kind is one that is passed over.
@@ -125,6 +127,7 @@ class EventBatch:
     timestamp: NDArray[np.int64]
     offset: NDArray[np.int64]
     position: NDArray[np.int64] | None = None
+    context: Mapping[int, Context] = field(default_factory=dict)
     erasures: list[Erasure] = field(default_factory=list)
     ignored: int = 0
 
@@ -281,6 +284,11 @@ def _columns(
         kind=[event.kind for event in events],
         timestamp=np.array([event.timestamp for event in events], np.int64),
         offset=np.array([record.offset for record in records], np.int64),
+        context={
+            record.offset: event.context
+            for event, record in zip(events, records, strict=True)
+            if event.context is not None
+        },
         erasures=erasures,
     )
 
@@ -296,6 +304,7 @@ def without_rows(batch: EventBatch, rows: Container[int]) -> EventBatch:
         timestamp=batch.timestamp[keep],
         offset=batch.offset[keep],
         position=None if batch.position is None else batch.position[keep],
+        context=batch.context,
         erasures=batch.erasures,
         ignored=batch.ignored,
     )

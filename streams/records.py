@@ -74,14 +74,29 @@ class Record(NamedTuple):
         return 1
 
 
-class Event(Struct, frozen=True, kw_only=True):
-    """A user did something with an item. Key: user_id. A null value erases the user."""
+class Context(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Where a user is: a surface of the owner's, such as a page, a device, and a time zone (IANA).
+
+    Policies can use it. Nothing of it is kept.
+    """
+
+    surface: Annotated[str, Meta(max_length=64)] | None = None
+    device: Annotated[str, Meta(max_length=64)] | None = None
+    time_zone: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user did something with an item. Key: user_id. A null value erases the user.
+
+    context: of the lists that are written because of the event.
+    """
 
     user_id: Id
     item_id: Id
     item_type: ItemTypeName
     kind: Id
     timestamp: Timestamp
+    context: Context | None = None
 
     @property
     def key(self) -> bytes:
@@ -183,6 +198,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     user_id: Id
     lists: list[str] | None = None
     request_id: str | None = None
+    context: Context | None = None
 
     @property
     def key(self) -> bytes:

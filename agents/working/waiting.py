@@ -1,10 +1,12 @@
 """Queue of users who wait for an answer; each user at most once per interval."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 
 import msgspec
+
+from streams import Context
 
 __all__ = ["Touched", "TouchedUsers", "Waiting"]
 
@@ -13,6 +15,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A user who waits for an answer, and the record that is the reason.
 
     event_timestamp: ms UTC of the event; of a request, when it was read.
+    context: of the record.
     """
 
     user_id: str
@@ -20,12 +23,14 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     partition: int
     offset: int
     event_timestamp: int
+    context: Context | None = None
 
 
 class TouchedUsers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Users of one batch whose histories changed, each once, as columns of equal length.
 
-    offset, event_timestamp: of the last event of each user in the batch. first: offset of the first
+    offset, event_timestamp: of the last event of each user in the batch. context: of events that
+    have one, by offset. first: offset of the first
     record of the batch: reading from there returns all of them.
     """
 
@@ -35,6 +40,7 @@ class TouchedUsers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     offset: Sequence[int]
     event_timestamp: Sequence[int]
     first: int = 0
+    context: Mapping[int, Context] = {}
 
 
 class Waiting:
@@ -61,7 +67,7 @@ class Waiting:
         self._backlog = backlog
         # Partition -> (first offset, last offset of a user, users), the earliest batch first.
         self._batches: dict[tuple[str, int], deque[tuple[int, int, list[str]]]] = {}
-        self._reason: dict[str, tuple[int, int, str, int, int]] = {}
+        self._reason: dict[str, tuple[int, int, str, int, int, Context | None]] = {}
         # When each batch came, ms, with its users, the earliest first.
         self._came: deque[tuple[int, list[str]]] = deque()
         self.shed = 0
@@ -81,6 +87,7 @@ class Waiting:
             repeat(touched.topic),
             repeat(touched.partition),
             repeat(now),
+            map(touched.context.get, touched.offset),
             strict=False,
         )
         self._reason.update(zip(touched.user_id, reasons, strict=False))
@@ -175,7 +182,7 @@ class Waiting:
         self._order.extendleft(reversed(early))
 
     def _take(self, user: str, now: int) -> Touched:
-        offset, timestamp, topic, partition, _ = self._reason.pop(user)
+        offset, timestamp, topic, partition, _, context = self._reason.pop(user)
         self._answered_at[user] = now
         return Touched(
             user_id=user,
@@ -183,6 +190,7 @@ class Waiting:
             partition=partition,
             offset=offset,
             event_timestamp=timestamp,
+            context=context,
         )
 
     def _shorten(self) -> None:

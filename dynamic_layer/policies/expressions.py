@@ -39,7 +39,9 @@ __all__ = ["FUNCTIONS", "REQUEST", "USER", "Expression", "Moment", "compile_expr
 
 #: Attributes of the user record itself, and their types.
 USER = {"country": "text", "birth_year": "number"}
-REQUEST = {"now": "time"}
+REQUEST = {
+    "now": "time", "surface": "text", "device": "text", "hour": "number", "weekday": "number",
+}  # fmt: skip
 #: What a condition can be built from, besides attributes and operators.
 FUNCTIONS = (
     "arrays_overlap", "between", "coalesce", "current_timestamp", "in", "interval", "is not null",
@@ -74,7 +76,8 @@ _RESULTS = {
 class Moment(NamedTuple):
     """What an expression is evaluated for: some items, a user's values, the time.
 
-    slots: of the items, i64 [m], or a slice; bound: values by `user.NAME`; now_ms: ms UTC.
+    slots: of the items, i64 [m], or a slice; bound: values by `user.NAME` and `request.NAME`;
+    now_ms: ms UTC.
     """
 
     columns: ItemColumns
@@ -95,7 +98,8 @@ class _Node(NamedTuple):
 class Expression:
     """A condition over items, compiled.
 
-    text: as it was written; user: `user.NAME` and types that it reads; timed: whether it reads the
+    text: as it was written; user: `user.NAME` and `request.NAME`, but for the time, and types that
+    it reads; timed: whether it reads the
     time; items: names of item attributes.
     """
 
@@ -194,10 +198,10 @@ class _Compiler:
             )
         if of == "title":
             raise self._bad(node, f"{name} can only stand in `same`")
-        if owner == "request":
+        if name == "request.now":
             self._timed = True
             return _Node(of, lambda m: np.float64(m.now_ms))
-        if owner == "user":
+        if owner != "item":
             self._user[name] = of
             read: _Run = lambda m: m.bound.get(name)  # noqa: E731
             return _Node(of, (lambda m: truth_of(read(m))) if of == "boolean" else read)

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from dynamic_layer.policies.columns import BUILT_IN, time_ms
+from dynamic_layer.policies.context import request_values
 from dynamic_layer.policies.expressions import Expression, compile_expression
 from dynamic_layer.policies.rules import PolicyError, PolicyRules, Slot
 
@@ -16,7 +17,7 @@ __all__ = ["EVERY_LIST", "Binding", "Policies", "Policy", "Weight"]
 EVERY_LIST = "*"
 
 Binding = tuple[tuple[str, Any], ...]
-"""Values of a user that a policy reads, by `user.NAME`."""
+"""Values of a user and a request that a policy reads, by `user.NAME` and `request.NAME`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,8 +38,8 @@ class Policy:
     """Rules of a list, compiled.
 
     weights: boosts and buries; at_most, at_least: conditions of quotas and numbers of items.
-    user: what is read of users, with types; reads: all attributes that are read, `item.` and
-    `user.` in front. version: on the topic; 0 for one that is not.
+    user: what is read of users and requests, with types; reads: all attributes that are read,
+    `item.` and `user.` in front. version: on the topic; 0 for one that is not.
     """
 
     rules: PolicyRules
@@ -99,7 +100,7 @@ class Policy:
             slots=tuple(_timed(n, slot) for n, slot in enumerate(rules.slots)),
             user={name: of for one in expressions for name, of in one.user.items()},
             reads=frozenset(
-                [name for one in expressions for name in one.user]
+                [n for one in expressions for n in one.user if n.startswith("user.")]
                 + [f"item.{name}" for one in expressions for name in one.items]
                 + [f"item.{name}" for name in _plain_attributes(rules)]
             ),
@@ -110,14 +111,26 @@ class Policy:
         empty = PolicyRules(types=self.rules.types)
         return self.rules != empty
 
-    def binding(self, country: str, birth_year: int, attributes: Mapping[str, Any]) -> Binding:
-        """Return what the policy reads of a user; values that do not fit their type are None."""
+    def binding(
+        self, country: str, birth_year: int, attributes: Mapping[str, Any],
+        context: Mapping[str, Any], now_ms: int,
+    ) -> Binding:  # fmt: skip
+        """Return what the policy reads of a user and a request.
+
+        Values that do not fit their type are None. context: see `request_values`.
+        """
         if not self.user:
             return ()
-        known = {**attributes, "country": country or None, "birth_year": birth_year or None}
-        return tuple(
-            (name, _bound(known.get(name.partition(".")[2]), of)) for name, of in self.user.items()
-        )
+        known = {
+            "user": {**attributes, "country": country or None, "birth_year": birth_year or None}
+        }
+        if any(name.startswith("request.") for name in self.user):
+            known["request"] = request_values(context, attributes, now_ms)
+        found = []
+        for name, of in self.user.items():
+            owner, _, attribute = name.partition(".")
+            found.append((name, _bound(known[owner].get(attribute), of)))
+        return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)

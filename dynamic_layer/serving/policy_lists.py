@@ -152,7 +152,9 @@ class PolicyLists:
         """Yield users with equal values of what the policy reads: places in the batch, and more."""
         groups: dict[Binding, list[int]] = {}
         for place, user in enumerate(batch.users):
-            bound = policy.binding(user.country, user.birth_year, user.attributes)
+            bound = policy.binding(
+                user.country, user.birth_year, user.attributes, user.context, batch.now_ms
+            )
             groups.setdefault(bound, []).append(place)
         with self._in_force.lock:
             self._slots = self._masks.slots(keys, rows)

@@ -39,6 +39,7 @@ class UserState:
     history_item: u64 [h], item keys, newest first; history_time: i64 [h], ms UTC;
     history_strong: bool [h]; country: "" when unknown; birth_year: 0 when unknown.
     attributes: the owner's own, for policies.
+    context: of the request or event, for policies: surface, device, time_zone.
     watch: collects the features that a head reads of the user; None if they are not compared.
     history_known: bool [h], items that the user knows; those of strong entries when None.
     disliked: u64 [x], keys of items that no list holds, latest first; demotion: factor on the
@@ -54,6 +55,7 @@ class UserState:
     country: str = ""
     birth_year: int = 0
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
     watch: ListWatch | None = None
     history_known: NDArray[np.bool_] | None = None
     disliked: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))

@@ -11,7 +11,18 @@ from prometheus_client import CollectorRegistry
 from agents.policies import PolicyBook
 from agents.working.tally import Tally
 from dynamic_layer import DynamicBundle, ListSettings, Recommender
-from streams import FilteredItems, Item, ListPolicy, Recommendation, Record, decode, encode
+from streams import (
+    Context,
+    Event,
+    FilteredItems,
+    Item,
+    ListPolicy,
+    Recommendation,
+    Record,
+    Request,
+    decode,
+    encode,
+)
 from tests.agents.worlds import TOPICS, Bench
 from tests.dynamic_layer.conftest import *  # noqa: F403 a bundle, trained once
 from tests.dynamic_layer.worlds import Items
@@ -238,6 +249,47 @@ async def test_a_list_says_what_it_explores(bench, bundle: DynamicBundle, items:
             rules_of_item = {rule.rule: rule.propensity for rule in item.why.rules}
             assert rules_of_item == ({"explore": place.propensity} if place.new else {})
     assert True in seen
+
+
+async def test_a_policy_reads_the_context_of_the_event_or_request(bench, items: Items):
+    channels = bench.worker.channels
+    await channels.catalogue(
+        [
+            record(Item(item_id=name, item_type=kind, attributes={"stock": row % 3}), "c")
+            for row, (name, kind) in enumerate(zip(items.item_ids, items.item_types, strict=True))
+        ]
+    )
+    rules = {"filter": "item.stock = 1 and request.surface = 'home'", "types": TYPES}
+    await channels.policies.take([record(policy(1, rules))])
+    assert await written(bench, "cyd", ["i0"]) == []
+    at_home = Context(surface="home", device="tv")
+    bench.clock.ms += 1_000
+    event = Event(
+        user_id="cyd", item_id="i6", item_type=items.item_types[6], kind="stream",
+        timestamp=bench.clock.ms, context=at_home,
+    )  # fmt: skip
+    bench.log.append(TOPICS.events, event.key, encode(event))
+    assert {row % 3 for row in await mixed(bench)} == {1}
+    # The latest event says nothing of a place; a request does.
+    assert await written(bench, "cyd", ["i12"]) == []
+    request = Request(user_id="cyd", context=at_home)
+    partition, _ = bench.log.append(TOPICS.requests, request.key, encode(request))
+    await bench.worker.handle(bench.log.read(TOPICS.requests, partition, 0, 10))
+    assert {row % 3 for row in await mixed(bench)} == {1}
+
+
+async def mixed(bench):
+    """Have the worker do what is due; returns the rows of the last mixed list of cyd."""
+    await bench.drain()
+    bench.clock.ms += 1_000
+    await bench.worker.tick()
+    lists = [
+        decode(Recommendation, one.value)
+        for n in range(TOPICS.partitions)
+        for one in bench.log.read(TOPICS.recommendations, n, 0, 10_000)
+    ]
+    [*_, last] = [one for one in lists if (one.user_id, one.list) == ("cyd", "mix")]
+    return [int(item.item_id[1:]) for item in last.items]
 
 
 async def test_a_policy_reads_the_attributes_of_users(bench, items: Items):

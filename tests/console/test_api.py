@@ -281,6 +281,27 @@ def test_what_a_policy_did_is_in_the_explanation(running, client):
     assert "filtered" not in client.get("/v1/recommendations", params=ask).json()
 
 
+def test_a_policy_reads_the_context_of_a_request(running, client):
+    world = running.world
+    rules = {"filter": "request.surface = 'home' and request.hour >= 0"}
+    record = ListPolicy(list="at-home", version=1, rules=rules, author="ann", created_at=1)
+    world.log.append(world.settings.topics.policies, record.key, encode(record))
+    ask = {"user": "user-03", "k": 5, "list": "at-home"}
+
+    def items(**more):
+        return len(client.get("/v1/recommendations", params=ask | more).json()["items"])
+
+    wait_until(lambda: items() == 0, "the policy")
+    assert (items(surface="search", device="tv"), items(surface="home")) == (0, 5)
+    at_home = {"surface": "home", "time_zone": "Asia/Tokyo"}
+    for more, found in (({}, 0), ({"context": at_home}, 5)):
+        assert len(client.post("/v1/recommendations", json=ask | more).json()["items"]) == found
+        body = {"items": [], "list": "at-home", "k": 5} | more
+        assert len(client.post("/v1/recommendations", json=body).json()["items"]) == found
+    bad = ask | {"context": {"surface": "home", "mood": "good"}}
+    assert client.post("/v1/recommendations", json=bad).status_code == 422
+
+
 def test_a_session_is_explained_too(client):
     [best, *_] = client.get("/v1/recommendations", params={"user": "user-03"}).json()["items"]
     seen = {name: best[name] for name in ("item_type", "item_id")}

@@ -62,10 +62,10 @@ def users(items: Items):
     return [*made[:3], replace(made[3], country="DE", attributes={"plan": "free"})]
 
 
-def lists_of(recommender, users, in_force, rules, lists=(MIX,)):
+def lists_of(recommender, users, in_force, rules, lists=(MIX,), now_ms=NOW_MS):
     policy = Policy.of(rules_of({"types": TYPES, **rules}))
     in_force.policies = Policies(by_list={"*": policy})
-    return recommender.recommend(users, list(lists), NOW_MS)
+    return recommender.recommend(users, list(lists), now_ms)
 
 
 def rows(ranking):
@@ -153,6 +153,29 @@ def test_conditions_read_the_user(recommender, users, in_force):
     answers = lists_of(recommender, users, in_force, {"filter": text, "types": types})
     found = [{row % 3 for row in rows(answer["mix"])} for answer in answers]
     assert found == [set(), set(), set(), {1}, {2}]
+
+
+def test_conditions_read_the_request(recommender, users, in_force):
+    """Surface and device as they were sent; hour and weekday where the user is."""
+    text = (
+        "(request.surface = 'home' and item.stock = 1)"
+        " or (request.device <> 'phone' and item.stock = 2)"
+        " or (request.hour = 7 and request.weekday = 3 and item.stock = 0)"
+    )
+    now_ms = 1_700_000_000_000  # 22:13 of a Tuesday in UTC, 7:13 of a Wednesday in Tokyo
+    one = users[0]
+    asked = [
+        one,
+        replace(one, context={"surface": "home"}),
+        replace(one, context={"surface": "search", "device": "tv", "time_zone": None}),
+        replace(one, context={"time_zone": "Asia/Tokyo"}),
+        replace(one, attributes={"time_zone": "Asia/Tokyo"}),
+        replace(one, attributes={"time_zone": "Asia/Tokyo"}, context={"time_zone": "UTC"}),
+        replace(one, context={"time_zone": "../etc/passwd"}, attributes={"time_zone": 7}),
+    ]
+    answers = lists_of(recommender, asked, in_force, {"filter": text}, now_ms=now_ms)
+    found = [{row % 3 for row in rows(answer["mix"])} for answer in answers]
+    assert found == [set(), {1}, {2}, {0}, {0}, set(), set()]
 
 
 def test_no_more_than_the_cap_of_a_value_and_full_where_that_is_possible(

@@ -891,6 +891,21 @@ export interface components {
             };
         };
         /**
+         * ListContext
+         * @description Where a list is shown.
+         */
+        ListContext: {
+            /** Surface */
+            surface?: string | null;
+            /** Device */
+            device?: string | null;
+            /**
+             * Time Zone
+             * @description IANA name of the zone of request.hour and request.weekday; none: the user's attribute time_zone, or UTC.
+             */
+            time_zone?: string | null;
+        };
+        /**
          * ListOfUser
          * @description A user's list.
          */
@@ -1458,6 +1473,8 @@ export interface components {
              * @default
              */
             list: string;
+            /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+            context?: components["schemas"]["ListContext"] | null;
             /** Items */
             items: components["schemas"]["Seen"][];
             /**
@@ -1588,6 +1605,8 @@ export interface components {
              * @default
              */
             list: string;
+            /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+            context?: components["schemas"]["ListContext"] | null;
             /** User */
             user: string | number;
             /**
@@ -1647,6 +1666,8 @@ export interface components {
              * @default
              */
             list: string;
+            /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+            context?: components["schemas"]["ListContext"] | null;
             /** Users */
             users: (string | number)[];
             /**
@@ -1728,6 +1749,8 @@ export interface components {
         /**
          * Event
          * @description A user did something with an item. Key: user_id. A null value erases the user.
+         *
+         *         context: of the lists that are written because of the event.
          */
         Event: {
             /** @description At most 256 bytes, no NUL. */
@@ -1740,6 +1763,18 @@ export interface components {
             kind: string;
             /** @description Milliseconds since 1970, UTC. */
             timestamp: number;
+            context?: components["schemas"]["Context"] | null;
+        };
+        /**
+         * Context
+         * @description Where a user is: a surface of the owner's, such as a page, a device, and a time zone (IANA).
+         *
+         *         Policies can use it. Nothing of it is kept.
+         */
+        Context: {
+            surface?: string | null;
+            device?: string | null;
+            time_zone?: string | null;
         };
         /**
          * Impression
@@ -1753,8 +1788,7 @@ export interface components {
             items: components["schemas"]["ShownItem"][];
             /** @description Milliseconds since 1970, UTC. */
             timestamp: number;
-            /** @default null */
-            list_id: string | null;
+            list_id?: string | null;
         };
         /**
          * ShownItem
@@ -1779,18 +1813,12 @@ export interface components {
             item_id: string | number;
             /** @description At most 256 bytes, no NUL. */
             item_type: string | number;
-            /** @default null */
-            title: string | null;
-            /** @default null */
-            description: string | null;
-            /** @default null */
-            language: string | null;
-            /** @default null */
-            genres: string[] | null;
-            /** @default null */
-            published_at: number | null;
-            /** @default null */
-            attributes: {
+            title?: string | null;
+            description?: string | null;
+            language?: string | null;
+            genres?: string[] | null;
+            published_at?: number | null;
+            attributes?: {
                 [key: string]: boolean | number | string | string[] | null;
             } | null;
             /** @default false */
@@ -1805,12 +1833,9 @@ export interface components {
         User: {
             /** @description At most 256 bytes, no NUL. */
             user_id: string | number;
-            /** @default null */
-            country: string | null;
-            /** @default null */
-            birth_year: number | null;
-            /** @default null */
-            attributes: {
+            country?: string | null;
+            birth_year?: number | null;
+            attributes?: {
                 [key: string]: boolean | number | string | string[] | null;
             } | null;
             /** @default false */
@@ -1895,6 +1920,12 @@ export interface operations {
                 at_least?: string[];
                 /** @description Name of the list whose policy holds; none: that of *. */
                 list?: string;
+                /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+                surface?: string | null;
+                /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+                device?: string | null;
+                /** @description IANA name of the zone of request.hour and request.weekday; none: the user's attribute time_zone, or UTC. */
+                time_zone?: string | null;
             };
             header?: never;
             path?: never;

@@ -5,6 +5,7 @@ from .arm_body import ArmBody
 from .bundle import Bundle
 from .bundle_metrics import BundleMetrics
 from .channel_body import ChannelBody
+from .context import Context
 from .edge_body import EdgeBody
 from .erasing import Erasing
 from .event import Event
@@ -23,6 +24,7 @@ from .item_edges import ItemEdges
 from .item_ref import ItemRef
 from .list_body import ListBody
 from .list_body_positions import ListBodyPositions
+from .list_context import ListContext
 from .list_of_user import ListOfUser
 from .list_of_user_positions import ListOfUserPositions
 from .many_lists import ManyLists
@@ -84,6 +86,7 @@ __all__ = (
     "Bundle",
     "BundleMetrics",
     "ChannelBody",
+    "Context",
     "EdgeBody",
     "Erasing",
     "Event",
@@ -102,6 +105,7 @@ __all__ = (
     "ItemRef",
     "ListBody",
     "ListBodyPositions",
+    "ListContext",
     "ListOfUser",
     "ListOfUserPositions",
     "ManyLists",

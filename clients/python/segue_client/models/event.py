@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
+
+from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.context import Context
+
 
 T = TypeVar("T", bound="Event")
 
@@ -13,12 +19,15 @@ T = TypeVar("T", bound="Event")
 class Event:
     """A user did something with an item. Key: user_id. A null value erases the user.
 
+    context: of the lists that are written because of the event.
+
     Attributes:
         user_id (int | str): At most 256 bytes, no NUL.
         item_id (int | str): At most 256 bytes, no NUL.
         item_type (int | str): At most 256 bytes, no NUL.
         kind (str): At most 256 bytes, no NUL.
         timestamp (int): Milliseconds since 1970, UTC.
+        context (Context | None | Unset):
     """
 
     user_id: int | str
@@ -26,9 +35,12 @@ class Event:
     item_type: int | str
     kind: str
     timestamp: int
+    context: Context | None | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.context import Context
+
         user_id: int | str
         user_id = self.user_id
 
@@ -42,6 +54,14 @@ class Event:
 
         timestamp = self.timestamp
 
+        context: dict[str, Any] | None | Unset
+        if isinstance(self.context, Unset):
+            context = UNSET
+        elif isinstance(self.context, Context):
+            context = self.context.to_dict()
+        else:
+            context = self.context
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -53,11 +73,15 @@ class Event:
                 "timestamp": timestamp,
             }
         )
+        if context is not UNSET:
+            field_dict["context"] = context
 
         return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        from ..models.context import Context
+
         d = dict(src_dict)
 
         def _parse_user_id(data: object) -> int | str:
@@ -79,12 +103,30 @@ class Event:
 
         timestamp = d.pop("timestamp")
 
+        def _parse_context(data: object) -> Context | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                context_type_0 = Context.from_dict(data)
+
+                return context_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(Context | None | Unset, data)
+
+        context = _parse_context(d.pop("context", UNSET))
+
         event = cls(
             user_id=user_id,
             item_id=item_id,
             item_type=item_type,
             kind=kind,
             timestamp=timestamp,
+            context=context,
         )
 
         event.additional_properties = d

@@ -10,6 +10,7 @@ from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
     from ..models.item_ref import ItemRef
+    from ..models.list_context import ListContext
     from ..models.seen import Seen
     from ..models.session_attributes import SessionAttributes
 
@@ -31,6 +32,8 @@ class Session:
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history that are nearest.
             Default: False.
         list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
+        context (ListContext | None | Unset): What policies read as request.surface, request.device, request.hour,
+            request.weekday.
         country (str | Unset):  Default: ''.
         birth_year (int | Unset):  Default: 0.
         page (None | str | Unset): `next_page` of a page.
@@ -45,12 +48,15 @@ class Session:
     titles: bool | Unset = False
     explain: bool | Unset = False
     list_: str | Unset = ""
+    context: ListContext | None | Unset = UNSET
     country: str | Unset = ""
     birth_year: int | Unset = 0
     page: None | str | Unset = UNSET
     attributes: SessionAttributes | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.list_context import ListContext
+
         items = []
         for items_item_data in self.items:
             items_item = items_item_data.to_dict()
@@ -82,6 +88,14 @@ class Session:
         explain = self.explain
 
         list_ = self.list_
+
+        context: dict[str, Any] | None | Unset
+        if isinstance(self.context, Unset):
+            context = UNSET
+        elif isinstance(self.context, ListContext):
+            context = self.context.to_dict()
+        else:
+            context = self.context
 
         country = self.country
 
@@ -118,6 +132,8 @@ class Session:
             field_dict["explain"] = explain
         if list_ is not UNSET:
             field_dict["list"] = list_
+        if context is not UNSET:
+            field_dict["context"] = context
         if country is not UNSET:
             field_dict["country"] = country
         if birth_year is not UNSET:
@@ -132,6 +148,7 @@ class Session:
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         from ..models.item_ref import ItemRef
+        from ..models.list_context import ListContext
         from ..models.seen import Seen
         from ..models.session_attributes import SessionAttributes
 
@@ -180,6 +197,23 @@ class Session:
 
         list_ = d.pop("list", UNSET)
 
+        def _parse_context(data: object) -> ListContext | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                context_type_0 = ListContext.from_dict(data)
+
+                return context_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(ListContext | None | Unset, data)
+
+        context = _parse_context(d.pop("context", UNSET))
+
         country = d.pop("country", UNSET)
 
         birth_year = d.pop("birth_year", UNSET)
@@ -209,6 +243,7 @@ class Session:
             titles=titles,
             explain=explain,
             list_=list_,
+            context=context,
             country=country,
             birth_year=birth_year,
             page=page,

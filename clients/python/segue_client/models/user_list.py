@@ -10,6 +10,7 @@ from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
     from ..models.item_ref import ItemRef
+    from ..models.list_context import ListContext
 
 
 T = TypeVar("T", bound="UserList")
@@ -29,6 +30,8 @@ class UserList:
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history that are nearest.
             Default: False.
         list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
+        context (ListContext | None | Unset): What policies read as request.surface, request.device, request.hour,
+            request.weekday.
         page (None | str | Unset): `next_page` of a page.
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer must include: it waits
             for them, and gets status 503 if that takes too long.
@@ -42,10 +45,13 @@ class UserList:
     titles: bool | Unset = False
     explain: bool | Unset = False
     list_: str | Unset = ""
+    context: ListContext | None | Unset = UNSET
     page: None | str | Unset = UNSET
     at_least: list[str] | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.list_context import ListContext
+
         user: int | str
         user = self.user
 
@@ -75,6 +81,14 @@ class UserList:
         explain = self.explain
 
         list_ = self.list_
+
+        context: dict[str, Any] | None | Unset
+        if isinstance(self.context, Unset):
+            context = UNSET
+        elif isinstance(self.context, ListContext):
+            context = self.context.to_dict()
+        else:
+            context = self.context
 
         page: None | str | Unset
         if isinstance(self.page, Unset):
@@ -107,6 +121,8 @@ class UserList:
             field_dict["explain"] = explain
         if list_ is not UNSET:
             field_dict["list"] = list_
+        if context is not UNSET:
+            field_dict["context"] = context
         if page is not UNSET:
             field_dict["page"] = page
         if at_least is not UNSET:
@@ -117,6 +133,7 @@ class UserList:
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         from ..models.item_ref import ItemRef
+        from ..models.list_context import ListContext
 
         d = dict(src_dict)
 
@@ -162,6 +179,23 @@ class UserList:
 
         list_ = d.pop("list", UNSET)
 
+        def _parse_context(data: object) -> ListContext | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                context_type_0 = ListContext.from_dict(data)
+
+                return context_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(ListContext | None | Unset, data)
+
+        context = _parse_context(d.pop("context", UNSET))
+
         def _parse_page(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -182,6 +216,7 @@ class UserList:
             titles=titles,
             explain=explain,
             list_=list_,
+            context=context,
             page=page,
             at_least=at_least,
         )

@@ -10,6 +10,7 @@ from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
     from ..models.item_ref import ItemRef
+    from ..models.list_context import ListContext
 
 
 T = TypeVar("T", bound="UserLists")
@@ -29,6 +30,8 @@ class UserLists:
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history that are nearest.
             Default: False.
         list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
+        context (ListContext | None | Unset): What policies read as request.surface, request.device, request.hour,
+            request.weekday.
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer must include: it waits
             for them, and gets status 503 if that takes too long.
     """
@@ -41,9 +44,12 @@ class UserLists:
     titles: bool | Unset = False
     explain: bool | Unset = False
     list_: str | Unset = ""
+    context: ListContext | None | Unset = UNSET
     at_least: list[str] | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.list_context import ListContext
+
         users = []
         for users_item_data in self.users:
             users_item: int | str
@@ -77,6 +83,14 @@ class UserLists:
 
         list_ = self.list_
 
+        context: dict[str, Any] | None | Unset
+        if isinstance(self.context, Unset):
+            context = UNSET
+        elif isinstance(self.context, ListContext):
+            context = self.context.to_dict()
+        else:
+            context = self.context
+
         at_least: list[str] | Unset = UNSET
         if not isinstance(self.at_least, Unset):
             at_least = self.at_least
@@ -102,6 +116,8 @@ class UserLists:
             field_dict["explain"] = explain
         if list_ is not UNSET:
             field_dict["list"] = list_
+        if context is not UNSET:
+            field_dict["context"] = context
         if at_least is not UNSET:
             field_dict["at_least"] = at_least
 
@@ -110,6 +126,7 @@ class UserLists:
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         from ..models.item_ref import ItemRef
+        from ..models.list_context import ListContext
 
         d = dict(src_dict)
         users = []
@@ -160,6 +177,23 @@ class UserLists:
 
         list_ = d.pop("list", UNSET)
 
+        def _parse_context(data: object) -> ListContext | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                context_type_0 = ListContext.from_dict(data)
+
+                return context_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(ListContext | None | Unset, data)
+
+        context = _parse_context(d.pop("context", UNSET))
+
         at_least = cast(list[str], d.pop("at_least", UNSET))
 
         user_lists = cls(
@@ -171,6 +205,7 @@ class UserLists:
             titles=titles,
             explain=explain,
             list_=list_,
+            context=context,
             at_least=at_least,
         )
 

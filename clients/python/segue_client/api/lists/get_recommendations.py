@@ -23,6 +23,9 @@ def _get_kwargs(
     explain: bool | Unset = False,
     at_least: list[str] | Unset = UNSET,
     list_: str | Unset = "",
+    surface: None | str | Unset = UNSET,
+    device: None | str | Unset = UNSET,
+    time_zone: None | str | Unset = UNSET,
 ) -> dict[str, Any]:
 
     params: dict[str, Any] = {}
@@ -73,6 +76,27 @@ def _get_kwargs(
     params["at_least"] = json_at_least
 
     params["list"] = list_
+
+    json_surface: None | str | Unset
+    if isinstance(surface, Unset):
+        json_surface = UNSET
+    else:
+        json_surface = surface
+    params["surface"] = json_surface
+
+    json_device: None | str | Unset
+    if isinstance(device, Unset):
+        json_device = UNSET
+    else:
+        json_device = device
+    params["device"] = json_device
+
+    json_time_zone: None | str | Unset
+    if isinstance(time_zone, Unset):
+        json_time_zone = UNSET
+    else:
+        json_time_zone = time_zone
+    params["time_zone"] = json_time_zone
 
     params = {k: v for k, v in params.items() if v is not UNSET and v is not None}
 
@@ -168,6 +192,9 @@ def sync_detailed(
     explain: bool | Unset = False,
     at_least: list[str] | Unset = UNSET,
     list_: str | Unset = "",
+    surface: None | str | Unset = UNSET,
+    device: None | str | Unset = UNSET,
+    time_zone: None | str | Unset = UNSET,
 ) -> Response[ListBody | ProblemBody]:
     """A user's list, from the live state
 
@@ -191,6 +218,12 @@ def sync_detailed(
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer
             must include: it waits for them, and gets status 503 if that takes too long.
         list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
+        surface (None | str | Unset): What policies read as request.surface, request.device,
+            request.hour, request.weekday.
+        device (None | str | Unset): What policies read as request.surface, request.device,
+            request.hour, request.weekday.
+        time_zone (None | str | Unset): IANA name of the zone of request.hour and request.weekday;
+            none: the user's attribute time_zone, or UTC.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -211,6 +244,9 @@ def sync_detailed(
         explain=explain,
         at_least=at_least,
         list_=list_,
+        surface=surface,
+        device=device,
+        time_zone=time_zone,
     )
 
     response = client.get_httpx_client().request(
@@ -233,6 +269,9 @@ def sync(
     explain: bool | Unset = False,
     at_least: list[str] | Unset = UNSET,
     list_: str | Unset = "",
+    surface: None | str | Unset = UNSET,
+    device: None | str | Unset = UNSET,
+    time_zone: None | str | Unset = UNSET,
 ) -> ListBody | ProblemBody | None:
     """A user's list, from the live state
 
@@ -256,6 +295,12 @@ def sync(
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer
             must include: it waits for them, and gets status 503 if that takes too long.
         list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
+        surface (None | str | Unset): What policies read as request.surface, request.device,
+            request.hour, request.weekday.
+        device (None | str | Unset): What policies read as request.surface, request.device,
+            request.hour, request.weekday.
+        time_zone (None | str | Unset): IANA name of the zone of request.hour and request.weekday;
+            none: the user's attribute time_zone, or UTC.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -277,6 +322,9 @@ def sync(
         explain=explain,
         at_least=at_least,
         list_=list_,
+        surface=surface,
+        device=device,
+        time_zone=time_zone,
     ).parsed
 
 
@@ -293,6 +341,9 @@ async def asyncio_detailed(
     explain: bool | Unset = False,
     at_least: list[str] | Unset = UNSET,
     list_: str | Unset = "",
+    surface: None | str | Unset = UNSET,
+    device: None | str | Unset = UNSET,
+    time_zone: None | str | Unset = UNSET,
 ) -> Response[ListBody | ProblemBody]:
     """A user's list, from the live state
 
@@ -316,6 +367,12 @@ async def asyncio_detailed(
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer
             must include: it waits for them, and gets status 503 if that takes too long.
         list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
+        surface (None | str | Unset): What policies read as request.surface, request.device,
+            request.hour, request.weekday.
+        device (None | str | Unset): What policies read as request.surface, request.device,
+            request.hour, request.weekday.
+        time_zone (None | str | Unset): IANA name of the zone of request.hour and request.weekday;
+            none: the user's attribute time_zone, or UTC.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -336,6 +393,9 @@ async def asyncio_detailed(
         explain=explain,
         at_least=at_least,
         list_=list_,
+        surface=surface,
+        device=device,
+        time_zone=time_zone,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -356,6 +416,9 @@ async def asyncio(
     explain: bool | Unset = False,
     at_least: list[str] | Unset = UNSET,
     list_: str | Unset = "",
+    surface: None | str | Unset = UNSET,
+    device: None | str | Unset = UNSET,
+    time_zone: None | str | Unset = UNSET,
 ) -> ListBody | ProblemBody | None:
     """A user's list, from the live state
 
@@ -379,6 +442,12 @@ async def asyncio(
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer
             must include: it waits for them, and gets status 503 if that takes too long.
         list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
+        surface (None | str | Unset): What policies read as request.surface, request.device,
+            request.hour, request.weekday.
+        device (None | str | Unset): What policies read as request.surface, request.device,
+            request.hour, request.weekday.
+        time_zone (None | str | Unset): IANA name of the zone of request.hour and request.weekday;
+            none: the user's attribute time_zone, or UTC.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -401,5 +470,8 @@ async def asyncio(
             explain=explain,
             at_least=at_least,
             list_=list_,
+            surface=surface,
+            device=device,
+            time_zone=time_zone,
         )
     ).parsed

@@ -114,7 +114,8 @@ def _search(plan: FiltersPlan) -> list[dict[str, Any]]:
         for number, query in enumerate(queries):
             if number % plan.tick == 0:
                 size = _replace(index, vectors, alive, size, each, rng)
-            allowed = None if share == 1.0 else passes[:size]
+                # The same array until the catalogue changes, as `RowMasks` returns it.
+                allowed = None if share == 1.0 else passes[:size]
             begun = time.thread_time()
             found = index.search_type(query[None], 0, _K, allowed=allowed).rows[0]
             took = time.thread_time() - begun

@@ -112,6 +112,11 @@ class Recommender:
             return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
         return self._shown.of(self._keys[rows])
 
+    @property
+    def in_force(self) -> InForce | None:
+        """What is shared with the code that changes policies; None without policies."""
+        return self._in_force
+
     def policy_of(self, name: str) -> Policy | None:
         """Return the policy of a list; None without one."""
         return None if self._in_force is None else self._in_force.policies.of(name)

@@ -182,6 +182,36 @@ def newcomers(
     console.print(f"figures: {json_file}")
 
 
+@app.command(epilog="Example: segue bench explore --seed 2")
+def explore(
+    launches: Annotated[int, typer.Option(help="New items a day.")] = 5,
+    share: Annotated[float, typer.Option(help="Share of the places that explore.")] = 0.01,
+    items: Annotated[int, typer.Option(help="Items in the simulated world.")] = 2_000,
+    users: Annotated[int, typer.Option(help="Users in the simulated world.")] = 5_000,
+    events: Annotated[int, typer.Option(help="Events in the world's history.")] = 200_000,
+    pairs: Annotated[int, typer.Option(help="Pairs of policies to compare offline.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated world and of the models.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
+        "var/bench-explore.json"
+    ),
+) -> None:
+    """What exploration gives new items and what it costs; whether off-policy estimates are right.
+
+    Two days of a simulated world in this process; needs no broker.
+    """
+    from benchmarks.explore import ExplorePlan, run, show
+    from segue.demo.runtime import DemoError
+
+    plan = ExplorePlan(
+        launches=launches, share=share, items=items, users=users, events=events, pairs=pairs,
+        seed=seed,
+    )  # fmt: skip
+    with explained(ValueError, DemoError):
+        report = run(plan, json_file)
+    show(report)
+    console.print(f"figures: {json_file}")
+
+
 @app.command(epilog="Example: segue bench static --items 100000 --edges 2000000")
 def static(
     items: Annotated[

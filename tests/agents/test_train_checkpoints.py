@@ -535,7 +535,8 @@ async def test_the_gate_asks_what_came_after_the_bundle_was_made(tmp_path, monke
     clock, asked = SimpleNamespace(ms=1_000_000), []
 
     def judged(candidate, served, held_out, *_):
-        asked.append((candidate.generation, served is not None, held_out.newest(len(held_out)).offset.min()))
+        questions = held_out.newest(len(held_out))
+        asked.append((candidate.generation, served is not None, questions.offset.min()))
         return Judgement(reasons=[])
 
     monkeypatch.setattr("agents.train.judge", judged)

@@ -40,6 +40,8 @@ __all__ = ["POLICY", "ShopOptions", "broken", "run_shop", "shop_material"]
 POLICY = Path(__file__).with_name("shop.toml")
 #: Parts of live traffic after which the stock of an item runs out, and another is taken down.
 SELLS_OUT, TAKEN_DOWN = 1 / 3, 2 / 3
+#: Seconds of live traffic that are sent again at a time, and how often at most.
+MORE_S, MOST_MORE = 2.0, 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ async def run_shop(
     reading = asyncio.ensure_future(consumer.run())
     try:
         removals, live, seconds = await _live(runtime, material, options, bars, consumer)
+        await _later_lists(runtime, material, removals, consumer)
         await applied(runtime, bars, "apply remaining records")
         ends = await runtime.ends(topics.recommendations)
         await until(runtime, lambda: consumer.has_read(ends) or reading.done(), "lists are unread")
@@ -197,6 +200,25 @@ async def _live(
         await asyncio.gather(traffic, return_exceptions=True)
     bars.update(task, completed=len(material.live))
     return removals, live, last - started
+
+
+async def _later_lists(
+    runtime: Runtime, material: Material, removals: list[Removal], consumer: Consumer
+) -> None:
+    """Send events again until there are lists to check after each removal.
+
+    On a slow machine the first lists may come when live traffic ends.
+    """
+    more = [event for event in material.live if event.due_s < MORE_S]
+    for _ in range(MOST_MORE):
+        for removal in removals:
+            removal.count(consumer.lists)
+        if all(removal.checked for removal in removals):
+            return
+        await live_traffic(
+            runtime, more, stamped=True, bad=0, item_type=material.item_types[0],
+            advance=lambda _: None,
+        )  # fmt: skip
 
 
 async def _remove(

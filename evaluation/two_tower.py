@@ -134,8 +134,8 @@ class StateEvents:
         """Cut the events from `first` to before `end` into batches."""
         for start in range(first, end, BATCH):
             rows = slice(start, min(start + BATCH, end))
-            columns = vars(self).items()
-            yield StateEvents(**{name: None if one is None else one[rows] for name, one in columns})
+            there = {name: column for name, column in vars(self).items() if column is not None}
+            yield StateEvents(**{name: column[rows] for name, column in there.items()})
 
 
 def state_settings(split: Past) -> StateSettings:

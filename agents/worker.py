@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -314,7 +314,9 @@ class Worker:
             async with self._turn:
                 await self._commit(self._due(now))
         if self._checkpointing is None:
-            self._checkpointing = asyncio.ensure_future(self._checkpoint_due(now))
+            self._checkpointing = asyncio.ensure_future(
+                self._checkpoint_due(now, frozenset(self.partitions.states))
+            )
         elif self._checkpointing.done():
             self._checkpointing.result()
             self._checkpointing = None
@@ -432,10 +434,13 @@ class Worker:
             news = state.set_behind(topic, behind) or news
         return news
 
-    async def _checkpoint_due(self, now: int) -> None:
+    async def _checkpoint_due(self, now: int, in_use: Container[int]) -> None:
+        """Sweep and checkpoint; in_use: states that were open when this became due.
+
+        It begins later, when the worker may be closed and another one opens the states.
+        """
         if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY_MS:
             self._swept_at = now
-            in_use = frozenset(self.partitions.states)
             await asyncio.to_thread(self.partitions.remove_leftovers, in_use)
         for partition in sorted(self._dirty):
             age = now - self._checkpointed_at.get(partition, now)

@@ -122,6 +122,20 @@ async def test_rounds_do_without_the_head_while_many_wait(tmp_path):
         assert sorted(one.by_head for one in said) == [False] * 3 + [True] * 4
 
 
+async def test_a_worker_that_is_closed_before_its_sweep_begins_leaves_its_states(tmp_path):
+    with bench(tmp_path) as b:  # whose clock says that every file is older than a week
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a")
+        await read_on(b)
+        await b.worker.commit()
+        folders = sorted((tmp_path / "w" / "state").iterdir())
+        await b.worker.tick()
+        b.worker.close()
+        await b.worker._checkpointing
+        assert sorted((tmp_path / "w" / "state").iterdir()) == folders
+        assert folders
+
+
 @pytest.mark.parametrize("end", ["crash", "rebalance", "crash while they are answered"])
 async def test_users_who_wait_at_the_end_of_a_worker_are_answered_by_the_next(tmp_path, end):
     with bench(tmp_path) as b:

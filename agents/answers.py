@@ -21,6 +21,7 @@ from agents.working.tracing import Traces
 from dynamic_layer import ListSettings, ListWatch, UserState, default_lists, hashed_share
 from state import DamagedState
 from streams import (
+    MAX_SHOWN,
     AssumedImpression,
     DeadLetter,
     Reason,
@@ -39,9 +40,6 @@ from streams.outbox import Headers, Outgoing
 __all__ = ["Answers", "UserBatch"]
 
 logger = logging.getLogger(__name__)
-
-#: Items of a list of which a record of impressions can have no more.
-MAX_SHOWN = 1_000
 
 
 class UserBatch(NamedTuple):

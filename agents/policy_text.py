@@ -98,14 +98,15 @@ def fault_in(text: str, error: PolicyError) -> Fault:
         where = found["where"]
     line, column = _start(text, where)
     if line and inside and inside["line"]:
-        # Of a condition the place inside it is known; its later lines begin at the margin.
+        # The error also names the line and column inside a condition. Only the condition's first
+        # line begins behind the key.
         below, at = int(inside["line"]) - 1, int(inside["column"])
         line, column = line + below, at if below else column + at - 1
     return Fault(where=where, what=what, line=line, column=column)
 
 
 def _start(text: str, where: str) -> tuple[int, int]:
-    """Return line and column at which the value of a part begins; of a table its header's.
+    """Return line and column of the value of a part; where the part is a table, of its header.
 
     Zeros where it is not found.
     """

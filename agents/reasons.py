@@ -45,7 +45,7 @@ def filtered_items(ranking: Ranking) -> FilteredItems | None:
 
 def explored_places(ranking: Ranking) -> Sequence[ExploredPlace]:
     """Return what exploration decided about places of the list."""
-    # Of nothing, the record's default, which is not written.
+    # An empty tuple is the default of the record, which is not written.
     return tuple(
         ExploredPlace(position=one.place + 1, new=one.new, propensity=one.propensity)
         for one in ranking.explored

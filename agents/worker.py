@@ -437,7 +437,7 @@ class Worker:
     async def _checkpoint_due(self, now: int, in_use: Container[int]) -> None:
         """Sweep and checkpoint; in_use: states that were open when this became due.
 
-        It begins later, when the worker may be closed and another one opens the states.
+        This may start after the worker has closed, while another worker opens the states.
         """
         if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY_MS:
             self._swept_at = now

@@ -11,8 +11,8 @@ from state import POSITIONS
 
 __all__ = ["ClickThrough"]
 
-#: Positions that are told apart; those behind them are one.
-TOLD_APART = 20
+#: Positions with a row of their own; all later positions share one row.
+OWN_ROWS = 20
 #: Newest buckets of the window that are added up: days, by default.
 BUCKETS = 30
 #: Shown and taken by position, int64 [POSITIONS + 1] each.
@@ -49,8 +49,8 @@ class ClickThrough:
         shown, taken = (
             sum(side, np.zeros(POSITIONS + 1, np.int64)) for side in zip(*found, strict=True)
         )
-        parts = [(str(at), slice(at, at + 1)) for at in range(1, TOLD_APART + 1)]
-        parts += [(f"{TOLD_APART + 1} and on", slice(TOLD_APART + 1, None)), ("unknown", slice(1))]
+        parts = [(str(at), slice(at, at + 1)) for at in range(1, OWN_ROWS + 1)]
+        parts += [(f"{OWN_ROWS + 1} and on", slice(OWN_ROWS + 1, None)), ("unknown", slice(1))]
         rows = [(name, int(shown[part].sum()), int(taken[part].sum())) for name, part in parts]
         return {
             "hours": settings.taken_hours,
@@ -61,7 +61,7 @@ class ClickThrough:
 
     def _of(self, bucket: int) -> _Counts:
         states = list(self._replica.partitions.states.values())
-        # Before it is read: what is committed meanwhile makes it old.
+        # Noted before the read, so that a commit during the read causes another one.
         written = tuple(state.taken_written_in(bucket) for state in states)
         known = self._read.get(bucket)
         if known is None or known[0] != written:

@@ -53,7 +53,7 @@ def _records() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(RECORDS, ref_template="#/components/schemas/{name}")
     for schema in schemas.values():
         for own in schema["properties"].values():
-            # A field that may be missing: generators take one with a default as always there.
+            # Generators assume that a field with a default is always present.
             if own.get("default", ...) is None:
                 del own["default"]
         for name in IDS:

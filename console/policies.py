@@ -47,8 +47,8 @@ __all__ = ["BadPolicy", "Change", "NoPolicyTopic", "PolicyEditing", "PreviewOf"]
 
 logger = logging.getLogger(__name__)
 
-#: Types of users' attributes are found among so many users, and looked up again after so long.
-LOOK_AT, LOOK_S = 100_000, 30.0
+#: Users whose attributes are read to find the types, and seconds until they are read again.
+TYPED_USERS, TYPES_S = 100_000, 30.0
 #: Users whose lists are made together in a preview; requests have their turn between two batches.
 TOGETHER = 16
 
@@ -94,7 +94,7 @@ class PolicyEditing:
         """lists, list_length: of the workers, for previews; as in their settings."""
         self._replica, self._writer, self._clock_ms = replica, writer, clock_ms
         self._lists, self._length = tuple(lists), list_length
-        self._writing, self._looking = asyncio.Lock(), asyncio.Lock()
+        self._writing, self._reading_types = asyncio.Lock(), asyncio.Lock()
         self._of_users: tuple[float, AttributeTypes] | None = None
 
     async def lists(self) -> list[dict[str, Any]]:
@@ -124,10 +124,10 @@ class PolicyEditing:
 
     async def types(self) -> AttributeTypes:
         """Types of the attributes that the catalogue has now, and users had lately."""
-        async with self._looking:
+        async with self._reading_types:
             now = time.monotonic()
-            if self._of_users is None or now - self._of_users[0] > LOOK_S:
-                found = await asyncio.to_thread(self._look_at_users)
+            if self._of_users is None or now - self._of_users[0] > TYPES_S:
+                found = await asyncio.to_thread(self._types_of_users)
                 self._of_users = (now, found)
             of_items = AttributeTypes.of(self._replica.channels.policies.in_force.columns)
         return AttributeTypes(found={**of_items.found, **self._of_users[1].found})
@@ -221,9 +221,9 @@ class PolicyEditing:
             raise NoPolicyTopic(f"there is no topic {topic}: run segue topics create")
         return await read_from(log, topic)
 
-    def _look_at_users(self) -> AttributeTypes:
+    def _types_of_users(self) -> AttributeTypes:
         found = AttributeTypes()
-        for attributes in islice(state_reads.user_attributes(self._replica), LOOK_AT):
+        for attributes in islice(state_reads.user_attributes(self._replica), TYPED_USERS):
             found.add_user(attributes)
         return found
 

@@ -127,7 +127,7 @@ async def undo(editing: ThePolicies, by: Changing, body: PolicyUndo) -> Response
 
 
 def _change(body: PolicyApply | PolicyUndo, by: TokenSettings) -> Change:
-    # The token's name is known for certain, and what people call themselves is not.
+    # The name of the token is verified; the author's name is not.
     author = f"{body.author} ({by.name})" if body.author else by.name
     return Change(after=body.after, author=author[:256], comment=body.comment)
 

@@ -151,7 +151,7 @@ class PartitionState:
         self._taken_from = dict(self._meta.positions) if made is None else dict(made.since)
         if within is not None and not (made is None and read_only):
             self._taken = ShownAndTaken(self._database, settings)
-            # What others were told of earlier counts is told to be nothing.
+            # Others may hold earlier counts of these buckets: they are told the counts as of now.
             shown, taken = (made.shown_untold, made.taken_untold) if made else (untold, untold)
             self._shown_telling = Telling(self._taken.shown, shown)
             self._taken_telling = Telling(self._taken.taken, taken)

@@ -59,6 +59,7 @@ from .reach import UnreachableError as UnreachableError
 from .reach import require_broker as require_broker
 from .reach import wait_for_broker as wait_for_broker
 from .records import DEFAULT_CHANNEL as DEFAULT_CHANNEL
+from .records import MAX_SHOWN as MAX_SHOWN
 from .records import NAME_PATTERN as NAME_PATTERN
 from .records import AppliedRule as AppliedRule
 from .records import ArmShare as ArmShare

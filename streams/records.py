@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 
 MAX_ID_BYTES = 256
 INT64_MAX = 2**63 - 1
+#: Maximum number of items in one record of impressions.
+MAX_SHOWN = 1_000
 
 Id = Annotated[
     str, Meta(min_length=1, max_length=MAX_ID_BYTES, description="At most 256 bytes, no NUL.")
@@ -130,7 +132,7 @@ class Impression(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     user_id: Id
-    items: Annotated[list[ShownItem], Meta(min_length=1, max_length=1_000)]
+    items: Annotated[list[ShownItem], Meta(min_length=1, max_length=MAX_SHOWN)]
     timestamp: Timestamp
     list_id: Annotated[str, Meta(max_length=256)] | None = None
 

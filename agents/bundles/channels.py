@@ -175,8 +175,8 @@ class Channels:
     ) -> list[Served] | None:
         """Return the served lists of each user; None while that is not `possible`.
 
-        A list that holds an item whose catalogue entry changed while it was made is made once
-        more: a list is written late on a busy machine, but does not hold what has left since.
+        If the catalogue entry of an item in a list changes while the list is made, the list is made
+        once more: on a busy machine a list may be late, but it holds no item that has left.
         lists: item types -> lists to make; hurry: without the ranking head.
         """
         columns = self.policies.in_force.columns
@@ -188,10 +188,12 @@ class Channels:
         stale = [place for place, served in enumerate(made) if _holds(served, changed)]
         if not stale:
             return made
-        # What the head read of a user is collected once.
+        # The features that the head read were collected the first time.
         asked = [replace(users[place], watch=None) for place in stale]
         again = await self._recommend(asked, lists, now_ms, hurry=hurry)
-        for place, served in zip(stale, again or (), strict=again is not None):
+        if again is None:
+            return None
+        for place, served in zip(stale, again, strict=True):
             made[place] = served
         return made
 

@@ -30,8 +30,8 @@ class TouchedUsers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Users of one batch whose histories changed, each once, as columns of equal length.
 
     offset, event_timestamp: of the last event of each user in the batch. context: of events that
-    have one, by offset. first: offset of the first
-    record of the batch: reading from there returns all of them.
+    have one, by offset. first: offset of the first record of the batch: reading from there returns
+    all of them.
     """
 
     topic: str

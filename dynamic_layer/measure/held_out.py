@@ -1,4 +1,4 @@
-"""Examples that no bundle was trained on, and what bundles have in their top ten of them."""
+"""Held-out examples, and which of their targets each bundle ranks in its top ten."""
 
 import numpy as np
 import torch
@@ -22,10 +22,9 @@ _K = 10
 
 
 class HeldOut:
-    """Held-out examples, oldest first, of which each bundle makes its lists once.
+    """Held-out examples, oldest first; each bundle ranks each of them once.
 
-    Lists take most of the time in which a bundle is judged, and several comparisons read the same
-    ones.
+    Ranking takes most of the time of a judgement, and several comparisons need the same ranks.
     """
 
     def __init__(self, examples: PaddedExamples, popularity: Popularity | None = None) -> None:
@@ -56,7 +55,7 @@ class HeldOut:
         if first < last:
             found = self._made(bundle, self._examples.take(np.arange(first, last)))
             known = np.concatenate([found, known])
-            # The bundle is kept beside its hits: no other one can get its id meanwhile.
+            # The bundle is kept with its hits, so that no other object can get its id.
             self._own[id(bundle)] = bundle, known
         return known[len(known) - (len(self) - first) :]
 

@@ -19,7 +19,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 #: Draws of each item's demand. A question uses one of them, drawn by its generator, so that the
-#: probability of a choice is the mean over all: exact, and at the price of so many sums.
+#: probability of a choice is the mean over all draws: exact, at the cost of DRAWS sums.
 DRAWS = 32
 #: Impressions that a prior of one "taken" is worth; without any impression 2 % are taken.
 _TAKEN, _SHOWN = 1.0, 50.0
@@ -47,7 +47,7 @@ def relative_demand(demand: Floats, weight: Floats, average: Floats, launch: Flo
     mean = (share * demand).sum(axis=1)
     spread = (share * (demand - mean[:, None]) ** 2).sum(axis=1)
     shape = np.clip(mean**2 / np.maximum(spread, 1e-12), *_SHAPES)
-    # Demand without any neighbour in demand is small, and not impossible.
+    # If no neighbour has demand, expect a little instead of none.
     relative = np.maximum(mean / np.maximum(average, 1e-12), 0.05) * launch
     return Demands(relative, shape)
 

@@ -98,9 +98,8 @@ class _Node(NamedTuple):
 class Expression:
     """A condition over items, compiled.
 
-    text: as it was written; user: `user.NAME` and `request.NAME`, but for the time, and types that
-    it reads; timed: whether it reads the
-    time; items: names of item attributes.
+    text: as it was written; user: the `user.NAME` and `request.NAME` that it reads, without the
+    time, with their types; timed: whether it reads the time; items: names of item attributes.
     """
 
     text: str

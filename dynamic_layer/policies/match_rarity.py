@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 __all__ = ["MatchRarity"]
 
 _BINS = 400
-#: Lists that are counted before old ones begin to fade: whom new items match has to follow who was
-#: shown them, and at 1 % of ten places every tenth of these lists explores.
+#: Lists after which all counts are halved, so that recent lists count more. At 1 % of ten places,
+#: every tenth of these lists explores.
 _KEPT = 2_000
 #: An item's own matches count as much as those of all items together after so many lists.
 _OWN = 200.0
@@ -55,7 +55,7 @@ class MatchRarity:
     def spend(self, wanted: float, spent: float) -> None:
         """Note how many items lists were to explore, and how many they did, on average."""
         with self._lock:
-            # Before that, matches count as common because they are not known.
+            # With fewer lists every match counts as common, and the correction would be wrong.
             if self._lists > _OWN:
                 self._wanted += wanted
                 self._spent += spent

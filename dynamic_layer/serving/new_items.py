@@ -11,9 +11,9 @@ from dynamic_layer.policies.exploration import DRAWS, beliefs, drawn, relative_d
 from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.rules import Explore
 
-__all__ = ["KnownItems", "NewOnes", "NewSource"]
+__all__ = ["ItemsToExplore", "KnownItems", "NewItemFinder"]
 
-#: New items are looked for, and what is believed of them renewed, after so many milliseconds.
+#: Milliseconds after which the new items, and the beliefs about them, are computed again.
 REFRESH_MS = 10_000
 #: New items that are explored at one time, the newest ones.
 MOST_NEW = 1_000
@@ -51,7 +51,7 @@ class KnownItems(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewOnes:
+class ItemsToExplore:
     """New items of a rule at one time.
 
     rows: i64 [n]; draws: f64 [n, DRAWS], of "taken per shown"; items, made_ms: how many items there
@@ -64,13 +64,13 @@ class NewOnes:
     made_ms: int
 
 
-class NewSource:
+class NewItemFinder:
     """Finds the new items of one recommender. Not thread-safe."""
 
     def __init__(self, in_force: InForce, known: KnownItems, index: ItemIndex) -> None:
         """Read of a recommender's items; index: of the same ones."""
         self._in_force, self._known, self._index = in_force, known, index
-        self._new: dict[Explore, NewOnes] = {}
+        self._new: dict[Explore, ItemsToExplore] = {}
         self._near: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
     def __call__(
@@ -80,7 +80,7 @@ class NewSource:
         slots: NDArray[np.int64],
         types: NDArray[np.int64],
         now_ms: int,
-    ) -> NewOnes:
+    ) -> ItemsToExplore:
         """Return what is new; the columns' lock is not held.
 
         keys: u64 [n], slots: i64 [n] in the columns, types: i64 [n], of all items by row.
@@ -99,7 +99,7 @@ class NewSource:
         slots: NDArray[np.int64],
         types: NDArray[np.int64],
         now_ms: int,
-    ) -> NewOnes:
+    ) -> ItemsToExplore:
         with self._in_force.lock:
             column = self._in_force.columns.column(rule.attribute)
             age_days = (now_ms - column.numbers(slots, "time")) / _DAY_MS
@@ -116,9 +116,9 @@ class NewSource:
             demand = self._known.live_demand(now_ms).astype(np.float64)
             prior = relative_demand(*self._prior(rows, types, demand, recent))
             draws = drawn(keys[rows], *beliefs(prior, shown[chosen], taken[chosen]))
-            # What is nearly known needs less: an item's part goes to 0 as it graduates.
+            # An item needs less as more is known: its part goes to 0 until it graduates.
             draws *= (1.0 - shown[chosen] / rule.graduate)[:, None]
-        return NewOnes(rows=rows, draws=draws, items=len(keys), made_ms=now_ms)
+        return ItemsToExplore(rows=rows, draws=draws, items=len(keys), made_ms=now_ms)
 
     def _prior(
         self,

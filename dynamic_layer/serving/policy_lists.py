@@ -21,7 +21,7 @@ from dynamic_layer.policies.selection import Candidates, select
 from dynamic_layer.serving.cooling import cooling_items
 from dynamic_layer.serving.exploring import Candidates as NewCandidates
 from dynamic_layer.serving.exploring import Question, explored
-from dynamic_layer.serving.new_items import KnownItems, NewSource
+from dynamic_layer.serving.new_items import KnownItems, NewItemFinder
 from dynamic_layer.serving.rankings import UserState
 from dynamic_layer.serving.reasons import Explored, Filtered, RuleEffect
 from dynamic_layer.settings import ListSettings
@@ -92,7 +92,7 @@ class PolicyLists:
         self._in_force, self._rankers, self._index = in_force, rankers, index
         self._masks = RowMasks(in_force.columns)
         self._slots = np.zeros(0, np.int64)
-        self._new = NewSource(in_force, rankers, index)
+        self._new = NewItemFinder(in_force, rankers, index)
 
     def make(
         self,
@@ -401,7 +401,7 @@ class _Making:
     # Exploring
 
     def explored(
-        self, settings: ListSettings, found: Hits, source: NewSource, keys: NDArray[np.uint64]
+        self, settings: ListSettings, found: Hits, source: NewItemFinder, keys: NDArray[np.uint64]
     ) -> tuple[Hits, list[tuple[Explored, ...]]]:
         """Return the lists with new items that they explore, and what was decided."""
         rule = self.policy.rules.explore

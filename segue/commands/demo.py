@@ -98,15 +98,11 @@ def demo(
     from segue.demo.material import from_parquet, simulated
     from segue.demo.opening import kept_demos, open_runtime, stop_kept
     from segue.demo.report import show, write_report
-    from segue.demo.runtime import DemoError, stoppable
+    from segue.demo.runtime import stoppable
     from segue.settings import Settings
     from segue.threads import use_threads
     from segue.times import day_ms, today_ms
     from simulation import Behaviour, WorldSettings, departments
-    from state import CorruptArtifact, WrongState
-    from static_layer import TextModelError
-    from streams import AdminError, BulkWriteError
-    from streams.distribution import BrokerError
     from streams.wall_clock import now_ms
 
     # Standard output is for the report alone, where a program reads it.
@@ -148,10 +144,6 @@ def demo(
         hgnn_seconds=hgnn_seconds,
     )
     use_threads()
-    expected = (
-        ValueError, OSError, DemoError, BrokerError, AdminError, BulkWriteError, CorruptArtifact,
-        TextModelError, WrongState,
-    )  # fmt: skip
 
     async def run() -> dict[str, Any]:
         with screen.status("preparing the data"):
@@ -184,7 +176,7 @@ def demo(
             with progress_bars(screen) as bars:
                 return await run_demo(runtime, material, options, bars)
 
-    with explained(*expected):
+    with explained(*_faults()):
         report = asyncio.run(stoppable(run()))
     write_report(report, reports / "demo-report.json")
     if as_json:
@@ -205,6 +197,20 @@ def demo(
         raise typer.Exit(1)
 
 
+def _faults() -> tuple[type[Exception], ...]:
+    """Return what can go wrong in a demo without a fault of Segue."""
+    from segue.demo.runtime import DemoError
+    from state import CorruptArtifact, WrongState
+    from static_layer import TextModelError
+    from streams import AdminError, BulkWriteError
+    from streams.distribution import BrokerError
+
+    return (
+        ValueError, OSError, DemoError, BrokerError, AdminError, BulkWriteError, CorruptArtifact,
+        TextModelError, WrongState,
+    )  # fmt: skip
+
+
 def _shop(
     base: "Settings", world: "WorldSettings", reports: Path, log: str, live_seconds: float,
     live_rate: float, seed: int, *, as_json: bool,
@@ -214,14 +220,10 @@ def _shop(
     from segue.demo.first_look import Budget, try_settings
     from segue.demo.opening import open_runtime
     from segue.demo.report import write_report
-    from segue.demo.runtime import DemoError, stoppable
+    from segue.demo.runtime import stoppable
     from segue.demo.shop import ShopOptions, broken, run_shop, shop_material
     from segue.demo.shop_report import show_shop
     from segue.threads import use_threads
-    from state import CorruptArtifact, WrongState
-    from static_layer import TextModelError
-    from streams import AdminError, BulkWriteError
-    from streams.distribution import BrokerError
 
     screen = errors if as_json else console
     options = ShopOptions(live_seconds=live_seconds, live_rate=live_rate, seed=seed)
@@ -239,10 +241,7 @@ def _shop(
             with progress_bars(screen) as bars:
                 return await run_shop(runtime, material, options, bars)
 
-    with explained(
-        ValueError, OSError, DemoError, BrokerError, AdminError, BulkWriteError, CorruptArtifact,
-        TextModelError, WrongState, PolicyError,
-    ):  # fmt: skip
+    with explained(*_faults(), PolicyError):
         report = asyncio.run(stoppable(run()))
     write_report(report, reports / "shop-report.json")
     if as_json:

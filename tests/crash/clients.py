@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from agents.policy_text import PolicyFile
+from agents.policy_text import PolicyFile, policy_text
 from agents.policy_versions import newest_of
 from console import ConsoleSettings, TokenSettings
 from console.settings import RIGHTS
@@ -48,7 +48,7 @@ from tests.crash.history import (
 from tests.crash.supervisor import Stuck, WorkerProcess, until
 from tests.dynamic_layer.worlds import Items
 
-__all__ = ["CLIENT", "Clients", "console_settings", "log_of"]
+__all__ = ["Clients", "console_settings", "is_of_client", "log_of"]
 
 CLIENT = "client-"
 """Ids of the clients' users begin so; nothing else is about them."""
@@ -99,7 +99,7 @@ class Clients:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the clients meanwhile."""
+        """Run the clients while the context is open."""
         tasks = [asyncio.ensure_future(self._client(number)) for number in range(CLIENTS)]
         try:
             yield
@@ -150,22 +150,17 @@ class Clients:
 
     async def first_policy(self) -> None:
         """Write the first policy before the console starts, so that each list shows one."""
-        slot = self._slot()
-        began = time.monotonic()
+        slot, began = self._slot(), time.monotonic()
         said = await policies.apply(
-            self._settings, PolicyFile(list_name=MARKED, rules=PolicyRules(slots=(slot,))),
-            author="a client", comment="", now_ms=now_ms(),
-        )  # fmt: skip
+            self._settings, _policy(slot), author="a client", comment="", now_ms=now_ms()
+        )
         self.newest = said.version
         self._note(began, slot, said.version)
 
     async def apply_policy(self, ask: Ask) -> None:
         """Put another item first, if no other client has done so since."""
         slot, began = self._slot(), time.monotonic()
-        text = (
-            f'list = "{MARKED}"\n[[slots]]\nposition = 1\n'
-            f'item_type = "{slot.item_type}"\nitem_id = "{slot.item_id}"\n'
-        )
+        text = policy_text(_policy(slot))
         at = len(self.history)
         self._note(began, slot, None)
         try:
@@ -181,7 +176,7 @@ class Clients:
         )
 
     def _slot(self) -> Slot:
-        """The next item, which no policy has put first before."""
+        """Return a slot with the next item, which no earlier policy puts first."""
         self._policies += 1
         if self._policies >= self.items:
             raise Stuck(f"more than {self.items} policies")
@@ -191,6 +186,10 @@ class Clients:
     def _note(self, began: float, slot: Slot, version: int | None) -> None:
         item = slot.item_type, slot.item_id
         self.history.append(PolicyWrite(began=began, ended=began, item=item, version=version))
+
+
+def _policy(slot: Slot) -> PolicyFile:
+    return PolicyFile(list_name=MARKED, rules=PolicyRules(slots=(slot,)))
 
 
 class _Client:
@@ -309,6 +308,15 @@ class _Client:
         self._clients.history.append(PolicyRead(began=began, ended=time.monotonic(), item=first))
 
 
+def is_of_client(record: LogRecord) -> bool:
+    """Return whether a record is about the user of a client."""
+    return (record.key or b"").startswith(CLIENT.encode())
+
+
+def _place(record: LogRecord) -> Source:
+    return Source(topic=record.topic, partition=record.partition, offset=record.offset)
+
+
 def log_of(
     records: Sequence[LogRecord],
     impressions: Sequence[LogRecord],
@@ -319,9 +327,9 @@ def log_of(
     events: dict[str, list[tuple[Source, tuple[str, str], bool]]] = {}
     erasures: dict[str, list[Source]] = {}
     for record in sorted(records, key=lambda one: one.offset):
-        if not (record.key or b"").startswith(CLIENT.encode()):
+        if not is_of_client(record):
             continue
-        place = Source(topic=record.topic, partition=record.partition, offset=record.offset)
+        place = _place(record)
         batch, _ = decode_events([record], rules)
         for row, user in enumerate(batch.user_id):
             item = (batch.item_type[row], batch.item_id[row])
@@ -331,9 +339,8 @@ def log_of(
     lists = {}
     for record in impressions:
         shown = decode(Impression, record.value or b"")
-        place = Source(topic=record.topic, partition=record.partition, offset=record.offset)
         items = tuple((str(one.item_type), str(one.item_id)) for one in shown.items)
-        lists[place] = str(shown.user_id), items
+        lists[_place(record)] = str(shown.user_id), items
     versions = {}
     for said in newest_of(of_policies, MARKED):
         [slot] = rules_of(said.rules).slots

@@ -23,7 +23,7 @@ from segue.settings import Settings, write_settings
 from streams import DeadLetter, LogRecord, Recommendation, create_topics, decode, read_from, topics
 from tests.crash import checker
 from tests.crash.brokers import Brokers
-from tests.crash.clients import CLIENT, Clients, console_settings, log_of
+from tests.crash.clients import Clients, console_settings, is_of_client, log_of
 from tests.crash.faults import FAULTS, Scene, draw_faults
 from tests.crash.history import Erasure, violations
 from tests.crash.learned import judge_learning
@@ -303,8 +303,7 @@ async def _judge(
 
 def _of_the_writer(records: Sequence[LogRecord], topic: str) -> list[LogRecord]:
     """Return the records of a topic without those of the clients' users, who are erased."""
-    client = CLIENT.encode()
-    return [r for r in records if r.topic == topic and not (r.key or b"").startswith(client)]
+    return [r for r in records if r.topic == topic and not is_of_client(r)]
 
 
 async def _judge_history(settings: Settings, clients: Clients, report: Report) -> None:

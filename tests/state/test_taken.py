@@ -136,7 +136,7 @@ def test_neither_order_nor_kills_nor_what_is_written_twice_change_anything(
 
 @tried(1 / 6)
 @given(records, settings_of_state, cuts)
-def test_whoever_keeps_what_is_told_knows_the_counts(stream, setting, at):
+def test_told_counts_add_up_to_the_counts(stream, setting, at):
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         kept: tuple[dict, dict] = ({}, {})
         for begin, end in zip([0, *sorted(at)], [*sorted(at), len(stream)], strict=True):

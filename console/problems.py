@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from aiokafka.errors import KafkaError
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -16,6 +17,7 @@ from console.serving import NotReady
 from console.writers import NotWritten
 from state import StoreUnavailable
 from static_layer import TextModelError
+from streams import AdminError
 
 __all__ = [
     "PROBLEM_JSON",
@@ -103,6 +105,13 @@ def handle_problems(app: FastAPI) -> None:
     async def not_written(_: Request, error: NotWritten) -> Response:
         logger.warning("a request could not write: %s", error)
         return problem_response(503, str(error), {"Retry-After": str(LOG_RETRY_S)})
+
+    @app.exception_handler(AdminError)
+    @app.exception_handler(KafkaError)
+    async def no_log(_: Request, error: AdminError | KafkaError) -> Response:
+        logger.warning("a request needs the log: %s", error)
+        detail = "the log does not answer; the console's log says why"
+        return problem_response(503, detail, {"Retry-After": str(LOG_RETRY_S)})
 
     @app.exception_handler(TextModelError)
     async def no_text_model(_: Request, error: TextModelError) -> Response:

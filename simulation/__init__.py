@@ -4,7 +4,7 @@ from simulation.catalogue import ITEM_SCHEMA
 from simulation.faults import FATES, Fault, faults
 from simulation.marks import Marks, TypeMarks, marks
 from simulation.newcomers import Newcomer
-from simulation.settings import KINDS, Behaviour, WorldSettings, departments
+from simulation.settings import KINDS, Behaviour, News, WorldSettings, departments, news_settings
 from simulation.world import EVENT_SCHEMA, LiveStep, World
 
 __all__ = [
@@ -17,10 +17,12 @@ __all__ = [
     "LiveStep",
     "Marks",
     "Newcomer",
+    "News",
     "TypeMarks",
     "World",
     "WorldSettings",
     "departments",
     "faults",
     "marks",
+    "news_settings",
 ]

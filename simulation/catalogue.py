@@ -8,7 +8,8 @@ import pyarrow as pa
 from scipy.special import ndtri
 
 from simulation.lexicon import GENERIC, LANGUAGES, TITLES, Topic, topics
-from simulation.settings import DAY_MS, WorldSettings
+from simulation.rhythm import HOUR_MS, Rhythm
+from simulation.settings import DAY_MS, News, WorldSettings
 
 LANGUAGE_OF = {"DE": "de", "AT": "de", "CH": "de", "MX": "es", "ES": "es", "AR": "es", "FR": "fr"}
 
@@ -97,13 +98,35 @@ def even_normal(groups: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.
 
 
 def _draw_publication(settings: WorldSettings, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    if settings.news is not None:
+        return _draw_launches(settings, settings.news, rng)
     launched = int(settings.items * settings.launched)
     old = settings.items - launched
     age = rng.exponential(700 * DAY_MS, size=old)
     before = settings.start_ms - age.astype(np.int64)
     during = settings.start_ms + rng.integers(settings.days * DAY_MS, size=launched)
-    later = np.full(settings.reserve, np.iinfo(np.int64).max // 4, dtype=np.int64)
-    return np.concatenate([np.sort(np.concatenate([before, during])), later])
+    return np.concatenate([np.sort(np.concatenate([before, during])), _reserved(settings)])
+
+
+def news_begin_ms(settings: WorldSettings, news: News) -> int:
+    """Return when launches of articles begin: what fades is there from the start on."""
+    return settings.start_ms - round(2 * news.lifetime_hours * HOUR_MS)
+
+
+def _draw_launches(
+    settings: WorldSettings, news: News, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Publication of articles, evenly in active time; before these, a stock of evergreen items."""
+    begin = news_begin_ms(settings, news)
+    stock = int(settings.items * news.evergreen)
+    ages = rng.random(stock) * news.stock_days * DAY_MS
+    launched = Rhythm(begin, settings.end_ms).time_ms(rng.random(settings.items - stock))
+    both = np.concatenate([begin - 1 - ages.astype(np.int64), launched])
+    return np.concatenate([np.sort(both), _reserved(settings)])
+
+
+def _reserved(settings: WorldSettings) -> npt.NDArray[np.int64]:
+    return np.full(settings.reserve, np.iinfo(np.int64).max // 4, dtype=np.int64)
 
 
 def describe(items: Items, settings: WorldSettings, rng: np.random.Generator) -> pa.Table:

@@ -1,5 +1,7 @@
 """How a user of the simulated world finds an item: by taste, by topic, or in the charts."""
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,6 +43,28 @@ class Shelves:
         return np.where(high > low, self.item[np.minimum(place, len(self.item) - 1)], -1)
 
 
+class Choosing(Protocol):
+    """What draws the item of each first contact: `Chooser` or `NewsChooser`."""
+
+    @property
+    def items(self) -> int:
+        """Number of items, reserved ones included."""
+
+    def choose(
+        self,
+        users: npt.NDArray[np.int64],
+        types: npt.NDArray[np.int64],
+        time_ms: npt.NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> npt.NDArray[np.int64]:
+        """Draw an item for each contact, i64[m]; -1 where nothing suitable exists."""
+
+    def affinity(
+        self, users: npt.NDArray[np.int64], type_row: int, time_ms: int
+    ) -> npt.NDArray[np.float64]:
+        """Probability that a user's next first contact is an item, f64[users, items]."""
+
+
 class Chooser:
     """Draws the item of each first contact.
 
@@ -72,10 +96,6 @@ class Chooser:
     def items(self) -> int:
         """Number of items, reserved ones included."""
         return len(self._items)
-
-    def type_row(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Types of items, i64[m]."""
-        return self._items.type_row[items]
 
     def demand(
         self, items: npt.NDArray[np.int64], time_ms: npt.NDArray[np.int64]

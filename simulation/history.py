@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from simulation.audience import Audience
 from simulation.catalogue import Items
-from simulation.choice import Chooser
+from simulation.choice import Choosing
 from simulation.returns import TypeContacts, draw_returns
 from simulation.rhythm import Rhythm
 from simulation.settings import WEAK_SHARES, WorldSettings
@@ -59,14 +59,18 @@ def draw_kinds(
 
 
 def draw_history(
-    settings: WorldSettings, items: Items, audience: Audience, rng: np.random.Generator
+    settings: WorldSettings,
+    items: Items,
+    audience: Audience,
+    chooser: Choosing,
+    rng: np.random.Generator,
 ) -> tuple[Contacts, Events]:
     """Draw contacts and the events that follow from them, `settings.events` of these.
 
-    A pilot tells how many events follow a contact. Then slightly too many contacts are drawn,
-    and whole contacts are dropped at random until the number of events is right.
+    chooser: draws the item of each contact. A pilot tells how many events follow a contact. Then
+    slightly too many contacts are drawn, and whole contacts are dropped at random until the number
+    of events is right.
     """
-    chooser = Chooser(settings, items, audience)
     size = max(settings.events // 50, 1_000)
     for attempt in range(ATTEMPTS):
         contacts = _draw_contacts(size, settings, audience, chooser, rng)
@@ -147,7 +151,7 @@ def _draw_contacts(
     size: int,
     settings: WorldSettings,
     audience: Audience,
-    chooser: Chooser,
+    chooser: Choosing,
     rng: np.random.Generator,
 ) -> Contacts:
     rhythm = Rhythm(settings.start_ms, settings.end_ms)

@@ -48,6 +48,43 @@ class Behaviour:
 
 
 @dataclass(frozen=True, kw_only=True)
+class News:
+    """How items appear, burst, fade and return in the world `news`.
+
+    lifetime_hours:  median time after launch in which an item has nine tenths of its demand.
+    lifetime_spread: standard deviation of log lifetime between items.
+    bursts:          share of items that are suddenly in much demand, once, at a random moment of
+                     their lifetime.
+    burst_hours:     mean length of a burst (exponential).
+    burst_height:    demand in a burst as a multiple of the item's first demand.
+    evergreen:       share of items that return: they are in demand whenever their topic is in
+                     season, from their launch on.
+    evergreen_demand: demand of such an item at the height of its season, as a share of first
+                     demand.
+    season_days:     time between two seasons of a topic; a season lasts a quarter of it.
+    stock_days:      how long before the history the oldest evergreen items were published.
+    """
+
+    lifetime_hours: float = 12.0
+    lifetime_spread: float = 0.7
+    bursts: float = 0.03
+    burst_hours: float = 2.0
+    burst_height: float = 15.0
+    evergreen: float = 0.06
+    evergreen_demand: float = 0.15
+    season_days: float = 8.0
+    stock_days: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what cannot be."""
+        shares = (self.bursts, self.evergreen, self.evergreen_demand)
+        if not all(0 <= share <= 1 for share in shares):
+            raise ValueError("bursts, evergreen and evergreen_demand must be shares from 0 to 1")
+        if min(self.lifetime_hours, self.burst_hours, self.burst_height, self.season_days) <= 0:
+            raise ValueError("lifetime, burst_hours, burst_height and season_days must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorldSettings:
     """What the simulated world consists of.
 
@@ -72,6 +109,8 @@ class WorldSettings:
     launched: share of the catalogue that is published during the history.
     reserve:  number of further items held back, to be launched in live traffic.
     weak_share: share of contacts that begin with a weak signal instead of a stream.
+    news:     how items appear and fade; None for items whose demand has the `Behaviour`'s
+        freshness. With `News`, items are launched evenly in active time, all along the history.
     """
 
     item_types: tuple[str, ...] = ("podcast", "audiobook")
@@ -94,6 +133,7 @@ class WorldSettings:
     launched: float = 0.2
     reserve: int = 200
     weak_share: float = 0.3
+    news: News | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError where the fields contradict each other."""
@@ -119,6 +159,30 @@ class WorldSettings:
         if self.behaviours:
             return self.behaviours[type_row]
         return PODCASTS if type_row == 0 else AUDIOBOOKS
+
+
+def news_settings(*, days: int = 14, launches: int = 400) -> WorldSettings:
+    """Return the default world `news`: one type, one language, `launches` items a day.
+
+    >>> news_settings().items, news_settings().behaviour(0).returning
+    (5600, 0.05)
+    """
+    return WorldSettings(
+        item_types=("article",),
+        behaviours=(ARTICLES,),
+        items=days * launches,
+        users=3_000,
+        days=days,
+        events=150_000,
+        markets=("US",),
+        market_shares=(1.0,),
+        circles=4,
+        in_circle=0.6,
+        in_topic=0.2,
+        drift=0.5,
+        weak_share=0.2,
+        news=News(),
+    )
 
 
 def departments(count: int) -> tuple[tuple[str, ...], tuple[Behaviour, ...]]:
@@ -172,3 +236,14 @@ AUDIOBOOKS = Behaviour(
     freshness_days=21.0,
     base_demand=0.3,
 )
+ARTICLES = Behaviour(
+    adopted=1.0,
+    returning=0.05,
+    returns=1.0,
+    return_days=0.2,
+    activity_spread=1.0,
+    popularity_spread=1.0,
+    freshness_days=1.0,
+    base_demand=1.0,
+)
+"""Articles and clips are rarely come back to; `News` says how the demand for them changes."""

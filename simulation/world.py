@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from simulation.audience import Audience, draw_audience
 from simulation.catalogue import Items, describe, draw_items
-from simulation.choice import Chooser
+from simulation.choice import Chooser, Choosing
 from simulation.history import Contacts, Events, draw_history, draw_kinds
 from simulation.newcomers import Newcomer, look_up
+from simulation.news import NewsChooser, NewsDemand, draw_news
 from simulation.settings import KINDS, WorldSettings
 
 EVENT_SCHEMA = pa.schema(
@@ -29,7 +30,8 @@ STEP_MS = 1_000
 """Length of one step of live traffic."""
 
 LIVE_RETURNS = 0.45
-"""Share of live events that come back to an item met before (as in the default history)."""
+"""Share of live events that come back to an item met before (as in the default history). Articles
+are not come back to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,10 @@ class World:
         self.settings, self.seed = settings, seed
         self._items: Items = draw_items(settings, self._rng("items"))
         self._audience: Audience = draw_audience(settings, self._rng("audience"))
-        self._chooser = Chooser(settings, self._items, self._audience)
+        self._news: NewsDemand | None = None
+        if settings.news is not None:
+            self._news = draw_news(settings, settings.news, self._items, self._rng("news"))
+        self._chooser = self._chooser_of(self._items)
 
     def catalogue(self) -> pa.Table:
         """All items published by the end of the history. Columns of `ITEM_SCHEMA`."""
@@ -123,7 +128,15 @@ class World:
 
     @cached_property
     def _past(self) -> tuple[Contacts, Events]:
-        return draw_history(self.settings, self._items, self._audience, self._rng("history"))
+        return draw_history(
+            self.settings, self._items, self._audience, self._chooser, self._rng("history")
+        )
+
+    def _chooser_of(self, items: Items) -> Choosing:
+        """Draws from these items, whose times of publication may change."""
+        if self._news is not None:
+            return NewsChooser(self.settings, items, self._audience, self._news)
+        return Chooser(self.settings, items, self._audience)
 
     @cached_property
     def _names(self) -> tuple[pa.Array, pa.Array, pa.Array, pa.Array]:
@@ -160,7 +173,7 @@ class World:
         self, rate: float, start_ms: int, seconds: float, launches: int, rng: np.random.Generator
     ) -> Iterator[LiveStep]:
         items = replace(self._items, published_ms=self._items.published_ms.copy())
-        chooser = Chooser(self.settings, items, self._audience)
+        chooser = self._chooser_of(items)
         met = self._past[0]
         upto = np.cumsum(self._audience.activity.ravel())
         sent = launched = 0
@@ -182,7 +195,7 @@ class World:
 
     def _live_events(
         self,
-        chooser: Chooser,
+        chooser: Choosing,
         met: Contacts,
         upto: npt.NDArray[np.float64],
         time_ms: npt.NDArray[np.int64],
@@ -194,7 +207,8 @@ class World:
         user, types = np.divmod(np.minimum(drawn, len(upto) - 1), len(self.settings.item_types))
         item = chooser.choose(user, types, time_ms, rng)
         kind = draw_kinds(types, self.settings, rng)
-        back = (item < 0) | (rng.random(size) < LIVE_RETURNS)
+        returns = LIVE_RETURNS if self._news is None else 0.0
+        back = (item < 0) | (rng.random(size) < returns)
         again = rng.integers(len(met.user), size=size)
         user = np.where(back, met.user[again], user)
         item = np.where(back, met.item[again], item)

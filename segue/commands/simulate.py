@@ -3,13 +3,17 @@
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segue.options import ConfigOption, SetOption, explained, settings_of
 from segue.screen import console, progress_bars
+
+if TYPE_CHECKING:
+    from simulation import World
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,15 +23,40 @@ app = typer.Typer(
 To = Annotated[
     str, typer.Option(help="kafka, embedded (the log in the data folder), or a Parquet file.")
 ]
-Types = Annotated[str, typer.Option(help="Item types, most used first, comma-separated.")]
-Items = Annotated[int, typer.Option(help="Items in the catalogue.")]
-Users = Annotated[int, typer.Option(help="Users.")]
+WorldName = Annotated[
+    str,
+    typer.Option(
+        "--world",
+        help="`default`: podcasts and audiobooks. `news`: hundreds of launches a day, lifetimes of "
+        "hours, bursts, items that return each season.",
+    ),
+]
+Types = Annotated[
+    str | None,
+    typer.Option(
+        help="Item types, most used first, comma-separated; default podcast,audiobook; `news`: "
+        "article."
+    ),
+]
+Items = Annotated[
+    int | None, typer.Option(help="Items in the catalogue; default 5,000; `news`: 400 a day.")
+]
+Users = Annotated[int | None, typer.Option(help="Users; default 20,000; `news`: 3,000.")]
 Seed = Annotated[int, typer.Option(help="Seed of the world.")]
-Days = Annotated[int, typer.Option(help="Days of history.")]
-Events = Annotated[int, typer.Option(help="Approximate number of events in the history.")]
+Days = Annotated[int | None, typer.Option(help="Days of history; default 90; `news`: 14.")]
+Events = Annotated[
+    int | None,
+    typer.Option(
+        help="Approximate number of events in the history; default 1,000,000; `news`: 150,000."
+    ),
+]
 Drift = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="Share of interests that change once during the history."),
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Share of interests that change once during the history; default 0.3; `news`: 0.5.",
+    ),
 ]
 EndMs = Annotated[
     int | None, typer.Option(help="End of the history in ms UTC; default now (not reproducible).")
@@ -37,12 +66,13 @@ EndMs = Annotated[
 @app.command(epilog="Example: segue simulate catalogue --to catalogue.parquet --items 5000")
 def catalogue(
     to: To = "kafka",
-    item_types: Types = "podcast,audiobook",
-    items: Items = 5_000,
-    users: Users = 20_000,
-    days: Days = 90,
-    events: Events = 1_000_000,
-    drift: Drift = 0.3,
+    world_name: WorldName = "default",
+    item_types: Types = None,
+    items: Items = None,
+    users: Users = None,
+    days: Days = None,
+    events: Events = None,
+    drift: Drift = None,
     end_ms: EndMs = None,
     seed: Seed = 0,
     config: ConfigOption = None,
@@ -51,41 +81,49 @@ def catalogue(
     """Write the catalogue (and the users, unless it goes to Parquet)."""
     from segue.feeding import catalogue_records, user_records
 
-    world = _world(item_types, items, users, days, events, drift, end_ms, seed)
+    world = _world(world_name, item_types, items, users, days, events, drift, end_ms, seed)
     if _is_parquet(to):
         _write_parquet(to, iter(world.catalogue().to_batches()))
         return
     settings = settings_of(config, flags)
     topics = settings.topics
     with _log(to, settings) as log:
-        _write(log, topics.catalogue, settings, catalogue_records(world.catalogue()), items)
-        _write(log, topics.users, settings, user_records(world.users()), users)
+        entries = catalogue_records(world.catalogue())
+        _write(log, topics.catalogue, settings, entries, world.settings.items)
+        _write(log, topics.users, settings, user_records(world.users()), world.settings.users)
 
 
-@app.command(epilog="Example: segue simulate history --to events.parquet --events 1000000")
+@app.command()
 def history(
     to: To = "kafka",
-    item_types: Types = "podcast,audiobook",
-    items: Items = 5_000,
-    users: Users = 20_000,
-    days: Days = 90,
-    events: Events = 1_000_000,
-    drift: Drift = 0.3,
+    world_name: WorldName = "default",
+    item_types: Types = None,
+    items: Items = None,
+    users: Users = None,
+    days: Days = None,
+    events: Events = None,
+    drift: Drift = None,
     end_ms: EndMs = None,
     seed: Seed = 0,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Write the events of the past."""
+    """Write the events of the past.
+
+    Examples: segue simulate history --to events.parquet --events 1000000
+
+    segue simulate history --world news --to events.parquet --seed 1
+    """
     from segue.feeding import event_records
 
-    world = _world(item_types, items, users, days, events, drift, end_ms, seed)
+    world = _world(world_name, item_types, items, users, days, events, drift, end_ms, seed)
     if _is_parquet(to):
         _write_parquet(to, world.history())
         return
     settings = settings_of(config, flags)
     with _log(to, settings) as log:
-        _write(log, settings.topics.events, settings, event_records(world.history()), events)
+        records = event_records(world.history())
+        _write(log, settings.topics.events, settings, records, world.settings.events)
 
 
 @app.command(epilog="Example: segue simulate live --rate 200 --seconds 60")
@@ -93,12 +131,13 @@ def live(
     rate: Annotated[float, typer.Option(help="Events per second.")] = 100.0,
     seconds: Annotated[float, typer.Option(help="How long.")] = 60.0,
     to: To = "kafka",
-    item_types: Types = "podcast,audiobook",
-    items: Items = 5_000,
-    users: Users = 20_000,
-    days: Days = 90,
-    events: Events = 1_000_000,
-    drift: Drift = 0.3,
+    world_name: WorldName = "default",
+    item_types: Types = None,
+    items: Items = None,
+    users: Users = None,
+    days: Days = None,
+    events: Events = None,
+    drift: Drift = None,
     launches: Annotated[int, typer.Option(help="New items during the traffic.")] = 20,
     seed: Seed = 0,
     config: ConfigOption = None,
@@ -109,7 +148,7 @@ def live(
     from streams.wall_clock import now_ms
 
     start = now_ms()
-    world = _world(item_types, items, users, days, events, drift, start, seed)
+    world = _world(world_name, item_types, items, users, days, events, drift, start, seed)
     steps = world.live(rate, start, seconds, launches=launches)
     if _is_parquet(to):
         _write_parquet(to, (step.events for step in steps))
@@ -126,29 +165,37 @@ def live(
 
 
 def _world(
-    item_types: str,
-    items: int,
-    users: int,
-    days: int,
-    events: int,
-    drift: float,
+    name: str,
+    item_types: str | None,
+    items: int | None,
+    users: int | None,
+    days: int | None,
+    events: int | None,
+    drift: float | None,
     end_ms: int | None,
     seed: int,
-) -> Any:
-    from simulation import World, WorldSettings
+) -> "World":
+    """Draw a world; None leaves a setting as the named world has it."""
+    from simulation import World, WorldSettings, news_settings
     from streams.wall_clock import now_ms
 
+    if name not in ("default", "news"):
+        raise typer.BadParameter(f"expected --world default or news, got {name!r}")
     with explained(ValueError):
-        settings = WorldSettings(
-            item_types=tuple(t.strip() for t in item_types.split(",") if t.strip()),
-            items=items,
-            users=users,
-            days=days,
-            events=events,
-            drift=drift,
-            end_ms=now_ms() if end_ms is None else end_ms,
-        )
-        return World(settings, seed)
+        if name == "news":
+            base = news_settings() if days is None else news_settings(days=days)
+        else:
+            base = WorldSettings()
+        given: dict[str, Any] = {
+            "items": items, "users": users, "days": days, "events": events, "drift": drift,
+            "end_ms": now_ms() if end_ms is None else end_ms,
+        }  # fmt: skip
+        if item_types is not None:
+            types = tuple(t.strip() for t in item_types.split(",") if t.strip())
+            behaviours = base.behaviours and base.behaviours[:1] * len(types)
+            given |= {"item_types": types, "behaviours": behaviours}
+        known = {key: value for key, value in given.items() if value is not None}
+        return World(replace(base, **known), seed)
 
 
 def _is_parquet(to: str) -> bool:

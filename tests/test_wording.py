@@ -35,6 +35,7 @@ EXCEPTED = {
     ("segue/columns.py", "news"),
     ("segue/columns.py", "listener"),
     ("segue/commands/simulate.py", "news"),  # the name of a world
+    ("simulation/settings.py", "news"),
     ("agents/training/cadence.py", "news"),
     ("evaluation/lightgcn.py", "he"),  # an author
     ("streams/broker_configuration.py", "listener"),

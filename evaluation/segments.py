@@ -13,9 +13,13 @@ __all__ = ["ALL", "SEGMENTS", "Segment", "segments", "tiers"]
 ALL = "all"
 SEGMENTS = (
     ALL, "warm_users", "cold_users", "warm_items", "cold_items", "head", "mid", "tail",
+    "new", "cold",
 )  # fmt: skip
 #: Shares of the training streams that the head holds, and that head and mid hold together (ours).
 HEAD, HEAD_AND_MID = 0.5, 0.8
+
+#: Items with fewer events than this are new (the papers' cut).
+NEW = 10
 
 Mask = npt.NDArray[np.bool_]
 
@@ -40,7 +44,8 @@ def segments(dataset: Dataset, item_type: str) -> list[Segment]:
     Warm users had an event on an item of the type before the split. Warm items had an event by
     anyone. Cold items are ranked among cold items: where a catalogue was collected from events,
     as public data sets are, an item without a past is known to have a future, and a model that
-    sorts by "is new" would win by that alone.
+    sorts by "is new" would win by that alone. `cold` are the same items in lists of all candidates,
+    as users get them. New items had fewer than ten events, and at least one.
     """
     n_users, n_items = len(dataset.users), len(dataset.items)
     inside = np.ones(n_items, bool)
@@ -50,8 +55,8 @@ def segments(dataset: Dataset, item_type: str) -> list[Segment]:
     events = dataset.events
     met = np.zeros(n_users, bool)
     met[events.user[inside[events.item]]] = True
-    trained = np.zeros(n_items, bool)
-    trained[events.item] = True
+    counts = np.bincount(events.item, minlength=n_items)
+    trained = counts > 0
     tier = tiers(dataset)
     anyone = np.ones(n_users, bool)
     return [
@@ -63,6 +68,8 @@ def segments(dataset: Dataset, item_type: str) -> list[Segment]:
         Segment(name="head", users=anyone, items=inside & (tier == 0)),
         Segment(name="mid", users=anyone, items=inside & (tier == 1)),
         Segment(name="tail", users=anyone, items=inside & (tier == 2)),
+        Segment(name="new", users=anyone, items=inside & trained & (counts < NEW)),
+        Segment(name="cold", users=anyone, items=inside & ~trained),
     ]
 
 

@@ -49,6 +49,7 @@ async def run_static_job(
     until: LogPoint | None = None,
     store: ArtifactStore | None = None,
     clock_ms: Callable[[], int] = now_ms,
+    change: Callable[[StaticBundle], StaticBundle] | None = None,
 ) -> StaticBundle:
     """Merge the latest checkpoints, build the bundle, publish and announce it.
 
@@ -57,6 +58,7 @@ async def run_static_job(
     until: build from the log up to this point instead; later events are left for examples. The
            temporary state is in `<data>/replays`.
     clock_ms: the time of the announcement, ms UTC.
+    change: makes another bundle of it before it is published, for controls of an evaluation.
     store: the artifact store; by default that of the settings, with retries for two minutes.
     Raises ValueError when there is no checkpoint, no catalogue, or no event before `until`,
     CorruptArtifact when a partition has no complete checkpoint, StoreUnavailable when the artifact
@@ -79,7 +81,8 @@ async def run_static_job(
     def job() -> StaticBundle:
         if on_ray:
             return _on_ray(settings, seed, progress)
-        return _here(settings, store, seed, progress, from_log=until is not None)
+        made = _here(settings, store, seed, progress, from_log=until is not None)
+        return made if change is None else change(made)
 
     try:
         bundle = await asyncio.to_thread(job)

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from dynamic_layer.head.live_lists import LiveSettings
 from dynamic_layer.settings import HeadSettings
 from evaluation.dataset import Dataset
+from evaluation.gains import Gain
 from evaluation.prequential.answers import Catalogue
 from evaluation.prequential.arms import COUNTERS, NEIGHBOURS, Arm, counting_arms
 from evaluation.prequential.head_arms import RULES, Fits, HeadArm
 from evaluation.prequential.replay import replay
-from evaluation.prequential.report import DayRow, Gain, Row, best_of, days, gains, rows
+from evaluation.prequential.report import DayRow, Row, best_of, days, gains, rows
 from evaluation.prequential.stream import (
     PrequentialSettings,
     boundaries,
@@ -70,8 +71,11 @@ def run(
     progress: Progress,
     ours: SegueSettings | None = None,
     more: Sequence[Arm] = (),
+    pairs: Sequence[tuple[str, str]] = (),
 ) -> Replayed:
     """Replay a data set with the named arms, and with `more` after them.
+
+    pairs: (arm, other) of `more` whose gains are wanted too.
 
     Raises UnknownArm, or ValueError for no questions.
     """
@@ -107,7 +111,7 @@ def run(
         },
         rows=rows(scored, settings.seed),
         days=days(scored),
-        gains=gains(scored, _pairs(scored), settings.seed),
+        gains=gains(scored, [*_pairs(scored), *pairs], settings.seed),
     )
 
 

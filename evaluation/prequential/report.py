@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from evaluation.prequential.replay import METRICS, Floats, Scored
+from evaluation.gains import Draws, Gain, interval, paired_gain
+from evaluation.prequential.replay import METRICS, Scored
 from evaluation.segments import ALL
 from evaluation.split import DAY_MS
 
-__all__ = ["DayRow", "Gain", "Row", "days", "gains", "rows"]
-
-_DRAWS = 1_000
+__all__ = ["DayRow", "Row", "days", "gains", "rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,27 +48,13 @@ class DayRow:
     hr_at_10: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gain:
-    """How much more HR@10 an arm has than another, as a share of the other's, on one item type.
-
-    gain_ci: 95 %, paired: both are measured on the same questions of users who are drawn again.
-    """
-
-    model: str
-    over: str
-    item_type: str
-    gain: float
-    gain_ci: tuple[float, float]
-
-
 def rows(scored: Mapping[str, Mapping[str, Scored]], seed: int) -> list[Row]:
     """Return the rows of all arms and types."""
     made = []
     for name, types in scored.items():
         for item_type, found in types.items():
             means = {metric: found.values[metric].mean(axis=0) for metric in METRICS}
-            draws = _Draws(found.users, seed)
+            draws = Draws(found.users, seed)
             made.append(
                 Row(
                     model=name,
@@ -78,8 +62,8 @@ def rows(scored: Mapping[str, Mapping[str, Scored]], seed: int) -> list[Row]:
                     segment=ALL,
                     asked=len(found.users),
                     users=len(np.unique(found.users)),
-                    hr_at_10_ci=_interval(draws.means(means["hr_at_10"])),
-                    mrr_ci=_interval(draws.means(means["mrr"])),
+                    hr_at_10_ci=interval(draws.means(means["hr_at_10"])),
+                    mrr_ci=interval(draws.means(means["mrr"])),
                     coverage=found.coverage,
                     hr_at_10_seeds=tuple(found.values["hr_at_10"].mean(axis=1).tolist()),
                     seconds=found.seconds,
@@ -112,49 +96,17 @@ def gains(
     made = []
     for name, over in pairs:
         for item_type, found in scored[name].items():
-            draws = _Draws(found.users, seed)
+            draws = Draws(found.users, seed)
             one, other = (
                 scored[arm][item_type].values["hr_at_10"].mean(axis=0) for arm in (name, over)
             )
             if not other.any():
                 continue
-            with np.errstate(divide="ignore", invalid="ignore"):
-                drawn = draws.means(one) / draws.means(other) - 1
-            made.append(
-                Gain(
-                    model=name,
-                    over=over,
-                    item_type=item_type,
-                    gain=float(one.mean() / other.mean() - 1),
-                    gain_ci=_interval(drawn[np.isfinite(drawn)]),
-                )
-            )
+            gain, ci = paired_gain(one, other, draws)
+            made.append(Gain(model=name, over=over, item_type=item_type, gain=gain, gain_ci=ci))
     return made
 
 
 def best_of(scored: Mapping[str, Mapping[str, Scored]], names: Sequence[str]) -> str:
     """Return the arm with the greatest HR@10 over all types."""
     return max(names, key=lambda name: float(scored[name][ALL].values["hr_at_10"].mean()))
-
-
-class _Draws:
-    """Users drawn again with replacement; the same draws for every arm."""
-
-    def __init__(self, users: npt.NDArray[np.int64], seed: int) -> None:
-        _, self._place = np.unique(users, return_inverse=True)
-        n = int(self._place.max()) + 1
-        rng = np.random.default_rng([seed, 1])
-        self._times = rng.multinomial(n, np.full(n, 1 / n), size=_DRAWS).astype(np.float64)
-        self._asked = self._times @ np.bincount(self._place, minlength=n)
-
-    def means(self, values: Floats) -> Floats:
-        """Means over the questions of the drawn users, f64 [draws]."""
-        total = self._times @ np.bincount(self._place, weights=values)
-        return np.asarray(total / self._asked)
-
-
-def _interval(drawn: Floats) -> tuple[float, float]:
-    if not len(drawn):
-        return float("nan"), float("nan")
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)

@@ -7,7 +7,6 @@ two scalars (the control).
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,18 +22,15 @@ from dynamic_layer.training.catalogue_items import CatalogueItems
 from evaluation.baselines import Rows, Scorer, Scores, vector_knn
 from evaluation.dataset import Dataset, Interactions
 from evaluation.item_graph import ItemGraph, Pair, Vectors, graph_of, item_keys, vectors_on
+from evaluation.scalars import Reads, scalars
 from evaluation.split import DAY_MS
 from static_layer import Progress, StaticSettings
 
 __all__ = ["Bench", "GraphForm", "People", "Reads", "examples_from", "spread"]
 
-Reads = Literal["text", "hgnn", "control"]
-"""What towers read of an item beside its text: nothing, its HGNN vector, or two scalars."""
-
 ELSEWHERE = np.float32(-1e9)
 """Score of an item that a model of one type does not know."""
 _CHUNK = 65_536
-_GAIN = 12.0  # what the towers multiply content by (dynamic_layer.items.features)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,16 +213,9 @@ class Bench:
         )
 
     def _control(self, until_ms: int) -> npt.NDArray[np.float32]:
-        """Is the item new, and the logarithm of its old count: what a graph knows without edges.
-
-        f32[n_items, 2], of unit variance after the towers' gain.
-        """
+        """The control of the items at a moment; see `scalars`."""
         old = self.events.where(self.events.timestamp < until_ms)
-        counts = np.bincount(old.item, minlength=len(self.dataset.items))
-        scalars = np.stack([counts == 0, np.log1p(counts)], axis=1).astype(np.float32)
-        scalars -= scalars.mean(axis=0)
-        scalars /= np.maximum(scalars.std(axis=0), 1e-6) * np.float32(_GAIN)
-        return scalars
+        return scalars(np.bincount(old.item, minlength=len(self.dataset.items)))
 
     def examples(self, events: Interactions, first: int, cap: int) -> ExampleBatch:
         """Return the events from number `first` on as examples; the earlier ones are history."""

@@ -130,8 +130,8 @@ def evaluate(
     without: Annotated[
         str,
         typer.Option(
-            help="served: also measure without these parts, comma-separated: head, hgnn (which "
-            "trains again)."
+            help="served: also measure without these parts, comma-separated: head, hgnn (text "
+            "alone), hgnn:scalars (two scalars for each vector). The last two train again."
         ),
     ] = "",
     threads: Annotated[int, typer.Option(help="Threads of the models; 0 for all cores.")] = 0,

@@ -10,6 +10,7 @@ from segue.demo.material import Material
 from segue.demo.runtime import POLL_S, DemoError
 from segue.demo.steps import Speed, ingest, make_static, rested_bundle, write_world
 from segue.screen import Bars, StageBars
+from static_layer import StaticBundle
 from streams import Recommendation, Request, Source, encode, readable
 
 __all__ = ["ask", "learn_history"]
@@ -19,9 +20,16 @@ PATIENCE_S = 300.0
 
 
 async def learn_history(
-    runtime: EmbeddedRuntime, material: Material, seed: int, bars: Bars, speed: Speed
+    runtime: EmbeddedRuntime,
+    material: Material,
+    seed: int,
+    bars: Bars,
+    speed: Speed,
+    change: Callable[[StaticBundle], StaticBundle] | None = None,
 ) -> DynamicBundle:
     """Apply the history before the split and return the bundle that the trainer made of all of it.
+
+    change: of the static bundle, before it is published.
 
     The static job builds the graph from the first part, the trainer learns from the second. Raises
     DemoError if nothing can be learned.
@@ -29,7 +37,7 @@ async def learn_history(
     await write_world(runtime, bars, material)
     await ingest(runtime, bars, material, "graph", speed)
     await runtime.checkpoint()
-    await make_static(runtime, seed, StageBars(bars))
+    await make_static(runtime, seed, StageBars(bars), change)
     await ingest(runtime, bars, material, "learn", speed)
     if not sum((await runtime.ends(runtime.settings.topics.examples)).values()):
         raise DemoError(

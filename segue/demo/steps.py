@@ -140,12 +140,18 @@ async def ingest(runtime: Runtime, bars: Bars, material: Material, part: str, sp
     speed.seconds += time.monotonic() - started
 
 
-async def make_static(runtime: Runtime, seed: int, stages: StageBars) -> StaticBundle:
-    """Run the static job and wait until the worker knows its bundle."""
+async def make_static(
+    runtime: Runtime,
+    seed: int,
+    stages: StageBars,
+    change: Callable[[StaticBundle], StaticBundle] | None = None,
+) -> StaticBundle:
+    """Run the static job and wait until the worker knows its bundle; change: see the job."""
     async with runtime.outputs() as outputs:
         bundle = await run_static_job(
-            runtime.settings, outputs, seed=seed, progress=stages, clock_ms=runtime.clock_ms
-        )
+            runtime.settings, outputs, seed=seed, progress=stages, clock_ms=runtime.clock_ms,
+            change=change,
+        )  # fmt: skip
     await until(
         runtime,
         lambda: runtime.makes_examples(bundle.generation),

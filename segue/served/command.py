@@ -1,7 +1,7 @@
 """`segue evaluate --served`: what the running product delivers, as a report and tables."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from evaluation.experiment import Outcome as Tested
 from evaluation.models import chosen
 from evaluation.prequential import PrequentialSettings
 from evaluation.prequential.stream import Questions, questions, span
+from evaluation.segments import ALL
 from evaluation.split import DAY_MS
 from evaluation.trial import Trial
 from segue.demo.runtime import DemoError, stoppable
@@ -24,6 +25,8 @@ __all__ = ["BASELINES", "ServedOptions", "evaluate_served", "product_outcome", "
 
 _ONE_SPLIT = "the product is measured with one split in time: expected --protocol time"
 BASELINES = ("popularity", "popularity_decayed", "item_cf", "ease")
+#: Tiers of answers that are shown, of `evaluation.segments`.
+TIERS = ("head", "mid", "tail", "new", "cold")
 LABELS = {
     ("frozen", "horizon"): "lists at the split; any item of the test days counts",
     ("frozen", "next"): "lists at the split; the user's next event counts",
@@ -70,11 +73,11 @@ def evaluate_served(
         )
     )
     progress = StageBars(bars)
-    rows, skipped = frozen_rows(
-        dataset, trial, baselines, outcomes, seed=options.seeds[0], progress=progress
-    )
+    found = [
+        frozen_rows(dataset, trial, baselines, outcomes, seed=options.seeds[0], progress=progress)
+    ]
     if asked is not None:
-        rows += live_rows(dataset, replayed, trial, outcomes, progress=progress)
+        found.append(live_rows(dataset, replayed, trial, outcomes, progress=progress))
     return {
         "trial": {
             **asdict(own),
@@ -86,8 +89,9 @@ def evaluate_served(
             "questions": 0 if asked is None else len(asked),
             "candidates": len(trial.candidates),
         },
-        "rows": rows,
-        "skipped": skipped,
+        "rows": [row for one in found for row in one.rows],
+        "gains": [gain for one in found for gain in one.gains],
+        "skipped": found[0].skipped,
     }
 
 
@@ -120,7 +124,7 @@ def _asked(dataset: Dataset, settings: PrequentialSettings) -> Questions:
 
 
 def show_served(report: dict[str, Any]) -> None:
-    """Print a table for each mode, label and item type."""
+    """Print a table for each mode, label and item type, then tiers and gains of all types."""
     from rich.table import Table
 
     facts = report["trial"]
@@ -154,3 +158,52 @@ def show_served(report: dict[str, Any]) -> None:
                     style="bold" if row["served"] else None,
                 )  # fmt: skip
             console.print(table)
+            _show_tiers(
+                mode,
+                label,
+                [
+                    row
+                    for row in report["rows"]
+                    if row["segment"] in (ALL, *TIERS)
+                    and (row["mode"], row["label"], row["item_type"]) == (mode, label, item_type)
+                ],
+            )
+    _show_gains(report["gains"])
+
+
+def _show_tiers(mode: str, label: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print HR@10 on the answers of each tier, with the number of users who have one."""
+    from rich.table import Table
+
+    known = {(row["model"], row["segment"]): row for row in rows}
+    users = {row["segment"]: row["users"] for row in rows}
+    if len(users) < 2:  # live questions have no tiers
+        return
+    table = Table(title=f"{mode}, {label}: HR@10 by tier of the answer (users who have one)")
+    table.add_column("model")
+    for tier in TIERS:
+        table.add_column(f"{tier} ({users.get(tier, 0):,})", justify="right")
+    for model in dict.fromkeys(row["model"] for row in rows):
+        cells = [known.get((model, tier)) for tier in TIERS]
+        table.add_row(model, *(f"{row['hr_at_10']:.4f}" if row else "" for row in cells))
+    console.print(table)
+
+
+def _show_gains(gains: Sequence[Mapping[str, Any]]) -> None:
+    """Print what arms gain over each other, over all types."""
+    from rich.table import Table
+
+    table = Table(title="gain in HR@10 between arms, paired by user")
+    for name in ("arm", "over", "lists", "answers"):
+        table.add_column(name)
+    for name in ("gain", "95 %"):
+        table.add_column(name, justify="right")
+    for gain in gains:
+        if gain["item_type"] == ALL and gain["segment"] in (ALL, *TIERS):
+            low, high = gain["gain_ci"]
+            table.add_row(
+                gain["model"], gain["over"], f"{gain['mode']}, {gain['label']}", gain["segment"],
+                f"{gain['gain']:+.1%}", f"{low:+.1%} to {high:+.1%}",
+            )  # fmt: skip
+    if table.row_count:
+        console.print(table)

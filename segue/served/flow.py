@@ -17,6 +17,7 @@ from pathlib import Path
 
 from evaluation.dataset import Dataset
 from evaluation.prequential.stream import Questions
+from evaluation.scalars import Reads, scalars
 from evaluation.trial import Trial
 from segue.demo.embedded_runtime import embedded_runtime
 from segue.demo.embedded_steps import learn_history
@@ -35,6 +36,7 @@ from segue.served.feed import (
     material_of,
 )
 from segue.settings import Settings
+from static_layer import StaticBundle
 
 __all__ = ["Arm", "Outcome", "arms_without", "run_served"]
 
@@ -45,16 +47,31 @@ HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One variant of the product. head: workers rank with it. hgnn: towers read its vectors."""
+    """One variant of the product.
+
+    head: workers rank with it. reads: what stands beside the text vectors; `text` for nothing,
+    `control` for two scalars, which tell what of a gain is no more than popularity.
+    """
 
     head: bool = True
-    hgnn: bool = True
+    reads: Reads = "hgnn"
 
     @property
     def name(self) -> str:
         """Name of its rows."""
-        missing = [name for name in ("head", "hgnn") if not getattr(self, name)]
-        return " ".join(["segue", *(f"without {name}" for name in missing)])
+        head = "" if self.head else " without head"
+        return (
+            "segue"
+            + head
+            + {"hgnn": "", "text": " without hgnn", "control": " with scalars"}[self.reads]
+        )
+
+
+_WITHOUT = {
+    "head": Arm(head=False),
+    "hgnn": Arm(reads="text"),
+    "hgnn:scalars": Arm(reads="control"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +96,11 @@ def arms_without(names: Sequence[str]) -> list[Arm]:
     >>> [arm.name for arm in arms_without(["head"])]
     ['segue', 'segue without head']
     """
-    unknown = [name for name in names if name not in ("head", "hgnn")]
+    unknown = [name for name in names if name not in _WITHOUT]
     if unknown:
-        raise ValueError(f"expected parts to leave out of head, hgnn; got {', '.join(unknown)}")
-    return [
-        Arm(),
-        *(Arm(head=name != "head", hgnn=name != "hgnn") for name in dict.fromkeys(names)),
-    ]
+        known = ", ".join(_WITHOUT)
+        raise ValueError(f"expected parts to leave out of {known}; got {', '.join(unknown)}")
+    return [Arm(), *(_WITHOUT[name] for name in dict.fromkeys(names))]
 
 
 async def run_served(
@@ -110,13 +125,13 @@ async def run_served(
     outcomes = []
     try:
         for seed in seeds:
-            for hgnn in dict.fromkeys(arm.hgnn for arm in arms):
-                base = _settings(settings, material, trial, root / "trained", seed, hgnn=hgnn)
+            for reads in dict.fromkeys(arm.reads for arm in arms):
+                base = _settings(settings, material, trial, root / "trained", seed, reads)
                 started = time.perf_counter()
-                generation = await _train(base, material, seed, bars)
+                generation = await _train(base, material, seed, reads, bars)
                 seconds = time.perf_counter() - started
                 for arm in arms:
-                    if arm.hgnn == hgnn:
+                    if arm.reads == reads:
                         with _copied(base, root / "serving") as own:
                             outcomes.append(
                                 await _serve(
@@ -131,19 +146,19 @@ async def run_served(
 
 
 def _settings(
-    settings: Settings, material: Material, trial: Trial, folder: Path, seed: int, *, hgnn: bool
+    settings: Settings, material: Material, trial: Trial, folder: Path, seed: int, reads: Reads
 ) -> Settings:
     """Return settings of the roles; without the HGNN the static job trains it for one epoch."""
     one = in_one_folder(
         settings, folder, texts=str(text_cache(settings)), models=str(text_models(settings))
     )
-    train = one.static.train if hgnn else replace(one.static.train, epochs=1)
+    train = one.static.train if reads == "hgnn" else replace(one.static.train, epochs=1)
     found = spanning(one, material, train, seed=seed)
     # The bundle stays that of the split while the test is played: all later demand is live.
     hours = (int(material.events["timestamp"][-1]) - material.split_ms) / HOUR_MS
     return replace(
         found,
-        dynamic=replace(found.dynamic, use_hgnn=hgnn),
+        dynamic=replace(found.dynamic, use_hgnn=reads != "text"),
         worker=replace(
             found.worker,
             lists=lists_of(material.item_types, repeats=trial.settings.repeats),
@@ -153,13 +168,24 @@ def _settings(
     )
 
 
-async def _train(settings: Settings, material: Material, seed: int, bars: Bars) -> int:
+async def _train(
+    settings: Settings, material: Material, seed: int, reads: Reads, bars: Bars
+) -> int:
     """Apply the events before the split and train; returns the bundle's generation."""
     settings.folder.mkdir(parents=True)
     clock = Clock(material.split_ms)
     async with embedded_runtime(settings, "the embedded log", clock) as runtime:
-        bundle = await learn_history(runtime, material, seed, bars, Speed())
+        change = _scalars_for_vectors if reads == "control" else None
+        bundle = await learn_history(runtime, material, seed, bars, Speed(), change)
     return bundle.generation
+
+
+def _scalars_for_vectors(bundle: StaticBundle) -> StaticBundle:
+    """Return the bundle with two scalars in the place of each item's HGNN vector.
+
+    The catalogue is complete before the graph is made, so that no item needs the model's vector.
+    """
+    return replace(bundle, hgnn=scalars(bundle.users))
 
 
 @contextmanager

@@ -1,14 +1,15 @@
 """Rows of the table: the product's lists beside baselines, on the same split and questions."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from evaluation.baselines import Rows
 from evaluation.dataset import Dataset
+from evaluation.gains import Draws, Gain, paired_gain
 from evaluation.measure import DEPTH, Measured, Row, measure, summary
 from evaluation.model import CannotFit, ListsOnly, Model
 from evaluation.prequential import PrequentialSettings
@@ -22,7 +23,7 @@ from segue.served.feed import Served
 from segue.served.flow import Arm, Outcome
 from static_layer import Progress
 
-__all__ = ["LIVE_BASELINES", "frozen_rows", "live_rows", "product_rows"]
+__all__ = ["LIVE_BASELINES", "Figures", "frozen_rows", "live_rows", "product_rows"]
 
 #: Models that are counted at the moment of each question, for comparison with live lists.
 LIVE_BASELINES = (
@@ -33,6 +34,15 @@ HORIZON, NEXT = "horizon", "next"
 _NONE = np.zeros(0, np.int64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Rows of a mode, paired gains between the product's arms, and why a baseline has no row."""
+
+    rows: list[dict[str, Any]]
+    gains: list[dict[str, Any]]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
 def frozen_rows(
     dataset: Dataset,
     trial: Trial,
@@ -41,8 +51,8 @@ def frozen_rows(
     *,
     seed: int,
     progress: Progress,
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Return the rows of lists at the split, and why a baseline has none.
+) -> Figures:
+    """Return the rows of lists at the split.
 
     Two labels: `horizon`, any held-out item of the test days counts; `next`, only the user's first
     one. dataset: with the events after the split.
@@ -68,24 +78,44 @@ def frozen_rows(
                 _frozen(row, label, served=False)
                 for row in _summary(model.name, measured, one, seconds)
             ]
-    for arm, own in _by_arm(outcomes).items():
-        by_head = float(np.mean([outcome.frozen.by_head for outcome in own]))
-        for label, one in trials.items():
+    gains: list[dict[str, Any]] = []
+    for label, one in trials.items():
+        arms = {}
+        for arm, own in _by_arm(outcomes).items():
+            by_head = float(np.mean([outcome.frozen.by_head for outcome in own]))
+            arms[arm.name] = measured_lists(arm.name, one, own, progress=progress)
             rows += [
                 {**_frozen(row, label, served=True), **_of_arm(arm, own), "by_head": by_head}
-                for row in product_rows(arm.name, one, own, progress=progress)
+                for row in _product_rows(arm.name, arms[arm.name], one, own)
             ]
-    return rows, skipped
+        gains += [
+            {**asdict(gain), "mode": "frozen", "label": label}
+            for gain in _gains(arms, one.settings.seed)
+        ]
+    return Figures(rows=rows, gains=gains, skipped=skipped)
 
 
 def product_rows(
     name: str, trial: Trial, outcomes: Sequence[Outcome], *, progress: Progress
 ) -> list[Row]:
     """Return the rows of one arm's lists at the split, averaged over its seeds."""
-    measured = [
+    measured = measured_lists(name, trial, outcomes, progress=progress)
+    return _product_rows(name, measured, trial, outcomes)
+
+
+def measured_lists(
+    name: str, trial: Trial, outcomes: Sequence[Outcome], *, progress: Progress
+) -> list[list[Measured]]:
+    """Return every segment of one arm's lists at the split, for each of its seeds."""
+    return [
         _known(measure(_ranker(one.frozen, trial), trial, name=name, progress=progress), one.frozen)
         for one in outcomes
     ]
+
+
+def _product_rows(
+    name: str, measured: list[list[Measured]], trial: Trial, outcomes: Sequence[Outcome]
+) -> list[Row]:
     seconds = float(np.mean([one.seconds for one in outcomes]))
     return _summary(name, measured, trial, seconds)
 
@@ -97,7 +127,7 @@ def live_rows(
     outcomes: Sequence[Outcome],
     *,
     progress: Progress,
-) -> list[dict[str, Any]]:
+) -> Figures:
     """Return the rows of lists just before each question: each user's next event."""
     own = {arm.name: found for arm, found in _by_arm(outcomes).items()}
     groups = [ALL, *dataset.item_types]
@@ -107,7 +137,7 @@ def live_rows(
     ]
     replayed = replay(
         dataset, settings, LIVE_BASELINES, trial.past.text,
-        seeds=(settings.seed,), progress=progress, more=arms,
+        seeds=(settings.seed,), progress=progress, more=arms, pairs=_pairs([*own]),
     )  # fmt: skip
     rows = []
     for row in replayed.rows:
@@ -121,7 +151,43 @@ def live_rows(
             shares = [one.live.by_head for one in found if one.live is not None]
             made |= {**_of_arm(found[0].arm, found), "by_head": float(np.mean(shares))}
         rows.append(made)
-    return rows
+    gains = [{**asdict(gain), "mode": "live", "label": NEXT} for gain in replayed.gains]
+    return Figures(rows=rows, gains=gains)
+
+
+def _pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
+    """Return who is compared with whom: the product with all others, each later arm with earlier.
+
+    >>> _pairs(["segue", "segue without hgnn"])
+    [('segue', 'segue without hgnn')]
+    """
+    first, others = arms[0], arms[1:]
+    return [(first, other) for other in others] + [
+        (one, other) for n, one in enumerate(others) for other in others[:n]
+    ]
+
+
+def _gains(arms: Mapping[str, list[list[Measured]]], seed: int) -> list[Gain]:
+    """Return what arms gain over each other in each segment where the other has a hit."""
+    made = []
+    for name, over in _pairs(list(arms)):
+        for mine, theirs in zip(
+            zip(*arms[name], strict=True), zip(*arms[over], strict=True), strict=True
+        ):
+            one, other = (
+                np.mean([found.values["hr_at_10"] for found in seeds], axis=0)
+                for seeds in (mine, theirs)
+            )
+            if not other.any():
+                continue
+            gain, ci = paired_gain(one, other, Draws(mine[0].users, seed))
+            made.append(
+                Gain(
+                    model=name, over=over, item_type=mine[0].item_type, segment=mine[0].segment,
+                    gain=gain, gain_ci=ci,
+                )
+            )  # fmt: skip
+    return made
 
 
 @dataclass(frozen=True)
@@ -159,7 +225,8 @@ def _by_arm(outcomes: Sequence[Outcome]) -> dict[Arm, list[Outcome]]:
 def _of_arm(arm: Arm, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "head": arm.head,
-        "hgnn": arm.hgnn,
+        "hgnn": arm.reads == "hgnn",
+        "reads": arm.reads,
         "generations": [outcome.generation for outcome in outcomes],
     }
 

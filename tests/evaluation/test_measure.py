@@ -38,6 +38,7 @@ def slowly(trial: Trial, score, item_type: str, name: str) -> dict[str, object]:
     types = np.array(dataset.items["item_type"].to_list())
     trained = set(past.item.tolist())
     tier = tiers(dataset)
+    events = np.bincount(past.item, minlength=len(dataset.items))
     tie = {int(row): place for place, row in enumerate(in_tie_order(dataset.items))}
 
     def of_type(row: int) -> bool:
@@ -47,6 +48,7 @@ def slowly(trial: Trial, score, item_type: str, name: str) -> dict[str, object]:
         return of_type(row) and {
             "warm_items": row in trained, "cold_items": row not in trained,
             "head": tier[row] == 0, "mid": tier[row] == 1, "tail": tier[row] == 2,
+            "cold": row not in trained, "new": 0 < events[row] < 10,
         }.get(name, True)  # fmt: skip
 
     users, hits, ndcg, mrr, recall, seen = [], [], [], [], [], set()
@@ -123,6 +125,8 @@ def test_the_segments_meet_everyone_once() -> None:
         assert (parts["warm_items"] ^ parts["cold_items"]).tolist() == parts["all"].tolist()
         in_tiers = parts["head"].astype(int) + parts["mid"] + parts["tail"]
         assert in_tiers.tolist() == parts["warm_items"].astype(int).tolist()
+        assert parts["cold"].tolist() == parts["cold_items"].tolist()
+        assert not (parts["new"] & ~parts["warm_items"]).any()
     assert tuple(s.name for s in segments(trial.dataset, "all")) == SEGMENTS
 
 

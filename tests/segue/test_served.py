@@ -17,9 +17,9 @@ from evaluation.trial import TrialSettings, make_trial
 from segue.cli import app
 from segue.served.command import _asked
 from segue.served.feed import Clock, Reader, _kinds, live_lists, material_of
-from segue.served.flow import Arm, arms_without
+from segue.served.flow import Arm, _scalars_for_vectors, arms_without
 from segue.settings import Settings, load_settings
-from static_layer import TextSettings
+from static_layer import StaticBundle, TextSettings
 from static_layer.progress import silent
 from streams import Recommendation, RecommendedItem, Record, Source, encode
 
@@ -89,9 +89,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(world: Path) -> dict:
-    """One run with everything but the second training."""
+    """One run with everything, towers with scalars in a second training."""
     return run(
-        world, "--served", "--live", "--asked", str(LIVE), "--without", "head",
+        world, "--served", "--live", "--asked", str(LIVE), "--without", "head,hgnn:scalars",
         "--models", "popularity,item_cf",
     )  # fmt: skip
 
@@ -127,6 +127,56 @@ def test_every_mode_and_label_has_a_row_beside_its_baselines(served):
         >= row(served, "segue", "frozen", "next")["hr_at_10"]
     )
     assert "lists just before each event" in served["output"]
+
+
+def test_arms_are_compared_by_user_in_every_tier(served):
+    rows = {
+        (row["model"], row["segment"]): row for row in served["rows"]
+        if (row["mode"], row["label"], row["item_type"]) == ("frozen", "horizon", "all")
+    }  # fmt: skip
+    gains = [
+        gain for gain in served["gains"]
+        if (gain["mode"], gain["label"], gain["item_type"]) == ("frozen", "horizon", "all")
+    ]  # fmt: skip
+    pairs = {(gain["model"], gain["over"]) for gain in gains}
+    assert pairs == {
+        ("segue", "segue without head"), ("segue", "segue with scalars"),
+        ("segue with scalars", "segue without head"),
+    }  # fmt: skip
+    for gain in gains:
+        one, other = (rows[gain[arm], gain["segment"]] for arm in ("model", "over"))
+        assert gain["gain"] == pytest.approx(one["hr_at_10"] / other["hr_at_10"] - 1)
+        assert gain["gain_ci"][0] <= gain["gain"] <= gain["gain_ci"][1]
+    assert {gain["segment"] for gain in gains} >= {"all", "head", "mid", "tail"}
+    assert {row["users"] for (_, segment), row in rows.items() if segment == "all"} == {
+        served["trial"]["test_users"]
+    }
+    live = [gain for gain in served["gains"] if gain["mode"] == "live"]
+    assert {(gain["model"], gain["over"]) for gain in live} <= pairs
+    assert live
+    assert "HR@10 by tier of the answer" in served["output"]
+    assert "gain in HR@10 between arms" in served["output"]
+
+
+def test_towers_of_the_control_read_two_scalars(served):
+    """The arm is trained by itself, and its lists are others than the product's."""
+    control = row(served, "segue with scalars", "frozen", "horizon")
+    assert (control["reads"], control["hgnn"]) == ("control", False)
+    product = row(served, "segue", "frozen", "horizon")
+    assert (product["reads"], product["hgnn"]) == ("hgnn", True)
+    assert control["mrr"] != product["mrr"]
+
+
+def test_scalars_stand_in_the_place_of_the_vectors():
+    bundle = StaticBundle(
+        items=pl.DataFrame({"users": [0, 3, 9]}, schema={"users": pl.Int64}),
+        text=np.zeros((3, 4), np.float16), hgnn=np.ones((3, 8), np.float32),
+        model=None, manifest={},
+    )  # fmt: skip
+    found = _scalars_for_vectors(bundle).hgnn
+    assert found.shape == (3, 2)
+    assert found[0, 0] > found[1, 0] == found[2, 0]  # is new
+    assert (np.diff(found[:, 1]) > 0).all()  # its users
 
 
 def test_the_row_of_every_table_is_the_served_one(served, world):
@@ -206,11 +256,11 @@ def test_live_questions_are_those_of_the_replay_and_lie_in_the_test():
 
 
 def test_arms_are_named_by_what_they_lack():
-    assert [arm.name for arm in arms_without(["hgnn", "head"])] == [
-        "segue", "segue without hgnn", "segue without head",
+    assert [arm.name for arm in arms_without(["hgnn", "head", "hgnn:scalars"])] == [
+        "segue", "segue without hgnn", "segue without head", "segue with scalars",
     ]  # fmt: skip
     assert arms_without([]) == [Arm()]
-    with pytest.raises(ValueError, match="of head, hgnn; got towers"):
+    with pytest.raises(ValueError, match="of head, hgnn, hgnn:scalars; got towers"):
         arms_without(["towers"])
 
 

@@ -44,7 +44,7 @@ async def generations(bundles: TheBundles) -> Response:
 @router.put(
     "/pin", operation_id="pin_bundle",
     status_code=202, tags=["models"], response_model=Written,
-    responses=problems_of(401, 403, 404, 409), summary="Serve this bundle and no other",
+    responses=problems_of(401, 403, 404, 409, 503), summary="Serve this bundle and no other",
 )  # fmt: skip
 async def pin(
     bundles: TheBundles, by: Writing, body: Pinning, channel: Channel = DEFAULT_CHANNEL
@@ -66,7 +66,7 @@ async def pin(
 @router.delete(
     "/pin", operation_id="unpin_bundle",
     status_code=202, tags=["models"], response_model=Written,
-    responses=problems_of(401, 403, 404), summary="Serve the trainer's newest bundle again",
+    responses=problems_of(401, 403, 404, 503), summary="Serve the trainer's newest bundle again",
 )  # fmt: skip
 async def unpin(bundles: TheBundles, by: Writing, channel: Channel = DEFAULT_CHANNEL) -> Response:
     """Without a pin on the channel, nothing changes."""
@@ -80,7 +80,7 @@ async def unpin(bundles: TheBundles, by: Writing, channel: Channel = DEFAULT_CHA
 @router.post(
     "/rollback", operation_id="roll_back",
     status_code=202, tags=["models"], response_model=RolledBack,
-    responses=problems_of(401, 403, 404, 409), summary="Pin the bundle before the one served",
+    responses=problems_of(401, 403, 404, 409, 503), summary="Pin the bundle before the one served",
 )  # fmt: skip
 async def rollback(
     bundles: TheBundles, by: Writing, channel: Channel = DEFAULT_CHANNEL

@@ -49,7 +49,7 @@ async def user_body(
 @router.delete(
     "/user", operation_id="erase_user",
     status_code=202, tags=["people"], response_model=Erasing,
-    responses=problems_of(401, 403, 404), summary="Erase a user",
+    responses=problems_of(401, 403, 404, 503), summary="Erase a user",
 )  # fmt: skip
 async def erase(erasures: TheErasures, request: Request, by: Writing, user: UserId) -> Response:
     """Writes the records of `segue erase`; what goes when: docs/erasure.md."""
@@ -64,7 +64,7 @@ async def erase(erasures: TheErasures, request: Request, by: Writing, user: User
 
 @router.get(
     "/receipt", operation_id="get_receipt",
-    tags=["people"], response_model=ReceiptBody, responses=problems_of(401, 403),
+    tags=["people"], response_model=ReceiptBody, responses=problems_of(401, 403, 503),
     summary="What came of an erasure",
 )  # fmt: skip
 async def receipt(

@@ -66,12 +66,12 @@ def settings_of(
     if asks_broker:
         _require_broker_of(config, flags)
     from segue.settings import load_settings
-    from streams.log_levels import demote_ordinary_warnings
+    from streams.log_levels import limit_client_messages
 
     given = [*(flags or ()), *([f"log.format={log.format}"] if log and log.format else ())]
     settings = _explained(lambda environment: load_settings(config, environment, given))
     format_log(settings.log.format, log or LogAs(), hidden=secrets_of(settings))
-    demote_ordinary_warnings()
+    limit_client_messages()
     return settings
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import faust
 from faust.types import TP
 
-from streams.log_levels import demote_ordinary_warnings
+from streams.log_levels import limit_client_messages
 from streams.log_source import concerning
 from streams.log_watch import CheckLog
 from streams.outbox import Outbox
@@ -126,7 +126,7 @@ class WorkerApp(faust.App):
         self._assigned: set[TP] | None = None
         # One at a time: a batch being handled, partitions being opened or closed.
         self._turn = asyncio.Lock()
-        demote_ordinary_warnings()
+        limit_client_messages()
         super().__init__(name, **settings)
         self.transport = Transport(self.conf.broker_consumer, self)
         self.on_partitions_revoked.connect(self._revoked, weak=False)

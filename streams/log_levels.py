@@ -1,4 +1,4 @@
-"""What the Kafka clients call warnings and errors although it is the ordinary course of things."""
+"""Limits of what the Kafka clients log: ordinary events at INFO, repeats a few times a minute."""
 
 import logging
 import math
@@ -15,10 +15,7 @@ _CLIENT = "aiokafka"
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """How often a message is ordinary: so many times within so many seconds.
-
-    Beyond that it is shown, since the cause does not pass. The clients try again every 0.1 s.
-    """
+    """A number of messages within a number of seconds."""
 
     times: int
     within_s: float = math.inf
@@ -29,7 +26,8 @@ class Allowance:
 # of a process can be closed in the same second. The client connects again and repeats the request.
 _LOST_CONNECTION = Allowance(times=30, within_s=60.0)
 
-# (logger, beginning of the message's format) -> how often it is ordinary.
+# (logger, beginning of the message's format) -> how often it is ordinary. Beyond that it keeps its
+# level, because the cause does not pass.
 _ORDINARY = {
     (_COORDINATOR, "Heartbeat failed for group %s because"): Allowance(times=1_000_000),
     (_COORDINATOR, "OffsetCommit failed for group %s due to group"): Allowance(times=1000),
@@ -48,36 +46,63 @@ _ORDINARY = {
 }
 
 
+# A client tries again every 0.1 s while a broker is away: a million lines a day without a limit.
+_SHOWN = Allowance(times=10, within_s=60.0)
+
+_LOGGERS = (
+    _CLIENT, _COORDINATOR, _FETCHER, _SENDER,
+    "aiokafka.cluster", "aiokafka.conn", "aiokafka.consumer.consumer", "aiokafka.producer.producer",
+    "kafka.admin.client", "kafka.cluster", "kafka.net.connection", "kafka.net.manager",
+)  # fmt: skip
+
+
 @dataclass
-class Demotion:
-    """A filter of the clients' loggers that lowers what is ordinary to INFO."""
+class ClientMessages:
+    """A filter of the clients' loggers: lowers what is ordinary to INFO and limits repeats.
+
+    Messages with the same format are repeats. Of warnings and errors ten are shown in a minute.
+    The next one that is shown says how many were left out.
+    """
 
     clock: Callable[[], float] = time.monotonic
-    _seen: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
+    _ordinary: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
+    _shown: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
+    _left_out: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def __call__(self, record: logging.LogRecord) -> bool:
-        """Lower the level of a record if it is ordinary; False where INFO is not shown."""
+        """Return whether a record is shown. Its level and its text may be changed."""
         if record.levelno < logging.WARNING:
             return True
         for (name, beginning), allowance in _ORDINARY.items():
             if record.name == name and str(record.msg).startswith(beginning):
-                if self._is_too_often((name, beginning), allowance):
-                    return True
+                seen = self._ordinary.setdefault((name, beginning), deque(maxlen=allowance.times))
+                often = self._is_too_often(seen, allowance)
+                seen.append(self.clock())
+                if often:
+                    break
                 record.levelno, record.levelname = logging.INFO, "INFO"
                 return logging.getLogger(name).isEnabledFor(logging.INFO)
+        return self._is_shown(record)
+
+    def _is_shown(self, record: logging.LogRecord) -> bool:
+        kind = (record.name, str(record.msg))
+        shown = self._shown.setdefault(kind, deque(maxlen=_SHOWN.times))
+        if self._is_too_often(shown, _SHOWN):
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+            return False
+        shown.append(self.clock())
+        if left_out := self._left_out.pop(kind, 0):
+            record.msg = f"{record.msg} ({left_out} more like this were not logged)"
         return True
 
-    def _is_too_often(self, kind: tuple[str, str], allowance: Allowance) -> bool:
-        now, seen = self.clock(), self._seen.setdefault(kind, deque(maxlen=allowance.times))
-        too_often = len(seen) == allowance.times and now - seen[0] < allowance.within_s
-        seen.append(now)
-        return too_often
+    def _is_too_often(self, seen: deque[float], allowance: Allowance) -> bool:
+        return len(seen) == allowance.times and self.clock() - seen[0] < allowance.within_s
 
 
-_demote = Demotion()
+_client_messages = ClientMessages()
 
 
-def demote_ordinary_warnings() -> None:
-    """Log at INFO what rebalances, lost connections and new topics bring. May be called again."""
-    for name in {name for name, _ in _ORDINARY}:
-        logging.getLogger(name).addFilter(_demote)
+def limit_client_messages() -> None:
+    """Limit what the Kafka clients log. May be called again."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_client_messages)

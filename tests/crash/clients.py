@@ -56,7 +56,8 @@ CLIENTS = 3
 MARKED = "marked"
 """The list whose first item says which version of its policy is in force."""
 TOKEN = "crash run"  # noqa: S105 - of this run
-ANSWER_S, PAUSE_S, CONFLICT = 10.0, 0.05, 409
+ANSWER_S, PAUSE_S = 10.0, 0.05
+CONFLICT, UNAVAILABLE = 409, 503
 Ask = Callable[..., Awaitable[Any]]
 MOST = 100
 """Entries that the API returns at most; a longer history is not compared."""
@@ -88,6 +89,8 @@ class Clients:
         """Ask the console; the seed draws what is asked, not when."""
         self.history: list[Operation] = []
         self.without_answer: Counter[str] = Counter()
+        #: What the console answered though nothing of the kind was to be expected.
+        self.unexpected: list[str] = []
         self._settings = settings
         self._items = items
         self._console = console
@@ -129,7 +132,13 @@ class Clients:
                 try:
                     await one.do(what)
                 except httpx.HTTPStatusError as error:
-                    self.without_answer[str(error.response.status_code)] += 1
+                    status = error.response.status_code
+                    self.without_answer[str(status)] += 1
+                    # The broker is away, or the console has just started.
+                    if status != UNAVAILABLE:
+                        self.unexpected.append(
+                            f"the console answered {status} to {what}: {error.response.text[:200]}"
+                        )
                 except (httpx.HTTPError, AdminError, BulkWriteError) as error:
                     self.without_answer[type(error).__name__] += 1
                 await asyncio.sleep(PAUSE_S)

@@ -314,7 +314,7 @@ async def _judge_history(settings: Settings, clients: Clients, report: Report) -
         await _read(settings, names.policies),
         settings.events,
     )
-    report.differences += violations(clients.history, log)
+    report.differences += violations(clients.history, log) + clients.unexpected
     counts = Counter(type(one).__name__ for one in clients.history)
     report.figures |= {
         "client_operations": dict(counts),

@@ -12,7 +12,7 @@ from faust.types import TP
 
 from streams import KafkaSettings
 from streams.app import create_app
-from streams.log_levels import Demotion, demote_ordinary_warnings
+from streams.log_levels import ClientMessages, limit_client_messages
 from streams.outbox import DeliveryError, Outbox, Outgoing
 from streams.partitioner import murmur2_partition
 from streams.transport import Batch, BatchScheduler
@@ -230,7 +230,7 @@ def test_equal_partition_numbers_stay_together_however_members_come_and_go() -> 
 def test_what_every_rebalance_logs_is_not_shown_as_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    demote_ordinary_warnings()
+    limit_client_messages()
     logger = logging.getLogger("aiokafka.consumer.group_coordinator")
 
     with caplog.at_level(logging.INFO):
@@ -244,7 +244,7 @@ def test_a_lost_connection_is_not_shown_as_an_error_until_it_stays_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
-    demotion = Demotion(clock=lambda: now)
+    messages = ClientMessages(clock=lambda: now)
     logger = logging.getLogger("aiokafka.consumer.fetcher")
 
     def lose(times: int) -> list[str]:
@@ -254,7 +254,7 @@ def test_a_lost_connection_is_not_shown_as_an_error_until_it_stays_lost(
                 logger.name, logging.ERROR, "", 0, "Failed fetch messages from %s: %s",
                 (1, "KafkaConnectionError"), None,
             )  # fmt: skip
-            assert demotion(entry)
+            assert messages(entry)
             levels.append(entry.levelname)
         return levels[-times:]
 
@@ -267,3 +267,28 @@ def test_a_lost_connection_is_not_shown_as_an_error_until_it_stays_lost(
         assert set(lose(5)) == {"ERROR"}, "the broker is away"
         now += 61.0
         assert set(lose(1)) == {"INFO"}
+
+
+def test_a_client_that_repeats_an_error_logs_it_ten_times_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    messages = ClientMessages(clock=lambda: now)
+    logger = logging.getLogger("aiokafka")
+
+    def fail(node: int) -> str | None:
+        entry = logger.makeRecord(
+            logger.name, logging.ERROR, "", 0, "Unable connect to node with id %s: %s",
+            (node, "100 % lost"), None,
+        )  # fmt: skip
+        return entry.getMessage() if messages(entry) else None
+
+    lines = []
+    for _ in range(1200):  # two minutes of attempts every 0.1 s
+        lines.append(fail(1))
+        now += 0.1
+
+    shown = [line for line in lines if line]
+    assert len(shown) == 20
+    assert shown[0] == "Unable connect to node with id 1: 100 % lost"
+    assert shown[10].endswith("(590 more like this were not logged)")

@@ -2881,6 +2881,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A problem (RFC 9457). */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
         };
     };
     get_receipt: {
@@ -2961,6 +2970,15 @@ export interface operations {
             };
             /** @description A problem (RFC 9457). */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457). */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3206,6 +3224,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A problem (RFC 9457). */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
         };
     };
     unpin_bundle: {
@@ -3294,6 +3321,15 @@ export interface operations {
             };
             /** @description A problem (RFC 9457). */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457). */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3398,6 +3434,15 @@ export interface operations {
             };
             /** @description A problem (RFC 9457). */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A problem (RFC 9457). */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

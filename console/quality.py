@@ -1,8 +1,8 @@
-"""Data of the quality page: prequential measurements, decisions of the gate, click-through."""
+"""Data of the quality page: prequential measurements, the gate, click-through, exploration."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -69,9 +69,10 @@ class Quality:
         store: ArtifactStore,
         clock_ms: Callable[[], int],
         click_through: ClickThrough | None = None,
+        explored: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None,
     ) -> None:
-        """clock_ms: the time; click_through: what is shown and taken, where there is a replica."""
-        self._click_through = click_through
+        """clock_ms: the time; where there is a replica, what is shown and taken, and explored."""
+        self._click_through, self._explored = click_through, explored
         self._quality = EveryChannel(store, keep_days=KEPT_DAYS)
         self._clock_ms = clock_ms
         self._view: dict[str, Any] = {}
@@ -81,12 +82,14 @@ class Quality:
     async def view(self) -> dict[str, Any]:
         """Figures by day and by bundle, and decisions, newest first; `problem` where some lack.
 
-        click_through: see `ClickThrough.view`.
+        click_through: see `ClickThrough.view`. exploration: see `exploration`.
         """
         async with self._reading:
             now = self._clock_ms()
             if self._read_at is None or not 0 <= now - self._read_at < FRESH_MS:
-                self._view = await asyncio.to_thread(self._look)
+                view = await asyncio.to_thread(self._look)
+                view["exploration"] = await self._explored() if self._explored else []
+                self._view = view
                 self._read_at = now
             return self._view
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import xxhash
@@ -13,6 +13,7 @@ from agents.bundles.channels import Channels
 from agents.bundles.models import Models
 from console.batching import Together
 from console.cursor import Cursor, fingerprint
+from console.exploration import exploration
 from dynamic_layer import (
     Explanation,
     Filtered,
@@ -216,6 +217,13 @@ class Serving:
         """Whether something of a user's history has a vector: if not, the user is cold."""
         found = self._models_of(user).recommender or self._recommender()
         return bool(found.knows(user.history_item).any())
+
+    async def explored(self) -> list[dict[str, Any]]:
+        """Return what lists explore, see `exploration`; nothing before there is a bundle."""
+        try:
+            return (await self._ask(partial(exploration, now_ms=self.now_ms())))[1]
+        except NotReady:
+            return []
 
     def types(self) -> list[str]:
         """Item types of the bundle in use; raises NotReady."""

@@ -171,7 +171,7 @@ async def open_console(
         replica, clock_ms, letters=own.letters, people=own.people_searched, watchers=own.watchers,
         lags=lags if log is None else None, docs_url=own.docs_url,
     )  # fmt: skip
-    quality = Quality(replica.store, clock_ms, ClickThrough(replica))
+    quality = Quality(replica.store, clock_ms, ClickThrough(replica), serving.explored)
     app = create_app(
         own, replica=replica, serving=serving, erasures=erasures, bundles=bundles,
         metrics=metrics, watching=watching, quality=quality, writes=writes,

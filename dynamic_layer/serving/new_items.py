@@ -54,12 +54,18 @@ class KnownItems(Protocol):
 class ItemsToExplore:
     """New items of a rule at one time.
 
-    rows: i64 [n]; draws: f64 [n, DRAWS], of "taken per shown"; items, made_ms: how many items there
-    were in all, and when.
+    rows: i64 [n]. shown, taken: i64 [n], how often so far. expected: f64 [n], mean of the belief in
+    "taken per shown". draws: f64 [n, DRAWS] from the belief; they fall to 0 as the item graduates.
+    graduated: number of items that are as young, and were shown often enough. items, made_ms:
+    number of all items, and the time.
     """
 
     rows: NDArray[np.int64]
+    shown: NDArray[np.int64]
+    taken: NDArray[np.int64]
+    expected: NDArray[np.float64]
     draws: NDArray[np.float64]
+    graduated: int
     items: int
     made_ms: int
 
@@ -110,15 +116,20 @@ class NewItemFinder:
         shown, taken = self._known.shown_and_taken(rows)
         newest = np.argsort(np.nan_to_num(age_days[rows]), kind="stable")
         chosen = np.sort(newest[shown[newest] < rule.graduate][:MOST_NEW])
-        rows = rows[chosen]
-        draws = np.zeros((0, DRAWS))
+        graduated = int((shown >= rule.graduate).sum())
+        rows, shown, taken = rows[chosen], shown[chosen], taken[chosen]
+        expected, draws = np.zeros(0), np.zeros((0, DRAWS))
         if len(rows):
             demand = self._known.live_demand(now_ms).astype(np.float64)
             prior = relative_demand(*self._prior(rows, types, demand, recent))
-            draws = drawn(keys[rows], *beliefs(prior, shown[chosen], taken[chosen]))
+            shape, rate = beliefs(prior, shown, taken)
+            expected, draws = shape / rate, drawn(keys[rows], shape, rate)
             # An item needs less as more is known: its part goes to 0 until it graduates.
-            draws *= (1.0 - shown[chosen] / rule.graduate)[:, None]
-        return ItemsToExplore(rows=rows, draws=draws, items=len(keys), made_ms=now_ms)
+            draws *= (1.0 - shown / rule.graduate)[:, None]
+        return ItemsToExplore(
+            rows=rows, shown=shown, taken=taken, expected=expected, draws=draws,
+            graduated=graduated, items=len(keys), made_ms=now_ms,
+        )  # fmt: skip
 
     def _prior(
         self,

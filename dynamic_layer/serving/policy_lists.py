@@ -17,11 +17,12 @@ from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.limits import crowded, shared
 from dynamic_layer.policies.masks import RowMasks
 from dynamic_layer.policies.policy import Binding, Policy
+from dynamic_layer.policies.rules import Explore
 from dynamic_layer.policies.selection import Candidates, select
 from dynamic_layer.serving.cooling import cooling_items
 from dynamic_layer.serving.exploring import Candidates as NewCandidates
 from dynamic_layer.serving.exploring import Question, explored
-from dynamic_layer.serving.new_items import KnownItems, NewItemFinder
+from dynamic_layer.serving.new_items import ItemsToExplore, KnownItems, NewItemFinder
 from dynamic_layer.serving.rankings import UserState
 from dynamic_layer.serving.reasons import Explored, Filtered, RuleEffect
 from dynamic_layer.settings import ListSettings
@@ -139,6 +140,19 @@ class PolicyLists:
         """
         [(_, one)] = self._making(policy, batch, keys, rows, types, row_of)
         return one.effects(chosen, first), one.filtered(settings)
+
+    def to_explore(
+        self,
+        rule: Explore,
+        keys: NDArray[np.uint64],
+        rows: ItemRows,
+        types: NDArray[np.int64],
+        now_ms: int,
+    ) -> ItemsToExplore:
+        """Return the new items of a rule; see `make` for the arguments."""
+        with self._in_force.lock:
+            self._slots = self._masks.slots(keys, rows)
+        return self._new(rule, keys, self._slots, types, now_ms)
 
     def _making(
         self,

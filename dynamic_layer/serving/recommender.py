@@ -25,9 +25,11 @@ from dynamic_layer.lists.head_ranker import HeadRanker
 from dynamic_layer.lists.list_maker import Asking, asking, log_shares
 from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.policy import Policies, Policy
+from dynamic_layer.policies.rules import Explore
 from dynamic_layer.popularity.live import LivePopularity
 from dynamic_layer.popularity.shown_counts import ShownCounts
 from dynamic_layer.serving.live_demand import LiveDemand
+from dynamic_layer.serving.new_items import ItemsToExplore
 from dynamic_layer.serving.policy_lists import Batch, PolicyLists
 from dynamic_layer.serving.rankings import ItemNames, Ranking, UserState
 from dynamic_layer.serving.reasons import Filtered, RuleEffect
@@ -205,6 +207,14 @@ class Recommender:
             if watch is not None:
                 watch.finish(self._keys, self.bundle.made, now_ms)
         return answers
+
+    def to_explore(self, rule: Explore, now_ms: int) -> tuple[ItemsToExplore, Ranking]:
+        """Return the new items of a rule, and their names, scored by expected "taken per shown"."""
+        if self._limited is None:
+            raise RuntimeError("without policies no item is explored")
+        types = self._items.type_number.numpy()
+        new = self._limited.to_explore(rule, self._keys, self._rows, types, now_ms)
+        return new, self.ranking(new.rows.tolist(), new.expected.astype(np.float32))
 
     def rule_effects(
         self, batch: Batch, settings: ListSettings, chosen: NDArray[np.int64], first: int

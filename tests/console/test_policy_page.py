@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from streams import Item, encode
 from tests.console.conftest import ready
 from tests.console.readable import CHROMIUM, SIZES, check_readable
 from tests.console.test_policies import GOOD, stocked
@@ -112,6 +113,30 @@ def test_a_policy_is_completed_checked_previewed_applied_and_undone(page: Page, 
     page.get_by_role("button", name="Confirm").click()
     page.get_by_text("Undone as version 3.").wait_for()
     assert area.input_value().replace("\n\n", "\n") == GOOD
+
+
+def test_new_items_that_lists_explore_stand_on_the_quality_page(page: Page, shop: Served):
+    new = Item(item_id="<i>new", item_type="podcast", title="Fresh & <b>new", description="topic 1")
+    shop.world.log.append(shop.world.settings.topics.catalogue, new.key, encode(new))
+    with shop.client(headers=HEADERS) as client:
+        text = 'list = "fresh"\n[explore]\nshare = 0.02\ngraduate = 50\n'
+        assert client.post("/v1/policies", json={"text": text, "after": 0}).status_code == 202
+    app = shop.app.state
+    wait_until(lambda: "fresh" in app.replica.channels.policies.in_force.policies.by_list, "policy")
+    wait_until(lambda: app.serving.recommends("podcast", "<i>new"), "the new item")
+
+    page.goto("/#/quality")
+    table = page.get_by_role("region", name="New items of fresh")
+    table.wait_for()
+    assert page.get_by_text("2 % of the first 10 places go to items").count() == 1
+    [row] = table.locator("tbody tr").all()
+    item, kind, shown, taken, expected, part = row.locator("td").all_inner_texts()
+    assert (item, kind, shown, taken, part) == ("<i>new", "podcast", "0", "0", "100 %")
+    assert 0 < float(expected.removesuffix(" %")) < 100
+    for width, height, scheme in SIZES.values():
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)
+        check_readable(page, f"exploration-{width}")
 
 
 def test_without_the_right_policies_are_neither_seen_nor_changed(page: Page):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from console.exploration import exploration
 from dynamic_layer import (
     InForce,
     ListSettings,
@@ -214,3 +215,31 @@ def test_the_reasons_of_an_explored_place_have_its_propensity(recommender, users
 def test_mistakes_are_refused_with_their_place(explore, said):
     with pytest.raises(PolicyError, match=said):
         Policy.of(rules_of({"types": TYPES, "explore": explore}))
+
+
+def test_what_is_explored_can_be_told(recommender, in_force, monkeypatch):
+    counts = {"i900": (60, 6), "i901": (10, 0), "i902": (500, 9)}
+
+    def shown_and_taken(asked):
+        found = [counts.get(recommender._names.ids[row], (0, 0)) for row in asked.tolist()]
+        return np.array(found, np.int64).reshape(-1, 2).T
+
+    assert exploration(recommender, NOW_MS) == []
+    monkeypatch.setattr(recommender, "shown_and_taken", shown_and_taken)
+    rule = OFTEN | {"graduate": 100}
+    policy = Policy.of(rules_of({"types": TYPES, "explore": rule}))
+    in_force.policies = Policies(by_list={"mix": policy})
+
+    [told] = exploration(recommender, NOW_MS)
+
+    assert (told["list"], told["new"], told["graduated"]) == ("mix", 3, 1)
+    assert (told["shown"], told["taken"]) == (70, 6)
+    assert told["low"] < told["rate"] == 6 / 70 < told["high"]
+    by_name = {one["item_id"]: one for one in told["items"]}
+    assert by_name.keys() == {"i900", "i901", "i903"}
+    assert (by_name["i900"]["shown"], by_name["i900"]["taken"]) == (60, 6)
+    # What was taken often is expected to be taken again; what was not, less than an unknown one.
+    assert by_name["i901"]["expected"] < by_name["i900"]["expected"]
+    assert sum(one["part"] for one in told["items"]) == pytest.approx(1.0)
+    parts = [one["part"] for one in told["items"]]
+    assert parts == sorted(parts, reverse=True)

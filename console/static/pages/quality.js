@@ -3,6 +3,7 @@ import { colour, chart } from "../charts.js";
 import { count, date, decimals, html, put, table } from "../html.js";
 import { bundles } from "./bundles.js";
 import { clickThrough } from "./clickthrough.js";
+import { exploration } from "./exploration.js";
 import { prequential } from "./prequential.js";
 
 // Served bundles against popularity, what the gate said of bundles, and the way back to an older one.
@@ -19,6 +20,8 @@ export async function quality(main) {
     <div id="served"></div>
     <h2 id="click-through-title">Click-through by position</h2>
     <div id="shown"></div>
+    <h2>Exploration of new items</h2>
+    <div id="explored"></div>
     <h2>Decisions of the gate</h2>
     ${table("Decisions of the gate", decided, figures.decisions.map(decision), "None yet: the gate evaluates each bundle before publication.")}
     <h2 id="hr-title">Held-out HR@10, by generation</h2>
@@ -29,6 +32,7 @@ export async function quality(main) {
     <p id="said" role="status"></p>`);
   const left = prequential(main.querySelector("#served"), figures);
   const leftShown = clickThrough(main.querySelector("#shown"), figures.click_through);
+  exploration(main.querySelector("#explored"), figures.exploration);
   const place = main.querySelector("#hr");
   const drawn = place && chart(place, byGeneration(whole));
   const leave = bundles(main, channels, found);

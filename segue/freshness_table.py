@@ -1,5 +1,6 @@
 """Output of the prequential protocol: tables, JSON and a plot by day."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ from segue.screen import console
 if TYPE_CHECKING:
     from evaluation.prequential import Replayed
 
-__all__ = ["draw_days", "replay_report", "show_replay"]
+__all__ = ["draw_days", "replay_report", "show_replay", "show_strata"]
+
+Row = Mapping[str, Any]
 
 _LINES = 9  # that a plot can hold and a reader tell apart
 
@@ -34,8 +37,9 @@ def show_replay(report: dict[str, Any]) -> None:
         f"prequential, {facts['ask']}: {facts['questions']:,} questions in {facts['test_days']:g} "
         f"days, {facts['taught']:,} learned from alone, {facts['items']:,} items ranked"
     )
-    for item_type in dict.fromkeys(row["item_type"] for row in report["rows"]):
-        rows = [row for row in report["rows"] if row["item_type"] == item_type]
+    whole = [row for row in report["rows"] if row["segment"] == "all"]
+    for item_type in dict.fromkeys(row["item_type"] for row in whole):
+        rows = [row for row in whole if row["item_type"] == item_type]
         table = Table(title=f"{item_type}: {rows[0]['asked']:,} questions")
         table.add_column("arm")
         for name in ("HR@10", "95 %", "MRR@100", "NDCG@10", "Recall@100", "coverage", "seconds"):
@@ -48,19 +52,42 @@ def show_replay(report: dict[str, Any]) -> None:
                 f"{row['coverage']:.3f}", f"{row['seconds']:.1f}",
             )  # fmt: skip
         console.print(table)
-    if report["gains"]:
-        table = Table(title="gain in HR@10, paired over users")
-        for name in ("arm", "over", "item type"):
-            table.add_column(name)
-        for name in ("gain", "95 %"):
-            table.add_column(name, justify="right")
-        for gain in report["gains"]:
-            low, high = gain["gain_ci"]
-            table.add_row(
-                gain["model"], gain["over"], gain["item_type"], f"{gain['gain']:+.1%}",
-                f"{low:+.1%} to {high:+.1%}",
-            )  # fmt: skip
-        console.print(table)
+    show_strata(report["rows"], facts["strata"], facts["questions"])
+    _show_gains(report["gains"])
+
+
+def show_strata(rows: Sequence[Row], strata: Mapping[str, int], questions: int) -> None:
+    """Print HR@10 of each arm on the strata of the questions; strata: questions in each."""
+    from rich.table import Table
+
+    table = Table(title="HR@10 by age of the answer, and in bursts (share of the questions)")
+    table.add_column("arm")
+    for name, asked in strata.items():
+        table.add_column(f"{name} ({asked / questions:.0%})", justify="right")
+    found = {(row["model"], row["segment"]): row["hr_at_10"] for row in rows}
+    for model in dict.fromkeys(row["model"] for row in rows if row["segment"] in strata):
+        table.add_row(model, *(f"{found[model, name]:.4f}" for name in strata))
+    console.print(table)
+
+
+def _show_gains(gains: Sequence[Row]) -> None:
+    """Print the gains between arms, those on all questions first."""
+    from rich.table import Table
+
+    if not gains:
+        return
+    table = Table(title="gain in HR@10, paired over users")
+    for name in ("arm", "over", "item type", "questions"):
+        table.add_column(name)
+    for name in ("gain", "95 %"):
+        table.add_column(name, justify="right")
+    for gain in gains:
+        low, high = gain["gain_ci"]
+        table.add_row(
+            gain["model"], gain["over"], gain["item_type"], gain["segment"],
+            f"{gain['gain']:+.1%}", f"{low:+.1%} to {high:+.1%}",
+        )  # fmt: skip
+    console.print(table)
 
 
 def draw_days(report: dict[str, Any], file: Path) -> None:
@@ -68,7 +95,7 @@ def draw_days(report: dict[str, Any], file: Path) -> None:
     from datetime import UTC, datetime
 
     rows = sorted(
-        (row for row in report["rows"] if row["item_type"] == "all"),
+        (row for row in report["rows"] if (row["item_type"], row["segment"]) == ("all", "all")),
         key=lambda row: ("/" not in row["model"], -row["hr_at_10"]),
     )
     smooth = max(1, round(report["trial"]["test_days"] / 15))

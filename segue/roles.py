@@ -8,6 +8,7 @@ from pathlib import Path
 from agents import Train, Worker
 from agents.demand import live_popularity
 from agents.outputs import Outputs
+from agents.ticks import monotonic_ms
 from segue.folders import folder_of, text_cache, text_models, trainer_name
 from segue.settings import Settings
 from segue.tracing import make_traces
@@ -85,11 +86,13 @@ def make_train(
     outputs: Outputs,
     clock_ms: Callable[[], int] = now_ms,
     read_models: Callable[[], Awaitable[Sequence[LogRecord]]] | None = None,
+    ticks_ms: Callable[[], int] = monotonic_ms,
 ) -> Train:
     """Create the objects of a trainer; its files are in `<data>/trainers/<name>`.
 
     Files of a channel other than the default are in `<data>/trainers/<name>.<channel>`.
-    read_models: reads the complete models topic, for decisions on canaries.
+    read_models: reads the complete models topic, for decisions on canaries. ticks_ms: when periodic
+    work is due, ms.
     """
     return Train(
         settings=settings.trainer,
@@ -102,6 +105,7 @@ def make_train(
         live=live_popularity(settings.state),
         experiments=settings.experiments,
         read_models=read_models,
+        ticks_ms=ticks_ms,
         encoder=lambda: make_encoder(settings),
     )
 

@@ -84,8 +84,11 @@ class EmbeddedRoles:
             self.learn()
         return self
 
-    def learn(self) -> None:
-        """Let the trainer read and train; it begins once it has read what the log holds."""
+    def learn(self, *, by_itself: bool = True) -> None:
+        """Let the trainer read and train; it begins once it has read what the log holds.
+
+        by_itself: False lets it only read; it is trained by calls of `Train.step`.
+        """
         names = self._topics
         self._train.begin_when(
             lambda: self.unread(names.examples) == self.unread(names.demand) == 0,
@@ -97,7 +100,7 @@ class EmbeddedRoles:
             (names.catalogue, self._train.catalogue),
             (names.examples, self._train.examples_came),
         ]
-        jobs = [self._train.run(self._stopping)]
+        jobs = [self._train.run(self._stopping)] if by_itself else []
         for topic, take in reads:
             at = self._train_at.setdefault(topic, dict.fromkeys(self._numbers(topic), 0))
             jobs.append(self._pump(topic, take, at))

@@ -141,7 +141,9 @@ def _stream(section: Section, known: Sequence[tuple[Run, Report]]) -> Iterator[s
             f"{facts['items']:,} items ranked."
         )
         lines = [_ARMS, "|---|---|---|---|---|---|---|"]
-        rows = [row for row in report["rows"] if row["item_type"] == "all"]
+        rows = [
+            row for row in report["rows"] if (row["item_type"], row["segment"]) == ("all", "all")
+        ]
         lines += [
             f"| `{row['model']}` | {row['asked']:,} | {_hits(row)} | {row['mrr']:.4f} | "
             f"{row['ndcg_at_10']:.4f} | {row['recall_at_100']:.4f} | {row['coverage']:.3f} |"
@@ -153,7 +155,10 @@ def _stream(section: Section, known: Sequence[tuple[Run, Report]]) -> Iterator[s
 
 
 def _gains(report: Report) -> str:
-    gains = [gain for gain in report["gains"] if gain["item_type"] == "all"]
+    gains = [
+        gain for gain in report["gains"]
+        if gain["item_type"] == "all" and gain.get("segment", "all") == "all"
+    ]  # fmt: skip
     if not gains:
         return ""
     lines = ["| arm | over | gain in HR@10, paired (95 %) |", "|---|---|---|"]

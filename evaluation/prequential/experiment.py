@@ -15,7 +15,8 @@ from evaluation.prequential.answers import Catalogue
 from evaluation.prequential.arms import COUNTERS, NEIGHBOURS, Arm, counting_arms
 from evaluation.prequential.head_arms import RULES, Fits, HeadArm
 from evaluation.prequential.replay import replay
-from evaluation.prequential.report import DayRow, Row, best_of, days, gains, rows
+from evaluation.prequential.report import DayRow, Row, best_of, days, gains, rows, within
+from evaluation.prequential.strata import strata
 from evaluation.prequential.stream import (
     PrequentialSettings,
     boundaries,
@@ -98,6 +99,13 @@ def run(
         total=len(asked),
         progress=progress,
     )
+    seed, over = settings.seed, [*_pairs(scored), *pairs]
+    groups = {
+        name: chosen
+        for name, chosen in strata(dataset, asked.where(np.flatnonzero(asked.test))).items()
+        if chosen.any()
+    }
+    parts = {name: within(scored, chosen) for name, chosen in groups.items()}
     return Replayed(
         facts={
             **asdict(settings),
@@ -108,10 +116,17 @@ def run(
             "taught": int((~asked.test).sum()),
             "steps": len(edges) - 1,
             "items": len(dataset.items),
+            "strata": {name: int(chosen.sum()) for name, chosen in groups.items()},
         },
-        rows=rows(scored, settings.seed),
+        rows=[
+            *rows(scored, seed),
+            *(row for name, part in parts.items() for row in rows(part, seed, name)),
+        ],
         days=days(scored),
-        gains=gains(scored, [*_pairs(scored), *pairs], settings.seed),
+        gains=[
+            *gains(scored, over, seed),
+            *(gain for name, part in parts.items() for gain in gains(part, over, seed, name)),
+        ],
     )
 
 

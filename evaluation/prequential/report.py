@@ -1,16 +1,17 @@
 """Rows, days and gains of a replay, with intervals that draw users again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from evaluation.gains import Draws, Gain, interval, paired_gain
 from evaluation.prequential.replay import METRICS, Scored
 from evaluation.segments import ALL
 from evaluation.split import DAY_MS
 
-__all__ = ["DayRow", "Row", "days", "gains", "rows"]
+__all__ = ["DayRow", "Row", "days", "gains", "rows", "within"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,8 @@ class DayRow:
     hr_at_10: float
 
 
-def rows(scored: Mapping[str, Mapping[str, Scored]], seed: int) -> list[Row]:
-    """Return the rows of all arms and types."""
+def rows(scored: Mapping[str, Mapping[str, Scored]], seed: int, segment: str = ALL) -> list[Row]:
+    """Return the rows of all arms and types; segment: name of what was scored."""
     made = []
     for name, types in scored.items():
         for item_type, found in types.items():
@@ -59,7 +60,7 @@ def rows(scored: Mapping[str, Mapping[str, Scored]], seed: int) -> list[Row]:
                 Row(
                     model=name,
                     item_type=item_type,
-                    segment=ALL,
+                    segment=segment,
                     asked=len(found.users),
                     users=len(np.unique(found.users)),
                     hr_at_10_ci=interval(draws.means(means["hr_at_10"])),
@@ -89,8 +90,31 @@ def days(scored: Mapping[str, Mapping[str, Scored]]) -> list[DayRow]:
     return made
 
 
+def within(
+    scored: Mapping[str, Mapping[str, Scored]], chosen: npt.NDArray[np.bool_]
+) -> dict[str, dict[str, Scored]]:
+    """Return what was scored on some of the questions of all types; chosen: bool [q].
+
+    coverage stays that of all questions.
+    """
+    return {
+        name: {
+            ALL: replace(
+                types[ALL],
+                users=types[ALL].users[chosen],
+                at_ms=types[ALL].at_ms[chosen],
+                values={key: value[:, chosen] for key, value in types[ALL].values.items()},
+            )
+        }
+        for name, types in scored.items()
+    }
+
+
 def gains(
-    scored: Mapping[str, Mapping[str, Scored]], pairs: Sequence[tuple[str, str]], seed: int
+    scored: Mapping[str, Mapping[str, Scored]],
+    pairs: Sequence[tuple[str, str]],
+    seed: int,
+    segment: str = ALL,
 ) -> list[Gain]:
     """Return what the first of each pair of arms gains over the second, on every type."""
     made = []
@@ -103,7 +127,12 @@ def gains(
             if not other.any():
                 continue
             gain, ci = paired_gain(one, other, draws)
-            made.append(Gain(model=name, over=over, item_type=item_type, gain=gain, gain_ci=ci))
+            made.append(
+                Gain(
+                    model=name, over=over, item_type=item_type, segment=segment, gain=gain,
+                    gain_ci=ci,
+                )
+            )  # fmt: skip
     return made
 
 

@@ -134,6 +134,14 @@ def evaluate(
             "alone), hgnn:scalars (two scalars for each vector). The last two train again."
         ),
     ] = "",
+    learn: Annotated[
+        str,
+        typer.Option(
+            help="live: also measure with a trainer that learns while the test is played, "
+            "comma-separated: weekly, daily, hourly, continual (after trainer.min_examples events, "
+            "an hour at most)."
+        ),
+    ] = "",
     threads: Annotated[int, typer.Option(help="Threads of the models; 0 for all cores.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the rows to this file.")
@@ -162,6 +170,8 @@ def evaluate(
 
     segue evaluate events.parquet items.parquet --served --live --asked 2000 --without head,hgnn
 
+    segue evaluate events.parquet items.parquet --served --live --learn daily,hourly,continual
+
     segue evaluate --from-kafka --since last=90d --served
     """
     from evaluation.dataset import DatasetError, read_dataset
@@ -188,6 +198,7 @@ def evaluate(
     )
     _require(seeds >= 1, f"expected at least one seed, got {seeds}")
     _require(served or not (live or without), "--live and --without need --served")
+    _require(live or not learn, "--learn needs --live")
     _require(not (served and (tune or plot)), "--served takes neither --tune nor --plot")
     for file in (json_file, plot):
         if file is not None:
@@ -266,8 +277,8 @@ def evaluate(
         if served:
             report = _served_report(
                 settings, dataset, trial, bars,
-                without=_names(without), seeds=every_seed, live=live, asked=asked,
-                baselines=None if models == MODELS else names,
+                without=_names(without), learn=_names(learn), seeds=every_seed, live=live,
+                asked=asked, baselines=None if models == MODELS else names,
             )  # fmt: skip
         else:
             tested = list(run(fits, trial, seeds=every_seed, budget=tune, progress=progress))
@@ -307,6 +318,7 @@ def _served_report(
     bars: "Bars",
     *,
     without: list[str],
+    learn: list[str],
     seeds: range,
     live: bool,
     asked: int,
@@ -314,10 +326,10 @@ def _served_report(
 ) -> dict[str, Any]:
     """Measure the running product in every mode; baselines: None for the default ones."""
     from segue.served.command import BASELINES, ServedOptions, evaluate_served
-    from segue.served.flow import arms_without
+    from segue.served.flow import arms_of
 
     options = ServedOptions(
-        arms=arms_without(without), seeds=seeds, live=live, asked=asked,
+        arms=arms_of(without, learn), seeds=seeds, live=live, asked=asked,
         baselines=BASELINES if baselines is None else baselines,
     )  # fmt: skip
     return evaluate_served(settings, dataset, trial, options, bars)

@@ -9,6 +9,7 @@ import psutil
 
 from agents.apps.embedded import IDLE_S, EmbeddedRoles
 from agents.outputs import EmbeddedOutputs, Outputs
+from agents.ticks import monotonic_ms
 from segue.demo.runtime import Appended, Progress
 from segue.roles import make_train, make_worker
 from segue.settings import Settings
@@ -36,6 +37,7 @@ class EmbeddedRuntime:
         log: EmbeddedLog,
         clock_ms: Callable[[], int] = now_ms,
         idle_s: float = IDLE_S,
+        ticks_ms: Callable[[], int] = monotonic_ms,
     ) -> None:
         """Create the roles; `embedded_runtime` starts and stops them."""
         self.settings = settings
@@ -46,7 +48,7 @@ class EmbeddedRuntime:
         self.worker = make_worker(settings, "worker-1", self._outputs, clock_ms, log=log)
         self.train = make_train(
             settings, "trainer-1", self._outputs, clock_ms,
-            read_models=lambda: self.read(settings.topics.models, {}),
+            read_models=lambda: self.read(settings.topics.models, {}), ticks_ms=ticks_ms,
         )  # fmt: skip
         self.roles = EmbeddedRoles(
             log, settings.topics, self.worker, self.train, settings.worker,
@@ -97,6 +99,23 @@ class EmbeddedRuntime:
         """Start the trainer."""
         self.roles.learn()
 
+    async def learn_up_to_now(self) -> None:
+        """Train on all that the log holds, publish what is due, and wait until it is served.
+
+        For a trainer that does not train by itself: `EmbeddedRoles.learn`.
+        """
+        names = self.settings.topics
+        reads = (names.examples, names.demand, names.catalogue, names.models)
+        await self._until(lambda: not any(self.roles.unread(topic) for topic in reads))
+        while await self.train.step():
+            pass
+        await self._until(lambda: not self.roles.unread_by_worker(names.models))
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self.check()
+            await asyncio.sleep(self._idle_s)
+
     async def examples_waiting(self) -> int:
         """Number of records that the trainer has not read yet."""
         return self.roles.unread(self.settings.topics.examples)
@@ -106,13 +125,13 @@ class EmbeddedRuntime:
         await self.worker.checkpoint()
 
     async def settled(self) -> None:
-        """Wait until the worker serves with all events of the log, demand included."""
+        """Wait until the worker serves with all events and items of the log, demand included."""
         while await self.waiting():
             await asyncio.sleep(self._idle_s)
         await self.worker.commit()  # publishes the counts of demand
-        while self.roles.unread_by_worker(self.settings.topics.demand):
-            self.check()
-            await asyncio.sleep(self._idle_s)
+        names = self.settings.topics
+        reads = (names.demand, names.catalogue)
+        await self._until(lambda: not any(self.roles.unread_by_worker(topic) for topic in reads))
 
     async def read(self, topic: str, first: dict[int, int]) -> list[LogRecord]:
         """Return the records of a topic from given offsets to the current end."""
@@ -141,14 +160,15 @@ async def embedded_runtime(
     name: str,
     clock_ms: Callable[[], int] = now_ms,
     idle_s: float = IDLE_S,
+    ticks_ms: Callable[[], int] = monotonic_ms,
 ) -> AsyncIterator[EmbeddedRuntime]:
     """Open the embedded log and run all roles next to the caller.
 
     clock_ms: the time of the log and of every role, ms UTC. idle_s: pause of a reader at the end
-    of its topic, in seconds.
+    of its topic, in seconds. ticks_ms: by which the trainer's periodic work is due.
     """
     with EmbeddedLog(settings.folder / "embedded-log", clock=clock_ms) as log:
         create_topics(log, topics(settings.topics))
-        runtime = EmbeddedRuntime(settings, name, log, clock_ms, idle_s)
+        runtime = EmbeddedRuntime(settings, name, log, clock_ms, idle_s, ticks_ms)
         async with runtime.roles:
             yield runtime

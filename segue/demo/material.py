@@ -53,6 +53,8 @@ class Material:
     window:   (bucket_ms, buckets) of the state.
     live:     the records of live traffic, in order of `due_s`; with stamped, live events have their
               send time as timestamp.
+    launches: catalogue rows of items that are published during the test, in order of
+              `published_at`; the catalogue has the others.
     """
 
     title: str
@@ -64,11 +66,14 @@ class Material:
     window: tuple[int, int]
     live: list[LiveEvent]
     stamped: bool
+    launches: pa.Table | None = None
 
     @property
     def item_types(self) -> list[str]:
         """Types of the catalogue, then of the events, in order of first appearance."""
-        types = self.catalogue["item_type"].cast(pa.string()).to_pylist()
+        types = [*self.catalogue["item_type"].cast(pa.string()).to_pylist()]
+        if self.launches is not None:
+            types += self.launches["item_type"].cast(pa.string()).to_pylist()
         return list(dict.fromkeys([*types, *self.events["item_type"].unique(maintain_order=True)]))
 
     def part(self, name: str) -> pl.DataFrame:

@@ -11,11 +11,13 @@ from evaluation.dataset import Dataset
 from evaluation.experiment import Outcome as Tested
 from evaluation.models import chosen
 from evaluation.prequential import PrequentialSettings
+from evaluation.prequential.strata import STRATA
 from evaluation.prequential.stream import Questions, questions, span
 from evaluation.segments import ALL
 from evaluation.split import DAY_MS
 from evaluation.trial import Trial
 from segue.demo.runtime import DemoError, stoppable
+from segue.freshness_table import show_strata
 from segue.screen import Bars, StageBars, console
 from segue.served.flow import Arm, run_served
 from segue.served.scores import frozen_rows, live_rows, product_rows
@@ -88,6 +90,7 @@ def evaluate_served(
             "held_out": len(trial.truth.item),
             "questions": 0 if asked is None else len(asked),
             "candidates": len(trial.candidates),
+            "strata": found[-1].strata,
         },
         "rows": [row for one in found for row in one.rows],
         "gains": [gain for one in found for gain in one.gains],
@@ -168,6 +171,9 @@ def show_served(report: dict[str, Any]) -> None:
                     and (row["mode"], row["label"], row["item_type"]) == (mode, label, item_type)
                 ],
             )
+    if facts["strata"]:
+        live = [row for row in report["rows"] if row["mode"] == "live"]
+        show_strata(live, facts["strata"], facts["questions"])
     _show_gains(report["gains"])
 
 
@@ -199,7 +205,7 @@ def _show_gains(gains: Sequence[Mapping[str, Any]]) -> None:
     for name in ("gain", "95 %"):
         table.add_column(name, justify="right")
     for gain in gains:
-        if gain["item_type"] == ALL and gain["segment"] in (ALL, *TIERS):
+        if gain["item_type"] == ALL and gain["segment"] in (ALL, *TIERS, *STRATA):
             low, high = gain["gain_ci"]
             table.add_row(
                 gain["model"], gain["over"], f"{gain['mode']}, {gain['label']}", gain["segment"],

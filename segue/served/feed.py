@@ -1,7 +1,7 @@
 """A data set as the product's input, and lists that the product writes for its users."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from evaluation.trial import Trial
 from segue.demo.embedded_runtime import EmbeddedRuntime
 from segue.demo.embedded_steps import ask
 from segue.demo.material import EVENT_COLUMNS, Material, from_tables
-from segue.feeding import event_records
+from segue.feeding import catalogue_records, event_records
 from segue.settings import Settings
 from streams import Recommendation
 
@@ -77,6 +77,7 @@ def material_of(dataset: Dataset, trial: Trial, end_ms: int, settings: Settings)
     first = int(trial.past.train.timestamp[0])
     events = events.where((events.timestamp >= first) & (events.timestamp < end_ms))
     items = dataset.items
+    catalogue, launches = items_by(items, trial.past.at_ms)
     frame = pl.DataFrame(
         {
             "user_id": dataset.users[events.user],
@@ -86,9 +87,21 @@ def material_of(dataset: Dataset, trial: Trial, end_ms: int, settings: Settings)
             "timestamp": events.timestamp,
         }
     )
-    return from_tables(
-        "the data set", items.to_arrow(), frame.select(EVENT_COLUMNS), trial.past.at_ms
+    material = from_tables(
+        "the data set", catalogue.to_arrow(), frame.select(EVENT_COLUMNS), trial.past.at_ms
     )
+    return replace(material, launches=launches.to_arrow())
+
+
+def items_by(items: pl.DataFrame, at_ms: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the items that are published before a time, ms UTC, and the later ones in order.
+
+    Items without `published_at` were there all along.
+    """
+    if "published_at" not in items.columns:
+        return items, items.clear()
+    later = (pl.col("published_at") >= at_ms).fill_null(value=False)
+    return items.filter(~later), items.filter(later).sort("published_at", maintain_order=True)
 
 
 def _kinds(events: Interactions, settings: Settings) -> npt.NDArray[np.str_]:
@@ -177,28 +190,56 @@ async def live_lists(
     reader: Reader,
     names: list[str],
     progress: Callable[[int], None],
+    learns_at: Collection[int] = (),
 ) -> Served:
     """Feed the events after the split in order; request a user's lists just before each question.
 
     A list knows every event before its question, of all users, and nothing later. users: id of
-    each user row. questions: those that count, in order of time.
+    each user row. questions: those that count, in order of time. learns_at: times, ms UTC, at which
+    the trainer learns all that is there and publishes.
     """
-    events = material.part("test")
-    at_ms = events["timestamp"].to_numpy()
-    topic, done = runtime.settings.topics.events, 0
+    stream = _Stream(runtime, material)
     answers: dict[tuple[int, int], Mapping[str, Recommendation]] = {}
-    moments, starts = np.unique(questions.at_ms, return_index=True)
-    for moment, start, end in zip(
-        moments.tolist(), starts.tolist(), [*starts[1:].tolist(), len(questions)], strict=True
-    ):
+    last = int(questions.at_ms[-1]) if len(questions) else 0
+    learns = {moment for moment in learns_at if moment <= last}
+    for moment in sorted(learns | set(questions.at_ms.tolist())):
         clock.ms = moment
-        until = int(np.searchsorted(at_ms, moment))
-        batches = events.slice(done, until - done).to_arrow().to_batches()
-        await runtime.write(topic, event_records(batches), lambda _: None)
-        done = until
+        await stream.until(moment)
         await runtime.settled()
+        if moment in learns:
+            await runtime.learn_up_to_now()
+        start, end = np.searchsorted(questions.at_ms, [moment, moment + 1]).tolist()
+        if start == end:
+            continue
         asked = sorted({int(user) for user in questions.user[start:end]})
         found = await ask(runtime, [users[user] for user in asked], names, poll_s=POLL_S)
         answers |= {(user, moment): found[users[user]] for user in asked}
         progress(end)
     return _served(answers, reader)
+
+
+class _Stream:
+    """The events and the launches after the split, in order of time."""
+
+    def __init__(self, runtime: EmbeddedRuntime, material: Material) -> None:
+        self._runtime = runtime
+        self._events, self._launches = material.part("test"), material.launches
+        self._event_ms = self._events["timestamp"].to_numpy()
+        self._launch_ms = np.zeros(0, np.int64)
+        if self._launches is not None and len(self._launches):
+            self._launch_ms = self._launches["published_at"].to_numpy()
+        self._fed = self._launched = 0
+
+    async def until(self, moment: int) -> None:
+        """Write the events before a time, ms UTC, and the items that are published by then."""
+        topics = self._runtime.settings.topics
+        end = int(np.searchsorted(self._launch_ms, moment, side="right"))
+        if self._launches is not None and end > self._launched:
+            entries = self._launches.slice(self._launched, end - self._launched)
+            records = catalogue_records(entries)
+            await self._runtime.write(topics.catalogue, records, lambda _: None)
+            self._launched = end
+        end = int(np.searchsorted(self._event_ms, moment))
+        batches = self._events.slice(self._fed, end - self._fed).to_arrow().to_batches()
+        await self._runtime.write(topics.events, event_records(batches), lambda _: None)
+        self._fed = end

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agents.bundles.announcements import announcement_of
 from evaluation.dataset import Dataset
 from evaluation.prequential.stream import Questions
 from evaluation.scalars import Reads, scalars
 from evaluation.trial import Trial
-from segue.demo.embedded_runtime import embedded_runtime
+from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
 from segue.demo.embedded_steps import learn_history
 from segue.demo.material import Material
 from segue.demo.settings import in_one_folder, spanning
@@ -35,10 +36,11 @@ from segue.served.feed import (
     live_lists,
     material_of,
 )
+from segue.served.learning import FROZEN, LEARNERS, learning_settings, learning_times
 from segue.settings import Settings
 from static_layer import StaticBundle
 
-__all__ = ["Arm", "Outcome", "arms_without", "run_served"]
+__all__ = ["Arm", "Outcome", "arms_of", "run_served"]
 
 #: Pause of a reader at the end of its topic, in seconds: a question waits for several in turn.
 IDLE_S = 0.002
@@ -51,10 +53,12 @@ class Arm:
 
     head: workers rank with it. reads: what stands beside the text vectors; `text` for nothing,
     `control` for two scalars, which tell what of a gain is no more than popularity.
+    learn: when the trainer learns while the test is played, of `LEARNERS`; by default never.
     """
 
     head: bool = True
     reads: Reads = "hgnn"
+    learn: str = FROZEN
 
     @property
     def name(self) -> str:
@@ -62,6 +66,7 @@ class Arm:
         head = "" if self.head else " without head"
         return (
             "segue"
+            + ("" if self.learn == FROZEN else f" {self.learn}")
             + head
             + {"hgnn": "", "text": " without hgnn", "control": " with scalars"}[self.reads]
         )
@@ -79,7 +84,7 @@ class Outcome:
     """Lists of one arm and seed.
 
     live: None if the test was not played live. seconds: to learn, and to serve the lists at the
-    split.
+    split. published: bundles that were announced while the test was played.
     """
 
     arm: Arm
@@ -88,19 +93,25 @@ class Outcome:
     frozen: Served
     live: Served | None
     seconds: float
+    published: int = 0
 
 
-def arms_without(names: Sequence[str]) -> list[Arm]:
-    """Return the arms of a run: the product, then without each part; raises ValueError.
+def arms_of(names: Sequence[str], learn: Sequence[str] = ()) -> list[Arm]:
+    """Return the arms of a run: the product, without each part, with each learner.
 
-    >>> [arm.name for arm in arms_without(["head"])]
-    ['segue', 'segue without head']
+    Raises ValueError for an unknown part or learner.
+
+    >>> [arm.name for arm in arms_of(["head"], ["frozen", "hourly"])]
+    ['segue', 'segue without head', 'segue hourly']
     """
     unknown = [name for name in names if name not in _WITHOUT]
     if unknown:
         known = ", ".join(_WITHOUT)
         raise ValueError(f"expected parts to leave out of {known}; got {', '.join(unknown)}")
-    return [Arm(), *(_WITHOUT[name] for name in dict.fromkeys(names))]
+    if unknown := [name for name in learn if name not in LEARNERS]:
+        raise ValueError(f"expected learners of {', '.join(LEARNERS)}; got {', '.join(unknown)}")
+    arms = [Arm(), *(_WITHOUT[name] for name in names), *(Arm(learn=name) for name in learn)]
+    return list(dict.fromkeys(arms))
 
 
 async def run_served(
@@ -117,9 +128,14 @@ async def run_served(
 
     dataset: with the events after the split, which end before `end_ms`. questions: those to ask
     live; None plays nothing live. Files are in `<data>/served` and removed at the end. Raises
-    DemoError if nothing can be learned.
+    DemoError if nothing can be learned, ValueError for scalars on a catalogue that grows.
     """
     material = material_of(dataset, trial, end_ms, settings)
+    if material.launches and any(arm.reads == "control" for arm in arms):
+        raise ValueError(
+            "hgnn:scalars: expected a catalogue without items that are published after the split, "
+            f"which have no scalars; got {len(material.launches):,} of them"
+        )
     root = settings.folder / "served"
     shutil.rmtree(root, ignore_errors=True)
     outcomes = []
@@ -210,29 +226,51 @@ async def _serve(
     bars: Bars,
     seconds: float,
 ) -> Outcome:
-    """Request lists from a worker that starts on the files; the trainer does not run."""
+    """Request lists from a worker that starts on the files; the trainer runs if the arm learns."""
     started = time.perf_counter()
-    settings = replace(settings, worker=replace(settings.worker, ranking_head=arm.head))
+    times = material.part("test")["timestamp"].to_numpy()
+    learns_at = learning_times(
+        arm.learn, times, material.split_ms, examples=settings.trainer.min_examples
+    )
+    settings = replace(
+        settings,
+        worker=replace(settings.worker, ranking_head=arm.head),
+        trainer=learning_settings(settings.trainer),
+    )
     clock, reader = Clock(material.split_ms), Reader.of(dataset)
     names = [made.name for made in settings.worker.lists]
-    async with embedded_runtime(settings, "the embedded log", clock, IDLE_S) as runtime:
+    published = 0
+    async with embedded_runtime(settings, "the embedded log", clock, IDLE_S, clock) as runtime:
         await until(
             runtime, lambda: runtime.serves(generation), "the worker does not serve the bundle"
         )
-        users = len(trial.truth.users)
-        advance = _bar(bars, f"{arm.name}: lists at the split", users)
-        frozen = await frozen_lists(runtime, trial, reader, names, advance)
+        frozen = Served(lists={}, by_head=0.0)
+        if arm.learn == FROZEN:  # others have the same lists at the split
+            advance = _bar(bars, f"{arm.name}: lists at the split", len(trial.truth.users))
+            frozen = await frozen_lists(runtime, trial, reader, names, advance)
         seconds += time.perf_counter() - started
         live = None
         if questions is not None:
             advance = _bar(bars, f"{arm.name}: live questions", len(questions))
             ids = [str(user) for user in dataset.users]
+            if len(learns_at):
+                runtime.roles.learn(by_itself=False)
+            before = await _bundles(runtime)
             live = await live_lists(
-                runtime, clock, material, questions, ids, reader, names, advance
+                runtime, clock, material, questions, ids, reader, names, advance, learns_at
             )
+            published = await _bundles(runtime) - before
     return Outcome(
-        arm=arm, seed=seed, generation=generation, frozen=frozen, live=live, seconds=seconds
-    )
+        arm=arm, seed=seed, generation=generation, frozen=frozen, live=live, seconds=seconds,
+        published=published,
+    )  # fmt: skip
+
+
+async def _bundles(runtime: EmbeddedRuntime) -> int:
+    """Number of dynamic bundles that were announced."""
+    records = await runtime.read(runtime.settings.topics.models, {})
+    found = [announcement_of(record) for record in records]
+    return sum(one is not None and one.key == b"dynamic" for one in found)
 
 
 def _bar(bars: Bars, what: str, total: int) -> Callable[[int], None]:

@@ -21,6 +21,7 @@ from evaluation.split import first_of
 from evaluation.trial import Trial
 from segue.served.feed import Served
 from segue.served.flow import Arm, Outcome
+from segue.served.learning import FROZEN
 from static_layer import Progress
 
 __all__ = ["LIVE_BASELINES", "Figures", "frozen_rows", "live_rows", "product_rows"]
@@ -36,10 +37,14 @@ _NONE = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Rows of a mode, paired gains between the product's arms, and why a baseline has no row."""
+    """Rows of a mode, paired gains between the product's arms, why a baseline has no row.
+
+    strata: number of live questions in each.
+    """
 
     rows: list[dict[str, Any]]
     gains: list[dict[str, Any]]
+    strata: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
@@ -82,11 +87,13 @@ def frozen_rows(
     for label, one in trials.items():
         arms = {}
         for arm, own in _by_arm(outcomes).items():
+            if arm.learn != FROZEN:  # its lists at the split are the product's
+                continue
             by_head = float(np.mean([outcome.frozen.by_head for outcome in own]))
-            arms[arm.name] = measured_lists(arm.name, one, own, progress=progress)
+            arms[arm] = measured_lists(arm.name, one, own, progress=progress)
             rows += [
                 {**_frozen(row, label, served=True), **_of_arm(arm, own), "by_head": by_head}
-                for row in _product_rows(arm.name, arms[arm.name], one, own)
+                for row in _product_rows(arm.name, arms[arm], one, own)
             ]
         gains += [
             {**asdict(gain), "mode": "frozen", "label": label}
@@ -137,7 +144,8 @@ def live_rows(
     ]
     replayed = replay(
         dataset, settings, LIVE_BASELINES, trial.past.text,
-        seeds=(settings.seed,), progress=progress, more=arms, pairs=_pairs([*own]),
+        seeds=(settings.seed,), progress=progress, more=arms,
+        pairs=[(one.name, other.name) for one, other in _pairs([*_by_arm(outcomes)])],
     )  # fmt: skip
     rows = []
     for row in replayed.rows:
@@ -152,27 +160,26 @@ def live_rows(
             made |= {**_of_arm(found[0].arm, found), "by_head": float(np.mean(shares))}
         rows.append(made)
     gains = [{**asdict(gain), "mode": "live", "label": NEXT} for gain in replayed.gains]
-    return Figures(rows=rows, gains=gains)
+    return Figures(rows=rows, gains=gains, strata=replayed.facts["strata"])
 
 
-def _pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
+def _pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
     """Return who is compared with whom: the product with all others, each later arm with earlier.
 
-    >>> _pairs(["segue", "segue without hgnn"])
-    [('segue', 'segue without hgnn')]
+    Of the product and an arm that learns, the gain is that of learning.
     """
     first, others = arms[0], arms[1:]
-    return [(first, other) for other in others] + [
+    return [(first, other) if other.learn == FROZEN else (other, first) for other in others] + [
         (one, other) for n, one in enumerate(others) for other in others[:n]
     ]
 
 
-def _gains(arms: Mapping[str, list[list[Measured]]], seed: int) -> list[Gain]:
+def _gains(arms: Mapping[Arm, list[list[Measured]]], seed: int) -> list[Gain]:
     """Return what arms gain over each other in each segment where the other has a hit."""
     made = []
-    for name, over in _pairs(list(arms)):
+    for arm, over in _pairs(list(arms)):
         for mine, theirs in zip(
-            zip(*arms[name], strict=True), zip(*arms[over], strict=True), strict=True
+            zip(*arms[arm], strict=True), zip(*arms[over], strict=True), strict=True
         ):
             one, other = (
                 np.mean([found.values["hr_at_10"] for found in seeds], axis=0)
@@ -183,8 +190,8 @@ def _gains(arms: Mapping[str, list[list[Measured]]], seed: int) -> list[Gain]:
             gain, ci = paired_gain(one, other, Draws(mine[0].users, seed))
             made.append(
                 Gain(
-                    model=name, over=over, item_type=mine[0].item_type, segment=mine[0].segment,
-                    gain=gain, gain_ci=ci,
+                    model=arm.name, over=over.name, item_type=mine[0].item_type,
+                    segment=mine[0].segment, gain=gain, gain_ci=ci,
                 )
             )  # fmt: skip
     return made
@@ -227,6 +234,8 @@ def _of_arm(arm: Arm, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "head": arm.head,
         "hgnn": arm.reads == "hgnn",
         "reads": arm.reads,
+        "learn": arm.learn,
+        "published": [outcome.published for outcome in outcomes],
         "generations": [outcome.generation for outcome in outcomes],
     }
 

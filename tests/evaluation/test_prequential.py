@@ -201,7 +201,9 @@ def test_a_sample_of_questions_is_the_same_by_its_seed_and_teaches_all_the_same(
 def test_rows_days_and_gains_say_the_same():
     dataset = random_dataset(9)
     found = go(dataset, names=("popularity_1d", "bigrams", *FEW[-2:]), seeds=(1, 2))
-    overall = {row.model: row for row in found.rows if row.item_type == "all"}
+    overall = {
+        row.model: row for row in found.rows if (row.item_type, row.segment) == ("all", "all")
+    }
     assert {row.item_type for row in found.rows} == {"all", "book", "pod"}
     for name, row in overall.items():
         mine = [day for day in found.days if day.model == name]
@@ -211,13 +213,31 @@ def test_rows_days_and_gains_say_the_same():
         assert row.hr_at_10_ci[0] <= row.hr_at_10 <= row.hr_at_10_ci[1]
         assert len(row.hr_at_10_seeds) == (2 if "/" in name else 1)
     for gain in found.gains:
-        if gain.item_type == "all":
+        if (gain.item_type, gain.segment) == ("all", "all"):
             ratio = overall[gain.model].hr_at_10 / overall[gain.over].hr_at_10
             assert gain.gain == pytest.approx(ratio - 1)
             assert gain.gain_ci[0] <= gain.gain <= gain.gain_ci[1]
     assert ("segue/continual_live_popularity", "segue/daily_retrain") in {
         (gain.model, gain.over) for gain in found.gains
     }
+
+
+def test_strata_have_rows_and_gains_of_their_own_questions():
+    found = go(random_dataset(9), names=("popularity_1d", *FEW[-2:]))
+    strata, questions = found.facts["strata"], found.facts["questions"]
+    assert sum(asked for name, asked in strata.items() if name.startswith("age_")) == questions
+    rows = {(row.model, row.segment): row for row in found.rows if row.item_type == "all"}
+    for model in ("popularity_1d", *FEW[-2:]):
+        ages = [rows[model, name] for name in strata if name.startswith("age_")]
+        assert [row.asked for row in ages] == [n for name, n in strata.items() if "age_" in name]
+        hits = sum(row.asked * row.hr_at_10 for row in ages)
+        assert hits / questions == pytest.approx(rows[model, "all"].hr_at_10)
+    for gain in found.gains:
+        if gain.segment in strata:
+            ours, theirs = rows[gain.model, gain.segment], rows[gain.over, gain.segment]
+            assert gain.gain == pytest.approx(ours.hr_at_10 / theirs.hr_at_10 - 1)
+    assert {gain.segment for gain in found.gains} <= {"all", *strata}
+    assert any(gain.segment != "all" for gain in found.gains)
 
 
 def test_what_cannot_be_replayed_is_refused():

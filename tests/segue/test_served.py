@@ -17,7 +17,8 @@ from evaluation.trial import TrialSettings, make_trial
 from segue.cli import app
 from segue.served.command import _asked
 from segue.served.feed import Clock, Reader, _kinds, live_lists, material_of
-from segue.served.flow import Arm, _scalars_for_vectors, arms_without
+from segue.served.flow import Arm, _scalars_for_vectors, arms_of
+from segue.served.learning import HOUR_MS, learning_times
 from segue.settings import Settings, load_settings
 from static_layer import StaticBundle, TextSettings
 from static_layer.progress import silent
@@ -92,7 +93,7 @@ def served(world: Path) -> dict:
     """One run with everything, towers with scalars in a second training."""
     return run(
         world, "--served", "--live", "--asked", str(LIVE), "--without", "head,hgnn:scalars",
-        "--models", "popularity,item_cf",
+        "--learn", "daily", "--models", "popularity,item_cf",
     )  # fmt: skip
 
 
@@ -152,7 +153,9 @@ def test_arms_are_compared_by_user_in_every_tier(served):
         served["trial"]["test_users"]
     }
     live = [gain for gain in served["gains"] if gain["mode"] == "live"]
-    assert {(gain["model"], gain["over"]) for gain in live} <= pairs
+    assert {
+        (gain["model"], gain["over"]) for gain in live if "segue daily" not in gain.values()
+    } <= pairs
     assert live
     assert "HR@10 by tier of the answer" in served["output"]
     assert "gain in HR@10 between arms" in served["output"]
@@ -177,6 +180,23 @@ def test_scalars_stand_in_the_place_of_the_vectors():
     assert found.shape == (3, 2)
     assert found[0, 0] > found[1, 0] == found[2, 0]  # is new
     assert (np.diff(found[:, 1]) > 0).all()  # its users
+
+
+def test_a_learner_publishes_while_the_test_is_played_and_is_compared_on_the_same_questions(served):
+    found, frozen = (row(served, name, "live", "next") for name in ("segue daily", "segue"))
+    assert (found["learn"], frozen["learn"]) == ("daily", "frozen")
+    assert 1 <= found["published"][0] <= 8
+    assert frozen["published"] == [0]
+    assert found["asked"] == frozen["asked"] == LIVE
+    assert sum(n for name, n in served["trial"]["strata"].items() if "age_" in name) == LIVE
+    if frozen["hr_at_10"]:
+        (gain,) = [
+            gain for gain in served["gains"]
+            if (gain["model"], gain["over"]) == ("segue daily", "segue")
+            and (gain["item_type"], gain["segment"]) == ("all", "all")
+        ]  # fmt: skip
+        assert gain["gain"] == pytest.approx(found["hr_at_10"] / frozen["hr_at_10"] - 1)
+    assert "age_older" in served["output"]
 
 
 def test_the_row_of_every_table_is_the_served_one(served, world):
@@ -256,18 +276,20 @@ def test_live_questions_are_those_of_the_replay_and_lie_in_the_test():
 
 
 def test_arms_are_named_by_what_they_lack():
-    assert [arm.name for arm in arms_without(["hgnn", "head", "hgnn:scalars"])] == [
+    assert [arm.name for arm in arms_of(["hgnn", "head", "hgnn:scalars"])] == [
         "segue", "segue without hgnn", "segue without head", "segue with scalars",
     ]  # fmt: skip
-    assert arms_without([]) == [Arm()]
+    assert arms_of([]) == [Arm()]
     with pytest.raises(ValueError, match="of head, hgnn, hgnn:scalars; got towers"):
-        arms_without(["towers"])
+        arms_of(["towers"])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--live"], "need --served"),
+        (["--served", "--learn", "daily"], "--learn needs --live"),
+        (["--served", "--live", "--learn", "yearly"], "got yearly"),
         (["--served", "--tune", "2"], "takes neither --tune nor --plot"),
         (["--served", "--protocol", "loo"], "expected --protocol time; got loo"),
         (["--served", "--without", "towers"], "got towers"),
@@ -295,13 +317,21 @@ class _Runtime:
         self.settled_with = 0
         self.asked: list[tuple[str, int, int, int]] = []  # user, time, events written, events known
         self.answers: list[Record] = []
+        self.items: list[tuple[str, int]] = []  # id, time
+        self.learned: list[tuple[int, int]] = []  # time, events known
 
     async def write(self, topic, records, progress):
+        if topic == self.settings.topics.catalogue:
+            self.items += [(json.loads(value)["item_id"], self.clock()) for _, value in records]
+            return
         assert topic == self.settings.topics.events
         self.events += [json.loads(value)["timestamp"] for _, value in records]
 
     async def settled(self):
         self.settled_with = len(self.events)
+
+    async def learn_up_to_now(self):
+        self.learned.append((self.clock(), self.settled_with))
 
     async def append(self, topic, key, value):
         user, offset = key.decode(), len(self.answers)
@@ -329,6 +359,67 @@ class _Runtime:
 
     def check(self):
         pass
+
+
+def test_learners_are_arms_besides_the_product():
+    arms = arms_of([], ["frozen", "daily", "continual"])
+    assert [arm.name for arm in arms] == ["segue", "segue daily", "segue continual"]
+    with pytest.raises(ValueError, match="frozen, weekly, daily, hourly, continual; got yearly"):
+        arms_of([], ["yearly"])
+
+
+@pytest.mark.parametrize("examples", [1, 7, 1_000])
+def test_continual_learning_waits_for_enough_events_or_an_hour(examples):
+    rng, start = np.random.default_rng(1), 10 * DAY
+    times = np.sort(start + rng.integers(0, DAY, 500))
+    found = learning_times("continual", times, start, examples=examples)
+    assert found == sorted(set(found))
+    edges = np.array([start, *found])
+    assert (np.diff(edges) <= HOUR_MS).all()
+    assert edges[-1] > times[-1]  # the last events too
+    counts = np.diff(np.searchsorted(times, edges))
+    # As many events as asked for, unless the hour came first; more only at one moment.
+    early = np.diff(edges) < HOUR_MS
+    assert (counts[early] >= examples).all()
+    assert (counts[~early] <= examples).all()
+
+
+def test_other_learners_learn_at_fixed_intervals_from_the_split():
+    times = np.array([10 * DAY + 1, 12 * DAY])
+    for learner, every in (("hourly", HOUR_MS), ("daily", DAY), ("weekly", 7 * DAY)):
+        found = learning_times(learner, times, 10 * DAY, examples=1)
+        assert found == list(range(10 * DAY + every, 12 * DAY + 1, every))
+    assert learning_times("frozen", times, 10 * DAY, examples=1) == []
+
+
+async def test_items_come_into_the_catalogue_when_they_are_published():
+    """A list knows an item from its publication on, and the trainer learns before the question."""
+    split = START + 30 * DAY
+    new = pl.DataFrame(
+        {"item_id": ["late", "later"], "item_type": "pod", "title": ["x", "y"],
+         "published_at": [split + DAY, split + 2 * DAY]}
+    )  # fmt: skip
+    dataset = dataset_of(events(), pl.concat([items(), new], how="diagonal"))
+    text = TextVectors(dataset.items, TextSettings(), silent)
+    made = make_trial(dataset, TrialSettings(test_days=10.0, end_ms=START + DAYS * DAY), text)
+    material = material_of(dataset, made, START + DAYS * DAY, Settings())
+    assert made.past.at_ms == split
+    assert "late" not in material.catalogue["item_id"].to_pylist()
+    assert material.launches["item_id"].to_pylist() == ["late", "later"]
+    settings = PrequentialSettings(test_days=10.0, end_ms=START + DAYS * DAY, warmup_days=1.0)
+    asked, clock = _asked(dataset, settings), Clock(split)
+    runtime, users = _Runtime(clock), [str(user) for user in dataset.users]
+    learns = [split + DAY, split + 3 * DAY]
+    await live_lists(
+        runtime, clock, material, asked, users, Reader.of(dataset), ["mix"], lambda _: None, learns
+    )
+    assert [at for at, _ in runtime.items] == ["late", "later"]
+    for (_, written), published in zip(runtime.items, new["published_at"], strict=True):
+        assert published <= written <= asked.at_ms[asked.at_ms >= published][0]
+    # By then the trainer knows all events before, and no list was asked for in between.
+    assert [at for at, _ in runtime.learned] == learns
+    times = material.part("test")["timestamp"].to_numpy()
+    assert [known for _, known in runtime.learned] == [(times < at).sum() for at in learns]
 
 
 async def test_a_live_list_knows_every_earlier_event_and_no_later_one():

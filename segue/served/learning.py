@@ -1,0 +1,65 @@
+"""When the trainer learns while a test is played, in the time of the data.
+
+Between these times it only reads. At each of them it learns all that is in the log, and publishes
+one bundle if the gate lets it through, so that what is served depends on no machine's speed.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.settings import TrainerSettings
+
+__all__ = ["FROZEN", "LEARNERS", "learning_settings", "learning_times"]
+
+HOUR_MS = 3_600_000
+FROZEN, CONTINUAL = "frozen", "continual"
+_EVERY_MS = {
+    "weekly": 7 * 24 * HOUR_MS, "daily": 24 * HOUR_MS, "hourly": HOUR_MS, CONTINUAL: HOUR_MS,
+}  # fmt: skip
+
+#: Names of the learners, slowest first.
+LEARNERS = (FROZEN, *_EVERY_MS)
+
+
+def learning_times(
+    learner: str, events_ms: npt.NDArray[np.int64], start_ms: int, *, examples: int
+) -> list[int]:
+    """Return when a learner learns and publishes, ms UTC, ascending.
+
+    events_ms: times of the events of the test, ascending. A continual learner learns after so many
+    `examples` (events), and after an hour at the latest; the others at fixed intervals from the
+    start of the test.
+
+    >>> day = 24 * HOUR_MS
+    >>> learning_times("daily", np.array([5, 2 * day + 5]), 0, examples=1) == [day, 2 * day]
+    True
+    >>> learning_times("continual", np.array([5, 6, 7, HOUR_MS]), 0, examples=2)
+    [7, 3600001]
+    """
+    if learner == FROZEN or not len(events_ms):
+        return []
+    every, end = _EVERY_MS[learner], int(events_ms[-1])
+    if learner != CONTINUAL:
+        return list(range(start_ms + every, end + 1, every))
+    found, last, done = [], start_ms, 0
+    while last <= end:
+        # Just after the event that is the last of its number: it must be in what is learned.
+        full = done + examples - 1
+        enough = int(events_ms[full]) + 1 if full < len(events_ms) else last + every
+        last = min(enough, last + every)
+        done = int(np.searchsorted(events_ms, last))
+        found.append(last)
+    return found
+
+
+def learning_settings(settings: TrainerSettings) -> TrainerSettings:
+    """Return settings with which each call that finds something to learn publishes one bundle.
+
+    It is judged at once, on what is held out, and there is no checkpoint but that before a bundle.
+    """
+    return replace(
+        settings, publish_every_s=0.0, min_examples=2**62, settle_s=0.0, judge_within_s=0.0,
+        checkpoint_every_s=1e9,
+    )  # fmt: skip

@@ -246,7 +246,7 @@ def measure(events: int, seed: int) -> GrowthRow:
 def _stored(state: PartitionState, prefix: bytes) -> tuple[int, int]:
     """Bytes of keys and values below a prefix, and how many there are."""
     total = count = 0
-    for key, value in database.scan(state.database, prefix, database.after(prefix)):
+    for key, value in state.database.scan(prefix, database.after(prefix)):
         total += len(key) + len(value)
         count += 1
     return total, count
@@ -254,7 +254,7 @@ def _stored(state: PartitionState, prefix: bytes) -> tuple[int, int]:
 
 def _users(state: PartitionState) -> list[str]:
     prefix = database.HISTORY
-    rows = database.scan(state.database, prefix, database.after(prefix))
+    rows = state.database.scan(prefix, database.after(prefix))
     return [key[len(prefix) :].decode() for key, _ in rows]
 
 

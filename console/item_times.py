@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from console.demand_days import DemandDays
 from console.replica import Replica
 from state import item_key, market_of
-from state.database import USERS, after, scan
+from state.database import USERS, after
 
 __all__ = ["Edges", "ItemTimes", "Wanting"]
 
@@ -109,7 +109,7 @@ class ItemTimes:
         """Market -> countries that are in it, of those that some users are from."""
         seen: set[str] = set()
         for state in list(self._replica.partitions.states.values()):
-            for _, stored in islice(scan(state.database, USERS, after(USERS)), SAMPLED_USERS):
+            for _, stored in islice(state.database.scan(USERS, after(USERS)), SAMPLED_USERS):
                 seen.add(msgspec.json.decode(stored, type=_Person).country or "")
         found: dict[int, list[str]] = {}
         for country in sorted(seen - {""}):

@@ -9,7 +9,7 @@ import numpy as np
 
 from console.replica import Replica
 from state import item_key
-from state.database import CATALOGUE, HISTORY, USERS, after, scan
+from state.database import CATALOGUE, HISTORY, USERS, after
 from streams import murmur2_partition
 
 __all__ = ["entry", "names", "neighbours", "title", "user_attributes", "users_like"]
@@ -68,7 +68,7 @@ def users_like(replica: Replica, beginning: str, most: int | None) -> list[str]:
     first = HISTORY + beginning.encode()
     found: list[str] = []
     for state in list(replica.partitions.states.values()):
-        rows = scan(state.database, first, after(first))
+        rows = state.database.scan(first, after(first))
         found += [key[len(HISTORY) :].decode() for key, _ in islice(rows, most)]
     return sorted(found)[:most]
 
@@ -76,5 +76,5 @@ def users_like(replica: Replica, beginning: str, most: int | None) -> list[str]:
 def user_attributes(replica: Replica) -> Iterator[Mapping[str, Any]]:
     """Yield the own attributes of every user that has some; committed records only."""
     for state in list(replica.partitions.states.values()):
-        for _, stored in scan(state.database, USERS, after(USERS)):
+        for _, stored in state.database.scan(USERS, after(USERS)):
             yield msgspec.json.decode(stored, type=dict[str, Any]).get("attributes") or {}

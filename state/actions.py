@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from rocksdict import WriteBatch
 
 from state.batches import Bools, Seen
-from state.database import Database
+from state.database import Batch, Database
 from state.history import History
 from state.kernel import I64, NONE, U64
 from state.settings import StateSettings
@@ -128,7 +127,7 @@ class LastActions:
             liked=~np.isin(numbers, latest),
         )
 
-    def write(self, batch: WriteBatch, first_ms: int, keys: U64) -> None:
+    def write(self, batch: Batch, first_ms: int, keys: U64) -> None:
         """Put what has changed into the batch of a commit."""
         self._users.write(batch, lambda marks: _pack(self._live(marks, first_ms, keys)))
 

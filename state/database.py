@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 from rocksdict import (
     AccessType,
@@ -35,13 +35,12 @@ __all__ = [
     "ITEMS",
     "META",
     "USERS",
+    "Batch",
     "DamagedState",
     "Database",
     "after",
     "mark_damaged",
     "open_database",
-    "rewrite",
-    "scan",
 ]
 
 logger = logging.getLogger(__name__)
@@ -60,8 +59,24 @@ class DamagedState(Exception):
     """A file of a state is not as it was written; the message names it."""
 
 
+class Batch(Protocol):
+    """Writes that take effect together, in their order."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set the value of a key."""
+        ...
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key; one that is not there is no error."""
+        ...
+
+
 class Database:
-    """An open RocksDB. Every method raises DamagedState where RocksDB reports corruption."""
+    """An open RocksDB. Every method raises DamagedState where RocksDB reports corruption.
+
+    What a successor of RocksDB must preserve is written down twice: as a twin in memory
+    (tests/state/memory_database.py), and as a test that holds both to the same answers.
+    """
 
     def __init__(self, rocks: Rdict, folder: Path, *, read_only: bool) -> None:
         """Wrap an open RocksDB; a read-only one leaves no mark in its folder."""
@@ -108,8 +123,13 @@ class Database:
         with self._checked():
             self._rocks.put(key, value)
 
-    def write(self, batch: WriteBatch) -> None:
-        """Write a batch, whole or not at all."""
+    def batch(self) -> Batch:
+        """Return an empty batch for `write`."""
+        found: Batch = WriteBatch(raw_mode=True)
+        return found
+
+    def write(self, batch: Batch) -> None:
+        """Write a batch, whole or not at all; it outlives the process from then on."""
         with self._checked():
             self._rocks.write(batch)
 
@@ -193,11 +213,6 @@ def open_database(folder: Path, settings: StateSettings, *, read_only: bool = Fa
     return Database(rocks, folder, read_only=read_only)
 
 
-def scan(database: Database, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values in [first, end), ascending."""
-    return database.scan(first, end)
-
-
 def mark_damaged(folder: Path, message: str) -> None:
     """Note in a state's folder that it is damaged, for the next process that opens it."""
     with contextlib.suppress(OSError):
@@ -214,11 +229,6 @@ def _is_damage(error: Exception) -> bool:
     if "IO error" in text:
         return "No such file or directory" in text
     return text.startswith("Corruption")
-
-
-def rewrite(database: Database, first: bytes, end: bytes) -> None:
-    """Rewrite the files with keys in [first, end), without values and keys that were deleted."""
-    database.rewrite(first, end)
 
 
 def after(prefix: bytes) -> bytes:

@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from rocksdict import WriteBatch
 
 from state import database
 from state.batches import Bools
-from state.database import Database
+from state.database import Batch, Database
 from state.kernel import I64, U64
 
 __all__ = ["DEMAND", "MARKETS", "Demand", "DemandBlock", "Markets", "market_of"]
@@ -176,7 +175,7 @@ class Demand:
         """Number of the last commit since the opening that wrote a bucket; 0 for none."""
         return self._written_in.get(bucket, 0)
 
-    def write(self, batch: WriteBatch, first_live: int) -> None:
+    def write(self, batch: Batch, first_live: int) -> None:
         """Put what has changed into the batch of a commit."""
         self._gather()
         for bucket in self.stored() if self._reset else self._gone(first_live):
@@ -221,7 +220,7 @@ class Demand:
 
     def stored(self) -> Iterator[int]:
         """Yield the buckets that the last commit holds, ascending."""
-        for key, _ in database.scan(self._database, self._prefix, database.after(self._prefix)):
+        for key, _ in self._database.scan(self._prefix, database.after(self._prefix)):
             yield struct.unpack(">Q", key[1:])[0]
 
     def _rows(self, bucket: int) -> _Rows:
@@ -250,7 +249,7 @@ class Demand:
     def _committed(self, first: int, end: int) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of the stored buckets in [first, end)."""
         if not self._reset:
-            yield from database.scan(self._database, self._key(first), self._key(end))
+            yield from self._database.scan(self._key(first), self._key(end))
 
     def _read(self, bucket: int) -> _Rows:
         stored = None if self._reset else self._database.get(self._key(bucket))
@@ -260,7 +259,7 @@ class Demand:
         """Stored buckets that have left the window."""
         if self._oldest is None or self._oldest >= first_live:
             return []
-        found = database.scan(self._database, self._prefix, self._key(first_live))
+        found = self._database.scan(self._prefix, self._key(first_live))
         return [struct.unpack(">Q", key[1:])[0] for key, _ in found]
 
     def _key(self, bucket: int) -> bytes:

@@ -177,7 +177,7 @@ def demand_counts(state: PartitionState) -> dict[tuple[int, int], int]:
 
 def records(state: PartitionState, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(key without its prefix, stored value) of one kind of rows, ascending; committed only."""
-    for key, value in database.scan(state.database, prefix, database.after(prefix)):
+    for key, value in state.database.scan(prefix, database.after(prefix)):
         yield key[len(prefix) :], value
 
 

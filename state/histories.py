@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from rocksdict import WriteBatch
 
 from state import database
-from state.database import Database
+from state.database import Batch, Database
 from state.kernel import COLUMNS, I64
 from state.packing import pack, packed_bytes, rows_of, unpack, unpacked_lengths
 
@@ -77,7 +76,7 @@ class Histories:
         self.lengths[slot] = 0
         self._touched[slot] = True
 
-    def write(self, batch: WriteBatch) -> None:
+    def write(self, batch: Batch) -> None:
         """Put the histories that events have touched since the last commit into a batch."""
         touched = np.flatnonzero(self._touched[: len(self._users)])
         lengths = self.lengths[touched]

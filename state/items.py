@@ -37,7 +37,7 @@ class ItemNumbers:
     @classmethod
     def read(cls, source: Database) -> "ItemNumbers":
         """Read the items of a database."""
-        rows = database.scan(source, database.ITEMS, database.after(database.ITEMS))
+        rows = source.scan(database.ITEMS, database.after(database.ITEMS))
         return cls([_unpack(value) for _, value in rows])
 
     @property

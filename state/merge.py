@@ -200,7 +200,7 @@ def _read(folder: Path, partition: int, settings: StateSettings, watermark: int)
 
 def _catalogue_rows(source: Database) -> Iterator[dict[str, Any]]:
     decode = msgspec.json.Decoder(dict[str, Any]).decode
-    entries = database.scan(source, database.CATALOGUE, database.after(database.CATALOGUE))
+    entries = source.scan(database.CATALOGUE, database.after(database.CATALOGUE))
     for _, value in entries:
         row = decode(value)
         if not row.get("deleted"):

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from rocksdict import WriteBatch
 
 from state import database
 from state import runs as adjacency_runs
@@ -23,7 +22,7 @@ from state.commit_record import (
     check_meta,
     read_meta,
 )
-from state.database import Database
+from state.database import Batch, Database
 from state.deltas import cleared, empty_deltas, grown
 from state.demand import Demand, DemandBlock, Markets
 from state.histories import Histories
@@ -123,9 +122,7 @@ class PartitionState:
         known = (self._meta.actions_from or {}) if self._meta.keeps_shown else {}
         now = dict(self._meta.positions)
         self._actions_from = {kind: known.get(kind, now) for kind in settings.marked_kinds}
-        self._has_users = any(
-            database.scan(self._database, database.USERS, database.after(database.USERS))
-        )
+        self._has_users = any(self._database.scan(database.USERS, database.after(database.USERS)))
         self._deltas = empty_deltas(settings.delta_room)
         self._merging: Merging | None = None
         self._last_run = self._meta.run
@@ -143,7 +140,7 @@ class PartitionState:
         if made is not None and made.within_ms != within:
             made, other = None, msgspec.structs.replace(self._meta, taken=None)
             if not read_only:
-                self._write(WriteBatch(raw_mode=True), other)
+                self._write(self._database.batch(), other)
         if made is None and not read_only:
             untold = ShownAndTaken(self._database, settings).buckets()
             self._drop_all(SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS)
@@ -158,9 +155,9 @@ class PartitionState:
 
     def _drop_all(self, *prefixes: bytes) -> None:
         """Delete all keys that begin so; what names users is compacted away later."""
-        batch, found = WriteBatch(raw_mode=True), False
+        batch, found = self._database.batch(), False
         for prefix in prefixes:
-            for key, _ in database.scan(self._database, prefix, database.after(prefix)):
+            for key, _ in self._database.scan(prefix, database.after(prefix)):
                 batch.delete(key)
                 found = True
         if found:
@@ -518,7 +515,7 @@ class PartitionState:
 
     def commit(self) -> dict[str, int]:
         """Write everything applied so far, with its positions, in one batch; returns these."""
-        batch = WriteBatch(raw_mode=True)
+        batch = self._database.batch()
         first_live = self.settings.window.first_live(self.watermark)
         run = self._next_run()
         added = adjacency_runs.write_deltas(
@@ -582,7 +579,7 @@ class PartitionState:
         self._deltas = cleared(self._deltas, self.settings.delta_room)
         return self.committed
 
-    def _write_taken(self, batch: WriteBatch) -> CountsTaken | None:
+    def _write_taken(self, batch: Batch) -> CountsTaken | None:
         """Put the counts of shown and taken into the batch of a commit; returns what it notes."""
         if self._taken is None:
             return None
@@ -615,7 +612,7 @@ class PartitionState:
             if self._merging.finished:
                 runs = self._merging.finish(self._meta.runs)
                 meta = msgspec.structs.replace(self._meta, run=self._last_run, runs=runs)
-                self._write(WriteBatch(raw_mode=True), meta)
+                self._write(self._database.batch(), meta)
                 self._merging = None
                 self._keep_files()
         return done
@@ -632,17 +629,15 @@ class PartitionState:
             return
         if self._uncompacted:
             for prefix in _BY_USER:
-                database.rewrite(self._database, prefix, database.after(prefix))
+                self._database.rewrite(prefix, database.after(prefix))
         for key in self._erased_keys:
-            database.rewrite(self._database, key, key + b"\0")
+            self._database.rewrite(key, key + b"\0")
         # The manifest begins with the files as they were before its latest change.
-        self._write(WriteBatch(raw_mode=True), self._meta)
+        self._write(self._database.batch(), self._meta)
         self._database.flush()
         self._erased_keys.clear()
         self._uncompacted = False
-        self._write(
-            WriteBatch(raw_mode=True), msgspec.structs.replace(self._meta, uncompacted=False)
-        )
+        self._write(self._database.batch(), msgspec.structs.replace(self._meta, uncompacted=False))
 
     def close(self) -> None:
         """Close the database; what was not committed is gone and will be read again."""
@@ -696,7 +691,7 @@ class PartitionState:
 
     def histories(self) -> int:
         """How many users have a stored history; reads all of their keys. Committed state only."""
-        rows = database.scan(self._database, database.HISTORY, database.after(database.HISTORY))
+        rows = self._database.scan(database.HISTORY, database.after(database.HISTORY))
         return sum(1 for _ in rows)
 
     def user_ids(self) -> set[str]:
@@ -707,7 +702,7 @@ class PartitionState:
         return {
             key[1:].decode()
             for prefix in _BY_USER
-            for key, _ in database.scan(self._database, prefix, database.after(prefix))
+            for key, _ in self._database.scan(prefix, database.after(prefix))
         }
 
     def user(self, user_id: str) -> Mapping[str, Any]:
@@ -897,7 +892,7 @@ class PartitionState:
         merging = (self._merging.number,) if self._merging else ()
         self._files.keep((*(run.number for run in self._meta.runs), *merging))
 
-    def _write(self, batch: WriteBatch, meta: CommitRecord) -> None:
+    def _write(self, batch: Batch, meta: CommitRecord) -> None:
         batch.put(database.META, msgspec.json.encode(meta))
         self._database.write(batch)
         self._meta = meta

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
-from rocksdict import WriteBatch
 
 from state import database
 from state.batches import Bools
-from state.database import Database
+from state.database import Batch, Database
 from state.kernel import I64, U64
 from state.settings import StateSettings
 from state.user_records import UserRecords
@@ -104,7 +103,7 @@ class Shown:
         self._window = settings.window
         self._most = SHOWN_PER_ENTRY * settings.history_cap
         self._users = UserRecords(source, SHOWN, shown_of)
-        self.any = any(True for _ in database.scan(source, SHOWN, database.after(SHOWN)))
+        self.any = any(True for _ in source.scan(SHOWN, database.after(SHOWN)))
 
     def apply(
         self, users: Sequence[str], items: I64, times: I64, counted: Bools, assumed: Bools
@@ -139,7 +138,7 @@ class Shown:
         """Drop the impressions of a user; the next commit deletes them."""
         self._users.forget(user)
 
-    def write(self, batch: WriteBatch, first: int) -> None:
+    def write(self, batch: Batch, first: int) -> None:
         """Put what has changed into the batch of a commit; first: bucket of the window."""
         self._users.write(batch, lambda shown: _pack(shown.live(first, self._most)))
 

@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from rocksdict import WriteBatch
 
 from state.batches import Bools
-from state.database import Database
+from state.database import Batch, Database
 from state.demand import MARKETS, Demand
 from state.kernel import I64
 from state.settings import StateSettings
@@ -140,7 +139,7 @@ class ShownAndTaken:
         self._count(np.zeros(len(rows), np.int64), rows, np.full(len(rows), -1), first)
         self._users.forget(user)
 
-    def write(self, batch: WriteBatch, first: int) -> None:
+    def write(self, batch: Batch, first: int) -> None:
         """Put what has changed into the batch of a commit; first: bucket of the window."""
         self.gather(first)
         self._users.write(batch, _pack)

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from rocksdict import WriteBatch
-
-from state.database import Database
+from state.database import Batch, Database
 
 __all__ = ["UserRecords"]
 
@@ -52,7 +50,7 @@ class UserRecords(Generic[T]):
         """Empty the value of a user."""
         self.put(user, self._read(b""))
 
-    def write(self, batch: WriteBatch, pack: Callable[[T], bytes]) -> None:
+    def write(self, batch: Batch, pack: Callable[[T], bytes]) -> None:
         """Put the changed values into the batch of a commit; delete those that pack as no bytes."""
         for user in self._touched:
             key, packed = self._prefix + user.encode(), pack(self._held[user])

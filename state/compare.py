@@ -133,8 +133,9 @@ class _Names:
         if self._found is None:
             self._found = {}
             for state in self._states:
-                for number, item in enumerate(state.items.keys[: len(state.items)].tolist()):
-                    self._found[item] = "/".join(state.items.name(number))
+                keys = state.items.keys[: len(state.items)].tolist()
+                names = map("/".join, state.items.names())
+                self._found |= zip(keys, names, strict=True)
         return self._found[key]
 
 

@@ -181,7 +181,7 @@ def _read(folder: Path, partition: int, settings: StateSettings, watermark: int)
     if meta is not None:
         check_meta(meta, partition, settings, folder)
     # A partition whose own clock is behind still holds buckets that have left the window.
-    items = ItemNumbers.read(source)
+    items = ItemNumbers(source)
     counts = read_co_interactions(
         RunFiles(folder), meta.runs if meta else (), items, settings, watermark
     )
@@ -214,9 +214,8 @@ def _text_rows(
     if not settings.text_types:
         return
     alive = np.isin(items.keys[: len(items)], counts.item_keys)
-    for number in np.flatnonzero(alive).tolist():
-        item_type, item_id = items.name(number)
-        if item_type in settings.text_types:
+    for (item_type, item_id), lives in zip(items.names(), alive.tolist(), strict=True):
+        if lives and item_type in settings.text_types:
             yield {"item_type": item_type, "item_id": item_id, "title": item_id}
 
 

@@ -101,7 +101,7 @@ class PartitionState:
         # What to compact: only these keys, or, where an earlier process erased, every user.
         self._erased_keys: set[bytes] = set()
         self._uncompacted = self._meta.uncompacted
-        self._items = ItemNumbers.read(self._database)
+        self._items = ItemNumbers(self._database)
         self._histories = Histories(
             self._database, settings.history_cache_bytes, settings.history_cap
         )

@@ -226,19 +226,22 @@ class Checkpoints:
         and behind on none is fetched.
         """
         broken = 0
-        for name in reversed(self.names(partition)):
+        for name in self._furthest_first(partition):
             try:
                 if beyond is not None and not self._is_ahead(partition, name, beyond):
                     continue
                 manifest = self.fetch(partition, name, into)
                 self._check_fetched(manifest, into)
             except (CorruptArtifact, DamagedState) as error:
+                shutil.rmtree(into, ignore_errors=True)
+                if name not in self.names(partition):
+                    logger.info("checkpoint %s of partition %d was replaced", name, partition)
+                    continue
                 broken += 1
                 logger.error(
                     "checkpoint %s of partition %d is broken, trying the one before: %s",
                     name, partition, error,
                 )  # fmt: skip
-                shutil.rmtree(into, ignore_errors=True)
                 # It must not take the place of a whole one among those that are kept.
                 self._put_aside(f"{self._folder(partition)}/{name}.json")
                 continue
@@ -251,6 +254,17 @@ class Checkpoints:
                 "the local state's position, or from the beginning of the log", partition, broken,
             )  # fmt: skip
         return None
+
+    def _furthest_first(self, partition: int) -> Iterator[str]:
+        """Yield each checkpoint once, the furthest first.
+
+        The store is listed before each of them: another worker may add a checkpoint meanwhile, and
+        remove those that were listed before.
+        """
+        seen: set[str] = set()
+        while names := [name for name in self.names(partition) if name not in seen]:
+            seen.add(names[-1])
+            yield names[-1]
 
     def _is_ahead(self, partition: int, name: str, positions: Mapping[str, int]) -> bool:
         # The sum is in the name: most checkpoints need not be read.

@@ -120,6 +120,32 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(
     assert "restored the older checkpoint" in caplog.text
 
 
+def test_checkpoints_that_are_replaced_while_one_is_fetched_are_not_missed(
+    fresh_state, tmp_path, monkeypatch, caplog
+):
+    """Another worker goes on with the partition, and its checkpoints replace those listed."""
+    store = ArtifactStore(str(tmp_path / "store"))
+    checkpoints, others = Checkpoints(store, keep=2), Checkpoints(store, keep=1)
+    with fresh_state() as state:
+        for upto in (1, 2):
+            advance(state, upto)
+            checkpoints.create(state, tmp_path / "scratch", upto)
+        fetch, left = checkpoints.fetch, [3, 4]
+
+        def fetch_late(*asked):
+            if left:
+                upto = left.pop(0)
+                advance(state, upto)
+                others.create(state, tmp_path / "scratch", upto)
+            return fetch(*asked)
+
+        monkeypatch.setattr(checkpoints, "fetch", fetch_late)
+        found = checkpoints.restore(0, tmp_path / "copy")
+        assert found is not None
+        assert found.positions == {"events": 4}
+        assert "is broken" not in caplog.text
+
+
 def test_a_broken_checkpoint_never_costs_a_further_local_state(fresh_state, checkpoints, tmp_path):
     settings = StateSettings()
     local = PartitionState(tmp_path / "local", 0, settings)

@@ -9,15 +9,25 @@ from pathlib import Path
 
 import psutil
 
+from streams import KafkaSettings
+from streams.admin import partitions_of
+from streams.admin_client import admin_client
 from streams.broker import DevelopmentBroker, free_ports
 from streams.broker_configuration import HOST
 from streams.distribution import POM
 
-__all__ = ["Brokers"]
+__all__ = ["Brokers", "leaders_of"]
 
 START_S = 240.0
 #: Kafka fences a broker that has been silent for so long, and moves its partitions' leaders.
 FENCED_MS = 3_000
+
+
+def leaders_of(kafka: KafkaSettings, topic: str) -> dict[int, int]:
+    """Return the broker that leads each partition, by number, -1 for none. Raises AdminError."""
+    with admin_client(kafka) as client:
+        found = partitions_of(client, [topic])[topic]
+    return {int(one["partition_index"]): int(one["leader_id"]) for one in found}
 
 
 class _Node(DevelopmentBroker):
@@ -74,7 +84,14 @@ class Brokers:
 
     async def restart_one(self, draw: random.Random, pause_s: float) -> str:
         """Stop or kill a broker, and start it again after some seconds; says what was done."""
-        node, hard = draw.choice(self.nodes), draw.random() < 0.5
+        return await self._restart(draw.choice(self.nodes), draw.random() < 0.5, pause_s)
+
+    async def kill_leader(self, leader: int, pause_s: float) -> str:
+        """Kill the broker of a number, and start it again after some seconds; says what it did."""
+        node = self.nodes[leader - 1 if len(self.nodes) > 1 else 0]
+        return await self._restart(node, True, pause_s)
+
+    async def _restart(self, node: DevelopmentBroker, hard: bool, pause_s: float) -> str:
         address = node.status().address or ""
         await asyncio.to_thread(node.stop, timeout=0 if hard else 30)
         await asyncio.sleep(pause_s)

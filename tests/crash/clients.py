@@ -99,6 +99,18 @@ class Clients:
         #: The newest version of the marked list's policy that a client knows of.
         self.newest = 0
         self._stopping = False
+        self._erasing: asyncio.Future[str] | None = None
+
+    async def next_erasure(self) -> str:
+        """Wait until a client is about to send an erasure; returns the user."""
+        if self._erasing is None or self._erasing.done():
+            self._erasing = asyncio.get_running_loop().create_future()
+        return await self._erasing
+
+    def note_erasure(self, user: str) -> None:
+        """Say that the erasure of a user is about to be sent."""
+        if self._erasing is not None and not self._erasing.done():
+            self._erasing.set_result(user)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -134,8 +146,8 @@ class Clients:
                 except httpx.HTTPStatusError as error:
                     status = error.response.status_code
                     self.without_answer[str(status)] += 1
-                    # The broker is away, or the console has just started.
-                    if status != UNAVAILABLE:
+                    # The broker is away or the console has just started; or two write a policy.
+                    if status != UNAVAILABLE and (what, status) != ("policy", CONFLICT):
                         self.unexpected.append(
                             f"the console answered {status} to {what}: {error.response.text[:200]}"
                         )
@@ -292,6 +304,7 @@ class _Client:
         )  # fmt: skip
 
     async def _erase(self, began: float) -> None:
+        self._clients.note_erasure(self._user)
         said = await self._ask("DELETE", "/v1/user", params={"user": self._user})
         self._latest = Source(**said["events"])
         self._erasure = Erasure(

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import psutil
 
-from tests.crash.brokers import FENCED_MS
+from streams.partitioner import murmur2_partition
+from tests.crash.brokers import FENCED_MS, leaders_of
+from tests.crash.clients import Clients
 from tests.crash.supervisor import Cluster, Stuck, WorkerProcess, until
 from tests.crash.world import Writer
+from tests.waiting import PATIENCE_S
 
 __all__ = ["FAULTS", "Fault", "Scene", "draw_faults"]
 
@@ -32,6 +35,7 @@ class Scene:
 
     cluster: Cluster
     writer: Writer
+    clients: Clients
     small_disk: str | None
     broken: set[str]
 
@@ -144,6 +148,25 @@ async def _restart(scene: Scene, draw: random.Random) -> str:
 
 async def _broker(scene: Scene, draw: random.Random) -> str:
     return await scene.cluster.brokers.restart_one(draw, draw.uniform(0, 3))
+
+
+async def _leader_in_erasure(scene: Scene, draw: random.Random) -> str:
+    """Kill the leader of a user's partition while a client erases the user.
+
+    The pause is drawn so that the kill meets the request, its records, or what workers do of them.
+    """
+    settings = scene.cluster.settings
+    pause, away = draw.choice([0.0, 0.02, 0.3, 2.0]), draw.uniform(0, 6)
+    # Looked up before, because that takes longer than the request.
+    leaders = await asyncio.to_thread(leaders_of, settings.kafka, settings.topics.events)
+    try:
+        user = await asyncio.wait_for(scene.clients.next_erasure(), PATIENCE_S)
+    except TimeoutError:
+        raise Stuck("no client erased its user") from None
+    partition = murmur2_partition(user.encode(), settings.topics.partitions)
+    await asyncio.sleep(pause)
+    done = await scene.cluster.brokers.kill_leader(leaders[partition], away)
+    return f"leader of {user}'s partition {partition}, {pause} s into an erasure: {done}"
 
 
 async def _stalled_broker(scene: Scene, draw: random.Random) -> str:
@@ -263,6 +286,7 @@ FAULTS = (
     Fault("restart", 1, _restart),
     Fault("broker", 2, _broker),
     Fault("stalled broker", 2, _stalled_broker),
+    Fault("leader in erasure", 2, _leader_in_erasure),
     Fault("full disk", 2, _full_disk),
     Fault("wiped disk", 2, _wipe),
     Fault("broken checkpoint", 2, _broken_checkpoint),

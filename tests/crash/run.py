@@ -111,7 +111,7 @@ async def run(options: Options) -> Report:
             clients = Clients(settings, world, cluster.console, options.seed)
             await clients.first_policy()
             watch = AgeWatch(cluster, settings.topics.partitions)
-            scene = Scene(cluster, writer, small_disk, set())
+            scene = Scene(cluster, writer, clients, small_disk, set())
             try:
                 async with _traffic(cluster, writer, clients, options.workers):
                     await clients.answered()

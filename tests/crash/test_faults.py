@@ -15,7 +15,7 @@ def test_every_kind_is_drawn_before_one_is_drawn_twice():
 
 async def test_a_victim_is_waited_for_where_the_fault_before_has_ended_all():
     cluster = SimpleNamespace(running=[])
-    scene = Scene(cluster, writer=None, small_disk=None, broken=set())
+    scene = Scene(cluster, writer=None, clients=None, small_disk=None, broken=set())
     found = asyncio.ensure_future(scene.victim(random.Random(0)))
     await asyncio.sleep(0)
     assert not found.done()

@@ -46,7 +46,7 @@ class ItemNumbers:
         self._count = self._saved = len(keys)
         self._keys = np.zeros(0, np.uint64)
         self._table = np.zeros(0, np.int32)
-        self._make_room(_LEAST, keys)
+        self._reserve(_LEAST, keys)
         self._recent: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._recent_names = 0
         # Names that a commit has yet to write, and those that the commit before has just written.
@@ -112,7 +112,7 @@ class ItemNumbers:
     def _numbers_of(self, names: Sequence[tuple[str, str]]) -> I64:
         """Return the numbers of items, new ones included, and keep them among the recent ones."""
         keys = np.fromiter((item_key(*name) for name in names), np.uint64, len(names))
-        self._make_room(self._count + len(names), self._keys[: self._count])
+        self._reserve(self._count + len(names), self._keys[: self._count])
         found = np.zeros(len(names), np.int64)
         self._count = int(_find_or_add(self._table, self._keys, self._count, keys, found))
         if self._recent_names + len(names) > RECENT:
@@ -125,11 +125,11 @@ class ItemNumbers:
             self._recent[item_type][item_id] = number
         return found
 
-    def _make_room(self, items: int, keys: U64) -> None:
-        """Have room for so many items, of which the first have these keys."""
+    def _reserve(self, items: int, keys: U64) -> None:
+        """Hold capacity for so many items, of which the first have these keys."""
         if items > len(self._keys) or not len(self._keys):
-            room = max(_LEAST, items, len(keys) + len(keys) // 4)
-            self._keys = np.concatenate([keys, np.zeros(room - len(keys), np.uint64)])
+            capacity = max(_LEAST, items, len(keys) + len(keys) // 4)
+            self._keys = np.concatenate([keys, np.zeros(capacity - len(keys), np.uint64)])
         # At least a quarter of the table is free, so that few steps lead to an item.
         size = len(self._table)
         while 4 * max(items, len(keys)) > 3 * size:

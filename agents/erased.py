@@ -37,6 +37,7 @@ from streams import (
 from streams.admin import partition_counts
 from streams.codec import Erasure
 from streams.log_watch import hasty
+from streams.record_columns import log_times
 from streams.records import INT64_MAX
 from streams.spans import Span, open_reader
 
@@ -293,7 +294,7 @@ class ErasedUsers:
             first.offset < self._below.get(f"{first.topic}/{first.partition}", 0)
             or (self._names_rekeyed and first.topic == self._topics.events)
             or first.topic == self._topics.impressions
-            or min(record.timestamp for record in records) <= self._logged_to
+            or int(log_times(records).min()) <= self._logged_to
         )
 
     def _covers_assumed(self, erasure: ErasurePlace, record: LogRecord) -> bool:

@@ -14,6 +14,7 @@ from streams.outbox import Outbox
 from streams.positions import PassOver, Positions
 from streams.pulse import Pulse
 from streams.transport import Batch, BatchSchema, Rewind, Transport
+from streams.warming import compile_record_kernels
 
 Partitions = set[tuple[str, int]]
 OnPartitions = Callable[[Partitions], Awaitable[None]]
@@ -332,6 +333,8 @@ def create_app(
     the same worker. Topics that are not batched are read by ordinary Faust agents (`app.agent`),
     whose keys and values are bytes.
     """
+    # Before the group is joined: compiling in the first batch could outlast its session.
+    compile_record_kernels()
     return WorkerApp(
         name,
         batched=batched,

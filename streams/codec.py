@@ -30,6 +30,7 @@ from streams.faults import (
     too_large,
     unreadable,
 )
+from streams.record_columns import RecordColumns, log_times
 from streams.records import (
     INT64_MAX,
     MAX_ID_BYTES,
@@ -203,6 +204,10 @@ def decode_events(
     Every record is an event, an erasure, a dead letter or of an ignored kind, each ordered as the
     records are. Never raises.
     """
+    if isinstance(records, RecordColumns):
+        from streams.canonical import decode_columns  # noqa: PLC0415 compiled, and for Kafka only
+
+        return decode_columns(records, rules)
     events, kept, letters = _read_all(records, _event_decoder(rules.kinds), rules.max_bytes)
     erasures, letters = _erasures(records, letters)
     events = _with_normal_ids(events, rules.text_types)
@@ -563,7 +568,7 @@ def suspect_times(
     timestamp: NDArray[np.int64], records: Sequence[LogRecord], future_ms: int
 ) -> list[int]:
     """Return the rows whose time may be unusable: in seconds, or after the log's own time."""
-    logged = np.fromiter((record.timestamp for record in records), np.int64, len(records))
+    logged = log_times(records)
     # A difference, not a sum: timestamps up to the end of int64 must not overflow.
     odd = (timestamp - np.maximum(logged, 0) > future_ms) | (
         (timestamp >= LIKELY_SECONDS.start) & (timestamp < LIKELY_SECONDS.stop)

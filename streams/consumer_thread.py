@@ -16,7 +16,7 @@ Guaranteed:
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,7 @@ from mode import Service
 from mode.threads import WorkerThread
 from mode.utils.futures import all_tasks, maybe_async
 
+from streams.record_batches import ColumnFetcher, consumer_records
 from streams.security import ISOLATION
 
 log = logging.getLogger(__name__)
@@ -289,10 +290,21 @@ class ConsumerThread(AIOKafkaConsumerThread):
         consumer._isolation_level = ISOLATION
         return consumer
 
+    async def on_start(self) -> None:
+        """Start the client. It is assigned nothing yet, and so has fetched nothing."""
+        await super().on_start()
+        ColumnFetcher.take_over(self._ensure_consumer()._fetcher)
+
     async def _fetch_records(
         self, consumer: AIOKafkaConsumer, active_partitions: set[TP], **options: Any
-    ) -> Any:
-        records = await super()._fetch_records(consumer, active_partitions, **options)
+    ) -> Mapping[TP, Sequence[Any]]:
+        """Return columns of batched topics by partition, and records of others."""
+        # Faust's type says otherwise of what its client returns.
+        fetched: Any = await super()._fetch_records(consumer, active_partitions, **options)
+        records: dict[TP, Sequence[Any]] = {
+            tp: columns if tp.topic in self.app.batched else consumer_records(columns)
+            for tp, columns in fetched.items()
+        }
         subscription = consumer._subscription.subscription
         places = subscription.assignment if subscription else None
         found = ((tp, places.state_value(tp)) for tp in active_partitions) if places else ()

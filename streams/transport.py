@@ -2,8 +2,8 @@
 
 Three things differ from Faust's own transport, for the topics that are called *batched*:
 
-- The consumer hands over a `Batch`, a list of raw records of one partition, instead of a message
-  for each record: 50 times the throughput, since nothing Faust does is done per record.
+- The consumer hands over a `Batch`, the raw records of one partition as columns, instead of a
+  message for each record: nothing is done per record, by Faust or by us.
 - On assignment each partition is sought to the position that a store gives, never to the group's
   committed offset. Records below it are skipped. Batched topics without a store (`from_group`) are
   the exception: they are read from the offset that the group committed explicitly.
@@ -19,10 +19,10 @@ Topics that are not batched behave as in plain Faust: one message each, at least
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from aiokafka import ConsumerRecord
+import numpy as np
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust import Schema
 from faust.exceptions import ConsumerNotStarted
@@ -34,6 +34,7 @@ from faust.types import TP, ConsumerMessage
 
 from streams.consumer_thread import CLOSE_S, ConsumerThread
 from streams.positions import Held, Positions
+from streams.record_columns import RecordColumns
 
 log = logging.getLogger(__name__)
 
@@ -44,26 +45,23 @@ Rewind = Callable[[str, int], int]
 """(topic, partition) -> records before the store's position that are handed over again."""
 
 
-class Batch(list[ConsumerRecord]):
+class Batch(RecordColumns):
     """Records of one partition, in offset order, never empty.
 
-    topic, partition: where all of them come from.
-    epoch:            number of the seek after which they were read; a newer seek voids them.
+    epoch: number of the seek after which they were read; a newer seek voids them.
     """
 
-    __slots__ = ("epoch", "partition", "topic")
+    __slots__ = ("epoch",)
 
-    def __init__(self, records: list[ConsumerRecord], epoch: int) -> None:
+    def __init__(self, records: RecordColumns, epoch: int) -> None:
         """Take over the records of one partition, at least one."""
-        super().__init__(records)
-        self.topic: str = records[0].topic
-        self.partition: int = records[0].partition
+        super().__init__(records.topic, records.partition, records.data, records.table)
         self.epoch = epoch
 
     @property
     def next_offset(self) -> int:
         """The position after this batch."""
-        return int(self[-1].offset) + 1
+        return int(self.offsets[-1]) + 1
 
 
 class BatchSchema(Schema):
@@ -88,13 +86,13 @@ class BatchScheduler(DefaultSchedulingStrategy):
         """Cut batches of the topics named; leave other topics alone."""
         self._max_batch = max_batch
 
-    def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
-        """Yield (partition, list of records) for batched topics, (partition, record) for others."""
+    def iterate(self, records: Mapping[TP, Sequence[Any]]) -> Iterator[tuple[TP, Any]]:
+        """Yield (partition, columns) for batched topics, (partition, record) for others."""
         cut = {tp: self._cut(tp.topic, fetched) for tp, fetched in records.items()}
         pairs: Iterator[tuple[TP, Any]] = super().iterate(cut)
         return pairs
 
-    def _cut(self, topic: str, fetched: list[Any]) -> list[Any]:
+    def _cut(self, topic: str, fetched: Sequence[Any]) -> Sequence[Any]:
         limit = self._max_batch.get(topic)
         if limit is None:
             return fetched
@@ -202,17 +200,18 @@ class Consumer(FaustConsumer):
             if epoch != self._epoch or not self.flow_active:
                 return
             if tp.topic in self._max_batch:
-                expected = self._next.get(tp, record[0].offset)
-                if record[0].offset != expected:
-                    if record[0].offset < expected:
+                first = int(record.offsets[0])
+                expected = self._next.get(tp, first)
+                if first != expected:
+                    if first < expected:
                         # The client has begun again: the topic may be another one.
                         await self.app.check_log()
                     await self._check_jump(tp)
                     if epoch != self._epoch:
                         return
-                batch = self._unseen(tp, record)
-                if batch:
-                    yield tp, self._batch_message(tp, Batch(batch, epoch))
+                unseen = self._unseen(tp, record)
+                if unseen is not None:
+                    yield tp, self._batch_message(tp, Batch(unseen, epoch))
             else:
                 yield tp, self._to_message(tp, record)
         if epoch == self._epoch:
@@ -263,16 +262,16 @@ class Consumer(FaustConsumer):
             elif tp in self._next:
                 self._next[tp] = held.nearest(expected[tp])
 
-    def _unseen(self, tp: TP, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
-        """Cut off records below the position and advance it."""
+    def _unseen(self, tp: TP, records: RecordColumns) -> RecordColumns | None:
+        """Cut off records below the position and advance it; None if nothing is left."""
         position = self._next.get(tp)
         if position is None:
-            return []
-        if records[0].offset < position:
-            records = [record for record in records if record.offset >= position]
-        if records:
-            self._next[tp] = records[-1].offset + 1
-            self._empty_from.pop(tp, None)
+            return None
+        records = records[int(np.searchsorted(records.offsets, position)) :]
+        if not records:
+            return None
+        self._next[tp] = int(records.offsets[-1]) + 1
+        self._empty_from.pop(tp, None)
         return records
 
     def _batch_message(self, tp: TP, batch: Batch) -> ConsumerMessage:

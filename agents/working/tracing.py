@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams import LogRecord
+from streams.record_columns import RecordColumns
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -71,7 +72,7 @@ class Traces:
         began = self._clock_ns()
         spans = [
             (record, self._span("segue.ingest", context, began, record))
-            for record in records
+            for record in _with_headers(records)
             if (context := self._context(record)) is not None
         ]
 
@@ -150,3 +151,8 @@ class Traces:
                 "messaging.kafka.offset": record.offset,
             }
         return self._tracer.start_span(name, context, attributes=attributes, start_time=began)
+
+
+def _with_headers(records: Sequence[LogRecord]) -> Sequence[LogRecord]:
+    """Records that may have headers."""
+    return records.with_headers() if isinstance(records, RecordColumns) else records

@@ -9,6 +9,7 @@ from faust.types import TP
 
 from streams import KafkaSettings
 from streams.app import create_app
+from streams.record_columns import RecordColumns, columns_of
 from streams.transport import Batch, Consumer
 from tests.waiting import within_patience
 
@@ -47,10 +48,10 @@ class Log:
         self.sought.append(dict(target))
         self.at = target[EVENTS]
 
-    async def getmany(self, _active: set[TP], _timeout: float) -> dict[TP, list[Any]]:
+    async def getmany(self, _active: set[TP], _timeout: float) -> dict[TP, RecordColumns]:
         fetched = [record(offset) for offset in range(self.at, min(self.at + 10, self.end))]
         self.at += len(fetched)
-        return {EVENTS: fetched} if fetched else {}
+        return {EVENTS: columns_of("events", 0, fetched)} if fetched else {}
 
 
 def consumer_of(log: Log, *, position: int, rewind: int = 0) -> Consumer:

@@ -15,6 +15,7 @@ from streams.app import create_app
 from streams.log_levels import ClientMessages, limit_client_messages
 from streams.outbox import DeliveryError, Outbox, Outgoing
 from streams.partitioner import murmur2_partition
+from streams.record_columns import columns_of
 from streams.transport import Batch, BatchScheduler
 from tests.waiting import within_patience
 
@@ -159,7 +160,8 @@ def test_batches_are_cut_at_their_greatest_length_and_single_records_are_left_al
 
 
 def test_a_batch_knows_its_partition_and_the_position_after_it() -> None:
-    batch = Batch([record(7, "events", 3), record(9, "events", 3)], epoch=1)
+    records = [record(7, "events", 3), record(9, "events", 3)]
+    batch = Batch(columns_of("events", 3, records), epoch=1)
 
     assert (batch.topic, batch.partition, batch.next_offset, len(batch)) == ("events", 3, 10, 2)
 

@@ -56,7 +56,7 @@ class RecordColumns(Sequence[KafkaRecord]):
     data:  the bytes in which keys, values and headers lie.
     table: int64 [n, FIELDS], a row for each record.
 
-    A sequence of records for whoever needs single ones; each look at one makes it again.
+    Also a sequence of records; each access to one makes it again.
     """
 
     __slots__ = ("data", "partition", "table", "topic")

@@ -245,14 +245,16 @@ async def _broken_checkpoint(scene: Scene, draw: random.Random) -> str:
             files = json.loads(newest.read_bytes())["files"].values()
             names = sorted(file["sha256"] for file in files if file["bytes"])
             target = store / partition / "files" / draw.choice(names)
+    # The console reads checkpoints too: if it is first, it sets the broken one aside.
+    readers = [*workers, cluster.console]
+    since = {reader.name: reader.log_size for reader in readers}
     how = _break(target, draw)
     scene.broken.add(str(target))
-    since = {worker.name: worker.log_size for worker in workers}
     for worker in workers:
         cluster.wipe(worker)
         worker.wanted = True
     await until(
-        lambda: any(newest.stem in w.told(since[w.name]) for w in workers),
+        lambda: any(newest.stem in reader.told(since[reader.name]) for reader in readers),
         f"somebody to report that checkpoint {newest.stem} of {partition} is broken ({how})",
     )
     return f"all disks wiped, newest checkpoint of partition {int(partition)}: {how}"

@@ -51,8 +51,8 @@ def launched_ms(dataset: Dataset) -> Moments:
     np.minimum.at(first, dataset.events.item, dataset.events.timestamp)
     if "published_at" not in dataset.items.columns:
         return first
-    published = dataset.items["published_at"].fill_null(np.iinfo(np.int64).max).to_numpy()
-    return np.minimum(published, first)
+    published = dataset.items["published_at"].fill_null(np.iinfo(np.int64).max)
+    return np.asarray(np.minimum(published.to_numpy(), first))
 
 
 def _bursts(
@@ -66,7 +66,7 @@ def _bursts(
     line = events.item[order] * span + (events.timestamp[order] - origin)
 
     def before(ms: Moments) -> Moments:
-        return np.searchsorted(line, item * span + (ms - origin))
+        return np.asarray(np.searchsorted(line, item * span + (ms - origin)))
 
     now = before(at_ms) - before(at_ms - HOUR_MS)
     earlier = before(at_ms - HOUR_MS) - before(at_ms - HOUR_MS - DAY_MS)

@@ -33,7 +33,10 @@ class PrequentialSettings:
     step:        how often what is heavy is brought up to date: `day`, `hour`, or a number of
                  events.
     repeats:     ask for items that the user had, too; otherwise they are excluded (discovery).
-    asked:       test a random sample of so many questions; 0 tests all.
+    every_s:     ask at whole multiples of so many seconds (UTC) before the event, so that questions
+                 come together; 0 asks at the event's own moment.
+    asked:       test a random sample of so many questions, or of whole moments with about so many
+                 in them if `every_s`; 0 tests all.
     taught:      learn from a random sample of so many questions a day; 0 learns from all.
     seed:        of the samples and of the bootstrap.
     """
@@ -44,6 +47,7 @@ class PrequentialSettings:
     ask: Ask = "next"
     step: str = "day"
     repeats: bool = False
+    every_s: float = 0.0
     asked: int = 0
     taught: int = 0
     seed: int = 0
@@ -56,8 +60,8 @@ class PrequentialSettings:
             raise ValueError(f"expected steps of a day, an hour or a number, got {self.step!r}")
         if self.test_days <= 0 or self.warmup_days <= 0:
             raise ValueError("expected more than 0 days to test and to warm up")
-        if self.asked < 0 or self.taught < 0:
-            raise ValueError("expected a number of questions, or 0 for all")
+        if self.asked < 0 or self.taught < 0 or self.every_s < 0:
+            raise ValueError("expected a number of questions or of seconds, or 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +152,8 @@ def questions(
     moment = found.timestamp
     if settings.ask == "basket":
         moment = moment // DAY_MS * DAY_MS
+    elif every_ms := round(settings.every_s * 1_000):
+        moment = np.maximum(moment // every_ms * every_ms, at_ms * (found.timestamp >= at_ms))
     # Items ascending within a question; a repeated item of a basket is one answer.
     order = np.lexsort((found.item, found.user, moment))
     user, item, moment = found.user[order], found.item[order], moment[order]
@@ -185,7 +191,14 @@ def _sampled(made: Questions, settings: PrequentialSettings) -> Questions:
     test = np.flatnonzero(made.test)
     if settings.asked and len(test) > settings.asked:
         tested[:] = False
-        tested[rng.choice(test, settings.asked, replace=False)] = True
+        if settings.every_s:
+            moments = rng.permutation(np.unique(made.at_ms[test]))
+            sizes = np.searchsorted(made.at_ms[test], moments, side="right")
+            sizes -= np.searchsorted(made.at_ms[test], moments)
+            chosen = moments[: int(np.searchsorted(np.cumsum(sizes), settings.asked)) + 1]
+            tested[test[np.isin(made.at_ms[test], chosen)]] = True
+        else:
+            tested[rng.choice(test, settings.asked, replace=False)] = True
     if settings.taught:
         _, sizes = np.unique(made.at_ms[~made.test] // DAY_MS, return_counts=True)
         chance = min(1.0, settings.taught / max(float(sizes.mean()) if len(sizes) else 1.0, 1.0))

@@ -69,6 +69,13 @@ def evaluate(
     asked: Annotated[
         int, typer.Option(help="prequential, live: test a random sample of queries; 0 tests all.")
     ] = 0,
+    every: Annotated[
+        float,
+        typer.Option(
+            help="prequential, live: ask for the events of so many seconds together, at their "
+            "start: fewer moments, faster. 0: at each event."
+        ),
+    ] = 0.0,
     taught: Annotated[
         int,
         typer.Option(help="prequential: learn from a sample of this many queries per day; 0: all."),
@@ -236,6 +243,7 @@ def evaluate(
                     ask=ask,  # type: ignore[arg-type]  # checked by the settings
                     step=step,
                     repeats=repeats == "include",
+                    every_s=every,
                     asked=asked,
                     taught=taught,
                     seed=seed,
@@ -278,7 +286,7 @@ def evaluate(
             report = _served_report(
                 settings, dataset, trial, bars,
                 without=_names(without), learn=_names(learn), seeds=every_seed, live=live,
-                asked=asked, baselines=None if models == MODELS else names,
+                asked=asked, every_s=every, baselines=None if models == MODELS else names,
             )  # fmt: skip
         else:
             tested = list(run(fits, trial, seeds=every_seed, budget=tune, progress=progress))
@@ -322,6 +330,7 @@ def _served_report(
     seeds: range,
     live: bool,
     asked: int,
+    every_s: float,
     baselines: list[str] | None,
 ) -> dict[str, Any]:
     """Measure the running product in every mode; baselines: None for the default ones."""
@@ -330,6 +339,7 @@ def _served_report(
 
     options = ServedOptions(
         arms=arms_of(without, learn), seeds=seeds, live=live, asked=asked,
+        every_s=every_s,
         baselines=BASELINES if baselines is None else baselines,
     )  # fmt: skip
     return evaluate_served(settings, dataset, trial, options, bars)

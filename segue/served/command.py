@@ -41,13 +41,15 @@ class ServedOptions:
     """What is measured.
 
     arms: variants of the product. live: play the test days live too. asked: sample of the live
-    questions; 0 asks all. baselines: models on the same split. seeds: of the product.
+    questions; 0 asks all. every_s: as of `PrequentialSettings`. baselines: models on the same
+    split. seeds: of the product.
     """
 
     arms: Sequence[Arm]
     seeds: Sequence[int]
     live: bool = False
     asked: int = 0
+    every_s: float = 0.0
     baselines: Sequence[str] = BASELINES
 
 
@@ -66,7 +68,7 @@ def evaluate_served(
     end_ms = trial.past.at_ms + round(own.test_days * DAY_MS)
     replayed = PrequentialSettings(
         test_days=own.test_days, end_ms=end_ms, warmup_days=1.0, repeats=own.repeats,
-        asked=options.asked, seed=own.seed,
+        asked=options.asked, every_s=options.every_s, seed=own.seed,
     )  # fmt: skip
     asked = _asked(dataset, replayed) if options.live else None
     outcomes = asyncio.run(

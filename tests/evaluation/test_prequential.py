@@ -198,6 +198,27 @@ def test_a_sample_of_questions_is_the_same_by_its_seed_and_teaches_all_the_same(
     assert (some[0].test != some[2].test).any()
 
 
+def test_questions_can_come_together_at_whole_moments():
+    """Each is asked at the start of its stretch, and a sample has whole stretches."""
+    dataset = random_dataset(7)
+    begin, at, end = span(dataset.events, SETTINGS)
+    exact = questions(dataset, SETTINGS, begin, at, end)
+    every = replace(SETTINGS, every_s=6 * 3_600.0)
+    together = questions(dataset, every, begin, at, end)
+    assert len(together) == len(exact)
+    assert len(np.unique(together.at_ms)) < len(np.unique(exact.at_ms))
+    for made in (together, exact):  # the same pairs are asked for
+        pairs = {*zip(made.user.tolist(), made.item.tolist(), strict=True)}
+        assert pairs == {*zip(exact.user.tolist(), exact.item.tolist(), strict=True)}
+    inside = (together.at_ms % (6 * 3_600_000) == 0) | (together.at_ms == at)
+    assert inside.all()  # the test's first stretch may begin with the test
+    some = questions(dataset, replace(every, asked=10), begin, at, end)
+    assert some.test.sum() >= 10
+    moments = np.unique(some.at_ms[some.test])
+    assert len(moments) < len(np.unique(together.at_ms[together.test]))
+    assert some.test.sum() == (together.test & np.isin(together.at_ms, moments)).sum()
+
+
 def test_rows_days_and_gains_say_the_same():
     dataset = random_dataset(9)
     found = go(dataset, names=("popularity_1d", "bigrams", *FEW[-2:]), seeds=(1, 2))

@@ -32,7 +32,8 @@ PAGES = {
 }
 _KEPT = (
     "model", "item_type", "segment", "users", "asked", "hr_at_10", "hr_at_10_ci", "hr_at_10_seeds",
-    "ndcg_at_10", "mrr", "recall_at_100", "coverage", "seconds", "settings",
+    "ndcg_at_10", "mrr", "recall_at_100", "coverage", "seconds", "settings", "mode", "label",
+    "served", "by_head", "published",
 )  # fmt: skip
 
 app = typer.Typer(add_completion=False)
@@ -78,11 +79,11 @@ def _run(section: Section, run: Run, data: Path, threads: int) -> bool:
     options = shlex.split(options_of(section, run))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        if section.data == "SIM":
-            data = Path(folder)
-            (data / "SIM").mkdir()
-            for command in SIMULATED:
-                words = shlex.split(command.replace("SIM/", f"{data}/SIM/"))[1:]
+        if commands := SIMULATED.get(section.data):
+            data, name = Path(folder), section.data
+            (data / name).mkdir()
+            for command in commands:
+                words = shlex.split(command.replace(f"{name}/", f"{data}/{name}/"))[1:]
                 subprocess.run([sys.executable, "-m", "segue", *words], check=True)
         events, items = files_of(data, section.data)
         done = subprocess.run(
@@ -102,6 +103,8 @@ def keep(report: Path, command: str, file: Path) -> None:
     """Store a report's figures: what the pages need, rounded, the files' places left out."""
     found = json.loads(report.read_text())
     rows = [{key: row[key] for key in _KEPT if key in row} for row in found["rows"]]
+    # Of served figures the live ones: those at the split are of another question.
+    rows = [row for row in rows if row.get("mode", "live") == "live"]
     kept = {"command": command, "trial": found["trial"], "rows": rows}
     kept |= {key: found[key] for key in ("days", "gains", "skipped") if found.get(key)}
     lines = json.dumps(_rounded(kept)).replace('{"model"', '\n{"model"')
@@ -123,7 +126,7 @@ def _write_pages() -> None:
         file.write_text(page_of(sections, reports, NOTES))
     for section in SECTIONS:
         first = section.runs[0].name
-        if section.page == "freshness" and first in reports:
+        if section.page == "freshness" and not section.served and first in reports:
             draw_days(reports[first], PAGES["freshness"].parent / f"freshness-{section.name}.svg")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.sections import SIMULATED, Run, Section
+from benchmarks.quality.served import served_tables
 from benchmarks.quality.targets import TARGETS, verdict
 
 __all__ = ["command_of", "options_of", "page_of"]
@@ -28,6 +29,7 @@ def page_of(sections: Sequence[Section], reports: Mapping[str, Report], notes: P
         known = [(run, reports[run.name]) for run in section.runs if run.name in reports]
         if known:
             tables = _stream if section.page == "freshness" else _ranking
+            tables = served_tables if section.served else tables
             parts.extend(tables(section, known))
         missing: dict[str, list[str]] = {}
         for run in section.runs:
@@ -68,7 +70,7 @@ def _targets(sections: Sequence[Section], reports: Mapping[str, Report]) -> str:
 def _commands(section: Section, reports: Mapping[str, Report]) -> str:
     """What made the figures that there are, and would make the others."""
     commands = [
-        *(SIMULATED if section.data == "SIM" else ()),
+        *SIMULATED.get(section.data, ()),
         *(
             reports.get(run.name, {}).get("command") or command_of(section, run)
             for run in section.runs

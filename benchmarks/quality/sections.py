@@ -7,11 +7,17 @@ __all__ = ["SECTIONS", "SIMULATED", "Run", "Section", "files_of"]
 
 _FOLDERS = {"LFM": "lfm1m", "AFK": "amazon-fk", "ML1M": "ml-1m"}
 _WORLD = "--items 2000 --users 5000 --events 250000 --end-ms 1748736000000 --seed 1"
-SIMULATED = (
-    f"segue simulate history --to SIM/events.parquet {_WORLD}",
-    f"segue simulate catalogue --to SIM/items.parquet {_WORLD}",
+_NEWS = (
+    "--world news --days 8 --items 2400 --users 1200 --events 80000 --end-ms 1748736000000 --seed 1"
 )
-"""Commands that make the data set SIM, whose interests drift."""
+SIMULATED = {
+    name: tuple(
+        f"segue simulate {kind} --to {name}/{file}.parquet {world}"
+        for kind, file in (("history", "events"), ("catalogue", "items"))
+    )
+    for name, world in (("SIM", _WORLD), ("NEWS", _NEWS))
+}
+"""Commands that make the data sets SIM, whose interests drift, and NEWS, whose items last hours."""
 _BASELINES = (
     "popularity,popularity_recent,popularity_decayed,popularity_mix,text_knn,item_cf,"
     "item_cf_decayed,ials"
@@ -46,9 +52,9 @@ class Section:
 
     name:    of the section, and of its notes.
     title:   as the page has it.
-    data:    LFM, AFK or ML1M, or SIM, which `SIMULATED` makes.
+    data:    LFM, AFK or ML1M, or SIM or NEWS, which `SIMULATED` makes.
     options: of `segue evaluate`, the same for all runs.
-    page:    `quality`, or `freshness` for streams.
+    page:    `quality`, or `freshness` for streams. served: figures of what workers serve live.
     cold, tiers: whether tables of cold items and of popularity tiers are shown.
     """
 
@@ -58,6 +64,7 @@ class Section:
     options: str
     runs: tuple[Run, ...]
     page: str = "quality"
+    served: bool = False
     cold: bool = False
     tiers: bool = False
 
@@ -167,5 +174,21 @@ SECTIONS = (
             ),
         ),
         page="freshness",
+    ),
+    Section(
+        name="news-served",
+        title="Articles (`--world news`), served lists, the next event of the last 2 of 8 days",
+        data="NEWS",
+        options=(
+            "--served --live --test-days 2 --every 120 --learn daily,continual"
+            " --set static.train.epochs=4 --set trainer.min_examples=1000"
+            " --set dynamic.replay.holdout_size=2048 --set dynamic.popularity.fit_examples=1024"
+            " --set dynamic.ranking.demand_half_lives_days=[0.05,0.2,1.0,4.0]"
+            " --set dynamic.popularity.half_lives_days=[0.05,0.2,1.0,4.0]"
+            " --set dynamic.popularity.bucket_hours=1"
+        ),
+        runs=(Run(name="news-served", models="popularity", more="--asked 2000"),),
+        page="freshness",
+        served=True,
     ),
 )

@@ -74,7 +74,7 @@ def test_every_run_asks_for_models_that_exist() -> None:
         for run in section.runs:
             names = run.models.split(",")
             assert shlex.split(command_of(section, run))[:2] == ["segue", "evaluate"]
-            if section.page == "quality":
+            if section.page == "quality" or section.served:
                 chosen(names)
             else:
                 assert set(names) <= set(ARMS)
@@ -85,3 +85,30 @@ def test_the_pages_are_those_of_the_figures(name: str) -> None:
     reports = {file.stem: json.loads(file.read_text()) for file in FIGURES.glob("*.json")}
     sections = [section for section in SECTIONS if section.page == name]
     assert PAGES[name].read_text() == page_of(sections, reports, NOTES)
+
+
+def test_served_figures_are_tables_by_stratum_with_the_gains_of_the_same_questions() -> None:
+    section = Section(
+        name="s", title="S", data="NEWS", options="--served --live", page="freshness", served=True,
+        runs=(Run(name="s", models="popularity", more="--asked 10"),),
+    )  # fmt: skip
+    rows = [
+        {"model": model, "segment": segment, "item_type": "all", "hr_at_10": hits, "served": own,
+         "hr_at_10_ci": (hits - 0.1, hits + 0.1), "published": [3]}
+        for model, own, hits in (("segue", True, 0.3), ("segue daily", True, 0.4),
+                                 ("bigrams", False, 0.2))
+        for segment in ("all", "age_1h")
+    ]  # fmt: skip
+    gain = {"model": "segue daily", "over": "segue", "item_type": "all", "mode": "live",
+            "gain": 1 / 3, "gain_ci": (0.1, 0.5)}  # fmt: skip
+    gains = [{**gain, "segment": "all"}, {**gain, "segment": "age_1h", "gain": -0.25}]
+    gains.append({**gain, "segment": "all", "mode": "frozen", "gain": 9.0})
+    facts = {"questions": 10, "test_days": 2.0, "train_events": 5, "strata": {"age_1h": 4}}
+    page = page_of([section], {"s": {"trial": facts, "rows": rows, "gains": gains}}, NOTES)
+    assert "`--asked 10`: 10 questions in 2 days, 5 events before." in page
+    assert "| HR@10 | bundles | all (95 %) | age_1h (40%) |" in page
+    assert "| `segue daily` | 4 | 0.4000 (0.3000-0.5000) | 0.4000 |" in page
+    assert "| `bigrams` |  | 0.2000 (0.1000-0.3000) | 0.2000 |" in page
+    assert "| `segue daily` | `segue` | +33.3% (+10.0% to +50.0%) | -25.0% (" in page
+    assert "900" not in page
+    assert "segue simulate history --to NEWS/events.parquet --world news" in page

@@ -135,6 +135,7 @@ class Trainer:
         self._schedule.restart()
         self._unseen = 0  # number of the first example that these weights never saw
         self._staged = False  # whether the first head has had its towers
+        self._restored = False  # whether another trainer's lists are to be gone on with
         self._counted = -1  # examples in the replay when frequencies were counted
         self._frequency = torch.zeros(0)
 
@@ -234,11 +235,20 @@ class Trainer:
                 self._counted = -1
 
     def _stage(self) -> None:
-        """Freeze the first towers before they have seen the last examples at hand.
+        """Freeze towers before they have seen examples that the head is to learn from.
 
-        The first head learns from these; the towers then go on with them.
+        The first ones before the last examples at hand, and those of a checkpoint before later
+        examples; the towers then go on with them.
         """
-        if self._ranking is None or self._staged:
+        if self._ranking is None:
+            return
+        if self._restored and self._learner.steps and self._schedule.pending:
+            # The towers behind the last lists are not in a checkpoint: those in it replace them.
+            self._restored = False
+            if not self._ranking.ready:
+                trained = max(self._schedule.trained, self._unseen)
+                self._ranking.freeze(self._bundle(None, {}), trained)
+        if self._staged:
             return
         share = self.settings.ranking.first_share
         if self._schedule.trained >= (1 - share) * self._replay.written > 0:
@@ -490,3 +500,4 @@ class Trainer:
         fits = self._learner.restore(saved.part("learner")) and own["types"] == self._items.types
         if not same or not fits:
             self._adopted(fits=fits)
+        self._restored = same and fits and self._staged

@@ -17,7 +17,9 @@ from dynamic_layer import (
     NewItems,
     RankingHead,
     Recommender,
+    Saved,
     Trainer,
+    TrainerCheckpoints,
     UserState,
     default_lists,
     judge,
@@ -440,6 +442,29 @@ def test_a_new_static_bundle_keeps_the_head_and_learns_from_later_examples_alone
     assert learning is not None
     assert learning._first == trainer._replay.written
     static.manifest = {"name": "static-1", "offsets": {}}
+
+
+def test_after_a_restart_the_head_learns_from_what_came_after_the_checkpoint(
+    static: Items, examples: ExampleBatch, tmp_path: Path
+) -> None:
+    """Also for its first bundle: the towers of the checkpoint have not seen these examples."""
+    trainer = Trainer(static, HEADED, seed=7, ranking=True)
+    trainer.add(examples)
+    trainer.train()
+    trainer.publish()
+    TrainerCheckpoints(tmp_path).write(trainer, Saved(values={}))
+    again = Trainer(static, HEADED, seed=7, ranking=True)
+    next(TrainerCheckpoints(tmp_path).newest()).restore(again)
+    written = again._replay.written
+    later = make_examples(static, 600, first_offset=2_000, seed=9)
+    accepted = again.add(replace(later, timestamp=later.timestamp + 31 * DAY_MS)).accepted
+    again.train()
+    learning = again._ranking
+    assert learning is not None
+    assert learning._first == written, "nothing that the towers have seen"
+    figures = again.publish().manifest["metrics"]
+    assert 0.8 * accepted < figures["prequential_examples"] <= accepted
+    assert learning._first == written + accepted
 
 
 def test_a_head_ranks_what_is_disliked_nowhere_and_what_is_like_it_lower(

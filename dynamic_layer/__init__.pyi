@@ -3,6 +3,7 @@ from .counts.moments import Histories as Histories
 from .counts.moments import Moment as Moment
 from .counts.moments import moment_at as moment_at
 from .counts.state_weights import state_weights as state_weights
+from .counts.vector_weights import near_weights as near_weights
 from .errors import CorruptBundle as CorruptBundle
 from .errors import CorruptCheckpoint as CorruptCheckpoint
 from .errors import CorruptDemand as CorruptDemand

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 SEPARATE_TYPES = 4
+NEAR = ("hgnn", "text")
+"""Vectors of items that item-item weights are made of, beside counts; the weights' names."""
 GROUPS = ("weights", "vectors", "towers", "demand", "age", "traits", "user", "past")
 
 
@@ -278,6 +280,10 @@ class RankingSettings:
     towers:      candidates of a type from the index.
     weak:        of the latest items that the user met by weak signals alone.
     neighbours:  by item-item weights, for each half-life.
+    near:        vectors of items by which a history points to items near its own: `text`, `hgnn`.
+                 They are item-item weights like those of counts, but items without an event have
+                 them too (ADR 75).
+    near_items:  nearest items of the histories, of each type, that an item has weights from.
     demand:      by demand, for each half-life.
     limit:       of their union; demand's come last and are cut first.
     first_share: share of the examples at hand, the last ones, that the first towers do not see
@@ -297,6 +303,8 @@ class RankingSettings:
     towers: int = 80
     weak: int = 20
     neighbours: int = 60
+    near: tuple[Literal["hgnn", "text"], ...] = ()
+    near_items: int = 32
     demand: int = 20
     limit: int = 250
     first_share: float = 0.3

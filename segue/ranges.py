@@ -43,7 +43,8 @@ _RANGES = {
         console.writes.rows dynamic.batch_size dynamic.ranking.ease.degree_cap
         dynamic.ranking.ease.neighbours dynamic.ranking.head.batch_size
         dynamic.ranking.head.capacity dynamic.ranking.head.hidden dynamic.ranking.head.negatives
-        dynamic.ranking.entries dynamic.ranking.limit dynamic.replay.capacity
+        dynamic.ranking.entries dynamic.ranking.limit dynamic.ranking.near_items
+        dynamic.replay.capacity
         dynamic.replay.entries dynamic.replay.history_cap dynamic.replay.whole_history
         dynamic.towers.layers events.max_bytes experiments.arms.canary.publications
         experiments.arms.canary.questions kafka.request_timeout_ms ray.cpus ray.workers rekey.batch

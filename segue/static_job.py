@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agents import announce
 from agents.outputs import Outputs
-from dynamic_layer import state_weights
+from dynamic_layer import near_weights, state_weights
 from segue.replaying import replay
 from segue.roles import make_encoder, text_settings
 from segue.settings import Settings
@@ -121,6 +121,7 @@ def _here(
         return bundle
     progress("item weights", 0, 1)
     weights = state_weights(merged.co_interactions, bundle.item_keys, ranking.ease)
+    weights |= near_weights(bundle, ranking)
     progress("item weights", 1, 1)
     return replace(bundle, weights=weights)
 

@@ -103,8 +103,9 @@ def keep(report: Path, command: str, file: Path) -> None:
     """Store a report's figures: what the pages need, rounded, the files' places left out."""
     found = json.loads(report.read_text())
     rows = [{key: row[key] for key in _KEPT if key in row} for row in found["rows"]]
-    # Of served figures the live ones: those at the split are of another question.
-    rows = [row for row in rows if row.get("mode", "live") == "live"]
+    # Where lists were served live too, those at the split are of another question.
+    if any(row.get("mode") == "live" for row in rows):
+        rows = [row for row in rows if row["mode"] == "live"]
     kept = {"command": command, "trial": found["trial"], "rows": rows}
     kept |= {key: found[key] for key in ("days", "gains", "skipped") if found.get(key)}
     lines = json.dumps(_rounded(kept)).replace('{"model"', '\n{"model"')

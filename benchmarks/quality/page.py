@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.sections import SIMULATED, Run, Section
-from benchmarks.quality.served import served_tables
+from benchmarks.quality.served import arms_tables, gain_cell, served_tables
 from benchmarks.quality.targets import TARGETS, verdict
 
 __all__ = ["command_of", "options_of", "page_of"]
@@ -30,13 +30,14 @@ def page_of(sections: Sequence[Section], reports: Mapping[str, Report], notes: P
         if known:
             tables = _stream if section.page == "freshness" else _ranking
             tables = served_tables if section.served else tables
+            tables = arms_tables if section.arms else tables
             parts.extend(tables(section, known))
         missing: dict[str, list[str]] = {}
         for run in section.runs:
             if run.name not in reports:
                 missing.setdefault(run.more, []).extend(run.models.split(","))
         for more, models in missing.items():
-            names = ", ".join(f"`{name}`" for name in models)
+            names = "the arms" if section.arms else ", ".join(f"`{name}`" for name in models)
             parts.append(f"**Not measured yet{f', `{more}`' if more else ''}:** {names}.")
         parts.append(_said(notes, section.name))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -164,11 +165,7 @@ def _gains(report: Report) -> str:
     if not gains:
         return ""
     lines = ["| arm | over | gain in HR@10, paired (95 %) |", "|---|---|---|"]
-    lines += [
-        f"| `{gain['model']}` | `{gain['over']}` | {gain['gain']:+.1%} "
-        f"({gain['gain_ci'][0]:+.1%} to {gain['gain_ci'][1]:+.1%}) |"
-        for gain in gains
-    ]
+    lines += [f"| `{gain['model']}` | `{gain['over']}` | {gain_cell(gain)} |" for gain in gains]
     return "\n".join(lines)
 
 

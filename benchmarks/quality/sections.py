@@ -56,6 +56,7 @@ class Section:
     options: of `segue evaluate`, the same for all runs.
     page:    `quality`, or `freshness` for streams. served: figures of what workers serve live.
     cold, tiers: whether tables of cold items and of popularity tiers are shown.
+    arms:    whether it compares arms of the product (--served) by tier and user.
     """
 
     name: str
@@ -67,12 +68,25 @@ class Section:
     served: bool = False
     cold: bool = False
     tiers: bool = False
+    arms: bool = False
 
 
 def files_of(data: Path, name: str) -> tuple[Path, Path]:
     """Return the events and the items of a set, in the folder of all sets."""
     folder = data / _FOLDERS.get(name, name)
     return folder / "events.parquet", folder / "items.parquet"
+
+
+def _graph(name: str, data: str, cut: str) -> Section:
+    """Return what shows the worth of the HGNN in served lists; cut: of the data."""
+    return Section(
+        name=f"{name}-graph",
+        title=f"What the HGNN is worth in served lists: {name}",
+        data=data,
+        options=f"{cut} --served --without hgnn,hgnn:scalars --set static.train.epochs=3",
+        runs=(Run(name=f"{name}-graph", models="popularity"),),
+        arms=True,
+    )
 
 
 SECTIONS = (
@@ -119,6 +133,9 @@ SECTIONS = (
             Run(name="ml-1m-gsasrec", models="gsasrec"),
         ),
     ),
+    _graph("lfm1m", "LFM", "--until 2014-05-04 --test-days 30 --train-days 120"),
+    _graph("amazon-fk", "AFK", "--until 2014-07-24 --test-days 90 --train-days 365 --users 4000"),
+    _graph("simulated", "SIM", "--test-days 14"),
     Section(
         name="lfm1m-stream",
         title="lfm1m, the next event, 2014-04-14 to 2014-05-03",

@@ -1,14 +1,15 @@
-"""Tables of what workers serve live while the trainer learns, by strata of the questions."""
+"""Tables of what workers serve: arms that learn by strata, arms of the product by tier."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.quality.sections import Run, Section
 
-__all__ = ["served_tables"]
+__all__ = ["arms_tables", "gain_cell", "served_tables"]
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
+_TIERS = ("all", "head", "mid", "tail", "new", "cold")
 
 
 def served_tables(section: Section, known: Sequence[tuple[Run, Report]]) -> Iterator[str]:
@@ -57,13 +58,47 @@ def _gains(report: Report, strata: Mapping[str, int]) -> str:
         "|---" * (2 + len(names)) + "|",
     ]
     for model, over in dict.fromkeys(key[:2] for key in gains):
-        cells = []
-        for name in names:
-            gain = gains.get((model, over, name))
-            if gain is None:
-                cells.append("")
-                continue
-            low, high = gain["gain_ci"]
-            cells.append(f"{gain['gain']:+.1%} ({low:+.1%} to {high:+.1%})")
+        cells = [gain_cell(gains.get((model, over, name))) for name in names]
         lines.append(f"| `{model}` | `{over}` | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def arms_tables(section: Section, known: Sequence[tuple[Run, Report]]) -> Iterator[str]:
+    """Yield, for each run, its counts, HR@10 of lists at the split by tier, and paired gains."""
+    for _, report in known:
+        facts = report["trial"]
+        yield (
+            f"{facts['train_events']:,} events before the split, {facts['test_users']:,} test "
+            f"users, {facts['candidates']:,} items ranked."
+        )
+        rows = {
+            (row["model"], row["segment"]): row for row in report["rows"]
+            if (row["item_type"], row["label"]) == ("all", "horizon")
+        }  # fmt: skip
+        users = {segment: row["users"] for (_, segment), row in rows.items()}
+        tiers = [tier for tier in _TIERS if tier in users]
+        heads = [f"{tier} ({users[tier]:,})" for tier in tiers]
+        lines = [f"| HR@10, users | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+        lines += [
+            f"| `{model}` | " + " | ".join(f"{rows[model, t]['hr_at_10']:.4f}" for t in tiers)
+            + " |"
+            for model in dict.fromkeys(model for model, _ in rows)
+        ]  # fmt: skip
+        yield "\n".join(lines)
+        gains = {
+            (gain["model"], gain["over"], gain["segment"]): gain for gain in report["gains"]
+            if (gain["item_type"], gain["label"]) == ("all", "horizon")
+        }  # fmt: skip
+        lines = [f"| gain, paired (95 %) | {' | '.join(tiers)} |", "|---|" + "---|" * len(tiers)]
+        for model, over in dict.fromkeys((model, over) for model, over, _ in gains):
+            cells = [gain_cell(gains.get((model, over, tier))) for tier in tiers]
+            lines.append(f"| `{model}` over `{over}` | {' | '.join(cells)} |")
+        yield "\n".join(lines)
+
+
+def gain_cell(gain: Row | None) -> str:
+    """Return a gain with its interval; nothing where the other arm has no hit."""
+    if gain is None:
+        return ""
+    low, high = gain["gain_ci"]
+    return f"{gain['gain']:+.1%} ({low:+.1%} to {high:+.1%})"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import NONE, Neighbours, neighbours_of
 from dynamic_layer.items.vector_store import inner_products
-from dynamic_layer.settings import GROUPS, SEPARATE_TYPES, FeatureSettings
+from dynamic_layer.settings import GROUPS, NEAR, SEPARATE_TYPES, FeatureSettings
 
 _PAST = ("past-times", "past-age", "past-share", "past-gap", "past-due", "past-uneven", "past-weak")
 _ACTIVE = ("active@7d", "active@30d", "active@120d")
@@ -76,8 +76,9 @@ def _pair_names(sources: Sources, settings: FeatureSettings) -> list[tuple[str, 
     }
     if sources.towers is None:
         groups["towers"] = []
+    near = {f"{name}@{half}" for name in NEAR for half in halves}
     return [
-        (group, name)
+        ("vectors" if group == "weights" and name in near else group, name)
         for group in GROUPS
         if group in settings.groups
         for name in groups.get(group, [])
@@ -140,7 +141,9 @@ def pair_features(
             continue
         if group == "weights":
             near = neighbours or neighbours_of(histories, sources.weights, settings.half_lives_days)
-            parts += [sums.scores(candidates) for sums in near.values()]
+            sums = [one.scores(candidates) for one in near.values()]
+            # One part however many weights there are: `columns` is compiled for a number of parts.
+            parts += [np.concatenate(sums, axis=2)] if len(sums) > 1 else sums
         elif group == "vectors":
             parts += [_cosines(histories, rows, v, settings) for v in sources.vectors.values()]
         elif group == "towers" and sources.towers is not None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agents.bundles.announcements import announcement_of
+from dynamic_layer import DynamicSettings
 from evaluation.dataset import Dataset
 from evaluation.prequential.stream import Questions
 from evaluation.scalars import Reads, scalars
@@ -174,7 +175,7 @@ def _settings(
     hours = (int(material.events["timestamp"][-1]) - material.split_ms) / HOUR_MS
     return replace(
         found,
-        dynamic=replace(found.dynamic, use_hgnn=reads != "text"),
+        dynamic=_reading(found.dynamic, reads),
         worker=replace(
             found.worker,
             lists=lists_of(material.item_types, repeats=trial.settings.repeats),
@@ -182,6 +183,15 @@ def _settings(
             demand_hours=found.worker.demand_hours + hours,
         ),
     )
+
+
+def _reading(dynamic: DynamicSettings, reads: Reads) -> DynamicSettings:
+    """Return settings under which text takes the place of the HGNN wherever it is read."""
+    if reads == "hgnn":
+        return dynamic
+    ranking = dynamic.ranking
+    near = tuple(dict.fromkeys("text" if name == "hgnn" else name for name in ranking.near))
+    return replace(dynamic, use_hgnn=reads != "text", ranking=replace(ranking, near=near))
 
 
 async def _train(

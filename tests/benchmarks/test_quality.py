@@ -112,3 +112,24 @@ def test_served_figures_are_tables_by_stratum_with_the_gains_of_the_same_questio
     assert "| `segue daily` | `segue` | +33.3% (+10.0% to +50.0%) | -25.0% (" in page
     assert "900" not in page
     assert "segue simulate history --to NEWS/events.parquet --world news" in page
+
+
+def test_arms_of_the_product_stand_by_tier_with_their_paired_gains(tmp_path: Path) -> None:
+    tiers = ("all", "head", "mid", "tail", "new", "cold")
+    rows = [
+        row(model, 0.3, segment=tier, label=label, mode="frozen")
+        for model in ("segue", "segue without hgnn") for tier in tiers
+        for label in ("horizon", "next")
+    ]  # fmt: skip
+    gain = {
+        "model": "segue", "over": "segue without hgnn", "item_type": "all", "segment": "tail",
+        "label": "horizon", "mode": "frozen", "gain": 0.25, "gain_ci": [0.1, 0.4],
+    }  # fmt: skip
+    section = Section(
+        name="graph", title="Arms", data="LFM", options="--served", runs=(RUN,), arms=True
+    )
+    page = page_of([section], {"run": {**report(*rows), "gains": [gain]}}, tmp_path)
+    assert "| HR@10, users | all (10) | head (10) |" in page
+    assert page.count("| `segue without hgnn` |") == 1  # of one label
+    expected = "| `segue` over `segue without hgnn` |  |  |  | +25.0% (+10.0% to +40.0%) |  |  |"
+    assert expected in page

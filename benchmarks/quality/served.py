@@ -85,13 +85,21 @@ def arms_tables(section: Section, known: Sequence[tuple[Run, Report]]) -> Iterat
             for model in dict.fromkeys(model for model, _ in rows)
         ]  # fmt: skip
         yield "\n".join(lines)
+        found = [gain for gain in report["gains"] if gain["label"] == "horizon"]
+        kinds = [(tier, "all", tier) for tier in tiers]
+        types = list(
+            dict.fromkeys(gain["item_type"] for gain in found if gain["item_type"] != "all")
+        )
+        if len(types) > 1:
+            kinds += [(f"lists of {name}", name, "all") for name in types]
         gains = {
-            (gain["model"], gain["over"], gain["segment"]): gain for gain in report["gains"]
-            if (gain["item_type"], gain["label"]) == ("all", "horizon")
-        }  # fmt: skip
-        lines = [f"| gain, paired (95 %) | {' | '.join(tiers)} |", "|---|" + "---|" * len(tiers)]
-        for model, over in dict.fromkeys((model, over) for model, over, _ in gains):
-            cells = [gain_cell(gains.get((model, over, tier))) for tier in tiers]
+            (gain["model"], gain["over"], gain["item_type"], gain["segment"]): gain
+            for gain in found
+        }
+        titles = [title for title, _, _ in kinds]
+        lines = [f"| gain, paired (95 %) | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
+        for model, over in dict.fromkeys((model, over) for model, over, _, _ in gains):
+            cells = [gain_cell(gains.get((model, over, *kind))) for _, *kind in kinds]
             lines.append(f"| `{model}` over `{over}` | {' | '.join(cells)} |")
         yield "\n".join(lines)
 

@@ -164,8 +164,7 @@ def show_served(report: dict[str, Any]) -> None:
                 )  # fmt: skip
             console.print(table)
             _show_tiers(
-                mode,
-                label,
+                f"{mode}, {label}, {item_type}",
                 [
                     row
                     for row in report["rows"]
@@ -179,7 +178,7 @@ def show_served(report: dict[str, Any]) -> None:
     _show_gains(report["gains"])
 
 
-def _show_tiers(mode: str, label: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _show_tiers(lists: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print HR@10 on the answers of each tier, with the number of users who have one."""
     from rich.table import Table
 
@@ -187,7 +186,7 @@ def _show_tiers(mode: str, label: str, rows: Sequence[Mapping[str, Any]]) -> Non
     users = {row["segment"]: row["users"] for row in rows}
     if len(users) < 2:  # live questions have no tiers
         return
-    table = Table(title=f"{mode}, {label}: HR@10 by tier of the answer (users who have one)")
+    table = Table(title=f"{lists}: HR@10 by tier of the answer (users who have one)")
     table.add_column("model")
     for tier in TIERS:
         table.add_column(f"{tier} ({users.get(tier, 0):,})", justify="right")

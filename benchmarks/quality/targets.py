@@ -59,6 +59,14 @@ TARGETS = (
         says="10 % above the best live counter", section="amazon-fk-stream", model=_LIVE,
         over=("popularity",), ratio=1.1,
     ),
+    Target(
+        says="3 % above a daily retrain", section="news-served", model="segue continual",
+        over=("segue daily",), ratio=1.03,
+    ),
+    Target(
+        says="25 % above it on items of the day", section="news-served", model="segue continual",
+        segment="launched_that_day", over=("segue daily",), ratio=1.25,
+    ),
 )  # fmt: skip
 
 

@@ -177,21 +177,22 @@ def _pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
 def _gains(arms: Mapping[Arm, list[list[Measured]]], seed: int) -> list[Gain]:
     """Return what arms gain over each other in each segment where the other has a hit."""
     made = []
-    for arm, over in _pairs(list(arms)):
-        for mine, theirs in zip(
-            zip(*arms[arm], strict=True), zip(*arms[over], strict=True), strict=True
-        ):
-            one, other = (
-                np.mean([found.values["hr_at_10"] for found in seeds], axis=0)
-                for seeds in (mine, theirs)
-            )
-            if not other.any():
+    # Segment by segment: drawing the users of one takes longer than what is read of the draws.
+    for same in zip(*(zip(*seeds, strict=True) for seeds in arms.values()), strict=True):
+        first = same[0][0]
+        hits = {
+            arm: np.mean([found.values["hr_at_10"] for found in seeds], axis=0)
+            for arm, seeds in zip(arms, same, strict=True)
+        }
+        draws = Draws(first.users, seed)
+        for arm, over in _pairs(list(arms)):
+            if not hits[over].any():
                 continue
-            gain, ci = paired_gain(one, other, Draws(mine[0].users, seed))
+            gain, ci = paired_gain(hits[arm], hits[over], draws)
             made.append(
                 Gain(
-                    model=arm.name, over=over.name, item_type=mine[0].item_type,
-                    segment=mine[0].segment, gain=gain, gain_ci=ci,
+                    model=arm.name, over=over.name, item_type=first.item_type,
+                    segment=first.segment, gain=gain, gain_ci=ci,
                 )
             )  # fmt: skip
     return made

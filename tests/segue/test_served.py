@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation import Interactions, dataset_of
+from evaluation.measure import Measured
 from evaluation.prequential.stream import PrequentialSettings
 from evaluation.split import first_of
 from evaluation.text import TextVectors
@@ -19,6 +20,7 @@ from segue.served.command import _asked
 from segue.served.feed import Clock, Reader, _kinds, live_lists, material_of
 from segue.served.flow import Arm, _scalars_for_vectors, arms_of
 from segue.served.learning import HOUR_MS, learning_times
+from segue.served.scores import _gains
 from segue.settings import Settings, load_settings
 from static_layer import StaticBundle, TextSettings
 from static_layer.progress import silent
@@ -159,6 +161,24 @@ def test_arms_are_compared_by_user_in_every_tier(served):
     assert live
     assert "HR@10 by tier of the answer" in served["output"]
     assert "gain in HR@10 between arms" in served["output"]
+
+
+def test_gains_are_of_the_mean_over_seeds_and_over_an_arm_that_has_a_hit():
+    def measured(segment: str, hits: list[float]) -> Measured:
+        return Measured(
+            item_type="all", segment=segment, users=np.arange(4), size=3,
+            values={"hr_at_10": np.array(hits)}, lists=np.zeros((4, 1), np.int64),
+        )  # fmt: skip
+
+    some, all_of_them, none = [1.0, 0, 1, 0], [1.0, 1, 1, 1], [0.0, 0, 0, 0]
+    arms = {
+        Arm(): [[measured("all", some), measured("tail", some)],
+                [measured("all", all_of_them), measured("tail", some)]],
+        Arm(reads="text"): [[measured("all", some), measured("tail", none)]] * 2,
+    }  # fmt: skip
+    (gain,) = _gains(arms, seed=1)
+    assert (gain.model, gain.over, gain.segment) == ("segue", "segue without hgnn", "all")
+    assert gain.gain == pytest.approx(0.5)
 
 
 def test_towers_of_the_control_read_two_scalars(served):

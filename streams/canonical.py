@@ -72,8 +72,9 @@ def _usual_events(records: RecordColumns, rules: EventRules) -> tuple[EventBatch
     wanted = [kind.encode() for kind in rules.kinds]
     found = np.empty((len(table), _FOUND), np.int64)
     types = np.empty((_MOST_TYPES, 2), np.int64)
+    data = np.frombuffer(records.data, np.uint8)
     known = _read(
-        np.frombuffer(records.data, np.uint8), table, np.frombuffer(b"".join(wanted), np.uint8),
+        data, table, np.frombuffer(b"".join(wanted), np.uint8),
         np.cumsum([len(kind) for kind in wanted]), rules.max_bytes, rules.future_ms, types, found,
     )  # fmt: skip
     item_types = [records.data[begin:end].decode() for begin, end in types[:known].tolist()]
@@ -83,15 +84,11 @@ def _usual_events(records: RecordColumns, rules: EventRules) -> tuple[EventBatch
             accepted &= found[:, _TYPE_OF] != number
     if not accepted.all():
         table, found = table[accepted], found[accepted]
-    # One character a byte: of ASCII alone it is the same text, and places stay what they are.
-    first = int(table[0, KEY]) if len(table) else 0
-    last = int(found[-1, _ITEM_END]) if len(table) else 0
-    text = records.data[first:last].decode("latin-1")
-    users = table[:, KEY] - first
+    users = table[:, KEY]
     batch = EventBatch(
-        user_id=_texts(text, users, users + table[:, KEY_BYTES]),
+        user_id=_texts(data, users, users + table[:, KEY_BYTES]),
         item_type=np.array(item_types, object)[found[:, _TYPE_OF]].tolist(),
-        item_id=_texts(text, found[:, _ITEM_AT] - first, found[:, _ITEM_END] - first),
+        item_id=_texts(data, found[:, _ITEM_AT], found[:, _ITEM_END]),
         kind=np.array(rules.kinds, object)[found[:, _KIND_OF]].tolist(),
         timestamp=found[:, _TIME_OF].copy(),
         offset=table[:, OFFSET].copy(),
@@ -121,8 +118,25 @@ def _merged(one: EventBatch, other: EventBatch) -> EventBatch:
     )
 
 
-def _texts(text: str, begins: I64, ends: I64) -> list[str]:
-    return [text[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
+def _texts(data: U8, begins: I64, ends: I64) -> list[str]:
+    """Return texts, which are ASCII without line breaks, as strings: half the price of slices."""
+    if not len(begins):
+        return []
+    lines = np.empty(int((ends - begins).sum()) + len(begins), np.uint8)
+    _copy_lines(data, begins, ends, lines)
+    return lines[:-1].tobytes().decode("ascii").split("\n")
+
+
+@njit(cache=True)
+def _copy_lines(data: U8, begins: I64, ends: I64, lines: U8) -> None:
+    """Copy texts one behind the other, each with a line break behind it."""
+    at = 0
+    for row in range(len(begins)):
+        for k in range(begins[row], ends[row]):
+            lines[at] = data[k]
+            at += 1
+        lines[at] = _LINE
+        at += 1
 
 
 @njit(cache=True, inline="always")

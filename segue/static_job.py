@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -40,6 +41,10 @@ KEEP_BUNDLES = 3
 FROM_LOG = "static-build"
 
 
+class _Stopped(Exception):
+    """The job was cancelled."""
+
+
 async def run_static_job(
     settings: Settings,
     outputs: Outputs,
@@ -60,6 +65,7 @@ async def run_static_job(
     clock_ms: the time of the announcement, ms UTC.
     change: makes another bundle of it before it is published, for controls of an evaluation.
     store: the artifact store; by default that of the settings, with retries for two minutes.
+    A cancellation ends the job at its next word of progress; until then its files are needed.
     Raises ValueError when there is no checkpoint, no catalogue, or no event before `until`,
     CorruptArtifact when a partition has no complete checkpoint, StoreUnavailable when the artifact
     store fails for long, ClusterFailed when Ray does not finish; with `until` AdminError and
@@ -78,14 +84,26 @@ async def run_static_job(
 
     store = store or settings.store(LONG)
 
+    stopped = threading.Event()
+
+    def tell(stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
+        if stopped.is_set():
+            raise _Stopped
+        progress(stage, done, total, figures)
+
     def job() -> StaticBundle:
         if on_ray:
-            return _on_ray(settings, seed, progress)
-        made = _here(settings, store, seed, progress, from_log=until is not None)
+            return _on_ray(settings, seed, tell)
+        made = _here(settings, store, seed, tell, from_log=until is not None)
         return made if change is None else change(made)
 
+    running = asyncio.ensure_future(asyncio.to_thread(job))
     try:
-        bundle = await asyncio.to_thread(job)
+        bundle = await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stopped.set()
+        await asyncio.wait([running])
+        raise
     finally:
         if until is not None:
             shutil.rmtree(replays(settings) / FROM_LOG, ignore_errors=True)

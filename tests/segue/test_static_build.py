@@ -1,12 +1,15 @@
 """`segue static build` as two processes of torchrun, and what it says without Ray."""
 
+import asyncio
 import itertools
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +96,32 @@ async def test_a_store_that_fails_now_and_then_costs_no_build(
     assert ArtifactStore(store.url).names("static") == [bundle.name]
     assert outputs.keys == [b"static"]
     assert set(pauses) == {0.5, 1.0}
+
+
+async def test_a_cancelled_build_has_ended_when_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends at its next word of progress; until then its files must stay."""
+    begun, ended, never = asyncio.Event(), threading.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def long_job(*args: Any, **_: Any) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        try:
+            for step in range(2_000):
+                never.wait(0.001)
+                args[3]("hgnn", step, 2_000)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("segue.static_job._here", long_job)
+    settings = load_settings(flags=flags(tmp_path)[1::2])
+    job = asyncio.ensure_future(run_static_job(settings, _Sent(), seed=5, progress=silent))
+    await begun.wait()
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert ended.is_set()
 
 
 def test_without_ray_the_command_names_the_extra(

@@ -27,6 +27,10 @@ LONGEST = (
     "segue/test_demo_embedded.py",
     "segue/test_demo_shop.py",
     "segue/test_my_shop.py",
+    "integration/test_rights.py",
+    "integration/test_transport_processes.py",
+    "console/test_pages.py",
+    "versions/test_versions.py",
     "segue/test_evaluate.py",
     "state/test_exactness.py",
 )

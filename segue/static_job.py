@@ -102,7 +102,7 @@ async def run_static_job(
         bundle = await asyncio.shield(running)
     except asyncio.CancelledError:
         stopped.set()
-        await asyncio.wait([running])
+        await asyncio.gather(running, return_exceptions=True)
         raise
     finally:
         if until is not None:

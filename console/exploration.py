@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from dynamic_layer import Recommender, wilson
+from dynamic_layer.policies.exploration import parts
 
 __all__ = ["exploration"]
 
@@ -27,7 +28,7 @@ def exploration(recommender: Recommender, now_ms: int) -> list[dict[str, Any]]:
         if rule is None:
             continue
         new, named = recommender.to_explore(rule, now_ms)
-        part = (new.draws / np.maximum(new.draws.sum(axis=0), 1e-300)).mean(axis=1)
+        part = parts(new.draws).mean(axis=1)
         shown, taken = int(new.shown.sum()), int(new.taken.sum())
         low, high = wilson(taken, shown) if shown else (None, None)
         items = [

@@ -10,7 +10,7 @@ from segue.screen import console
 if TYPE_CHECKING:
     from evaluation.prequential import Replayed
 
-__all__ = ["draw_days", "replay_report", "show_replay", "show_strata"]
+__all__ = ["draw_days", "replay_report", "show_gains", "show_replay", "show_strata"]
 
 Row = Mapping[str, Any]
 
@@ -53,7 +53,9 @@ def show_replay(report: dict[str, Any]) -> None:
             )  # fmt: skip
         console.print(table)
     show_strata(report["rows"], facts["strata"], facts["questions"])
-    _show_gains(report["gains"])
+    show_gains("paired over users", ("item type", "questions"), [
+        (gain, (gain["item_type"], gain["segment"])) for gain in report["gains"]
+    ])  # fmt: skip
 
 
 def show_strata(rows: Sequence[Row], strata: Mapping[str, int], questions: int) -> None:
@@ -70,22 +72,27 @@ def show_strata(rows: Sequence[Row], strata: Mapping[str, int], questions: int) 
     console.print(table)
 
 
-def _show_gains(gains: Sequence[Row]) -> None:
-    """Print the gains between arms, those on all questions first."""
+def show_gains(
+    paired: str, columns: Sequence[str], gains: Sequence[tuple[Row, Sequence[str]]]
+) -> None:
+    """Print the gains between arms, each with its cells of `columns`; nothing without any.
+
+    paired: how, for the title.
+    """
     from rich.table import Table
 
     if not gains:
         return
-    table = Table(title="gain in HR@10, paired over users")
-    for name in ("arm", "over", "item type", "questions"):
+    table = Table(title=f"gain in HR@10 between arms, {paired}")
+    for name in ("arm", "over", *columns):
         table.add_column(name)
     for name in ("gain", "95 %"):
         table.add_column(name, justify="right")
-    for gain in gains:
+    for gain, cells in gains:
         low, high = gain["gain_ci"]
         table.add_row(
-            gain["model"], gain["over"], gain["item_type"], gain["segment"],
-            f"{gain['gain']:+.1%}", f"{low:+.1%} to {high:+.1%}",
+            gain["model"], gain["over"], *cells, f"{gain['gain']:+.1%}",
+            f"{low:+.1%} to {high:+.1%}",
         )  # fmt: skip
     console.print(table)
 

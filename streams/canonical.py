@@ -1,12 +1,12 @@
-"""Events in their usual form, read from the columns of a whole batch at once.
+"""Events in canonical form, read from the columns of a whole batch at once.
 
 The kernel accepts a record only if the general decoder (`streams.codec.decode_events`) finds the
 same event in it and no fault. All other records are left to the general decoder, which also has the
 reasons for dead letters.
 
-Accepted: one JSON object of exactly the five fields of an event, in any order, with any white space
-between them; texts of 1 to 256 printable ASCII characters without escapes; a time of at most 18
-digits that is no suspect; a kind that is wanted; the user as the record's key.
+The canonical form: one JSON object of exactly the five fields of an event, in any order, with any
+white space between them; texts of 1 to 256 printable ASCII characters without escapes; a time of at
+most 18 digits that is not suspect; a kind that is wanted; the user as the record's key.
 """
 
 import numpy as np
@@ -59,15 +59,15 @@ def decode_columns(
     records: RecordColumns, rules: EventRules
 ) -> tuple[EventBatch, list[DeadLetter]]:
     """Return what `streams.codec.decode_events` returns for the same records."""
-    batch, accepted = _usual_events(records, rules)
+    batch, accepted = _canonical_events(records, rules)
     if accepted.all():
         return batch, []
     others, letters = decode_events(records.take(~accepted), rules)
     return (_merged(batch, others) if len(batch) else others), letters
 
 
-def _usual_events(records: RecordColumns, rules: EventRules) -> tuple[EventBatch, Bools]:
-    """Return the events in their usual form, and which records hold one, bool [n]."""
+def _canonical_events(records: RecordColumns, rules: EventRules) -> tuple[EventBatch, Bools]:
+    """Return the events in canonical form, and which records hold one, bool [n]."""
     table = records.table
     wanted = [kind.encode() for kind in rules.kinds]
     found = np.empty((len(table), _FOUND), np.int64)
@@ -141,7 +141,7 @@ def _copy_lines(data: U8, begins: I64, ends: I64, lines: U8) -> None:
 
 @njit(cache=True, inline="always")
 def _behind_space(data: U8, at: int, end: int) -> int:
-    """The place of the first byte that is no white space."""
+    """The place of the first byte that is not white space."""
     while at < end and (
         data[at] == _SPACE or data[at] == _LINE or data[at] == _RETURN or data[at] == _TAB
     ):
@@ -151,7 +151,7 @@ def _behind_space(data: U8, at: int, end: int) -> int:
 
 @njit(cache=True, inline="always")
 def _text_end(data: U8, at: int, end: int) -> int:
-    """The place of the closing quote; -1 if there is an escape, no ASCII, or no end."""
+    """The place of the closing quote; -1 for an escape, a byte beyond ASCII, or no end."""
     while at < end:
         byte = data[at]
         if byte == _QUOTE:

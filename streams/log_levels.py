@@ -60,14 +60,15 @@ _LOGGERS = (
 class ClientMessages:
     """A filter of the clients' loggers: lowers what is ordinary to INFO and limits repeats.
 
-    Messages with the same format are repeats. Of warnings and errors ten are shown in a minute.
-    The next one that is shown says how many were left out.
+    Messages of the same line of code are repeats, also where the line formats them itself. Of
+    warnings and errors ten are shown in a minute. The next one that is shown says how many were
+    left out.
     """
 
     clock: Callable[[], float] = time.monotonic
     _ordinary: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
-    _shown: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
-    _left_out: dict[tuple[str, str], int] = field(default_factory=dict)
+    _shown: dict[tuple[str, int], deque[float]] = field(default_factory=dict)
+    _left_out: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __call__(self, record: logging.LogRecord) -> bool:
         """Return whether a record is shown. Its level and its text may be changed."""
@@ -85,7 +86,7 @@ class ClientMessages:
         return self._is_shown(record)
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
-        kind = (record.name, str(record.msg))
+        kind = (record.pathname, record.lineno)
         shown = self._shown.setdefault(kind, deque(maxlen=_SHOWN.times))
         if self._is_too_often(shown, _SHOWN):
             self._left_out[kind] = self._left_out.get(kind, 0) + 1

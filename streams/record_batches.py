@@ -62,7 +62,7 @@ class MessageSet:
     """
 
     def __init__(self, data: bytes) -> None:
-        """Take over the bytes; what is cut off at the end is no batch."""
+        """Take over the bytes; an incomplete batch at the end is ignored."""
         self._data = memoryview(data)
         self._at = 0
 

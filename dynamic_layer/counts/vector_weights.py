@@ -32,8 +32,8 @@ def vector_weights(
     n = len(vectors)
     unit = centred(vectors)
     group = type_number if type_number.max(initial=0) < SEPARATE_TYPES else np.zeros(n, np.int64)
-    sources, targets, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], []
-    values.append(np.zeros(0, np.float32))
+    nothing = np.zeros(0, np.int64)
+    sources, targets, values = [nothing], [nothing], [np.zeros(0, np.float32)]
     for number in np.unique(group).tolist():
         rows = np.flatnonzero(known & (group == number))
         if not len(rows):

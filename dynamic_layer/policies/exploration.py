@@ -12,9 +12,17 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 __all__ = [
-    "DRAWS", "Choice", "Demands", "beliefs", "chances", "choose", "drawn", "question_generator",
+    "DRAWS",
+    "Choice",
+    "Demands",
+    "beliefs",
+    "chances",
+    "choose",
+    "drawn",
+    "parts",
+    "question_generator",
     "relative_demand",
-]  # fmt: skip
+]
 
 Floats = NDArray[np.float64]
 
@@ -81,6 +89,11 @@ def drawn(keys: NDArray[np.uint64], shape: Floats, rate: Floats) -> Floats:
     return np.asarray(gammaincinv(shape[:, None], uniform / DRAWS) / rate[:, None])
 
 
+def parts(draws: Floats) -> Floats:
+    """Return the part of what is explored that each item gets, by draw, f64 [n, DRAWS]."""
+    return np.asarray(draws / np.maximum(draws.sum(axis=0), 1e-300))
+
+
 def chances(rarity: Floats, draws: Floats, budget: float) -> Floats:
     """Return how likely each user's list shows each item, by draw, f64 [b, n, DRAWS].
 
@@ -92,7 +105,7 @@ def chances(rarity: Floats, draws: Floats, budget: float) -> Floats:
     enough to use up this part, and with a falling chance elsewhere, so that every user may see it:
     E[min(1, (t / x)^6)] = 1.2 t for x uniform in 0 to 1 and small t.
     """
-    part = budget * draws / np.maximum(draws.sum(axis=0), 1e-300)
+    part = budget * parts(draws)
     limit = part * (_FALL - 1) / _FALL
     chance = np.minimum(1.0, limit[None] / rarity[:, :, None]) ** _FALL
     total = chance.sum(axis=1, keepdims=True)

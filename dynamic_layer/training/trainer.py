@@ -135,7 +135,7 @@ class Trainer:
         self._schedule.restart()
         self._unseen = 0  # number of the first example that these weights never saw
         self._staged = False  # whether the first head has had its towers
-        self._restored = False  # whether another trainer's lists are to be gone on with
+        self._restored = False  # whether the head still lacks the towers of a checkpoint
         self._counted = -1  # examples in the replay when frequencies were counted
         self._frequency = torch.zeros(0)
 

@@ -17,7 +17,7 @@ from evaluation.segments import ALL
 from evaluation.split import DAY_MS
 from evaluation.trial import Trial
 from segue.demo.runtime import DemoError, stoppable
-from segue.freshness_table import show_strata
+from segue.freshness_table import show_gains, show_strata
 from segue.screen import Bars, StageBars, console
 from segue.served.flow import Arm, run_served
 from segue.served.scores import frozen_rows, live_rows, product_rows
@@ -175,7 +175,10 @@ def show_served(report: dict[str, Any]) -> None:
     if facts["strata"]:
         live = [row for row in report["rows"] if row["mode"] == "live"]
         show_strata(live, facts["strata"], facts["questions"])
-    _show_gains(report["gains"])
+    show_gains("paired by user", ("lists", "answers"), [
+        (gain, (f"{gain['mode']}, {gain['label']}", gain["segment"])) for gain in report["gains"]
+        if gain["item_type"] == ALL and gain["segment"] in (ALL, *TIERS, *STRATA)
+    ])  # fmt: skip
 
 
 def _show_tiers(lists: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -194,23 +197,3 @@ def _show_tiers(lists: str, rows: Sequence[Mapping[str, Any]]) -> None:
         cells = [known.get((model, tier)) for tier in TIERS]
         table.add_row(model, *(f"{row['hr_at_10']:.4f}" if row else "" for row in cells))
     console.print(table)
-
-
-def _show_gains(gains: Sequence[Mapping[str, Any]]) -> None:
-    """Print what arms gain over each other, over all types."""
-    from rich.table import Table
-
-    table = Table(title="gain in HR@10 between arms, paired by user")
-    for name in ("arm", "over", "lists", "answers"):
-        table.add_column(name)
-    for name in ("gain", "95 %"):
-        table.add_column(name, justify="right")
-    for gain in gains:
-        if gain["item_type"] == ALL and gain["segment"] in (ALL, *TIERS, *STRATA):
-            low, high = gain["gain_ci"]
-            table.add_row(
-                gain["model"], gain["over"], f"{gain['mode']}, {gain['label']}", gain["segment"],
-                f"{gain['gain']:+.1%}", f"{low:+.1%} to {high:+.1%}",
-            )  # fmt: skip
-    if table.row_count:
-        console.print(table)

@@ -18,7 +18,7 @@ from pathlib import Path
 from agents.bundles.announcements import announcement_of
 from dynamic_layer import DynamicSettings
 from evaluation.dataset import Dataset
-from evaluation.prequential.stream import Questions
+from evaluation.prequential.stream import HOUR_MS, Questions
 from evaluation.scalars import Reads, scalars
 from evaluation.trial import Trial
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
@@ -45,7 +45,6 @@ __all__ = ["Arm", "Outcome", "arms_of", "run_served"]
 
 #: Pause of a reader at the end of its topic, in seconds: a question waits for several in turn.
 IDLE_S = 0.002
-HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, kw_only=True)

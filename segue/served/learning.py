@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.settings import TrainerSettings
+from evaluation.prequential.stream import HOUR_MS
 
 __all__ = ["FROZEN", "LEARNERS", "learning_settings", "learning_times"]
 
-HOUR_MS = 3_600_000
 FROZEN, CONTINUAL = "frozen", "continual"
 _EVERY_MS = {
     "weekly": 7 * 24 * HOUR_MS, "daily": 24 * HOUR_MS, "hourly": HOUR_MS, CONTINUAL: HOUR_MS,

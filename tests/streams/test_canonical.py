@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams import EventRules, decode_events
-from streams.canonical import _usual_events
+from streams.canonical import _canonical_events
 from streams.codec import EventBatch
 from streams.record_columns import KafkaRecord, RecordColumns, columns_of
 from streams.records import DeadLetter
@@ -195,7 +195,7 @@ def test_a_good_event_is_read_from_the_columns_in_any_order(
     value = json.dumps({name: GOOD[name] for name in order}, separators=separators).encode()
     columns = columns_of("events", 0, [record(7, b"u1", value), record(9, b"u1", value)])
 
-    found, accepted = _usual_events(columns, RULES)
+    found, accepted = _canonical_events(columns, RULES)
 
     assert accepted.all()
     assert found.timestamp.tolist() == [NOW, NOW]

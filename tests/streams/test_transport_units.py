@@ -294,3 +294,16 @@ def test_a_client_that_repeats_an_error_logs_it_ten_times_a_minute(
     assert len(shown) == 20
     assert shown[0] == "Unable connect to node with id 1: 100 % lost"
     assert shown[10].endswith("(590 more like this were not logged)")
+
+
+def test_messages_that_a_client_formats_itself_are_limited_too() -> None:
+    messages = ClientMessages(clock=lambda: 0.0)
+    logger = logging.getLogger("kafka.net.manager")
+    shown = 0
+    for attempt in range(200):
+        text = f"Bootstrap attempt to node-1 failed: 100 % lost (backoff {attempt / 7:.2f} secs)"
+        entry = logger.makeRecord(logger.name, logging.ERROR, "manager.py", 157, text, (), None)
+        shown += messages(entry)
+    assert shown == 10
+    other = logger.makeRecord(logger.name, logging.ERROR, "manager.py", 200, "no node", (), None)
+    assert messages(other)

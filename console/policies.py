@@ -12,7 +12,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from agents.policy_preview import BothSides, compared, lists_of_both, with_list_of
+from agents.policy_preview import (
+    Asked,
+    BothSides,
+    Question,
+    asked_of_both,
+    compared,
+    lists_of_both,
+    questions_of,
+    with_effects,
+    with_list_of,
+)
 from agents.policy_text import Fault, PolicyFile, fault_in, parse_policy, policy_text
 from agents.policy_versions import (
     AttributeTypes,
@@ -170,7 +180,10 @@ class PolicyEditing:
         )
 
     async def preview(self, text: str, of: PreviewOf) -> dict[str, Any]:
-        """Return lists of users before and after, as JSON values. Raises BadPolicy, NotReady."""
+        """Return lists of users before and after, and the effect, as JSON values.
+
+        Raises BadPolicy, NotReady.
+        """
         policy, replica = await self.check(text), self._replica
         users = [
             await replica.user(name)
@@ -185,6 +198,9 @@ class PolicyEditing:
         def both(batch: Sequence[UserState], recommender: Recommender) -> BothSides:
             return lists_of_both(recommender, batch, lists, now, current, policy)
 
+        def both_asked(batch: Sequence[Question], recommender: Recommender) -> list[Asked]:
+            return asked_of_both(recommender, batch, lists, current, policy)
+
         sides: BothSides = ([], [])
         for first in range(0, len(users), TOGETHER):
             made = await models.ask(partial(both, users[first : first + TOGETHER]))
@@ -192,7 +208,15 @@ class PolicyEditing:
                 raise NotReady
             for side, more in zip(sides, made[1], strict=True):
                 side.extend(more)
-        return compared(users, lists, sides, partial(state_reads.title, replica))
+        questions = questions_of(users, replica.state_settings.window.bucket_ms)
+        asked: list[Asked] = []
+        for first in range(0, len(questions), TOGETHER):
+            answers = await models.ask(partial(both_asked, questions[first : first + TOGETHER]))
+            if answers is None:
+                raise NotReady
+            asked += answers[1]
+        found = compared(users, lists, sides, partial(state_reads.title, replica))
+        return with_effects(found, asked, len(models.recommender))
 
     async def _write(self, policy: PolicyFile, change: Change) -> ListPolicy:
         topic = self._replica.topics.policies

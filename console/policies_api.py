@@ -80,7 +80,10 @@ async def check(editing: ThePolicies, _: Reading, body: PolicyText) -> Response:
 async def preview(
     editing: ThePolicies, replica: TheReplica, _: Reading, by: People, body: PolicyPreview
 ) -> Response:
-    """From the live state, as of now. Nothing is written. It takes the right `people` too."""
+    """From the live state, as of now. Nothing is written. It takes the right `people` too.
+
+    The effect on quality is that of held-out questions: what each of the users took last.
+    """
     for user in body.users:
         check_user(user)
     check_ready(replica)

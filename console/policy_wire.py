@@ -23,7 +23,7 @@ class PolicyPreview(PolicyText):
     """A policy, and whose lists are to be compared."""
 
     users: list[Id] = Field(default=[], max_length=50)
-    random: int = Field(default=0, ge=0, le=200, description="Further users, drawn by the seed.")
+    random: int = Field(default=0, ge=0, le=500, description="Further users, drawn by the seed.")
     seed: int = Field(default=0, ge=0, le=2**53 - 1)
 
 
@@ -112,12 +112,38 @@ class PreviewOfUser(BaseModel):
     lists: dict[str, SideBySide]
 
 
+class PreviewChange(BaseModel):
+    """A figure before and after a policy, and an interval of 95 %, by user, of the difference."""
+
+    before: float
+    after: float
+    low: float | None = Field(description="null: one question has no interval.")
+    high: float | None
+
+
+class PreviewEffect(BaseModel):
+    """What a policy does to a list's quality, on held-out questions, one of each user.
+
+    The answer is the item that the user took last; the list is made as of just before.
+    """
+
+    questions: int
+    hr_at_10: PreviewChange = Field(description="Share of the answers in the first ten.")
+    coverage: PreviewChange = Field(description="Share of all items in the first ten of a list.")
+    diversity: PreviewChange | None = Field(
+        description="Mean distance, 1 - cosine, of the pairs of a list; null: no list has a pair."
+    )
+
+
 class PreviewOfList(BaseModel):
     """What a policy does to a list of all users of a preview."""
 
     short_before: int = Field(description="Lists with fewer items than they may have.")
     short_after: int
     changed: float = Field(description="Share of the items that are others.")
+    effect: PreviewEffect | None = Field(
+        description="null: no user took an item of the list's types lately."
+    )
 
 
 class Previewed(BaseModel):

@@ -34,6 +34,11 @@ from .measure.intervals import HitCount as HitCount
 from .measure.intervals import difference as difference
 from .measure.intervals import more_questions as more_questions
 from .measure.intervals import wilson as wilson
+from .measure.list_effect import Answer as Answer
+from .measure.list_effect import Change as Change
+from .measure.list_effect import ListEffect as ListEffect
+from .measure.list_effect import answer_of as answer_of
+from .measure.list_effect import effect_of as effect_of
 from .measure.prequential import KEPT_DAYS as KEPT_DAYS
 from .measure.prequential import OPEN_DAYS as OPEN_DAYS
 from .measure.prequential import Asked as Asked

@@ -4,7 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from agents.policy_preview import compared, lists_of_both, with_list_of
+from agents.policy_preview import (
+    asked_of_both,
+    compared,
+    lists_of_both,
+    questions_of,
+    with_effects,
+    with_list_of,
+)
 from agents.policy_text import PolicyFile
 from segue.served_bundle import served, users_of
 from segue.settings import Settings
@@ -17,7 +24,7 @@ __all__ = ["preview"]
 async def preview(
     settings: Settings, policy: PolicyFile, named: Sequence[str], random: int, seed: int
 ) -> dict[str, Any]:
-    """Return the lists of users before and after, and how many run short, as JSON values.
+    """Return lists before and after, how many run short, and the effect, as JSON values.
 
     named: users; random: further ones, drawn from all who have a history. Histories are those of
     the latest checkpoints. Raises AdminError, CorruptArtifact where no whole bundle is served.
@@ -27,5 +34,9 @@ async def preview(
         lists = with_list_of(policy, serving.lists, settings.worker.list_length)
         in_force = serving.book.in_force.policies
         sides = lists_of_both(serving.recommender, users, lists, now_ms(), in_force, policy)
+        questions = questions_of(users, settings.state.window.bucket_ms)
+        asked = asked_of_both(serving.recommender, questions, lists, in_force, policy)
+        items = len(serving.recommender)
     titles = titles_of(serving.catalogue)
-    return compared(users, lists, sides, lambda kind, name: titles.get((kind, name)))
+    found = compared(users, lists, sides, lambda kind, name: titles.get((kind, name)))
+    return with_effects(found, asked, items)

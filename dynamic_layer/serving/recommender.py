@@ -127,6 +127,10 @@ class Recommender:
         """Return which items have a vector here, bool [m]."""
         return self._rows(keys) >= 0
 
+    def type_of(self, key: np.uint64) -> str:
+        """Return the type of an item that is known here."""
+        return self._names.types[int(self._rows(np.array([key], np.uint64))[0])]
+
     def lasting(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which items the static bundle behind this one has, bool [m]."""
         rows = self._rows(keys)

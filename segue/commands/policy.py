@@ -164,16 +164,17 @@ def preview(
     users: Annotated[
         list[str] | None, typer.Option("--user", help="A user to show; repeat for more.")
     ] = None,
-    random: Annotated[int, typer.Option(min=0, max=10_000, help="Further users, at random.")] = 100,
+    random: Annotated[int, typer.Option(min=0, max=10_000, help="Further users, at random.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of users.")] = 0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Show lists before and after a policy, and how many would run short. Nothing is written.
+    """Show lists before and after a policy, how many would run short, and what it does to quality.
 
-    The lists are made here, with the bundle that workers serve and the histories of the latest
-    checkpoints.
+    Nothing is written. The lists are made here, with the bundle that workers serve and the
+    histories of the latest checkpoints. Quality is that of held-out questions: the item that each
+    of these users took last, asked for just before.
     """
     settings = settings_of(config, flags, asks_broker=True)
     policy = _checked(settings, file, offline=False)
@@ -217,6 +218,33 @@ def _show_preview(found: dict[str, Any], named: Sequence[str]) -> None:
             name, str(row["short_before"]), str(row["short_after"]), f"{row['changed']:.1%}"
         )
     console.print(table)
+    _show_effects(found["lists"])
+
+
+def _show_effects(lists: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title="held-out questions: before, after, change (95 % by user)")
+    for head in ("list", "questions", "HR@10", "coverage", "diversity"):
+        table.add_column(head, justify="left" if head == "list" else "right")
+    for name, row in lists.items():
+        effect = row["effect"]
+        if effect is None:
+            table.add_row(name, "0", "", "", "")
+            continue
+        figures = [_change(effect[key]) for key in ("hr_at_10", "coverage", "diversity")]
+        table.add_row(name, f"{effect['questions']:,}", *figures)
+    console.print(table)
+
+
+def _change(figure: dict[str, Any] | None) -> str:
+    if figure is None:
+        return "–"
+    before, after = figure["before"], figure["after"]
+    said = f"{before:.4f}  {after:.4f}  {after - before:+.4f}"
+    if figure["low"] is None:
+        return said
+    return f"{said} ({figure['low']:+.4f} to {figure['high']:+.4f})"
 
 
 def _checked(settings: "Settings", file: Path, *, offline: bool) -> "PolicyFile":

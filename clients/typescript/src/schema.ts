@@ -490,6 +490,8 @@ export interface paths {
         /**
          * Lists before and after a policy
          * @description From the live state, as of now. Nothing is written. It takes the right `people` too.
+         *
+         *     The effect on quality is that of held-out questions: what each of the users took last.
          */
         post: operations["preview_policy"];
         delete?: never;
@@ -1235,6 +1237,39 @@ export interface components {
             version: number;
         };
         /**
+         * PreviewChange
+         * @description A figure before and after a policy, and an interval of 95 %, by user, of the difference.
+         */
+        PreviewChange: {
+            /** Before */
+            before: number;
+            /** After */
+            after: number;
+            /**
+             * Low
+             * @description null: one question has no interval.
+             */
+            low: number | null;
+            /** High */
+            high: number | null;
+        };
+        /**
+         * PreviewEffect
+         * @description What a policy does to a list's quality, on held-out questions, one of each user.
+         *
+         *     The answer is the item that the user took last; the list is made as of just before.
+         */
+        PreviewEffect: {
+            /** Questions */
+            questions: number;
+            /** @description Share of the answers in the first ten. */
+            hr_at_10: components["schemas"]["PreviewChange"];
+            /** @description Share of all items in the first ten of a list. */
+            coverage: components["schemas"]["PreviewChange"];
+            /** @description Mean distance, 1 - cosine, of the pairs of a list; null: no list has a pair. */
+            diversity: components["schemas"]["PreviewChange"] | null;
+        };
+        /**
          * PreviewOfList
          * @description What a policy does to a list of all users of a preview.
          */
@@ -1251,6 +1286,8 @@ export interface components {
              * @description Share of the items that are others.
              */
             changed: number;
+            /** @description null: no user took an item of the list's types lately. */
+            effect: components["schemas"]["PreviewEffect"] | null;
         };
         /**
          * PreviewOfUser

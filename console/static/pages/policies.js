@@ -1,6 +1,6 @@
 import { ask, confirmed, send } from "../api.js";
 import { complete } from "../completion.js";
-import { count, counted, date, html, itemLink, percent, put, table } from "../html.js";
+import { count, counted, date, decimals, html, itemLink, percent, put, table } from "../html.js";
 
 const PAUSE_MS = 300;
 // What was done last, to be said when the page is drawn with it.
@@ -32,7 +32,7 @@ export async function policies(main, query) {
       : html`<p class="note">No permission to change policies: the token lacks the right <code>write_policies</code>. Create one with <code>segue token NAME --policies write</code>.</p>`}</section>
     <section><h2>Preview</h2>
       <form class="search" id="preview"><label>Users <input name="users" autocomplete="off" placeholder="user-1, user-2" maxlength="2000"></label>
-        <label>Further users at random <input name="random" type="number" min="0" max="200" value="20" required></label><button>Preview</button></form>
+        <label>Further users at random <input name="random" type="number" min="0" max="500" value="100" required></label><button>Preview</button></form>
       <div id="previewed"></div></section></div>
     <section><h2>Versions</h2>${versions(chosen)}</section>`);
   const [area, checkedPlace, said] = ["#policy", "#checked", "#said"].map((id) => main.querySelector(id));
@@ -149,9 +149,20 @@ function previewed(found, wanted) {
   return html`${table(`Lists of ${counted(found.users.length, "user")}`, ["list", { name: "short before", number: true }, { name: "short after", number: true }, { name: "items changed", number: true }],
     lists.map(([name, sums]) => [name, count(sums.short_before), count(sums.short_after), percent(sums.changed)]), "No users.")}
     <p class="soft">Of ${counted(found.users.length, "user")}. A list is short if it has fewer items than it may have.</p>
+    ${table("Effect on quality", ["list", { name: "questions", number: true }, ...FIGURES.flatMap(([, head]) => [{ name: head, number: true }, { name: "change", number: true }])],
+      lists.map(([name, { effect }]) => [name, count(effect?.questions ?? 0), ...FIGURES.flatMap(([key]) => changeOf(effect?.[key]))]), "No users.")}
+    <p class="soft">Held-out questions, one of each user: the answer is the item that the user took last, and the list is made as of just before. HR@10: share of the answers in the first ten. Coverage: share of all items in the first ten of a list. Diversity: mean distance (1 − cosine) between the items of a list. Change: with an interval of 95 %, by user.</p>
     ${rows.map((user) => Object.entries(user.lists).map(([name, sides]) => html`<h3><bdi>${user.user_id}</bdi>: ${name}</h3>${
       isSame(sides) ? html`<p class="soft">Unchanged: ${counted(sides.before.length, "item")}.</p>` : sideBySide(user.user_id, name, sides)}`))}`;
 }
+
+const FIGURES = [["hr_at_10", "HR@10"], ["coverage", "coverage"], ["diversity", "diversity"]];
+const signed = (value) => `${value < 0 ? "−" : "+"}${decimals(Math.abs(value))}`;
+
+// Two cells: before and after; the difference with its interval.
+const changeOf = (figure) => figure
+  ? [`${decimals(figure.before)} → ${decimals(figure.after)}`, `${signed(figure.after - figure.before)}${figure.low === null ? "" : ` (${signed(figure.low)} to ${signed(figure.high)})`}`]
+  : ["–", "–"];
 
 function sideBySide(user, name, { before, after }) {
   const was = new Set(before.map(itemOf));

@@ -44,6 +44,8 @@ from .policy_version import PolicyVersion
 from .policy_words import PolicyWords
 from .policy_words_attributes import PolicyWordsAttributes
 from .policy_written import PolicyWritten
+from .preview_change import PreviewChange
+from .preview_effect import PreviewEffect
 from .preview_of_list import PreviewOfList
 from .preview_of_user import PreviewOfUser
 from .preview_of_user_lists import PreviewOfUserLists
@@ -125,6 +127,8 @@ __all__ = (
     "PolicyWords",
     "PolicyWordsAttributes",
     "PolicyWritten",
+    "PreviewChange",
+    "PreviewEffect",
     "PreviewOfList",
     "PreviewOfUser",
     "PreviewOfUserLists",

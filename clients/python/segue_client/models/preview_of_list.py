@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
+
+if TYPE_CHECKING:
+    from ..models.preview_effect import PreviewEffect
+
 
 T = TypeVar("T", bound="PreviewOfList")
 
@@ -17,19 +21,29 @@ class PreviewOfList:
         short_before (int): Lists with fewer items than they may have.
         short_after (int):
         changed (float): Share of the items that are others.
+        effect (None | PreviewEffect): null: no user took an item of the list's types lately.
     """
 
     short_before: int
     short_after: int
     changed: float
+    effect: None | PreviewEffect
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.preview_effect import PreviewEffect
+
         short_before = self.short_before
 
         short_after = self.short_after
 
         changed = self.changed
+
+        effect: dict[str, Any] | None
+        if isinstance(self.effect, PreviewEffect):
+            effect = self.effect.to_dict()
+        else:
+            effect = self.effect
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -38,6 +52,7 @@ class PreviewOfList:
                 "short_before": short_before,
                 "short_after": short_after,
                 "changed": changed,
+                "effect": effect,
             }
         )
 
@@ -45,6 +60,8 @@ class PreviewOfList:
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        from ..models.preview_effect import PreviewEffect
+
         d = dict(src_dict)
         short_before = d.pop("short_before")
 
@@ -52,10 +69,26 @@ class PreviewOfList:
 
         changed = d.pop("changed")
 
+        def _parse_effect(data: object) -> None | PreviewEffect:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                effect_type_0 = PreviewEffect.from_dict(data)
+
+                return effect_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | PreviewEffect, data)
+
+        effect = _parse_effect(d.pop("effect"))
+
         preview_of_list = cls(
             short_before=short_before,
             short_after=short_after,
             changed=changed,
+            effect=effect,
         )
 
         preview_of_list.additional_properties = d

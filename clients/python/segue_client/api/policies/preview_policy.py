@@ -109,6 +109,8 @@ def sync_detailed(
 
      From the live state, as of now. Nothing is written. It takes the right `people` too.
 
+    The effect on quality is that of held-out questions: what each of the users took last.
+
     Args:
         body (PolicyPreview): A policy, and whose lists are to be compared.
 
@@ -140,6 +142,8 @@ def sync(
 
      From the live state, as of now. Nothing is written. It takes the right `people` too.
 
+    The effect on quality is that of held-out questions: what each of the users took last.
+
     Args:
         body (PolicyPreview): A policy, and whose lists are to be compared.
 
@@ -165,6 +169,8 @@ async def asyncio_detailed(
     """Lists before and after a policy
 
      From the live state, as of now. Nothing is written. It takes the right `people` too.
+
+    The effect on quality is that of held-out questions: what each of the users took last.
 
     Args:
         body (PolicyPreview): A policy, and whose lists are to be compared.
@@ -194,6 +200,8 @@ async def asyncio(
     """Lists before and after a policy
 
      From the live state, as of now. Nothing is written. It takes the right `people` too.
+
+    The effect on quality is that of held-out questions: what each of the users took last.
 
     Args:
         body (PolicyPreview): A policy, and whose lists are to be compared.

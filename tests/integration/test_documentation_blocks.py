@@ -96,20 +96,14 @@ def free_port() -> str:
 
 
 def look_around() -> ShellBlock:
-    """README's commands for a demo that was kept: here they look at the tutorial's system."""
+    """README's commands for a demo that was kept: here they look at the tutorial's system.
+
+    The tutorial starts a console, so README's last line is left out.
+    """
     [block] = [b for b in runnable(README) if "var/demo/segue.toml" in b.text]
     *commands, console = block.text.splitlines()
-    assert " console " in console
-    # The last one runs until it is stopped. It takes any port, and is at home when it says where.
-    served = (
-        f"SEGUE_CONSOLE__PORT=0 {console} --name readme > readme.log 2>&1 &\n"
-        # A process substitution is a `$!` too.
-        "seen=$!\n"
-        "until grep -q 'console: http' readme.log; do\n"
-        "kill -0 $seen; read -rt 1 <> <(:) || :; done\n"
-        "kill $seen && wait $seen || :"
-    )
-    text = "\n".join(["mkdir -p var/demo && cp radio.toml var/demo/segue.toml", *commands, served])
+    assert console == ".venv/bin/segue console --config var/demo/segue.toml"
+    text = "\n".join(["mkdir -p var/demo && cp radio.toml var/demo/segue.toml", *commands])
     return ShellBlock(page=block.page, line=block.line, text=text, reason="")
 
 

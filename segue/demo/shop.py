@@ -36,7 +36,7 @@ from streams import Item, ListPolicy, decode_items, encode
 
 __all__ = ["POLICY", "ShopOptions", "broken", "run_shop", "shop_material"]
 
-#: The policy of the demo, which docs/policies.md shows.
+#: The policy of the demo, to which docs/policies.md leads.
 POLICY = Path(__file__).with_name("shop.toml")
 #: Parts of live traffic after which the stock of an item runs out, and another is taken down.
 SELLS_OUT, TAKEN_DOWN = 1 / 3, 2 / 3

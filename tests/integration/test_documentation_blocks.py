@@ -40,6 +40,7 @@ def clone(tmp_path: Path, jars: Path) -> Iterator[Path]:
     """A folder that looks to a reader like a clone after `make setup`; nothing runs in it after."""
     add_program(tmp_path / ".venv" / "bin" / "python")
     segue = add_program(tmp_path / ".venv" / "bin" / "segue", "-m segue ")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "var" / "kafka").mkdir(parents=True)
     (tmp_path / "var" / "kafka" / "libs").symlink_to(jars)
     yield tmp_path

@@ -19,10 +19,16 @@ from tests.integration.test_documentation_blocks import (
 PAGE = ROOT / "docs" / "my-shop.md"
 
 
+def test_the_page_shows_a_part_of_the_program():
+    [shown] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert shown in (ROOT / "examples" / "shop.py").read_text()
+
+
 @pytest.mark.timeout(DEADLINE_S + 60)
 def test_a_web_application_gets_lists_by_its_rules(tmp_path):
     add_program(tmp_path / ".venv" / "bin" / "python")
     add_program(tmp_path / ".venv" / "bin" / "segue", "-m segue ")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     application = tmp_path / "var" / "my-shop" / "app" / "bin" / "python"
     add_program(application, path=ROOT / "clients" / "python")
     port = free_port()

@@ -120,6 +120,11 @@ class PolicyEditing:
             ]
         )
 
+    def names(self) -> set[str]:
+        """Names of the lists that workers make and of those that have a policy in force."""
+        in_force = self._replica.channels.policies.in_force.policies.by_list
+        return {one.name for one in self._made()} | ({*in_force} - {EVERY_LIST})
+
     async def words(self) -> dict[str, Any]:
         """What a condition can name, for an editor: attributes with types, and functions."""
         types: dict[str, str] = (await self.types()).types

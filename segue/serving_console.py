@@ -171,13 +171,15 @@ async def open_console(
         replica, clock_ms, letters=own.letters, people=own.people_searched, watchers=own.watchers,
         lags=lags if log is None else None, docs_url=own.docs_url,
     )  # fmt: skip
-    quality = Quality(replica.store, clock_ms, ClickThrough(replica), serving.explored)
+    policies = PolicyEditing(
+        replica, writer, clock_ms, settings.worker.lists, settings.worker.list_length
+    )
+    click_through = ClickThrough(replica, policies.names)
+    quality = Quality(replica.store, clock_ms, click_through, serving.explored)
     app = create_app(
         own, replica=replica, serving=serving, erasures=erasures, bundles=bundles,
         metrics=metrics, watching=watching, quality=quality, writes=writes,
-        policies=PolicyEditing(
-            replica, writer, clock_ms, settings.worker.lists, settings.worker.list_length
-        ),
+        policies=policies,
     )  # fmt: skip
     async with replica:
         following: asyncio.Future[Any] = asyncio.gather(

@@ -31,6 +31,8 @@ class EventColumns(Protocol):
     def offset(self) -> I64: ...  # noqa: D102
     @property
     def position(self) -> I64 | None: ...  # noqa: D102 of impressions, in their lists
+    @property
+    def list_code(self) -> I64 | None: ...  # noqa: D102 of impressions, the number of the list
 
 
 class Seen(NamedTuple):

@@ -67,12 +67,14 @@ class CountsTaken(msgspec.Struct, frozen=True):
     within_ms: time after an impression within which it is taken.
     since: topic -> first offset that counts; 0 where none is named.
     shown_untold, taken_untold: buckets that have changed since they were last told to others.
+    by_list: whether they are made by list too; False in records of versions that did not.
     """
 
     within_ms: int
     since: dict[str, int] = {}
     shown_untold: tuple[int, ...] = ()
     taken_untold: tuple[int, ...] = ()
+    by_list: bool = False
 
 
 class CommitRecord(msgspec.Struct, frozen=True):

@@ -245,12 +245,13 @@ def _showings(left: PartitionState, right: PartitionState, names: _Names) -> Fou
         return
     for user, ours, others in _merged(records(left, SHOWINGS), records(right, SHOWINGS)):
         mine, theirs = (
-            {*showings_view(state, stored or b"")}
+            {*showings_view(state, user, stored or b"")}
             for state, stored in ((left, ours), (right, others))
         )
         for row in sorted(mine ^ theirs):
-            key, time, position = row
+            key, time, position, of = row
             what = "an event" if position == ACTED else f"shown at position {position}"
+            what += f" of list {of}" if of else ""
             one, other = (what if row in side else None for side in (mine, theirs))
             yield (user.decode(), names[key], _iso(time)), one, other
 

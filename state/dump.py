@@ -19,7 +19,7 @@ from state.packing import rows_of
 from state.partition import PartitionState
 from state.runs import read_runs
 from state.shown import SHOWN
-from state.taken import SHOWINGS, rows_of_user
+from state.taken import LISTS, SHOWINGS, lists_of_user, rows_of_user, with_lists
 
 __all__ = [
     "Dump",
@@ -57,7 +57,8 @@ class Dump:
     actions:   user -> (kind, item key) -> time of the latest event, of the kinds that are kept.
     shown:     user -> item key -> time of the latest impression, and (bucket, impressions,
                with ASSUMED added where some are).
-    showings:  user -> (item key, ms UTC, position or ACTED) of showings and events, ascending.
+    showings:  user -> (item key, ms UTC, position or ACTED, list) of showings and events,
+               ascending.
     taken:     (bucket, item key, position) -> showings, and how many of them were taken.
     """
 
@@ -71,7 +72,7 @@ class Dump:
     shown: dict[str, dict[int, tuple[int, tuple[tuple[int, int], ...]]]] = field(
         default_factory=dict
     )
-    showings: dict[str, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
+    showings: dict[str, tuple[tuple[int, int, int, int], ...]] = field(default_factory=dict)
     taken: dict[tuple[int, int, int], tuple[int, int]] = field(default_factory=dict)
 
     def differences(self, other: "Dump", limit: int = 10) -> list[str]:
@@ -120,7 +121,7 @@ def dump(state: PartitionState) -> Dump:
         showings={
             user.decode(): rows
             for user, stored in records(state, SHOWINGS)
-            if (rows := showings_view(state, stored))
+            if (rows := showings_view(state, user, stored))
         },
         taken=taken_counts(state),
     )
@@ -147,12 +148,15 @@ def shown_view(
     }
 
 
-def showings_view(state: PartitionState, stored: bytes) -> tuple[tuple[int, int, int], ...]:
+def showings_view(
+    state: PartitionState, user: bytes, stored: bytes
+) -> tuple[tuple[int, int, int, int], ...]:
     """Stored showings and events of a user; without those that left the window."""
-    rows, window = rows_of_user(stored).rows, state.settings.window
+    lists = lists_of_user(state.database.get(LISTS + user) or b"")
+    rows, window = with_lists(rows_of_user(stored).rows, lists), state.settings.window
     live = rows[rows[:, 1] // window.bucket_ms >= window.first_live(state.watermark)]
     keys = state.items.keys[live[:, 0]].tolist()
-    return tuple(sorted(zip(keys, live[:, 1].tolist(), live[:, 2].tolist(), strict=True)))
+    return tuple(sorted(zip(keys, *live[:, 1:].T.tolist(), strict=True)))
 
 
 def taken_counts(state: PartitionState) -> dict[tuple[int, int, int], tuple[int, int]]:

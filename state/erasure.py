@@ -79,6 +79,7 @@ class _Rows:
     timestamp: I64
     offset: I64
     position: I64 | None
+    list_code: I64 | None
 
     @classmethod
     def of(cls, events: EventColumns, begin: int, end: int) -> "_Rows":
@@ -91,6 +92,7 @@ class _Rows:
             timestamp=events.timestamp[rows],
             offset=events.offset[rows],
             position=None if events.position is None else events.position[rows],
+            list_code=None if events.list_code is None else events.list_code[rows],
         )
 
 

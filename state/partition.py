@@ -33,7 +33,15 @@ from state.run_files import RunFiles
 from state.runs import Merging, Runs
 from state.settings import StateSettings
 from state.shown import ASSUMED_KIND, SHOWN, SHOWN_KIND, Shown, ShownItems, UserShown
-from state.taken import POSITIONS, SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS, ShownAndTaken
+from state.taken import (
+    BY_LIST,
+    LISTS,
+    POSITIONS,
+    SHOWINGS,
+    SHOWN_COUNTS,
+    TAKEN_COUNTS,
+    ShownAndTaken,
+)
 from state.telling import Telling
 
 __all__ = ["LOGGED_AT", "PartitionState"]
@@ -46,7 +54,7 @@ KNOWN_USERS = 65_536
 KNOWN_MARKETS = 1 << 20
 
 #: First bytes of the keys that name a user.
-_BY_USER = (database.HISTORY, database.USERS, ACTIONS, SHOWN, SHOWINGS)
+_BY_USER = (database.HISTORY, database.USERS, ACTIONS, SHOWN, SHOWINGS, LISTS)
 
 #: Where a user's attributes say when the log took them.
 LOGGED_AT = "logged_at"
@@ -144,6 +152,9 @@ class PartitionState:
         if made is None and not read_only:
             untold = ShownAndTaken(self._database, settings).buckets()
             self._drop_all(SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS)
+        if not read_only and (made is None or not made.by_list):
+            # An earlier version may have continued the state: what it counted is of unknown lists.
+            self._drop_all(LISTS, *BY_LIST)
         self._taken: ShownAndTaken | None = None
         self._taken_from = dict(self._meta.positions) if made is None else dict(made.since)
         if within is not None and not (made is None and read_only):
@@ -353,12 +364,10 @@ class PartitionState:
         assumed = np.fromiter((kind == ASSUMED_KIND for kind in kinds), bool, len(kinds))
         self._shown.apply(users, items, times, counted, assumed)
         if self._taken is not None:
-            at = (
-                np.zeros(len(items), np.int64)
-                if events.position is None
-                else events.position[first:]
-            )
-            self._taken.add(users, items, times, counted, at)
+            unknown = np.zeros(len(items), np.int64)
+            at = unknown if events.position is None else events.position[first:]
+            lists = unknown if events.list_code is None else events.list_code[first:]
+            self._taken.add(users, items, times, counted, at, lists)
         return too_old
 
     def apply_again(self, events: EventColumns) -> None:
@@ -587,7 +596,7 @@ class PartitionState:
         self._taken.gather(first)
         untold = self._shown_telling.to_note(first), self._taken_telling.to_note(first)
         self._taken.write(batch, first)
-        return CountsTaken(self.settings.taken_ms, self._taken_from, *untold)
+        return CountsTaken(self.settings.taken_ms, self._taken_from, *untold, by_list=True)
 
     def merge_runs(self, most: int | None = None) -> int:
         """Go on with merges of runs that are due, the smallest first; returns the entries read.
@@ -770,6 +779,16 @@ class PartitionState:
         if self._taken is None:
             return np.zeros(POSITIONS + 1, np.int64), np.zeros(POSITIONS + 1, np.int64)
         return self._taken.by_position(bucket)
+
+    def taken_by_list(self, bucket: int) -> dict[int, tuple[int, int]]:
+        """Return what was shown in a bucket of the window, and of it taken, by the list's number.
+
+        Over all items; committed only. Showings of unknown lists are in `taken_by_position` alone.
+        """
+        made = self._meta.taken
+        if self._taken is None or made is None or not made.by_list:
+            return {}
+        return self._taken.by_list(bucket)
 
     def taken_written_in(self, bucket: int) -> int:
         """Number of the last commit since the opening that changed a bucket; 0 for none."""

@@ -1,9 +1,12 @@
 """Shown and taken: how often each item was shown at each position, and taken then.
 
-A *showing* is the earliest impression of an item to a user in a bucket of the window (of several at
-one time, the one at the least position). It is *taken* if the user has an event of the graph kinds
-on the item at the same time or at most `taken_ms` later. So a list that is shown again, or that the
-log has twice, counts once a day, and no count depends on the order in which records arrive.
+A *showing* is the earliest impression of an item to a user in a bucket of the window; of several at
+one time the one at the least position, and of these that of the list with the least number. It is
+*taken* if the user has an event of the graph kinds on the item at the same time or at most
+`taken_ms` later. So a list that is shown again, or that the log has twice, counts once a day, and
+no count depends on the order in which records arrive.
+
+Showings are also counted by list, as far as impressions name one: 0 is an unknown list.
 
 For each user the state keeps the showings and the times of the events, since either may come first.
 The counts are sums over the users: what is forgotten of a user is taken out of them. A user's rows
@@ -26,29 +29,39 @@ from state.user_records import UserRecords
 
 __all__ = [
     "ACTED",
+    "BY_LIST",
+    "LISTS",
     "POSITIONS",
     "SHOWINGS",
     "SHOWN_COUNTS",
     "TAKEN_COUNTS",
     "ShownAndTaken",
     "UserRows",
+    "lists_of_user",
     "rows_of_user",
+    "with_lists",
 ]
 
 #: First byte of the keys of users' rows; of the counts of showings; and of those that were taken.
 SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS = b"w", b"n", b"t"
+#: First byte of the keys of the lists of users' rows, apart from these, which earlier versions
+#: read; and of the counts by list of showings, and of those that were taken.
+LISTS = b"l"
+BY_LIST = (b"N", b"T")
 #: Positions from this one on are counted together; 0 is an unknown one.
 POSITIONS = MARKETS - 1
 #: Position in the rows of events.
 ACTED = -1
-_COLUMNS = 3
+_COLUMNS = 4
+_STORED = 3  # columns of a user's record; the lists have one of their own
 
 
 class UserRows(NamedTuple):
     """Showings and events of a user.
 
-    floor: first bucket that counts. rows: int64 [n, 3], item number, ms UTC, and position or ACTED;
-    ascending by item and time, showings before events of the same time.
+    floor: first bucket that counts. rows: int64 [n, 4], item number, ms UTC, position or ACTED, and
+    list; ascending by item and time, showings before events of the same time. As stored, without
+    the lists: int64 [n, 3].
     """
 
     floor: int
@@ -63,8 +76,10 @@ class ShownAndTaken:
         self._bucket_ms, self._within_ms = settings.window.bucket_ms, settings.taken_ms
         self._most = SHOWN_PER_ENTRY * settings.history_cap
         self._users = UserRecords(source, SHOWINGS, rows_of_user)
+        self._lists = UserRecords(source, LISTS, lists_of_user)
         self.shown = Demand(source, SHOWN_COUNTS)
         self.taken = Demand(source, TAKEN_COUNTS)
+        self._by_list = [Demand(source, prefix) for prefix in BY_LIST]
         self._added: list[tuple[list[str], I64]] = []
 
     def buckets(self) -> tuple[int, ...]:
@@ -82,20 +97,31 @@ class ShownAndTaken:
             found.append(np.bincount(position, number, POSITIONS + 1).astype(np.int64))
         return found[0], found[1]
 
+    def by_list(self, bucket: int) -> dict[int, tuple[int, int]]:
+        """Return what was shown in a bucket, and of it taken, by list, as of the last commit."""
+        shown, taken = (
+            dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+            for numbers, _, counts in (one.sums(bucket, bucket + 1) for one in self._by_list)
+        )
+        return {number: (count, taken.get(number, 0)) for number, count in shown.items()}
+
     def add(
         self, users: Sequence[str], items: I64, times: I64, counted: Bools,
-        positions: I64 | None = None,
+        positions: I64 | None = None, lists: I64 | None = None,
     ) -> None:  # fmt: skip
         """Note impressions at positions, or, without these, events of the graph kinds.
 
-        items: numbers; times: ms UTC; positions: int64 [n]. Rows count where `counted`, bool [n].
+        items: numbers; times: ms UTC; positions, lists: int64 [n]. Rows count where `counted`,
+        bool [n].
         """
         chosen = np.flatnonzero(counted)
         if len(chosen):
             rows = np.full((len(chosen), _COLUMNS), ACTED, np.int64)
-            rows[:, 0], rows[:, 1] = items[chosen], times[chosen]
+            rows[:, 0], rows[:, 1], rows[:, 3] = items[chosen], times[chosen], 0
             if positions is not None:
                 rows[:, 2] = np.clip(positions[chosen], 0, POSITIONS)
+            if lists is not None:
+                rows[:, 3] = lists[chosen]
             self._added.append(([users[row] for row in chosen.tolist()], rows))
 
     def gather(self, first: int) -> None:
@@ -108,7 +134,8 @@ class ShownAndTaken:
         names = [name for users, _ in self._added for name in users]
         number = {name: n for n, name in enumerate(dict.fromkeys(names))}
         self._users.load(number)
-        held = [self._users.of(name) for name in number]
+        self._lists.load(number)
+        held = [self._held(name) for name in number]
         old_user = np.repeat(np.arange(len(held)), [len(one.rows) for one in held])
         old = np.concatenate([one.rows for one in held])
         user = np.concatenate([old_user, np.array([number[name] for name in names], np.int64)])
@@ -130,34 +157,43 @@ class ShownAndTaken:
         )
         ends = np.searchsorted(user, np.arange(len(held)), side="right").tolist()
         for name, begin, end, lowest in zip(number, [0, *ends], ends, floor.tolist(), strict=False):
-            self._users.put(name, UserRows(lowest, rows[begin:end]))
+            self._users.put(name, UserRows(lowest, rows[begin:end, :_STORED]))
+            self._lists.put(name, rows[begin:end, _STORED])
+
+    def _held(self, user: str) -> UserRows:
+        """Return the rows of a user with their lists."""
+        floor, rows = self._users.of(user)
+        return UserRows(floor, with_lists(rows, self._lists.of(user)))
 
     def forget(self, user: str, first: int) -> None:
         """Take a user out of the counts, and drop the rows; the next commit deletes them."""
         self.gather(first)
-        rows = self._users.of(user).rows
+        rows = self._held(user).rows
         self._count(np.zeros(len(rows), np.int64), rows, np.full(len(rows), -1), first)
         self._users.forget(user)
+        self._lists.forget(user)
 
     def write(self, batch: Batch, first: int) -> None:
         """Put what has changed into the batch of a commit; first: bucket of the window."""
         self.gather(first)
         self._users.write(batch, _pack)
-        self.shown.write(batch, first)
-        self.taken.write(batch, first)
+        self._lists.write(batch, _pack_lists)
+        for counts in (self.shown, self.taken, *self._by_list):
+            counts.write(batch, first)
 
     def written(self) -> None:
         """Note that the batch was written."""
         self._users.written()
-        self.shown.written()
-        self.taken.written()
+        self._lists.written()
+        for counts in (self.shown, self.taken, *self._by_list):
+            counts.written()
 
     def _distinct(self, user: I64, rows: I64) -> tuple[I64, I64]:
         """Return the rows in order, without those that change nothing."""
-        item, time, position = rows.T
-        order = np.lexsort((position, position == ACTED, time, item, user))
+        item, time, position, of = rows.T
+        order = np.lexsort((of, position, position == ACTED, time, item, user))
         user, rows = user[order], rows[order]
-        item, time, position = rows.T
+        item, time, position, _ = rows.T
         acted = position == ACTED
         kept = np.zeros(len(rows), bool)
         for which, when in ((~acted, time // self._bucket_ms), (acted, time)):
@@ -174,7 +210,7 @@ class ShownAndTaken:
         n = len(rows)
         if not n:
             return
-        item, time, position = rows.T
+        item, time, position, of = rows.T
         acted = position == ACTED
         # The next event behind each row, if it is one of the same user on the same item.
         event = np.minimum.accumulate(np.where(acted, np.arange(n), n)[::-1])[::-1]
@@ -183,14 +219,18 @@ class ShownAndTaken:
         taken &= time[there] - time <= self._within_ms
         bucket = time // self._bucket_ms
         counted = ~acted & (bucket >= first)
-        for counts, chosen in ((self.shown, counted), (self.taken, counted & taken)):
+        sides = (self.shown, self.taken), self._by_list, (counted, counted & taken)
+        for counts, by_list, chosen in zip(*sides, strict=True):
             counts.change(bucket[chosen], item[chosen], position[chosen], by[chosen])
+            named = chosen & (of > 0)
+            nowhere = np.zeros(int(named.sum()), np.int64)
+            by_list.change(bucket[named], of[named], nowhere, by[named])
 
 
 def rows_of_user(stored: bytes) -> UserRows:
     """Read what `_pack` wrote; nothing of no bytes."""
     if not stored:
-        return UserRows(0, np.zeros((0, _COLUMNS), np.int64))
+        return UserRows(0, np.zeros((0, _STORED), np.int64))
     floor, items, times, positions = msgspec.msgpack.decode(
         stored, type=tuple[int, bytes, bytes, bytes]
     )
@@ -208,3 +248,19 @@ def _pack(user: UserRows) -> bytes:
     columns = zip(user.rows.T, ("<u4", "<i8", "<i2"), strict=True)
     packed = (np.ascontiguousarray(column, dtype).tobytes() for column, dtype in columns)
     return msgspec.msgpack.encode((user.floor, *packed))
+
+
+def lists_of_user(stored: bytes) -> I64:
+    """Read the lists of a user's rows; nothing of no bytes."""
+    return np.frombuffer(stored, "<i4").astype(np.int64)
+
+
+def with_lists(rows: I64, lists: I64) -> I64:
+    """Return a user's rows, int64 [n, 3], with their lists, [n] or none where all are unknown."""
+    known = lists if len(lists) else np.zeros(len(rows), np.int64)
+    return np.column_stack([rows, known])
+
+
+def _pack_lists(lists: I64) -> bytes:
+    """Pack the lists of a user's rows; no bytes where all are unknown."""
+    return lists.astype("<i4").tobytes() if lists.any() else b""

@@ -36,6 +36,7 @@ from .impressions import ASSUMED_KIND as ASSUMED_KIND
 from .impressions import SHOWN_KIND as SHOWN_KIND
 from .impressions import are_impressions as are_impressions
 from .impressions import decode_impressions as decode_impressions
+from .impressions import list_code as list_code
 from .mapping import EventDecoder as EventDecoder
 from .mapping import event_decoder as event_decoder
 from .mapping import event_decoders as event_decoders

@@ -115,6 +115,7 @@ class EventBatch:
     user_id, item_type, item_id, kind: lists of n strings; timestamp: int64[n], ms UTC;
     offset: int64[n], the place in the partition of each event.
     position: of impressions, int64[n], the place in the list; None for events.
+    list_code: of impressions, int64[n], `list_code` of the list; None for events.
     context: of events that have one, by offset.
     erasures: the records that erase a user, in order: a user's key with a null value, or an
     `EraseUser`.
@@ -128,6 +129,7 @@ class EventBatch:
     timestamp: NDArray[np.int64]
     offset: NDArray[np.int64]
     position: NDArray[np.int64] | None = None
+    list_code: NDArray[np.int64] | None = None
     context: Mapping[int, Context] = field(default_factory=dict)
     erasures: list[Erasure] = field(default_factory=list)
     ignored: int = 0
@@ -309,6 +311,7 @@ def without_rows(batch: EventBatch, rows: Container[int]) -> EventBatch:
         timestamp=batch.timestamp[keep],
         offset=batch.offset[keep],
         position=None if batch.position is None else batch.position[keep],
+        list_code=None if batch.list_code is None else batch.list_code[keep],
         context=batch.context,
         erasures=batch.erasures,
         ignored=batch.ignored,

@@ -5,19 +5,37 @@ from dataclasses import replace
 
 import msgspec
 import numpy as np
+import xxhash
 
 from streams.codec import EventBatch, EventRules, checked_rows, read_each, with_text_ids
 from streams.dead_letters import dead_letter
 from streams.faults import Fault
 from streams.records import AssumedImpression, DeadLetter, Event, LogRecord
 
-__all__ = ["ASSUMED_KIND", "SHOWN_KIND", "are_impressions", "decode_impressions"]
+__all__ = ["ASSUMED_KIND", "SHOWN_KIND", "are_impressions", "decode_impressions", "list_code"]
 
 #: Kinds of the rows of impressions, as states know them; no event can have them. Assumed are those
 #: of lists that workers wrote.
 SHOWN_KIND, ASSUMED_KIND = "segue:shown", "segue:assumed"
 
+#: Bits of a list's number.
+_CODE_BITS = 31
+
 _read = with_text_ids(msgspec.json.Decoder(AssumedImpression).decode, AssumedImpression)
+
+
+def list_code(list_id: str | None) -> int:
+    """Return the number that stands for a list in states; 0 where it is not known.
+
+    The list is named by what comes before the first slash: behind it is the request, if anything.
+
+    >>> list_code("mix/81") == list_code("mix") != list_code("home")
+    True
+    >>> list_code(None)
+    0
+    """
+    name = (list_id or "").partition("/")[0]
+    return (xxhash.xxh3_64_intdigest(name.encode()) % (1 << _CODE_BITS) or 1) if name else 0
 
 
 def are_impressions(batch: EventBatch) -> bool:
@@ -50,6 +68,7 @@ def decode_impressions(
         for _ in impression.items
     ]
     positions = np.array([one.position for i in impressions for one in i.items], np.int64)
+    codes = np.array([list_code(i.list_id) for i in impressions for _ in i.items], np.int64)
     batch, faults = checked_rows(rows, sources, rules)
     bad: dict[int, tuple[LogRecord, Fault]] = {}
     for row, fault in faults.items():
@@ -57,7 +76,7 @@ def decode_impressions(
     if bad:
         good = [row for row, record in enumerate(sources) if record.offset not in bad]
         batch, _ = checked_rows([rows[n] for n in good], [sources[n] for n in good], rules)
-        positions = positions[good]
+        positions, codes = positions[good], codes[good]
         letters += [dead_letter(record, *fault) for record, fault in bad.values()]
         letters.sort(key=lambda letter: letter.source.offset)
-    return replace(batch, position=positions), letters
+    return replace(batch, position=positions, list_code=codes), letters

@@ -128,7 +128,8 @@ class ShownItem(Struct, frozen=True, kw_only=True):
 class Impression(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Items were shown to a user. Key: user_id.
 
-    list_id names the list or the request that was shown; Segue keeps it in the log only.
+    list_id names the list that was shown: as in the settings, and behind it, after a slash, an id
+    of the request, if you like. Click-through is counted by the name of the list.
     """
 
     user_id: Id

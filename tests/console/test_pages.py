@@ -87,7 +87,7 @@ def was_shown(world: World) -> None:
                       position=position)
             for position, row in enumerate(rows, 1)
         ]  # fmt: skip
-        seen = Impression(user_id=f"looker-{n}", items=items, timestamp=NOW - DAY_MS)
+        seen = Impression(user_id=f"looker-{n}", items=items, timestamp=NOW - DAY_MS, list_id="mix")
         world.log.append(world.settings.topics.impressions, seen.key, encode(seen))
         if n % 4 == 0:
             world.listen(seen.user_id, rows[0], at=NOW - DAY_MS + 1_000)
@@ -347,6 +347,8 @@ def test_click_through_stands_by_position_with_its_interval(page: Page):
     assert table.locator("tbody tr").all_inner_texts() == [
         "1\t40\t10\t25 %\t14.2 % to 40.2 %", "2\t40\t5\t12.5 %\t5.5 % to 26.1 %"
     ]  # fmt: skip
+    by_list = page.get_by_role("region", name="Click-through by list").locator("tbody tr")
+    assert by_list.all_inner_texts() == ["mix\t80\t15\t18.8 %\t11.7 % to 28.7 %"]
     said = page.locator("#click-through-said").inner_text()
     assert said == "Highest at position 1: 25 % of 40 (95 % interval 14.2 % to 40.2 %)."
 

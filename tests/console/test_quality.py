@@ -13,6 +13,7 @@ from console.quality import BUNDLES, DAYS, FRESH_MS, Quality
 from dynamic_layer import Asked, Row
 from dynamic_layer.measure.prequential import _date, _line
 from state import ArtifactStore, PartitionState, StateSettings, Window
+from streams import list_code
 from tests.console.worlds import NOW, World, decision
 from tests.dynamic_layer.worlds import DAY_MS
 from tests.state.streams_of_events import BUCKET, Event
@@ -142,10 +143,10 @@ def test_click_through_is_added_up_over_partitions_and_read_again_where_it_chang
     replica = SimpleNamespace(
         state_settings=setting, partitions=SimpleNamespace(states=dict(enumerate(states)))
     )
-    found = ClickThrough(replica)
+    found = ClickThrough(replica, lambda: {"home", "mix", "empty"})
     assert found.view()["rows"] == []
     for state, user in zip(states, ("ann", "bob"), strict=True):
-        feed_all(state, [Impression(user, ("i1", "i2"), 40_500)], [])
+        feed_all(state, [Impression(user, ("i1", "i2"), 40_500, of=list_code(f"mix/{user}"))], [])
         state.commit()
     feed_all_events(states[0], Event("ann", "i1", "stream", 40_600))
     states[0].commit()
@@ -153,6 +154,7 @@ def test_click_through_is_added_up_over_partitions_and_read_again_where_it_chang
     assert [(r["position"], r["shown"], r["taken"], r["rate"]) for r in rows] == [
         ("1", 2, 1, 0.5), ("2", 2, 0, 0.0),
     ]  # fmt: skip
+    assert [(r["list"], r["shown"], r["taken"]) for r in found.view()["lists"]] == [("mix", 4, 1)]
     assert 0 < rows[0]["low"] < 0.5 < rows[0]["high"] < 1
     # A later bucket; the rest of a long list; and what has left the newest buckets.
     long = Impression("ann", tuple(f"i{n}" for n in range(4, 36)), 41_000)
@@ -161,6 +163,13 @@ def test_click_through_is_added_up_over_partitions_and_read_again_where_it_chang
     rows = found.view()["rows"]
     assert [r["position"] for r in rows] == [*map(str, range(1, 21)), "21 and on"]
     assert (rows[-1]["shown"], rows[0]["shown"]) == (12, 3)
+    lists = found.view()["lists"]
+    assert [(r["list"], r["shown"], r["taken"]) for r in lists] == [("mix", 4, 1), (None, 32, 0)]
+    assert lists[0]["low"] < lists[0]["rate"] == 0.25 < lists[0]["high"]
+    of_home = Impression("ann", ("i40", "i41"), 41_000, of=list_code("home"))
+    states[0].apply_events("shown", columns([(2, of_home)]), 3)
+    states[0].commit()
+    assert [r["list"] for r in found.view()["lists"]] == ["home", "mix", None]
     feed_all_events(states[1], Event("bob", "i9", "stream", (41 + BUCKETS) * BUCKET))
     states[1].commit()
     assert found.view()["rows"] == []

@@ -71,6 +71,7 @@ class Columns:
         self.timestamp = np.array([e.time for e in events], np.int64)
         self.offset = np.arange(first_offset, first_offset + len(events), dtype=np.int64)
         self.position: np.ndarray | None = None
+        self.list_code: np.ndarray | None = None
 
 
 events = st.builds(

@@ -28,6 +28,7 @@ class Impression:
     items: tuple[str, ...]
     time: int
     assumed: bool = False
+    of: int = 0  # number of the list
 
 
 impressions = st.builds(
@@ -65,6 +66,7 @@ def columns(shown: list[tuple[int, Impression]]) -> Columns:
     found.offset = np.array([at for at, _ in rows], np.int64)
     places = [place for _, r in shown for place, _ in enumerate(r.items, 1)]
     found.position = np.array(places, np.int64)
+    found.list_code = np.array([r.of for _, r in shown for _ in r.items], np.int64)
     return found
 
 

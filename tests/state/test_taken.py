@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from state import PartitionState, StateSettings, Window
 from state.compare import differences
 from state.dump import dump, taken_counts
+from state.erasure import apply_in_order
 from state.shown import SHOWN_PER_ENTRY
-from state.taken import ACTED, POSITIONS, SHOWINGS
+from state.taken import ACTED, LISTS, POSITIONS, SHOWINGS
 from tests.state.conftest import SCRATCH
 from tests.state.streams_of_events import BUCKET, Columns, Erasure, Event, tried
 from tests.state.test_shown import ITEMS, USERS, Impression, columns, feed_all
@@ -25,6 +27,7 @@ impressions = st.builds(
     user=st.sampled_from(USERS),
     items=st.lists(st.sampled_from(ITEMS[:6]), min_size=1, max_size=4).map(tuple),
     time=times,
+    of=st.sampled_from([0, 7, 2**31 - 1]),
 )
 events = st.builds(
     Event, st.sampled_from([*USERS, "cyd"]), st.sampled_from(ITEMS[:6]),
@@ -45,48 +48,62 @@ settings_of_state = st.builds(
 cuts = st.lists(st.integers(0, 40), max_size=6)
 
 
-def defined(stream: list, setting: StateSettings) -> tuple[dict, dict]:
-    """Users' rows, and the counts, from the set of all records at once."""
+def defined(stream: list, setting: StateSettings) -> tuple[dict, dict, dict]:
+    """Users' rows, and the counts, from the set of all records at once; the counts by list too."""
     watermark = max((r.time // BUCKET for r in stream if isinstance(r, Event)), default=-1)
     first = max(watermark - setting.window.buckets + 1, 0)
     kept: dict[str, tuple] = {}
-    shown, taken = Counter(), Counter()
+    shown, taken, of_lists = Counter(), Counter(), Counter()
     for user in (*USERS, "cyd"):
         erased = max((at for at, r in enumerate(stream) if r == Erasure(user)), default=-1)
         own = [r for r in stream[erased + 1 :] if not isinstance(r, Erasure) and r.user == user]
         acted = {(r.key, r.time) for r in own if isinstance(r, Event) and r.kind == "stream"}
-        seen: dict[tuple[int, int], tuple[int, int]] = {}
+        seen: dict[tuple[int, int], tuple[int, int, int]] = {}
         for record in own:
             if isinstance(record, Impression):
                 for place, item in enumerate(record.items, 1):
                     key = Event(user, item, "stream", 0).key
-                    mine = (record.time, place)
+                    mine = (record.time, place, record.of)
                     slot = (key, record.time // BUCKET)
                     seen[slot] = min(seen.get(slot, mine), mine)
-        rows = [(key, time, ACTED) for key, time in acted]
-        rows += [(key, time, place) for (key, _), (time, place) in seen.items()]
+        rows = [(key, time, ACTED, 0) for key, time in acted]
+        rows += [(key, *first_seen) for (key, _), first_seen in seen.items()]
         rows = [row for row in rows if row[1] // BUCKET >= first]
         most, floor = SHOWN_PER_ENTRY * setting.history_cap, 0
-        while sum(time // BUCKET >= floor for _, time, _ in rows) > most:
+        while sum(time // BUCKET >= floor for _, time, _, _ in rows) > most:
             floor += 1
         rows = [row for row in rows if row[1] // BUCKET >= floor]
         if rows:
             kept[user] = tuple(sorted(rows))
-        for key, time, place in rows:
+        for key, time, place, of in rows:
             if place != ACTED:
                 cell = (time // BUCKET, key, place)
-                shown[cell] += 1
-                taken[cell] += any(
+                is_taken = any(
                     other == key and at == ACTED and time <= when <= time + setting.taken_ms
-                    for other, when, at in rows
+                    for other, when, at, _ in rows
                 )
-    return kept, {cell: (count, taken[cell]) for cell, count in shown.items()}
+                shown[cell] += 1
+                taken[cell] += is_taken
+                if of:
+                    of_lists[time // BUCKET, of, "shown"] += 1
+                    of_lists[time // BUCKET, of, "taken"] += is_taken
+    return kept, {cell: (count, taken[cell]) for cell, count in shown.items()}, +of_lists
+
+
+def by_list(state: PartitionState) -> dict:
+    """Committed counts by bucket and list."""
+    found = Counter()
+    for bucket in range(20):
+        for of, (shown, taken) in state.taken_by_list(bucket).items():
+            found[bucket, of, "shown"], found[bucket, of, "taken"] = shown, taken
+    return +found
 
 
 def check(state: PartitionState, stream: list) -> None:
-    showings, counts = defined(stream, state.settings)
+    showings, counts, of_lists = defined(stream, state.settings)
     found = dump(state)
     assert (found.showings, found.taken) == (showings, counts)
+    assert by_list(state) == of_lists
 
 
 @tried(1 / 3)
@@ -211,6 +228,49 @@ def test_what_a_person_expects(fresh_state):
     with fresh_state(SETTINGS) as state:
         feed_all(state, [SEEN, Impression("ann", ("i1",), 1_000)], [])
         assert taken_counts(state)[1, KEY, 1] == (1, 0)
+
+
+def test_a_showing_is_of_the_list_of_the_first_impression(fresh_state):
+    stream = [
+        Impression("ann", ("i1",), 700, of=7), Impression("ann", ("i1", "i2"), 500, of=9),
+        Impression("ann", ("i2",), 500, of=8), Impression("bob", ("i1",), 500),
+        Event("ann", "i1", "stream", 600),
+    ]  # fmt: skip
+    with fresh_state(SETTINGS) as state:
+        feed_all(state, stream, [])
+        assert state.taken_by_list(0) == {}, "before a commit"
+        state.commit()
+        # i2 stands at position 2 of one list and at position 1 of the other, at the same time.
+        assert state.taken_by_list(0) == {9: (1, 1), 8: (1, 0)}
+
+
+def test_a_batch_with_an_erasure_keeps_the_lists_of_its_rows(fresh_state):
+    shown = [(0, Impression("ann", ("i1",), 500, of=7)), (2, Impression("ann", ("i2",), 600, of=9))]
+    with fresh_state(SETTINGS) as state:
+        apply_in_order(state, "shown", columns(shown), [(1, "ann", 0)], 3)
+        state.commit()
+        assert state.taken_by_list(0) == {9: (1, 0)}
+
+
+def test_what_an_earlier_version_counted_is_of_unknown_lists(tmp_path):
+    """It writes rows without lists, and commit records that say nothing of them."""
+    with closing(PartitionState(tmp_path, 0, SETTINGS)) as state:
+        feed_all(state, [Impression("ann", ("i1", "i2"), 500, of=7)], [])
+        state.commit()
+        earlier = msgspec.structs.replace(state._meta.taken, by_list=False)
+        state._write(state.database.batch(), msgspec.structs.replace(state._meta, taken=earlier))
+    with closing(PartitionState(tmp_path, 0, SETTINGS, read_only=True)) as state:
+        assert state.taken_by_list(0) == {}
+    with closing(PartitionState(tmp_path, 0, SETTINGS)) as state:
+        batch = columns([(1, Impression("ann", ("i2", "i3"), 400, of=8))])
+        state.apply_events("shown", batch, 2)
+        state.commit()
+        assert state.taken_by_list(0) == {8: (2, 0)}
+        assert sum(n for n, _ in taken_counts(state).values()) == 3
+        state.erase("events", "ann", 1, 0)
+        state.commit()
+        assert (state.taken_by_list(0), taken_counts(state)) == ({}, {})
+        assert not list(state.database.scan(LISTS, LISTS + b"\xff"))
 
 
 def test_positions_far_down_are_counted_together(fresh_state):

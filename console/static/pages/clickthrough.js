@@ -2,10 +2,11 @@ import { chart, colour } from "../charts.js";
 import { count, html, percent, put, table } from "../html.js";
 
 const number = (name) => ({ name, number: true });
-const HEADS = ["position", number("shown"), number("taken"), number("click-through"), number("95 % interval")];
+const heads = (by) => [by, number("shown"), number("taken"), number("click-through"), number("95 % interval")];
+const cells = (r) => [count(r.shown), count(r.taken), percent(r.rate), interval(r)];
 const interval = (r) => `${percent(r.low)} to ${percent(r.high)}`;
 
-// How often what is shown is taken, by position; the lines around it are the interval.
+// How often what is shown is taken, by position and by list; the lines around it are the interval.
 export function clickThrough(place, found) {
   if (!found) {
     put(place, html`<p class="empty">No impressions are read. Name a source of format <code>impressions</code> in the settings of workers and consoles: docs/impressions.md.</p>`);
@@ -20,7 +21,9 @@ export function clickThrough(place, found) {
   put(place, html`<p class="note">Shown: an item, to a user, on a day, at the position of its first impression of that day. Taken: the user then has an event of the graph kinds on it within ${count(found.hours)} hours. Of the newest ${count(Math.round((found.buckets * found.bucket_ms) / 864e5))} days, over all lists and items.</p>
     <div class="chart" id="click-through" role="img" aria-labelledby="click-through-title" aria-describedby="click-through-said"></div>
     <p class="soft" id="click-through-said">Highest at position ${best.position}: ${percent(best.rate)} of ${count(best.shown)} (95 % interval ${interval(best)}).</p>
-    ${table("Click-through by position", HEADS, found.rows.map((r) => [r.position, count(r.shown), count(r.taken), percent(r.rate), interval(r)]), "")}`);
+    ${table("Click-through by list", heads("list"), found.lists.map((r) => [r.list ?? html`<em>others, or not named</em>`, ...cells(r)]), "")}
+    <p class="soft">A showing is of the list of its first impression of that day: what stands before the slash in <code>list_id</code>.</p>
+    ${table("Click-through by position", heads("position"), found.rows.map((r) => [r.position, ...cells(r)]), "")}`);
   const ends = (name, key) => ({ name, type: "line", showSymbol: false, color: colour(0), lineStyle: { width: 1, type: "dashed" }, data: placed.map((r) => r[key]) });
   const drawn = chart(place.querySelector("#click-through"), {
     tooltip: { valueFormatter: percent }, xAxis: { type: "category", name: "position", nameLocation: "middle", nameGap: 28, data: placed.map((r) => r.position) },

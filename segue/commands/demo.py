@@ -94,12 +94,19 @@ def demo(
     segue demo --types 40 --world-items 100000, segue demo --shop --live-rate 2000,
     segue demo --events events.parquet --items items.parquet --test-days 30
     """
+    base = settings_of(config, flags)
+    reports = base.folder
+    base = replace(base, data=str(base.folder / "demo"))
+    if stop:
+        _stop(base, reports)
+        return
+
+    # After `--stop`, which needs none of them: they take seconds.
     from segue.demo.flow import DemoOptions, demo_settings, run_demo
     from segue.demo.material import from_parquet, simulated
-    from segue.demo.opening import kept_demos, open_runtime, stop_kept
+    from segue.demo.opening import open_runtime
     from segue.demo.report import show, write_report
     from segue.demo.runtime import stoppable
-    from segue.settings import Settings
     from segue.threads import use_threads
     from segue.times import day_ms, today_ms
     from simulation import Behaviour, WorldSettings, departments
@@ -107,18 +114,6 @@ def demo(
 
     # Standard output is for the report alone, where a program reads it.
     screen = errors if as_json else console
-    base = settings_of(config, flags)
-    reports = base.folder
-    base = replace(base, data=str(base.folder / "demo"))
-    if stop:
-        stopped = [base.folder] if stop_kept(base.folder) else []
-        if not stopped and reports == Settings().folder:
-            stopped = [folder for folder in kept_demos(Path.cwd()) if stop_kept(folder)]
-        for folder in stopped:
-            console.print(f"stopped the demo in {folder}", highlight=False, soft_wrap=True)
-        if not stopped:
-            console.print("nothing was running")
-        return
     if log not in ("auto", "kafka", "embedded"):
         raise typer.BadParameter(f"expected auto, kafka or embedded, got {log!r}")
     if (events is None) != (items is None):
@@ -209,6 +204,20 @@ def _faults() -> tuple[type[Exception], ...]:
         ValueError, OSError, DemoError, BrokerError, AdminError, BulkWriteError, CorruptArtifact,
         TextModelError, WrongState,
     )  # fmt: skip
+
+
+def _stop(base: "Settings", reports: Path) -> None:
+    """Stop the demo of a data folder; without one of its own, those that this directory started."""
+    from segue.demo.kept import kept_demos, stop_kept
+    from segue.settings import Settings
+
+    stopped = [base.folder] if stop_kept(base.folder) else []
+    if not stopped and reports == Settings().folder:
+        stopped = [folder for folder in kept_demos(Path.cwd()) if stop_kept(folder)]
+    for folder in stopped:
+        console.print(f"stopped the demo in {folder}", highlight=False, soft_wrap=True)
+    if not stopped:
+        console.print("nothing was running")
 
 
 def _shop(

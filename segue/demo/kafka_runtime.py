@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import psutil
 from aiokafka import AIOKafkaProducer
 
 from agents.outputs import ProducerOutputs
+from segue.demo.kept import end_process, forget, keep
 from segue.demo.runtime import POLL_S, Appended, DemoError, Progress
 from segue.settings import Settings, write_settings
 from state import Checkpoints
@@ -31,10 +31,7 @@ from streams.broker import DevelopmentBroker
 from streams.distribution import POM
 from streams.wall_clock import now_ms
 
-__all__ = ["KEPT", "KafkaRuntime", "end_process"]
-
-#: File of a demo's folder that names its processes, so that they can be stopped later.
-KEPT = "processes.json"
+__all__ = ["KafkaRuntime"]
 
 
 class KafkaRuntime:
@@ -72,11 +69,7 @@ class KafkaRuntime:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        started = [
-            {"pid": p.pid, "started": psutil.Process(p.pid).create_time()}
-            for p in self._roles.values()
-        ]
-        (self.settings.folder / KEPT).write_text(json.dumps(started))
+        keep(self.settings.folder, [process.pid for process in self._roles.values()])
 
     async def learn(self) -> None:
         """Start the trainer."""
@@ -93,7 +86,7 @@ class KafkaRuntime:
             with contextlib.suppress(psutil.NoSuchProcess):
                 end_process(psutil.Process(role.pid))
             role.wait()
-        (self.settings.folder / KEPT).unlink(missing_ok=True)
+        forget(self.settings.folder)
 
     async def write(
         self, topic: str, records: Iterable[tuple[bytes, bytes]], progress: Progress
@@ -198,13 +191,3 @@ def _covered(checkpoints: Checkpoints, topic: str, ends: dict[int, int]) -> bool
         if checkpoints.manifest(partition, names[-1]).positions.get(topic, 0) < end:
             return False
     return True
-
-
-def end_process(process: psutil.Process) -> None:
-    """Terminate a process; kill it if it does not end."""
-    process.terminate()
-    try:
-        process.wait(30)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait()

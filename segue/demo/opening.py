@@ -1,20 +1,16 @@
 """Selects the demo's runtime: a configured Kafka, a local one, or the embedded log."""
 
 import asyncio
-import contextlib
-import json
 import os
 import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
-
-import psutil
 
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
-from segue.demo.kafka_runtime import KEPT, KafkaRuntime, end_process
+from segue.demo.kafka_runtime import KafkaRuntime
+from segue.demo.kept import stop_kept
 from segue.demo.runtime import DemoError
 from segue.settings import Settings
 from streams import delete_topics, describe_topics, topics
@@ -26,7 +22,7 @@ from streams.distribution import (
     MavenMissingError,
 )
 
-__all__ = ["kept_demos", "open_runtime", "stop_kept"]
+__all__ = ["open_runtime"]
 
 
 @asynccontextmanager
@@ -76,39 +72,6 @@ async def open_runtime(
             kafka.stop()
             if broker:
                 await asyncio.to_thread(broker.stop)
-
-
-def kept_demos(directory: Path) -> list[Path]:
-    """Return the folders of running demos that were started in a directory."""
-    folders: dict[Path, None] = {}
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            words = process.cmdline()
-            if "--config" not in words or not {"worker", "trainer"} & set(words):
-                continue
-            started_in = Path(process.cwd())
-            folder = (started_in / words[words.index("--config") + 1 :][0]).parent
-            if started_in == directory.resolve() and (folder / KEPT).exists():
-                folders[folder] = None
-    return list(folders)
-
-
-def stop_kept(folder: Path) -> bool:
-    """Stop what an earlier `segue demo --keep` left running; returns whether anything ran.
-
-    folder: of the demo, in the data folder.
-    """
-    kept = folder / KEPT
-    found = False
-    if kept.exists():
-        for entry in json.loads(kept.read_text()):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process = psutil.Process(entry["pid"])
-                if process.create_time() == entry["started"]:
-                    found = True
-                    end_process(process)
-        kept.unlink()
-    return DevelopmentBroker(folder / "kafka", POM).stop() or found
 
 
 def _named_kafka(settings: Settings, address: str) -> Settings:

@@ -93,6 +93,7 @@ WITHOUT_MODELS = {
     "segue.settings": {*HEAVY} - {"numpy", "fsspec"},  # a type of field, and the artifact store
     "segue.system_status": {"faiss", "fastapi", "faust", "polars", "pyarrow", "torch"},
     "segue.source_check": {"faiss", "fastapi", "faust", "polars", "pyarrow", "torch"},
+    "segue.demo.kept": {*HEAVY} - {"numpy", "fsspec"},
 }
 
 

@@ -1,6 +1,9 @@
 """Runs the complete demo."""
 
 import asyncio
+import ctypes
+import ctypes.util
+import gc
 import shutil
 import threading
 import time
@@ -12,7 +15,7 @@ from typing import Any
 import psutil
 
 from dynamic_layer import DynamicBundle
-from segue.demo.judge import Histories, Judge, train_without_hgnn
+from segue.demo.judge import Histories, Judge, Quality, train_without_hgnn
 from segue.demo.live import LiveResult, live_traffic
 from segue.demo.material import Material
 from segue.demo.runtime import DemoError, Runtime
@@ -88,6 +91,7 @@ async def run_demo(
             await ingest(runtime, bars, material, "graph", speed)
             await runtime.checkpoint()
         static = await make_static(runtime, options.seed, stages)
+        _return_memory()
         await ingest(runtime, bars, material, "learn", speed)
         await runtime.checkpoint()
         histories = await asyncio.to_thread(Histories, runtime.settings, scratch / "split")
@@ -96,11 +100,15 @@ async def run_demo(
         with _Spinner(bars, "evaluate on the test days"):
             await asyncio.to_thread(judge.bundle, "two_tower_hgnn", two_tower_hgnn)
         histories.close()
+        quality, built, trained = judge.quality(), _built(static), two_tower_hgnn.generation
+        # What the tests needed goes before the roles have live traffic, when they need the most.
+        del judge, static, two_tower_hgnn
+        _return_memory()
 
         await ingest(runtime, bars, material, "test", speed)
         await until(
             runtime,
-            lambda: runtime.serves(two_tower_hgnn.generation),
+            lambda: runtime.serves(trained),
             "the worker does not serve the trainer's bundle",
         )
         task = bars.add_task("live traffic", total=len(material.live), note="")
@@ -115,7 +123,7 @@ async def run_demo(
         final = await asyncio.to_thread(Histories, runtime.settings, scratch / "end")
         records_in = sum((await runtime.ends(names.events)).values())
         titles = titles_of(await runtime.read(names.catalogue, {}))
-        report = _report(material, options, static, judge, live, speed, final)
+        report = built | _report(material, options, quality, live, speed, final)
         report["people"] = _people(live, final, titles)
         final.close()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -123,7 +131,7 @@ async def run_demo(
         report["records_in"] = records_in
         runtime.check()
     report["seconds"] = round(time.monotonic() - started, 1)
-    report["peak_rss_bytes"] = memory.peak
+    report["peak_memory_bytes"] = memory.peak
     return report
 
 
@@ -154,13 +162,11 @@ async def _train(
 def _report(
     material: Material,
     options: DemoOptions,
-    static: StaticBundle,
-    judge: Judge,
+    quality: Quality,
     live: LiveResult,
     speed: Speed,
     final: Histories,
 ) -> dict[str, Any]:
-    metrics = static.manifest["metrics"]
     return {
         "data": material.title,
         "test_days": options.test_days,
@@ -172,18 +178,9 @@ def _report(
         "state": {
             "histories": final.users(), "pairs": final.pairs(), "bytes": final.bytes,
         },
-        "texts": {"backend": static.manifest["text"]["backend"]},
-        "graph": {"nodes": metrics["nodes"], "edges": metrics["edges"]},
-        "hgnn": {
-            "epochs": metrics["epochs"],
-            "loss": metrics["loss"],
-            "validation": metrics["validation_mrr"],
-            "seconds": metrics["seconds"]["train"],
-            "stopped_by": metrics["stopped_by"],
-        },
-        "hr_at_10": judge.figures("hr_at_10"),
-        "coverage": judge.figures("coverage"),
-        "test_users": judge.users(),
+        "hr_at_10": quality.hr_at_10,
+        "coverage": quality.coverage,
+        "test_users": quality.users,
         "recommendations": live.recommendations,
         "latency_ms": live.latency_ms,
         "dead_letters": live.reasons,
@@ -197,6 +194,22 @@ def _report(
             "active_users": live.active_users,
         },
     }  # fmt: skip
+
+
+def _built(static: StaticBundle) -> dict[str, Any]:
+    """What the report says of the static bundle."""
+    metrics = static.manifest["metrics"]
+    return {
+        "texts": {"backend": static.manifest["text"]["backend"]},
+        "graph": {"nodes": metrics["nodes"], "edges": metrics["edges"]},
+        "hgnn": {
+            "epochs": metrics["epochs"],
+            "loss": metrics["loss"],
+            "validation": metrics["validation_mrr"],
+            "seconds": metrics["seconds"]["train"],
+            "stopped_by": metrics["stopped_by"],
+        },
+    }
 
 
 def _people(
@@ -227,8 +240,19 @@ def _people(
     return people
 
 
+def _return_memory() -> None:
+    """Return freed memory to the system: glibc keeps what smaller arrays had for the next ones."""
+    gc.collect()
+    libc = ctypes.CDLL(ctypes.util.find_library("c"))
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
 class _PeakMemory:
-    """Samples the resident memory of all demo processes once per second."""
+    """Samples the memory of all demo processes once per second.
+
+    A page that several processes share, such as one of torch's libraries, counts once.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -249,7 +273,9 @@ class _PeakMemory:
             total = 0
             for process in [psutil.Process(), *self._runtime.processes()]:
                 with suppress(psutil.NoSuchProcess):
-                    total += process.memory_info().rss
+                    used = process.memory_full_info()
+                    # Only Linux tells the proportional share.
+                    total += getattr(used, "pss", used.rss)
             self.peak = max(self.peak, total)
             if self._stop.wait(1.0):
                 return

@@ -5,7 +5,7 @@ streams of items that are new to the user count as hits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from state import Checkpoints, CoInteractions, PartitionState, item_key
 from static_layer import Progress, StaticBundle
 from streams import LogRecord, murmur2_partition
 
-__all__ = ["Histories", "Judge", "train_without_hgnn"]
+__all__ = ["Histories", "Judge", "Quality", "train_without_hgnn"]
 
 #: Test users of one item type; more would only narrow the intervals. With more than two types
 #: they share twice as many.
@@ -112,6 +112,18 @@ class Histories:
             state.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What the tests found, by item type.
+
+    hr_at_10, coverage: {type: {model: value}} of all test users; users: {type: their number}.
+    """
+
+    hr_at_10: dict[str, dict[str, float]]
+    coverage: dict[str, dict[str, float]]
+    users: dict[str, int]
+
+
 class Judge:
     """Tests models on the events after the split, some now and others later."""
 
@@ -153,16 +165,19 @@ class Judge:
             models["ranking_head"] = self._ranker(bundle, use_head=True)
         self._test(models)
 
-    def figures(self, name: str) -> dict[str, dict[str, float]]:
-        """{type: {model: value}} of one figure of all test users."""
+    def quality(self) -> Quality:
+        """Return what the tests so far have found."""
+        return Quality(
+            hr_at_10=self._figures("hr_at_10"),
+            coverage=self._figures("coverage"),
+            users={row.item_type: row.users for row in self._of_all},
+        )
+
+    def _figures(self, name: str) -> dict[str, dict[str, float]]:
         table: dict[str, dict[str, float]] = {}
         for row in self._of_all:
             table.setdefault(row.item_type, {})[row.model] = round(getattr(row, name), 4)
         return table
-
-    def users(self) -> dict[str, int]:
-        """{type: number of test users}."""
-        return {row.item_type: row.users for row in self._of_all}
 
     @property
     def _of_all(self) -> list[Result]:

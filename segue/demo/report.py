@@ -65,7 +65,7 @@ def _system(report: Mapping[str, Any]) -> Table:
             f"{name} {value:,.0f} ms" for name, value in report["latency_ms"].items()
         )
         or "no user was answered",
-        "took": f"{report['seconds']:.0f} s, {report['peak_rss_bytes'] / 2**30:.1f} GiB at most",
+        "took": f"{report['seconds']:.0f} s, {report['peak_memory_bytes'] / 2**30:.1f} GiB at most",
     }
     for name, value in rows.items():
         table.add_row(name, value)

@@ -26,7 +26,7 @@ def report(**changes):
             "events": 0, "faults": 0, "launches": 0, "launched_recommended": 0, "unanswered": 0,
             "served": 0.0, "active_users": 0,
         },
-        "recommendations": 0, "latency_ms": {}, "seconds": 1.0, "peak_rss_bytes": 0,
+        "recommendations": 0, "latency_ms": {}, "seconds": 1.0, "peak_memory_bytes": 0,
         "hr_at_10": {}, "coverage": {}, "test_users": {}, "dead_letters": {}, "people": [],
     } | changes  # fmt: skip
 

@@ -34,7 +34,9 @@ POLL_S = 0.2
 SAMPLES_PER_S = 100
 SHOWN = 8
 OWN = ("streams", "state", "static_layer", "dynamic_layer", "agents", "console", "simulation")
-"""Packages whose frames name a part; frames of `segue` and `benchmarks` only call the others."""
+"""Packages whose frames name a part; frames of `segue` only call the others."""
+BENCHMARK = "benchmarks"
+"""What a benchmark does in the role's process is no part of the role, and is left out."""
 IMPORTS = "start (imports)"
 
 
@@ -116,7 +118,7 @@ def show(report: dict[str, Any]) -> None:
 
 
 def parts_of(stacks: Counter[str]) -> list[dict[str, Any]]:
-    """Return the parts, greatest first: name, share of all samples, and the top function.
+    """Return the parts, greatest first: name, share of the role's samples, and the top function.
 
     stacks: samples by stack, frames from the outermost on, joined by ";", each as
     `function (file:line)`.
@@ -125,7 +127,8 @@ def parts_of(stacks: Counter[str]) -> list[dict[str, Any]]:
     for stack, samples in stacks.items():
         part, function = _part(stack.split(";"))
         functions[part][function] += samples
-    total = sum(stacks.values())
+    functions.pop(BENCHMARK, None)
+    total = sum(inside.total() for inside in functions.values())
     found = [
         {
             "part": part,
@@ -142,8 +145,11 @@ def _part(frames: list[str]) -> tuple[str, str]:
         return IMPORTS, "modules that are loaded once"
     for frame in reversed(frames):
         function, file = _named(frame)
-        if file.split("/")[0] in OWN and "/" in file:
+        package = file.partition("/")[0]
+        if package in OWN:
             return file.rpartition("/")[0], function
+        if package == BENCHMARK:
+            return BENCHMARK, function
     function, file = _named(frames[-1])
     return f"library {file.split('/')[0]}", function
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = PROJECT["tool"]["mypy"]["packages"]
 #: Runs the benchmarks of a clone, and says so where there is none.
-NEEDS_A_CLONE = {"segue/commands/bench.py"}
+NEEDS_A_CLONE = {"segue/commands/bench/app.py"}
 
 
 @pytest.fixture(scope="module")

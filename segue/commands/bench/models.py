@@ -1,6 +1,5 @@
-"""segue bench: speed benchmarks. They are in the source tree, not in the installed package."""
+"""segue bench static, samplers, trainer, types, adoption, newcomers, explore: what models cost."""
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -8,141 +7,9 @@ from typing import Annotated
 
 import typer
 
+from segue.commands.bench.app import app
 from segue.options import explained
 from segue.screen import StageBars, console, progress_bars
-
-ROOT = Path(__file__).parents[2]
-
-app = typer.Typer(
-    no_args_is_help=True, help="Measure the speed of Segue, and of other software, on this machine."
-)
-
-
-@app.callback()
-def _benchmarks() -> None:
-    if not (ROOT / "benchmarks").is_dir():
-        raise typer.BadParameter(f"there are no benchmarks next to {ROOT}: run from a clone")
-    sys.path.insert(0, str(ROOT))
-
-
-@app.command(epilog="Example: segue bench throughput --jobs segue --events 200000 --repeat 1")
-def throughput(
-    events: Annotated[
-        list[int] | None, typer.Option(help="Events for Segue; repeat for more rows.")
-    ] = None,
-    peer_events: Annotated[
-        int,
-        typer.Option(help="Events for Kafka Streams: those of the first users in the same data."),
-    ] = 200_000,
-    faust_events: Annotated[
-        int, typer.Option(help="Events for Faust: those of the first users in the same data.")
-    ] = 10_000,
-    repeat: Annotated[int, typer.Option(help="Runs per row; the row shows the median.")] = 3,
-    jobs: Annotated[
-        str, typer.Option(help="segue, faust, kafka-streams, kafka-streams-changelog.")
-    ] = "segue,faust,kafka-streams,kafka-streams-changelog",
-    workers: Annotated[int, typer.Option(help="2: also measure two workers on two cores.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
-    timeout: Annotated[float, typer.Option(help="Maximum time of one run, in seconds.")] = 300.0,
-    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
-        "var/bench-throughput.json"
-    ),
-) -> None:
-    """Records in the topic to committed state, per second, on one core: Segue and others.
-
-    Uses the broker of KAFKA_BOOTSTRAP_SERVERS, or starts one (Java 17 and Maven) and stops it.
-    """
-    from benchmarks.throughput import BenchError, Plan, run, show, write
-    from streams import AdminError, BulkWriteError
-    from streams.distribution import BrokerError
-
-    # Ended like by Ctrl-C, so that nothing is left running.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with explained(ValueError, BenchError, BrokerError, AdminError, BulkWriteError):
-        plan = Plan(
-            jobs=tuple(name.strip() for name in jobs.split(",") if name.strip()),
-            events=tuple(events or Plan.events),
-            peer_events=peer_events,
-            faust_events=faust_events,
-            repeat=repeat,
-            workers=workers,
-            seed=seed,
-            timeout_s=timeout,
-            broker=os.environ.get("KAFKA_BOOTSTRAP_SERVERS"),
-        )
-        report = run(plan, json_file.parent)
-    write(report, json_file)
-    show(report)
-    console.print(f"figures: {json_file}")
-    if report["failed"]:
-        raise typer.Exit(1)
-
-
-@app.command(epilog="Example: segue bench growth --events 100000 --events 1000000")
-def growth(
-    events: Annotated[
-        list[int] | None, typer.Option(help="Events in the state; repeat for more rows.")
-    ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Runs per row; the row shows the median.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
-        "var/bench-growth.json"
-    ),
-) -> None:
-    """Cost per event and size of state at 10^5, 10^6 and 10^7 events, without Kafka."""
-    from benchmarks.growth import run, show
-
-    show(run(events or [100_000, 1_000_000, 10_000_000], seed, repeat, json_file))
-    console.print(f"figures: {json_file}")
-
-
-@app.command(epilog="Example: segue bench recovery --events 200000 --repeat 1")
-def recovery(
-    events: Annotated[int, typer.Option(help="Events in the state.")] = 1_000_000,
-    repeat: Annotated[int, typer.Option(help="Kills per kind.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
-        "var/bench-recovery.json"
-    ),
-) -> None:
-    """Recovery time of a killed worker, with its disk and with an empty one."""
-    from benchmarks.recovery import run, show
-
-    show(run(events, repeat, seed, json_file))
-    console.print(f"figures: {json_file}")
-
-
-@app.command(epilog="Example: segue bench latency --seconds 60 --no-head")
-def latency(
-    rate: Annotated[int, typer.Option(help="Events per second.")] = 2_000,
-    seconds: Annotated[float, typer.Option(help="Length of the measurement.")] = 120.0,
-    items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 100_000,
-    users: Annotated[int, typer.Option(help="Users who send events.")] = 20_000,
-    swap: Annotated[float, typer.Option(help="Seconds between bundles.")] = 30.0,
-    workers: Annotated[int, typer.Option(help="Workers that share the partitions.")] = 2,
-    head: Annotated[bool, typer.Option(help="Rank by a ranking head.")] = True,
-    seed: Annotated[int, typer.Option(help="Seed of events and vectors.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
-        "var/bench-latency.json"
-    ),
-) -> None:
-    """Latency from event to recommendation: percentiles measured by an external consumer.
-
-    Uses the broker of KAFKA_BOOTSTRAP_SERVERS, or starts one (Java 17 and Maven) and stops it.
-    """
-    from benchmarks.latency import LatencyPlan, run, show
-    from streams import AdminError
-    from streams.distribution import BrokerError
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    plan = LatencyPlan(
-        rate=rate, seconds=seconds, items=items, users=users, swap_s=swap, workers=workers,
-        head=head, seed=seed,
-    )  # fmt: skip
-    with explained(ValueError, RuntimeError, BrokerError, AdminError):
-        report = run(plan, json_file)
-    show(report)
-    console.print(f"figures: {json_file}")
 
 
 @app.command(epilog="Example: segue bench newcomers --newcomers 10 --users 3000 --events 60000")
@@ -279,32 +146,6 @@ def samplers(
     console.print(f"figures: {json_file}")
 
 
-@app.command(epilog="Example: segue bench api --rate 500 --seconds 20")
-def api(
-    items: Annotated[int, typer.Option(help="Items in the index.")] = 100_000,
-    users: Annotated[int, typer.Option(help="Users with a history.")] = 5_000,
-    rate: Annotated[
-        list[int] | None, typer.Option(help="Requests per second; repeat for more rows.")
-    ] = None,
-    seconds: Annotated[float, typer.Option(help="Seconds per rate.")] = 20.0,
-    repeat: Annotated[int, typer.Option(min=1, help="Rounds over all rates.")] = 3,
-    head: Annotated[bool, typer.Option(help="Rank the lists with a ranking head.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of items, users and request times.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
-        "var/bench-api.json"
-    ),
-) -> None:
-    """Lists over HTTP from a console on one core: latency at given rates, and errors."""
-    from benchmarks.api import ApiPlan, run, show
-
-    plan = ApiPlan(
-        items=items, users=users, rates=tuple(rate or ApiPlan.rates), seconds=seconds,
-        rounds=repeat, head=head, seed=seed,
-    )  # fmt: skip
-    show(run(plan, json_file))
-    console.print(f"figures: {json_file}")
-
-
 @app.command(epilog="Example: segue bench trainer --recipe paper --repeat 3")
 def trainer(
     recipe: Annotated[str, typer.Option(help="default or paper.")] = "default",
@@ -360,25 +201,6 @@ def types(
     console.print(f"figures: {json_file}")
 
 
-@app.command(epilog="Example: segue bench filters --items 100000")
-def filters(
-    items: Annotated[int, typer.Option(help="Items in the index.")] = 200_000,
-    list_items: Annotated[int, typer.Option(help="Items of the world of lists.")] = 20_000,
-    repeat: Annotated[int, typer.Option(min=3, help="Pairs of batches of each kind.")] = 40,
-    seed: Annotated[int, typer.Option(help="Seed of the items and the models.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
-        "var/bench-filters.json"
-    ),
-) -> None:
-    """What policies cost: filtered search against exact search, lists with rules against none."""
-    from benchmarks.filters import FiltersPlan, run, show
-
-    plan = FiltersPlan(items=items, list_items=list_items, repeat=repeat, seed=seed)
-    with explained(ValueError):
-        show(run(plan, json_file))
-    console.print(f"figures: {json_file}")
-
-
 @app.command(epilog="Example: segue bench adoption --seed 1 --switches 1")
 def adoption(
     world: Annotated[str, typer.Argument(help="simulated, lfm1m or amazon-fk.")] = "simulated",
@@ -418,60 +240,3 @@ def adoption(
         report = run(plan, json_file, StageBars(bars))
     show(report)
     console.print(f"figures: {json_file}")
-
-
-@app.command(epilog="Example: segue bench index --items 200000 --minutes 0.5")
-def index(
-    items: Annotated[int, typer.Option(help="Items in the index.")] = 1_000_000,
-    churn: Annotated[float, typer.Option(help="Share of the items replaced per minute.")] = 0.01,
-    minutes: Annotated[float, typer.Option(help="Length of the measurement.")] = 2.0,
-    rate: Annotated[float, typer.Option(help="Searches per second.")] = 40.0,
-    batch: Annotated[int, typer.Option(help="Queries per search.")] = 1,
-    width: Annotated[int, typer.Option(help="Width of the towers.")] = 128,
-    storage: Annotated[str, typer.Option(help="float32, fp16, int8, int4.")] = "int4",
-    curve: Annotated[
-        bool, typer.Option("--curve", help="Measure time and recall by size and storage instead.")
-    ] = False,
-    size: Annotated[
-        list[int] | None, typer.Option(help="Items for --curve; repeat for more rows.")
-    ] = None,
-    kind: Annotated[
-        str, typer.Option(help="For --curve: part of a kind's name; empty for all kinds.")
-    ] = "",
-    filtered: Annotated[
-        bool, typer.Option("--filter", help="Measure filtered searches instead, of all shares.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of items and queries.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
-        "var/bench-index.json"
-    ),
-) -> None:
-    """Searches while the catalogue changes: recall, deleted items, latency, memory; one core.
-
-    Exits with status 1 if a deleted item was returned.
-    """
-    from benchmarks import filters, index_churn, index_curve
-    from dynamic_layer import IndexSettings
-
-    if filtered:
-        shares = filters.FiltersPlan(items=items, width=width, changed=churn, repeat=0, seed=seed)
-        filters.show(filters.run(shares, json_file))
-        console.print(f"figures: {json_file}")
-        return
-    if curve:
-        sizes = size or [10_000, 30_000, 100_000, 300_000, 1_000_000]
-        index_curve.show(index_curve.run(sizes, [width], seed, json_file, kind))
-        console.print(f"figures: {json_file}")
-        return
-    kinds = {kind: IndexSettings(storage=kind) for kind in ("float32", "fp16", "int8", "int4")}
-    if storage not in kinds:
-        raise typer.BadParameter(f"expected --storage to be one of {', '.join(kinds)}")
-    plan = index_churn.ChurnPlan(
-        items=items, width=width, churn=churn, minutes=minutes, rate=rate, batch=batch,
-        seed=seed, settings=kinds[storage],
-    )  # fmt: skip
-    report = index_churn.run(plan, json_file)
-    index_churn.show(report)
-    console.print(f"figures: {json_file}")
-    if report["deleted_returned"]:
-        raise typer.Exit(1)

@@ -202,7 +202,7 @@ def _working(bench: subprocess.Popen[bytes], role: Role) -> int:
             root = psutil.Process(bench.pid)
             for process in [*root.children(recursive=True), root]:
                 if set(role.process) <= set(process.cmdline()):
-                    return process.pid
+                    return int(process.pid)
         time.sleep(POLL_S)
     raise ProfileError(f"the benchmark started no process of {' '.join(role.process)}")
 

@@ -58,7 +58,7 @@ class Role:
 
 ROLES = {
     "ingest": Role(
-        command=("throughput", "--jobs", "segue", "--events", "6000000", "--repeat", "1"),
+        command=("throughput", "--jobs", "segue", "--events", "3000000", "--repeat", "1"),
         process=("segue", "worker"),
     ),
     "answers": Role(

@@ -76,7 +76,7 @@ def front_page(user, at_least=(), seen=True):
     if seen:
         items = [ShownItem(p.item_id, p.item_type, n) for n, p in enumerate(places, 1)]
         write_impressions.sync(
-            client=segue, body=Impression(user, items, now(), list_id="front page")
+            client=segue, body=Impression(user, items, now(), list_id="mix/front page")
         )
     return [place.item_id for place in places]
 

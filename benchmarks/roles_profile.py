@@ -2,9 +2,9 @@
 
 A role's benchmark runs unchanged, as a process of its own. As soon as the role's process exists,
 py-spy samples its stacks until it ends; threads that wait are left out. A sample counts for the
-innermost frame of Segue's own code, whose package and folder is the *part*; without such a frame
-it counts for the library. py-spy reads the memory of another process: that needs root, or
-`kernel.yama.ptrace_scope` 0.
+innermost frame of Segue's own code, whose folder, or module of a package, is the *part*; without
+such a frame it counts for the library. py-spy reads the memory of another process: that needs root,
+or `kernel.yama.ptrace_scope` 0.
 """
 
 import contextlib
@@ -38,6 +38,9 @@ OWN = ("streams", "state", "static_layer", "dynamic_layer", "agents", "console",
 BENCHMARK = "benchmarks"
 """What a benchmark does in the role's process is no part of the role, and is left out."""
 IMPORTS = "start (imports)"
+WAITS = "waits"
+"""Innermost files of threads that wait. py-spy cannot tell without stopping the process."""
+_WAITING = ("selectors.py", "threading.py", "queue.py", "concurrent/futures/thread.py")
 
 
 class ProfileError(Exception):
@@ -127,7 +130,8 @@ def parts_of(stacks: Counter[str]) -> list[dict[str, Any]]:
     for stack, samples in stacks.items():
         part, function = _part(stack.split(";"))
         functions[part][function] += samples
-    functions.pop(BENCHMARK, None)
+    for left_out in (BENCHMARK, WAITS):
+        functions.pop(left_out, None)
     total = sum(inside.total() for inside in functions.values())
     found = [
         {
@@ -143,11 +147,15 @@ def parts_of(stacks: Counter[str]) -> list[dict[str, Any]]:
 def _part(frames: list[str]) -> tuple[str, str]:
     if any("importlib._bootstrap" in frame for frame in frames):
         return IMPORTS, "modules that are loaded once"
+    if _named(frames[-1])[1].endswith(_WAITING):
+        return WAITS, ""
     for frame in reversed(frames):
         function, file = _named(frame)
-        package = file.partition("/")[0]
+        package, _, inside = file.partition("/")
         if package in OWN:
-            return file.rpartition("/")[0], function
+            return (
+                file.rpartition("/")[0] if "/" in inside else file.removesuffix(".py")
+            ), function
         if package == BENCHMARK:
             return BENCHMARK, function
     function, file = _named(frames[-1])

@@ -17,8 +17,8 @@ def test_a_sample_counts_for_the_innermost_frame_of_our_own():
     apply = f"apply (agents/ingest.py:9);{decode};loads ({ROOT}/x/json.py:1)"
     stacks = Counter({f"{LOOP};{apply}": 3, f"{LOOP};apply (agents/ingest.py:9)": 1})
     assert parts_of(stacks) == [
-        {"part": "streams", "share": 0.75, "function": "decode"},
-        {"part": "agents", "share": 0.25, "function": "apply"},
+        {"part": "streams/canonical", "share": 0.75, "function": "decode"},
+        {"part": "agents/ingest", "share": 0.25, "function": "apply"},
     ]
 
 
@@ -45,6 +45,12 @@ def test_what_the_benchmark_itself_does_is_left_out():
     ours = "bare (benchmarks/trainer.py:9);step (dynamic_layer/training/learner.py:1)"
     found = parts_of(Counter({bare: 9, ours: 1}))
     assert [(part["part"], part["share"]) for part in found] == [("dynamic_layer/training", 1.0)]
+
+
+def test_threads_that_wait_are_left_out():
+    waits = f"start (streams/consumer_thread.py:9);{LOOP};select (selectors.py:468)"
+    found = parts_of(Counter({waits: 99, f"{LOOP};apply (agents/ingest.py:9)": 1}))
+    assert [(part["part"], part["share"]) for part in found] == [("agents/ingest", 1.0)]
 
 
 def test_an_unknown_role_is_refused_with_those_there_are(tmp_path):

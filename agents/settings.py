@@ -119,6 +119,11 @@ class TrainerSettings:
     prequential_per_s: maximum new examples per second on which the served bundle is evaluated
                        before any model learns from them; 0 turns it off. One costs about a
                        millisecond of a core per 100,000 items of its type.
+    rows_every_steps: optimiser steps between two deltas of changed item rows, which workers serve
+                     until the next bundle; 0 sends none (docs/trainer.md).
+    rows_within_s:   time after which rows are sent even though there were fewer steps.
+    rows_threshold:  change of a score (affinity plus weighted log popularity) up to which an item's
+                     row is not sent again; a unit is a factor of e in the chance of an item.
     seed:            random seed of the towers and of the batches.
     threads:         threads of torch; 0: the cores that this process may use.
     """
@@ -135,6 +140,9 @@ class TrainerSettings:
     checkpoint_every_s: float = 30.0
     keep_checkpoints: int = 2
     prequential_per_s: float = 20.0
+    rows_every_steps: int = 0
+    rows_within_s: float = 10.0
+    rows_threshold: float = 0.25
     seed: int = 1
     threads: int = 0
 

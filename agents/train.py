@@ -23,6 +23,7 @@ from agents.training.canaries import Canaries
 from agents.training.measure import Measure
 from agents.training.pending import Pending
 from agents.training.quality import Decision, QualityStore
+from agents.training.row_sender import RowSender
 from agents.training.skew import Skews
 from agents.training.train_tally import TrainTally
 from dynamic_layer import (
@@ -161,6 +162,7 @@ class Train:
         )
         check = SkewCheck(history_cap=dynamic.replay.whole_history)
         self._skews = Skews(check, self.tally, ticks_ms)
+        self._rows = RowSender(settings, topics, outputs, self.tally)
         self._canaries = Canaries(
             experiments, self._channel, store=store, topics=topics, outputs=outputs,
             tally=self.tally, clock_ms=clock_ms, ticks_ms=ticks_ms, read_models=read_models,
@@ -293,6 +295,7 @@ class Train:
             await self._aside(lambda: self._skews.serve(bundle))
             if self._served is None and name == self._trained:
                 self._served = bundle
+                self._rows.serve(bundle, self._ticks_ms())
 
     @property
     def steps(self) -> int:
@@ -315,6 +318,8 @@ class Train:
             if self._skews.due:
                 await self._aside(lambda: self._skews.ask(trainer.popularity))
             done = await self._learn(trainer)
+            if self._rows.due(self._ticks_ms(), resting=self._cadence.resting):
+                await self._send_rows(trainer)
             if self._ticks_ms() - self._checkpointed_at >= self._settings.checkpoint_every_s * 1000:
                 await self._checkpoint(trainer)
             return done
@@ -325,8 +330,13 @@ class Train:
         # What the first training learns must not depend on when the catalogue was read.
         if self._grow_at is not None and (not self.steps or self._ticks_ms() >= self._grow_at):
             await self._grow(trainer)
-        stats = await self._aside(lambda: trainer.train(max_seconds=self._settings.slice_s))
+        stats = await self._aside(
+            lambda: trainer.train(
+                max_steps=self._rows.steps_left, max_seconds=self._settings.slice_s
+            )
+        )
         self._cadence.learned(stats)
+        self._rows.learned(stats.steps)
         self.tally.steps.inc(stats.steps)
         self.tally.resting.set(self._cadence.resting)
         due = self._pending is None and self._cadence.due(len(trainer.memories["holdout"]))
@@ -345,6 +355,13 @@ class Train:
             await self._publish(trainer, pending)
             return True
         return stats.steps > 0
+
+    async def _send_rows(self, trainer: Trainer) -> None:
+        """Send what changed of the served bundle's rows; a pinned bundle is served as it is."""
+        deltas = []
+        if self._pinned is None:
+            deltas = await self._aside(lambda: self._rows.changed(trainer, self._clock_ms()))
+        await self._rows.send(deltas, self._ticks_ms())
 
     async def close(self) -> None:
         """Write a last checkpoint; call it when nothing else runs."""
@@ -543,6 +560,7 @@ class Train:
         if found.reasons:
             logger.error("bundle %s is refused: %s", name, "; ".join(found.reasons))
             self.tally.refused.inc()
+            await self._rows.withdraw(self._clock_ms(), self._ticks_ms())
             return
         made = candidate.manifest["metrics"]
         # In the manifest too: a name means one number wherever it is shown.
@@ -574,6 +592,7 @@ class Train:
                 name, ", ".join(sorted(candidate.popularity_types)),
             )  # fmt: skip
         self._served = candidate
+        self._rows.serve(candidate, self._ticks_ms())
         if found.best or self._best is None:
             self._best, self._best_name = candidate, name
         self.tally.published.inc()

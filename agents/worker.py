@@ -129,6 +129,7 @@ class Worker:
             requests=lambda: len(self._requests),
         )
         self.tally.watch_channels(self.channels)
+        self.tally.watch_rows(self.channels, clock_ms)
         self.tally.watch_policies(self.channels.policies)
         withdraw = Withdraw(
             settings, topics, sources, self.partitions, self._forget_user, outputs, self._erased,

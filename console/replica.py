@@ -160,6 +160,7 @@ class Replica:
             for job in (
                 for_ever(self._follow_keyed, self._keyed[-1]),
                 read_whole(self.log, self.topics.models, self.channels.announced),
+                read_whole(self.log, self.topics.rows, self.channels.rows, optional=True),
                 read_whole(
                     self.log,
                     self.topics.catalogue,

@@ -1,4 +1,6 @@
 from .bundles.bundle import DynamicBundle as DynamicBundle
+from .bundles.row_delta import BundleRows as BundleRows
+from .bundles.row_delta import RowDelta as RowDelta
 from .counts.moments import Histories as Histories
 from .counts.moments import Moment as Moment
 from .counts.moments import moment_at as moment_at
@@ -8,6 +10,8 @@ from .errors import CorruptBundle as CorruptBundle
 from .errors import CorruptCheckpoint as CorruptCheckpoint
 from .errors import CorruptDemand as CorruptDemand
 from .errors import CorruptExamples as CorruptExamples
+from .errors import CorruptRows as CorruptRows
+from .errors import MissingRows as MissingRows
 from .examples.batch import ExampleBatch as ExampleBatch
 from .examples.batch import kind_code as kind_code
 from .examples.replay import PaddedExamples as PaddedExamples
@@ -89,6 +93,7 @@ from .settings import RankingSettings as RankingSettings
 from .settings import ReplaySettings as ReplaySettings
 from .settings import TowerSettings as TowerSettings
 from .settings import recipe as recipe
+from .training.changed_rows import ChangedRows as ChangedRows
 from .training.checkpoints import TrainerCheckpoint as TrainerCheckpoint
 from .training.checkpoints import TrainerCheckpoints as TrainerCheckpoints
 from .training.trainer import Intake as Intake

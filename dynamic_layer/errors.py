@@ -15,3 +15,11 @@ class CorruptDemand(ValueError):
 
 class CorruptCheckpoint(ValueError):
     """A trainer's checkpoint is torn, or of another form of trainer."""
+
+
+class CorruptRows(ValueError):
+    """Bytes are not changed rows that this version can read."""
+
+
+class MissingRows(ValueError):
+    """Changed rows do not follow those that are known."""

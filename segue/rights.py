@@ -15,7 +15,7 @@ def _worker(settings: Settings) -> Rights:
     return Rights(
         read=frozenset(
             {names.events, names.catalogue, names.users, names.requests, names.models}
-            | {names.demand, names.erasures, names.policies}
+            | {names.demand, names.erasures, names.policies, names.rows}
             | {source.topic for source in read_in_place(settings.sources)}
         ),
         write=frozenset(
@@ -31,7 +31,7 @@ def _trainer(settings: Settings) -> Rights:
     names = settings.topics
     return Rights(
         read=frozenset({names.examples, names.models, names.demand, names.catalogue}),
-        write=frozenset({names.models, names.dead_letters}),
+        write=frozenset({names.models, names.rows, names.dead_letters}),
         group=settings.trainer.own_group,
     )
 
@@ -47,7 +47,7 @@ def _console(settings: Settings) -> Rights:
         read=frozenset(
             {names.events, names.catalogue, names.users, names.models}
             | {names.recommendations, names.dead_letters, names.receipts, names.erasures}
-            | {names.policies}
+            | {names.policies, names.rows}
             | {source.topic for source in read_in_place(settings.sources)}
         )
     )

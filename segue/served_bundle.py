@@ -57,6 +57,8 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
                 await book.take(await read_from(settings.kafka, topics.policies))
             await models.demand(await read_from(settings.kafka, topics.demand))
             await models.announced(await read_from(settings.kafka, topics.models))
+            if await asyncio.to_thread(partition_counts, settings.kafka, (topics.rows,)):
+                await models.rows_changed(await read_from(settings.kafka, topics.rows))
             if models.recommender is None:
                 raise CorruptArtifact(
                     "no whole bundle is served: `segue status` shows what was announced"

@@ -81,6 +81,11 @@ class TopicSettings:
         return f"{self.prefix}.models"
 
     @property
+    def rows(self) -> str:
+        """Topic of changed item rows of served bundles."""
+        return f"{self.prefix}.rows"
+
+    @property
     def recommendations(self) -> str:
         """Topic of recommendations."""
         return f"{self.prefix}.recommendations"
@@ -177,6 +182,7 @@ def topics(settings: TopicSettings) -> list[TopicDefinition]:
         kept(settings.examples, settings.events_days),
         compacted(settings.demand, settings.partitions),
         compacted(settings.models, 1),
+        compacted(settings.rows, 1),
         kept(settings.recommendations, settings.recommendations_days),
         kept(settings.requests, settings.requests_days),
         kept(settings.dead_letters, settings.dead_letters_days),

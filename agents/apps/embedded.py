@@ -75,6 +75,8 @@ class EmbeddedRoles:
         ]
         if self._topics.policies in self._log.topics():  # not in logs of earlier versions
             reads.append((self._topics.policies, self._worker.channels.policies.take))
+        if self._topics.rows in self._log.topics():
+            reads.append((self._topics.rows, self._worker.channels.rows))
         jobs = [self._keyed(), self._worker.run(self._stopping)]
         for topic, take in reads:
             at = self._worker_at.setdefault(topic, dict.fromkeys(self._numbers(topic), 0))

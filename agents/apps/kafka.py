@@ -134,6 +134,7 @@ async def serve_worker(
         _follow(kafka, topics.catalogue, worker.channels.catalogue, policies.catalogue_read),
         _follow(kafka, topics.policies, policies.take, policies.policies_read, optional=True),
         _follow(kafka, topics.demand, worker.models.demand),
+        _follow(kafka, topics.rows, worker.channels.rows, optional=True),
         _show_positions(app, worker.positions, worker.counts),
         check_again(check_log),
     )

@@ -165,6 +165,11 @@ class Channels:
         for models in self._models.values():
             await models.catalogue(items)
 
+    async def rows(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the rows topic."""
+        for models in self._models.values():
+            await models.rows_changed(records)
+
     async def recommend(
         self,
         users: Sequence[UserState],

@@ -12,10 +12,12 @@ import numpy.typing as npt
 from agents.bundles.announcements import newest_announcements
 from agents.bundles.announcing import fetch_dynamic
 from agents.bundles.launched import Launched, encoded
+from agents.bundles.rows import FollowedRows
 from agents.bundles.text_encoders import TextEncoders
 from agents.demand import take_demand
 from agents.patience import UNTIL_THERE, Pause, patiently
 from dynamic_layer import (
+    BundleRows,
     CorruptBundle,
     InForce,
     ListSettings,
@@ -79,6 +81,7 @@ class Models:
         # A recommender is not made for two threads: each use or change of it holds this.
         self._using = asyncio.Lock()
         self._launched = Launched()
+        self.rows = FollowedRows(channel)
         # Names of bundles: the trainer's newest, one that a person chose instead, the one served.
         self._trained: str | None = None
         self._pinned: str | None = None
@@ -175,6 +178,7 @@ class Models:
             self._graph_ends = await asyncio.to_thread(self._ends_of, static.name)
             logger.info("examples are made since static generation %d", static.generation)
         await self.follow()
+        await self._serve_rows()
 
     def note(self, records: Sequence[LogRecord]) -> dict[str, ModelAnnouncement | None]:
         """Record which bundle to serve, without loading it; returns new announcements."""
@@ -217,6 +221,8 @@ class Models:
         async with self._swap:
             await self._remove(recommender, self._launched.deleted)
             await self._add(recommender, encoder, self._launched.unknown(recommender))
+            if self._pinned is None:
+                await self._change_rows(recommender, self.rows.of(recommender.bundle.made))
             async with self._using:
                 self.recommender, self.serving = recommender, name
                 self._encoder = encoder
@@ -231,6 +237,37 @@ class Models:
             if current is not None:
                 await self._remove(current, gone)
                 await self._add(current, self._encoder, self._launched.unknown(current, live))
+
+    @property
+    def rows_checksum(self) -> int:
+        """Checksum of the changed rows that are served; 0 without any."""
+        return self.recommender.rows_checksum if self.recommender else 0
+
+    async def rows_changed(self, records: Sequence[LogRecord]) -> None:
+        """Take records of the rows topic; changed rows of the served bundle are served at once."""
+        current = self.recommender
+        changed = self.rows.take(records)
+        if current is not None and current.bundle.made in changed:
+            await self._serve_rows()
+
+    async def _serve_rows(self) -> None:
+        """Serve the rows that are known of the bundle; a pinned bundle is served as it was made."""
+        async with self._swap:
+            current = self.recommender
+            if current is None:
+                return
+            rows = None if self._pinned else self.rows.of(current.bundle.made)
+            if rows is not current.changed_rows:
+                await self._change_rows(current, rows)
+
+    async def _change_rows(self, recommender: Recommender, rows: BundleRows | None) -> None:
+        try:
+            async with self._using:
+                await asyncio.to_thread(recommender.serve_rows, rows)
+        except ValueError as error:
+            logger.error(
+                "rows of generation %d are not served: %s", recommender.bundle.generation, error
+            )
 
     def _ends_of(self, static: str) -> dict[str, dict[int, int]]:
         """Topic -> partition -> next offset of a graph; empty if that cannot be read."""

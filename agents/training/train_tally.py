@@ -39,6 +39,15 @@ class TrainTally:
             "Bundles that passed the gate but could not be stored.",
             registry=registry,
         )
+        self.row_deltas = Counter(
+            "segue_row_deltas_sent", "Deltas of changed item rows sent.", registry=registry
+        )
+        self.rows_sent = Counter(
+            "segue_rows_sent", "Changed item rows in the deltas sent.", registry=registry
+        )
+        self.row_bytes = Counter(
+            "segue_row_delta_sent_bytes", "Bytes of the deltas sent.", registry=registry
+        )
         self.published_at = Gauge(
             "segue_bundle_timestamp_seconds", "Creation time of the last bundle.", registry=registry
         )

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Metric
 
 from agents.bundles.channels import Channels
+from agents.bundles.rows import ROW_OUTCOMES
 from agents.policies import PolicyBook
 from agents.store_tally import StoreTally
 from state import Applied
@@ -138,6 +139,27 @@ class Tally:
             registry=registry,
         )
 
+        self._row_deltas = Metric(
+            "segue_row_deltas",
+            "Deltas of changed item rows: taken; or refused for a gap, as damaged, or as of an "
+            "earlier generation.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._rows = Metric("segue_rows", "Changed item rows taken.", registry=registry)
+        self._row_checksum = Gauge(
+            "segue_rows_checksum",
+            "CRC-32 of the changed item rows in use, 0 without any: equal in all workers that have "
+            "taken the same deltas.",
+            registry=registry,
+        )
+        self._row_latency = Histogram(
+            "segue_row_delta_latency_seconds",
+            "Time from when the trainer made changed rows until they were taken.",
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+
     def watch_policies(self, policies: PolicyBook) -> None:
         """Read gauges of policies when they are asked for."""
         self._policies_refused.set_function(lambda: policies.refused)
@@ -169,6 +191,23 @@ class Tally:
         for name in channels.others:
             self._channel_generation.labels(name).set_function(partial(generation, name))
             self._channel_lacking.labels(name).set_function(partial(channels.lacks, name))
+
+    def watch_rows(self, channels: Channels, clock_ms: Callable[[], int]) -> None:
+        """Count deltas of changed rows; the latency is of those made since now, ms UTC."""
+        started = clock_ms()
+
+        def counted(outcome: str, rows: int, made_ms: int) -> None:
+            self._row_deltas.labels(outcome).inc()
+            if outcome == "taken":
+                self._rows.inc(rows)
+                if made_ms >= started:
+                    self._row_latency.observe(max(clock_ms() - made_ms, 0) / 1000)
+
+        self._row_checksum.set_function(lambda: channels.default.rows_checksum)
+        for outcome in ROW_OUTCOMES:
+            self._row_deltas.labels(outcome)
+        for name in (channels.default.channel, *channels.others):
+            channels.following(name).rows.counted = counted
 
     def checkpointed(self, partition: int, now_ms: int) -> None:
         """Count a checkpoint."""

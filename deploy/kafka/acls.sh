@@ -33,7 +33,7 @@ theirs() { # names of topics of other owners
 resources=() && ours events impressions catalogue users requests
 acls producer Write "${resources[@]}"
 
-resources=(--group "$workers") && ours events catalogue users requests models demand erasures policies
+resources=(--group "$workers") && ours events catalogue users requests models demand erasures policies rows
 theirs ${in_place[@]+"${in_place[@]}"}
 acls worker Read "${resources[@]}"
 resources=() && ours recommendations examples demand dead-letters receipts erasures
@@ -42,14 +42,14 @@ acls worker Write "${resources[@]}"
 
 resources=(--group "$trainers") && ours examples models demand catalogue
 acls trainer Read "${resources[@]}"
-resources=() && ours models dead-letters
+resources=() && ours models rows dead-letters
 acls trainer Write "${resources[@]}"
 
 resources=() && ours models
 acls static Write "${resources[@]}"
 
 # A console joins no group; it shows the workers' lag, which takes Describe alone.
-resources=() && ours events catalogue users models recommendations dead-letters receipts erasures policies
+resources=() && ours events catalogue users models recommendations dead-letters receipts erasures policies rows
 theirs ${in_place[@]+"${in_place[@]}"}
 acls console Read "${resources[@]}"
 acls console Describe --group "$workers"

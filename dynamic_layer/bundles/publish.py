@@ -26,7 +26,7 @@ from dynamic_layer.popularity.demand import DemandReader
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.popularity.fit import PopularityFit, fit_popularity, of_items
 from dynamic_layer.popularity.half_lives import HalfLives
-from dynamic_layer.settings import DynamicSettings
+from dynamic_layer.settings import DynamicSettings, PopularitySettings
 from dynamic_layer.towers.two_tower import TwoTower
 
 _HOUR_MS = 3_600_000
@@ -80,8 +80,7 @@ def make_bundle(
         seed=seed,
         last=last_fit,
     )
-    # The newest event's own bucket counts too: nothing later than it is known.
-    at_ms = newest_ms + int(settings.popularity.bucket_hours * _HOUR_MS)
+    at_ms = counted_to(newest_ms, settings.popularity)
     of_item = of_items(chosen, known.types, number)
     recent = {
         market or EVERYWHERE: popularity.read(
@@ -89,8 +88,7 @@ def make_bundle(
         )
         for market in [None, *popularity.markets(settings.popularity.markets)]
     }
-    bias = fit.weight * np.log(recent[EVERYWHERE] + settings.popularity.smoothing)
-    bias = bias.astype(np.float32)
+    bias = demand_bias(recent[EVERYWHERE], fit.weight, settings.popularity)
     ranking = settings.ranking
     # Whole buckets alone, as heads read it; workers add what is counted from there on.
     demand = DemandReader(popularity, rows, items, ranking.demand_half_lives_days).at(newest_ms)
@@ -133,6 +131,21 @@ def make_bundle(
         weights=dict(getattr(static, "weights", {})) if ranking.enabled else {},
         demand=demand if ranking.enabled else None,
     )
+
+
+def counted_to(newest_ms: int, settings: PopularitySettings) -> int:
+    """Return the time, ms UTC, to which demand is decayed.
+
+    The newest event's own bucket counts too: nothing later than it is known.
+    """
+    return newest_ms + int(settings.bucket_hours * _HOUR_MS)
+
+
+def demand_bias(
+    recent: NDArray[np.float32], weight: float, settings: PopularitySettings
+) -> NDArray[np.float32]:
+    """Return what recent demand, f32 [n], adds to affinity: f32 [n]."""
+    return np.asarray(weight * np.log(recent + settings.smoothing), np.float32)
 
 
 def _users(

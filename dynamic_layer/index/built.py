@@ -155,6 +155,15 @@ class BuiltIndex:
         fill(made, vectors)
         return made
 
+    def updated(self, changed: NDArray[np.bool_], vectors: Vectors) -> "BuiltIndex":
+        """Return another index of the same rows, some of which have other vectors, bool [rows].
+
+        Training stays as it is; an index without lists is filled again.
+        """
+        if self.lists:
+            return self.changed(changed, self.rows[changed[self.rows]], vectors)
+        return self.changed(np.zeros_like(changed), self.rows[:0], vectors)
+
     def save(self, file: Path) -> None:
         """Write the index to `file`, and what is not FAISS' beside it, with another ending."""
         faiss.write_index(self.index, str(file))

@@ -93,6 +93,8 @@ class ItemIndex:
         self._selections = Selections()
         self._changing = threading.Lock()
         self._folding: threading.Thread | None = None
+        # Rows that changed while an index is made aside, which reads the vectors before.
+        self._changed_since: NDArray[np.int64] | None = None
 
     def _build(self, vectors: VectorStore, rows: NDArray[np.int64]) -> BuiltIndex:
         return build(vectors, rows, self._settings, queries=self._queries, scale=self._scale)
@@ -139,7 +141,7 @@ class ItemIndex:
             self._state = sealed(self._state)
             other = copy(self)
         other._changing, other._folding = threading.Lock(), None
-        other._selections = Selections()
+        other._selections, other._changed_since = Selections(), None
         return other
 
     def add(self, vectors: NDArray[np.float32], type_number: NDArray[np.int64]) -> None:
@@ -189,6 +191,51 @@ class ItemIndex:
             )
         self._fold_if_due()
 
+    def update(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Give some rows other vectors, i64 [m] and f32 [m, d].
+
+        All vectors are copied, and so are the codes of the types that have such rows: what a search
+        reads stays as it is.
+        """
+        if not len(rows):
+            return
+        with self._changing:
+            state = self._state
+            store = state.vectors.updated(rows, vectors)
+            tiers = {
+                number: self._updated(tier, rows, vectors, store, len(state.types))
+                for number, tier in state.tiers.items()
+            }
+            self._state = replace(state, tiers=tiers, vectors=store)
+            # What a filter left is kept with the vectors that it had.
+            self._selections = Selections()
+            if self._changed_since is not None:
+                self._changed_since = np.union1d(self._changed_since, rows)
+
+    def _updated(
+        self,
+        tier: Tiers,
+        rows: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+        store: VectorStore,
+        count: int,
+    ) -> Tiers:
+        """Return a tier with other vectors of those rows that it has; count: of all rows."""
+        fresh, built = tier.fresh.updated(rows, vectors), tier.built
+        if built is not None:
+            built = self._recoded(built, rows, store, count)
+        return replace(tier, built=built, fresh=fresh)
+
+    def _recoded(
+        self, built: BuiltIndex, rows: NDArray[np.int64], store: VectorStore, count: int
+    ) -> BuiltIndex:
+        """Return what was built with the store's vectors of those rows that it has."""
+        changed = np.zeros(count, np.bool_)
+        changed[rows] = True
+        if not changed[built.rows].any():
+            return built
+        return on_device(built.updated(changed, store), self._settings)
+
     def _due(self) -> list[int]:
         """Types whose changes are more than a search should have to look at."""
         settings = self._settings
@@ -225,7 +272,8 @@ class ItemIndex:
 
         Changes may go on meanwhile; one fold at a time.
         """
-        before = self._state
+        with self._changing:
+            before, self._changed_since = self._state, np.zeros(0, np.int64)
         tier = before.tiers[number]
         came = tier.fresh.held[0]
         built = folded(
@@ -239,6 +287,9 @@ class ItemIndex:
         )
         with self._changing:
             state = self._state
+            late, self._changed_since = self._changed_since, None
+            if built is not None and late is not None and len(late):
+                built = self._recoded(built, late, state.vectors, len(state.types))
             now = state.tiers[number]
             fresh = now.fresh.after(tier.fresh.size)
             # What was removed since is still in what was built.

@@ -83,6 +83,21 @@ class VectorStore:
         rows, vectors = self.held
         return VectorStore.of(self.base).append(rows[keep], vectors[keep])
 
+    def updated(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> "VectorStore":
+        """Return a store with other vectors of some rows; those that are not held are left out."""
+        base, (held, later) = self.base, self.held
+        early = rows < len(base)
+        if early.any():
+            base = base.copy()
+            base[rows[early]] = vectors[early]
+        place = np.searchsorted(held, rows)
+        there = ~early & (place < len(held))
+        there[there] = held[place[there]] == rows[there]
+        if there.any():
+            later = later.copy()
+            later[place[there]] = vectors[there]
+        return VectorStore(base, self.size, held, later)
+
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of rows, f32 [..., d]; zeros for later rows that are not held."""
         first = len(self.base)

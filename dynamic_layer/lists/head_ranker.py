@@ -49,6 +49,10 @@ class HeadRanker:
         self._maker.add_items(type_number, vectors)
         self._type_number = np.concatenate([self._type_number, type_number])
 
+    def update_items(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Give some items other vectors, i64 [m] and unit vectors f32 [m, d]."""
+        self._maker.update_items(rows, vectors)
+
     def best(
         self,
         users: Asking,

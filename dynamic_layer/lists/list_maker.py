@@ -189,6 +189,11 @@ class ListMaker:
             weights,
         )
 
+    def update_items(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Give some items other vectors, i64 [m] and f32 [m, d]."""
+        self._vectors = self._vectors.copy()
+        self._vectors[rows] = vectors
+
     def __len__(self) -> int:
         """Number of items."""
         return len(self._type_number)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dynamic_layer.bundles.bundle import DynamicBundle
+from dynamic_layer.bundles.bundle import DynamicBundle, served_vectors
+from dynamic_layer.bundles.row_delta import BundleRows
 from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.items.features import (
     COUNTRIES,
@@ -75,6 +76,9 @@ class Recommender:
         self._popular_types = {self._type_number[name] for name in bundle.popularity_types}
         self._demand = LiveDemand(bundle, live)
         self._shown = shown
+        # Changed rows that are served, and what added items have without them.
+        self._changed: BundleRows | None = None
+        self._added = np.zeros((0, self._index.vectors(np.zeros(0, np.int64)).shape[1]), np.float32)
         self._head = HeadRanker.of(bundle, self._index) if use_head else None
         self._in_force = in_force
         self._limited = None if in_force is None else PolicyLists(in_force, self, self._index)
@@ -150,10 +154,9 @@ class Recommender:
         )
         # They have no events, which says nothing of their quality: they get the average demand.
         bias = self._bias_of_new[features.type_number.numpy()]
-        self._index.add(
-            np.concatenate([vectors, bias[:, None]], axis=1).astype(np.float32),
-            features.type_number.numpy(),
-        )
+        served = served_vectors(vectors, bias).astype(np.float32)
+        self._index.add(served, features.type_number.numpy())
+        self._added = np.concatenate([self._added, served])
         if self._head is not None:
             self._head.add_items(features.type_number.numpy(), vectors)
         self._demand.add_items(new.item_keys, features.type_number.numpy())
@@ -163,7 +166,72 @@ class Recommender:
         self._rows = ItemRows(self._keys)
         self._names.ids.extend(new.item_ids)
         self._names.types.extend(new.item_types)
+        if self._changed is not None:
+            self.serve_rows(self._changed)
         return len(new)
+
+    @property
+    def changed_rows(self) -> BundleRows | None:
+        """Rows that are served in the place of the bundle's own; None where there are none."""
+        return self._changed
+
+    @property
+    def rows_checksum(self) -> int:
+        """`BundleRows.checksum` of what the index holds of the changed rows; 0 without any.
+
+        Rows of items that are not here yet count as zeros.
+        """
+        changed = self._changed
+        if changed is None or not len(changed):
+            return 0
+        rows = self._rows(changed.keys)
+        served = self._index.vectors(np.maximum(rows, 0)) * (rows >= 0)[:, None]
+        return changed.checksum(self.bundle.made, served)
+
+    @property
+    def made(self) -> tuple[int, int]:
+        """Generation, and the time when it was made, ms UTC: of the bundle, or of its last rows."""
+        generation, created_at = self.bundle.made
+        return generation, self._changed.sequence if self._changed is not None else created_at
+
+    def serve_rows(self, changed: BundleRows | None) -> int:
+        """Serve these rows in the place of the bundle's own; return how many rows changed.
+
+        Rows that were served before and are not among them are the bundle's again; None: all are.
+        Rows of items that are not here yet are served once these are added. Raises ValueError for
+        rows of another width.
+        """
+        before, self._changed = self._changed, changed
+        keys = [one.keys for one in (before, changed) if one is not None]
+        if not keys:
+            return 0
+        rows = self._rows(np.unique(np.concatenate(keys)))
+        rows = np.sort(rows[rows >= 0])
+        served = self._unchanged(rows)
+        if changed is not None and len(changed):
+            if changed.served.shape[1] != served.shape[1]:
+                self._changed = before
+                raise ValueError(
+                    f"expected rows of width {served.shape[1]}, got {changed.served.shape[1]}"
+                )
+            own = self._rows(changed.keys)
+            known = own >= 0
+            served[np.searchsorted(rows, own[known])] = changed.served[known]
+        differ = (served != self._index.vectors(rows)).any(axis=1)
+        rows, served = rows[differ], served[differ]
+        self._index.update(rows, served)
+        if self._head is not None and len(rows):
+            self._head.update_items(rows, served[:, :-1])
+        return len(rows)
+
+    def _unchanged(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what the index holds of items without changed rows, f32 [m, d + 1]."""
+        bundle, first = self.bundle, self.bundle_items
+        served = np.zeros((len(rows), self._added.shape[1]), np.float32)
+        early = rows < first
+        served[early] = served_vectors(bundle.vectors[rows[early]], bundle.bias[rows[early]])
+        served[~early] = self._added[rows[~early] - first]
+        return served
 
     def remove_items(self, item_keys: NDArray[np.uint64]) -> int:
         """Stop recommending items; return how many of them were known."""
@@ -209,7 +277,7 @@ class Recommender:
             answers = [{name: answer[name] for name in names} for answer in answers]
         for watch in batch.asked.watches:
             if watch is not None:
-                watch.finish(self._keys, self.bundle.made, now_ms)
+                watch.finish(self._keys, self.made, now_ms)
         return answers
 
     def to_explore(self, rule: Explore, now_ms: int) -> tuple[ItemsToExplore, Ranking]:

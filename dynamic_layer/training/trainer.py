@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynamic_layer.bundles.bundle import DynamicBundle
-from dynamic_layer.bundles.publish import make_bundle
+from dynamic_layer.bundles.publish import counted_to, demand_bias, make_bundle
 from dynamic_layer.examples.batch import ExampleBatch, kind_code
 from dynamic_layer.examples.ranking import user_features
 from dynamic_layer.examples.replay import PaddedExamples, Replay, pad
@@ -20,19 +20,21 @@ from dynamic_layer.examples.same_user import later_events
 from dynamic_layer.examples.seen_offsets import SeenOffsets
 from dynamic_layer.examples.shares import hashed_share
 from dynamic_layer.head.ranking_head import RankingHead
-from dynamic_layer.items.features import StaticItems
+from dynamic_layer.items.features import ItemRows, StaticItems
 from dynamic_layer.items.grown_items import NewItems
 from dynamic_layer.items.trained_items import TrainedItems
 from dynamic_layer.lists.head_learning import HeadLearning, hit_rates
 from dynamic_layer.popularity.event_counts import Popularity
-from dynamic_layer.popularity.fit import PopularityFit
+from dynamic_layer.popularity.fit import PopularityFit, of_items
 from dynamic_layer.saved import Saved
 from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.training.following import follow
 from dynamic_layer.training.learner import Learner
 from dynamic_layer.training.schedule import Schedule
+from static_layer.procrustes import procrustes
 
 _JUDGED = 2_048  # held-out examples that decide whether a head serves
+_TURNED_BY = 1_024  # examples whose users tell how the towers have turned since a bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,6 +354,44 @@ class Trainer:
             },
             head=head,
         )
+
+    def item_rows(
+        self, bundle: DynamicBundle
+    ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.float32]] | None:
+        """Return item keys u64 [n], vectors f32 [n, d] and biases f32 [n] for workers of a bundle.
+
+        Training turns both towers together. Workers have the bundle's user tower, so the vectors
+        are turned back by the rotation that brings the users of the latest examples nearest to
+        where the bundle has them. Demand has the bundle's weight and half-lives. None where the
+        bundle is of another static bundle or form, or there are no examples.
+        """
+        numbers = self._replay.numbers()[-_TURNED_BY:]
+        model = self._learner.published()
+        width = self._items.features.content.shape[1]
+        same = bundle.manifest.get("static") == self._items.name and bundle.types == self.types
+        if not same or not len(numbers) or width != bundle.features.content.shape[1]:
+            return None
+        cap = self.settings.replay.history_cap
+        examples = self._replay.take(numbers, cap)
+        then = bundle.user_vectors(user_features(examples, ItemRows(bundle.item_keys), cap))
+        with torch.no_grad():
+            features = self._items.features
+            users = user_features(examples, self._items.rows, cap)
+            now = model.user(users, features.content, features.type_number)
+        turned = procrustes(now.numpy(), then.numpy(), np.ones(len(numbers)))
+        number = features.type_number.numpy()
+        half_lives = of_items(bundle.half_lives_days, bundle.types, number)
+        recent = self.popularity.read(
+            self._items.rows, len(features), half_life_days=half_lives,
+            at_ms=counted_to(self._newest_ms, self.settings.popularity),
+        )  # fmt: skip
+        weight = float(bundle.manifest["popularity"]["weight"])
+        bias = demand_bias(recent, weight, self.settings.popularity)
+        keys = np.asarray(self._items.static.item_keys)
+        # Workers give an item without events the average demand, until a bundle has it.
+        kept = (ItemRows(bundle.item_keys)(keys) >= 0) | (recent > 0)
+        vectors = model.item_vectors(features).numpy() @ turned
+        return keys[kept], vectors[kept], bias[kept]
 
     def adopt(self, static: StaticItems) -> None:
         """Go over to a new static bundle, keeping the towers' weights (warm start).

@@ -10,12 +10,13 @@ head come of the same bundle: each arm starts from a copy of the log, the state 
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agents.bundles.announcements import announcement_of
+from agents.bundles.announcing import described
 from dynamic_layer import DynamicSettings
 from evaluation.dataset import Dataset
 from evaluation.prequential.stream import HOUR_MS, Questions
@@ -84,7 +85,8 @@ class Outcome:
     """Lists of one arm and seed.
 
     live: None if the test was not played live. seconds: to learn, and to serve the lists at the
-    split. published: bundles that were announced while the test was played.
+    split. published: bundles that were announced while the test was played. sent: `bundle_bytes` of
+    these, each as large as the last one; `row_deltas`, and their `row_bytes`.
     """
 
     arm: Arm
@@ -94,6 +96,7 @@ class Outcome:
     live: Served | None
     seconds: float
     published: int = 0
+    sent: Mapping[str, int] = field(default_factory=dict)
 
 
 def arms_of(names: Sequence[str], learn: Sequence[str] = ()) -> list[Arm]:
@@ -244,11 +247,11 @@ async def _serve(
     settings = replace(
         settings,
         worker=replace(settings.worker, ranking_head=arm.head),
-        trainer=learning_settings(settings.trainer),
+        trainer=learning_settings(settings.trainer, arm.learn),
     )
     clock, reader = Clock(material.split_ms), Reader.of(dataset)
     names = [made.name for made in settings.worker.lists]
-    published = 0
+    published, sent = 0, dict[str, int]()
     async with embedded_runtime(settings, "the embedded log", clock, IDLE_S, clock) as runtime:
         await until(
             runtime, lambda: runtime.serves(generation), "the worker does not serve the bundle"
@@ -269,9 +272,10 @@ async def _serve(
                 runtime, clock, material, questions, ids, reader, names, advance, learns_at
             )
             published = await _bundles(runtime) - before
+            sent = await _sent(runtime, published)
     return Outcome(
         arm=arm, seed=seed, generation=generation, frozen=frozen, live=live, seconds=seconds,
-        published=published,
+        published=published, sent=sent,
     )  # fmt: skip
 
 
@@ -280,6 +284,18 @@ async def _bundles(runtime: EmbeddedRuntime) -> int:
     records = await runtime.read(runtime.settings.topics.models, {})
     found = [announcement_of(record) for record in records]
     return sum(one is not None and one.key == b"dynamic" for one in found)
+
+
+async def _sent(runtime: EmbeddedRuntime, published: int) -> dict[str, int]:
+    """Return bytes of the bundles that were announced, and number and bytes of row deltas."""
+    store = runtime.settings.store()
+    last = described("", store.manifest("dynamic", store.names("dynamic")[-1]))
+    deltas = await runtime.read(runtime.settings.topics.rows, {})
+    return {
+        "bundle_bytes": published * int(last["bytes"]),
+        "row_deltas": len(deltas),
+        "row_bytes": sum(len(record.value or b"") for record in deltas),
+    }
 
 
 def _bar(bars: Bars, what: str, total: int) -> Callable[[int], None]:

@@ -18,9 +18,16 @@ FROZEN, CONTINUAL = "frozen", "continual"
 _EVERY_MS = {
     "weekly": 7 * 24 * HOUR_MS, "daily": 24 * HOUR_MS, "hourly": HOUR_MS, CONTINUAL: HOUR_MS,
 }  # fmt: skip
+#: Learners of which `RARELY` is a part publish so many times less often than a continual one.
+RARELY, SPARED = "rare", 10
+#: Learners of which `ROWS` is a part send changed rows after so many events, between bundles.
+ROWS, ROW_EVENTS = "rows", 100
 
 #: Names of the learners, slowest first.
-LEARNERS = (FROZEN, *_EVERY_MS)
+LEARNERS = (
+    FROZEN, *_EVERY_MS,
+    f"{CONTINUAL}-{ROWS}", f"{CONTINUAL}-{RARELY}", f"{CONTINUAL}-{RARELY}-{ROWS}",
+)  # fmt: skip
 
 
 def learning_times(
@@ -38,8 +45,11 @@ def learning_times(
     >>> learning_times("continual", np.array([5, 6, 7, HOUR_MS]), 0, examples=2)
     [7, 3600001]
     """
+    learner, *parts = learner.split("-")
     if learner == FROZEN or not len(events_ms):
         return []
+    if ROWS in parts:
+        examples = ROW_EVENTS
     every, end = _EVERY_MS[learner], int(events_ms[-1])
     if learner != CONTINUAL:
         return list(range(start_ms + every, end + 1, every))
@@ -54,12 +64,17 @@ def learning_times(
     return found
 
 
-def learning_settings(settings: TrainerSettings) -> TrainerSettings:
+def learning_settings(settings: TrainerSettings, learner: str) -> TrainerSettings:
     """Return settings with which each call that finds something to learn publishes one bundle.
 
     It is judged at once, on what is held out, and there is no checkpoint but that before a bundle.
+    Learners with changed rows publish every hour, rare ones every `SPARED` hours; those with rows
+    send them whenever nothing is left to learn.
     """
+    _, *parts = learner.split("-")
+    hours = SPARED if RARELY in parts else len(parts)
     return replace(
-        settings, publish_every_s=0.0, min_examples=2**62, settle_s=0.0, judge_within_s=0.0,
+        settings, publish_every_s=hours * HOUR_MS / 1000, min_examples=2**62,
+        rows_every_steps=2**62 if ROWS in parts else 0, settle_s=0.0, judge_within_s=0.0,
         checkpoint_every_s=1e9,
     )  # fmt: skip

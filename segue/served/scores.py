@@ -237,6 +237,7 @@ def _of_arm(arm: Arm, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "reads": arm.reads,
         "learn": arm.learn,
         "published": [outcome.published for outcome in outcomes],
+        "sent": [dict(outcome.sent) for outcome in outcomes],
         "generations": [outcome.generation for outcome in outcomes],
     }
 

@@ -22,7 +22,7 @@ class Towers:
     def add(self, examples: int, _witness: object) -> SimpleNamespace:
         return SimpleNamespace(accepted=examples)
 
-    def train(self, max_seconds: float) -> SimpleNamespace:
+    def train(self, max_steps: int | None, max_seconds: float) -> SimpleNamespace:
         self.slices += 1
         return TrainingStats(steps=1, examples=1, seconds=0.0, loss=0.0, pending=0)
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from agents.bundles.announcements import announcement_of
 from agents.bundles.announcing import fetch_dynamic
+from agents.bundles.rows import FollowedRows
 from dynamic_layer import (
     CorruptBundle,
     ExampleBatch,
@@ -20,7 +21,13 @@ from streams import DEFAULT_CHANNEL, LogRecord, Recommendation
 from tests.crash.world import static_bundle
 from tests.dynamic_layer.worlds import Items
 
-__all__ = ["Learned", "announced_differences", "judge_learning", "memory_differences"]
+__all__ = [
+    "Learned",
+    "announced_differences",
+    "judge_learning",
+    "memory_differences",
+    "row_differences",
+]
 
 Held = Mapping[str, Counter[tuple[int, int]]]
 
@@ -98,6 +105,21 @@ def announced_differences(generations: Sequence[int], served: Iterable[int]) -> 
     ]
     unknown = sorted(set(served) - set(generations))
     return found + [f"generation {one} was served and never announced" for one in unknown]
+
+
+def row_differences(records: Iterable[LogRecord], seen: Iterable[int]) -> list[str]:
+    """Changed rows that a worker served, and that no worker which never failed has ever served.
+
+    records: of the rows topic, all of them; seen: checksums that workers showed.
+    """
+    follower, known = FollowedRows(DEFAULT_CHANNEL), set[int]()
+    for record in sorted(records, key=lambda record: record.offset):
+        for made in follower.take([record]):
+            rows = follower.of(made)
+            if rows is not None:
+                known.add(rows.checksum(made))
+    return [f"rows with checksum {one:08x} were served and never sent"
+            for one in sorted(set(seen) - known)]  # fmt: skip
 
 
 def _trainer(settings: Settings, items: Items, seed: int) -> Trainer:

@@ -26,7 +26,7 @@ from tests.crash.brokers import Brokers
 from tests.crash.clients import Clients, console_settings, is_of_client, log_of
 from tests.crash.faults import FAULTS, Scene, draw_faults
 from tests.crash.history import Erasure, violations
-from tests.crash.learned import judge_learning
+from tests.crash.learned import judge_learning, row_differences
 from tests.crash.replay import Replay, copies, replay
 from tests.crash.supervisor import Cluster, Stuck
 from tests.crash.watch import AgeWatch

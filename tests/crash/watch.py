@@ -12,6 +12,7 @@ from tests.crash.supervisor import Cluster
 __all__ = ["AgeWatch"]
 
 METRIC = "segue_last_applied_timestamp_seconds"
+ROWS = "segue_rows_checksum"
 LOOK_S = 0.5
 ANSWER_S = 2.0
 
@@ -31,6 +32,8 @@ class AgeWatch:
         self._latest = dict.fromkeys(range(partitions), now)
         #: Ages in seconds of all partitions at all looks.
         self.ages: list[float] = []
+        #: Checksums of the changed rows that workers served at any look.
+        self.rows: set[int] = set()
 
     async def run(self) -> None:
         """Look for ever."""
@@ -48,6 +51,7 @@ class AgeWatch:
         """Take in what workers showed at a time (seconds since 1970)."""
         shown: dict[int, float] = {}
         for text in texts:
+            self.rows |= {int(value) for value in _values(text, ROWS).values() if value}
             for partition, at in _applied(text):
                 shown[partition] = max(at, shown.get(partition, at))
         for partition, before in self._latest.items():
@@ -62,10 +66,16 @@ class AgeWatch:
 
 
 def _applied(text: str) -> Iterable[tuple[int, float]]:
-    for family in text_string_to_metric_families(text):
-        if family.name == METRIC:
-            for sample in family.samples:
-                yield int(sample.labels["partition"]), sample.value
+    return ((int(partition), at) for partition, at in _values(text, METRIC).items())
+
+
+def _values(text: str, name: str) -> dict[str, float]:
+    """Values of a metric by partition; by "" where it has no labels."""
+    return {
+        sample.labels.get("partition", ""): sample.value
+        for family in text_string_to_metric_families(text) if family.name == name
+        for sample in family.samples
+    }  # fmt: skip
 
 
 def _metrics(port: int) -> str:

@@ -74,10 +74,13 @@ def crash_settings(
         trainer=TrainerSettings(
             slice_s=0.1,
             settle_s=0.5,
-            publish_every_s=2.0,
+            publish_every_s=6.0,
             min_examples=20,
             checkpoint_every_s=1.0,
             keep_bundles=3,
+            rows_every_steps=3,
+            rows_within_s=0.5,
+            rows_threshold=0.02,
             threads=1,
         ),
         worker=WorkerSettings(

@@ -71,6 +71,17 @@ def fold(world: World, rng: np.random.Generator, n: int) -> None:
     world.index.fold(world.index.known_types()[n % len(world.index.known_types())])
 
 
+def update(world: World, rng: np.random.Generator, n: int) -> None:
+    """Give rows other vectors: built ones, fresh ones, and some that are gone."""
+    rows = np.unique(rng.integers(len(world.alive), size=n))
+    vectors = rng.standard_normal((len(rows), D), dtype=np.float32)
+    before, earlier = world.index.vectors(rows), world.index.copy()
+    world.index.update(rows, vectors)
+    world.vectors = world.vectors.copy()  # the index was given this array
+    world.vectors[rows] = vectors
+    np.testing.assert_array_equal(earlier.vectors(rows), before)  # a copy keeps what it had
+
+
 def agree(world: World, rng: np.random.Generator) -> None:
     queries = rng.standard_normal((4, D), dtype=np.float32)
     exclude = rng.integers(-1, len(world.alive), size=(4, 7))
@@ -91,7 +102,7 @@ def agree(world: World, rng: np.random.Generator) -> None:
     assert (world.index.is_removed(np.arange(len(world.alive))) == ~world.alive).all()
 
 
-CHANGES = {"add": add, "remove": remove, "remove_best": remove_best, "fold": fold}
+CHANGES = {"add": add, "remove": remove, "remove_best": remove_best, "fold": fold, "update": update}
 STEPS = st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.integers(1, 60)), max_size=8)
 
 
@@ -115,7 +126,8 @@ def test_lists_find_what_is_there_after_any_changes(storage: str) -> None:
     given = replace(FEW, ivf_above=100, storage=storage, recall=0.99)  # type: ignore[arg-type]
     world = made(rng, 900, given)
     for name, size in [("add", 50), ("remove", 200), ("remove_best", 60), ("fold", 0), ("fold", 1),
-                       ("add", 30), ("remove", 100), ("fold", 0), ("remove_best", 40)]:  # fmt: skip
+                       ("add", 30), ("remove", 100), ("update", 300), ("fold", 0), ("remove_best", 40),
+                       ("update", 40)]:  # fmt: skip
         CHANGES[name](world, rng, size)
         queries = rng.standard_normal((50, D), dtype=np.float32)
         nobody = np.full((50, 1), -1)
@@ -189,3 +201,22 @@ def test_a_device_that_is_not_there_is_named() -> None:
         pytest.skip("this FAISS has CUDA")
     with pytest.raises(ValueError, match="expected a FAISS with CUDA"):
         made(np.random.default_rng(9), 20, replace(FEW, device="cuda"))
+
+
+def test_rows_that_change_while_an_index_is_made_aside_are_found_with_their_new_vectors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(3)
+    world = made(rng, 50, FEW)
+    add(world, rng, 20)
+    whole = item_index.folded
+
+    def folded(*args: Any, **kwargs: Any) -> Any:
+        built = whole(*args, **kwargs)
+        update(world, rng, 40)  # after it has read the vectors, before it is searched
+        return built
+
+    monkeypatch.setattr(item_index, "folded", folded)
+    for number in world.index.known_types():
+        world.index.fold(number)
+    agree(world, rng)

@@ -1,0 +1,77 @@
+"""Sends item rows that changed since the last bundle, between bundles."""
+
+from agents.bundles.rows import rows_key
+from agents.outputs import Outputs
+from agents.settings import TrainerSettings
+from agents.training.train_tally import TrainTally
+from dynamic_layer import ChangedRows, DynamicBundle, RowDelta, Trainer
+from streams import TopicSettings
+
+__all__ = ["RowSender"]
+
+
+class RowSender:
+    """Decides when changed rows are due, and writes them to the rows topic.
+
+    They are due after a number of steps, so that what is sent depends on no machine's speed; and
+    when training comes to rest or a time has passed, if there was a step. Nothing is sent before a
+    bundle was announced, nor after the gate refused one: then workers serve the bundle as it was
+    judged until the next one.
+    """
+
+    def __init__(
+        self, settings: TrainerSettings, topics: TopicSettings, outputs: Outputs, tally: TrainTally
+    ) -> None:
+        """Write through `outputs`."""
+        self._settings, self._topics = settings, topics
+        self._outputs, self._tally = outputs, tally
+        self._rows: ChangedRows | None = None
+        self._steps, self._sent_at = 0, 0
+
+    def serve(self, bundle: DynamicBundle | None, now_ms: int) -> None:
+        """Send rows of another bundle from now on; None sends none. now_ms: in ticks."""
+        if self._settings.rows_every_steps:
+            if bundle is None or self._rows is None or self._rows.bundle is not bundle:
+                self._rows = bundle and ChangedRows(bundle, threshold=self._settings.rows_threshold)
+            self._steps, self._sent_at = 0, now_ms
+
+    @property
+    def steps_left(self) -> int | None:
+        """Steps until rows are due; None where none will be."""
+        return None if self._rows is None else self._settings.rows_every_steps - self._steps
+
+    def learned(self, steps: int) -> None:
+        """Note optimiser steps."""
+        self._steps += steps
+
+    def due(self, now_ms: int, *, resting: bool) -> bool:
+        """Whether rows are to be sent; now_ms: in ticks; resting: nothing is left to learn."""
+        if self._rows is None or not self._steps:
+            return False
+        late = now_ms - self._sent_at >= self._settings.rows_within_s * 1000
+        return resting or late or self._steps >= self._settings.rows_every_steps
+
+    def changed(self, trainer: Trainer, now_ms: int) -> list[tuple[int, RowDelta]]:
+        """Return what is to be sent, with slots; now_ms: UTC. It computes every item's vector."""
+        rows = None if self._rows is None else trainer.item_rows(self._rows.bundle)
+        return [] if rows is None or self._rows is None else [*self._rows.deltas(*rows, now_ms)]
+
+    async def send(self, deltas: list[tuple[int, RowDelta]], now_ms: int) -> None:
+        """Write deltas in their order; now_ms: in ticks."""
+        self._steps, self._sent_at = 0, now_ms
+        for slot, delta in deltas:
+            value = delta.pack()
+            await self._outputs.send(
+                self._topics.rows, rows_key(self._settings.channel, slot), value
+            )
+            self._tally.rows_sent.inc(len(delta.keys))
+            self._tally.row_deltas.inc()
+            self._tally.row_bytes.inc(len(value))
+        if deltas:
+            await self._outputs.flush()
+
+    async def withdraw(self, now_ms: int, ticks_ms: int) -> None:
+        """Have workers serve the bundle's own rows, and send no more of it."""
+        if self._rows is not None:
+            await self.send([*self._rows.withdrawn(now_ms)], ticks_ms)
+        self._rows = None

@@ -78,6 +78,8 @@ class Recommender:
         self._shown = shown
         # Changed rows that are served, and what added items have without them.
         self._changed: BundleRows | None = None
+        #: `BundleRows.checksum` of what the index holds of the changed rows; 0 without any.
+        self.rows_checksum = 0
         self._added = np.zeros((0, self._index.vectors(np.zeros(0, np.int64)).shape[1]), np.float32)
         self._head = HeadRanker.of(bundle, self._index) if use_head else None
         self._in_force = in_force
@@ -176,19 +178,6 @@ class Recommender:
         return self._changed
 
     @property
-    def rows_checksum(self) -> int:
-        """`BundleRows.checksum` of what the index holds of the changed rows; 0 without any.
-
-        Rows of items that are not here yet count as zeros.
-        """
-        changed = self._changed
-        if changed is None or not len(changed):
-            return 0
-        rows = self._rows(changed.keys)
-        served = self._index.vectors(np.maximum(rows, 0)) * (rows >= 0)[:, None]
-        return changed.checksum(self.bundle.made, served)
-
-    @property
     def made(self) -> tuple[int, int]:
         """Generation, and the time when it was made, ms UTC: of the bundle, or of its last rows."""
         generation, created_at = self.bundle.made
@@ -222,7 +211,16 @@ class Recommender:
         self._index.update(rows, served)
         if self._head is not None and len(rows):
             self._head.update_items(rows, served[:, :-1])
+        self.rows_checksum = self._checked(changed)
         return len(rows)
+
+    def _checked(self, changed: BundleRows | None) -> int:
+        """Return the checksum of what the index holds of changed rows, later items as zeros."""
+        if changed is None or not len(changed):
+            return 0
+        rows = self._rows(changed.keys)
+        served = self._index.vectors(np.maximum(rows, 0)) * (rows >= 0)[:, None]
+        return changed.checksum(self.bundle.made, served)
 
     def _unchanged(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what the index holds of items without changed rows, f32 [m, d + 1]."""

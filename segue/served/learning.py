@@ -21,7 +21,7 @@ _EVERY_MS = {
 #: Learners of which `RARELY` is a part publish so many times less often than a continual one.
 RARELY, SPARED = "rare", 10
 #: Learners of which `ROWS` is a part send changed rows after so many events, between bundles.
-ROWS, ROW_EVENTS = "rows", 100
+ROWS, ROW_EVENTS = "rows", 200
 
 #: Names of the learners, slowest first.
 LEARNERS = (

@@ -29,9 +29,7 @@ class Topics:
     async def send(self, topic: str, key: bytes | None, value: bytes | None, _=None) -> None:
         written = self.records.setdefault(topic, [])
         written.append(
-            Record(
-                topic=topic, partition=0, offset=len(written), timestamp=0, key=key, value=value
-            )
+            Record(topic=topic, partition=0, offset=len(written), timestamp=0, key=key, value=value)
         )
 
     async def flush(self) -> None:
@@ -106,9 +104,7 @@ class World:
 
     async def worker(self, name: str) -> Models:
         """A worker that starts now."""
-        models = Models(
-            self.store, self.folder / name, lambda: None, lambda: self.clock.ms
-        )
+        models = Models(self.store, self.folder / name, lambda: None, lambda: self.clock.ms)
         await models.announced(self.topics.models)
         await models.rows_changed(self.topics.rows)
         return models

@@ -39,6 +39,7 @@ from tests.crash.world import (
     state_topics,
 )
 from tests.dynamic_layer.worlds import Items
+from tests.waiting import PATIENCE_S
 
 __all__ = ["Options", "Report", "run"]
 
@@ -119,6 +120,7 @@ async def run(options: Options) -> Report:
                     await clients.answered()
                     await _drain(cluster, writer, since)
                 await cluster.learned()
+                await _same_rows(watch)
                 ending = [*cluster.running, cluster.trainer, cluster.console]
                 await asyncio.gather(*map(cluster.stop, ending))
             except Stuck as error:
@@ -128,6 +130,7 @@ async def run(options: Options) -> Report:
                 answers = await _judge(settings, scene, since, report)
                 await _judge_history(settings, clients, report)
                 await _judge_learning(settings, world, answers, report)
+                await _judge_rows(settings, watch, report)
             finally:
                 for process in cluster.everyone:
                     process.wanted = False
@@ -335,6 +338,22 @@ async def _judge_learning(
     )
     report.differences += learned.differences
     report.figures |= learned.figures
+
+
+async def _same_rows(watch: AgeWatch) -> None:
+    """Wait until all workers serve the same rows. Raises Stuck if they do not."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not await watch.same_rows():
+        if time.monotonic() > deadline:
+            raise Stuck("workers serve different rows, and nothing more comes")
+        await asyncio.sleep(0.5)
+
+
+async def _judge_rows(settings: Settings, watch: AgeWatch, report: Report) -> None:
+    """Hold what workers showed of changed rows against a replay of the topic."""
+    records = await _read(settings, settings.topics.rows)
+    report.differences += row_differences(records, watch.rows)[:10]
+    report.figures |= {"row_deltas": len(records), "row_checksums_seen": len(watch.rows)}
 
 
 def _told(

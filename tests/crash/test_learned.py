@@ -2,7 +2,9 @@
 
 from collections import Counter
 
-from tests.crash.learned import announced_differences, memory_differences
+from agents.bundles.rows import FollowedRows
+from tests.agents.test_rows import MADE, delta, record
+from tests.crash.learned import announced_differences, memory_differences, row_differences
 
 LOG = {"replay": Counter([(0, 1), (0, 2), (1, 1)]), "holdout": Counter([(1, 7)])}
 
@@ -26,4 +28,19 @@ def test_generations_rise_and_nobody_serves_one_that_was_not_announced():
     assert announced_differences([1, 3, 3], {3, 4}) == [
         "generation 3 was announced after 3",
         "generation 4 was served and never announced",
+    ]
+
+
+def test_rows_that_no_replay_of_the_topic_comes_to_are_told():
+    records = [record(delta(3, 5), 0), record(delta(2, 7, 5), 1, 1), record(delta(1, 9), 2)]
+    known = set()
+    for number in range(1, 4):
+        follower = FollowedRows("default")
+        follower.take(records[:number])
+        known.add(follower.of(MADE).checksum(MADE))
+    assert len(known) == 3
+    assert not row_differences(records, known)
+    assert row_differences(records[:1] + records[2:], known) != []
+    assert row_differences(records, {*known, 17}) == [
+        "rows with checksum 00000011 were served and never sent"
     ]

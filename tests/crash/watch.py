@@ -43,9 +43,7 @@ class AgeWatch:
 
     async def look(self) -> None:
         """Read every worker's metrics once."""
-        ports = [worker.port for worker in self._cluster.running]
-        texts = await asyncio.gather(*(asyncio.to_thread(_metrics, port) for port in ports))
-        self.note(time.time(), texts)
+        await self.same_rows()
 
     def note(self, now: float, texts: Iterable[str]) -> None:
         """Take in what workers showed at a time (seconds since 1970)."""
@@ -58,6 +56,13 @@ class AgeWatch:
             at = max(before, shown.get(partition, before))
             self._latest[partition] = at
             self.ages.append(max(now - at, 0.0))
+
+    async def same_rows(self) -> bool:
+        """Whether all running workers show the same checksum of changed rows now."""
+        ports = [worker.port for worker in self._cluster.running]
+        texts = await asyncio.gather(*(asyncio.to_thread(_metrics, port) for port in ports))
+        self.note(time.time(), texts)
+        return len({_values(text, ROWS).get("") for text in texts}) == 1
 
     @property
     def greatest(self) -> float:

@@ -126,8 +126,8 @@ def test_lists_find_what_is_there_after_any_changes(storage: str) -> None:
     given = replace(FEW, ivf_above=100, storage=storage, recall=0.99)  # type: ignore[arg-type]
     world = made(rng, 900, given)
     for name, size in [("add", 50), ("remove", 200), ("remove_best", 60), ("fold", 0), ("fold", 1),
-                       ("add", 30), ("remove", 100), ("update", 300), ("fold", 0), ("remove_best", 40),
-                       ("update", 40)]:  # fmt: skip
+                       ("add", 30), ("remove", 100), ("update", 300), ("fold", 0),
+                       ("remove_best", 40), ("update", 40)]:  # fmt: skip
         CHANGES[name](world, rng, size)
         queries = rng.standard_normal((50, D), dtype=np.float32)
         nobody = np.full((50, 1), -1)

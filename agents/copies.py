@@ -22,6 +22,7 @@ def copies_of(topics: TopicSettings, sources: Iterable[SourceSettings]) -> list[
         f"topic {topics.dead_letters}": topics.dead_letters_days,
         f"topic {topics.examples}": topics.events_days,
         f"topic {topics.receipts}": topics.receipts_days,
+        f"topic {topics.rows}": None,
         f"topic {topics.erasures}": None,
         **{
             f"topic {source.topic}": None

@@ -187,6 +187,7 @@ def test_nobody_is_told_everything_that_he_lacks(guarded: GuardedBroker) -> None
         "Read on topic segue.examples",
         "Read on topic segue.models",
         "Write on topic segue.models",
+        "Write on topic segue.rows",
         "Read on group segue-trainer",
     ]
 

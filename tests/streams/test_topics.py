@@ -26,6 +26,7 @@ def test_every_topic_has_a_definition_and_a_name():
         settings.examples,
         settings.demand,
         settings.models,
+        settings.rows,
         settings.recommendations,
         settings.requests,
         settings.dead_letters,
@@ -54,7 +55,7 @@ def test_only_topics_of_latest_values_are_compacted():
     settings = TopicSettings()
     compacted = {d.name for d in topics(settings) if d.cleanup_policy == "compact"}
     latest = {settings.catalogue, settings.users, settings.demand, settings.models}
-    latest |= {settings.erasures, settings.policies}
+    latest |= {settings.rows, settings.erasures, settings.policies}
     assert compacted == latest
 
 
@@ -93,7 +94,9 @@ def test_the_embedded_log_is_administered_as_kafka_is(tmp_path):
         assert describe_topics(log, names) == by_name(settings)
 
         other = create_topics(log, topics(TopicSettings(partitions=3, requests_days=2)))
-        assert other.unchanged == (settings.models, settings.erasures, settings.policies)
+        assert other.unchanged == (
+            settings.models, settings.rows, settings.erasures, settings.policies
+        )  # fmt: skip
         requests = other.differing[settings.requests]
         assert (requests["partitions"].wanted, requests["partitions"].found) == ("3", "2")
         assert requests["retention.ms"].wanted == str(2 * DAY_MS)

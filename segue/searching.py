@@ -9,6 +9,7 @@ from typing import Any
 from agents.bundles.models import Models
 from console.serving import Serving
 from segue.roles import make_encoder
+from segue.served_bundle import read_if_there
 from segue.settings import Settings
 from segue.showing import titles_of
 from state import CorruptArtifact
@@ -33,6 +34,7 @@ async def search_view(
         models = Models(settings.store(), Path(scratch), lambda: encoder, now_ms)
         try:
             await models.announced(await read_from(settings.kafka, topics.models))
+            await models.rows_changed(await read_if_there(settings.kafka, topics.rows))
             if models.recommender is None:
                 raise CorruptArtifact(
                     "no complete bundle is served; `segue status` shows the announced ones"

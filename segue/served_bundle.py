@@ -17,11 +17,11 @@ from dynamic_layer import ListSettings, Recommender, UserState, default_lists
 from segue.roles import make_encoder
 from segue.settings import Settings
 from state import Checkpoints, CorruptArtifact
-from streams import LogRecord, decode_items, murmur2_partition, read_from
+from streams import KafkaSettings, LogRecord, decode_items, murmur2_partition, read_from
 from streams.admin import partition_counts
 from streams.wall_clock import now_ms
 
-__all__ = ["Served", "served", "users_of"]
+__all__ = ["Served", "read_if_there", "served", "users_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,10 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
             shown=shown_counts(settings.state), in_force=book.in_force,
         )  # fmt: skip
         try:
-            if await asyncio.to_thread(partition_counts, settings.kafka, (topics.policies,)):
-                await book.take(await read_from(settings.kafka, topics.policies))
+            await book.take(await read_if_there(settings.kafka, topics.policies))
             await models.demand(await read_from(settings.kafka, topics.demand))
             await models.announced(await read_from(settings.kafka, topics.models))
-            if await asyncio.to_thread(partition_counts, settings.kafka, (topics.rows,)):
-                await models.rows_changed(await read_from(settings.kafka, topics.rows))
+            await models.rows_changed(await read_if_there(settings.kafka, topics.rows))
             if models.recommender is None:
                 raise CorruptArtifact(
                     "no whole bundle is served: `segue status` shows what was announced"
@@ -75,6 +73,13 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
             )
         finally:
             encoder.close()
+
+
+async def read_if_there(kafka: KafkaSettings, topic: str) -> Sequence[LogRecord]:
+    """Return all records of a topic; none where a log of an earlier version has no such topic."""
+    if not await asyncio.to_thread(partition_counts, kafka, (topic,)):
+        return []
+    return await read_from(kafka, topic)
 
 
 def users_of(

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from agents.bundles.channels import Channels
 from agents.bundles.rows import FollowedRows, rows_key
+from agents.working.tally import Tally
 from dynamic_layer import BundleRows, ChangedRows, CorruptRows, MissingRows, RowDelta
+from state import ArtifactStore
 
 D, ITEMS, NOW = 6, 12, 1_000_000
 MADE = (7, NOW - 5)
@@ -252,3 +255,27 @@ def test_nothing_is_sent_where_nothing_changed():
     log.learned([], 3)
     assert len(log.records) == sent
     assert ChangedRows(bundle(), threshold=0.25).changed == 0
+
+
+def test_a_worker_counts_deltas_and_shows_how_late_they_come(tmp_path):
+    clock = SimpleNamespace(ms=NOW)
+    tally = Tally()
+    channels = Channels(ArtifactStore(str(tmp_path)), tmp_path, lambda: None, lambda: clock.ms)
+    tally.watch_rows(channels, lambda: clock.ms)
+    log = Log()
+    log.at = NOW - 1  # before the worker started: it says nothing of the latency
+    log.learned([1, 2], 1)
+    log.at = NOW + 100
+    log.learned([1, 2, 3, 4], 2)
+    clock.ms = NOW + 2_100
+    channels.following("default").rows.take(log.records)
+    channels.following("default").rows.take(
+        [SimpleNamespace(**{**vars(log.records[0]), "value": b"SGRW"})]
+    )
+    value = tally.registry.get_sample_value
+    assert value("segue_row_deltas_total", {"outcome": "taken"}) == 2
+    assert value("segue_row_deltas_total", {"outcome": "damaged"}) == 1
+    assert value("segue_row_deltas_total", {"outcome": "gap"}) == 0
+    assert value("segue_row_delta_latency_seconds_count") == 1
+    assert value("segue_row_delta_latency_seconds_sum") == pytest.approx(2.0)
+    assert value("segue_rows_checksum") == 0, "no bundle is served"

@@ -32,6 +32,7 @@ from tests.crash.supervisor import Cluster, Stuck
 from tests.crash.watch import AgeWatch
 from tests.crash.world import (
     RATE,
+    ROW_FLAGS,
     Writer,
     crash_settings,
     make_world,
@@ -101,6 +102,8 @@ async def run(options: Options) -> Report:
     )
     code = options.upgrade and checked_out(options.upgrade, options.folder / "earlier")
     cluster = Cluster(settings, brokers, code or None)
+    if code is None:  # earlier versions do not know these settings
+        cluster.trainer.flags = ROW_FLAGS
     try:
         with _small_disk(settings) as small_disk:
             await asyncio.to_thread(create_topics, settings.kafka, topics(settings.topics))

@@ -38,7 +38,7 @@ from streams.wall_clock import now_ms
 from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
 
 __all__ = [
-    "Writer", "crash_settings", "make_world", "publish_models", "state_topics", "static_bundle",
+    "ROW_FLAGS", "Writer", "crash_settings", "make_world", "publish_models", "state_topics", "static_bundle",
 ]  # fmt: skip
 
 DAY_MS = 86_400_000
@@ -46,6 +46,11 @@ FIRST = "g000000001"
 FIRST_OF: Mapping[str, int] = {DEFAULT_CHANNEL: 1}
 ITEMS, USERS = 400, 400
 EXAMPLES = 2_000
+#: The trainer sends changed rows often, and bundles less often than `crash_settings` says.
+ROW_FLAGS = (
+    "trainer.rows_every_steps=3", "trainer.rows_within_s=0.5", "trainer.rows_threshold=0.02",
+    "trainer.publish_every_s=4.0",
+)  # fmt: skip
 #: Records per second, and how long the writer rests between two helpings.
 RATE, PAUSE_S = 80, 0.1
 REMEMBERED = 2_000
@@ -74,13 +79,10 @@ def crash_settings(
         trainer=TrainerSettings(
             slice_s=0.1,
             settle_s=0.5,
-            publish_every_s=6.0,
+            publish_every_s=2.0,
             min_examples=20,
             checkpoint_every_s=1.0,
             keep_bundles=3,
-            rows_every_steps=3,
-            rows_within_s=0.5,
-            rows_threshold=0.02,
             threads=1,
         ),
         worker=WorkerSettings(

@@ -185,9 +185,7 @@ async def test_added_partitions_are_refused_and_growing_brings_every_user_togeth
     }  # fmt: skip
     found = await asyncio.to_thread(topic_identities, kafka, [one.name for one in topics(names)])
     assert {name: one.partitions for name, one in found.items()} == {
-        one.name: 1
-        if one.name in (names.models, names.rows, names.erasures, names.policies)
-        else 4
+        one.name: 1 if one.name in (names.models, names.rows, names.erasures, names.policies) else 4
         for one in topics(names)
     }
     described = await asyncio.to_thread(describe_topics, kafka, [names.events])

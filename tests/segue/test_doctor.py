@@ -73,7 +73,7 @@ def test_topics_are_missing_differ_or_are_as_they_should_be(tmp_path):
     settings = load_settings(flags=["topics.partitions=4"])
     with EmbeddedLog(tmp_path) as log:
         missing = compare_topics(log, topics(settings.topics))
-        assert len(missing.missing) == 13
+        assert len(missing.missing) == 14
         assert missing.created == missing.unchanged == ()
         assert log.topics() == {}
         (found,) = topic_findings(missing, settings)

@@ -38,7 +38,8 @@ from streams.wall_clock import now_ms
 from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
 
 __all__ = [
-    "ROW_FLAGS", "Writer", "crash_settings", "make_world", "publish_models", "state_topics", "static_bundle",
+    "ROW_FLAGS", "Writer", "crash_settings", "make_world", "publish_models", "state_topics",
+    "static_bundle",
 ]  # fmt: skip
 
 DAY_MS = 86_400_000

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from agents.settings import TrainerSettings
 from evaluation.prequential.stream import HOUR_MS
 
-__all__ = ["FROZEN", "LEARNERS", "learning_settings", "learning_times"]
+__all__ = ["FROZEN", "LEARNERS", "ROW_EVENTS", "learning_settings", "learning_times"]
 
 FROZEN, CONTINUAL = "frozen", "continual"
 _EVERY_MS = {
@@ -72,7 +72,7 @@ def learning_settings(settings: TrainerSettings, learner: str) -> TrainerSetting
     send them whenever nothing is left to learn.
     """
     _, *parts = learner.split("-")
-    hours = SPARED if RARELY in parts else len(parts)
+    hours = SPARED if RARELY in parts else int(ROWS in parts)
     return replace(
         settings, publish_every_s=hours * HOUR_MS / 1000, min_examples=2**62,
         rows_every_steps=2**62 if ROWS in parts else 0, settle_s=0.0, judge_within_s=0.0,

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from agents import TrainerSettings
 from evaluation import Interactions, dataset_of
 from evaluation.measure import Measured
 from evaluation.prequential.stream import PrequentialSettings
@@ -19,7 +20,13 @@ from segue.cli import app
 from segue.served.command import _asked
 from segue.served.feed import Clock, Reader, _kinds, live_lists, material_of
 from segue.served.flow import Arm, _scalars_for_vectors, arms_of
-from segue.served.learning import HOUR_MS, learning_times
+from segue.served.learning import (
+    HOUR_MS,
+    LEARNERS,
+    ROW_EVENTS,
+    learning_settings,
+    learning_times,
+)
 from segue.served.scores import _gains
 from segue.settings import Settings, load_settings
 from static_layer import StaticBundle, TextSettings
@@ -384,7 +391,7 @@ class _Runtime:
 def test_learners_are_arms_besides_the_product():
     arms = arms_of([], ["frozen", "daily", "continual"])
     assert [arm.name for arm in arms] == ["segue", "segue daily", "segue continual"]
-    with pytest.raises(ValueError, match="frozen, weekly, daily, hourly, continual; got yearly"):
+    with pytest.raises(ValueError, match=r"frozen, weekly, daily, hourly, .*; got yearly"):
         arms_of([], ["yearly"])
 
 
@@ -410,6 +417,24 @@ def test_other_learners_learn_at_fixed_intervals_from_the_split():
         found = learning_times(learner, times, 10 * DAY, examples=1)
         assert found == list(range(10 * DAY + every, 12 * DAY + 1, every))
     assert learning_times("frozen", times, 10 * DAY, examples=1) == []
+
+
+def test_learners_with_changed_rows_learn_more_often_than_they_publish():
+    times = np.sort(10 * DAY + np.random.default_rng(1).integers(0, DAY, 40_000))
+    found = {
+        learner: learning_times(learner, times, 10 * DAY, examples=1_000) for learner in LEARNERS
+    }
+    assert found["continual-rare"] == found["continual"]
+    assert found["continual-rows"] == found["continual-rare-rows"]
+    counts = np.diff(np.searchsorted(times, found["continual-rows"]))
+    assert (abs(counts[:-1] - ROW_EVENTS) < 5).all()  # more than that come in an hour
+    for learner, hours, rows in (
+        ("daily", 0, False), ("continual", 0, False), ("continual-rows", 1, True),
+        ("continual-rare", 10, False), ("continual-rare-rows", 10, True),
+    ):  # fmt: skip
+        made = learning_settings(TrainerSettings(rows_every_steps=7), learner)
+        assert made.publish_every_s == hours * 3_600
+        assert bool(made.rows_every_steps) is rows
 
 
 async def test_items_come_into_the_catalogue_when_they_are_published():

@@ -28,11 +28,10 @@ class RowSender:
         self._rows: ChangedRows | None = None
         self._steps, self._sent_at = 0, 0
 
-    def serve(self, bundle: DynamicBundle | None, now_ms: int) -> None:
-        """Send rows of another bundle from now on; None sends none. now_ms: in ticks."""
+    def serve(self, bundle: DynamicBundle, now_ms: int) -> None:
+        """Send rows of another bundle from now on; now_ms: in ticks."""
         if self._settings.rows_every_steps:
-            if bundle is None or self._rows is None or self._rows.bundle is not bundle:
-                self._rows = bundle and ChangedRows(bundle, threshold=self._settings.rows_threshold)
+            self._rows = ChangedRows(bundle, threshold=self._settings.rows_threshold)
             self._steps, self._sent_at = 0, now_ms
 
     @property

@@ -261,9 +261,9 @@ class Models:
                 await self._change_rows(current, rows)
 
     async def _change_rows(self, recommender: Recommender, rows: BundleRows | None) -> None:
+        """Serve rows; answers go on beside it."""
         try:
-            async with self._using:
-                await asyncio.to_thread(recommender.serve_rows, rows)
+            await asyncio.to_thread(recommender.serve_rows, rows)
         except ValueError as error:
             logger.error(
                 "rows of generation %d are not served: %s", recommender.bundle.generation, error

@@ -187,10 +187,10 @@ class Recommender:
         """Serve these rows in the place of the bundle's own; return how many rows changed.
 
         Rows that were served before and are not among them are the bundle's again; None: all are.
-        Rows of items that are not here yet are served once these are added. Raises ValueError for
-        rows of another width.
+        Rows of items that are not here yet are served once these are added. Lists may be made
+        beside it, by the rows before or after. Raises ValueError for rows of another width.
         """
-        before, self._changed = self._changed, changed
+        before = self._changed
         keys = [one.keys for one in (before, changed) if one is not None]
         if not keys:
             return 0
@@ -199,19 +199,20 @@ class Recommender:
         served = self._unchanged(rows)
         if changed is not None and len(changed):
             if changed.served.shape[1] != served.shape[1]:
-                self._changed = before
                 raise ValueError(
                     f"expected rows of width {served.shape[1]}, got {changed.served.shape[1]}"
                 )
             own = self._rows(changed.keys)
             known = own >= 0
             served[np.searchsorted(rows, own[known])] = changed.served[known]
+        # A list that is made meanwhile must not pass for one of the bundle alone: see `made`.
+        self._changed = before if changed is None else changed
         differ = (served != self._index.vectors(rows)).any(axis=1)
         rows, served = rows[differ], served[differ]
         self._index.update(rows, served)
         if self._head is not None and len(rows):
             self._head.update_items(rows, served[:, :-1])
-        self.rows_checksum = self._checked(changed)
+        self._changed, self.rows_checksum = changed, self._checked(changed)
         return len(rows)
 
     def _checked(self, changed: BundleRows | None) -> int:

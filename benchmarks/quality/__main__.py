@@ -33,7 +33,7 @@ PAGES = {
 _KEPT = (
     "model", "item_type", "segment", "users", "asked", "hr_at_10", "hr_at_10_ci", "hr_at_10_seeds",
     "ndcg_at_10", "mrr", "recall_at_100", "coverage", "seconds", "settings", "mode", "label",
-    "served", "by_head", "published",
+    "served", "by_head", "published", "sent",
 )  # fmt: skip
 
 app = typer.Typer(add_completion=False)

@@ -10,14 +10,24 @@ _WORLD = "--items 2000 --users 5000 --events 250000 --end-ms 1748736000000 --see
 _NEWS = (
     "--world news --days 8 --items 2400 --users 1200 --events 80000 --end-ms 1748736000000 --seed 1"
 )
+_NEWS5 = (
+    "--world news --days 5 --items 1500 --users 700 --events 35000 --end-ms 1748736000000 --seed 1"
+)
 SIMULATED = {
     name: tuple(
         f"segue simulate {kind} --to {name}/{file}.parquet {world}"
         for kind, file in (("history", "events"), ("catalogue", "items"))
     )
-    for name, world in (("SIM", _WORLD), ("NEWS", _NEWS))
+    for name, world in (("SIM", _WORLD), ("NEWS", _NEWS), ("NEWS5", _NEWS5))
 }
-"""Commands that make the data sets SIM, whose interests drift, and NEWS, whose items last hours."""
+"""Commands that make the data sets: interests drift in SIM, items last hours in NEWS and NEWS5."""
+_OF_NEWS = (
+    "--set trainer.min_examples=1000"
+    " --set dynamic.replay.holdout_size=2048 --set dynamic.popularity.fit_examples=1024"
+    " --set dynamic.ranking.demand_half_lives_days=[0.05,0.2,1.0,4.0]"
+    " --set dynamic.popularity.half_lives_days=[0.05,0.2,1.0,4.0]"
+    " --set dynamic.popularity.bucket_hours=1"
+)
 _BASELINES = (
     "popularity,popularity_recent,popularity_decayed,popularity_mix,text_knn,item_cf,"
     "item_cf_decayed,ials"
@@ -52,7 +62,7 @@ class Section:
 
     name:    of the section, and of its notes.
     title:   as the page has it.
-    data:    LFM, AFK or ML1M, or SIM or NEWS, which `SIMULATED` makes.
+    data:    LFM, AFK or ML1M, or SIM, NEWS or NEWS5, which `SIMULATED` makes.
     options: of `segue evaluate`, the same for all runs.
     page:    `quality`, or `freshness` for streams. served: figures of what workers serve live.
     cold, tiers: whether tables of cold items and of popularity tiers are shown.
@@ -201,13 +211,25 @@ SECTIONS = (
         data="NEWS",
         options=(
             "--served --live --test-days 2 --every 120 --learn daily,continual"
-            " --set static.train.epochs=4 --set trainer.min_examples=1000"
-            " --set dynamic.replay.holdout_size=2048 --set dynamic.popularity.fit_examples=1024"
-            " --set dynamic.ranking.demand_half_lives_days=[0.05,0.2,1.0,4.0]"
-            " --set dynamic.popularity.half_lives_days=[0.05,0.2,1.0,4.0]"
-            " --set dynamic.popularity.bucket_hours=1"
+            f" --set static.train.epochs=4 {_OF_NEWS}"
         ),
         runs=(Run(name="news-served", models="popularity", more="--asked 2000"),),
+        page="freshness",
+        served=True,
+    ),
+    Section(
+        name="news-rows",
+        title="Changed rows between bundles: articles, served lists of the last of 5 days",
+        data="NEWS5",
+        options=f"--served --live --test-days 1 --every 120 --set static.train.epochs=2 {_OF_NEWS}",
+        runs=(
+            Run(
+                name="news-rows",
+                models="popularity",
+                more="--learn continual-rare-rows,continual-rare,continual,continual-rows"
+                " --asked 1000",
+            ),
+        ),
         page="freshness",
         served=True,
     ),

@@ -32,17 +32,29 @@ def _strata(report: Report, strata: Mapping[str, int], questions: int) -> str:
     others = sorted((row for row in whole if not row["served"]), key=lambda row: -row["hr_at_10"])
     names = ["all", *strata]
     shares = [f"{name} ({strata[name] / questions:.0%})" for name in strata]
+    sends = any("sent" in row for row in served)
     lines = [
-        f"| HR@10 | bundles | all (95 %) | {' | '.join(shares)} |",
-        "|---" * (3 + len(strata)) + "|",
+        f"| HR@10 | bundles |{' MB sent |' * sends} all (95 %) | {' | '.join(shares)} |",
+        "|---" * (3 + sends + len(strata)) + "|",
     ]
     for row in (*served, *others[:3]):
         low, high = row["hr_at_10_ci"]
         cells = [f"{row['hr_at_10']:.4f} ({low:.4f}-{high:.4f})"]
         cells += [f"{rows[row['model'], name]['hr_at_10']:.4f}" for name in names[1:]]
         published = str(1 + row["published"][0]) if row["served"] else ""
+        if sends:
+            cells.insert(0, _megabytes(row))
         lines.append(f"| `{row['model']}` | {published} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _megabytes(row: Row) -> str:
+    """Return the bytes of bundles, and of changed rows, of an arm's first seed."""
+    if not row.get("sent"):
+        return ""
+    sent = row["sent"][0]
+    rows = f" + {sent['row_bytes'] / 1e6:.1f} of rows" if sent["row_bytes"] else ""
+    return f"{sent['bundle_bytes'] / 1e6:.1f}{rows}"
 
 
 def _gains(report: Report, strata: Mapping[str, int]) -> str:

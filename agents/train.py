@@ -295,7 +295,8 @@ class Train:
             await self._aside(lambda: self._skews.serve(bundle))
             if self._served is None and name == self._trained:
                 self._served = bundle
-                self._rows.serve(bundle, self._ticks_ms())
+                if bundle is not None:
+                    self._rows.serve(bundle, self._ticks_ms())
 
     @property
     def steps(self) -> int:

@@ -109,8 +109,8 @@ class EmbeddedRuntime:
         await self._until(lambda: not any(self.roles.unread(topic) for topic in reads))
         while await self.train.step():
             pass
-        reads = (names.models, names.rows)
-        await self._until(lambda: not any(self.roles.unread_by_worker(topic) for topic in reads))
+        served = (names.models, names.rows)
+        await self._until(lambda: not any(self.roles.unread_by_worker(topic) for topic in served))
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():

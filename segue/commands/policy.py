@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 
 FileArgument = Annotated[Path, typer.Argument(help="Policy in TOML; see docs/policies.md.")]
+#: Figures of an effect, and their names.
+_FIGURES = {"hr_at_10": "HR@10", "coverage": "coverage", "diversity": "diversity"}
+
 ListArgument = Annotated[str, typer.Argument(help="Name of the list, or * for all others.")]
 AuthorOption = Annotated[str, typer.Option(help="Who applies it. Default: the user's name here.")]
 CommentOption = Annotated[str, typer.Option("--comment", "-m", help="Why.")]
@@ -224,24 +227,26 @@ def _show_preview(found: dict[str, Any], named: Sequence[str]) -> None:
 def _show_effects(lists: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table(title="held-out questions: before, after, change (95 % by user)")
-    for head in ("list", "questions", "HR@10", "coverage", "diversity"):
-        table.add_column(head, justify="left" if head == "list" else "right")
+    table = Table(title="held-out questions, change with 95 % by user")
+    for head in ("list", "figure", "questions", "before", "after", "change"):
+        table.add_column(head, justify="left" if head in ("list", "figure") else "right")
     for name, row in lists.items():
         effect = row["effect"]
         if effect is None:
-            table.add_row(name, "0", "", "", "")
+            table.add_row(name, "", "0")
             continue
-        figures = [_change(effect[key]) for key in ("hr_at_10", "coverage", "diversity")]
-        table.add_row(name, f"{effect['questions']:,}", *figures)
+        for key, said in _FIGURES.items():
+            figure = effect[key]
+            if figure is not None:
+                before, after = f"{figure['before']:.4f}", f"{figure['after']:.4f}"
+                table.add_row(
+                    name, said, f"{effect['questions']:,}", before, after, _change(figure)
+                )
     console.print(table)
 
 
-def _change(figure: dict[str, Any] | None) -> str:
-    if figure is None:
-        return "–"
-    before, after = figure["before"], figure["after"]
-    said = f"{before:.4f}  {after:.4f}  {after - before:+.4f}"
+def _change(figure: dict[str, Any]) -> str:
+    said = f"{figure['after'] - figure['before']:+.4f}"
     if figure["low"] is None:
         return said
     return f"{said} ({figure['low']:+.4f} to {figure['high']:+.4f})"

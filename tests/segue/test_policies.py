@@ -22,6 +22,7 @@ from dynamic_layer import ListSettings, PolicyError, UserState, rules_of
 from dynamic_layer.serving.rankings import ItemNames, Ranking
 from segue.catalogue_file import CatalogueError, read_catalogue
 from segue.cli import app
+from segue.commands.policy import _show_effects
 from segue.policies import read_file
 from streams import Item, ListPolicy, Record, decode, encode
 
@@ -186,3 +187,19 @@ def test_a_check_reads_attributes_and_prints_them_in_its_command(tmp_path):
     assert found["bad_rows"] == 1
     assert found["command"].endswith("-f attributes.stock:number=qty")
     assert found["unused"] == []
+
+
+def test_the_effect_is_printed_with_its_interval_and_without_where_there_is_none(capsys):
+    figure = {"before": 0.25, "after": 0.5, "low": 0.125, "high": 0.375}
+    one = {"before": 0.5, "after": 0.5, "low": None, "high": None}
+    effect = {"questions": 1_200, "hr_at_10": figure, "coverage": one, "diversity": None}
+    _show_effects({"mix": {"effect": effect}, "old": {"effect": None}})
+    printed = capsys.readouterr().out
+    rows = [
+        [*map(str.strip, line.split("│"))][1:-1] for line in printed.splitlines() if "│" in line
+    ]
+    assert rows == [
+        ["mix", "HR@10", "1,200", "0.2500", "0.5000", "+0.2500 (+0.1250 to +0.3750)"],
+        ["mix", "coverage", "1,200", "0.5000", "0.5000", "+0.0000"],
+        ["old", "", "0", "", "", ""],
+    ]

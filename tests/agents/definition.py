@@ -23,9 +23,10 @@ from tests.state.streams_of_events import Columns
 
 
 class ShownAt(Event, frozen=True, kw_only=True):
-    """An item that was shown, at a position of a list."""
+    """An item that was shown, at a position of the list with the number `of`."""
 
     position: int
+    of: int
 
 
 def counting_events(
@@ -69,10 +70,11 @@ def counting_events(
                     "item_id": batch.item_id[n], "kind": batch.kind[n],
                     "timestamp": int(batch.timestamp[n]),
                 }  # fmt: skip
-                places = batch.position
-                found.append(
-                    Event(**event) if places is None else ShownAt(**event, position=int(places[n]))
-                )
+                places, lists = batch.position, batch.list_code
+                if places is None or lists is None:
+                    found.append(Event(**event))
+                else:
+                    found.append(ShownAt(**event, position=int(places[n]), of=int(lists[n])))
     return found
 
 
@@ -91,6 +93,7 @@ def defined_dump(folder: Path, events: Sequence[Event], settings: StateSettings)
         columns.offset = np.arange(len(own), dtype=np.int64)
         if shown:
             columns.position = np.array([e.position for e in own], np.int64)
+            columns.list_code = np.array([e.of for e in own], np.int64)
         state.apply_events(topic, columns, len(own))
     found = dump(state)
     state.close()

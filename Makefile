@@ -17,6 +17,7 @@ SEED ?= 1
 FAULTS ?= 50
 BROKERS ?= 1
 MINUTES ?= 20
+TRANSPORT ?= faust
 
 .PHONY: setup system demo clients test soak check crash canary mutants deploy-test bench quality lock schemas docs clean
 
@@ -108,7 +109,7 @@ check: setup
 # Faults drawn by a seed on a real broker; ends with the word `equal`.
 crash: setup
 	$(BIN)/python -m tests.crash --seed $(SEED) --faults $(FAULTS) --brokers $(BROKERS) \
-		$(if $(UPGRADE),--upgrade $(UPGRADE))
+		--transport $(TRANSPORT) $(if $(UPGRADE),--upgrade $(UPGRADE))
 
 # A canary's life with two trainers and two workers; ends with the word `equal`.
 canary: setup
@@ -148,10 +149,10 @@ quality: setup
 # them. The second and third hold versions of the first.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
-RUNTIME := --no-annotate -c requirements.lock --extra avro --extra otel --extra ray pyproject.toml
+RUNTIME := --no-annotate -c requirements.lock --extra avro --extra librdkafka --extra otel --extra ray pyproject.toml
 lock:
 	$(COMPILE) --extra dev --extra avro --extra dgl --extra otel --extra ray --extra evaluate --extra bench \
-		--extra docs pyproject.toml -o requirements.lock
+		--extra docs --extra librdkafka pyproject.toml -o requirements.lock
 	$(COMPILE) $(RUNTIME) -o requirements-runtime.lock
 	$(COMPILE) $(RUNTIME) --group gpu --no-emit-package faiss-cpu -o requirements-gpu.lock
 	printf 'uv\nsetuptools\nwheel\n' | $(COMPILE) - -o requirements-uv.lock

@@ -31,6 +31,12 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+# The consumer protocol (KIP-848) takes these from the broker: a member that is silent for six
+# seconds loses its partitions, and each second members hear what has changed.
+group.consumer.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=6000
+group.consumer.min.heartbeat.interval.ms=100
+group.consumer.heartbeat.interval.ms=1000
 
 # Sized for a heap of 512 MiB.
 log.cleaner.dedupe.buffer.size=16777216

@@ -302,7 +302,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         # Faust's type says otherwise of what its client returns.
         fetched: Any = await super()._fetch_records(consumer, active_partitions, **options)
         records: dict[TP, Sequence[Any]] = {
-            tp: columns if tp.topic in self.app.batched else consumer_records(columns)
+            tp: columns if tp.topic in self.app.hooks.batched else consumer_records(columns)
             for tp, columns in fetched.items()
         }
         subscription = consumer._subscription.subscription

@@ -11,6 +11,8 @@ _COORDINATOR = "aiokafka.consumer.group_coordinator"
 _FETCHER = "aiokafka.consumer.fetcher"
 _SENDER = "aiokafka.producer.sender"
 _CLIENT = "aiokafka"
+LIBRDKAFKA = "streams.librdkafka"
+"""Logger of librdkafka; its messages all come from one line of code, and begin with their kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ _SHOWN = Allowance(times=10, within_s=60.0)
 _LOGGERS = (
     _CLIENT, _COORDINATOR, _FETCHER, _SENDER,
     "aiokafka.cluster", "aiokafka.conn", "aiokafka.consumer.consumer", "aiokafka.producer.producer",
-    "kafka.admin.client", "kafka.cluster", "kafka.net.connection", "kafka.net.manager",
+    "kafka.admin.client", "kafka.cluster", "kafka.net.connection", "kafka.net.manager", LIBRDKAFKA,
 )  # fmt: skip
 
 
@@ -87,6 +89,8 @@ class ClientMessages:
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
         kind = (record.pathname, record.lineno)
+        if record.name == LIBRDKAFKA and isinstance(record.args, tuple) and record.args:
+            kind = (str(record.args[0]), 0)
         shown = self._shown.setdefault(kind, deque(maxlen=_SHOWN.times))
         if self._is_too_often(shown, _SHOWN):
             self._left_out[kind] = self._left_out.get(kind, 0) + 1

@@ -118,7 +118,8 @@ def group_notes(kafka: KafkaSettings, group: str) -> dict[tuple[str, int], str]:
     """Return by (topic, partition) the note that a consumer group committed with its offset."""
     with admin_client(kafka) as client:
         committed = _committed(client, group, kafka.request_timeout_ms)
-    return {(place.topic, place.partition): at.metadata or "" for place, at in committed.items()}
+    # confluent-kafka commits the zero byte at the end of a C string, too.
+    return {tuple(place): (at.metadata or "").rstrip("\0") for place, at in committed.items()}
 
 
 def group_positions(kafka: KafkaSettings, group: str) -> dict[tuple[str, int], int]:
@@ -130,6 +131,11 @@ def group_positions(kafka: KafkaSettings, group: str) -> dict[tuple[str, int], i
 
 def group_members(kafka: KafkaSettings, group: str) -> list[str]:
     """Return the client ids of a group's members; raises AdminError."""
+    if kafka.transport == "librdkafka":
+        # kafka-python describes groups of the classic protocol only, others as if they were empty.
+        from streams.librdkafka_log import members_of  # noqa: PLC0415 an extra
+
+        return members_of(kafka, group)
     with admin_client(kafka) as client:
         found = once_coordinated(lambda: _described(client, group), kafka.request_timeout_ms)
     return sorted(member["client_id"] for member in found)

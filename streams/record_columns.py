@@ -24,6 +24,7 @@ __all__ = [
     "columns_of",
     "joined",
     "log_times",
+    "packed_headers",
 ]
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -133,7 +134,7 @@ def columns_of(topic: str, partition: int, records: Iterable[Any]) -> RecordColu
             row += [at, ABSENT if part is None else len(part)]
             parts.append(part or b"")
             at += len(parts[-1])
-        packed = _packed_headers(getattr(record, "headers", ()))
+        packed = packed_headers(getattr(record, "headers", ()))
         rows.append([*row, at if packed else ABSENT])
         parts.append(packed)
         at += len(packed)
@@ -170,7 +171,7 @@ def _headers(data: bytes, at: int) -> Headers:
     return tuple(found)
 
 
-def _packed_headers(headers: Headers) -> bytes:
+def packed_headers(headers: Headers) -> bytes:
     """Headers in the same form; nothing without any."""
     if not headers:
         return b""

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
-from streams.app import Partitions, WorkerApp, create_app
+from streams.app import WorkerApp, create_app
 from streams.batch_outbox import BatchOutbox
+from streams.batches import Batch, Partitions
 from streams.codec import EventRules
 from streams.log_watch import CheckLog, LogWatch, check_again
 from streams.offsets import group_positions
@@ -18,7 +19,6 @@ from streams.running import serve
 from streams.security import KafkaSettings
 from streams.sources import RekeySettings, SourceSettings, require_rekeyed
 from streams.topics import TopicSettings
-from streams.transport import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ async def serve_rekey(
 
         async def revoked(partitions: Partitions) -> None:
             await rekeyer.settle()
-            await app.consumer.commit_positions(rekeyer.settled)
+            await app.commit_closed(rekeyer.settled)
             rekeyer.forget(partitions)
 
         app = create_app(

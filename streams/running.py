@@ -60,7 +60,7 @@ async def serve(app: WorkerApp, *, on_stop: Callable[[], None] = lambda: None) -
         reason = app.crash_reason
         # Written for people; of other errors the kind says more than their text.
         told = str(reason) if isinstance(reason, PositionError) else repr(reason)
-        log.error("%s stopped: %s", app.conf.id, explained_refusal(app.user, reason) or told)
+        log.error("%s stopped: %s", app.group, explained_refusal(app.user, reason) or told)
         return 1
     return 0
 

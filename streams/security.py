@@ -3,7 +3,7 @@
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 ISOLATION = "read_committed"
@@ -31,6 +31,11 @@ class KafkaSettings:
     ssl_check_hostname: refuse a broker whose certificate names another host.
     client_id:          client name in the brokers' logs and quotas.
     request_timeout_ms: timeout of one request, in milliseconds.
+    transport:          client with which workers, trainers and rekey read in groups: faust, or
+                        librdkafka (extra `librdkafka`). Members of one group use the same one: stop
+                        all of them to change it.
+    group_protocol:     of librdkafka: consumer (KIP-848, Kafka 4.0 and newer, where the broker sets
+                        the session timeout), or classic.
 
     Raises SecurityError when the settings contradict each other; files are opened on first use.
     """
@@ -47,6 +52,8 @@ class KafkaSettings:
     ssl_check_hostname: bool = True
     client_id: str = "segue"
     request_timeout_ms: int = 40_000
+    transport: Literal["faust", "librdkafka"] = "faust"
+    group_protocol: Literal["consumer", "classic"] = "consumer"
 
     def __post_init__(self) -> None:
         """Refuse settings that could only fail later, or connect less safely than they look."""
@@ -146,6 +153,31 @@ class KafkaSettings:
             "broker_credentials": self._faust_credentials(),
             "broker_client_id": self.client_id,
         }
+
+    def for_librdkafka(self) -> dict[str, Any]:
+        """Return librdkafka's properties of any client. Raises SecurityError for unusable files."""
+        properties: dict[str, Any] = {
+            "bootstrap.servers": ",".join(self.servers),
+            "client.id": self.client_id,
+            "security.protocol": self.security_protocol,
+            "socket.timeout.ms": self.request_timeout_ms,
+        }
+        if self.uses_tls:
+            self.ssl_context()  # its messages name the setting; librdkafka's do not
+            files = {
+                "ssl.ca.location": self.ssl_cafile or "probe",  # where systems keep theirs
+                "ssl.certificate.location": self.ssl_certfile,
+                "ssl.key.location": self.ssl_keyfile or self.ssl_certfile,
+                "ssl.key.password": self.ssl_password,
+            }
+            properties |= {name: value for name, value in files.items() if value}
+            checked = "https" if self.ssl_check_hostname else "none"
+            properties["ssl.endpoint.identification.algorithm"] = checked
+        if self.uses_sasl:
+            properties["sasl.mechanism"] = self.sasl_mechanism
+            properties["sasl.username"] = self.sasl_username
+            properties["sasl.password"] = self.sasl_password
+        return properties
 
     def _common(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {

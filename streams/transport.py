@@ -19,10 +19,9 @@ Topics that are not batched behave as in plain Faust: one message each, at least
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust import Schema
 from faust.exceptions import ConsumerNotStarted
@@ -32,36 +31,14 @@ from faust.transport.drivers.aiokafka import Transport as FaustTransport
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP, ConsumerMessage
 
+from streams.batches import Batch, BatchReading, Hooks, Partitions, cut
 from streams.consumer_thread import CLOSE_S, ConsumerThread
-from streams.positions import Held, Positions
-from streams.record_columns import RecordColumns
+from streams.positions import Held
 
 log = logging.getLogger(__name__)
 
 COMMIT_S = 1.5
 """Longest wait of a stop for the last commit of acknowledged records, in seconds."""
-
-Rewind = Callable[[str, int], int]
-"""(topic, partition) -> records before the store's position that are handed over again."""
-
-
-class Batch(RecordColumns):
-    """Records of one partition, in offset order, never empty.
-
-    epoch: number of the seek after which they were read; a newer seek voids them.
-    """
-
-    __slots__ = ("epoch",)
-
-    def __init__(self, records: RecordColumns, epoch: int) -> None:
-        """Take over the records of one partition, at least one."""
-        super().__init__(records.topic, records.partition, records.data, records.table)
-        self.epoch = epoch
-
-    @property
-    def next_offset(self) -> int:
-        """The position after this batch."""
-        return int(self.offsets[-1]) + 1
 
 
 class BatchSchema(Schema):
@@ -92,45 +69,33 @@ class BatchScheduler(DefaultSchedulingStrategy):
         pairs: Iterator[tuple[TP, Any]] = super().iterate(cut)
         return pairs
 
-    def _cut(self, topic: str, fetched: Sequence[Any]) -> Sequence[Any]:
+    def _cut(self, topic: str, fetched: Any) -> Sequence[Any]:
         limit = self._max_batch.get(topic)
         if limit is None:
-            return fetched
-        return [fetched[start : start + limit] for start in range(0, len(fetched), limit)]
+            return list(fetched)
+        return list(cut(fetched, limit))
 
 
 class Consumer(FaustConsumer):
     """Reads batched topics as batches, from the positions of the app's store."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Read the app's `batched` and `positions`."""
+        """Read what the app's hooks say."""
         super().__init__(*args, **kwargs)
-        self._max_batch: Mapping[str, int] = self.app.batched
-        self._positions: Positions = self.app.positions
-        self._rewind: Rewind = self.app.rewind
+        self._hooks: Hooks = self.app.hooks
+        self._max_batch: Mapping[str, int] = self._hooks.batched
+        self.reading = BatchReading(self._hooks, self._held)
         self.scheduler = BatchScheduler(self._max_batch)
         self._read_offset = _ReadOffsets(self._max_batch)
         # Number of the last seek or revocation. Whatever was fetched before it is void.
         self._epoch = 0
-        self._next: dict[TP, int] = {}
-        # First offset behind the last record handed over, where no record lies up to `_next`.
-        self._empty_from: dict[TP, int] = {}
         # Held while fetching and while seeking: a fetch lies wholly before or after a seek.
         self._fetching = asyncio.Lock()
-
-    def is_current(self, batch: Batch) -> bool:
-        """Tell whether a batch may be applied: its partition is held and was not sought since."""
-        return self.is_at(TP(batch.topic, batch.partition), batch.epoch)
-
-    def is_at(self, tp: TP, epoch: int) -> bool:
-        """Tell whether a partition is held and was not sought since `epoch`."""
-        return epoch == self._epoch and tp in self._next
 
     def void(self) -> None:
         """Declare void what was fetched and not yet applied, until the next seek."""
         self._epoch += 1
-        self._next.clear()
-        self._empty_from.clear()
+        self.reading.void()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Void what is under way, then let the app react."""
@@ -147,34 +112,20 @@ class Consumer(FaustConsumer):
             held = self.app.open_partitions & self.assignment()
             sought: dict[TP, int | None] = dict(await super().seek_to_committed())
             if held:
-                target = await self._targets(held, sought)
+                found = await self.reading.targets(held, sought)
+                target = {TP(*place): offset for place, offset in found.items()}
                 await self.seek_wait(target)
                 sought |= target
-                self._next = target
+                self.reading.begin(found)
             return sought
 
-    async def _targets(self, held: set[TP], committed: Mapping[TP, int | None]) -> dict[TP, int]:
-        target: dict[TP, int] = {}
-        for part in await self._held(held):
-            if part.topic in self.app.from_group:
-                tp = TP(part.topic, part.partition)
-                target[tp] = part.nearest(committed.get(tp))
-                continue
-            position = part.start(
-                self._positions(part.topic, part.partition),
-                self.app.pass_over,
-                accept_gap=self.app.accept_gap,
-            )
-            again = self._rewind(part.topic, part.partition)
-            target[TP(part.topic, part.partition)] = max(position - again, part.first)
-        return target
-
-    async def _held(self, partitions: set[TP]) -> list[Held]:
+    async def _held(self, places: Partitions) -> list[Held]:
         """What the log holds of partitions."""
-        first, end = await self.earliest_offsets(*partitions), await self.highwaters(*partitions)
+        tps = {TP(*place) for place in places}
+        first, end = await self.earliest_offsets(*tps), await self.highwaters(*tps)
         return [
             Held(topic=tp.topic, partition=tp.partition, first=first[tp], end=end[tp])
-            for tp in sorted(partitions)
+            for tp in sorted(tps)
         ]
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
@@ -189,7 +140,8 @@ class Consumer(FaustConsumer):
             if self.should_stop or not self.flow_active:
                 return
             epoch = self._epoch
-            active = {tp for tp in self._get_active_partitions() if not self.app.hold(tp.topic)}
+            epochs = {tp: self.reading.epoch(tp) for tp in self._get_active_partitions()}
+            active = {tp for tp in epochs if not self._hooks.hold(tp.topic)}
             records = await self._getmany(active, timeout) if active else {}
             # Of this fetch: positions from before a seek would pass over what is read again.
             reached = self._thread.reached if active else {}
@@ -199,80 +151,14 @@ class Consumer(FaustConsumer):
             # What is dropped here is read again: a new epoch ends with a seek.
             if epoch != self._epoch or not self.flow_active:
                 return
-            if tp.topic in self._max_batch:
-                first = int(record.offsets[0])
-                expected = self._next.get(tp, first)
-                if first != expected:
-                    if first < expected:
-                        # The client has begun again: the topic may be another one.
-                        await self.app.check_log()
-                    await self._check_jump(tp)
-                    if epoch != self._epoch:
-                        return
-                unseen = self._unseen(tp, record)
-                if unseen is not None:
-                    yield tp, self._batch_message(tp, Batch(unseen, epoch))
-            else:
+            if tp.topic not in self._max_batch:
                 yield tp, self._to_message(tp, record)
+            elif (of := epochs[tp]) is not None:
+                batch = await self.reading.advance(record, of)
+                if batch is not None:
+                    yield tp, self._batch_message(tp, batch)
         if epoch == self._epoch:
-            await self._pass_empty(reached, epoch)
-
-    async def _pass_empty(self, reached: Mapping[TP, int], epoch: int) -> None:
-        """Have the store go on behind offsets that hold no record for it.
-
-        reached: next offset to fetch, by partition, when all before it was handed over.
-        """
-        ahead = {
-            tp: offset for tp, offset in reached.items() if offset > self._next.get(tp, offset)
-        }
-        if ahead:
-            await self._check_jump(*ahead)
-            if epoch != self._epoch:
-                return
-            for tp, offset in ahead.items():
-                if offset <= self._next[tp]:
-                    continue
-                self._empty_from.setdefault(tp, self._next[tp])
-                self._next[tp] = offset
-        for tp, first in list(self._empty_from.items()):
-            passed = await self.app.pass_empty(tp, first, self._next[tp], epoch)
-            if epoch != self._epoch:
-                return
-            if passed:
-                self._empty_from.pop(tp, None)
-
-    async def _check_jump(self, *jumped: TP) -> None:
-        """Tell offsets without records, which are harmless, from retention that was faster than us.
-
-        The client answers an offset that is out of range by the earliest one there is, silently.
-        A store without positions (the trainer has none) takes what comes.
-        """
-        expected = {
-            tp: self._next[tp]
-            for tp in jumped
-            if tp in self._next
-            and (tp.topic in self.app.from_group or self._positions(*tp) is not None)
-        }
-        if not expected:
-            return
-        for held in await self._held(set(expected)):
-            tp = TP(held.topic, held.partition)
-            if tp.topic not in self.app.from_group:
-                held.check(expected[tp])
-            elif tp in self._next:
-                self._next[tp] = held.nearest(expected[tp])
-
-    def _unseen(self, tp: TP, records: RecordColumns) -> RecordColumns | None:
-        """Cut off records below the position and advance it; None if nothing is left."""
-        position = self._next.get(tp)
-        if position is None:
-            return None
-        records = records[int(np.searchsorted(records.offsets, position)) :]
-        if not records:
-            return None
-        self._next[tp] = int(records.offsets[-1]) + 1
-        self._empty_from.pop(tp, None)
-        return records
+            await self.reading.pass_empty(reached, self.app.opened.pass_empty)
 
     def _batch_message(self, tp: TP, batch: Batch) -> ConsumerMessage:
         last = batch[-1]

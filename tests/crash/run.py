@@ -14,9 +14,9 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agents.demand import live_popularity, take_demand
 from segue.settings import Settings, write_settings
@@ -61,6 +61,7 @@ class Options:
     rate:        records written a second.
     age_limit_s: longest time for which a partition may apply nothing.
     brokers:     brokers of the cluster.
+    transport:   client with which workers and trainers read in groups.
     upgrade:     commit whose code every process runs at first; one is upgraded after each fault.
     """
 
@@ -73,6 +74,7 @@ class Options:
     rate: int = RATE
     age_limit_s: float = 120.0
     brokers: int = 1
+    transport: Literal["faust", "librdkafka"] = "faust"
     upgrade: str | None = None
 
 
@@ -100,6 +102,7 @@ async def run(options: Options) -> Report:
     settings = crash_settings(
         options.folder.resolve(), await brokers.start(), options.brokers, console_settings()
     )
+    settings = replace(settings, kafka=replace(settings.kafka, transport=options.transport))
     code = options.upgrade and checked_out(options.upgrade, options.folder / "earlier")
     cluster = Cluster(settings, brokers, code or None)
     if code is None:  # earlier versions do not know these settings

@@ -20,7 +20,7 @@ def names(requirements: list[str]) -> set[str]:
 def test_an_image_has_what_segue_needs_and_nothing_of_development(name):
     extras = PROJECT["project"]["optional-dependencies"]
     needed = names(PROJECT["project"]["dependencies"])
-    needed |= set.union(*(names(extras[extra]) for extra in ("avro", "otel", "ray")))
+    needed |= set.union(*(names(extras[extra]) for extra in ("avro", "librdkafka", "otel", "ray")))
     found = locked(name).keys()
     instead = {"faiss-gpu"} if name == LOCKS["gpu"] else set()
     assert needed - found == ({"faiss-cpu"} if instead else set())

@@ -12,6 +12,7 @@ from kafka.admin import NewTopic
 
 from streams.broker import DevelopmentBroker
 from streams.distribution import POM, KafkaDistribution
+from streams.security import KafkaSettings
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,12 @@ def broker(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     address = node.start(timeout=PATIENCE_S)
     yield address
     node.stop()
+
+
+@pytest.fixture(params=["faust", "librdkafka"])
+def kafka(broker: str, request: pytest.FixtureRequest) -> KafkaSettings:
+    """The broker, by each of the transports."""
+    return KafkaSettings(bootstrap_servers=broker, transport=request.param)
 
 
 @pytest.fixture

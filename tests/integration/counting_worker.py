@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from streams.app import create_app
+from streams.batches import Batch
 from streams.running import run_app
 from streams.security import KafkaSettings
-from streams.transport import Batch
 
 
 class PartitionFiles:
@@ -51,6 +51,7 @@ def main() -> int:
     parser.add_argument("--max-batch", type=int, default=100)
     parser.add_argument("--rebalance-timeout", type=float, default=60.0)
     parser.add_argument("--restore", type=float, default=0.0, help="seconds a first open takes")
+    parser.add_argument("--transport", default="faust")
     parser.add_argument("topics", nargs="+")
     options = parser.parse_args()
     store = PartitionFiles(options.folder)
@@ -77,7 +78,7 @@ def main() -> int:
 
     app = create_app(
         options.group,
-        KafkaSettings(bootstrap_servers=options.broker),
+        KafkaSettings(bootstrap_servers=options.broker, transport=options.transport),
         batched=dict.fromkeys(options.topics, options.max_batch),
         positions=lambda topic, partition: store.read(topic, partition)["next"],
         on_assigned=on_assigned,

@@ -28,12 +28,14 @@ from typing import Any, NoReturn
 
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 
-from streams.app import WorkerApp, create_app
+from streams.app import create_app
+from streams.batches import Batch
 from streams.consumer_thread import ConsumerThread
+from streams.faust_app import FaustApp
 from streams.running import serve
 from streams.security import KafkaSettings
 from streams.stop_limit import StopLimit
-from streams.transport import Batch, Consumer, Producer
+from streams.transport import Consumer, Producer
 
 #: What happens at a point: a signal or a crash of the app, then the interrupted call goes on; or
 #: the call itself fails or is cancelled.
@@ -75,22 +77,22 @@ START = [
 FATAL = START[:2]
 REBALANCE = [
     Point("revoked, in the thread", ConsumerThread, "on_partitions_revoked", 2, rebalance=True),
-    Point("revoked, in the app", WorkerApp, "_on_partitions_revoked", 2, rebalance=True),
-    Point("states are closed", WorkerApp, "_close", 2, rebalance=True),
+    Point("revoked, in the app", FaustApp, "_on_partitions_revoked", 2, rebalance=True),
+    Point("states are closed", FaustApp, "_close", 2, rebalance=True),
     Point("joined again", CoordinatorGroupRebalance, "perform_group_join", 2, rebalance=True),
     Point("assigned, in the thread", ConsumerThread, "on_partitions_assigned", 2, rebalance=True),
-    Point("assigned, in the app", WorkerApp, "_on_partitions_assigned", 2, rebalance=True),
-    Point("states are opened", WorkerApp, "_open", 2, rebalance=True),
+    Point("assigned, in the app", FaustApp, "_on_partitions_assigned", 2, rebalance=True),
+    Point("states are opened", FaustApp, "_open", 2, rebalance=True),
     Point("positions are sought", Consumer, "seek_to_committed", 2, rebalance=True),
 ]
 COMMIT = [
     Point("records are fetched", ConsumerThread, "_fetch_records", 3),
-    Point("a batch is handled", WorkerApp, "_handle"),
+    Point("a batch is handled", FaustApp, "_handle"),
     Point("requests are committed", Consumer, "force_commit"),
     Point("offsets are committed, in the thread", ConsumerThread, "_commit"),
 ]
 STOP = [
-    Point("the app shuts", WorkerApp, "_shut", stop=True),
+    Point("the app shuts", FaustApp, "_shut", stop=True),
     Point("the consumer stops", Consumer, "on_stop", stop=True),
     Point("the thread stops", ConsumerThread, "on_thread_stop", stop=True),
     Point("the group is left", ConsumerThread, "_leave", stop=True),
@@ -180,7 +182,7 @@ def end(status: int) -> NoReturn:
 async def work(point: Point, action: str, options: argparse.Namespace, mark: Path) -> int:
     """Run a worker to which something happens; returns its exit status."""
     # Before the app is made, which keeps some of its methods.
-    made: list[WorkerApp] = []
+    made: list[FaustApp] = []
     arm(made, point, action, mark)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     app = create_app(
@@ -188,6 +190,7 @@ async def work(point: Point, action: str, options: argparse.Namespace, mark: Pat
         KafkaSettings(bootstrap_servers=options.broker),
         batched={options.events: 100},
     )
+    assert isinstance(app, FaustApp)
     if point in COMMIT:
         app.conf.broker_commit_interval = 0.2
     made.append(app)
@@ -207,7 +210,7 @@ async def work(point: Point, action: str, options: argparse.Namespace, mark: Pat
     return await serve(app, on_stop=StopLimit().begin)
 
 
-def after_first_request(app: WorkerApp, point: Point) -> None:
+def after_first_request(app: FaustApp, point: Point) -> None:
     if point.rebalance:
         thread = app.consumer._thread
         thread.thread_loop.call_soon_threadsafe(thread._consumer._coordinator.request_rejoin)
@@ -215,7 +218,7 @@ def after_first_request(app: WorkerApp, point: Point) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def arm(made: list[WorkerApp], point: Point, action: str, mark: Path) -> None:
+def arm(made: list[FaustApp], point: Point, action: str, mark: Path) -> None:
     """Make something happen at the nth call of a method of the app that will be in `made`."""
     if point.after_s is not None:
         arm_after(made, point.after_s, action, mark)
@@ -231,7 +234,7 @@ def arm(made: list[WorkerApp], point: Point, action: str, mark: Path) -> None:
     setattr(point.owner, point.method, reached)
 
 
-def arm_after(made: list[WorkerApp], seconds: float, action: str, mark: Path) -> None:
+def arm_after(made: list[FaustApp], seconds: float, action: str, mark: Path) -> None:
     def now() -> None:
         mark.write_text(str(time.monotonic()))
         if action == "term":
@@ -243,7 +246,7 @@ def arm_after(made: list[WorkerApp], seconds: float, action: str, mark: Path) ->
     asyncio.get_running_loop().call_later(seconds, now)
 
 
-async def act(app: WorkerApp, action: str, point: Point) -> None:
+async def act(app: FaustApp, action: str, point: Point) -> None:
     if action == "raise":
         raise RuntimeError("made for a test")
     if action == "cancel":

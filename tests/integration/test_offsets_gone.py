@@ -9,10 +9,10 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from streams.app import WorkerApp, create_app
+from streams.batches import Batch
 from streams.positions import PositionError
 from streams.running import serve
 from streams.security import KafkaSettings
-from streams.transport import Batch
 from tests.integration.conftest import fill
 from tests.waiting import crash_of, until, within_patience
 
@@ -21,11 +21,9 @@ pytestmark = pytest.mark.integration
 NewTopic = Callable[..., str]
 
 
-def new_app(broker: str, topic: str, **options: Any) -> WorkerApp:
+def new_app(kafka: KafkaSettings, topic: str, **options: Any) -> WorkerApp:
     options.setdefault("batched", {topic: 100})
-    return create_app(
-        f"group-{uuid.uuid4().hex[:8]}", KafkaSettings(bootstrap_servers=broker), **options
-    )
+    return create_app(f"group-{uuid.uuid4().hex[:8]}", kafka, **options)
 
 
 def delete_before(broker: str, topic: str, offset: int) -> None:
@@ -41,13 +39,13 @@ async def refusal(app: WorkerApp) -> str:
 
 
 async def test_a_gap_is_refused_and_the_message_names_it_and_the_ways_out(
-    broker: str, new_topic: NewTopic
+    broker: str, kafka: KafkaSettings, new_topic: NewTopic
 ) -> None:
     topic = new_topic("gone")
     await fill(broker, topic, 0, (b"%d" % n for n in range(500)))
     delete_before(broker, topic, 200)
     applied: list[Batch] = []
-    app = new_app(broker, topic, positions=lambda *_: 150)
+    app = new_app(kafka, topic, positions=lambda *_: 150)
 
     @app.batches(topic)
     async def take(batch: Batch) -> None:
@@ -60,7 +58,7 @@ async def test_a_gap_is_refused_and_the_message_names_it_and_the_ways_out(
 
 
 async def test_an_accepted_gap_is_told_and_reading_goes_on_behind_it(
-    broker: str, new_topic: NewTopic
+    broker: str, kafka: KafkaSettings, new_topic: NewTopic
 ) -> None:
     topic = new_topic("accepted")
     await fill(broker, topic, 0, (b"%d" % n for n in range(500)))
@@ -69,7 +67,7 @@ async def test_an_accepted_gap_is_told_and_reading_goes_on_behind_it(
     seen: list[int] = []
     done = asyncio.Event()
     app = new_app(
-        broker,
+        kafka,
         topic,
         positions=lambda *_: 150,
         pass_over=lambda *what: told.append(what),
@@ -90,21 +88,21 @@ async def test_an_accepted_gap_is_told_and_reading_goes_on_behind_it(
 
 
 async def test_retention_that_overtakes_the_reading_is_not_passed_over(
-    broker: str, new_topic: NewTopic
+    broker: str, kafka: KafkaSettings, new_topic: NewTopic
 ) -> None:
     """The client answers "out of range" by the earliest offset there is, silently."""
     topic = new_topic("overtaken")
-    # Longer than what one fetch brings, so that deleted records are still to be fetched.
-    await fill(broker, topic, 0, (uuid.uuid4().bytes * 50_000 for _ in range(24)))
+    # Longer than what is read ahead, so that deleted records are still to be fetched.
+    await fill(broker, topic, 0, (uuid.uuid4().bytes * 50_000 for _ in range(40)))
     position = [0]
-    app = new_app(broker, topic, batched={topic: 1}, positions=lambda *_: position[0])
+    app = new_app(kafka, topic, batched={topic: 1}, positions=lambda *_: position[0])
 
     @app.batches(topic)
     async def take(batch: Batch) -> None:
         if batch[0].offset == 0:
-            await asyncio.to_thread(delete_before, broker, topic, 23)
+            await asyncio.to_thread(delete_before, broker, topic, 39)
         position[0] = batch.next_offset
 
     message = await refusal(app)
-    assert "begins at offset 23" in message
-    assert position[0] < 23
+    assert "begins at offset 39" in message
+    assert position[0] < 39

@@ -10,11 +10,11 @@ import pytest
 
 from streams import KafkaSettings, TopicDefinition, create_topics
 from streams.app import create_app
+from streams.batches import Batch
 from streams.broker import DevelopmentBroker, free_ports
 from streams.broker_configuration import HOST
 from streams.distribution import POM
 from streams.running import serve
-from streams.transport import Batch
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration

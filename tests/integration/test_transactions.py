@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaProducer
 from console.following import follow
 from streams import KafkaSettings, end_offsets, group_lag, held_offsets, read_from
 from streams.app import WorkerApp, create_app
+from streams.batches import Batch
 from streams.broadcast import Broadcast
 from streams.spans import Span, open_reader
-from streams.transport import Batch
 from tests.waiting import PATIENCE_S, crash_of, lives, until, within_patience
 
 pytestmark = pytest.mark.integration
@@ -63,10 +63,10 @@ class Store:
         self.values: list[bytes | None] = []
         self._ended = lives
 
-    def app(self, broker: str, topic: str) -> WorkerApp:
+    def app(self, kafka: KafkaSettings, topic: str) -> WorkerApp:
         app = create_app(
             f"group-{uuid.uuid4().hex[:8]}",
-            KafkaSettings(bootstrap_servers=broker),
+            kafka,
             batched={topic: 100},
             positions=lambda *_: self.position,
             pass_empty=self.pass_empty,
@@ -92,21 +92,20 @@ class Store:
 
 
 async def test_a_worker_applies_committed_records_and_has_no_lag_behind_markers(
-    broker: str, new_topic: NewTopic
+    broker: str, kafka: KafkaSettings, new_topic: NewTopic
 ) -> None:
     topic, store = new_topic("transactions"), Store()
     async with transactions(broker) as open_one:
         await three_kinds(broker, topic, open_one)
-        app = store.app(broker, topic)
+        app = store.app(kafka, topic)
         await within_patience(app.start())
         try:
             await store.reach(10)
             assert store.values == COMMITTED
-            kafka = KafkaSettings(bootstrap_servers=broker)
             await until(
                 lambda: app.commit_positions({(topic, 0): store.position or 0}), "the commit"
             )
-            lag = await asyncio.to_thread(group_lag, kafka, app.conf.id, [topic])
+            lag = await asyncio.to_thread(group_lag, kafka, app.group, [topic])
             assert lag == {topic: {0: 0}}
 
             # An open transaction is applied once it is committed, and an aborted one never.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.security import KafkaSettings
 from tests.integration import counting_worker
 from tests.integration.conftest import fill
 from tests.integration.counting_worker import PartitionFiles
@@ -27,15 +28,16 @@ RECORDS = 4000
 class Workers:
     """Starts worker processes of one group on one folder and reads what they wrote."""
 
-    def __init__(self, broker: str, folder: Path, topics: list[str]) -> None:
+    def __init__(self, kafka: KafkaSettings, folder: Path, topics: list[str]) -> None:
         self.folder = folder
         self.topics = topics
-        self._broker = broker
+        self._kafka = kafka
         self._group = f"group-{uuid.uuid4().hex[:8]}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *more: str) -> None:
-        options = ["--broker", self._broker, "--group", self._group, "--folder", str(self.folder)]
+        options = ["--broker", self._kafka.bootstrap_servers, "--group", self._group]
+        options += ["--transport", self._kafka.transport, "--folder", str(self.folder)]
         with (self.folder / f"{name}.output").open("wb") as output:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, counting_worker.__file__, name, *options, *more, *self.topics],
@@ -87,9 +89,11 @@ class Workers:
 
 
 @pytest.fixture
-def workers(broker: str, new_topic: Callable[..., str], tmp_path: Path) -> Iterator[Workers]:
+def workers(
+    kafka: KafkaSettings, new_topic: Callable[..., str], tmp_path: Path
+) -> Iterator[Workers]:
     topics = [new_topic(name, PARTITIONS) for name in ("events", "catalogue", "users")]
-    workers = Workers(broker, tmp_path, topics)
+    workers = Workers(kafka, tmp_path, topics)
     yield workers
     workers.stop_all()
 

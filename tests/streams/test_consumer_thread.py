@@ -9,8 +9,9 @@ import pytest
 from aiokafka.errors import ConsumerStoppedError
 
 from streams import KafkaSettings
-from streams.app import WorkerApp, create_app
+from streams.app import create_app
 from streams.consumer_thread import ConsumerThread
+from streams.faust_app import FaustApp
 from streams.stop_limit import StopLimit
 
 SOON_S = 45.0
@@ -18,14 +19,15 @@ SOON_S = 45.0
 
 
 @pytest.fixture
-async def app() -> AsyncIterator[WorkerApp]:
+async def app() -> AsyncIterator[FaustApp]:
     app = create_app("group", KafkaSettings(), batched={"events": 10})
+    assert isinstance(app, FaustApp)
     yield app
     await asyncio.wait_for(app.consumer._thread.stop(), SOON_S)
 
 
 @pytest.fixture
-def thread(app: WorkerApp, monkeypatch: pytest.MonkeyPatch) -> ConsumerThread:
+def thread(app: FaustApp, monkeypatch: pytest.MonkeyPatch) -> ConsumerThread:
     """A thread that makes no client when it starts."""
 
     async def on_start(_thread: ConsumerThread) -> None: ...
@@ -81,7 +83,7 @@ async def test_a_call_that_the_thread_no_longer_begins_fails(
 
 
 async def test_a_thread_that_ends_by_itself_fails_its_calls_and_crashes_the_app(
-    app: WorkerApp, thread: ConsumerThread
+    app: FaustApp, thread: ConsumerThread
 ) -> None:
     await thread.start()
     calling = asyncio.ensure_future(thread.call_thread(without_end))
@@ -129,7 +131,7 @@ async def test_a_thread_that_is_still_connecting_stops(
 
 @pytest.mark.parametrize("callback", ["on_partitions_revoked", "on_partitions_assigned"])
 async def test_a_member_whose_app_stops_neither_waits_for_it_nor_goes_on_to_join(
-    app: WorkerApp, thread: ConsumerThread, callback: str
+    app: FaustApp, thread: ConsumerThread, callback: str
 ) -> None:
     await thread.start()
     app._crash(RuntimeError("made for a test"))
@@ -154,7 +156,7 @@ async def test_the_app_does_not_close_the_threads_client(thread: ConsumerThread)
     thread._consumer = None
 
 
-async def test_the_thread_gives_signs_of_life(app: WorkerApp, thread: ConsumerThread) -> None:
+async def test_the_thread_gives_signs_of_life(app: FaustApp, thread: ConsumerThread) -> None:
     await thread.start()
     await asyncio.wait_for(thread.call_thread(asyncio.sleep, 0), SOON_S)
     assert "the consumer's thread" in app.pulse._last

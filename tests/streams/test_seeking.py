@@ -9,8 +9,10 @@ from faust.types import TP
 
 from streams import KafkaSettings
 from streams.app import create_app
+from streams.batches import Batch
+from streams.faust_app import FaustApp
 from streams.record_columns import RecordColumns, columns_of
-from streams.transport import Batch, Consumer
+from streams.transport import Consumer
 from tests.waiting import within_patience
 
 EVENTS = TP("events", 0)
@@ -60,7 +62,8 @@ def consumer_of(log: Log, *, position: int, rewind: int = 0) -> Consumer:
         "group", KafkaSettings(), batched={"events": 5},
         positions=lambda _topic, _partition: position, rewind=lambda _topic, _partition: rewind,
     )  # fmt: skip
-    app.open_partitions = {EVENTS}
+    assert isinstance(app, FaustApp)
+    app.opened.places = {EVENTS}
     consumer: Consumer = app.consumer
     consumer._thread = log  # type: ignore[assignment]
     consumer._set_active_tps({EVENTS})
@@ -105,11 +108,11 @@ async def test_what_was_fetched_before_a_seek_is_neither_handed_over_nor_skipped
     fetched = consumer.getmany(timeout=0)
     _, first = await anext(fetched)
     assert offsets(first.value) == [0, 1, 2, 3, 4]
-    assert consumer.is_current(first.value)
+    assert consumer.reading.is_current(first.value)
 
     await consumer.seek_to_committed()  # the store still is at 0: the batch was not applied
 
-    assert not consumer.is_current(first.value)
+    assert not consumer.reading.is_current(first.value)
     assert [message async for message in fetched] == []
     assert [offsets(batch) for batch in await batches(consumer)] == [
         [0, 1, 2, 3, 4],
@@ -146,9 +149,9 @@ async def test_a_batch_of_a_revoked_partition_is_void_and_a_newer_one_is_not() -
     await consumer.seek_to_committed()
     (before, _) = await batches(consumer)
     consumer.void()
-    assert not consumer.is_current(before)
+    assert not consumer.reading.is_current(before)
 
     await consumer.seek_to_committed()
     (after, _) = await batches(consumer)
-    assert consumer.is_current(after)
-    assert not consumer.is_current(before)
+    assert consumer.reading.is_current(after)
+    assert not consumer.reading.is_current(before)

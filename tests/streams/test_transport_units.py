@@ -12,11 +12,12 @@ from faust.types import TP
 
 from streams import KafkaSettings
 from streams.app import create_app
+from streams.batches import Batch
 from streams.log_levels import ClientMessages, limit_client_messages
 from streams.outbox import DeliveryError, Outbox, Outgoing
 from streams.partitioner import murmur2_partition
 from streams.record_columns import columns_of
-from streams.transport import Batch, BatchScheduler
+from streams.transport import BatchScheduler
 from tests.waiting import within_patience
 
 

@@ -113,6 +113,7 @@ class StateEvents:
     timestamp: npt.NDArray[np.int64]
     offset: npt.NDArray[np.int64]
     position: npt.NDArray[np.int64] | None = None
+    list_code: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.offset)

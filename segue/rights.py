@@ -5,6 +5,7 @@ from collections.abc import Callable
 from segue.options import explained
 from segue.settings import Settings
 from streams import AdminError, read_in_place, rekeyed, require_broker, wait_for_broker
+from streams.app import TransportError, require_transport
 from streams.rights import MissingRight, Rights, require_rights
 
 __all__ = ["RIGHTS", "require_rights_of"]
@@ -73,10 +74,13 @@ RIGHTS: dict[str, Callable[[Settings], Rights]] = {
 
 
 def require_rights_of(role: str, settings: Settings) -> None:
-    """Exit if no broker answers, or if the Kafka user lacks required rights.
+    """Exit if no broker answers, a package is missing, or the Kafka user lacks required rights.
 
     A long-running role waits half a minute for a broker; the static job does not.
     """
-    with explained(MissingRight, AdminError):
+    rights = RIGHTS[role](settings)
+    with explained(MissingRight, AdminError, TransportError):
+        if rights.group:
+            require_transport(settings.kafka)
         (require_broker if role == "static" else wait_for_broker)(settings.kafka)
-        require_rights(settings.kafka, RIGHTS[role](settings))
+        require_rights(settings.kafka, rights)

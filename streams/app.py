@@ -16,7 +16,7 @@ from streams.pulse import Pulse
 from streams.security import KafkaSettings
 from streams.warming import compile_record_kernels
 
-__all__ = ["TransportError", "WorkerApp", "create_app"]
+__all__ = ["TransportError", "WorkerApp", "create_app", "require_transport"]
 
 
 class TransportError(RuntimeError):
@@ -222,6 +222,11 @@ def create_app(
         compression=compression,
         pulse=pulse or Pulse(),
     )
+
+
+def require_transport(kafka: KafkaSettings) -> None:
+    """Raise TransportError unless the client of `kafka.transport` is installed."""
+    _app_class(kafka.transport)
 
 
 def _app_class(transport: str) -> Callable[..., WorkerApp]:

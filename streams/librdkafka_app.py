@@ -160,7 +160,7 @@ class LibrdkafkaApp:
             if self._thread is not None:
                 closing = self._thread.call_last(self._consumer.close)
                 await self._within(STOP_S, closing, "the consumer")
-            await self._within(CLOSE_S, self._producer.close(), "the producer")
+            await self._within(2 * CLOSE_S, self._producer.close(), "the producer")
         finally:
             self._log.close()
             if self._thread is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.client_thread import ClientThread
+from streams.consumer_thread import CLOSE_S
 from streams.log_levels import LIBRDKAFKA
 from streams.outbox import Headers
 from streams.security import KafkaSettings
@@ -141,10 +142,12 @@ class LibrdkafkaProducer:
         return acknowledgement.future
 
     async def close(self) -> None:
-        """Write what is queued and end; returns when it is written."""
+        """Write what is queued, if Kafka answers within CLOSE_S, and end."""
         if self._made is not None:
             self._questions = self._questions or ClientThread("kafka metadata")
-            await self._questions.call(self._made.flush)
+            left = await self._questions.call(self._made.flush, CLOSE_S)
+            if left:
+                log.warning("the producer was closed before %d last records were stored", left)
         self._closed.set()
         if self._questions is not None:
             self._questions.end()

@@ -45,6 +45,11 @@ _ORDINARY = {
     (_SENDER, "Could not send"): _LOST_CONNECTION,
     (_CLIENT, "Unable to request metadata from node"): _LOST_CONNECTION,
     (_CLIENT, "Unable to update metadata from"): _LOST_CONNECTION,
+    (LIBRDKAFKA, "FAIL ["): _LOST_CONNECTION,
+    (LIBRDKAFKA, "_TRANSPORT ["): _LOST_CONNECTION,
+    (LIBRDKAFKA, "_ALL_BROKERS_DOWN ["): _LOST_CONNECTION,
+    # A new cluster makes what it keeps the ids of producers in.
+    (LIBRDKAFKA, "GETPID ["): Allowance(times=50),
 }
 
 
@@ -76,8 +81,9 @@ class ClientMessages:
         """Return whether a record is shown. Its level and its text may be changed."""
         if record.levelno < logging.WARNING:
             return True
+        text = record.getMessage() if record.name == LIBRDKAFKA else str(record.msg)
         for (name, beginning), allowance in _ORDINARY.items():
-            if record.name == name and str(record.msg).startswith(beginning):
+            if record.name == name and text.startswith(beginning):
                 seen = self._ordinary.setdefault((name, beginning), deque(maxlen=allowance.times))
                 often = self._is_too_often(seen, allowance)
                 seen.append(self.clock())

@@ -52,8 +52,8 @@ class ForgetfulBroker(DevelopmentBroker):
         return address
 
 
-@pytest.fixture
-def kafka(jars: Path, tmp_path: Path) -> Iterator[KafkaSettings]:
+@pytest.fixture(params=["faust", "librdkafka"])
+def kafka(jars: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[KafkaSettings]:
     node = ForgetfulBroker(tmp_path / "kafka", POM, libs=jars)
     address = node.start(timeout=PATIENCE_S)
     create_topics(
@@ -61,7 +61,7 @@ def kafka(jars: Path, tmp_path: Path) -> Iterator[KafkaSettings]:
     )
     yield KafkaSettings(
         bootstrap_servers=node.login, security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN",
-        sasl_username="segue", sasl_password="secret",
+        sasl_username="segue", sasl_password="secret", transport=request.param,
     )  # fmt: skip
     node.stop()
 
@@ -95,9 +95,11 @@ async def test_sessions_that_end_are_no_errors(
 
     assert sorted(set(came)) == list(range(sent))
     assert len(came) == sent
-    lost = [entry for entry in caplog.records if "onnection" in entry.getMessage()]
-    assert lost, "sessions have ended"
+    if kafka.transport == "faust":  # librdkafka logs in again before a session ends
+        assert [entry for entry in caplog.records if "onnection" in entry.getMessage()]
+    assert "secret" not in caplog.text
     loud = [entry for entry in caplog.records if entry.levelno >= logging.WARNING]
     told = {f"{entry.name}: {entry.getMessage()}" for entry in loud}
     # Without TLS, and true.
-    assert told == {"aiokafka.conn: Sending username and password in the clear"}
+    clear = {"aiokafka.conn: Sending username and password in the clear"}
+    assert told == (clear if kafka.transport == "faust" else set())

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from streams import KafkaSettings
 from streams.app import TransportError, create_app
+from streams.batches import Batch
 from streams.client_thread import ClientThread
 from streams.librdkafka_columns import by_partition, message_columns
 from streams.librdkafka_consumer import group_properties
@@ -37,14 +39,14 @@ ROWS = st.lists(
 @given(ROWS)
 def test_columns_hold_the_messages_of_each_partition_in_their_order(rows: list[Any]) -> None:
     messages, expected = [], dict[Any, list[KafkaRecord]]()
-    for offset, (place, (key, value), (kind, time), headers) in enumerate(rows):
+    for offset, (place, (key, value), (kind, when), headers) in enumerate(rows):
         messages.append(
             Message(
                 topic=place[0], partition=place[1], offset=offset, key=key, value=value,
-                timestamp=(kind, time), headers=headers,
+                timestamp=(kind, when), headers=headers,
             )
         )  # fmt: skip
-        record = KafkaRecord(*place, offset, time, kind - 1, key, value, tuple(headers or ()))
+        record = KafkaRecord(*place, offset, when, kind - 1, key, value, tuple(headers or ()))
         expected.setdefault(place, []).append(record)
 
     found = {place: message_columns(place, of) for place, of in by_partition(messages).items()}
@@ -116,6 +118,22 @@ def test_a_transport_that_is_not_installed_says_what_to_install(
         create_app("group", KafkaSettings(transport="librdkafka"), batched={"events": 10})
 
 
+async def test_a_stop_ends_although_no_broker_ever_answered() -> None:
+    kafka = KafkaSettings(bootstrap_servers="127.0.0.1:1", transport="librdkafka")
+    app = create_app("group", kafka, batched={"events": 10})
+
+    @app.batches("events")
+    async def take(_batch: Batch) -> None: ...
+
+    await app.start()
+    await app.outbox().send("events", b"k", b"never written")
+    assert not await app.commit_positions({("events", 0): 1})
+    began = time.monotonic()
+    await within_patience(app.stop())
+    assert time.monotonic() - began < 10
+    assert app.crash_reason is None
+
+
 def test_messages_of_librdkafka_are_limited_by_their_kind() -> None:
 
     messages, logger = ClientMessages(clock=lambda: 0.0), logging.getLogger(LIBRDKAFKA)
@@ -126,5 +144,6 @@ def test_messages_of_librdkafka_are_limited_by_their_kind() -> None:
             logger.makeRecord(logger.name, logging.ERROR, "x.py", 7, "%s [%s] %s", args, None)
         )
 
-    assert sum(shown("FAIL") for _ in range(50)) == 10
+    assert sum(shown("PROTOERR") for _ in range(50)) == 10
     assert shown("COMMITFAIL"), "another kind has its own limit"
+    assert sum(shown("FAIL") for _ in range(100)) == 10, "lost connections, which do not end"

@@ -229,6 +229,11 @@ SECTIONS = (
                 more="--learn continual-rare-rows,continual-rare,continual,continual-rows"
                 " --asked 1000",
             ),
+            Run(
+                name="news-rows-2",
+                models="popularity",
+                more="--learn continual-rare-rows,continual-rare,continual --asked 1000 --seed 2",
+            ),
         ),
         page="freshness",
         served=True,

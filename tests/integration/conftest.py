@@ -39,8 +39,10 @@ def broker(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 @pytest.fixture(params=["faust", "librdkafka"])
 def kafka(broker: str, request: pytest.FixtureRequest) -> KafkaSettings:
-    """The broker, by each of the transports."""
-    return KafkaSettings(bootstrap_servers=broker, transport=request.param)
+    """The broker, by each of the transports; `classic`: by librdkafka's classic protocol."""
+    classic = {"transport": "librdkafka", "group_protocol": "classic"}
+    chosen = classic if request.param == "classic" else {"transport": request.param}
+    return KafkaSettings(bootstrap_servers=broker, **chosen)
 
 
 @pytest.fixture

@@ -177,6 +177,7 @@ async def test_a_topic_without_a_store_goes_on_where_the_group_committed(
     assert (reader.offsets(0), reader.offsets(1)) == ([300], list(range(250, 300)))
 
 
+@pytest.mark.parametrize("kafka", ["faust", "librdkafka", "classic"], indirect=True)
 async def test_the_last_commit_before_a_rebalance_says_where_the_next_owner_reads_on(
     broker: str, kafka: KafkaSettings, new_topic: NewTopic
 ) -> None:

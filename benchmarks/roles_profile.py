@@ -26,13 +26,14 @@ from rich.table import Table
 from benchmarks.machine import cpu_model
 from segue.screen import console
 
-__all__ = ["ROLES", "ProfileError", "parts_of", "run", "show"]
+__all__ = ["ROLES", "ProfileError", "page_of", "parts_of", "run", "show"]
 
 ROOT = Path(__file__).parents[1]
 START_S = 600.0
 POLL_S = 0.2
 SAMPLES_PER_S = 100
 SHOWN = 8
+LEAST_SHARE = 0.015
 OWN = ("streams", "state", "static_layer", "dynamic_layer", "agents", "console", "simulation")
 """Packages whose frames name a part; frames of `segue` only call the others."""
 BENCHMARK = "benchmarks"
@@ -118,6 +119,38 @@ def show(report: dict[str, Any]) -> None:
             table.add_row(part["part"], f"{part['share']:.1%}", part["function"])
         console.print(table)
         console.print(f"flame graph: {role['flame_graph']}, beside the figures", highlight=False)
+
+
+_PAGE = """# Where the processor time goes
+
+    segue bench profile --page benchmarks/PROFILE.md
+
+py-spy samples each role's process 100 times per second, from its start to its end, while a
+benchmark of the role runs. Threads that wait are left out. A sample counts for the innermost frame
+of Segue's own code: its folder, or its module where a package has no folders. Time in a library
+counts for the part that called it. The command also writes a flame graph of each role, as SVG.
+
+Machine: {machine}. Shares of one run.
+"""
+_ROLE = """
+## {name}
+
+    {command}
+
+| part | share | most of it in |
+|---|---|---|
+"""
+
+
+def page_of(report: dict[str, Any]) -> str:
+    """Return the report as a page in Markdown."""
+    page = _PAGE.format(machine=report["machine"])
+    for name, role in report["roles"].items():
+        page += _ROLE.format(name=name, command=" ".join(role["command"]))
+        for part in role["parts"]:
+            if part["share"] >= LEAST_SHARE:
+                page += f"| {part['part']} | {part['share']:.1%} | `{part['function']}` |\n"
+    return page
 
 
 def parts_of(stacks: Counter[str]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from benchmarks import roles_profile
-from benchmarks.roles_profile import ROOT, ProfileError, Role, parts_of, run
+from benchmarks.roles_profile import ROOT, ProfileError, Role, page_of, parts_of, run
 
 LOOP = "run_forever (asyncio/base_events.py:607)"
 
@@ -83,6 +83,7 @@ def test_a_role_is_sampled_until_its_benchmark_ends(tmp_path, monkeypatch):
     report = run(["trainer"], tmp_path / "profile.json")
     assert report["roles"]["trainer"]["samples"] == 4
     assert (tmp_path / "profile-trainer.svg").read_text() == "<svg/>"
+    assert "| dynamic_layer/training | 100.0% | `step` |" in page_of(report)
 
 
 def test_a_benchmark_that_fails_is_no_result(tmp_path, monkeypatch):

@@ -107,6 +107,7 @@ def demo(
     from segue.demo.opening import open_runtime
     from segue.demo.report import show, write_report
     from segue.demo.runtime import stoppable
+    from segue.settings import Settings
     from segue.threads import use_threads
     from segue.times import day_ms, today_ms
     from simulation import Behaviour, WorldSettings, departments

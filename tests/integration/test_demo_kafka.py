@@ -42,9 +42,13 @@ def kept(jars, tmp_path_factory):
         )  # fmt: skip
 
     done = segue("demo", *SMALL, "--keep", "--set", f"data={data}")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    yield data, DevelopmentBroker(data / "demo" / "kafka", POM, libs=jars), segue
-    assert "stopped" in segue("demo", "--stop", "--set", f"data={data}").stdout
+    try:
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        yield data, DevelopmentBroker(data / "demo" / "kafka", POM, libs=jars), segue
+    finally:
+        # Also after a demo that failed at its end: its processes would outlive the tests.
+        stopped = segue("demo", "--stop", "--set", f"data={data}").stdout
+    assert "stopped" in stopped
 
 
 def consume(broker, topic, *options):

@@ -39,6 +39,7 @@ OWN = ("streams", "state", "static_layer", "dynamic_layer", "agents", "console",
 BENCHMARK = "benchmarks"
 """What a benchmark does in the role's process is no part of the role, and is left out."""
 IMPORTS = "start (imports)"
+NATIVE = "threads without Python code"
 WAITS = "waits"
 """Innermost files of threads that wait. py-spy cannot tell without stopping the process."""
 _WAITING = ("selectors.py", "threading.py", "queue.py", "concurrent/futures/thread.py")
@@ -192,7 +193,7 @@ def _part(frames: list[str]) -> tuple[str, str]:
         if package == BENCHMARK:
             return BENCHMARK, function
     function, file = _named(frames[-1])
-    return f"library {file.split('/')[0]}", function
+    return (f"library {file.split('/')[0]}", function) if file else (NATIVE, "its libraries")
 
 
 def _named(frame: str) -> tuple[str, str]:

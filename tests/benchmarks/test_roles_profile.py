@@ -38,6 +38,7 @@ def test_samples_without_a_frame_of_ours_count_for_the_library_and_imports_for_t
         Counter({f"{LOOP};read ({package}:5)": 1, "_load (<frozen importlib._bootstrap>:1)": 1})
     )
     assert {part["part"] for part in found} == {"library aiokafka", "start (imports)"}
+    assert parts_of(Counter({"": 1}))[0]["part"] == "threads without Python code"
 
 
 def test_what_the_benchmark_itself_does_is_left_out():

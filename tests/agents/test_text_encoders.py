@@ -41,7 +41,7 @@ class Recommender:
 
     def __init__(self, fingerprint: str) -> None:
         recipe = {"model": fingerprint, "backend": fingerprint, "fingerprint": fingerprint}
-        self.bundle = SimpleNamespace(manifest={"text": recipe}, generation=1)
+        self.bundle = SimpleNamespace(manifest={"text": recipe}, generation=1, made=(1, 1))
         self.added: list[str] = []
 
     def knows(self, keys: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -53,6 +53,9 @@ class Recommender:
 
     def add_items(self, items: NewItems) -> None:
         self.added += items.item_ids
+
+    def serve_rows(self, rows: None) -> None:
+        assert rows is None, "no row has changed"
 
 
 def models_of(tmp_path: Path, own: Encoder, served: Recommender) -> Models:

@@ -134,8 +134,11 @@ async def test_a_stop_ends_although_no_broker_ever_answered() -> None:
     assert app.crash_reason is None
 
 
-def test_messages_of_librdkafka_are_limited_by_their_kind() -> None:
-
+def test_messages_of_librdkafka_are_limited_by_their_kind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Ordinary messages become INFO, which is not shown here.
+    caplog.set_level(logging.WARNING, LIBRDKAFKA)
     messages, logger = ClientMessages(clock=lambda: 0.0), logging.getLogger(LIBRDKAFKA)
 
     def shown(kind: str) -> bool:

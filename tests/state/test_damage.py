@@ -20,6 +20,7 @@ from state import checkpoint as checkpoint_module
 from state.checked_files import check_files
 from state.dump import dump
 from state.manifest import manifest_digest, manifest_name
+from tests.state.killed import copy_as_killed
 from tests.state.streams_of_events import Columns, Event
 
 SETTINGS = StateSettings()
@@ -50,7 +51,7 @@ def made(tmp_path_factory):
     advance(state, 600)
     state.database.flush()
     advance(state, EVENTS)
-    shutil.copytree(folder / "closed", folder / "killed")
+    copy_as_killed(folder / "closed", folder / "killed")
     state.close()
     shutil.rmtree(folder / "closed")
     return folder / "killed"

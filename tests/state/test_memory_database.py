@@ -14,6 +14,7 @@ from state import PartitionState, StateSettings
 from state.database import DamagedState, open_database
 from state.dump import dump
 from tests.state.conftest import SCRATCH
+from tests.state.killed import copy_as_killed
 from tests.state.memory_database import Disks
 from tests.state.streams_of_events import (
     cuts,
@@ -99,7 +100,7 @@ class Twins(RuleBasedStateMachine):
         """What another process finds: the files as they are, without a flush and a close."""
         left = self.home / f"left-{self.copies}"
         self.copies += 1
-        shutil.copytree(self.folder, left)
+        copy_as_killed(self.folder, left)
         with closing(open_database(left, SETTINGS)) as found:
             assert list(found.scan(*EVERYTHING)) == list(self.twin.scan(*EVERYTHING))
 

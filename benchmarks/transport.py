@@ -144,7 +144,7 @@ async def run(app: Any, watch: Stopwatch) -> float:
     return watch.rate()
 
 
-#: Each with the way that it is held against.
+#: Each with the way that it is compared with.
 WAYS: dict[str, tuple[Callable[[str, str, int], Any], str]] = {
     "plain Faust agent": (faust_plain, "Faust with batches"),
     "aiokafka getmany": (aiokafka_getmany, "Faust with batches"),

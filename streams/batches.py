@@ -14,9 +14,15 @@ from streams.positions import Held, PassOver, Positions
 from streams.record_columns import RecordColumns
 
 __all__ = [
-    "AskHeld", "Batch", "BatchHandler", "BatchReading", "Hooks", "OnPartitions", "Partitions",
-    "PassEmpty", "Place", "Rewind", "cut",
+    "COMMIT_S", "POLL_RECORDS", "AskHeld", "Batch", "BatchHandler", "BatchReading", "Hooks",
+    "OnPartitions", "Partitions", "PassEmpty", "Place", "Rewind", "cut",
 ]  # fmt: skip
+
+# A commit that takes longer is given up: the next one, or that of the next owner, covers it.
+COMMIT_S = 2.0
+# Records that are made of fetched bytes at once. A compressed fetch can hold half a million, each
+# of them 700 bytes as an object: without a limit a worker took 1.6 GB where it now takes half.
+POLL_RECORDS = 8_192
 
 Place = tuple[str, int]
 """Topic and partition."""

@@ -8,10 +8,10 @@ from typing import Any
 import faust
 from faust.types import TP
 
-from streams.batches import Batch, BatchHandler, Hooks, Partitions
+from streams.batches import COMMIT_S, POLL_RECORDS, Batch, BatchHandler, Hooks, Partitions
 from streams.log_levels import limit_client_messages
 from streams.open_partitions import OpenPartitions
-from streams.outbox import Outbox
+from streams.outbox import BATCH_BYTES, RECORD_BYTES, Outbox
 from streams.pulse import Pulse
 from streams.security import KafkaSettings
 from streams.transport import BatchSchema, Transport
@@ -24,11 +24,6 @@ _READ_AHEAD = 2
 # partitions at that moment assigns none, and no member asks again before the metadata is this old:
 # with the client's five minutes, five minutes of silence (seen in a crash run, seed 777).
 _METADATA_AGE_MS = 5_000
-# A commit that takes longer is given up: the next one, or the next owner, makes good for it.
-COMMIT_S = 2.0
-# Records that are made of fetched bytes at once. A compressed fetch can hold half a million, each
-# of them 700 bytes as an object: without a limit a worker took 1.6 GB where it now takes half.
-POLL_RECORDS = 8_192
 
 
 class FaustApp(faust.App):
@@ -81,8 +76,8 @@ class FaustApp(faust.App):
             broker_rebalance_timeout=rebalance_timeout_s,
             broker_request_timeout=max(90.0, rebalance_timeout_s + 30.0),
             producer_compression_type=compression,
-            producer_max_batch_size=256 * 1024,
-            producer_max_request_size=9 * 1024 * 1024,
+            producer_max_batch_size=BATCH_BYTES,
+            producer_max_request_size=RECORD_BYTES,
         )
         self.transport = Transport(self.conf.broker_consumer, self)
         self.on_partitions_revoked.connect(self._revoked, weak=False)

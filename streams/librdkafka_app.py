@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException
 
-from streams.batches import BatchHandler, BatchReading, Hooks, Partitions, Place, cut
+from streams.batches import (
+    COMMIT_S,
+    POLL_RECORDS,
+    BatchHandler,
+    BatchReading,
+    Hooks,
+    Partitions,
+    Place,
+    cut,
+)
 from streams.client_thread import ClientThread
 from streams.consumer_thread import CLOSE_S, STOP_S
 from streams.librdkafka_consumer import Fetched, LibrdkafkaConsumer, group_properties
@@ -31,9 +40,6 @@ __all__ = ["LibrdkafkaApp"]
 
 log = logging.getLogger(__name__)
 
-# As those of Faust's app.
-_POLL_RECORDS = 8_192
-_COMMIT_S = 2.0
 # How long a fetch waits for a first record; a stop and a new assignment wait as long.
 _POLL_S = 0.1
 # From here on a task that takes longer does not hold up rebalances.
@@ -188,7 +194,7 @@ class LibrdkafkaApp:
         if self._thread is None or not positions or self._stopped.is_set():
             return False
         try:
-            async with asyncio.timeout(_COMMIT_S):
+            async with asyncio.timeout(COMMIT_S):
                 return await self._thread.call(self._consumer.commit, positions, notes or {})
         except TimeoutError:
             return False
@@ -200,7 +206,7 @@ class LibrdkafkaApp:
         try:
             while not self.should_stop:
                 hold = {topic for topic in self._hooks.batched if self._hooks.hold(topic)}
-                fetched = await self._fetch(_POLL_RECORDS, _POLL_S, hold)
+                fetched = await self._fetch(POLL_RECORDS, _POLL_S, hold)
                 # What a rebalance from here on makes void, and seeks again, is another epoch.
                 epochs = {place: self._reading.epoch(place) for place in fetched.records}
                 if handling is not None:

@@ -42,7 +42,7 @@ class LogEnds:
             end = await self._offsets(client, places, OffsetSpec.latest())
         except KafkaException:
             # It asks with the leader's epoch that it knows, and after the broker has started again
-            # with nothing else: FENCED_LEADER_EPOCH without end (seen in a crash run, seed 1).
+            # with nothing else: FENCED_LEADER_EPOCH each time (seen in a crash run, seed 1).
             self.close()
             raise
         return [

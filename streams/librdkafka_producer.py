@@ -13,16 +13,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from streams.client_thread import ClientThread
 from streams.consumer_thread import CLOSE_S
 from streams.log_levels import LIBRDKAFKA
-from streams.outbox import Headers
+from streams.outbox import BATCH_BYTES, RECORD_BYTES, Headers
 from streams.security import KafkaSettings
 
 __all__ = ["LibrdkafkaProducer", "RecordList"]
 
 log = logging.getLogger(LIBRDKAFKA)
 
-# As those of Faust's producer.
-_BATCH_BYTES = 256 * 1024
-_RECORD_BYTES = 9 * 1024 * 1024
 # Records wait this long for others; what is sent one by one shares requests.
 _LINGER_MS = 2
 _POLL_S = 0.1
@@ -44,7 +41,7 @@ class RecordList:
     ) -> object | None:
         """Add a record, or return None if it does not fit; the first one always does."""
         length = len(key or b"") + len(value or b"")
-        if self.rows and self._bytes + length > _BATCH_BYTES:
+        if self.rows and self._bytes + length > BATCH_BYTES:
             return None
         self._bytes += length
         self.rows.append((key, value, headers))
@@ -88,8 +85,8 @@ class LibrdkafkaProducer:
             # Keys find the partitions that Kafka's own clients choose.
             "partitioner": "murmur2_random",
             "compression.type": compression or "none",
-            "batch.size": _BATCH_BYTES,
-            "message.max.bytes": _RECORD_BYTES,
+            "batch.size": BATCH_BYTES,
+            "message.max.bytes": RECORD_BYTES,
             "linger.ms": _LINGER_MS,
             "reconnect.backoff.max.ms": 1_000,
             "log.connection.close": False,

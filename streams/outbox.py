@@ -10,6 +10,10 @@ from streams.partitioner import murmur2_partitions
 Headers = Sequence[tuple[str, bytes]]
 """Of a record: name and value of each."""
 
+# Of every transport's producer: most bytes of a batch of one partition, and of a record.
+BATCH_BYTES = 256 * 1024
+RECORD_BYTES = 9 * 1024 * 1024
+
 
 class Outgoing(NamedTuple):
     """A record that goes to the partition of its key."""

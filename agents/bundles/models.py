@@ -221,8 +221,7 @@ class Models:
         async with self._swap:
             await self._remove(recommender, self._launched.deleted)
             await self._add(recommender, encoder, self._launched.unknown(recommender))
-            if self._pinned is None:
-                await self._change_rows(recommender, self.rows.of(recommender.bundle.made))
+            await self._change_rows(recommender, self._rows_for(recommender))
             async with self._using:
                 self.recommender, self.serving = recommender, name
                 self._encoder = encoder
@@ -251,17 +250,21 @@ class Models:
             await self._serve_rows()
 
     async def _serve_rows(self) -> None:
-        """Serve the rows that are known of the bundle; a pinned bundle is served as it was made."""
+        """Serve the rows that are known of the served bundle, if they are not served already."""
         async with self._swap:
             current = self.recommender
             if current is None:
                 return
-            rows = None if self._pinned else self.rows.of(current.bundle.made)
+            rows = self._rows_for(current)
             if rows is not current.changed_rows:
                 await self._change_rows(current, rows)
 
+    def _rows_for(self, recommender: Recommender) -> BundleRows | None:
+        """Return a bundle's changed rows; a pinned bundle is served as it was made."""
+        return None if self._pinned else self.rows.of(recommender.bundle.made)
+
     async def _change_rows(self, recommender: Recommender, rows: BundleRows | None) -> None:
-        """Serve rows; answers go on beside it."""
+        """Serve rows; lists are made meanwhile."""
         try:
             await asyncio.to_thread(recommender.serve_rows, rows)
         except ValueError as error:

@@ -131,7 +131,7 @@ class BundleRows:
         """Return the rows after a delta of the same bundle.
 
         A delta that was taken before changes nothing. None before the first cumulative delta: what
-        is left of earlier ones is worth nothing without it. Raises MissingRows when a delta is
+        is left of earlier ones cannot be used without it. Raises MissingRows when a delta is
         missing between the two; the next cumulative one repairs that.
         """
         if before is not None and delta.sequence <= before.sequence:

@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import ctypes.util
 import gc
 import shutil
 import threading
@@ -243,7 +242,7 @@ def _people(
 def _return_memory() -> None:
     """Return freed memory to the system: glibc keeps what smaller arrays had for the next ones."""
     gc.collect()
-    libc = ctypes.CDLL(ctypes.util.find_library("c"))
+    libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from segue.catalogue_file import CatalogueError, checked_items
-from segue.screen import progress_bars
+from segue.screen import SafeConsole, progress_bars
 from segue.settings import Settings
 from segue.tables import TableError
 from streams import (
@@ -137,9 +137,10 @@ async def bulk_write_with_bar(
     settings: Settings,
     records: Iterable[tuple[bytes, bytes]],
     total: int,
+    screen: SafeConsole | None = None,
 ) -> int:
-    """Write records with a progress bar; returns how many."""
-    with progress_bars() as bars:
+    """Write records with a progress bar on `screen`, by default `console`; returns how many."""
+    with progress_bars(screen) as bars:
         task = bars.add_task(f"write {topic}", total=total, note="")
 
         def advance(done: int) -> None:

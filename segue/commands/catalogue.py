@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segue.options import ConfigOption, SetOption, explained, settings_of
+from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
 from segue.screen import console, errors, marked
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def catalogue(
             "command that writes it.",
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="With --check: print JSON for programs.")
-    ] = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -68,8 +66,6 @@ def catalogue(
 
     segue catalogue items.jsonl -f item_id=slug -f item_type=class -f title=name
     """
-    if as_json and not check:
-        raise typer.BadParameter("--json requires --check")
     if check:
         _check(file, field or [], item_type, as_json=as_json)
     from segue.catalogue_file import CatalogueError, read_catalogue
@@ -97,9 +93,13 @@ def catalogue(
         written = asyncio.run(
             bulk_write_with_bar(
                 settings.kafka, settings.topics.catalogue, settings,
-                items.records, len(items.records),
+                items.records, len(items.records), errors if as_json else console,
             )
         )  # fmt: skip
+    if as_json:
+        report = {"topic": settings.topics.catalogue, "items": written, "bad_rows": len(items.bad)}
+        typer.echo(json.dumps(report))
+        return
     skipped = f"; {len(items.bad):,} bad rows skipped" if items.bad else ""
     console.print(f"{written:,} items written to {settings.topics.catalogue}{skipped}")
 

@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from segue.log_format import LogAs
-from segue.options import ConfigOption, LogFormatOption, SetOption, explained, settings_of
+from segue.options import (
+    ConfigOption,
+    JsonOption,
+    LogFormatOption,
+    SetOption,
+    explained,
+    settings_of,
+)
 from segue.screen import console as screen
 
 
@@ -76,20 +83,25 @@ def token(
         list[str] | None,
         typer.Option(
             "--records",
-            help="Kind of records that it may write: events, impressions, items, users.",
+            help="Records that it may write: events, impressions, items or users; repeat for more.",
         ),
     ] = None,
     policies: Annotated[
         str,
-        typer.Option(help="What it may do with policies of lists: read, or write, too."),
+        typer.Option(help="Right on policies of lists: read, or write (which includes read)."),
     ] = "",
     public: Annotated[
         bool,
-        typer.Option("--public", help="Everybody may know it: it may write events, and no more."),
+        typer.Option(
+            "--public",
+            help="For web pages, where everyone can read it: it may write events, and with "
+            "--records impressions those; nothing else.",
+        ),
     ] = False,
     user_prefix: Annotated[
-        str, typer.Option(help="What ids of users must begin with in records that it writes.")
+        str, typer.Option(help="Start that user ids must have in the records that it writes.")
     ] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Create a token for the console's API; print the token and its hash for the settings.
 
@@ -121,6 +133,16 @@ def token(
     rights = tuple(right for right in RIGHTS if right in wanted)
     with explained(ValueError):
         made = new_token(name, rights, public=public, user_prefix=user_prefix)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "token": made.token, "name": name, "sha256": made.settings.sha256,
+                    "rights": rights, "public": public, "user_prefix": user_prefix,
+                }
+            )
+        )  # fmt: skip
+        return
     screen.print(f"token (shown once): {made.token}", highlight=False, soft_wrap=True)
     lines = [
         "\n[[console.tokens]]",

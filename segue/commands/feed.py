@@ -1,6 +1,7 @@
 """segue feed: write an existing data set to the topics."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.options import ConfigOption, SetOption, explained, settings_of
-from segue.screen import console
+from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
+from segue.screen import console, errors
 
 
 def feed(
@@ -24,6 +25,7 @@ def feed(
     kind: Annotated[
         str, typer.Option(help="Kind of events, for files without a kind column.")
     ] = "stream",
+    as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -59,19 +61,24 @@ def feed(
         if speed > 0:
             batches = _paced(log_of_events.iter_batches(batch_size=1_024), speed)
         with open_log(to, settings) as log:
+            screen = errors if as_json else console
 
-            async def write() -> None:
-                await bulk_write_with_bar(
+            async def write() -> tuple[int, int]:
+                items_written = await bulk_write_with_bar(
                     log, settings.topics.catalogue, settings,
-                    catalogue, len(catalogue),
+                    catalogue, len(catalogue), screen,
                 )  # fmt: skip
-                written = await bulk_write_with_bar(
+                events_written = await bulk_write_with_bar(
                     log, settings.topics.events, settings,
-                    event_records(batches, kind), log_of_events.metadata.num_rows,
+                    event_records(batches, kind), log_of_events.metadata.num_rows, screen,
                 )  # fmt: skip
-                console.print(f"{written:,} events written")
+                return items_written, events_written
 
-            asyncio.run(write())
+            items_written, events_written = asyncio.run(write())
+    if as_json:
+        typer.echo(json.dumps({"items": items_written, "events": events_written}))
+    else:
+        console.print(f"{items_written:,} items and {events_written:,} events written")
 
 
 def _paced(batches: Iterator[Any], speed: float) -> Iterator[Any]:

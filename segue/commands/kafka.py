@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     help="Start and stop a single Apache Kafka broker for development (needs Java 17 and Maven).",
+    epilog="Example: segue kafka start",
 )
 
 Port = Annotated[
@@ -40,31 +41,42 @@ def broker_of(settings: "Settings | FolderSettings") -> DevelopmentBroker:
 def start(
     port: Port = None,
     timeout: Annotated[float, typer.Option(help="Maximum seconds to wait for its answer.")] = 180.0,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
     """Resolve the jars, format the storage, start the broker, and wait until it answers."""
     broker = broker_of(settings_of(config, flags))
-    with explained(BrokerError), console.status("starting Apache Kafka"):
+    with explained(BrokerError), errors.status("starting Apache Kafka"):
         address = broker.start(port, timeout=timeout)
+    if as_json:
+        typer.echo(json.dumps({"address": address}))
+        return
     console.print(marked("Kafka answers at [bold]{}[/]; stop it with: segue kafka stop", address))
     console.print('for this shell: eval "$(segue kafka env)"', highlight=False)
 
 
 @app.command(epilog="Example: segue kafka jars")
-def jars(config: ConfigOption = None, flags: SetOption = None) -> None:
+def jars(as_json: JsonOption = False, config: ConfigOption = None, flags: SetOption = None) -> None:
     """Resolve Kafka's jars with Maven, once; `start` does this too."""
     distribution = broker_of(settings_of(config, flags)).distribution
-    with explained(BrokerError), console.status("resolving Apache Kafka with Maven"):
-        console.print(f"Apache Kafka is in {distribution.resolve()}")
+    with explained(BrokerError), errors.status("resolving Apache Kafka with Maven"):
+        folder = distribution.resolve()
+    if as_json:
+        typer.echo(json.dumps({"folder": str(folder)}))
+    else:
+        console.print(f"Apache Kafka is in {folder}")
 
 
 @app.command(epilog="Example: segue kafka stop")
-def stop(config: ConfigOption = None, flags: SetOption = None) -> None:
+def stop(as_json: JsonOption = False, config: ConfigOption = None, flags: SetOption = None) -> None:
     """Stop the broker and wait until it has ended."""
     with explained(BrokerError):
         stopped = broker_of(settings_of(config, flags)).stop()
-    console.print("Kafka has stopped" if stopped else "Kafka was not running")
+    if as_json:
+        typer.echo(json.dumps({"stopped": stopped}))
+    else:
+        console.print("Kafka has stopped" if stopped else "Kafka was not running")
 
 
 @app.command(epilog='Example: eval "$(segue kafka env)"')

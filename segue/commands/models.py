@@ -15,7 +15,11 @@ from segue.screen import console, marked
 if TYPE_CHECKING:
     from segue.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Bundles: list, show, pin, roll back, promote.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Bundles: list, show, pin, roll back, promote.",
+    epilog="Example: segue models list",
+)
 
 T = TypeVar("T")
 KindOption = Annotated[

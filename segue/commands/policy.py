@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from streams import ListPolicy
 
 app = typer.Typer(
-    no_args_is_help=True, help="Rules of lists: check, apply, diff, log, undo, preview."
+    no_args_is_help=True,
+    help="Rules of lists: check, apply, diff, log, undo, preview.",
+    epilog="Example: segue policy check shop.toml",
 )
 
 FileArgument = Annotated[Path, typer.Argument(help="Policy in TOML; see docs/policies.md.")]
@@ -26,10 +28,15 @@ FileArgument = Annotated[Path, typer.Argument(help="Policy in TOML; see docs/pol
 _FIGURES = {"hr_at_10": "HR@10", "coverage": "coverage", "diversity": "diversity"}
 
 ListArgument = Annotated[str, typer.Argument(help="Name of the list, or * for all others.")]
-AuthorOption = Annotated[str, typer.Option(help="Who applies it. Default: the user's name here.")]
-CommentOption = Annotated[str, typer.Option("--comment", "-m", help="Why.")]
+AuthorOption = Annotated[str, typer.Option(help="Author of the version; default: the login name.")]
+CommentOption = Annotated[
+    str, typer.Option("--comment", "-m", help="Reason for the change, kept with the version.")
+]
 OfflineOption = Annotated[
-    bool, typer.Option("--offline", help="Ask no broker: types are those of the file alone.")
+    bool,
+    typer.Option(
+        "--offline", help="Do not ask a broker; attribute types come from the file alone."
+    ),
 ]
 
 
@@ -168,7 +175,7 @@ def preview(
         list[str] | None, typer.Option("--user", help="A user to show; repeat for more.")
     ] = None,
     random: Annotated[int, typer.Option(min=0, max=10_000, help="Further users, at random.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of users.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of users.")] = 0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,

@@ -1,16 +1,17 @@
 """segue simulate: write a generated world to Kafka, the embedded log or Parquet."""
 
 import asyncio
+import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segue.options import ConfigOption, SetOption, explained, settings_of
-from segue.screen import console, progress_bars
+from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
+from segue.screen import console, errors, progress_bars
 
 if TYPE_CHECKING:
     from simulation import World
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     help="Generate a world: a catalogue, a history of events, and live traffic.",
+    epilog="Example: segue simulate history --to events.parquet --seed 1",
 )
 
 To = Annotated[
@@ -75,6 +77,7 @@ def catalogue(
     drift: Drift = None,
     end_ms: EndMs = None,
     seed: Seed = 0,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -83,14 +86,20 @@ def catalogue(
 
     world = _world(world_name, item_types, items, users, days, events, drift, end_ms, seed)
     if _is_parquet(to):
-        _write_parquet(to, iter(world.catalogue().to_batches()))
+        _told(_write_parquet(to, iter(world.catalogue().to_batches())), as_json)
         return
     settings = settings_of(config, flags)
     topics = settings.topics
     with _log(to, settings) as log:
         entries = catalogue_records(world.catalogue())
-        _write(log, topics.catalogue, settings, entries, world.settings.items)
-        _write(log, topics.users, settings, user_records(world.users()), world.settings.users)
+        written = [
+            _write(log, topics.catalogue, settings, entries, world.settings.items, as_json),
+            _write(
+                log, topics.users, settings, user_records(world.users()), world.settings.users,
+                as_json,
+            ),
+        ]  # fmt: skip
+    _told(dict(zip((topics.catalogue, topics.users), written, strict=True)), as_json)
 
 
 @app.command()
@@ -105,6 +114,7 @@ def history(
     drift: Drift = None,
     end_ms: EndMs = None,
     seed: Seed = 0,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -118,18 +128,21 @@ def history(
 
     world = _world(world_name, item_types, items, users, days, events, drift, end_ms, seed)
     if _is_parquet(to):
-        _write_parquet(to, world.history())
+        _told(_write_parquet(to, world.history()), as_json)
         return
     settings = settings_of(config, flags)
     with _log(to, settings) as log:
         records = event_records(world.history())
-        _write(log, settings.topics.events, settings, records, world.settings.events)
+        written = _write(
+            log, settings.topics.events, settings, records, world.settings.events, as_json
+        )
+    _told({settings.topics.events: written}, as_json)
 
 
 @app.command(epilog="Example: segue simulate live --rate 200 --seconds 60")
 def live(
     rate: Annotated[float, typer.Option(help="Events per second.")] = 100.0,
-    seconds: Annotated[float, typer.Option(help="How long.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Duration of the traffic in seconds.")] = 60.0,
     to: To = "kafka",
     world_name: WorldName = "default",
     item_types: Types = None,
@@ -140,6 +153,7 @@ def live(
     drift: Drift = None,
     launches: Annotated[int, typer.Option(help="New items during the traffic.")] = 20,
     seed: Seed = 0,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -151,10 +165,12 @@ def live(
     world = _world(world_name, item_types, items, users, days, events, drift, start, seed)
     steps = world.live(rate, start, seconds, launches=launches)
     if _is_parquet(to):
-        _write_parquet(to, (step.events for step in steps))
+        _told(_write_parquet(to, (step.events for step in steps)), as_json)
         return
     settings = settings_of(config, flags)
-    with _log(to, settings) as log, progress_bars() as bars:
+    written = {settings.topics.catalogue: 0, settings.topics.events: 0}
+    screen = errors if as_json else console
+    with _log(to, settings) as log, progress_bars(screen) as bars:
         task = bars.add_task("live events", total=int(rate * seconds), note="")
         for step in steps:
             time.sleep(max(0.0, (step.time_ms - now_ms()) / 1000))
@@ -162,6 +178,9 @@ def live(
                 bulk(log, settings.topics.catalogue, settings, catalogue_records(step.launches))
             bulk(log, settings.topics.events, settings, event_records([step.events]))
             bars.advance(task, step.events.num_rows)
+            written[settings.topics.catalogue] += step.launches.num_rows
+            written[settings.topics.events] += step.events.num_rows
+    _told(written, as_json)
 
 
 def _world(
@@ -204,10 +223,19 @@ def _is_parquet(to: str) -> bool:
     return to.endswith(".parquet")
 
 
-def _write_parquet(to: str, batches: Iterator[Any]) -> None:
+def _told(written: Mapping[str, int], as_json: bool) -> None:
+    """Print how many rows a topic or a file got."""
+    if as_json:
+        typer.echo(json.dumps({"written": written}))
+    else:
+        for place, rows in written.items():
+            console.print(f"{place}: {rows:,} rows", highlight=False, soft_wrap=True)
+
+
+def _write_parquet(to: str, batches: Iterator[Any]) -> dict[str, int]:
     import pyarrow.parquet as pq
 
-    started, rows = time.perf_counter(), 0
+    rows = 0
     writer = None
     with explained(OSError):
         for batch in batches:
@@ -216,8 +244,7 @@ def _write_parquet(to: str, batches: Iterator[Any]) -> None:
             rows += batch.num_rows
         if writer:
             writer.close()
-    seconds = time.perf_counter() - started
-    console.print(f"{to}: {rows:,} rows in {seconds:.1f} s ({rows / seconds:,.0f}/s)")
+    return {to: rows}
 
 
 def _log(to: str, settings: Any) -> Any:
@@ -227,10 +254,17 @@ def _log(to: str, settings: Any) -> Any:
 
 
 def _write(
-    log: Any, topic: str, settings: Any, records: Iterable[tuple[bytes, bytes]], total: int
-) -> None:
+    log: Any,
+    topic: str,
+    settings: Any,
+    records: Iterable[tuple[bytes, bytes]],
+    total: int,
+    as_json: bool,
+) -> int:
     from segue.feeding import bulk_write_with_bar
     from streams import AdminError, BulkWriteError, UnknownTopicError
 
     with explained(AdminError, BulkWriteError, UnknownTopicError):
-        asyncio.run(bulk_write_with_bar(log, topic, settings, records, total))
+        screen = errors if as_json else console
+        written = asyncio.run(bulk_write_with_bar(log, topic, settings, records, total, screen))
+    return written

@@ -12,7 +12,11 @@ from segue.screen import console, marked
 if TYPE_CHECKING:
     from segue.source_check import SourceCheck
 
-app = typer.Typer(no_args_is_help=True, help="External event topics.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Check how records of your own event topics are read.",
+    epilog="Example: segue sources check --limit 5",
+)
 
 SHOWN_PAYLOAD = 200
 

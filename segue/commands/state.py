@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
+    epilog="Example: segue state show --user user-000001",
     help=(
-        "Inspect and compare states.\n\n"
+        "Show, compare and replace states.\n\n"
         "A state is named by [bold]live[/] (the workers' state in this data folder; the "
         "newest checkpoint of a running worker), [bold]checkpoint[/] (the newest in the "
         "artifact store), "

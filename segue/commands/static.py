@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The static layer: graph, text vectors and HGNN from the workers' checkpoints.",
+    help="Build item vectors: graph, text vectors and HGNN from the workers' checkpoints.",
+    epilog="Example: segue static build",
 )
 
 Seed = Annotated[int, typer.Option(help="Random seed.")]
@@ -105,7 +106,7 @@ def schedule(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """Build now and then at each interval; a failed run is reported, and the schedule continues."""
+    """Build at once and at each interval; a failed run is reported, and the schedule continues."""
     from segue.build_tally import BuildTally
     from segue.folders import require_folders_of
     from segue.serving_metrics import serve_metrics
@@ -171,7 +172,7 @@ def compare(
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
-    """HR@10 of the HGNN's vectors, alone and in the two-tower, compared with the text vectors.
+    """Compare HR@10 of the HGNN's vectors, alone and in the two-tower, with that of text vectors.
 
     The graph uses the events before the two-tower's examples; the examples are before the split;
     the test is after it. Ranking is full and excludes each user's own items. The type `cold` ranks

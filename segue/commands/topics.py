@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import console, marked
+from segue.screen import console, errors, marked
 
 if TYPE_CHECKING:
     from streams import TopicReport
 
-app = typer.Typer(no_args_is_help=True, help="Create the topics; increase their partitions.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Create the topics; increase their partitions.",
+    epilog="Example: segue topics create",
+)
 
 
 @app.command(epilog="Example: segue topics create --set topics.partitions=12")
@@ -50,7 +54,8 @@ def create(
 @app.command(epilog="Example: segue topics grow --partitions 12")
 def grow(
     partitions: Annotated[int, typer.Option(min=1, help="New number of partitions.")],
-    sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    sure: Annotated[bool, typer.Option("--yes", help="Do not ask; needed with --json.")] = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:
@@ -60,6 +65,8 @@ def grow(
     event producers. Afterwards, rebuild every state from the topics; the command prints the steps,
     and docs/add-partitions.md describes them. The command can be repeated after an interruption.
     """
+    if as_json and not sure:
+        raise typer.BadParameter("--json requires --yes: it prints no question")
     settings = settings_of(config, flags, asks_broker=True)
     from streams import AdminError
     from streams.growing import GrowError, grow_topics
@@ -69,13 +76,17 @@ def grow(
             f"Has everything been stopped that writes to {settings.topics.prefix}.* or reads it?",
             abort=True,
         )
-    with explained(AdminError, GrowError), console.status("growing the topics") as shown:
+    screen = errors if as_json else console
+    with explained(AdminError, GrowError), screen.status("growing the topics") as shown:
         copied = asyncio.run(
             grow_topics(
                 settings.kafka, settings.topics, partitions,
                 lambda topic, done: shown.update(f"{topic}: {done:,} records"),
             )
         )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps({"partitions": partitions, "records": copied}))
+        return
     for name, records in copied.items():
         console.print(f"{name}: {records:,} records rewritten")
     console.print(

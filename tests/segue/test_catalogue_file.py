@@ -185,7 +185,7 @@ def topic(monkeypatch):
     """What the command writes, in place of a topic."""
     records = []
 
-    async def write(log, topic, settings, rows, total):
+    async def write(log, topic, settings, rows, total, screen):
         records.extend(rows)
         return len(rows)
 
@@ -326,7 +326,9 @@ def test_a_check_shows_bad_rows_and_ends_with_status_4(tmp_path, topic):
     assert topic == []
 
 
-def test_json_without_a_check_is_refused(tmp_path):
-    done = CliRunner().invoke(app, ["catalogue", "items.csv", "--json"])
-    assert done.exit_code == 2
-    assert "--json requires --check" in done.output
+def test_what_is_written_can_be_told_as_json(tmp_path, topic):
+    file = lines(tmp_path, GOOD, GOOD | {"title": 5})
+    done = CliRunner().invoke(app, ["catalogue", str(file), "--skip-bad", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"topic": "segue.catalogue", "items": 1, "bad_rows": 1}
+    assert len(topic) == 1

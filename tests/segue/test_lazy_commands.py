@@ -40,6 +40,41 @@ def test_the_line_of_a_command_is_the_first_one_of_its_help(name):
     assert " ".join(help_text.split()) == COMMANDS[name][1]
 
 
+def every_command():
+    """Yield the words and the command of every command, groups included."""
+    for name in COMMANDS:
+        command = load_command(name)
+        yield [name], command
+        yield from (([name, n], below) for n, below in getattr(command, "commands", {}).items())
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    list(every_command()),
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_help_of_a_command_has_an_example(words, command):
+    told = f"{command.help}\n{command.epilog or ''}"
+    assert f"segue {' '.join(words)}" in told.rsplit("Example", maxsplit=1)[-1]
+
+
+#: Roles run until they are stopped (`--log-format json`), and `kafka env` prints for a shell.
+WITHOUT_JSON = {"worker", "trainer", "rekey", "console", "static schedule", "kafka env"}
+
+
+def test_every_command_with_a_result_prints_it_as_json():
+    without = {
+        " ".join(words)
+        for words, command in every_command()
+        if not any("--json" in option.opts for option in command.params)
+        and not (hasattr(command, "commands") and command.no_args_is_help)
+    }
+    assert without == WITHOUT_JSON
+    for words, command in every_command():
+        if " ".join(words) in WITHOUT_JSON - {"kafka env"}:
+            assert any("--log-format" in option.opts for option in command.params), words
+
+
 def words_of_every_help():
     yield ["--help"]
     for name in COMMANDS:

@@ -10,7 +10,9 @@ __all__ = ["app"]
 ROOT = Path(__file__).parents[3]
 
 app = typer.Typer(
-    no_args_is_help=True, help="Measure the speed of Segue, and of other software, on this machine."
+    no_args_is_help=True,
+    help="Measure the speed of Segue, and of other software, on this machine.",
+    epilog="Example: segue bench throughput --jobs segue --events 200000 --repeat 1",
 )
 
 

@@ -212,7 +212,7 @@ def adoption(
     every: Annotated[
         float, typer.Option(help="Days between later graphs, and of each test.")
     ] = 3.0,
-    switches: Annotated[int, typer.Option(help="How many.")] = 3,
+    switches: Annotated[int, typer.Option(help="Number of switches.")] = 3,
     lag: Annotated[float, typer.Option(help="Days from a snapshot to its switch.")] = 0.25,
     arm: Annotated[
         list[str] | None, typer.Option(help="Way of switching; repeat for more. [all]")

@@ -55,8 +55,9 @@ def with_decisions(settings: str, folder: Path) -> str:
     """Return settings whose navigation lists all decisions. Raises ValueError without an entry."""
     if settings.count(DECISIONS) != 1:
         raise ValueError(f"zensical.toml: expected one entry {DECISIONS} in the navigation")
-    pages = ", ".join(f'"adr/{page.name}"' for page in sorted(folder.glob("*.md")))
-    return settings.replace(DECISIONS, f"[{pages}]")
+    pages = sorted(folder.glob("*.md"), key=lambda page: (page.name != "README.md", page.name))
+    listed = ", ".join(f'"adr/{page.name}"' for page in pages)
+    return settings.replace(DECISIONS, f"[{listed}]")
 
 
 if __name__ == "__main__":

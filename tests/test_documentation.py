@@ -206,3 +206,12 @@ def test_figures_are_those_of_the_page_that_they_name(table, bold):
         numbers = _NUMBER.findall(" ".join(values))
         assert numbers
         assert [number for number in numbers if number not in named] == [], row
+
+
+def test_every_directory_that_the_readme_links_to_says_what_is_in_it():
+    text = (ROOT / "README.md").read_text()
+    targets = {ROOT / target for target in re.findall(r"\]\(([^)#:]+)\)", text)}
+    folders = {target for target in targets if target.is_dir()}
+    assert len(folders) >= 10
+    for page in [folder / "README.md" for folder in folders] + [ROOT / "docs/adr/README.md"]:
+        assert "**Start reading**" in page.read_text() or page.parent.name == "clients", page

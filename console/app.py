@@ -9,9 +9,9 @@ from starlette.routing import Route
 from console.api import health, router
 from console.bundles import Bundles
 from console.erasures import Erasures
+from console.fast_path import FastPath
 from console.guard import BoundedBodies, Origins, RateLimit, SafeHeaders, Tokens
 from console.item_times import ItemTimes
-from console.lane import Lane
 from console.metrics import ConsoleMetrics, Counted
 from console.openapi import describe
 from console.pages import Pages
@@ -70,7 +70,7 @@ def create_app(
     app.router.routes.append(Route("/", files, include_in_schema=False))
     app.mount("/static", files)
     # The last one added sees a request first.
-    app.add_middleware(Lane, tokens=tokens, replica=replica, serving=serving)
+    app.add_middleware(FastPath, tokens=tokens, replica=replica, serving=serving)
     app.add_middleware(
         BoundedBodies,
         most=settings.max_body_bytes,

@@ -19,14 +19,14 @@ from console.following import read_whole
 from console.guard import Client, Credentials, Tokens
 from console.health import findings
 from console.letters import Letters
-from console.listener import listener
 from console.parameters import People, TheReplica, TheServing, UserId
-from console.present import Present
 from console.problems import Problem
+from console.recent_stats import RecentStats
 from console.replica import Replica
 from console.series import RANGES
 from console.settings import WRITE
 from console.space import Space
+from console.user_page import user_page
 from console.watchers import Watcher, Watchers
 from state import Checkpoints, CorruptArtifact
 from streams import LogRecord, ModelAnnouncement, Recommendation, readable
@@ -66,7 +66,7 @@ class Pages:
         """
         self.replica = replica
         self.people = people
-        self.present = Present(replica, clock_ms)
+        self.recent = RecentStats(replica, clock_ms)
         self.space = Space(replica.models, partial(state_reads.entry, replica))
         self.letters = Letters(letters)
         self._most_letters = letters
@@ -92,7 +92,7 @@ class Pages:
     async def answers_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the recommendations topic."""
         for record, answer in readable(Recommendation, records):
-            self.present.answered(record.timestamp, answer)
+            self.recent.answered(record.timestamp, answer)
 
     async def letters_came(self, records: Sequence[LogRecord]) -> None:
         """Take records of the dead letters' topic."""
@@ -124,7 +124,7 @@ class Pages:
 
     def now(self) -> dict[str, Any]:
         """What the first page shows."""
-        view = self.present.view() | {
+        view = self.recent.view() | {
             "ready": self.replica.ready,
             "behind": 0 if self.replica.caught_up else self.replica.lag(),
             "docs_url": self.docs_url,
@@ -145,7 +145,7 @@ class Pages:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self.present.tick()
+            self.recent.tick()
             self._text = None
             async with self._news:
                 self._news.notify_all()
@@ -160,7 +160,7 @@ class Pages:
                 found = await self._lags()
             finally:
                 late.cancel()
-            self.log_answers, self.present.lags = found is not None, found or {}
+            self.log_answers, self.recent.lags = found is not None, found or {}
             await asyncio.sleep(LAG_S)
 
 
@@ -187,7 +187,7 @@ async def series(pages: ThePages, seconds: int) -> Response:
     """Points of a range of `RANGES`, oldest first, and the seconds of each."""
     if seconds not in RANGES:
         raise Problem(422, f"seconds: expected one of {', '.join(map(str, RANGES))}, got {seconds}")
-    return _json({"step": RANGES[seconds], "points": pages.present.series.points(seconds)})
+    return _json({"step": RANGES[seconds], "points": pages.recent.series.points(seconds)})
 
 
 @router.get("/events")
@@ -206,8 +206,8 @@ async def events(request: Request, pages: ThePages) -> Response:
     return StreamingResponse(told(), media_type="text/event-stream")
 
 
-@router.get("/listener")
-async def one_listener(
+@router.get("/user")
+async def one_user(
     replica: TheReplica,
     serving: TheServing,
     by: People,
@@ -221,7 +221,7 @@ async def one_listener(
     async with replica.turn:
         known = user_state(replica.state_of(user), user)
     body = await known_of(replica, user, 200) | {"may_erase": WRITE in by.rights}
-    return _json(body | await listener(replica, serving, known, tuple(types), k))
+    return _json(body | await user_page(replica, serving, known, tuple(types), k))
 
 
 @router.get("/people")
@@ -252,13 +252,13 @@ async def space(pages: ThePages) -> Response:
     found = await pages.space.map()
     if found is None:
         raise Problem(503, "no bundle is loaded yet", headers={"Retry-After": "1"})
-    return _json({"now": pages.present.now_ms(), "map": msgspec.Raw(found)})
+    return _json({"now": pages.recent.now_ms(), "map": msgspec.Raw(found)})
 
 
 @router.get("/letters")
 async def dead_letters(pages: ThePages, _: People) -> Response:
     """The newest dead letters by reason, and what to do for each."""
-    return _json(pages.letters.view() | {"now": pages.present.now_ms(), "docs_url": pages.docs_url})
+    return _json(pages.letters.view() | {"now": pages.recent.now_ms(), "docs_url": pages.docs_url})
 
 
 @router.get("/checkpoints")

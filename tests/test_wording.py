@@ -40,8 +40,6 @@ EXCEPTED = {
     ("evaluation/lightgcn.py", "he"),  # an author
     ("streams/broker_configuration.py", "listener"),
     ("streams/broker_configuration.py", "listeners"),
-    ("console/static/app.js", "listener"),
-    ("console/static/pages/listener.js", "listener"),
 }
 RETIRED = re.compile(
     rf"(?<![\w/.-])(?:{'|'.join(sorted(retired_terms()))})s?(?![\w-])", re.IGNORECASE

@@ -4,14 +4,14 @@ import { html, loading, put } from "./html.js";
 import { hintScrolling } from "./scrolling.js";
 import { now } from "./pages/now.js";
 import { quality } from "./pages/quality.js";
-import { listener } from "./pages/listener.js";
+import { user } from "./pages/user.js";
 import { item } from "./pages/item.js";
 import { space } from "./pages/space.js";
 import { policies } from "./pages/policies.js";
 import { letters } from "./pages/letters.js";
 import { checkpoints } from "./pages/checkpoints.js";
 
-const pages = { now, quality, listener, item, policies, space, letters, checkpoints };
+const pages = { now, quality, user, item, policies, space, letters, checkpoints };
 const main = document.querySelector("#main");
 let leave = () => {};
 let visits = 0;

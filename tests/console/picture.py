@@ -117,7 +117,7 @@ def page_of(browser: Browser, served: Served, scheme: str) -> Iterator[Page]:
     context.add_init_script(f"sessionStorage.setItem('segue-token', '{OWNER}')")
     page = context.new_page()
     page.set_default_timeout(120_000)
-    page.goto(f"/#/listener?user={USER}")
+    page.goto(f"/#/user?user={USER}")
     page.locator("#line canvas").wait_for()
     yield page
     context.close()

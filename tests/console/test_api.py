@@ -218,7 +218,7 @@ def test_positions_are_those_of_sources_that_are_read_in_place(world, bundles):
         partition, offset = world.log.append("shop", b"ann", value)
     with served(world) as found, found.client(headers=HEADERS) as client:
         wait_until(lambda: client.get("/ready").status_code == 200, "the console to be ready")
-        for path in ("/v1/user", "/v1/recommendations", "/console/listener"):
+        for path in ("/v1/user", "/v1/recommendations", "/console/user"):
             body = client.get(path, params={"user": "ann"}).json()
             assert (body["topic"], body["position"]) == ("shop", offset + 1)
             assert body["positions"] == {"other.events": 0, "shop": 3}
@@ -311,7 +311,7 @@ def test_a_session_is_explained_too(client):
 
 
 def test_the_page_of_a_user_shows_the_parts_of_each_score(client):
-    found = client.get("/console/listener", params={"user": "user-03"}).json()
+    found = client.get("/console/user", params={"user": "user-03"}).json()
     for item in found["recommended"]:
         assert sum(item["parts"].values()) == pytest.approx(item["score"], abs=1e-3)
 
@@ -330,7 +330,7 @@ def test_what_is_known_of_a_user(client):
     [
         ("GET", "/v1/recommendations?user=u", "people"),
         ("GET", "/v1/user?user=u", "people"),
-        ("GET", "/console/listener?user=u", "people"),
+        ("GET", "/console/user?user=u", "people"),
         ("GET", "/console/people?q=u", "people"),
         ("GET", "/console/letters", "people"),
         ("DELETE", "/v1/user?user=u", "write"),

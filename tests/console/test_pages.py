@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(
 PAGES = {
     "now": "#partitions table",
     "quality": "#prequential canvas",
-    "listener?user=user-03": "ol.places summary",
+    "user?user=user-03": "ol.places summary",
     "item?q=a+story": "td a",
     "item?type=audiobook&id=i21": "#demand canvas",
     "space": "#map canvas",
@@ -160,7 +160,7 @@ def test_a_pause_holds_the_page_still(page: Page, shown: Served):
 
 
 def test_a_spike_is_cut_off_and_marked(page: Page, shown: Served):
-    series = shown.app.state.pages.present.series
+    series = shown.app.state.pages.recent.series
     rates = [7] * 30 + [900] + [7] * 20
     points = [
         {"time": 1_702_678_000 + 15 * n, "events": rate, "answers": 3.0, "p95_ms": 20.0, "lag": 0}
@@ -202,7 +202,7 @@ def test_a_log_that_does_not_answer_is_said(page: Page, shown: Served):
 
 def test_why_an_item_is_recommended(page: Page):
     page.goto(f"/#token={OWNER}")
-    page.goto("/#/listener?user=user-03")
+    page.goto("/#/user?user=user-03")
     first, second = (page.locator("ol.places > li").nth(n) for n in range(2))
     # The reasons stand below the title, without a click.
     why = first.locator(".why")
@@ -225,7 +225,7 @@ def test_an_erasure_asks_first_and_shows_the_receipt(browser: Browser, tmp_path,
         context = browser.new_context(base_url=found.address)
         page = context.new_page()
         page.goto(f"/#token={OWNER}")
-        page.goto("/#/listener?user=user-03")
+        page.goto("/#/user?user=user-03")
         page.get_by_role("button", name="Erase this user").click()
         page.get_by_text('All data of the user "user-03" is removed').wait_for()
         page.get_by_role("button", name="Cancel").last.click()
@@ -252,7 +252,7 @@ def test_an_erasure_asks_first_and_shows_the_receipt(browser: Browser, tmp_path,
 
 def test_an_erasure_needs_its_right(page: Page, shown: Served):
     page.goto(f"/#token={SEER}")
-    page.goto("/#/listener?user=user-04")
+    page.goto("/#/user?user=user-04")
     page.get_by_text("No permission: the token lacks the right").wait_for()
     assert page.get_by_role("button", name="Erase this user").count() == 0
 

@@ -14,16 +14,16 @@ from console.replica import Replica
 from console.serving import NotReady, Serving
 from console.settings import PEOPLE
 
-__all__ = ["Lane"]
+__all__ = ["FastPath"]
 
 _MANY = ("types", "exclude", "at_least")
 
 
-class Lane:
-    """Answers `GET /v1/recommendations` as FastAPI would, without its search for dependencies.
+class FastPath:
+    """Answers `GET /v1/recommendations` as FastAPI would, without its resolution of dependencies.
 
-    That takes longer than making a list does in a batch. Whatever is not as it should be, in
-    parameters or tokens, goes on to FastAPI: there is one place that says what is wrong.
+    The resolution takes longer than a list in a batch. A request with invalid parameters or an
+    invalid token is passed on to FastAPI, which is the only place that reports errors.
     """
 
     def __init__(self, app: ASGIApp, *, tokens: Tokens, replica: Replica, serving: Serving) -> None:

@@ -8,13 +8,13 @@ from console.serving import Serving, Wanted
 from dynamic_layer import UserState
 from state import item_key
 
-__all__ = ["listener"]
+__all__ = ["user_page"]
 
 #: History entries with the most users in common that are shown for a place.
 TOGETHER = 3
 
 
-async def listener(
+async def user_page(
     replica: Replica, serving: Serving, user: UserState, types: tuple[str, ...], k: int
 ) -> dict[str, Any]:
     """The list of a user as JSON values: scores, and the reasons for each item's rank.

@@ -8,7 +8,7 @@ from console.replica import Replica
 from console.series import Second, Series, percentile
 from streams import Recommendation, Source
 
-__all__ = ["Present"]
+__all__ = ["RecentStats"]
 
 #: Seconds over which latencies and served generations are summed.
 LATE_S = 60
@@ -18,7 +18,7 @@ SHOWN_BUNDLES = 8
 LOOKED_UP = 2_000
 
 
-class Present:
+class RecentStats:
     """Counts seconds. Nothing here is kept beyond the last day, or a restart."""
 
     def __init__(self, replica: Replica, clock_ms: Callable[[], int]) -> None:

@@ -3,26 +3,26 @@ import { colour, SHAPES, chart } from "../charts.js";
 import { clock, count, counted, date, decimals, html, itemLink, loading, percent, put, short } from "../html.js";
 import { erasure } from "./erasure.js";
 
-// A user's history on a time line, and the list of now with the reasons for each place.
-export async function listener(main, query) {
-  const user = query.get("user") ?? "";
+// A user's history on a time line, and the current list with the reasons for each place.
+export async function user(main, query) {
+  const id = query.get("user") ?? "";
   put(main, html`<h1>User</h1>
-    <form class="search" role="search"><label>User id <input name="user" value="${user}" list="people" autocomplete="off" maxlength="256" required></label>
+    <form class="search" role="search"><label>User id <input name="user" value="${id}" list="people" autocomplete="off" maxlength="256" required></label>
     <datalist id="people"></datalist><button class="main">Show</button></form><div id="found">${loading}</div>`);
   const form = main.querySelector("form");
   const field = form.elements.user;
-  form.onsubmit = (event) => { event.preventDefault(); location.hash = `#/listener?user=${encodeURIComponent(field.value)}`; };
+  form.onsubmit = (event) => { event.preventDefault(); location.hash = `#/user?user=${encodeURIComponent(field.value)}`; };
   field.oninput = async () => {
     const people = field.value ? await ask("console/people", { q: field.value }).catch(() => []) : [];
     put(main.querySelector("#people"), html`${people.map((id) => html`<option value="${id}"></option>`)}`);
   };
   const place = main.querySelector("#found");
-  if (!user) {
+  if (!id) {
     await ask("console/people", { q: "~" });
     put(place, html`<p class="empty">Enter the start of a user id. This page stores no data of users.</p>`);
     return undefined;
   }
-  const found = await ask("console/listener", { user, k: 10 });
+  const found = await ask("console/user", { user: id, k: 10 });
   const best = found.recommended[0]?.score;
   put(place, html`
     <p>${found.cold ? html`<strong>Cold</strong>: no item of the history has a vector, so the list shows popular items of the user’s market.` : html`<strong>Warm</strong>: ${counted(found.entries, "item")} in the window.`}
@@ -35,7 +35,7 @@ export async function listener(main, query) {
       <ol class="places">${found.history.slice(0, 50).map((h) => html`<li>${itemLink(h)} <span class="tag">${h.item_type}</span> <span class="soft">${date(h.time)}${h.strong_time === null && ", weak signals only"}${h.visits.length > 1 && `, on ${h.visits.length} days or more`}</span></li>`)}</ol>`
       : html`<p class="empty">No history in the window. Check the id: an unknown id looks like a new user.</p>`}</section></div>
     <section id="erasure"></section>`);
-  const leave = erasure(place.querySelector("#erasure"), user, found.may_erase);
+  const leave = erasure(place.querySelector("#erasure"), id, found.may_erase);
   const spot = place.querySelector("#line");
   const drawn = spot && chart(spot, timeline(found.history));
   return () => { leave(); drawn?.close(); };

@@ -198,7 +198,7 @@ def test_figures_are_those_of_the_page_that_they_name(table, bold):
     rows = [line.strip("|").split("|") for line in table.read_text().splitlines() if "|" in line]
     rows = [row for row in rows if re.search(r"\]\(\S*(RESULTS|QUALITY|FRESHNESS)", row[-1])]
     rows = [row for row in rows if not bold or "**" in row[1]]
-    assert len(rows) == (8 if bold else 5)
+    assert len(rows) == (10 if bold else 5)
     for row in rows:
         values = re.findall(r"\*\*(.+?)\*\*", row[1]) if bold else [row[1]]
         target = re.search(r"\]\(([^)#]+)", row[-1])[1]

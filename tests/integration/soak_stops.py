@@ -13,6 +13,7 @@ from pathlib import Path
 from streams.broker import DevelopmentBroker
 from streams.distribution import POM, KafkaDistribution
 from tests.integration.conftest import LIBS
+from tests.integration.stopping_points import POINTS
 from tests.integration.test_stopping import faults_of, run_workers
 from tests.waiting import PATIENCE_S
 
@@ -21,6 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cycles", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--transport", choices=POINTS, default="faust")
     options = parser.parse_args()
     faults: Counter[str] = Counter()
     longest, ended = 0.0, 0
@@ -30,7 +32,7 @@ def main() -> int:
         address = broker.start(timeout=PATIENCE_S)
         try:
             more = ("--natural", str(options.cycles), "--seed", str(options.seed))
-            for outcome in run_workers(address, Path(scratch), *more):
+            for outcome in run_workers(address, Path(scratch), options.transport, *more):
                 ended += 1
                 longest = max(longest, outcome["seconds"])
                 if (fault := faults_of(outcome)) is not None:

@@ -4,8 +4,8 @@ With --natural they are stopped at moments drawn by a seed instead, several in o
 rebalances come by themselves.
 
 Every case is a process of its own, forked from this one, since the end of the process is what is
-tested. It reads requests by a plain agent, whose acknowledgements wait for a commit, and batches
-beside them.
+tested. It reads batches of events and, beside them, requests: with Faust by a plain agent, whose
+acknowledgements wait for a commit.
 """
 
 import argparse
@@ -26,79 +26,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
+import confluent_kafka
 
 from streams.app import create_app
 from streams.batches import Batch
-from streams.consumer_thread import ConsumerThread
 from streams.faust_app import FaustApp
+from streams.librdkafka_app import LibrdkafkaApp
 from streams.running import serve
 from streams.security import KafkaSettings
 from streams.stop_limit import StopLimit
-from streams.transport import Consumer, Producer
+from tests.integration.stopping_points import POINTS, Point
 
-#: What happens at a point: a signal or a crash of the app, then the interrupted call goes on; or
-#: the call itself fails or is cancelled.
-ACTIONS = ("term", "crash", "raise", "cancel")
-
-
-@dataclass(frozen=True)
-class Point:
-    """A moment in a worker's life: the nth call of an async method.
-
-    rebalance: the group is joined again after the first request, which is when the second call is.
-    stop:      the worker gets SIGTERM after the first request.
-    after_s:   not at a call, but so many seconds after the start.
-    """
-
-    name: str
-    owner: Any
-    method: str
-    nth: int = 1
-    rebalance: bool = False
-    stop: bool = False
-    after_s: float | None = None
-
-    @property
-    def actions(self) -> tuple[str, ...]:
-        """What can happen here: a second signal ends the process at once."""
-        return ACTIONS[1:] if self.stop else ACTIONS
-
-
-START = [
-    Point("the producer starts", Producer, "on_start"),
-    Point("the client starts", ConsumerThread, "on_start"),
-    Point("topics are subscribed", ConsumerThread, "subscribe"),
-    Point("the group is joined", CoordinatorGroupRebalance, "perform_group_join"),
-    Point("the group is synchronised", CoordinatorGroupRebalance, "_send_sync_group_request"),
-    Point("partitions are assigned", ConsumerThread, "on_partitions_assigned"),
-]
-#: Without these there is no worker: an error there ends the process without a signal.
-FATAL = START[:2]
-REBALANCE = [
-    Point("revoked, in the thread", ConsumerThread, "on_partitions_revoked", 2, rebalance=True),
-    Point("revoked, in the app", FaustApp, "_on_partitions_revoked", 2, rebalance=True),
-    Point("states are closed", FaustApp, "_close", 2, rebalance=True),
-    Point("joined again", CoordinatorGroupRebalance, "perform_group_join", 2, rebalance=True),
-    Point("assigned, in the thread", ConsumerThread, "on_partitions_assigned", 2, rebalance=True),
-    Point("assigned, in the app", FaustApp, "_on_partitions_assigned", 2, rebalance=True),
-    Point("states are opened", FaustApp, "_open", 2, rebalance=True),
-    Point("positions are sought", Consumer, "seek_to_committed", 2, rebalance=True),
-]
-COMMIT = [
-    Point("records are fetched", ConsumerThread, "_fetch_records", 3),
-    Point("a batch is handled", FaustApp, "_handle"),
-    Point("requests are committed", Consumer, "force_commit"),
-    Point("offsets are committed, in the thread", ConsumerThread, "_commit"),
-]
-STOP = [
-    Point("the app shuts", FaustApp, "_shut", stop=True),
-    Point("the consumer stops", Consumer, "on_stop", stop=True),
-    Point("the thread stops", ConsumerThread, "on_thread_stop", stop=True),
-    Point("the group is left", ConsumerThread, "_leave", stop=True),
-    Point("the producer stops", Producer, "on_stop", stop=True),
-]
-POINTS = START + REBALANCE + COMMIT + STOP
+App = FaustApp | LibrdkafkaApp
 
 
 @dataclass
@@ -126,7 +65,7 @@ class Child:
 
     def __init__(self, point: Point, action: str, options: argparse.Namespace) -> None:
         self.outcome = Outcome(point.name, action)
-        self._survivable = point not in FATAL
+        self._survivable = not POINTS[options.transport].is_fatal(point)
         self._mark = options.folder / f"{uuid.uuid4().hex}.at"
         self._output = self._mark.with_suffix(".output")
         self._began = time.monotonic()
@@ -182,43 +121,69 @@ def end(status: int) -> NoReturn:
 async def work(point: Point, action: str, options: argparse.Namespace, mark: Path) -> int:
     """Run a worker to which something happens; returns its exit status."""
     # Before the app is made, which keeps some of its methods.
-    made: list[FaustApp] = []
+    made: list[App] = []
     arm(made, point, action, mark)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    by_faust = options.transport == "faust"
     app = create_app(
         "natural" if point.after_s is not None else f"group-{uuid.uuid4().hex[:8]}",
-        KafkaSettings(bootstrap_servers=options.broker),
-        batched={options.events: 100},
+        KafkaSettings(bootstrap_servers=options.broker, transport=options.transport),
+        batched={options.events: 100} | ({} if by_faust else {options.requests: 100}),
+        from_group=() if by_faust else (options.requests,),
     )
-    assert isinstance(app, FaustApp)
-    if point in COMMIT:
-        app.conf.broker_commit_interval = 0.2
+    assert isinstance(app, FaustApp | LibrdkafkaApp)
     made.append(app)
     done: set[str] = set()
+
+    def asked() -> None:
+        if not done:
+            done.add("asked")
+            after_first_request(app, point)
 
     @app.batches(options.events)
     async def count(batch: Batch) -> None:
         await app.commit_positions({(batch.topic, batch.partition): batch.next_offset})
 
-    @app.agent(app.topic(options.requests), name="requests")
-    async def requests(stream: Any) -> None:
-        async for _ in stream:
-            if not done:
-                done.add("asked")
-                after_first_request(app, point)
+    if isinstance(app, FaustApp):
+        if point in POINTS["faust"].commit:
+            app.conf.broker_commit_interval = 0.2
+
+        @app.agent(app.topic(options.requests), name="requests")
+        async def requests(stream: Any) -> None:
+            async for _ in stream:
+                asked()
+
+    else:
+
+        @app.batches(options.requests)
+        async def take(batch: Batch) -> None:
+            await app.commit_positions({(batch.topic, batch.partition): batch.next_offset})
+            asked()
 
     return await serve(app, on_stop=StopLimit().begin)
 
 
-def after_first_request(app: FaustApp, point: Point) -> None:
-    if point.rebalance:
+def after_first_request(app: App, point: Point) -> None:
+    if point.rebalance and isinstance(app, FaustApp):
         thread = app.consumer._thread
         thread.thread_loop.call_soon_threadsafe(thread._consumer._coordinator.request_rejoin)
+    elif point.rebalance:
+        threading.Thread(target=come_and_go, args=(app,), daemon=True).start()
     if point.stop:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def arm(made: list[FaustApp], point: Point, action: str, mark: Path) -> None:
+def come_and_go(app: LibrdkafkaApp) -> None:
+    """Be another member of the app's group until it has a partition, which then goes back."""
+    properties = dict(app._consumer._properties)
+    member = confluent_kafka.Consumer(properties, logger=logging.getLogger("another member"))
+    member.subscribe(app._consumer._topics)
+    while not member.assignment():
+        member.poll(0.1)
+    member.close()
+
+
+def arm(made: list[App], point: Point, action: str, mark: Path) -> None:
     """Make something happen at the nth call of a method of the app that will be in `made`."""
     if point.after_s is not None:
         arm_after(made, point.after_s, action, mark)
@@ -231,10 +196,17 @@ def arm(made: list[FaustApp], point: Point, action: str, mark: Path) -> None:
             await act(made[0], action, point)
         return await original(self, *args, **kwargs)
 
-    setattr(point.owner, point.method, reached)
+    def reached_in_thread(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(calls) == point.nth:
+            mark.write_text(str(time.monotonic()))
+            # The thread waits; the app's loop goes on.
+            asyncio.run(act(made[0], action, point))
+        return original(self, *args, **kwargs)
+
+    setattr(point.owner, point.method, reached if point.waits else reached_in_thread)
 
 
-def arm_after(made: list[FaustApp], seconds: float, action: str, mark: Path) -> None:
+def arm_after(made: list[App], seconds: float, action: str, mark: Path) -> None:
     def now() -> None:
         mark.write_text(str(time.monotonic()))
         if action == "term":
@@ -246,7 +218,7 @@ def arm_after(made: list[FaustApp], seconds: float, action: str, mark: Path) -> 
     asyncio.get_running_loop().call_later(seconds, now)
 
 
-async def act(app: FaustApp, action: str, point: Point) -> None:
+async def act(app: App, action: str, point: Point) -> None:
     if action == "raise":
         raise RuntimeError("made for a test")
     if action == "cancel":
@@ -254,9 +226,8 @@ async def act(app: FaustApp, action: str, point: Point) -> None:
     if action == "term":
         os.kill(os.getpid(), signal.SIGTERM)
     else:
-        loop = app.consumer.loop if app._consumer else asyncio.get_running_loop()
         crash = lambda: asyncio.ensure_future(app.crash(RuntimeError("made for a test")))  # noqa: E731
-        loop.call_soon_threadsafe(crash)
+        loop_of(app).call_soon_threadsafe(crash)
     # The call goes on when the app is stopping, which is when nothing may wait for it.
     deadline = time.monotonic() + 5
     while not app.should_stop and time.monotonic() < deadline:
@@ -264,6 +235,13 @@ async def act(app: FaustApp, action: str, point: Point) -> None:
     with contextlib.suppress(TimeoutError):
         if not point.stop:
             await asyncio.wait_for(asyncio.Event().wait(), 0.3)
+
+
+def loop_of(app: App) -> asyncio.AbstractEventLoop:
+    """The app's own loop, also where a thread of its client asks."""
+    if isinstance(app, FaustApp):
+        return app.consumer.loop if app._consumer else asyncio.get_running_loop()
+    return app._loop or asyncio.get_running_loop()
 
 
 def natural(count: int, chance: random.Random) -> list[tuple[Point, str]]:
@@ -295,6 +273,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--events", required=True)
     parser.add_argument("--requests", required=True)
+    parser.add_argument("--transport", choices=POINTS, default="faust")
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--all", action="store_true", help="every action at every point")
     parser.add_argument("--only", default="")
@@ -304,10 +283,13 @@ def main() -> None:
     if options.natural:
         run(natural(options.natural, random.Random(options.seed)), options)
         return
+    points = POINTS[options.transport]
     cases = [
         (point, action)
-        for point in POINTS
-        for action in (point.actions if options.all or point in FATAL else point.actions[:1])
+        for point in points.every
+        for action in (
+            point.actions if options.all or points.is_fatal(point) else point.actions[:1]
+        )
         if options.only in f"{action}: {point.name}"
     ]
     run(cases, options)

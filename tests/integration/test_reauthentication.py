@@ -11,10 +11,8 @@ import pytest
 from streams import KafkaSettings, TopicDefinition, create_topics
 from streams.app import create_app
 from streams.batches import Batch
-from streams.broker import DevelopmentBroker, free_ports
-from streams.broker_configuration import HOST
-from streams.distribution import POM
 from streams.running import serve
+from tests.integration.login_broker import LoginBroker, plain_users
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -22,45 +20,20 @@ pytestmark = pytest.mark.integration
 SESSION_MS = 1500
 SESSIONS = 4
 
-SESSIONS_END = """
-listeners=PLAINTEXT://{host}:{port},SASL_PLAINTEXT://{host}:{login},CONTROLLER://{host}:{controller}
-advertised.listeners=PLAINTEXT://{host}:{port},SASL_PLAINTEXT://{host}:{login}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
-listener.name.sasl_plaintext.plain.sasl.jaas.config=\
-org.apache.kafka.common.security.plain.PlainLoginModule required user_segue="secret";
-connections.max.reauth.ms={session}
-"""
-
-
-class ForgetfulBroker(DevelopmentBroker):
-    """A development broker whose users have to log in again after a time."""
-
-    login = ""
-
-    def _configure(self, port: int | None) -> str:
-        address = super()._configure(port)
-        lines = self._properties.read_text().splitlines()
-        controller = next(x for x in lines if x.startswith("controller.quorum")).split(":")[-1]
-        [login] = free_ports(1)
-        self.login = f"{HOST}:{login}"
-        more = SESSIONS_END.format(
-            host=HOST, port=address.split(":")[1], login=login, controller=controller,
-            session=SESSION_MS,
-        )  # fmt: skip
-        self._properties.write_text("\n".join(lines) + "\n" + more)
-        return address
+PROTOCOL = "SASL_PLAINTEXT"
 
 
 @pytest.fixture(params=["faust", "librdkafka"])
 def kafka(jars: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[KafkaSettings]:
-    node = ForgetfulBroker(tmp_path / "kafka", POM, libs=jars)
+    users = plain_users(PROTOCOL, {"segue": "secret"})
+    session = f"connections.max.reauth.ms={SESSION_MS}\n"
+    node = LoginBroker(tmp_path / "kafka", jars, protocol=PROTOCOL, properties=users + session)
     address = node.start(timeout=PATIENCE_S)
     create_topics(
         KafkaSettings(bootstrap_servers=address), [TopicDefinition(name="events", partitions=1)]
     )
     yield KafkaSettings(
-        bootstrap_servers=node.login, security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN",
+        bootstrap_servers=node.login, security_protocol=PROTOCOL, sasl_mechanism="PLAIN",
         sasl_username="segue", sasl_password="secret", transport=request.param,
     )  # fmt: skip
     node.stop()

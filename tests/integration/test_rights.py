@@ -37,10 +37,9 @@ from streams import (
     group_lag,
     topics,
 )
-from streams.broker import DevelopmentBroker, free_ports
-from streams.broker_configuration import HOST
 from streams.distribution import POM, KafkaDistribution
 from streams.rights import READ, WRITE, Rights, missing_rights, require_rights
+from tests.integration.login_broker import LoginBroker, plain_users
 from tests.waiting import PATIENCE_S, end_of, wait_until, within_patience
 
 pytestmark = pytest.mark.integration
@@ -48,47 +47,25 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "kafka" / "acls.sh"
 USERS = ("producer", "worker", "trainer", "static", "console", "rekey", "nobody")
+PROTOCOL = "SASL_PLAINTEXT"
 PASSWORD = "of-{}"  # noqa: S105 of a user that exists here alone
 
 # Users log in at a listener of their own. The development broker's own one stays open: who comes
 # there is nobody by name, and is the administrator here.
 AUTHORISER = """
-listeners=PLAINTEXT://{host}:{port},SASL_PLAINTEXT://{host}:{login},CONTROLLER://{host}:{controller}
-advertised.listeners=PLAINTEXT://{host}:{port},SASL_PLAINTEXT://{host}:{login}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
-listener.name.sasl_plaintext.plain.sasl.jaas.config=\
-org.apache.kafka.common.security.plain.PlainLoginModule required {users};
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 allow.everyone.if.no.acl.found=false
 """
 
 
-class GuardedBroker(DevelopmentBroker):
-    """A development broker that knows users, and lets them do only what they may."""
-
-    login = ""
-
-    def _configure(self, port: int | None) -> str:
-        address = super()._configure(port)
-        lines = self._properties.read_text().splitlines()
-        controller = next(x for x in lines if x.startswith("controller.quorum")).split(":")[-1]
-        [login] = free_ports(1)
-        self.login = f"{HOST}:{login}"
-        # The last of two lines with the same name holds.
-        guarded = AUTHORISER.format(
-            host=HOST, port=address.split(":")[1], login=login, controller=controller,
-            users=" ".join(f'user_{name}="{PASSWORD.format(name)}"' for name in USERS),
-        )  # fmt: skip
-        self._properties.write_text("\n".join(lines) + "\n" + guarded)
-        return address
-
-
 @pytest.fixture(scope="module")
-def guarded(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]:
+def guarded(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginBroker]:
     """A broker with topics, and with the rights that the script grants."""
-    node = GuardedBroker(tmp_path_factory.mktemp("guarded"), POM, libs=jars)
+    users = plain_users(PROTOCOL, {name: PASSWORD.format(name) for name in USERS})
+    node = LoginBroker(
+        tmp_path_factory.mktemp("guarded"), jars, protocol=PROTOCOL, properties=users + AUTHORISER
+    )
     address = node.start(timeout=PATIENCE_S)
     settings = settings_for(node, "nobody")
     foreign = [TopicDefinition(name=source.topic, partitions=1) for source in settings.sources]
@@ -115,9 +92,9 @@ def guarded(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gu
     node.stop()
 
 
-def settings_for(node: GuardedBroker, user: str) -> Settings:
+def settings_for(node: LoginBroker, user: str) -> Settings:
     kafka = KafkaSettings(
-        bootstrap_servers=node.login or node._address(), security_protocol="SASL_PLAINTEXT",
+        bootstrap_servers=node.login or node._address(), security_protocol=PROTOCOL,
         sasl_mechanism="PLAIN", sasl_username=user, sasl_password=PASSWORD.format(user),
     )  # fmt: skip
     return Settings(
@@ -148,7 +125,7 @@ def granted(address: str) -> dict[str, dict[str, set[str]]]:
     return found
 
 
-def test_the_script_grants_what_the_roles_do_and_no_more(guarded: GuardedBroker) -> None:
+def test_the_script_grants_what_the_roles_do_and_no_more(guarded: LoginBroker) -> None:
     found = granted(guarded._address())
     settings = settings_for(guarded, "nobody")
     for role, rights_of in RIGHTS.items():
@@ -168,7 +145,7 @@ def test_the_script_grants_what_the_roles_do_and_no_more(guarded: GuardedBroker)
 
 @pytest.mark.parametrize("role", RIGHTS)
 def test_each_role_finds_its_own_rights_and_misses_those_of_others(
-    guarded: GuardedBroker, role: str
+    guarded: LoginBroker, role: str
 ) -> None:
     settings = settings_for(guarded, role)
     require_rights(settings.kafka, RIGHTS[role](settings))
@@ -177,7 +154,7 @@ def test_each_role_finds_its_own_rights_and_misses_those_of_others(
     )
 
 
-def test_nobody_is_told_everything_that_he_lacks(guarded: GuardedBroker) -> None:
+def test_nobody_is_told_everything_that_he_lacks(guarded: LoginBroker) -> None:
     settings = settings_for(guarded, "nobody")
     missing = missing_rights(settings.kafka, RIGHTS["trainer"](settings))
     assert missing == [
@@ -192,7 +169,7 @@ def test_nobody_is_told_everything_that_he_lacks(guarded: GuardedBroker) -> None
     ]
 
 
-def test_a_role_without_a_right_ends_and_names_it(guarded: GuardedBroker) -> None:
+def test_a_role_without_a_right_ends_and_names_it(guarded: LoginBroker) -> None:
     """The trainer's user may not do what a worker does."""
     done = started(guarded, "trainer", "worker")
     try:
@@ -208,7 +185,7 @@ def test_a_role_without_a_right_ends_and_names_it(guarded: GuardedBroker) -> Non
     assert "of-trainer" not in said
 
 
-def test_a_worker_lives_on_its_own_rights(guarded: GuardedBroker) -> None:
+def test_a_worker_lives_on_its_own_rights(guarded: LoginBroker) -> None:
     """It applies what the producer's user wrote, in its own topic and in one read in place."""
     names = settings_for(guarded, "worker").topics
 
@@ -250,7 +227,7 @@ def test_a_worker_lives_on_its_own_rights(guarded: GuardedBroker) -> None:
     assert "lacks" not in log_of(guarded, "worker", "worker")
 
 
-def started(guarded: GuardedBroker, user: str, role: str) -> subprocess.Popen[bytes]:
+def started(guarded: LoginBroker, user: str, role: str) -> subprocess.Popen[bytes]:
     settings = settings_for(guarded, user)
     config = Path(settings.data) / "segue.toml"
     write_settings(replace(settings, sources=settings.sources[:1]), config)
@@ -267,5 +244,5 @@ def ended(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def log_of(guarded: GuardedBroker, user: str, role: str) -> str:
+def log_of(guarded: LoginBroker, user: str, role: str) -> str:
     return (Path(settings_for(guarded, user).data) / f"{role}.log").read_text()

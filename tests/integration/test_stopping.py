@@ -1,11 +1,12 @@
 """At every point of start, rebalance, commit and stop, a signal or a failure ends the process."""
 
 import asyncio
+import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +14,49 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
-from tests.integration import stopping_worker
 from tests.integration.conftest import fill
-from tests.integration.stopping_worker import FATAL, POINTS
+from tests.integration.stopping_points import POINTS
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[2]
 ENDS_WITHIN_S = 10.0
 
 
+Outcomes = Callable[[str], list[dict[str, Any]]]
+
+
 @pytest.fixture(scope="module")
-def outcomes(broker: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """Cases, run by one process that forks them: importing the clients costs seconds.
+def outcomes(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    """Cases of a transport, forked by one process: importing the clients costs seconds.
 
     One action at each point; with STOPS=all every action, which takes some minutes.
     """
     more = ["--all"] if os.environ.get("STOPS") == "all" else []
-    return list(run_workers(broker, tmp_path_factory.mktemp("stopping"), *more))
+
+    @functools.cache
+    def of(transport: str) -> list[dict[str, Any]]:
+        return list(run_workers(broker, tmp_path_factory.mktemp("stopping"), transport, *more))
+
+    return of
 
 
-def run_workers(broker: str, folder: Path, *more: str) -> Iterator[dict[str, Any]]:
+def run_workers(broker: str, folder: Path, transport: str, *more: str) -> Iterator[dict[str, Any]]:
     """Yield the outcomes of cases as they end."""
-    topics = {"events": "stopping-events", "requests": "stopping-requests"}
+    topics = {name: f"stopping-{name}-{transport}" for name in ("events", "requests")}
     admin = KafkaAdminClient(bootstrap_servers=broker)
     admin.create_topics([NewTopic(topic, 2, 1) for topic in topics.values()])
     admin.close()
     for topic in topics.values():
         for partition in range(2):
             asyncio.run(fill(broker, topic, partition, (b"%d" % n for n in range(50))))
-    options = ["--broker", broker, "--folder", str(folder), *more]
+    options = ["--broker", broker, "--folder", str(folder), "--transport", transport, *more]
     options += [f"--{name}={topic}" for name, topic in topics.items()]
     with subprocess.Popen(
-        [sys.executable, stopping_worker.__file__, *options], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.integration.stopping_worker", *options],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     ) as running:
         assert running.stdout is not None
         for line in running.stdout:
@@ -68,18 +80,29 @@ def faults_of(outcome: dict[str, Any]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("point", [point.name for point in POINTS])
-def test_the_process_ends_whatever_happens_at(point: str, outcomes: list[dict[str, Any]]) -> None:
-    ours = [outcome for outcome in outcomes if outcome["point"] == point]
+@pytest.mark.parametrize(
+    ("transport", "point"),
+    [(name, point.name) for name, points in POINTS.items() for point in points.every],
+)
+def test_the_process_ends_whatever_happens_at(
+    transport: str, point: str, outcomes: Outcomes
+) -> None:
+    ours = [outcome for outcome in outcomes(transport) if outcome["point"] == point]
     assert ours
     for outcome in ours:
         fault = faults_of(outcome)
         assert fault is None, f"{fault}; {outcome['action']}:\n{outcome['output'][-3000:]}"
 
 
-def test_a_start_that_fails_ends_without_a_signal(outcomes: list[dict[str, Any]]) -> None:
-    at_start = {point.name for point in FATAL}
-    failed = [o for o in outcomes if o["point"] in at_start and o["action"] in ("raise", "cancel")]
-    assert len(failed) == 4
+@pytest.mark.parametrize("transport", POINTS)
+def test_a_start_that_fails_ends_without_a_signal(transport: str, outcomes: Outcomes) -> None:
+    points = POINTS[transport]
+    at_start = {point.name: point for point in points.start[: points.fatal]}
+    failed = [
+        outcome
+        for outcome in outcomes(transport)
+        if outcome["point"] in at_start and outcome["action"] in ("raise", "cancel")
+    ]
+    assert len(failed) == sum(len({"raise", "cancel"} & {*p.actions}) for p in at_start.values())
     for outcome in failed:
         assert (outcome["status"], outcome["signalled"]) == (1, False), outcome["output"][-3000:]

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from segue.roles import spare_collections
 from streams import KafkaSettings, TopicDefinition, bulk_write, create_topics
 from streams.app import create_app
 from streams.batches import Batch
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--topic", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
+        spare_collections()  # as workers do
         rate = asyncio.run(WAYS[options.way][0](options.broker, options.topic, options.records))
         print(rate)
         return

@@ -5,7 +5,8 @@ fields are read by calls of C functions over the whole list; nothing is done per
 """
 
 from collections.abc import Sequence
-from itertools import accumulate, chain, groupby
+from itertools import accumulate, chain
+from typing import cast
 
 import numpy as np
 from confluent_kafka import Message
@@ -32,13 +33,19 @@ __all__ = ["by_partition", "message_columns"]
 
 def by_partition(messages: Sequence[Message]) -> dict[Place, list[Message]]:
     """Return messages by topic and partition, each list in the order in which they came."""
-    places = zip(map(Message.topic, messages), map(Message.partition, messages), strict=True)
+    if not messages:
+        return {}
+    topics = list(map(Message.topic, messages))
+    numbers = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
+    named = {topic: number for number, topic in enumerate(dict.fromkeys(topics))}
+    of = np.fromiter(map(named.__getitem__, topics), np.int64, len(messages))
+    # They come in runs of one partition.
+    changes = np.flatnonzero((numbers[1:] != numbers[:-1]) | (of[1:] != of[:-1])) + 1
+    begins = [0, *changes.tolist()]
     found: dict[Place, list[Message]] = {}
-    begin = 0
-    for place, run in groupby(places):
-        end = begin + sum(1 for _ in run)
+    for begin, end in zip(begins, [*begins[1:], len(messages)], strict=True):
+        place = topics[begin], int(numbers[begin])
         found.setdefault(place, []).extend(messages[begin:end])
-        begin = end
     return found
 
 
@@ -56,9 +63,11 @@ def message_columns(place: Place, messages: Sequence[Message]) -> RecordColumns:
     ends = np.cumsum(np.maximum(table[:, [KEY_BYTES, VALUE_BYTES]].T.ravel(), 0))
     begins = np.concatenate(([0], ends[:-1])).reshape(2, count)
     table[:, KEY], table[:, VALUE] = begins
-    headers = [packed_headers(found or ()) for found in map(Message.headers, messages)]
+    named = list(map(Message.headers, messages))
+    headers: list[bytes] = []
     table[:, HEADERS] = ABSENT
-    if any(headers):
+    if any(named):
+        headers = [packed_headers(found or ()) for found in named]
         lengths = list(map(len, headers))
         has = np.fromiter(lengths, np.int64, count) > 0
         places = np.fromiter(accumulate(lengths, initial=int(ends[-1])), np.int64, count + 1)
@@ -67,10 +76,11 @@ def message_columns(place: Place, messages: Sequence[Message]) -> RecordColumns:
     return RecordColumns(*place, data, table)
 
 
-def _parts(parts: list[bytes | None]) -> tuple[list[bytes], NDArray[np.int64]]:
+def _parts(parts: list[bytes | None]) -> tuple[Sequence[bytes], NDArray[np.int64]]:
     """Return keys or values without nulls, and their lengths, ABSENT of nulls."""
-    present = [part or b"" for part in parts]
-    lengths = np.fromiter(map(len, present), np.int64, len(parts))
-    if None in parts:
-        lengths[[part is None for part in parts]] = ABSENT
-    return present, lengths
+    try:
+        lengths = np.fromiter(map(len, parts), np.int64, len(parts))  # type: ignore[arg-type]
+    except TypeError:  # a null has no length
+        lengths = np.array([ABSENT if part is None else len(part) for part in parts], np.int64)
+        return [part or b"" for part in parts], lengths
+    return cast("list[bytes]", parts), lengths

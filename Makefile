@@ -93,7 +93,7 @@ soak: setup
 		$(if $(filter command line,$(origin SEED)),--hypothesis-seed=$(SEED))
 	$(BIN)/python -m tests.simulated --seed $(SEED)000000 --nights $(NIGHTS)
 	STOPS=all $(BIN)/pytest tests/integration/test_stopping.py --timeout=0
-	$(BIN)/python -m tests.integration.soak_stops --cycles $(CYCLES) --seed $(SEED)
+	$(BIN)/python -m tests.integration.soak_stops --cycles $(CYCLES) --seed $(SEED) --transport $(TRANSPORT)
 	$(BIN)/python -m tests.crash --seed $(SEED) --only scale,restart --minutes $(MINUTES) \
 		--rate 400 --age-limit 30
 
@@ -135,10 +135,9 @@ deploy-test: setup
 		buildah podman debootstrap; }
 	$(BIN)/python -m tests.image --targets $(TARGETS)
 
-# About twenty minutes on two cores; the figures go to var/bench-throughput.json.
+# Within fifteen minutes on two cores that do nothing else; the figures go to var/bench-throughput.json.
 bench: setup
-	$(BIN)/python benchmarks/transport.py
-	$(BIN)/segue bench throughput --workers 2
+	$(BIN)/segue bench throughput --workers 2 --events 3000000 --peer-events 40000 --faust-events 2500
 
 # Figures on real data that are missing, then benchmarks/QUALITY.md and benchmarks/FRESHNESS.md.
 DATA ?= ../shared/data
@@ -146,7 +145,7 @@ quality: setup
 	$(BIN)/python -m benchmarks.quality --data $(DATA)
 
 # Four locks: of development, of what runs (the CPU image), of the GPU image, and of the tools that install
-# them. The second and third hold versions of the first.
+# them. The second and third hold versions of the first. Then those of programs in environments of their own.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 RUNTIME := --no-annotate -c requirements.lock --extra avro --extra librdkafka --extra otel --extra ray pyproject.toml
@@ -158,6 +157,8 @@ lock:
 	printf 'uv\nsetuptools\nwheel\n' | $(COMPILE) - -o requirements-uv.lock
 	printf 'cosmic-ray\n' | $(COMPILE) - -o tests/mutants/requirements.lock
 	printf 'openapi-python-client\n' | $(COMPILE) - -o clients/requirements-generator.lock
+	printf 'quixstreams\n' | $(COMPILE) - -o benchmarks/peers/requirements-quix-streams.lock
+	printf 'pathway\n' | $(COMPILE) - -o benchmarks/peers/requirements-pathway.lock
 
 schemas: setup
 	$(BIN)/python -m streams.schemas

@@ -1,84 +1,64 @@
 """The jobs of the throughput benchmark: how each is started, and what it leaves behind."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Literal
 
 import numpy as np
-from rocksdict import AccessType, Options, Rdict
 
-from benchmarks.listening import I64, MASK, U64, Totals, item_hash, pair_mix, sum_pairs
+from benchmarks.commits import Commit
+from benchmarks.job import (
+    COMMIT_MS,
+    BenchError,
+    Done,
+    Job,
+    Place,
+    Size,
+    done_in,
+    named,
+    said,
+    summed,
+    table_of,
+)
+from benchmarks.listening import I64, U64, Totals, item_hash, sum_pairs
+from benchmarks.python_peers import Pathway, QuixStreams
 from segue.settings import Settings, write_settings
 from state import PartitionState, StateSettings, Window, compile_kernels
 from state.runs import read_runs
-from streams import KafkaSettings, TopicSettings
+from streams import KafkaSettings
+from streams.app import TransportError, require_transport
 from streams.distribution import java
+from streams.warming import compile_record_kernels
 
-__all__ = [
-    "JOBS",
-    "STREAMS_PEER",
-    "BenchError",
-    "FaustTables",
-    "Job",
-    "KafkaStreams",
-    "Place",
-    "Segue",
-]
+__all__ = ["JOBS", "STREAMS_PEER", "Drain", "FaustTables", "KafkaStreams", "Segue"]
 
-ROOT = Path(__file__).parents[1]
 STREAMS_PEER = Path(__file__).parent / "peers" / "kafka-streams"
-COMMIT_MS = 5_000
-"""Every job commits every five seconds, as `segue worker` does: equal promises after a crash."""
-
-
-class BenchError(Exception):
-    """A job cannot be measured, or did something else than the others; the message says what."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a run happens: the broker, the topics, a consumer group and a folder of its own."""
-
-    kafka: KafkaSettings
-    topics: TopicSettings
-    group: str
-    folder: Path
-
-
-class Job(Protocol):
-    """What a run needs to know of a job."""
-
-    name: str
-
-    def prepare(self) -> None:
-        """Build what is missing, once."""
-
-    def command(self, place: Place, number: int) -> list[str]:
-        """Return the command of the group's process `number`."""
-
-    def started_ms(self, log: str) -> int | None:
-        """Tell from a process's output when it began to consume, ms UTC; None: not yet."""
-
-    def totals(self, place: Place, logs: list[str]) -> Totals:
-        """Sum the pair counts that the processes left, after they have ended."""
 
 
 class Segue:
     """`segue worker` as it is: no static bundle is there, so that it has nobody to answer."""
 
-    name = "segue"
+    size: Size = "events"
+    peer = tells = False
+
+    def __init__(self, transport: Literal["faust", "librdkafka"]) -> None:
+        self.name = "segue" if transport == "faust" else f"segue-{transport}"
+        self._transport = transport
 
     def prepare(self) -> None:
         """Compile the kernels into numba's cache, as the first start on a machine does."""
+        try:
+            require_transport(KafkaSettings(transport=self._transport))
+        except TransportError as error:
+            raise BenchError(str(error)) from error
         compile_kernels()
+        compile_record_kernels()
 
     def command(self, place: Place, number: int) -> list[str]:
         settings = self._settings(place)
@@ -87,7 +67,7 @@ class Segue:
         role = ["worker", "--name", f"worker-{number}", "--config", str(config)]
         return [sys.executable, "-m", "segue", *role]
 
-    def started_ms(self, log: str) -> int | None:
+    def started_ms(self, log: str, commits: Sequence[Commit]) -> int | None:
         for line in log.splitlines():
             if "opened partitions" in line:
                 # The log's own format: local time to the millisecond, then level and name.
@@ -95,15 +75,19 @@ class Segue:
                 return int(at.timestamp() * 1000)
         return None
 
+    def done(self, log: str) -> Done | None:
+        return None
+
     def totals(self, place: Place, logs: list[str]) -> Totals:
         settings = self._settings(place).state
         copies: dict[str, list[Path]] = {}
         for folder in place.folder.glob("workers/*/state/" + "[0-9]" * 5):
             copies.setdefault(folder.name, []).append(folder)
-        return _sum([_furthest(found, settings) for found in copies.values()])
+        return summed([_furthest(found, settings) for found in copies.values()])
 
     def _settings(self, place: Place) -> Settings:
-        settings = Settings(data=str(place.folder), kafka=place.kafka, topics=place.topics)
+        kafka = replace(place.kafka, transport=self._transport)
+        settings = Settings(data=str(place.folder), kafka=kafka, topics=place.topics)
         worker = replace(settings.worker, group=place.group, commit_every_ms=COMMIT_MS)
         # One window over all events, so that every job counts the same.
         return replace(settings, worker=worker, state=StateSettings(window=Window()))
@@ -135,6 +119,8 @@ class FaustTables:
     """The idiomatic Faust app of benchmarks/peers/faust_tables.py."""
 
     name = "faust"
+    size: Size = "faust_events"
+    peer, tells = True, False
 
     def prepare(self) -> None:
         return None
@@ -145,27 +131,30 @@ class FaustTables:
         arguments = [broker, place.topics.events, place.group, folder]
         return [sys.executable, "-m", "benchmarks.peers.faust_tables", *arguments]
 
-    def started_ms(self, log: str) -> int | None:
-        return _said(log, "started")
+    def started_ms(self, log: str, commits: Sequence[Commit]) -> int | None:
+        return said(log, "started")
+
+    def done(self, log: str) -> Done | None:
+        return None
 
     def totals(self, place: Place, logs: list[str]) -> Totals:
-        found = []
-        for folder in place.folder.glob("tables-*/v*/tables/pairs-*.db"):
-            table = Rdict(str(folder), Options(raw_mode=True), access_type=AccessType.read_only())
-            count = checksum = 0
-            for key, value in table.items():
-                if key.startswith(b"__faust"):
-                    continue
+        folders = place.folder.glob("tables-*/v*/tables/pairs-*.db")
+        return summed([named(self._counts(folder)) for folder in folders])
+
+    def _counts(self, folder: Path) -> Iterator[tuple[int, str, str, int]]:
+        table = table_of(folder)
+        for key, value in table.items():
+            if not key.startswith(b"__faust"):
                 bucket, a, b = key.decode().strip('"').split("|")
-                count += int(value)
-                checksum += int(value) * pair_mix(int(bucket), _named(a), _named(b))
-            table.close()
-            found.append(Totals(count=count, checksum=checksum & MASK))
-        return _sum(found)
+                yield int(bucket), a, b, int(value)
+        table.close()
 
 
 class KafkaStreams:
     """The Kafka Streams application of benchmarks/peers/kafka-streams."""
+
+    size: Size = "peer_events"
+    peer, tells = True, False
 
     def __init__(self, *, changelog: bool) -> None:
         self.name = "kafka-streams-changelog" if changelog else "kafka-streams"
@@ -199,45 +188,50 @@ class KafkaStreams:
         ]  # fmt: skip
         return [java(), *options, "-cp", classes, "segue.peers.Peer", *arguments]
 
-    def started_ms(self, log: str) -> int | None:
-        return _said(log, "started")
+    def started_ms(self, log: str, commits: Sequence[Commit]) -> int | None:
+        return said(log, "started")
+
+    def done(self, log: str) -> Done | None:
+        return None
 
     def totals(self, place: Place, logs: list[str]) -> Totals:
         found = []
         for log in logs:
-            count, checksum = _said(log, "count"), _said(log, "checksum")
+            count, checksum = said(log, "count"), said(log, "checksum")
             if count is None or checksum is None:
                 raise BenchError(f"{self.name} ended without totals:\n{log[-2000:]}")
             found.append(Totals(count=count, checksum=checksum))
-        return _sum(found)
+        return summed(found)
+
+
+class Drain:
+    """The limit: aiokafka takes all records out of the topic, and nothing is done with them."""
+
+    name = "drain"
+    size: Size = "events"
+    peer, tells = False, True
+
+    def prepare(self) -> None:
+        return None
+
+    def command(self, place: Place, number: int) -> list[str]:
+        arguments = [",".join(place.kafka.servers), place.topics.events]
+        return [sys.executable, "-m", "benchmarks.drain", *arguments]
+
+    def started_ms(self, log: str, commits: Sequence[Commit]) -> int | None:
+        return said(log, "started")
+
+    def done(self, log: str) -> Done | None:
+        return done_in(log)
+
+    def totals(self, place: Place, logs: list[str]) -> None:
+        return None
 
 
 JOBS: dict[str, Job] = {
     job.name: job
     for job in (
-        Segue(), FaustTables(), KafkaStreams(changelog=False), KafkaStreams(changelog=True),
+        Segue("faust"), Segue("librdkafka"), Drain(), Pathway(), QuixStreams(),
+        KafkaStreams(changelog=False), KafkaStreams(changelog=True), FaustTables(),
     )
 }  # fmt: skip
-
-
-def _said(log: str, name: str) -> int | None:
-    """Value of a name among the JSON lines of a peer's output."""
-    for line in log.splitlines():
-        if line.startswith("{"):
-            found = json.loads(line).get(name)
-            if found is not None:
-                return int(found)
-    return None
-
-
-@cache
-def _named(name: str) -> int:
-    item_type, _, item_id = name.partition("/")
-    return item_hash(item_type, item_id)
-
-
-def _sum(parts: list[Totals]) -> Totals:
-    return Totals(
-        count=sum(part.count for part in parts),
-        checksum=sum(part.checksum for part in parts) & MASK,
-    )

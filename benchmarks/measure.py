@@ -1,7 +1,8 @@
 """One run of one job: from records in the topic to committed state, with processes on given cores.
 
 A run begins when the job begins to consume, and ends when the broker has got the commit of the
-topic's end; both are read from logs afterwards. Meanwhile the job is looked at every two seconds.
+topic's end, or when the job says that all is done; both are read from logs afterwards. Meanwhile
+the job is looked at every two seconds.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import numpy as np
 import psutil
 
 from benchmarks.commits import Commit, group_commits
-from benchmarks.jobs import BenchError, Job, Place
+from benchmarks.job import BenchError, Job, Place
 from benchmarks.listening import Totals
 from benchmarks.machine import pinned
 from streams import AdminError, end_offsets, group_lag
@@ -35,9 +36,9 @@ class Run:
     """What one run measured.
 
     events:             events committed between begin and end.
-    seconds:            of one process from the begin of consumption to the commit of the topic's
-                        end; of several the time in which all of them were at work.
-    seconds_from_start: from the start of the first process to the commit of the topic's end.
+    seconds:            of one process from the begin of consumption to the end; of several the time
+                        in which all of them were at work.
+    seconds_from_start: from the start of the first process to the end.
     cpu_seconds:        processor time that the processes had in `seconds`, read every two seconds:
                         below it by much, and others had the core.
     peak_rss_bytes:     greatest resident memory of all processes together, each at its peak.
@@ -48,7 +49,7 @@ class Run:
     seconds_from_start: float
     cpu_seconds: float
     peak_rss_bytes: int
-    totals: Totals
+    totals: Totals | None
 
 
 def measure(
@@ -58,44 +59,46 @@ def measure(
     on_progress: Callable[[int], None],
     timeout_s: float,
 ) -> Run:
-    """Run a job with one process for each set of cores until it has committed the whole topic.
+    """Run a job with one process for each set of cores until the whole topic is done.
 
     Raises BenchError when a process dies or the time is over.
     """
     topic = place.topics.events
     ends = end_offsets(place.kafka, [topic])[topic]
+    total = sum(ends.values())
     launched = time.time_ns() // 1_000_000
     processes = _Processes(job, place, cores)
     try:
         deadline = time.monotonic() + timeout_s
-        left = sum(ends.values())
-        while left := _left(place, left):
+        left = total
+        while left := _left(job, place, processes.logs(), total, left):
             processes.look()
-            on_progress(sum(ends.values()) - left)
+            on_progress(total - left)
             if time.monotonic() > deadline:
                 raise BenchError(
-                    f"{job.name} still had {left:,} of {sum(ends.values()):,} events to commit "
+                    f"{job.name} still had {left:,} of {total:,} events to do "
                     f"after {timeout_s:g} s: give it fewer events, or more time"
                 )
             time.sleep(LOOK_S)
         processes.look()
-        on_progress(sum(ends.values()))
+        on_progress(total)
     finally:
         processes.stop()
     logs = processes.logs()
-    begun = [job.started_ms(log) for log in logs]
+    commits = asyncio.run(group_commits(place.kafka, place.group, topic))
+    begun = [job.started_ms(log, commits) for log in logs]
     if None in begun:
         raise BenchError(f"{job.name} does not say when it began:\n{logs[begun.index(None)]}")
     begun_ms = max(at for at in begun if at is not None)
-    commits = asyncio.run(group_commits(place.kafka, place.group, topic))
-    if len(cores) == 1:
-        events, end_ms = sum(ends.values()), end_of(commits, ends)
-    else:
+    done = job.done(logs[0]) if job.tells else None
+    last_ms = done.at_ms if done else end_of(commits, ends)
+    events, end_ms = total, last_ms
+    if len(cores) > 1:
         events, begun_ms, end_ms = all_at_work(commits, ends, begun_ms)
     return Run(
         events=events,
         seconds=(end_ms - begun_ms) / 1000,
-        seconds_from_start=(end_of(commits, ends) - launched) / 1000,
+        seconds_from_start=(last_ms - launched) / 1000,
         cpu_seconds=processes.cpu_seconds(begun_ms, end_ms),
         peak_rss_bytes=processes.peak_rss_bytes,
         totals=job.totals(place, logs),
@@ -200,8 +203,11 @@ class _Processes:
         return [path.read_text(errors="replace") for path in self._logs]
 
 
-def _left(place: Place, before: int) -> int:
-    """Events that the group has still to commit; `before` when the broker is too busy to tell."""
+def _left(job: Job, place: Place, logs: Sequence[str], total: int, before: int) -> int:
+    """Events that are not done yet; `before` when the broker is too busy to tell."""
+    if job.tells:
+        done = job.done(logs[0])
+        return total - done.events if done else total
     try:
         lag = group_lag(place.kafka, place.group, [place.topics.events])
     except AdminError:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.commits import Commit
-from benchmarks.jobs import STREAMS_PEER, BenchError
+from benchmarks.job import BenchError
+from benchmarks.jobs import STREAMS_PEER
 from benchmarks.listening import (
     BUCKET_MS,
     MASK,

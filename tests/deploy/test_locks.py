@@ -54,6 +54,13 @@ def test_no_environment_has_faiss_twice():
 def test_make_lock_writes_every_lock():
     recipe = (ROOT / "Makefile").read_text().split("\nlock:\n")[1].split("\n\n")[0]
     written = set(re.findall(r"-o (\S+)", recipe))
-    folders = (".", "clients", "tests/mutants")
+    folders = (".", "clients", "tests/mutants", "benchmarks/peers")
     found = [path for name in folders for path in ROOT.glob(f"{name}/requirements*.lock")]
     assert written == {path.relative_to(ROOT).as_posix() for path in found}
+
+
+def test_peers_of_the_benchmarks_are_in_environments_of_their_own():
+    for peer, package in (("quix-streams", "quixstreams"), ("pathway", "pathway")):
+        assert package in locked(f"benchmarks/peers/requirements-{peer}.lock")
+        for name in ("requirements.lock", *LOCKS.values()):
+            assert package not in locked(name)

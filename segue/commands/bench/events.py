@@ -20,15 +20,19 @@ def throughput(
     ] = None,
     peer_events: Annotated[
         int,
-        typer.Option(help="Events for Kafka Streams: those of the first users in the same data."),
+        typer.Option(help="Events for the peers: those of the first users in the same data."),
     ] = 200_000,
     faust_events: Annotated[
         int, typer.Option(help="Events for Faust: those of the first users in the same data.")
     ] = 10_000,
-    repeat: Annotated[int, typer.Option(help="Runs per row; the row shows the median.")] = 3,
+    repeat: Annotated[int, typer.Option(help="Rounds; a row shows the median.")] = 3,
     jobs: Annotated[
-        str, typer.Option(help="segue, faust, kafka-streams, kafka-streams-changelog.")
-    ] = "segue,faust,kafka-streams,kafka-streams-changelog",
+        str,
+        typer.Option(
+            help="segue, segue-librdkafka, drain (the limit), pathway, quix-streams, "
+            "kafka-streams, kafka-streams-changelog, faust; without it all."
+        ),
+    ] = "",
     workers: Annotated[int, typer.Option(help="2: also measure two workers on two cores.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
     timeout: Annotated[float, typer.Option(help="Maximum time of one run, in seconds.")] = 300.0,
@@ -36,7 +40,7 @@ def throughput(
         "var/bench-throughput.json"
     ),
 ) -> None:
-    """Records in the topic to committed state, per second, on one core: Segue and others.
+    """Records in the topic to committed state, per second, on one core: Segue, peers and limit.
 
     Uses the broker of KAFKA_BOOTSTRAP_SERVERS, or starts one (Java 17 and Maven) and stops it.
     """
@@ -48,7 +52,7 @@ def throughput(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with explained(ValueError, BenchError, BrokerError, AdminError, BulkWriteError):
         plan = Plan(
-            jobs=tuple(name.strip() for name in jobs.split(",") if name.strip()),
+            jobs=tuple(name.strip() for name in jobs.split(",") if name.strip()) or Plan.jobs,
             events=tuple(events or Plan.events),
             peer_events=peer_events,
             faust_events=faust_events,

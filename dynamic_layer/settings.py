@@ -16,11 +16,13 @@ class EaseSettings:
     ridge:      added to the diagonal (Steck 2019, lambda); larger trusts counts less.
     neighbours: items whose weights an item is given, those with the greatest cosine.
     min_users:  items met by fewer users are neither source nor target.
+    kept:       weights of an item by `cosine` and `next`, see `RankingSettings.weights`.
     degree_cap: counts kept per item before anything is fitted, greatest cosines first.
     """
 
     ridge: float = 30.0
     neighbours: int = 64
+    kept: int = 32
     min_users: int = 2
     degree_cap: int = 512
 
@@ -279,7 +281,9 @@ class RankingSettings:
     entries:     newest history entries that are summed over item-item weights.
     towers:      candidates of a type from the index.
     weak:        of the latest items that the user met by weak signals alone.
-    neighbours:  by item-item weights, for each half-life.
+    neighbours:  by item-item weights, for each kind of them and each half-life.
+    weights:     kinds of item-item weights from counts: `ease` (regression on co-interactions),
+                 `cosine` (of co-interactions), `next` (transitions within a session).
     near:        vectors of items by which a history points to items near its own: `text`, `hgnn`.
                  They are item-item weights like those of counts, but items without an event have
                  them too (ADR 75).
@@ -303,6 +307,7 @@ class RankingSettings:
     towers: int = 80
     weak: int = 20
     neighbours: int = 60
+    weights: tuple[Literal["ease", "cosine", "next"], ...] = ("ease", "cosine", "next")
     near: tuple[Literal["hgnn", "text"], ...] = ()
     near_items: int = 32
     demand: int = 20

@@ -138,7 +138,7 @@ def _here(
     if not ranking.enabled:
         return bundle
     progress("item weights", 0, 1)
-    weights = state_weights(merged.co_interactions, bundle.item_keys, ranking.ease)
+    weights = state_weights(merged, bundle.item_keys, ranking)
     weights |= near_weights(bundle, ranking)
     progress("item weights", 1, 1)
     return replace(bundle, weights=weights)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from state.items import ItemNumbers
 from state.keys import item_key
 from state.run_files import RunFiles
 from state.settings import StateSettings
+from state.transitions import Transitions, read_transitions
 
 __all__ = [
     "CATALOGUE_SCHEMA",
@@ -56,6 +57,7 @@ class MergedState:
     offsets:         topic -> partition -> next offset: everything below is in the counts.
     watermark:       greatest bucket seen by any partition; -1 if there were no events.
     settings:        settings of the state.
+    transitions:     summed over partitions, in the same window; none of a merge on a cluster.
     """
 
     co_interactions: CoInteractions
@@ -63,6 +65,7 @@ class MergedState:
     offsets: dict[str, dict[int, int]]
     watermark: int
     settings: StateSettings
+    transitions: Transitions = field(default_factory=lambda: Transitions.sum([]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class PartitionCounts:
     texts:           items of the text types that its users have had, in the same columns.
     positions:       topic -> next offset.
     watermark:       greatest bucket that this partition has seen; -1 if it had no events.
+    transitions:     of its users, in that window.
     """
 
     partition: int
@@ -82,6 +86,7 @@ class PartitionCounts:
     texts: pl.DataFrame
     positions: dict[str, int]
     watermark: int
+    transitions: Transitions = field(default_factory=lambda: Transitions.sum([]))
 
 
 def merge_checkpoints(
@@ -167,6 +172,7 @@ def merged_of(
         offsets=offsets,
         watermark=max(part.watermark for part in parts),
         settings=settings,
+        transitions=Transitions.sum([part.transitions for part in parts]),
     )
 
 
@@ -185,6 +191,7 @@ def _read(folder: Path, partition: int, settings: StateSettings, watermark: int)
     counts = read_co_interactions(
         RunFiles(folder), meta.runs if meta else (), items, settings, watermark
     )
+    transitions = read_transitions(source, items, settings, watermark)
     rows = list(_catalogue_rows(source))
     texts = list(_text_rows(items, counts, settings))
     source.close()
@@ -195,6 +202,7 @@ def _read(folder: Path, partition: int, settings: StateSettings, watermark: int)
         texts=_catalogue(texts),
         positions=dict(meta.positions) if meta else {},
         watermark=meta.watermark if meta else -1,
+        transitions=transitions,
     )
 
 

@@ -34,6 +34,28 @@ def cosine_weights(counts: sp.csr_array) -> sp.csr_array:
     return sp.csr_array((norm @ others @ norm).tocsr(), dtype=np.float32)
 
 
+def strongest(weights: sp.csr_array, k: int) -> sp.csr_array:
+    """Return the k greatest weights of each row; of equal ones those of the first columns."""
+    row = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+    order = np.lexsort((weights.indices, -weights.data, row))
+    place = np.arange(len(order)) - weights.indptr[row]
+    kept = order[place < k]
+    value = (weights.data[kept].astype(np.float32), (row[kept], weights.indices[kept]))
+    return sp.coo_array(value, shape=weights.shape).tocsr()
+
+
+def transition_weights(counts: sp.csr_array, k: int) -> sp.csr_array:
+    """Return counts / sqrt(leaving one * reaching the other), of each source the k greatest.
+
+    counts: f32 [source, target], how often users went on.
+    """
+    leaving = np.asarray(counts.sum(axis=1)).ravel()
+    reaching = np.asarray(counts.sum(axis=0)).ravel()
+    left = sp.diags_array(1 / np.sqrt(np.maximum(leaving, 1)))
+    right = sp.diags_array(1 / np.sqrt(np.maximum(reaching, 1)))
+    return strongest((left @ counts @ right).tocsr(), k)
+
+
 def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> sp.csr_array:
     """Return EASE's weights, f32 [source items, target items], diagonal zero, each solved locally.
 

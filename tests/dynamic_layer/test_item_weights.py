@@ -11,6 +11,8 @@ from dynamic_layer.counts.item_weights import (
     ease_weights,
     nearest,
     spectral_vectors,
+    strongest,
+    transition_weights,
 )
 from dynamic_layer.settings import EaseSettings
 
@@ -75,3 +77,21 @@ def test_spectral_vectors_join_what_is_met_together() -> None:
     dots = vectors @ vectors.T
     assert dots[:4, :4].min() > 10 * np.abs(dots[:4, 4:]).max()
     np.testing.assert_array_equal(vectors, spectral_vectors(counts, 2, seed=0))
+
+
+def test_the_strongest_of_a_row_are_its_greatest(history: sp.csr_array) -> None:
+    weights = cosine_weights(co_interactions(history))
+    kept = strongest(weights, 3).toarray()
+    for row, every in enumerate(weights.toarray()):
+        there = np.flatnonzero(kept[row])
+        assert len(there) == 3
+        assert kept[row, there].tolist() == every[there].tolist()
+        assert kept[row, there].min() >= np.sort(every)[-3]
+
+
+def test_transitions_weigh_against_how_often_both_items_occur() -> None:
+    # 0 leads to 1 four times, which is reached from everywhere, and to 2 twice, which is not.
+    counts = sp.csr_array(np.array([[0, 4, 2], [0, 0, 0], [0, 12, 0]], np.float32))
+    weights = transition_weights(counts, 2).toarray()
+    np.testing.assert_allclose(weights[0], [0, 4 / np.sqrt(6 * 16), 2 / np.sqrt(6 * 2)], rtol=1e-6)
+    assert transition_weights(counts, 1).toarray()[0].nonzero()[0].tolist() == [2]

@@ -35,7 +35,7 @@ def show_replay(report: dict[str, Any]) -> None:
     facts = report["trial"]
     console.print(
         f"prequential, {facts['ask']}: {facts['questions']:,} questions in {facts['test_days']:g} "
-        f"days, {facts['taught']:,} learned from alone, {facts['items']:,} items ranked"
+        f"days, {facts['items']:,} items ranked"
     )
     whole = [row for row in report["rows"] if row["segment"] == "all"]
     for item_type in dict.fromkeys(row["item_type"] for row in whole):

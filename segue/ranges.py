@@ -41,7 +41,8 @@ _RANGES = {
         console.threads console.waiting console.writes.body_bytes
         console.writes.in_flight_bytes console.writes.key_bytes console.writes.keys
         console.writes.rows dynamic.batch_size dynamic.ranking.ease.degree_cap
-        dynamic.ranking.ease.neighbours dynamic.ranking.head.batch_size
+        dynamic.ranking.ease.kept dynamic.ranking.ease.neighbours
+        dynamic.ranking.head.batch_size
         dynamic.ranking.head.capacity dynamic.ranking.head.hidden dynamic.ranking.head.negatives
         dynamic.ranking.entries dynamic.ranking.limit dynamic.ranking.near_items
         dynamic.replay.capacity

@@ -21,7 +21,6 @@ import typer
 
 from benchmarks.quality.page import command_of, options_of, page_of
 from benchmarks.quality.sections import SECTIONS, SIMULATED, Run, Section, files_of
-from segue.freshness_table import draw_days
 from segue.screen import console, errors, marked, progress_bars
 
 HERE = Path(__file__).parent
@@ -125,10 +124,6 @@ def _write_pages() -> None:
     for name, file in PAGES.items():
         sections = [section for section in SECTIONS if section.page == name]
         file.write_text(page_of(sections, reports, NOTES))
-    for section in SECTIONS:
-        first = section.runs[0].name
-        if section.page == "freshness" and not section.served and first in reports:
-            draw_days(reports[first], PAGES["freshness"].parent / f"freshness-{section.name}.svg")
 
 
 def _file(name: str) -> Path:

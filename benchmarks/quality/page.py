@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.sections import SIMULATED, Run, Section
-from benchmarks.quality.served import arms_tables, gain_cell, served_tables
+from benchmarks.quality.served import arms_tables, served_tables
 from benchmarks.quality.targets import TARGETS, verdict
 
 __all__ = ["command_of", "options_of", "page_of"]
@@ -14,7 +14,6 @@ Report = Mapping[str, Any]
 Row = Mapping[str, Any]
 _HEAD = "| model | seeds | HR@10 (95 %) | NDCG@10 | MRR@100 | Recall@100 | coverage | s |"
 _RULE = "|---|---|---|---|---|---|---|---|"
-_ARMS = "| arm | questions | HR@10 (95 %) | MRR@100 | NDCG@10 | Recall@100 | coverage@100 |"
 
 
 def page_of(sections: Sequence[Section], reports: Mapping[str, Report], notes: Path) -> str:
@@ -28,8 +27,7 @@ def page_of(sections: Sequence[Section], reports: Mapping[str, Report], notes: P
         parts.append(_commands(section, reports))
         known = [(run, reports[run.name]) for run in section.runs if run.name in reports]
         if known:
-            tables = _stream if section.page == "freshness" else _ranking
-            tables = served_tables if section.served else tables
+            tables = served_tables if section.served else _ranking
             tables = arms_tables if section.arms else tables
             parts.extend(tables(section, known))
         missing: dict[str, list[str]] = {}
@@ -132,40 +130,6 @@ def _tiers(rows: Sequence[Row]) -> str:
         values = [found.get((model, tier)) for tier in tiers]
         cells = " | ".join(f"{row['hr_at_10']:.4f}" if row else "" for row in values)
         lines.append(f"| `{model}` | {cells} |")
-    return "\n".join(lines)
-
-
-def _stream(section: Section, known: Sequence[tuple[Run, Report]]) -> Iterator[str]:
-    for run, report in known:
-        facts = report["trial"]
-        yield (
-            f"`{run.more or 'defaults'}`: {facts['questions']:,} questions in "
-            f"{facts['test_days']:g} days, {facts['taught']:,} learned from alone, "
-            f"{facts['items']:,} items ranked."
-        )
-        lines = [_ARMS, "|---|---|---|---|---|---|---|"]
-        rows = [
-            row for row in report["rows"] if (row["item_type"], row["segment"]) == ("all", "all")
-        ]
-        lines += [
-            f"| `{row['model']}` | {row['asked']:,} | {_hits(row)} | {row['mrr']:.4f} | "
-            f"{row['ndcg_at_10']:.4f} | {row['recall_at_100']:.4f} | {row['coverage']:.3f} |"
-            for row in sorted(rows, key=lambda row: -row["hr_at_10"])
-        ]
-        yield "\n".join(lines)
-        yield _gains(report)
-    yield f"![HR@10 by day](freshness-{section.name}.svg)"
-
-
-def _gains(report: Report) -> str:
-    gains = [
-        gain for gain in report["gains"]
-        if gain["item_type"] == "all" and gain.get("segment", "all") == "all"
-    ]  # fmt: skip
-    if not gains:
-        return ""
-    lines = ["| arm | over | gain in HR@10, paired (95 %) |", "|---|---|---|"]
-    lines += [f"| `{gain['model']}` | `{gain['over']}` | {gain_cell(gain)} |" for gain in gains]
     return "\n".join(lines)
 
 

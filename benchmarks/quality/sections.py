@@ -32,15 +32,6 @@ _BASELINES = (
     "popularity,popularity_recent,popularity_decayed,popularity_mix,text_knn,item_cf,"
     "item_cf_decayed,ials"
 )
-_COUNTERS = (
-    "popularity_1h,popularity_6h,popularity_1d,popularity_3d,popularity_7d,popularity_14d,"
-    "popularity_30d"
-)
-_ARMS = (
-    "segue/frozen_model_frozen_users,segue/frozen_model_live_users,segue/daily_retrain,"
-    "segue/continual,segue/continual_live_popularity"
-)
-_NEIGHBOURS = "item_cf_hour,item_cf_decayed_1h,item_cf_decayed_1d,bigrams,bigrams_hour"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +55,7 @@ class Section:
     title:   as the page has it.
     data:    LFM, AFK or ML1M, or SIM, NEWS or NEWS5, which `SIMULATED` makes.
     options: of `segue evaluate`, the same for all runs.
-    page:    `quality`, or `freshness` for streams. served: figures of what workers serve live.
+    page:    `quality`, or `freshness` for live lists. served: figures of what workers serve live.
     cold, tiers: whether tables of cold items and of popularity tiers are shown.
     arms:    whether it compares arms of the product (--served) by tier and user.
     """
@@ -150,60 +141,27 @@ SECTIONS = (
     _graph("amazon-fk", "AFK", "--until 2014-07-24 --test-days 90 --train-days 365 --users 4000"),
     _graph("simulated", "SIM", "--test-days 14", without="hgnn"),
     Section(
-        name="lfm1m-stream",
-        title="lfm1m, the next event, 2014-04-14 to 2014-05-03",
+        name="lfm1m-served",
+        title="lfm1m, served lists, the next event, 2014-04-14 to 2014-05-03",
         data="LFM",
         options=(
-            "--protocol prequential --until 2014-05-04 --test-days 20"
-            " --warmup-days 30 --fit-days 30"
+            "--served --live --until 2014-05-04 --test-days 20 --set static.train.epochs=1"
         ),
-        runs=(
-            Run(
-                name="lfm1m-stream",
-                models=f"{_COUNTERS},{_NEIGHBOURS},{_ARMS}",
-                more="--asked 2000 --taught 130",
-            ),
-            Run(
-                name="lfm1m-stream-more",
-                models="popularity_7d,item_cf_hour,item_cf_decayed_1d,bigrams_hour,"
-                "segue/continual_live_popularity",
-                more="--asked 4000 --taught 400 --step 400",
-            ),
-        ),
+        runs=(Run(name="lfm1m-served", models="popularity", more="--asked 2000 --learn daily"),),
         page="freshness",
+        served=True,
     ),
     Section(
-        name="amazon-fk-stream",
-        title="amazon-fk, the day's basket, 2014-04-25 to 2014-07-23",
+        name="amazon-fk-served",
+        title="amazon-fk, served lists at the beginning of the day, 2014-04-25 to 2014-07-23",
         data="AFK",
         options=(
-            "--protocol prequential --ask basket --until 2014-07-24 --test-days 90"
-            " --warmup-days 45 --fit-days 45"
+            "--served --live --until 2014-07-24 --test-days 90 --set static.train.epochs=1"
+            " --every 86400"
         ),
-        runs=(
-            Run(
-                name="amazon-fk-stream",
-                models=f"popularity_1d,popularity_3d,popularity_7d,popularity_14d,popularity_30d,"
-                f"item_cf_decayed_30d,bigrams,{_ARMS}",
-                more="--asked 1500 --taught 25",
-            ),
-        ),
+        runs=(Run(name="amazon-fk-served", models="popularity", more="--asked 2000"),),
         page="freshness",
-    ),
-    Section(
-        name="simulated-stream",
-        title="The simulated world, the next event of the last 45 of 90 days",
-        data="SIM",
-        options="--protocol prequential --test-days 45 --warmup-days 20 --fit-days 20",
-        runs=(
-            Run(
-                name="simulated-stream",
-                models="popularity_1d,popularity_7d,popularity_30d,item_cf_decayed_1d,"
-                f"item_cf_decayed_30d,bigrams,{_ARMS}",
-                more="--asked 6000 --taught 400",
-            ),
-        ),
-        page="freshness",
+        served=True,
     ),
     Section(
         name="news-served",

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.quality.sections import Run, Section
 
-__all__ = ["arms_tables", "gain_cell", "served_tables"]
+__all__ = ["arms_tables", "served_tables"]
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -70,7 +70,7 @@ def _gains(report: Report, strata: Mapping[str, int]) -> str:
         "|---" * (2 + len(names)) + "|",
     ]
     for model, over in dict.fromkeys(key[:2] for key in gains):
-        cells = [gain_cell(gains.get((model, over, name))) for name in names]
+        cells = [_gain_cell(gains.get((model, over, name))) for name in names]
         lines.append(f"| `{model}` | `{over}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -111,12 +111,12 @@ def arms_tables(section: Section, known: Sequence[tuple[Run, Report]]) -> Iterat
         titles = [title for title, _, _ in kinds]
         lines = [f"| gain, paired (95 %) | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
         for model, over in dict.fromkeys((model, over) for model, over, _, _ in gains):
-            cells = [gain_cell(gains.get((model, over, *kind))) for _, *kind in kinds]
+            cells = [_gain_cell(gains.get((model, over, *kind))) for _, *kind in kinds]
             lines.append(f"| `{model}` over `{over}` | {' | '.join(cells)} |")
         yield "\n".join(lines)
 
 
-def gain_cell(gain: Row | None) -> str:
+def _gain_cell(gain: Row | None) -> str:
     """Return a gain with its interval; nothing where the other arm has no hit."""
     if gain is None:
         return ""

@@ -1,4 +1,4 @@
-"""Item-item weights and vectors from co-interaction counts: cosine, local EASE, spectral.
+"""Item-item weights from co-interaction counts: cosine, local EASE, transitions.
 
 All of them need nothing but `counts`, the symmetric matrix H^T H of a binary history matrix H:
 how many users met both items, and on the diagonal how many met each. That is what the streaming
@@ -187,25 +187,3 @@ def _systems(
             if near[row, p] >= 0:
                 place[near[row, p]] = -1
     return gram, right
-
-
-def spectral_vectors(
-    counts: sp.csr_array, width: int, *, seed: int, rounds: int = 4
-) -> NDArray[np.float32]:
-    """Return vectors f32 [items, width] whose dots approach cosine-normalised counts.
-
-    The leading eigenvectors of counts / sqrt(d d'), d the row sums, by subspace iteration: what
-    GF-CF (Shen et al. 2021) calls the ideal low-pass filter of the item graph. Items without
-    counts get zeros.
-    """
-    degree = np.sqrt(np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1e-9))
-    scale = sp.diags_array((1 / degree).astype(np.float32))
-    matrix = (scale @ counts @ scale).tocsr()
-    width = min(width, counts.shape[0])
-    rng = np.random.default_rng(seed)
-    basis = rng.standard_normal((counts.shape[0], width + 16), dtype=np.float32)
-    for _ in range(rounds):
-        basis, _ = np.linalg.qr(np.asarray(matrix @ basis))
-    values, turn = np.linalg.eigh(basis.T @ np.asarray(matrix @ basis))
-    leading = np.argsort(-values)[:width]
-    return np.asarray(basis @ turn[:, leading], np.float32)

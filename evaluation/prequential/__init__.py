@@ -1,6 +1,6 @@
-"""Prequential evaluation: a data set as a stream; each event is asked for, then learned from."""
+"""Prequential evaluation: a data set as a stream; each event is asked for just before it."""
 
-from evaluation.prequential.experiment import ARMS, Replayed, SegueSettings, UnknownArm, run
+from evaluation.prequential.experiment import ARMS, Replayed, UnknownArm, run
 from evaluation.prequential.stream import PrequentialSettings
 
-__all__ = ["ARMS", "PrequentialSettings", "Replayed", "SegueSettings", "UnknownArm", "run"]
+__all__ = ["ARMS", "PrequentialSettings", "Replayed", "UnknownArm", "run"]

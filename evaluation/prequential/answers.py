@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dynamic_layer.counts.stream_index import StreamIndex, first_from
+from evaluation.prequential.stream_index import StreamIndex, first_from
 from evaluation.baselines import Rows, Scores
 from evaluation.dataset import Dataset
 from evaluation.prequential.stream import Questions
@@ -70,22 +70,6 @@ class Catalogue:
         for group, rows in self.groups.items():
             places = best(scores, DEPTH, rows)
             answers[group] = np.where(places >= 0, rows[np.maximum(places, 0)], -1)
-        return answers
-
-    def of_candidates(self, candidates: Rows, scores: Scores) -> Answers:
-        """Best candidates, i64 [questions, c] with -1 for none, by their scores, f32 [., c]."""
-        order = np.argsort(-np.where(candidates >= 0, scores, -np.inf), axis=1, kind="stable")
-        ranked = np.take_along_axis(candidates, order, axis=1)
-        answers = {}
-        for group in self.groups:
-            keep = ranked >= 0
-            if group != ALL:
-                keep &= self.number[ranked] == self.names.index(group)
-            front = np.argsort(~keep, axis=1, kind="stable")[:, :DEPTH]
-            moved = np.where(keep, ranked, -1)
-            lists = np.full((len(ranked), DEPTH), -1, np.int64)
-            lists[:, : front.shape[1]] = np.take_along_axis(moved, front, axis=1)
-            answers[group] = lists
         return answers
 
 

@@ -1,4 +1,4 @@
-"""What is compared in a replay: counters, neighbours, and models brought up to date or not."""
+"""What is compared in a replay: live counters and neighbours, beside lists made elsewhere."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from evaluation.baselines import Rows, Scores
+from evaluation.baselines import Scores
 from evaluation.prequential.answers import Answers, Catalogue
 from evaluation.prequential.counts import Neighbours, demand_scores, neighbour_scores
 from evaluation.prequential.stream import Questions, Step
@@ -39,17 +39,14 @@ NEIGHBOURS = {
 
 
 class Arm(Protocol):
-    """Takes part in a replay: answers a step's questions, then learns from it."""
+    """Takes part in a replay."""
 
     @property
     def name(self) -> str:
         """By which it is asked for."""
 
-    def answer(self, step: Step, places: Rows) -> Sequence[Answers]:
-        """Answer some of a step's questions, i64 [m], from what was before each; one per seed."""
-
-    def learn(self, step: Step) -> None:
-        """Learn from a step whose questions have been answered."""
+    def answer(self, step: Step) -> Sequence[Answers]:
+        """Answer a step's questions from what was before each; one per seed."""
 
 
 Score = Callable[[Step, Questions], Scores]
@@ -57,38 +54,34 @@ Score = Callable[[Step, Questions], Scores]
 
 @dataclass(frozen=True)
 class Counting:
-    """An arm that has nothing to learn: its scores are counts at the moment of the question."""
+    """An arm whose scores are counts at the moment of the question."""
 
     name: str
     catalogue: Catalogue
     score: Score
     batch: int = field(default=_BATCH)
 
-    def answer(self, step: Step, places: Rows) -> Sequence[Answers]:
+    def answer(self, step: Step) -> Sequence[Answers]:
         """Rank the whole catalogue for each question."""
-        parts = []
-        for start in range(0, len(places), self.batch):
-            asked = step.questions.where(places[start : start + self.batch])
+        parts, every = [], np.arange(len(step.questions))
+        for start in range(0, len(every), self.batch):
+            asked = step.questions.where(every[start : start + self.batch])
             parts.append(self.catalogue.of_scores(self.score(step, asked), asked, step.index))
         return [{name: np.concatenate([p[name] for p in parts]) for name in parts[0]}]
 
-    def learn(self, step: Step) -> None:
-        """Counts are read from the events; there is nothing else."""
 
-
-def counting_arms(catalogue: Catalogue, half_lives_days: Sequence[float]) -> dict[str, Arm]:
-    """Return the counting arms by name; half_lives_days: those of the steps' index."""
+def counting_arms(catalogue: Catalogue) -> dict[str, Arm]:
+    """Return the counting arms by name."""
     arms: dict[str, Arm] = {}
     for name, days in COUNTERS.items():
-        if days in half_lives_days:
-            arms[name] = Counting(name, catalogue, _demand(list(half_lives_days).index(days)))
+        arms[name] = Counting(name, catalogue, _demand(days))
     for name, settings in NEIGHBOURS.items():
         arms[name] = Counting(name, catalogue, _neighbours(settings))
     return arms
 
 
-def _demand(place: int) -> Score:
-    return lambda step, asked: demand_scores(step.index, asked.at_ms, place)
+def _demand(half_life_days: float) -> Score:
+    return lambda step, asked: demand_scores(step.index, asked.at_ms, half_life_days)
 
 
 def _neighbours(settings: Neighbours) -> Score:

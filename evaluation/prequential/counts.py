@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dynamic_layer.counts.stream_index import StreamIndex, first_from
+from evaluation.prequential.stream_index import StreamIndex, first_from
 from evaluation.baselines import Scores
 
 __all__ = ["Neighbours", "demand_scores", "neighbour_scores"]
@@ -20,21 +20,23 @@ _NOTHING = 1e-4  # weight of a source from which on older ones are left out
 _GROWN = 500.0
 
 
-def demand_scores(index: StreamIndex, at_ms: npt.NDArray[np.int64], half_life: int) -> Scores:
+def demand_scores(
+    index: StreamIndex, at_ms: npt.NDArray[np.int64], half_life_days: float
+) -> Scores:
     """Demand of every item just before each moment, f32 [b, items]; moments ascend.
 
-    half_life: which of the index's. Ranks are those of the decayed count; the values of different
+    Ranks are those of the decayed count; the values of different
     moments have different units.
     """
     begin = int(at_ms[0])
     first = int(np.searchsorted(index.arrived, begin))
     return _demand_rows(  # type: ignore[no-any-return]
-        index.demand_at(begin)[:, half_life].astype(np.float64),
+        index.demand_at(begin, half_life_days),
         index.arrived[first:],
         index.arrived_item[first:],
         at_ms,
         begin,
-        float(index.half_lives_days[half_life]),
+        half_life_days,
     )
 
 

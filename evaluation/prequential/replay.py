@@ -1,4 +1,4 @@
-"""Replays a stream: every arm answers a step's questions, then learns from the step."""
+"""Replays a stream: every arm answers the questions of each step."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ class Scored:
     """What an arm reached on one item type: `q` questions that have an answer of the type.
 
     users, at_ms: i64 [q]. values: metric -> f64 [seeds, q]. coverage: share of the type's items
-    in any of the first seed's lists. seconds: spent on answering and learning, all types.
+    in any of the first seed's lists. seconds: spent on answering, all types.
     """
 
     users: npt.NDArray[np.int64]
@@ -51,17 +51,11 @@ def replay(
     kept = {name: _Kept(catalogue) for name in arms}
     done = 0
     for step in stream:
-        places = np.flatnonzero(step.questions.test)
         for name, arm in arms.items():
             begun = clock()
-            if len(places):
-                answers = arm.answer(step, places)
-                kept[name].seconds -= clock() - begun
-                kept[name].add(step.questions.where(places), answers)
-                kept[name].seconds += clock() - begun
-                begun = clock()
-            arm.learn(step)
+            answers = arm.answer(step)
             kept[name].seconds += clock() - begun
+            kept[name].add(step.questions, answers)
         done += len(step.questions)
         progress("replay", done, total)
     return {name: part.scored() for name, part in kept.items()}

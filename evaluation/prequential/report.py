@@ -134,8 +134,3 @@ def gains(
                 )
             )  # fmt: skip
     return made
-
-
-def best_of(scored: Mapping[str, Mapping[str, Scored]], names: Sequence[str]) -> str:
-    """Return the arm with the greatest HR@10 over all types."""
-    return max(names, key=lambda name: float(scored[name][ALL].values["hr_at_10"].mean()))

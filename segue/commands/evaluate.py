@@ -48,7 +48,7 @@ def evaluate(
         str,
         typer.Option(
             help="time, loo (leave-one-out), sampled (loo with sampled negatives), or "
-            "prequential (a stream: predict each event, then learn from it)."
+            "prequential (a stream: live counters predict each event)."
         ),
     ] = "time",
     test_days: Annotated[float, typer.Option(help="time, prequential: test days.")] = 14.0,
@@ -59,13 +59,6 @@ def evaluate(
             "start."
         ),
     ] = "next",
-    step: Annotated[
-        str,
-        typer.Option(
-            help="prequential: learning and publishing interval of continual models: day, hour, "
-            "or a number of events."
-        ),
-    ] = "day",
     asked: Annotated[
         int, typer.Option(help="prequential, live: test a random sample of queries; 0 tests all.")
     ] = 0,
@@ -76,17 +69,6 @@ def evaluate(
             "start: fewer moments, faster. 0: at each event."
         ),
     ] = 0.0,
-    taught: Annotated[
-        int,
-        typer.Option(help="prequential: learn from a sample of this many queries per day; 0: all."),
-    ] = 0,
-    warmup_days: Annotated[
-        float, typer.Option(help="prequential: training days before the test.")
-    ] = 30.0,
-    fit_days: Annotated[
-        float,
-        typer.Option(help="prequential: days between fits of item weights, unless frozen."),
-    ] = 7.0,
     train_days: Annotated[
         float | None, typer.Option(help="Training days before the split; default all.")
     ] = None,
@@ -173,7 +155,7 @@ def evaluate(
 
     segue evaluate events.parquet items.parquet --users 4000 --json table.json --plot table.png
 
-    segue evaluate events.parquet items.parquet --protocol prequential --ask next --step hour
+    segue evaluate events.parquet items.parquet --protocol prequential --ask basket
 
     segue evaluate events.parquet items.parquet --served --live --asked 2000 --without head,hgnn
 
@@ -223,7 +205,7 @@ def evaluate(
         UnknownModel, ValueError,
     )  # fmt: skip
     if protocol == "prequential":
-        from evaluation.prequential import ARMS, PrequentialSettings, SegueSettings
+        from evaluation.prequential import ARMS, PrequentialSettings
         from evaluation.prequential import run as replay
         from segue.freshness_table import draw_days, replay_report, show_replay
 
@@ -239,20 +221,14 @@ def evaluate(
                 PrequentialSettings(
                     test_days=test_days,
                     end_ms=None if until is None else day_ms(until),
-                    warmup_days=warmup_days,
                     ask=ask,  # type: ignore[arg-type]  # checked by the settings
-                    step=step,
                     repeats=repeats == "include",
                     every_s=every,
                     asked=asked,
-                    taught=taught,
                     seed=seed,
                 ),
                 ARMS if models in ("all", MODELS) else _names(models),
-                TextVectors(dataset.items, text_settings(settings), progress),
-                seeds=range(seed, seed + seeds),
                 progress=progress,
-                ours=SegueSettings(fit_days=fit_days),
             )
         report = replay_report(replayed, command=" ".join(["segue", *sys.argv[1:]]))
         show_replay(report)

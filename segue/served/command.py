@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from evaluation.dataset import Dataset
 from evaluation.experiment import Outcome as Tested
 from evaluation.models import chosen
@@ -67,7 +65,7 @@ def evaluate_served(
     baselines = chosen(options.baselines)
     end_ms = trial.past.at_ms + round(own.test_days * DAY_MS)
     replayed = PrequentialSettings(
-        test_days=own.test_days, end_ms=end_ms, warmup_days=1.0, repeats=own.repeats,
+        test_days=own.test_days, end_ms=end_ms, repeats=own.repeats,
         asked=options.asked, every_s=options.every_s, seed=own.seed,
     )  # fmt: skip
     asked = _asked(dataset, replayed) if options.live else None
@@ -123,9 +121,7 @@ def product_outcome(
 
 def _asked(dataset: Dataset, settings: PrequentialSettings) -> Questions:
     """Return the questions that a replay with these settings tests."""
-    begin, at, end = span(dataset.events, settings)
-    found = questions(dataset, settings, begin, at, end)
-    return found.where(np.flatnonzero(found.test))
+    return questions(dataset, settings, *span(dataset.events, settings))
 
 
 def show_served(report: dict[str, Any]) -> None:

@@ -143,8 +143,7 @@ def live_rows(
         for name, found in own.items()
     ]
     replayed = replay(
-        dataset, settings, LIVE_BASELINES, trial.past.text,
-        seeds=(settings.seed,), progress=progress, more=arms,
+        dataset, settings, LIVE_BASELINES, progress=progress, more=arms,
         pairs=[(one.name, other.name) for one, other in _pairs([*_by_arm(outcomes)])],
     )  # fmt: skip
     rows = []
@@ -209,18 +208,15 @@ class _Table:
     seeds: Sequence[Served]
     groups: Sequence[str]
 
-    def answer(self, step: Step, places: Rows) -> Sequence[Answers]:
-        """Look up the lists of some of a step's questions."""
-        asked = step.questions.where(places)
+    def answer(self, step: Step) -> Sequence[Answers]:
+        """Look up the lists of a step's questions."""
+        asked = step.questions
         keys = list(zip(asked.user.tolist(), asked.at_ms.tolist(), strict=True))
         return [
             {group: _matrix([one.lists[key].get(group, _NONE) for key in keys])
              for group in self.groups}
             for one in self.seeds
         ]  # fmt: skip
-
-    def learn(self, step: Step) -> None:
-        """The product has learned already."""
 
 
 def _by_arm(outcomes: Sequence[Outcome]) -> dict[Arm, list[Outcome]]:

@@ -10,7 +10,6 @@ from dynamic_layer.counts.item_weights import (
     cosine_weights,
     ease_weights,
     nearest,
-    spectral_vectors,
     strongest,
     transition_weights,
 )
@@ -64,19 +63,6 @@ def test_a_cap_keeps_the_diagonal_and_the_strongest_pairs(history: sp.csr_array)
         others = np.delete(np.flatnonzero(cut[row]), np.flatnonzero(cut[row]).tolist().index(row))
         assert len(others) >= 4  # ties at the limit stay
         assert cosine[row, others].min() >= np.sort(cosine[row])[-4] - 1e-6
-
-
-def test_spectral_vectors_join_what_is_met_together() -> None:
-    # Two circles of items that no user joins.
-    history = np.zeros((40, 8), np.float32)
-    rng = np.random.default_rng(0)
-    history[:20, :4] = rng.random((20, 4)) < 0.7
-    history[20:, 4:] = rng.random((20, 4)) < 0.7
-    counts = co_interactions(sp.csr_array(history))
-    vectors = spectral_vectors(counts, 2, seed=0)
-    dots = vectors @ vectors.T
-    assert dots[:4, :4].min() > 10 * np.abs(dots[:4, 4:]).max()
-    np.testing.assert_array_equal(vectors, spectral_vectors(counts, 2, seed=0))
 
 
 def test_the_strongest_of_a_row_are_its_greatest(history: sp.csr_array) -> None:

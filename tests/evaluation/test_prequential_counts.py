@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dynamic_layer.counts.stream_index import StreamIndex
+from evaluation.prequential.stream_index import StreamIndex
 from evaluation.prequential.counts import Neighbours, demand_scores, neighbour_scores
 from tests.evaluation.worlds import DAY, random_dataset
 
@@ -17,7 +17,7 @@ def world():
     events = dataset.events
     index = StreamIndex.of(
         user=events.user, item=events.item, timestamp=events.timestamp, strong=events.strong,
-        n_users=len(dataset.users), n_items=len(dataset.items), half_lives_days=(1 / 24, 3.0),
+        n_users=len(dataset.users), n_items=len(dataset.items),
     )  # fmt: skip
     rng = np.random.default_rng(0)
     at = np.sort(rng.choice(events.timestamp[100:], ASKED))
@@ -76,12 +76,12 @@ def test_neighbours_are_their_definition(world, settings):
         assert wanted.max() > 0
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_demand_ranks_as_the_decayed_count_does_however_long_the_stretch(world, place):
+@pytest.mark.parametrize("half_life", [1 / 24, 3.0])
+def test_demand_ranks_as_the_decayed_count_does_however_long_the_stretch(world, half_life):
     """An hour's half-life over weeks: weights that grow are brought back in time."""
     dataset, index, _, at = world
-    events, half_life = dataset.events, (1 / 24, 3.0)[place]
-    found = demand_scores(index, at, place)
+    events = dataset.events
+    found = demand_scores(index, at, half_life)
     for row, moment in enumerate(at):
         age = (moment - events.timestamp[events.timestamp < moment]) / DAY
         items = events.item[events.timestamp < moment]

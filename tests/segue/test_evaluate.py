@@ -126,7 +126,7 @@ def test_a_stream_is_replayed_day_by_day(files, tmp_path):
     out, plot = tmp_path / "stream.json", tmp_path / "days.svg"
     done = evaluate(
         files, "--protocol", "prequential", "--models", "popularity_1d,bigrams", "--ask", "basket",
-        "--test-days", "6", "--warmup-days", "5", "--json", str(out), "--plot", str(plot),
+        "--test-days", "6", "--json", str(out), "--plot", str(plot),
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     report = json.loads(out.read_text())

@@ -295,7 +295,7 @@ def test_live_questions_are_those_of_the_replay_and_lie_in_the_test():
     dataset, made = trial()
     end = made.past.at_ms + 8 * DAY
     asked = _asked(
-        dataset, PrequentialSettings(test_days=8.0, end_ms=end, warmup_days=1.0, asked=9)
+        dataset, PrequentialSettings(test_days=8.0, end_ms=end, asked=9)
     )
     assert len(asked) == 9
     assert asked.test.all()
@@ -451,7 +451,7 @@ async def test_items_come_into_the_catalogue_when_they_are_published():
     assert made.past.at_ms == split
     assert "late" not in material.catalogue["item_id"].to_pylist()
     assert material.launches["item_id"].to_pylist() == ["late", "later"]
-    settings = PrequentialSettings(test_days=10.0, end_ms=START + DAYS * DAY, warmup_days=1.0)
+    settings = PrequentialSettings(test_days=10.0, end_ms=START + DAYS * DAY)
     asked, clock = _asked(dataset, settings), Clock(split)
     runtime, users = _Runtime(clock), [str(user) for user in dataset.users]
     learns = [split + DAY, split + 3 * DAY]
@@ -471,7 +471,7 @@ async def test_a_live_list_knows_every_earlier_event_and_no_later_one():
     dataset, made = trial()
     end = made.past.at_ms + 8 * DAY
     material = material_of(dataset, made, end, Settings())
-    settings = PrequentialSettings(test_days=8.0, end_ms=end, warmup_days=1.0, asked=20)
+    settings = PrequentialSettings(test_days=8.0, end_ms=end, asked=20)
     asked, clock = _asked(dataset, settings), Clock(made.past.at_ms)
     runtime, users = _Runtime(clock), [str(user) for user in dataset.users]
     found = await live_lists(

@@ -31,8 +31,6 @@ TEXT_WIDTH = 384
 TOPICS_OF_A_USER = 3
 #: Examples of a user: the newest events, each with what the user had before.
 EXAMPLES = 6
-#: Item-item weights of each item, for a head.
-NEIGHBOURS = 64
 
 
 @dataclass
@@ -115,15 +113,22 @@ def trainer_of(world: World, seed: int, *, head: bool) -> Trainer:
 
 def with_drawn_head(bundle: DynamicBundle, seed: int) -> DynamicBundle:
     """Return a bundle with drawn item-item weights, and a head that has learned nothing."""
-    items, rng = len(bundle.item_ids), np.random.default_rng(seed)
-    other = rng.integers(items, size=(items, NEIGHBOURS)).astype(np.int32)
-    other.sort(axis=1)
-    ends = np.arange(items + 1, dtype=np.int32) * NEIGHBOURS
-    weights = (rng.random(other.size, dtype=np.float32), other.ravel(), ends)
-    bundle = replace(bundle, weights={"ease": sp.csr_array(weights, shape=(items, items))})
-    ranking = DynamicSettings().ranking
+    ranking, rng = DynamicSettings().ranking, np.random.default_rng(seed)
+    rows: dict[str, int] = dict.fromkeys(ranking.weights, ranking.ease.kept)
+    rows["ease"] = ranking.ease.neighbours
+    weights = {name: _drawn_weights(len(bundle.item_ids), row, rng) for name, row in rows.items()}
+    bundle = replace(bundle, weights=weights)
     names = ListMaker(bundle, ranking).names
     return replace(bundle, head=RankingHead(names, ranking.head.hidden).eval())
+
+
+def _drawn_weights(items: int, row: int, rng: np.random.Generator) -> sp.csr_array:
+    """Return weights of each item with `row` others."""
+    other = rng.integers(items, size=(items, row)).astype(np.int32)
+    other.sort(axis=1)
+    ends = np.arange(items + 1, dtype=np.int32) * row
+    values = (rng.random(other.size, dtype=np.float32), other.ravel(), ends)
+    return sp.csr_array(values, shape=(items, items))
 
 
 def _examples(world: World) -> ExampleBatch:

@@ -282,8 +282,9 @@ class RankingSettings:
     towers:      candidates of a type from the index.
     weak:        of the latest items that the user met by weak signals alone.
     neighbours:  by item-item weights, for each kind of them and each half-life.
-    weights:     kinds of item-item weights from counts: `ease` (regression on co-interactions),
-                 `cosine` (of co-interactions), `next` (transitions within a session).
+    weights:     kinds of item-item weights from counts (ADR 82): `ease` (regression on
+                 co-interactions), `cosine` (of co-interactions), `next` (transitions to another
+                 item within an hour).
     near:        vectors of items by which a history points to items near its own: `text`, `hgnn`.
                  They are item-item weights like those of counts, but items without an event have
                  them too (ADR 75).
@@ -311,7 +312,7 @@ class RankingSettings:
     near: tuple[Literal["hgnn", "text"], ...] = ()
     near_items: int = 32
     demand: int = 20
-    limit: int = 250
+    limit: int = 400
     first_share: float = 0.3
     first_lists: int = 6_000
     lists: int = 2_000

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from state.merge import merge_folders
 from state.partition import PartitionState
 from state.settings import StateSettings, Window
 
@@ -42,6 +43,7 @@ def compile_kernels() -> None:
             state.commit()
         state.neighbours("t", "i0")
         state.history("u")
+        merge_folders({0: state.folder}, settings)
         state.erase("events", "u", 6 * 6, 0)
         state.commit()
         state.close()

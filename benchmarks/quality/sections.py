@@ -144,9 +144,7 @@ SECTIONS = (
         name="lfm1m-served",
         title="lfm1m, served lists, the next event, 2014-04-14 to 2014-05-03",
         data="LFM",
-        options=(
-            "--served --live --until 2014-05-04 --test-days 20 --set static.train.epochs=1"
-        ),
+        options="--served --live --until 2014-05-04 --test-days 20 --set static.train.epochs=1",
         runs=(Run(name="lfm1m-served", models="popularity", more="--asked 2000 --learn daily"),),
         page="freshness",
         served=True,

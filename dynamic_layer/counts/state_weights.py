@@ -64,9 +64,7 @@ def state_weights(
     }
 
 
-def transition_matrix(
-    transitions: TransitionCounts, item_keys: NDArray[np.uint64]
-) -> sp.csr_array:
+def transition_matrix(transitions: TransitionCounts, item_keys: NDArray[np.uint64]) -> sp.csr_array:
     """Return the counts f32 [n, n], [source, target]."""
     row = ItemRows(item_keys)(transitions.item_keys)
     source, target = row[transitions.source], row[transitions.target]

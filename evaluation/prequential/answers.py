@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from evaluation.prequential.stream_index import StreamIndex, first_from
 from evaluation.baselines import Rows, Scores
 from evaluation.dataset import Dataset
 from evaluation.prequential.stream import Questions
+from evaluation.prequential.stream_index import StreamIndex, first_from
 from evaluation.ranking import best, in_tie_order
 from evaluation.segments import ALL
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from evaluation.prequential.stream_index import StreamIndex, first_from
 from evaluation.baselines import Scores
+from evaluation.prequential.stream_index import StreamIndex, first_from
 
 __all__ = ["Neighbours", "demand_scores", "neighbour_scores"]
 

@@ -11,8 +11,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.prequential.stream_index import StreamIndex
 from evaluation.dataset import Dataset, Interactions
+from evaluation.prequential.stream_index import StreamIndex
 from evaluation.split import DAY_MS
 
 __all__ = ["Ask", "PrequentialSettings", "Questions", "Step", "questions", "span", "steps"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluation.prequential.stream_index import StreamIndex
 from evaluation.prequential.counts import Neighbours, demand_scores, neighbour_scores
+from evaluation.prequential.stream_index import StreamIndex
 from tests.evaluation.worlds import DAY, random_dataset
 
 HOUR = DAY // 24

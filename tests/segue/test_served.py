@@ -294,9 +294,7 @@ def test_each_users_first_held_out_item_is_the_next_event():
 def test_live_questions_are_those_of_the_replay_and_lie_in_the_test():
     dataset, made = trial()
     end = made.past.at_ms + 8 * DAY
-    asked = _asked(
-        dataset, PrequentialSettings(test_days=8.0, end_ms=end, asked=9)
-    )
+    asked = _asked(dataset, PrequentialSettings(test_days=8.0, end_ms=end, asked=9))
     assert len(asked) == 9
     assert asked.test.all()
     assert (asked.at_ms >= made.past.at_ms).all()

@@ -94,6 +94,10 @@ async def test_a_store_that_fails_now_and_then_costs_no_build(
     outputs = _Sent()
     bundle = await run_static_job(settings, outputs, seed=5, progress=silent, store=store)
     assert ArtifactStore(store.url).names("static") == [bundle.name]
+    made = StaticBundle.load(store.fetch("static", bundle.name, tmp_path / "fetched"))
+    assert {name for name, matrix in made.weights.items() if matrix.nnz} == {
+        "ease", "cosine", "next"
+    }  # fmt: skip
     assert outputs.keys == [b"static"]
     assert set(pauses) == {0.5, 1.0}
 

@@ -3,7 +3,6 @@ from .bundles.row_delta import BundleRows as BundleRows
 from .bundles.row_delta import RowDelta as RowDelta
 from .counts.moments import Histories as Histories
 from .counts.moments import Moment as Moment
-from .counts.moments import moment_at as moment_at
 from .counts.state_weights import state_weights as state_weights
 from .counts.vector_weights import near_weights as near_weights
 from .errors import CorruptBundle as CorruptBundle

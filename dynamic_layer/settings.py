@@ -6,7 +6,8 @@ from typing import Literal
 SEPARATE_TYPES = 4
 NEAR = ("hgnn", "text")
 """Vectors of items that item-item weights are made of, beside counts; the weights' names."""
-GROUPS = ("weights", "vectors", "towers", "demand", "age", "traits", "user", "past")
+GROUPS = ("weights", "vectors", "towers", "demand", "age", "user")
+"""Groups of the features of a head; `vectors` has the weights of `NEAR`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +35,12 @@ class FeatureSettings:
     groups:         of `GROUPS`; what is left out is neither computed nor learned.
     half_lives_days: recencies at which a history is summed; infinity counts all alike.
     demand_half_lives_days: half-lives of an item's demand, as in `Moment.demand`.
-    recent:         newest history entries whose vectors are compared one by one.
     smoothing:      count added before the logarithm of demand.
     """
 
     groups: tuple[str, ...] = GROUPS
     half_lives_days: tuple[float, ...] = (float("inf"), 30.0, 5.0)
     demand_half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0, float("inf"))
-    recent: int = 16
     smoothing: float = 0.1
 
 
@@ -324,9 +323,8 @@ class RankingSettings:
     )
 
     def features(self) -> FeatureSettings:
-        """Return what the head reads; `past` is no use where what the user had is excluded."""
+        """Return what the head reads."""
         return FeatureSettings(
-            groups=("weights", "towers", "demand", "age", "user"),
             half_lives_days=self.half_lives_days,
             demand_half_lives_days=self.demand_half_lives_days,
         )

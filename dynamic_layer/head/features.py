@@ -13,7 +13,6 @@ from dynamic_layer.counts.neighbours import NONE, Neighbours, neighbours_of
 from dynamic_layer.items.vector_store import inner_products
 from dynamic_layer.settings import GROUPS, NEAR, SEPARATE_TYPES, FeatureSettings
 
-_PAST = ("past-times", "past-age", "past-share", "past-gap", "past-due", "past-uneven", "past-weak")
 _ACTIVE = ("active@7d", "active@30d", "active@120d")
 _LOUD = np.float32(6.0)  # standardised values beyond this are cut: one outlier must not rule
 
@@ -26,18 +25,14 @@ class Sources:
     type_columns: whether a head reads the list's type as a column of each type; None: with up to
                  `SEPARATE_TYPES` of them.
     weights:     item-item weights f32 [n, n] by name, [source, target].
-    vectors:     unit vectors f32 [n, d] by name (text, graph); zero where an item has none.
     towers:      unit vectors of users f32 [users, e] and items f32 [n, e], or None.
-    traits:      further figures of items f32 [n] by name, read as they are.
     """
 
     type_number: NDArray[np.int64]
     types: int
     type_columns: bool | None = None
     weights: Mapping[str, sp.csr_array] = field(default_factory=dict)
-    vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     towers: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-    traits: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def columns(self) -> int:
@@ -63,16 +58,9 @@ def _pair_names(sources: Sources, settings: FeatureSettings) -> list[tuple[str, 
     halves = [f"{half:g}d" for half in settings.half_lives_days]
     groups: dict[str, list[str]] = {
         "weights": [f"{name}@{half}" for name in sources.weights for half in halves],
-        "vectors": [
-            f"{name}{part}"
-            for name in sources.vectors
-            for part in (*(f"@{half}" for half in halves), "-nearest", "-nearest-3")
-        ],
         "towers": ["towers"],
         "demand": [f"demand@{half:g}d" for half in settings.demand_half_lives_days],
         "age": ["age", "silent", "new"],
-        "traits": list(sources.traits),
-        "past": list(_PAST),
     }
     if sources.towers is None:
         groups["towers"] = []
@@ -144,8 +132,6 @@ def pair_features(
             sums = [one.scores(candidates) for one in near.values()]
             # One part however many weights there are: `columns` is compiled for a number of parts.
             parts += [np.concatenate(sums, axis=2)] if len(sums) > 1 else sums
-        elif group == "vectors":
-            parts += [_cosines(histories, rows, v, settings) for v in sources.vectors.values()]
         elif group == "towers" and sources.towers is not None:
             user, item = sources.towers
             parts.append(inner_products(item, rows, user[users])[:, :, None])
@@ -153,10 +139,6 @@ def pair_features(
             parts.append(
                 _figures(moment, rows, settings) if figures is None else figures.take(rows, axis=0)
             )
-        elif group == "traits" and sources.traits:
-            parts.append(np.stack([trait[rows] for trait in sources.traits.values()], axis=2))
-        elif group == "past":
-            parts.append(_past(histories, candidates))
     own = np.zeros((len(candidates), 1, 0), np.float32)
     if "user" in settings.groups:
         own = _user(histories, rows, valid, sources, mixed=mixed)
@@ -230,95 +212,6 @@ def _spread(
         for column in range(f):
             square[column] += (values[place, column] - mean[column]) ** 2 / count
     return mean, 1 / np.maximum(np.sqrt(square), 1e-6)
-
-
-def standardise(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return values f32 [b, c, f] less their list's mean, by its deviation, cut at 6 of them.
-
-    >>> standardise(np.array([[[1.0], [3.0], [9.0]]]), np.array([[True, True, False]])).ravel()
-    array([-1.,  1.,  0.], dtype=float32)
-    """
-    count = np.maximum(valid.sum(axis=1), 1).astype(np.float32)[:, None]
-    inside = valid[:, :, None]
-    mean = (values * inside).sum(axis=1) / count
-    centred = (values - mean[:, None, :]) * inside
-    deviation = np.sqrt((centred**2).sum(axis=1) / count)
-    scaled = centred / np.maximum(deviation, 1e-6)[:, None, :]
-    return np.asarray(np.clip(scaled, -_LOUD, _LOUD), np.float32)
-
-
-def pooled(
-    histories: Histories, recency: NDArray[np.float32], vectors: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return each history's weighted sum of item vectors at unit length, f32 [b, d]."""
-    share = sp.csr_array(
-        (recency, histories.item, histories.indptr), shape=(len(histories), len(vectors))
-    )
-    total = np.asarray(share @ vectors, np.float32)
-    norm = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.asarray(total / np.maximum(norm, 1e-9), np.float32)
-
-
-def _cosines(
-    histories: Histories,
-    rows: NDArray[np.int64],
-    vectors: NDArray[np.float32],
-    settings: FeatureSettings,
-) -> NDArray[np.float32]:
-    """Return the dots with the pooled histories and with the nearest of the newest entries."""
-    means = [pooled(histories, histories.recency(h), vectors) for h in settings.half_lives_days]
-    recent = np.full((len(histories), settings.recent), NONE, np.int64)
-    for place in range(settings.recent):
-        entry = histories.indptr[:-1] + place
-        there = entry < histories.indptr[1:]
-        recent[there, place] = histories.item[entry[there]]
-    newest = vectors[np.maximum(recent, 0)] * (recent != NONE)[:, :, None]
-    queries = np.concatenate([np.stack(means, axis=1), newest], axis=1)
-    cosine = vectors[rows] @ queries.transpose(0, 2, 1)
-    k = len(means)
-    single = np.partition(cosine[:, :, k:], -3, axis=2)[:, :, -3:]
-    nearest = np.stack([single.max(axis=2), single.mean(axis=2)], axis=2)
-    return np.concatenate([cosine[:, :, :k], nearest], axis=2).astype(np.float32)
-
-
-def _past(histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the user's own past with each candidate, f32 [b, c, 7]; 0 where there is none.
-
-    log(1 + times); 1 / (1 + days since); share of all events of the user; for what came more
-    than once, log(1 + mean gap in days), log of the time since over that gap, and the gaps'
-    deviation over their mean; whether there were weak signals alone.
-    """
-    n = 1 + int(max(candidates.max(initial=0), histories.item.max(initial=0)))
-    owner = np.repeat(np.arange(len(histories)), np.diff(histories.indptr))
-    codes = owner * n + histories.item
-    order = np.argsort(codes)
-    wanted = np.arange(len(candidates))[:, None] * n + np.maximum(candidates, 0)
-    if not len(codes):
-        return np.zeros((*candidates.shape, len(_PAST)), np.float32)
-    place = order[np.minimum(np.searchsorted(codes[order], wanted), len(codes) - 1)]
-    met = (codes[place] == wanted) & (candidates != NONE)
-    own = _own_past(histories, owner)
-    return np.asarray(own[place] * met[:, :, None], np.float32)
-
-
-def _own_past(histories: Histories, owner: NDArray[np.int64]) -> NDArray[np.float32]:
-    times, age = histories.times, histories.age_days
-    total = np.bincount(owner, weights=times, minlength=len(histories))
-    gap, due, uneven, weak = (np.zeros(len(times), np.float32) for _ in range(4))
-    if histories.first_days is not None and histories.gap_squares is not None:
-        again = times > 1
-        gaps = np.maximum(times - 1, 1)
-        mean = np.maximum((histories.first_days - age) / gaps, 1e-3)
-        variance = np.maximum(histories.gap_squares / gaps - mean**2, 0)
-        gap[again] = np.log1p(mean[again])
-        # A day is added on both sides: sets with the resolution of a day have gaps of none.
-        due[again] = np.log((age[again] + 1) / (mean[again] + 1))
-        uneven[again] = np.minimum(np.sqrt(variance[again]) / mean[again], 5.0)
-    if histories.strong is not None:
-        weak = (~histories.strong).astype(np.float32)
-    share = times / np.maximum(total[owner], 1)
-    columns = [np.log1p(times), 1 / (1 + age), share, gap, due, uneven, weak]
-    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _user(

@@ -120,7 +120,6 @@ def asking(
             indptr=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             item=history[there],
             age_days=(age_s[there] / _DAY_S).astype(np.float32),
-            times=np.ones(int(sizes.sum()), np.float32),
             strong=strong[there],
         ),
         met=np.where(strong if known is None else known, history, -1),
@@ -430,12 +429,10 @@ def _met(rows: NDArray[np.int64]) -> Histories:
     known = rows >= 0
     sizes = known.sum(axis=1)
     item = rows[known]
-    nothing = np.zeros(len(item), np.float32)
     return Histories(
         indptr=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         item=item,
-        age_days=nothing,
-        times=nothing,
+        age_days=np.zeros(len(item), np.float32),
     )
 
 

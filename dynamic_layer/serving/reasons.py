@@ -68,7 +68,7 @@ class Explanation:
     """Why an item stands where it stands.
 
     parts:   what adds to the score, by name; they sum to the score:
-             weights, vectors, towers, demand, age, traits, user, past: groups of the head's
+             weights, vectors, towers, demand, age, user: groups of the head's
              features (`contributions`);
              candidates: how many candidates of its type compete, and how good they are;
              type: share of the item's type in the history;

@@ -42,7 +42,7 @@ def compile_list_kernels() -> None:
     weights = sp.csr_array(np.ones((3, 3), np.float32))
     one = np.ones(1, np.float32)
     histories = Histories(
-        indptr=np.array([0, 1], np.int64), item=np.zeros(1, np.int64), age_days=one, times=one
+        indptr=np.array([0, 1], np.int64), item=np.zeros(1, np.int64), age_days=one
     )
     near = neighbours_of(histories, {"ease": weights}, [1.0])["ease"]
     near.best_of_group(np.zeros(3, np.int16), np.zeros(1, np.int64), 1)

@@ -40,5 +40,4 @@ def history() -> Histories:
         indptr=np.array([0, 2, 2]),
         item=np.array([0, 1]),
         age_days=np.array([1.0, 2.0], np.float32),
-        times=np.ones(2, np.float32),
     )

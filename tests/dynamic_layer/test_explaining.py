@@ -22,7 +22,7 @@ from tests.dynamic_layer.headed import NOW_MS, headed, live_of
 from tests.dynamic_layer.worlds import make_user
 
 MIX, ONE = ListSettings(name="mix"), ListSettings(name="one", item_types=("podcast",))
-GROUPS = {"weights", "vectors", "towers", "demand", "age", "traits", "user", "past"}
+GROUPS = {"weights", "vectors", "towers", "demand", "age", "user"}
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,15 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.counts.moments import Moment, moment_at
+from dynamic_layer.counts.moments import Moment
 from dynamic_layer.head.candidates import NONE
 from dynamic_layer.head.features import Sources, feature_names, pair_features
 from dynamic_layer.settings import GROUPS, FeatureSettings
+from tests.dynamic_layer.moments import moment_at
 
 DAY = 86_400_000
 READ = FeatureSettings(
-    half_lives_days=(2.0, float("inf")), demand_half_lives_days=(4.0,), recent=3, smoothing=1.0
+    half_lives_days=(2.0, float("inf")), demand_half_lives_days=(4.0,), smoothing=1.0
 )
 
 Events = list[tuple[int, int, int]]
@@ -43,9 +44,7 @@ def sources() -> Sources:
         type_number=np.array([0, 0, 0, 0, 1, 1]),
         types=2,
         weights={"ease": sp.csr_array(rng.random((6, 6)).astype(np.float32))},
-        vectors={"text": vectors / np.linalg.norm(vectors, axis=1, keepdims=True)},
         towers=(rng.normal(size=(4, 4)).astype(np.float32), vectors),
-        traits={"lent@4d": np.arange(6, dtype=np.float32)},
     )
 
 
@@ -60,7 +59,6 @@ def test_later_events_never_change_a_feature(before: Events, more: Events) -> No
         type_number=np.array([0, 0, 0, 0, 1, 1]),
         types=2,
         weights={"ease": sp.csr_array(rng.random((6, 6)).astype(np.float32))},
-        vectors={"text": rng.normal(size=(6, 4)).astype(np.float32)},
     )
     later = [(user, item, 20 + age) for user, item, age in more]
     users = np.arange(4)
@@ -85,13 +83,6 @@ def test_features_by_hand(sources: Sources) -> None:
     assert get["ease@2d"][0] == pytest.approx(0.5 * ease[2, 0] + 0.25 * ease[4, 0], rel=1e-5)
     assert get["ease@infd"][0] == pytest.approx(ease[2, 0] + ease[4, 0], rel=1e-5)
     assert get["demand@4d"][0] == pytest.approx(np.log(0.5 + 1), rel=1e-5)
-    assert get["past-times"][:2].tolist() == pytest.approx([0, np.log(3)])
-    assert get["past-age"][:2].tolist() == pytest.approx([0, 1 / 3])
-    assert get["past-share"][1] == pytest.approx(2 / 3)
-    assert get["past-gap"][1] == pytest.approx(np.log(8))
-    assert get["past-due"][1] == pytest.approx(np.log(3 / 8))
-    assert get["past-uneven"][1] == pytest.approx(0, abs=1e-3)
-    assert get["lent@4d"][:2].tolist() == [0, 2]
     assert get["age"][0] == pytest.approx(np.log(5))
     assert get["new"][:2].tolist() == [0, 0]
     assert get["history"][0] == pytest.approx(np.log(3))
@@ -99,26 +90,17 @@ def test_features_by_hand(sources: Sources) -> None:
     assert get["type-share"][0] == 0.5
     assert get["away"][0] == pytest.approx(np.log(3))
     assert [get["type-0"][0], get["type-1"][0]] == [1, 0]
-    text = sources.vectors["text"]
-    assert get["text-nearest"][0] == pytest.approx(max(text[0] @ text[2], text[0] @ text[4], 0.0))
     user, item = sources.towers or (np.zeros(0), np.zeros(0))
     assert get["towers"][0] == pytest.approx(user[0] @ item[0], rel=1e-5)
     assert sorted([get["z:towers"][0], get["z:towers"][1]]) == pytest.approx([-1, 1], abs=1e-3)
 
 
-def test_an_item_met_once_and_recent_activity_by_hand(sources: Sources) -> None:
+def test_recent_activity_by_hand(sources: Sources) -> None:
     # User 0 met item 2 twice (days 1 and 8) and item 0 once (day 3); it is day 10.
     rows = [(0, 2, 1), (0, 2, 8), (0, 0, 3), (1, 0, 9)]
     candidates = np.array([[0, 2, 3]])
     found = pair_features(moment_of(rows, 10), np.array([0]), candidates, sources, READ)
     get = {name: column(found, sources, name)[0] for name in feature_names(sources, READ)}
-    assert get["past-times"].tolist() == pytest.approx([np.log(2), np.log(3), 0])
-    assert get["past-age"].tolist() == pytest.approx([1 / 8, 1 / 3, 0])
-    assert get["past-share"].tolist() == pytest.approx([1 / 3, 2 / 3, 0])
-    # One event has no gap: no mean, nothing that is due, nothing uneven.
-    for name in ("past-gap", "past-due", "past-uneven", "past-weak"):
-        assert get[name][0] == 0, name
-    assert get["past-gap"][1] == pytest.approx(np.log(8))
     # The items met lately, each by the age of its latest event: 7 and 2 days.
     for half in (7, 30, 120):
         active = np.log1p(2 ** (-7 / half) + 2 ** (-2 / half))
@@ -126,7 +108,7 @@ def test_an_item_met_once_and_recent_activity_by_hand(sources: Sources) -> None:
 
 
 def test_a_group_that_is_left_out_has_no_features(sources: Sources) -> None:
-    for group in GROUPS:
+    for group in (name for name in GROUPS if name != "vectors"):
         fewer = FeatureSettings(groups=tuple(name for name in GROUPS if name != group))
         now = moment_of([(0, 1, 1)], 5)
         all_names = feature_names(sources, FeatureSettings())

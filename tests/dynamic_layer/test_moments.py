@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer.counts.moments import Histories, Moment, moment_at
+from dynamic_layer.counts.moments import Histories, Moment
+from tests.dynamic_layer.moments import moment_at
 
 DAY = 86_400_000
 HALF_LIVES = (2.0, float("inf"))
@@ -61,7 +62,6 @@ def test_histories_are_newest_first_with_the_latest_event_of_each_item() -> None
     assert histories.indptr.tolist() == [0, 1, 3, 3, 3, 3]
     assert histories.item.tolist() == [5, 3, 2]
     assert histories.age_days.tolist() == [1, 2, 4]
-    assert histories.times.tolist() == [1, 2, 1]
 
 
 def test_demand_halves_and_ages_count_days() -> None:
@@ -78,29 +78,3 @@ def test_take_keeps_users_apart() -> None:
     assert taken.indptr.tolist() == [0, 1, 1, 3]
     assert taken.item.tolist() == [4, 3, 2]
     assert taken.recency(1.0).tolist() == [2.0**-4, 2.0**-3, 2.0**-4]
-
-
-def test_gaps_between_events_and_what_was_streamed_are_kept() -> None:
-    columns = np.array([(0, 3, 1), (0, 3, 3), (0, 3, 9), (0, 4, 2), (1, 3, 5)], np.int64).T
-    histories = moment_at(
-        10 * DAY,
-        user=columns[0],
-        item=columns[1],
-        timestamp=columns[2] * DAY,
-        strong=np.array([True, False, False, False, True]),
-        asked_ms=np.array([10, 6, 10, 10, 10]) * DAY,
-        n_users=5,
-        n_items=7,
-        half_lives_days=HALF_LIVES,
-    ).histories
-    assert histories.item.tolist() == [3, 4, 3]
-    assert histories.age_days.tolist() == [1, 8, 1]  # user 1 is asked on day 6
-    assert histories.first_days is not None
-    assert histories.first_days.tolist() == [9, 8, 1]
-    assert histories.gap_squares is not None
-    assert histories.gap_squares.tolist() == [2**2 + 6**2, 0, 0]
-    assert histories.strong is not None
-    assert histories.strong.tolist() == [True, False, True]
-    streamed = histories.where(histories.strong)
-    assert streamed.indptr.tolist() == [0, 1, 2, 2, 2, 2]
-    assert streamed.item.tolist() == [3, 3]

@@ -43,7 +43,6 @@ def test_they_are_products_of_matrices(seed: int, k: int) -> None:
         indptr=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         item=np.concatenate([rng.choice(ITEMS, n, replace=False) for n in sizes]),
         age_days=rng.random(sizes.sum(), np.float32) * 5,
-        times=np.ones(sizes.sum(), np.float32),
     )
     # Whole numbers are often equal: whichever of them is taken, it is one of the greatest.
     drawn = rng.integers(0, 4, size=(ITEMS, ITEMS)) * (rng.random((ITEMS, ITEMS)) < 0.2)

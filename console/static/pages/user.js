@@ -51,8 +51,8 @@ const ranked = (found, best) => html`Ranked by ${found.by_head ? "the ranking he
 // Names of the parts of a score, as the user page shows them.
 const PARTS = {
   weights: "users who had items of the history", vectors: "content near the history", towers: "two-tower model",
-  demand: "recent demand", age: "age of the item", traits: "traits of the item", user: "activity of the user",
-  past: "the user’s own past with the item", candidates: "competing candidates", type: "share of the type in the history",
+  demand: "recent demand", age: "age of the item", user: "activity of the user",
+  candidates: "competing candidates", type: "share of the type in the history",
   affinity: "two-tower model", popularity: "recent demand", dislikes: "near to a disliked item", rules: "rules of the list",
 };
 // Parts that are the same for all items of a type say nothing of this item.

@@ -84,6 +84,7 @@ class Row:
     seconds:             from the begin of consumption to the commit of the topic's end.
     seconds_from_start:  from the start of the process to the same end.
     cpu_seconds:         processor time of the job in `seconds`.
+    cpu_us_per_event:    that of an event, in microseconds: what a busy machine changes least.
     deltas_per_event:    pair deltas that the events cause, by the definition.
     peak_rss_bytes:      greatest of the runs.
     runs_per_second:     the rate of each round.
@@ -98,6 +99,7 @@ class Row:
     peak_rss_bytes: int
     seconds_from_start: float
     cpu_seconds: float
+    cpu_us_per_event: float
     runs_per_second: tuple[float, ...]
 
 
@@ -164,12 +166,12 @@ def show(report: dict[str, Any]) -> None:
     table = Table(title=f"{machine['cpu']}, {machine['cores']} cores; {machine['placement']}")
     table.add_column("job", no_wrap=True)
     best = f"/ {report['best_peer']}" if report["best_peer"] else "/ best peer"
-    for column in ("workers", "events", "s", "CPU s", "MiB", "events/s", best, "/ drain"):
+    for column in ("workers", "events", "s", "CPU us", "MiB", "events/s", best, "/ drain"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in report["jobs"]:
         table.add_row(
             row["job"], str(row["workers"]), f"{row['events']:,}", f"{row['seconds']:.1f}",
-            f"{row['cpu_seconds']:.1f}", f"{row['peak_rss_bytes'] / 2**20:,.0f}",
+            f"{row['cpu_us_per_event']:.3g}", f"{row['peak_rss_bytes'] / 2**20:,.0f}",
             f"{row['events_per_second']:,.0f}", _shown(row["of_best_peer"]),
             _shown(row["of_drain"]),
         )  # fmt: skip
@@ -274,6 +276,7 @@ def _row_of(turn: _Turn, work: Work) -> Row:
         peak_rss_bytes=max(run.peak_rss_bytes for run in turn.runs),
         seconds_from_start=statistics.median(run.seconds_from_start for run in turn.runs),
         cpu_seconds=statistics.median(run.cpu_seconds for run in turn.runs),
+        cpu_us_per_event=statistics.median(run.cpu_seconds / run.events * 1e6 for run in turn.runs),
         runs_per_second=rates,
     )
 

@@ -138,6 +138,7 @@ def test_ratios_are_those_of_each_round(monkeypatch):
     segue, _, faust, pathway = report["jobs"]
     assert segue["of_best_peer"] == [10, 10, 20]
     assert segue["of_drain"] == [0.5, 0.5, 0.5]
+    assert (segue["cpu_seconds"], segue["cpu_us_per_event"]) == (1, 1e4)
     assert faust["of_best_peer"] == pytest.approx([0.2, 0.2, 0.4])
     assert pathway["of_drain"] == pytest.approx([0.05, 0.05, 0.025])
     assert report["two_workers"] == []

@@ -79,12 +79,16 @@ class PartitionLog:
         gaps: the first record's offset may be greater than the one asked for.
         """
         found: list[Record] = []
-        topic, partition = self._topic, self._partition
-        for at, timestamp, key, value, _ in self._frames_from(offset):
+        topic, partition, end = self._topic, self._partition, 0
+        for at, timestamp, key, value, position in self._frames_from(offset):
             max_bytes -= len(value or b"")
             if len(found) >= max_records or (found and max_bytes < 0):
                 break
             found.append(Record(topic, partition, at, timestamp, key, value))
+            end = position
+        if found:
+            last = found[-1].offset
+            self._segments[self._segment_of(last)].resume_at(last + 1, end)
         return found
 
     def compact(self, tombstones_before_ms: int) -> None:
@@ -166,10 +170,13 @@ class PartitionLog:
                 f"copy, or remove it to lose its records"
             )
 
+    def _segment_of(self, offset: int) -> int:
+        """Return the place of the segment in which an offset may lie."""
+        return max(bisect_right(self._segments, offset, key=attrgetter("base")) - 1, 0)
+
     def _frames_from(self, offset: int) -> Iterator[Frame]:
         """Yield the frames with this offset or a greater one."""
-        following = bisect_right(self._segments, offset, key=attrgetter("base"))
-        for segment in self._segments[max(following - 1, 0) :]:
+        for segment in self._segments[self._segment_of(offset) :]:
             self._scan(segment)
             position = segment.find(offset)
             for frame in segment.frames(position, segment.size):

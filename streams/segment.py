@@ -17,7 +17,8 @@ _CHECKED_FROM = 8  # length and CRC stand before what they describe
 _ABSENT = -1
 # A lookup reads at most this many bytes of frames in vain before the one it looks for.
 _INDEX_STEP = 16 * 1024
-_READ_BYTES = 1024 * 1024
+# A reader that wants few records does not pay for many: it begins with little.
+_FIRST_BYTES, _READ_BYTES = 16 * 1024, 1024 * 1024
 
 
 # Offset, timestamp, key, value, and the position after the frame. A plain tuple: a named one
@@ -53,6 +54,7 @@ class Segment:
         self.scanned = False
         self._index_offsets: list[int] = []
         self._index_positions: list[int] = []
+        self._resume = (-1, 0)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
     def scan(self) -> int:
@@ -88,12 +90,20 @@ class Segment:
 
     def find(self, offset: int) -> int:
         """Return the position of a frame at or before the first one with this offset or more."""
+        if offset >= self.next_offset:
+            return self.size
+        if offset == self._resume[0]:
+            return self._resume[1]
         place = bisect_right(self._index_offsets, offset) - 1
         return self._index_positions[place] if place >= 0 else 0
 
+    def resume_at(self, offset: int, position: int) -> None:
+        """Remember where a reader stopped: the next one to begin there need not search."""
+        self._resume = (offset, position)
+
     def frames(self, position: int, end: int) -> Iterator[Frame]:
         """Yield frames from a position on; stops at `end`, or at the first that is not good."""
-        data, origin = b"", position
+        data, origin, ahead = b"", position, _FIRST_BYTES
         view = memoryview(data)
         unpack, crc32, header_bytes = _FRAME.unpack_from, zlib.crc32, _FRAME.size
         while position < end:
@@ -117,7 +127,8 @@ class Segment:
                     continue
             if position + needed > end:
                 return
-            data = os.pread(self._file, min(max(needed, _READ_BYTES), end - position), position)
+            data = os.pread(self._file, min(max(needed, ahead), end - position), position)
+            ahead = _READ_BYTES
             view = memoryview(data)
             origin = position
             if len(data) < needed:

@@ -299,6 +299,11 @@ class Train:
                     self._rows.serve(bundle, self._ticks_ms())
 
     @property
+    def lists_made(self) -> tuple[int, int]:
+        """Lists that the ranking head's lesson has made, and how many it makes; (0, 0) without."""
+        return (0, 0) if self._trainer is None else self._trainer.lists_made
+
+    @property
     def steps(self) -> int:
         """Optimiser steps since this process started."""
         return self._cadence.steps_done

@@ -242,6 +242,8 @@ class HeadLearning:
         self._names: list[str] = []
         self._bundle: DynamicBundle | None = None
         self._first = 0
+        #: Lists that the call of `learn` that runs has made, and how many it makes; (0, 0) else.
+        self.making = (0, 0)
 
     @property
     def ready(self) -> bool:
@@ -279,16 +281,19 @@ class HeadLearning:
         trainer = self._trainer(maker)
         head = towers = 0
         measured = len(examples)  # by lists of one type, as all figures are
+        self.making = (0, len(examples))
         for made in made_lists(
             self._bundle, maker, examples, popularity, settings.demand_half_lives_days, mixed=True
         ):
             trainer.add(made.lists)
+            self.making = (self.making[0] + len(made.place), len(examples))
             if made.mixed:
                 measured -= len(made.place)
                 continue
             head += int(made.head.sum())
             towers += int(made.towers.sum())
         trainer.train()
+        self.making = (0, 0)
         figures = {
             "prequential_examples": float(measured),
             "prequential_towers_hr_at_10": towers / max(1, measured),

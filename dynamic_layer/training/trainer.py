@@ -322,6 +322,14 @@ class Trainer:
         return bundle
 
     @property
+    def lists_made(self) -> tuple[int, int]:
+        """Lists that the ranking head's lesson has made so far, and how many it makes.
+
+        (0, 0) while it has no lesson. May be read from another thread.
+        """
+        return (0, 0) if self._ranking is None else self._ranking.making
+
+    @property
     def popularity(self) -> Popularity:
         """Counts of demand: those of others where they have more events than our examples."""
         live = self._live

@@ -60,7 +60,9 @@ async def _rested(runtime: EmbeddedRuntime, material: Material, bars: Bars) -> D
                     f"{material.title}: there are no training examples, because the later events "
                     f"are few or repeat earlier items of the users. Provide a longer history"
                 )
-            bars.update(task, completed=runtime.train.steps, note="steps")
+            made, lists = runtime.train.lists_made
+            note = f"steps; ranking head: {made:,} of {lists:,} lists" if lists else "steps"
+            bars.update(task, completed=runtime.train.steps, note=note)
             await asyncio.wait([waiting], timeout=POLL_S)
         bundle = await waiting
     finally:

@@ -25,6 +25,7 @@ from dynamic_layer import (
     judge,
 )
 from dynamic_layer.examples.replay import PaddedExamples, pad
+from dynamic_layer.head.ranking_head import HeadTrainer, Lists
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.head_learning import (
     asked_of,
@@ -222,6 +223,30 @@ def test_the_first_head_learns_from_examples_that_its_towers_had_not_seen(
     assert frozen.head is None
     trainer.publish()
     assert learning._first == accepted, "what came before the bundle never teaches again"
+
+
+def test_a_lesson_says_how_many_lists_it_has_made(
+    static: Items, examples: ExampleBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(static, HEADED, seed=7, ranking=True)
+    trainer.add(examples)
+    trainer.train()
+    seen = []
+    add = HeadTrainer.add
+
+    def watched(head: HeadTrainer, lists: Lists) -> None:
+        seen.append(trainer.lists_made)
+        add(head, lists)
+
+    monkeypatch.setattr(HeadTrainer, "add", watched)
+    assert trainer.lists_made == (0, 0)
+    trainer.publish()
+    made, lists = zip(*seen, strict=True)
+    assert made[0] == 0
+    assert list(made) == sorted(set(made))
+    assert len({*lists}) == 1
+    assert lists[0] > made[-1]
+    assert trainer.lists_made == (0, 0)
 
 
 def test_a_head_is_judged_before_it_learns_from_an_example(

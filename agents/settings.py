@@ -99,8 +99,8 @@ class TrainerSettings:
                      `experiments`. A channel has one trainer, with its own checkpoints and group.
     group:           consumer group of the trainer; on a channel other than `default`, followed by a
                      hyphen and the channel's name.
-    slice_s:         seconds of training between two reads of the log. The same examples teach the
-                     same, whatever it is.
+    slice_s:         seconds of training between two reads of the log. It does not change what
+                     is learned from the examples.
     settle_s:        before the first bundle, training starts when the number of examples grows by
                      less than a tenth in this many seconds: then the log is read.
     publish_every_s: minimum time between two bundles.
@@ -108,8 +108,8 @@ class TrainerSettings:
                      can compare it with the served one (256 held-out examples after the snapshot)
                      and all examples are learned.
     judge_within_s:  maximum time that a new bundle waits for held-out examples that come after it,
-                     on which the gate compares it with the served one: 2,048 are enough; with fewer
-                     than 256 the earlier ones are asked too. Nothing is waited for when none come.
+                     on which the gate compares it with the served one. 2,048 are enough; with fewer
+                     than 256 the gate also uses earlier ones. If none arrive, it does not wait.
     min_examples:    minimum number of new examples for a bundle, while more examples are left to
                      learn.
     keep_bundles:    number of bundles of a kind in the artifact store.
@@ -123,7 +123,7 @@ class TrainerSettings:
                      until the next bundle; 0 sends none (docs/trainer.md).
     rows_within_s:   time after which rows are sent even though there were fewer steps.
     rows_threshold:  change of a score (affinity plus weighted log popularity) up to which an item's
-                     row is not sent again; a unit is a factor of e in the chance of an item.
+                     row is not sent again; 1.0 is a factor of e in the chance of an item.
     seed:            random seed of the towers and of the batches.
     threads:         threads of torch; 0: the cores that this process may use.
     """

@@ -29,7 +29,7 @@ class TokenSettings:
     """A bearer token, stored only as its hash; `segue token NAME` creates one.
 
     name:        owner of the token; it appears in the log of changes, the token never does.
-    sha256:      of the token, 64 hex digits.
+    sha256:      SHA-256 of the token, 64 hex digits.
     rights:      `people` to see the data of users; `write` to erase, pin and unpin;
                  `events`, `items`, `users` and `impressions` to write records of that kind over
                  HTTP; `read_policies` to see and check policies of lists, `write_policies` to put
@@ -62,8 +62,7 @@ class TokenSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class WriteSettings:
-    """Limits of writes over HTTP: `POST /v1/events`, `/v1/items`, `/v1/users`, and
-    `/v1/impressions`.
+    """Limits of writes over HTTP (`POST` to `/v1/events`, `items`, `users`, `impressions`).
 
     body_bytes:      maximum length of a body; longer ones get status 413.
     rows:            maximum number of records in a body; more get status 413. Checking them delays
@@ -89,7 +88,7 @@ class ConsoleSettings:
     """Settings of `segue console`.
 
     host:            listen address; the default accepts only this machine.
-    port:            of the API and the pages; 0 selects a free one.
+    port:            port of the API and the pages; 0 selects a free one.
     tokens:          tokens for reading personal data and for changes; without any, one with all
                      rights is created at each start and shown on the screen.
     threads:         threads of torch and FAISS.

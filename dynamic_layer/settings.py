@@ -14,11 +14,12 @@ GROUPS = ("weights", "vectors", "towers", "demand", "age", "user")
 class EaseSettings:
     """How item-item weights are fitted.
 
-    ridge:      added to the diagonal (Steck 2019, lambda); larger trusts counts less.
-    neighbours: items whose weights an item is given, those with the greatest cosine.
-    min_users:  items met by fewer users are neither source nor target.
-    kept:       weights of an item by `cosine` and `next`, see `RankingSettings.weights`.
-    degree_cap: counts kept per item before anything is fitted, greatest cosines first.
+    ridge: number added to the diagonal (lambda of Steck 2019); a larger one trusts counts less.
+    neighbours: maximum number of items to which an item has weights, those with the greatest
+        cosine.
+    min_users: items with fewer users have no weights.
+    kept: maximum number of weights of an item by `cosine` and `next` (`RankingSettings.weights`).
+    degree_cap: counts per item that are used for the fit, those with the greatest cosine.
     """
 
     ridge: float = 30.0
@@ -46,15 +47,16 @@ class FeatureSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSettings:
-    """Shape and training of the head.
+    """Shape and training of the ranking head.
 
-    hidden:        width of the hidden layer; 0 leaves the linear part alone.
-    negatives:     candidates of a list that compete with its positives, drawn again each epoch.
-    epochs:        times that a list is trained on before training rests.
-    batch_size:    lists per step.
-    learning_rate, weight_decay: of AdamW.
-    averaging:     decay per step of the averaged weights that are published.
-    capacity:      lists kept for training, newest win.
+    hidden: width of the hidden layer; 0 for a linear model.
+    negatives: candidates of a list that compete with its positives, drawn again in each epoch.
+    epochs: number of times that a list is trained on.
+    batch_size: lists per step.
+    learning_rate: learning rate of AdamW.
+    weight_decay: weight decay of AdamW.
+    averaging: decay per step of the averaged weights that are published.
+    capacity: maximum number of lists kept for training; the newest are kept.
     """
 
     hidden: int = 32
@@ -71,13 +73,13 @@ class HeadSettings:
 class ListSettings:
     """A named list of recommendations.
 
-    name:       of the list.
-    item_types: types it draws from; empty for all.
-    k:          items in it, at most.
-    repeats:    items of the user's history: `exclude` them, `include` them among the others, or
-                recommend `only` them.
-    explain:    write the reasons of each place beside it: docs/scores.md. Such a list is made for
-                one user at a time, and more than once. Where users wait, it comes without reasons.
+    name: name of the list.
+    item_types: item types in the list; empty for all.
+    k: maximum number of items.
+    repeats: `exclude` items of the user's history, `include` them among the others, or recommend
+        `only` them.
+    explain: write the reasons of each place beside it: docs/scores.md. Such a list is made for one
+        user at a time, and more than once. While other users wait, it is made without reasons.
     """
 
     name: str
@@ -91,17 +93,18 @@ class ListSettings:
 class TowerSettings:
     """Shape of the two towers.
 
-    layers:          widths of each tower's layers, the last of the shared space (paper B: these).
-    short_cut:       add one linear map of the content, shared by both towers, to the layers'
-                     outputs, and let the user tower read the history through it; the towers then
-                     start as a nearest-neighbour model. The papers have none.
-    half_lives_days: half-lives of the recency-weighted history pools, beside the undecayed ones;
-                     empty pools without recency (paper B).
-    dropout:         share of user inputs dropped while training.
-    temperature:     divisor of the cosine of user and item; smaller is sharper.
-    separate_types:  up to this many item types, the history is pooled for each type (paper B).
-                     With more types it is pooled over all of them (paper A), and the user tower
-                     also reads the mean of learned vectors of its items' types.
+    layers: widths of each tower's layers; the last is the width of the shared space (as in paper
+        B).
+    short_cut: add one linear map of the content, shared by both towers, to the outputs of the
+        layers, and let the user tower read the history through it. The towers then start as a
+        nearest-neighbour model. The papers have none.
+    half_lives_days: half-lives of the history pools that weigh recent items more, in addition to
+        the unweighted ones; empty for none (paper B).
+    dropout: share of the user's inputs that are dropped in training.
+    temperature: divisor of the cosine of user and item; a smaller one makes scores sharper.
+    separate_types: with at most this many item types, the history is pooled for each type (paper
+        B). With more types it is pooled over all of them (paper A), and the user tower also reads
+        the mean of learned vectors of its items' types.
     """
 
     layers: tuple[int, ...] = (512, 256, 128)
@@ -128,16 +131,16 @@ class KindWeight:
 class LossSettings:
     """Which items compete with the target, and whether their frequency is corrected for.
 
-    uniform_negatives: items drawn uniformly from the catalogue per batch, beside the batch's own.
-    log_q:             subtract the log-probability that an item was in the batch (paper B); the
-                       score then holds popularity, which goes stale overnight.
-    weak_weight:       weight of examples whose event was a weak signal; 0 leaves them out.
-    kind_weights:      weights of kinds that have one of their own, as events.actions has it, which
-                       is where it is set.
-    repeat_share:      share of the examples whose item the user had before that are kept; in the
-                       simulated world seven of ten events are such, and teach discovery nothing.
-    mask_next:         a batch's targets that the user of an example goes on to in the same batch do
-                       not compete with that example's target.
+    uniform_negatives: items drawn uniformly from the catalogue per batch, in addition to the
+        batch's own.
+    log_q: subtract the log-probability that an item was in the batch (paper B). The score then
+        contains popularity, which is out of date a day later.
+    weak_weight: weight of examples of weak events; 0 leaves them out.
+    kind_weights: weights by kind; set them in events.actions.
+    repeat_share: share of the examples on items that the user already had which are kept. In the
+        simulated world these are seven of ten events, and they teach nothing about discovery.
+    mask_next: in a batch, items that the same user takes next do not compete with the example's
+        target.
     """
 
     uniform_negatives: int = 256
@@ -152,18 +155,18 @@ class LossSettings:
 class ReplaySettings:
     """The bounded memory of examples.
 
-    capacity:      examples kept for replay, at most; newest win.
-    entries:       history entries of these examples, at most (13 bytes each); newest win.
-    history_cap:   entries of a history that the user tower reads, newest first.
-    whole_history: entries of a history that the ranking head reads, newest first, and that tell
-                   which items a user knew. Not below the state's history_cap.
-    window_days:   examples older than this, against the newest, are not replayed.
-    epochs:        times that an example is trained on before training rests: once when it is
-                   new, then by replay.
-    holdout_share: share of examples never trained on, kept to fit and to judge bundles. With 2 %
-                   of the demo's examples the weight of popularity came out at random, and HR@10
-                   on audiobooks with it (.363 against .385 with 6 %).
-    holdout_size:  held-out examples kept, newest win.
+    capacity: maximum number of examples kept for replay; the newest are kept.
+    entries: maximum number of history entries of these examples (13 bytes each); the newest are
+        kept.
+    history_cap: entries of a history that the user tower reads, newest first.
+    whole_history: entries of a history that the ranking head reads, newest first; they also decide
+        which items a user knew. Not less than the state's history_cap.
+    window_days: examples that are older than this, compared with the newest, are not replayed.
+    epochs: number of times that an example is trained on: once when it is new, then by replay.
+    holdout_share: share of examples that are never trained on; they fit and test bundles. With 2 %
+        of the demo's examples the fitted weight of popularity was random, and HR@10 on audiobooks
+        lower (.363 instead of .385 with 6 %).
+    holdout_size: maximum number of held-out examples; the newest are kept.
     """
 
     capacity: int = 262_144
@@ -180,19 +183,19 @@ class ReplaySettings:
 class PopularitySettings:
     """Recent demand, added to affinity when serving.
 
-    bucket_hours:    length of a count's bucket.
-    half_lives_days: candidates for the half-life of recent demand, chosen for each item type by
-                     the prequential measure's questions, before the first of these by held-out
-                     examples. One fixes it.
-    remember_days:   after so many days of event time a question counts half in that choice.
-    weights:         candidates for the weight of its logarithm; fitted on held-out examples.
-                     One fixes it; weight 0 turns it off.
-    smoothing:       count added to every item before the logarithm.
-    markets:         countries with the most events that get a popularity of their own.
-    fit_examples:    held-out examples used for fitting.
-    min_examples:    held-out examples without which the last fit stays: after a new static bundle
-                     there are few, and pairs chosen by a dozen moved HR@10 by -5 and by +2 %.
-    fit_items:       items ranked per held-out example when fitting (a uniform sample above that).
+    bucket_hours: length of a bucket of counts.
+    half_lives_days: candidates for the half-life of recent demand. The prequential measure chooses
+        one for each item type; before its first questions, held-out examples do. A single candidate
+        fixes it.
+    remember_days: age in days of event time at which a question counts half in this choice.
+    weights: candidates for the weight of the logarithm of demand, fitted on held-out examples. A
+        single candidate fixes it; 0 turns it off.
+    smoothing: count added to every item before the logarithm.
+    markets: number of countries that have a popularity of their own, those with the most events.
+    fit_examples: held-out examples used for the fit.
+    min_examples: with fewer held-out examples the last fit is kept. After a new static bundle there
+        are few, and a fit on a dozen changed HR@10 by -5 % and +2 %.
+    fit_items: items ranked per held-out example in the fit (a uniform sample if there are more).
     """
 
     bucket_hours: float = 6.0
@@ -210,16 +213,16 @@ class PopularitySettings:
 class IndexSettings:
     """Nearest-neighbour index; `segue bench index --curve` has the figures behind the defaults.
 
-    ivf_above:    items of one type above which inverted lists replace the exact index.
-    storage:      of the vectors in the lists: float32, fp16, int8, or int4 (four bits for each of
-                  their main directions, and exact scores for the best of what these find).
-    flat_storage: of the vectors in an index without lists: float32, fp16 or int8.
-    recall:       at 10 against exact search, that the lists to read and the candidates are chosen
-                  for when an index is built; what cannot reach it is searched exactly.
-    fresh_limit:  items that came or went since an index of their type was built, above which one
-                  with them is made aside; or
-    fresh_share:  as a share of the index, if that is more.
-    device:       cpu or cuda (faiss-gpu instead of faiss-cpu); on cuda int4 is fp16.
+    ivf_above: number of items of a type above which inverted lists replace the exact index.
+    storage: format of the vectors in the lists: float32, fp16, int8, or int4 (four bits for each
+        main direction; the best candidates get exact scores).
+    flat_storage: format of the vectors in an index without lists: float32, fp16 or int8.
+    recall: recall@10 against exact search for which the number of lists and candidates is chosen
+        when an index is built. An index that cannot reach it is searched exactly.
+    fresh_limit: number of items added or removed since an index was built above which a new index
+        is built in the background.
+    fresh_share: the same as a share of the index; the greater of the two counts.
+    device: cpu or cuda (faiss-gpu instead of faiss-cpu); on cuda int4 is fp16.
     """
 
     ivf_above: int = 20_000
@@ -235,14 +238,15 @@ class IndexSettings:
 class GateSettings:
     """What a bundle must show before it may serve.
 
-    min_recall:     recall@10 of its index against exact search.
-    min_coverage:   distinct items in the top tens of held-out users, per item that could be there.
-    max_similarity: mean cosine of random pairs of item vectors; above it the space has collapsed.
-                    A direction that all items share ranks nothing and does no harm; the limit is
-                    where what is left is small against the temperature (ours, not measured).
-    max_loss:       share of HR@10 on held-out examples whose loss, against the served bundle or the
-                    best earlier one, is found nine times in ten, given enough examples. Refused is
-                    what loses more than half of it and more than chance (95 %, by user).
+    min_recall: minimum recall@10 of its index against exact search.
+    min_coverage: minimum number of distinct items in the first ten places of held-out users, per
+        item that could be there.
+    max_similarity: maximum mean cosine of random pairs of item vectors; above it the space has
+        collapsed. A direction that all items share does not change the order; the limit is where
+        the rest is small compared with the temperature (ours, not measured).
+    max_loss: loss of HR@10 on held-out examples, as a share, against the served bundle or the best
+        earlier one, that is detected nine times in ten if there are enough examples. A bundle is
+        refused if it loses more than half of it and more than chance (95 %, by user).
     """
 
     min_recall: float = 0.97
@@ -253,14 +257,14 @@ class GateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptionSettings:
-    """How a new static bundle is taken up; the towers keep their weights (warm start).
+    """How the trainer adopts a new static bundle; the towers keep their weights (warm start).
 
-    align:   turn its HGNN's vectors into the space that the towers know, by the rotation that
-             brings the items that both bundles have nearest to where they were (Procrustes).
-    follow_steps: steps in which the towers learn to say of its vectors what they said of the old
-             ones, before anything is published with them (about 20 ms each on one core).
-    relearn: train on the examples that came after its snapshot again, now with its vectors, before
-             anything is published with them. With `align` it gained nothing.
+    align: rotate the new HGNN vectors into the space that the towers know, so that the items of
+        both bundles are nearest to their old vectors (Procrustes).
+    follow_steps: steps in which the towers learn to give for the new vectors what they gave for the
+        old ones, before a bundle with them is published (about 20 ms each on one core).
+    relearn: train again on the examples after the snapshot, with the new vectors, before a bundle
+        with them is published. With `align` there was no gain.
     """
 
     align: bool = True
@@ -270,34 +274,34 @@ class AdoptionSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RankingSettings:
-    """The ranking head in the stream: which candidates it sees, what it reads, how it learns.
+    """The ranking head: its candidates, its features and its training.
 
-    enabled:     train a head, and serve with it where it ranks held-out examples better than
-                 the two-tower with popularity does.
-    half_lives_days: recencies at which a history is summed over item-item weights. On lfm1m a day
-                 and an hour in place of 5 days were part of HR@10's rise from .427 to .463.
-    demand_half_lives_days: of recent demand.
-    entries:     newest history entries that are summed over item-item weights.
-    towers:      candidates of a type from the index.
-    weak:        of the latest items that the user met by weak signals alone.
-    neighbours:  by item-item weights, for each kind of them and each half-life.
-    weights:     kinds of item-item weights from counts (ADR 82): `ease` (regression on
-                 co-interactions), `cosine` (of co-interactions), `next` (transitions to another
-                 item within an hour).
-    near:        vectors of items by which a history points to items near its own: `text`, `hgnn`.
-                 They are item-item weights like those of counts, but items without an event have
-                 them too (ADR 75).
-    near_items:  nearest items of the histories, of each type, that an item has weights from.
-    demand:      by demand, for each half-life.
-    limit:       of their union; demand's come last and are cut first.
-    first_share: share of the examples at hand, the last ones, that the first towers do not see
-                 before the first head has learned from them.
-    first_lists: lists made of these, at most, and in steady state of the examples between two
-    lists:       bundles.
-    min_lists:   lists without which no head is published.
-    type_prior:  entries of the whole catalogue's mixture of types that a user's shares begin with.
-    ease:        item-item weights, made by the static job.
-    head:        shape and training.
+    enabled: train a head, and serve with it if it ranks held-out examples better than the two-tower
+        model with popularity.
+    half_lives_days: half-lives with which a history is summed over item-item weights. On lfm1m a
+        day and an hour instead of 5 days were part of the rise of HR@10 from .427 to .463.
+    demand_half_lives_days: half-lives of recent demand.
+    entries: newest history entries that are summed over item-item weights.
+    towers: candidates of a type from the index.
+    weak: candidates from the latest items that the user has only by weak events.
+    neighbours: candidates by item-item weights, for each kind of weights and each half-life.
+    weights: kinds of item-item weights from counts (ADR 82): `ease` (regression on co-interactions),
+        `cosine` (of co-interactions), `next` (transitions to another item within an hour).
+    near: vectors, `text` or `hgnn`, by which a history points to items with similar vectors. They
+        become item-item weights like those of counts, but items without an event have them too (ADR
+        75).
+    near_items: number of nearest items, of each type, from which an item has such weights.
+    demand: candidates by demand, for each half-life.
+    limit: maximum number of candidates; those by demand are last and are cut first.
+    first_share: share of the first examples, the last ones, that the first towers do not train on
+        before the first head has learned from them.
+    first_lists: maximum number of lists that are made of these examples.
+    lists: maximum number of lists that are made of the examples between two bundles.
+    min_lists: with fewer lists no head is published.
+    type_prior: weight of the catalogue's mixture of types in a user's shares of types, in history
+        entries.
+    ease: item-item weights, made by the static job.
+    head: shape and training.
     """
 
     enabled: bool = True
@@ -332,13 +336,14 @@ class RankingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicSettings:
-    """Everything the two-tower's trainer can be told.
+    """Settings of the trainer's models.
 
-    batch_size:    examples per step.
-    learning_rate: of Adam.
-    averaging:     decay per step of the averaged weights that are published; 0 publishes the last.
-    use_hgnn:      whether the towers read the HGNN's vectors, or text alone.
-    towers, loss, replay, popularity, adoption, ranking, index, gate: the parts' own settings.
+    batch_size: examples per step.
+    learning_rate: learning rate of Adam.
+    averaging: decay per step of the averaged weights that are published; 0 publishes the last
+        weights.
+    use_hgnn: whether the towers read the HGNN's vectors; otherwise they read text vectors alone.
+    towers, loss, replay, popularity, adoption, ranking, index, gate: settings of the parts.
     """
 
     batch_size: int = 256

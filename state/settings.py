@@ -18,10 +18,10 @@ HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The span of time inside which two events can meet.
+    """The time span within which two events can form a co-interaction.
 
     bucket_ms: length of one bucket in milliseconds (default one day).
-    buckets:   how many buckets the window covers, the current one included; at most 128.
+    buckets: number of buckets in the window, including the current one; at most 128.
     """
 
     bucket_ms: int = 86_400_000
@@ -51,11 +51,10 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """What events of a kind say of their item.
+    """Meaning of the events of one kind for their item.
 
-    kind:  name of the kind of event.
-    sign:  a negative action rejects its item until a later positive one; a neutral one does
-           neither.
+    kind: name of the kind of event.
+    sign: a negative action rejects its item until a later positive one; a neutral one does neither.
     known: whether it makes the item known to the user.
     """
 
@@ -66,41 +65,39 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class StateSettings:
-    """Settings that decide what the state is; two states compare only if these are equal.
+    """Settings that decide what the state is; two states can be compared only if these are equal.
 
-    window:         span of time of histories and co-interactions.
-    demand_bucket_ms: length of a bucket of live popularity, which counts events of the graph kinds;
-                    where a bucket of the window is no multiple of it, the greatest length that
-                    divides both.
-    graph_kinds:    event kinds that make co-interactions (the paper's strong signal).
-    history_cap:    entries a history holds at most (ours; the papers have none).
+    window: time span of histories and co-interactions.
+    demand_bucket_ms: length of a bucket of live popularity, which counts events of the graph kinds.
+        If a bucket of the window is not a multiple of it, the greatest length that divides both is
+        used.
+    graph_kinds: kinds of events that make co-interactions (the paper's strong signal).
+    history_cap: maximum number of entries in a history (ours; the papers have no limit).
 
-    Settings that only decide how it is read:
-    text_types:     item types whose items are texts that describe themselves: those of
-                    events.text_types, which is where they are set.
-    text_users:     users of one such item inside the window from which on it is an item of the
-                    catalogue, and may be shown to others: a text can tell who wrote it. Users by
-                    the graph kinds count.
-    actions:        what kinds of events say of their items, as events.actions has it, which is
-                    where it is set.
-    demotion:       factor on the chance of items that are like a disliked one: an item at cosine
-                    c of a disliked item's vector keeps demotion ** c of it (nothing changes at
-                    c <= 0). 1 demotes nothing (ours; not fitted).
+    Settings that only decide how the state is read:
+    text_types: item types whose ids are texts. Set `events.text_types` instead; this setting
+        follows it.
+    text_users: number of users inside the window from which on such a text is an item of the
+        catalogue and may be shown to other users, since a text can identify its author. Only events
+        of the graph kinds count.
+    actions: meaning of kinds of events. Set `events.actions` instead; this setting follows it.
+    demotion: factor on the chance of items that are similar to a disliked one: an item at cosine c
+        of a disliked item's vector keeps demotion ** c of its chance (no change at c <= 0). 1
+        demotes nothing (ours; not fitted).
 
-    Settings of the counts of what was shown and taken, which begin at zero when these change:
-    impressions:    whether a source of impressions is read, as sources has it, which is where it is
-                    set.
-    taken_hours:    time after an impression within which an event of the graph kinds on the item
-                    makes it taken (ours; not fitted).
+    Settings of the counts of shown and taken items, which begin at zero when these change:
+    impressions: whether a source of impressions is read. This setting follows `sources`.
+    taken_hours: time after an impression within which an event of the graph kinds on the item makes
+        it taken (ours; not fitted).
 
-    Settings that only decide how it is kept:
+    Settings that only decide how the state is stored:
     write_buffer_bytes: RocksDB memtable size of one partition.
-    block_cache_bytes:  RocksDB block cache of one partition.
-    history_cache_bytes: unpacked histories that are kept in memory between two commits, about; the
-                        open partitions of a worker share it.
-    delta_room:         initial capacity for pair deltas between two commits, 12 bytes each; it
-                        grows when one commit needs more.
-    merge_runs:         adjacency runs of a level that are merged into one of the next.
+    block_cache_bytes: RocksDB block cache of one partition.
+    history_cache_bytes: approximate limit of unpacked histories in memory between two commits; all
+        open partitions of a worker share it.
+    delta_room: initial capacity for pair deltas between two commits, 12 bytes each; it grows when
+        one commit needs more.
+    merge_runs: number of adjacency runs of a level that are merged into one of the next level.
     """
 
     window: Window = field(default_factory=Window)

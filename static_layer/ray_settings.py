@@ -8,13 +8,13 @@ class RaySettings:
     """Where the static job runs beyond one machine (needs the extra `ray`).
 
     address: host:port of a Ray cluster's head, `auto` (the cluster that this machine is part of),
-             or `local` (processes on this machine, for a try); empty runs the job without Ray.
-             Every machine needs Segue in the same version, and reaches the artifact store.
+        or `local` (processes on this machine, to try it); empty runs the job without Ray. Every
+        machine needs the same version of Segue and access to the artifact store.
     workers: processes that train together.
-    cpus:    processors of each, and
-    gpu:     whether each has a GPU of its own.
-    retries: a training that lost a worker or a machine starts again, at most so often; the merge is
-             not repeated.
+    cpus: processors of each process.
+    gpu: whether each process has a GPU of its own.
+    retries: how often a training starts again after it lost a worker or a machine; the merge is not
+        repeated.
     """
 
     address: str = ""

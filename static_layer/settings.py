@@ -27,9 +27,9 @@ class TextSettings:
                 `torch` on an accelerator and for a model that ONNX Runtime cannot run.
     batch_size: texts encoded at once.
     max_tokens: longer texts are cut; the cost of a text grows with its tokens.
-    device:     of PyTorch: `auto` (an accelerator where there is one), `cpu`, `cuda`, ...
-    cache:      file of known vectors; empty keeps none. The backend `static` has no use for it.
-    compiled:   folder of what the backends make of the model; empty makes it in every process.
+    device:     device of PyTorch: `auto` (an accelerator where there is one), `cpu`, `cuda`, ...
+    cache:      file of known vectors; empty keeps none. The backend `static` does not use it.
+    compiled:   folder of exported models and token tables; empty makes them in every process.
     """
 
     model: str = "auto"
@@ -44,17 +44,16 @@ class TextSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSettings:
-    """Which co-interactions become edges. The papers keep all; the rest is ours.
+    """Which co-interactions become edges. The papers keep all of them; the limits are ours.
 
-    min_count:  users that two items must share.
-    max_degree: an edge stays when it is among the `max_degree` heaviest of either end, per
-                relation, by weight count / (sqrt(users_i * users_j) + shrinkage);
-                0 keeps every edge.
-    shrinkage:  users added to the weight's denominator, so that two items with one common
-                user are not thought inseparable.
-    separate_types: up to this many item types, each pair of types is a relation (the papers'
-                form). With more types the relations are folded into two: edges inside a type,
-                and edges between types (ADR 0042).
+    min_count: minimum number of users that two items share.
+    max_degree: an edge is kept if it is among the `max_degree` heaviest of one of its items, per
+        relation, by weight count / (sqrt(users_i * users_j) + shrinkage); 0 keeps every edge.
+    shrinkage: number added to the weight's denominator, so that one common user of two rare items
+        does not make a heavy edge.
+    separate_types: with at most this many item types, each pair of types is a relation (as in the
+        papers). With more types there are two relations: edges inside a type, and edges between
+        types (ADR 42).
     """
 
     min_count: int = 1
@@ -67,17 +66,17 @@ class GraphSettings:
 class HGNNSettings:
     """Shape of the model. The papers state two layers and text features; the rest is ours.
 
-    layers:         rounds of message passing.
-    hidden:         width of the inner layers.
-    output:         width of the item vectors.
-    activation:     sigma, of messages and updates.
-    last_activation: apply sigma to the last layer's updates too, as the papers do. Without it,
-                    vectors are not confined to the directions that sigma leaves: HR@10 of the
-                    vectors alone on lfm1m .209 and .224 against .184 and .196 (two seeds).
-    structure:      width of the structural node features (see static_layer.structure); 0 for
-                    the papers' form, text alone.
-    text_gain:      factor on the unit text vectors, and
-    structure_gain: on the unit structural features, so that neither drowns in the biases.
+    layers: rounds of message passing.
+    hidden: width of the inner layers.
+    output: width of the item vectors.
+    activation: activation function of messages and updates.
+    last_activation: apply the activation to the updates of the last layer too, as the papers do.
+        Without it HR@10 of the vectors alone on lfm1m is .209 and .224 instead of .184 and .196
+        (two seeds).
+    structure: width of the structural node features (see static_layer.structure); 0 for text
+        features alone, as in the papers.
+    text_gain: factor on the normalised text vectors; it keeps them large compared with the biases.
+    structure_gain: factor on the normalised structural features, for the same reason.
     """
 
     layers: int = 2
@@ -94,45 +93,46 @@ class HGNNSettings:
 class TrainSettings:
     """How the HGNN learns. Paper B: Adam, 1e-3, batch 256, 50 epochs, patience 10, 10 % held back.
 
-    Ours differ where it was measured to pay, on the simulated world (5,000 items, 384,000 edges)
-    and one core: three epochs of batch 1,024 at 3e-3 took 33 s of CPU and reached HR@10
-    .33 / .20 (audiobook / podcast); the text vectors have .10 / .06.
+    Our defaults differ where a measurement showed a gain. On the simulated world (5,000 items,
+    384,000 edges) and one core, three epochs of batch 1,024 at 3e-3 took 33 s of CPU and reached
+    HR@10 .33 / .20 (audiobook / podcast); the text vectors have .10 / .06.
 
-    epochs:               at most this many.
-    patience:             epochs without a better validation MRR before training stops.
-    batch_size:           edges per step. A step on a small graph costs nearly the same for 256 as
-                          for 1,024 edges, since both reach most of the nodes.
-    learning_rate:        of Adam.
-    loss:                 `contrastive` (InfoNCE, ours: HR@10 of the vectors alone on lfm1m .20
-                          against .18) or `hinge` (the paper's).
-    margin:               of the hinge loss, in cosine (measured: .05 .29, .1 .30, .2 .26, .3 .22,
-                          .5 .16 HR@10 on audiobooks, structure_gain 16).
-    temperature:          of the contrastive loss.
-    negatives:            items drawn per step, shared by its edges (the papers do not say).
-    fan_outs:             neighbours per relation, one per layer, input side first; 0 takes all.
-    balanced:             cut every relation to the smallest one's edges, drawn again each epoch.
-    edge_draw:            chance of an edge to be drawn: `uniform` (the paper's), or by `count`,
-                          `cosine` or `ppmi` (see links.edge_chances; compared in
-                          benchmarks/HGNN.md).
-    in_batch:             the step's other positives are negatives too; they are drawn as often
-                          as they have edges, so the vectors learn less of popularity.
-    cold_share:           share of edges whose anchor is known by text alone, so that the
-                          model learns where an item without edges belongs; 0 in the paper.
-    validation_share:     share of the edges held back, and
-    max_validation_edges: at most this many.
-    max_edges_per_epoch:  bounds an epoch, and with it the time between validations; 0 does not.
-    max_seconds:          emergency stop, after the first step that ends later; 0: none. A training
-                          that the clock stopped is not reproducible by seed: the log warns, and the
-                          bundle's `stopped_by` says `clock`. Limit the work by `epochs` instead.
-    tune_text:            layers of the text encoder, counted from its end, that learn with the
-                          HGNN; 0 trains none. For measuring: `segue static build` refuses it
-                          (benchmarks/HGNN.md has the measured effect).
-    tune_learning_rate:   of these layers.
-    tune_texts:           texts of a step that the gradient reaches, those of the items known by
-                          text alone first; the others are as they were after the last epoch. A
-                          text costs three times these layers' part of an encoding.
-    sampler:              `torch`, or `dgl` (needs the dgl extra).
-    device:               `auto`, `cpu`, `cuda`, ...
+    epochs: maximum number of epochs.
+    patience: epochs without a better validation MRR before training stops.
+    batch_size: edges per step. On a small graph a step costs nearly the same for 256 as for 1,024
+        edges, since both reach most of the nodes.
+    learning_rate: learning rate of Adam.
+    loss: `contrastive` (InfoNCE, ours: HR@10 of the vectors alone on lfm1m .20 instead of .18) or
+        `hinge` (the paper's).
+    margin: margin of the hinge loss, in cosine (HR@10 on audiobooks with structure_gain 16: .05
+        gives .29, .1 .30, .2 .26, .3 .22, .5 .16).
+    temperature: temperature of the contrastive loss.
+    negatives: items drawn per step, shared by all edges of the step (the papers do not state a
+        number).
+    fan_outs: neighbours per relation, one number per layer, input side first; 0 takes all.
+    balanced: limit every relation to as many edges as the smallest one, drawn again in each epoch.
+    edge_draw: probability with which an edge is drawn: `uniform` (the paper's), or by `count`,
+        `cosine` or `ppmi` (see links.edge_chances; compared in benchmarks/HGNN.md).
+    in_batch: use the other positives of the step as negatives too. They are drawn as often as they
+        have edges, so the vectors learn less of popularity.
+    cold_share: share of edges whose first item is known by text alone, so that the model learns to
+        place items without edges; 0 in the paper.
+    validation_share: share of the edges that are held back for validation.
+    max_validation_edges: maximum number of these edges.
+    max_edges_per_epoch: maximum number of edges in an epoch, and so between two validations; 0 sets
+        no limit.
+    max_seconds: emergency stop after the first step that ends later than this; 0 for none. A
+        training that it stopped is not reproducible by seed: the log warns, and the bundle's
+        `stopped_by` is `clock`. To limit the work, set `epochs` instead.
+    tune_text: number of last layers of the text encoder that train with the HGNN; 0 trains none.
+        For measurements only: `segue static build` refuses it (benchmarks/HGNN.md has the measured
+        effect).
+    tune_learning_rate: learning rate of these layers.
+    tune_texts: maximum number of texts per step that get a gradient, items known by text alone
+        first; the others keep the vectors of the last epoch. A text costs three times what these
+        layers cost in an encoding.
+    sampler: `torch`, or `dgl` (needs the extra `dgl`).
+    device: `auto`, `cpu`, `cuda`, ...
     """
 
     epochs: int = 50
@@ -171,18 +171,18 @@ class TrainSettings:
 class StaticSettings:
     """Settings of the static layer.
 
-    recipe:          `default` (ours) or `paper` (paper B): see `recipe_of`.
-    text:            how texts become vectors.
-    graph:           which co-interactions become edges.
-    hgnn:            shape of the model.
-    train:           how the model learns.
-    warm_start:      go on from the last bundle, where types, text model and `hgnn` are the same:
-                     the model begins with its weights. Not in the recipe `paper`.
-    keep:            with `warm_start`, the share of an item's vector that is its last one's; 0
-                     takes the new vectors alone.
+    recipe: `default` (ours) or `paper` (paper B): see `recipe_of`.
+    text: how texts become vectors.
+    graph: which co-interactions become edges.
+    hgnn: shape of the model.
+    train: how the model learns.
+    warm_start: start from the weights of the last bundle, if its item types, text model and `hgnn`
+        are the same. Not in the recipe `paper`.
+    keep: with `warm_start`, weight of an item's last vector in its new one; 0 uses only the new
+        vector.
     inference_chunk: nodes whose vectors are computed at once.
-    mapped_above:    with more items than this, text vectors lie in a memory-mapped file (below,
-                     they take 0.3 GiB at most).
+    mapped_above: number of items above which text vectors are in a memory-mapped file (below it
+        they take at most 0.3 GiB of memory).
     """
 
     recipe: Literal["default", "paper"] = "default"

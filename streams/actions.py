@@ -8,18 +8,18 @@ __all__ = ["ActionSettings"]
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSettings:
-    """What an event of one kind says of its item and its user.
+    """Meaning of one kind of event.
 
-    kind:   name of the kind; it need not be in events.kinds too.
-    sign:   negative: the item leaves the user's lists, items like it are demoted
-            (state.demotion), and the event is never a positive (no training example, demand,
-            co-interaction or question). positive: takes an earlier negative action on the item
-            back. neutral: a signal that does not.
+    kind: name of the kind; it need not be in events.kinds too.
+    sign: negative: the item leaves the user's lists, items like it are demoted (state.demotion),
+        and the event is not a training example, demand, a co-interaction or a question. positive:
+        takes back an earlier negative action on the item. neutral: a signal that does not take it
+        back.
     weight: weight of its training examples; 0 leaves them out. Not for negative kinds.
-    known:  whether it makes the item known to the user, so that lists of discovery leave it out;
-            default: as `graph`.
-    graph:  whether it builds the graph, counts as demand and as a question, beside the kinds of
-            state.graph_kinds. A change needs a replay of the log, as those do.
+    known: whether it makes the item known to the user, so that lists of discovery leave it out;
+        default: as `graph`.
+    graph: whether it builds the graph and counts as demand and as a question, in addition to the
+        kinds of state.graph_kinds. A change needs a replay of the log.
     """
 
     kind: str

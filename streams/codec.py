@@ -62,12 +62,12 @@ class EventRules:
     """Which events are accepted.
 
     kinds:     accepted kinds of events, and those of `actions`; others are dead letters.
-    actions:   what kinds of events mean, where they mean more than strong and weak.
-    ignore:    ignored kinds: neither event nor dead letter, whatever else the record has.
-    text_types: item types whose items are texts, such as queries: the id is the text, which is
-                normalised (streams.text_ids) and needs no catalogue entry.
+    actions:   meaning of kinds of events that are more than strong or weak.
+    ignore:    ignored kinds: such a record is neither an event nor a dead letter.
+    text_types: item types whose ids are texts, such as queries: the text is normalised
+                (streams.text_ids) and needs no catalogue entry.
     future_ms: maximum time of an event after the record's log timestamp, in milliseconds (clocks of
-               devices run ahead); compared with the log, so that a replay decides equally.
+               devices run ahead); compared with the log, so that a replay decides in the same way.
     jump_ms:   maximum time of an event after the latest one of its partition, in milliseconds, on
                topics with producer timestamps (CreateTime) and for events ahead of the system
                clock; a later event would move the window and drop its content.

@@ -101,9 +101,9 @@ class AvroSettings:
 class SourceSettings:
     """One topic of events, and the mapping of its records. The defaults read Segue's own records.
 
-    topic:         its name.
+    topic:         name of the topic.
     format:        json; avro in the wire format of a schema registry (extra `avro`); or
-                   impressions, which are records of what was shown, in Segue's own form.
+                   impressions (records of what was shown, in Segue's own form).
     keyed_by_user: whether each record's key is the user id in UTF-8 and its partition that of
                    Kafka's default partitioner. Such a topic is read in place and has the same
                    number of partitions as Segue's own. Any other topic is re-keyed: `segue rekey`.
@@ -111,8 +111,8 @@ class SourceSettings:
     item_id:       path of the item id, text or a whole number.
     item_type:     path and names of item types, or one type for all.
     kind:          path and names of kinds, or one kind for all.
-    ignore:        ignored kinds of the source: neither event nor dead letter, whatever else the
-                   record has.
+    ignore:        ignored kinds of the source: such a record is neither an event nor a dead
+                   letter.
     timestamp:     path and unit of the time of the event.
     avro:          where Avro's schemas are.
     """

@@ -69,7 +69,7 @@ class CanarySettings:
 class ArmSettings:
     """A part of the users.
 
-    name:    its name in records, tables and metrics: up to 32 of a-z, 0-9, _ and -.
+    name:    name in records, tables and metrics: up to 32 of a-z, 0-9, _ and -.
     share:   share of all users; for a canary, the maximum.
     channel: channel whose bundles serve it; a trainer publishes on one (`trainer.channel`).
     """

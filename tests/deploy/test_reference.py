@@ -1,5 +1,6 @@
 """Pages that are made of the code are what the code would make now."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,13 @@ def test_every_setting_is_explained():
         if line.startswith("| `") and line.endswith("|  |")
     ]  # fmt: skip
     assert silent == []
+
+
+def test_every_description_of_a_setting_is_whole():
+    """A description that goes on in the next row, or is cut after a line, ends without a stop."""
+    lines = settings_page.page().splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    abouts = [lines[n + 1] for n, line in enumerate(lines) if line.startswith("## ")]
+    texts = [re.split(r" (?<!\\)\| ", row.removesuffix(" |"), maxsplit=3)[3] for row in rows]
+    assert len(texts) > 200
+    assert [text for text in texts + abouts if not text.rstrip(")").endswith((".", "..."))] == []

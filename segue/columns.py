@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 Rows = Sequence[Mapping[str, Any]]
+#: Seconds since 1970 of the years 2000 and 2100.
+_CENTURY = (946_684_800, 4_102_444_800)
 #: Share of a column's values that must fit its field; the other rows are bad, and named as such.
 FITS = 0.5
 
@@ -86,6 +88,23 @@ def _is_time(value: Any) -> bool:
     return isinstance(value, (int, float)) and value >= 1e8
 
 
+def _is_clear_time(value: Any) -> bool:
+    """Whether a value is a time whatever its column is called: a year of this century, with a day.
+
+    >>> _is_clear_time("2026-03-01 07:30"), _is_clear_time(1_767_225_600.25), _is_clear_time(2026)
+    (True, True, False)
+    """
+    if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+        return _is_time(value)
+    if isinstance(value, datetime.date):
+        return True
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return False
+    return any(_CENTURY[0] <= number / unit < _CENTURY[1] for unit in (1, 1e3, 1e6, 1e9))
+
+
 def _is_date(value: Any) -> bool:
     """Whether the catalogue accepts a value as a time: whole numbers are milliseconds."""
     if isinstance(value, str) and value.strip().isdecimal():
@@ -109,7 +128,7 @@ _KNOWN: dict[str, _Field] = {
         names=(
             *_names(
                 "user reader customer member visitor subscriber listener viewer account client "
-                "person profile buyer author uid"
+                "person profile buyer author borrower patron shopper guest fan uid"
             ),
             "username", "session", "sessionid", "email",
         ),
@@ -249,6 +268,10 @@ def _guess(rows: Rows, columns: Sequence[str], field: str, *, of_text: bool) -> 
         column = by_name.get(name)
         if column is not None and _fits(rows, column, fits):
             return column
+    if field == "timestamp":
+        times = [column for column in columns if _fits(rows, column, _is_clear_time)]
+        # Two times need a decision: an order has a delivery, too.
+        return times[0] if len(times) == 1 else None
     return None
 
 

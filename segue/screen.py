@@ -33,11 +33,16 @@ __all__ = [
     "console",
     "errors",
     "log_to_screen",
+    "log_warnings_only",
     "marked",
     "progress_bars",
 ]
 
 _PRIVATE_USE = 0xE000
+#: Packages whose log is shown from INFO on; that of others from WARNING on.
+_PACKAGES = (
+    "streams", "state", "static_layer", "dynamic_layer", "evaluation", "agents", "console", "segue",
+)  # fmt: skip
 #: Seconds between two lines of a step that is not complete, in a log file.
 SAID_S = 10.0
 
@@ -238,14 +243,12 @@ def log_to_screen(*, verbose: bool = False) -> None:
     # Says that a topic made a moment ago has no leader yet, and tries again.
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
     logging.getLogger("kafka").setLevel(logging.ERROR)
-    for room in (
-        "streams",
-        "state",
-        "static_layer",
-        "dynamic_layer",
-        "evaluation",
-        "agents",
-        "console",
-        "segue",
-    ):
-        logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)
+    for package in _PACKAGES:
+        logging.getLogger(package).setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def log_warnings_only() -> None:
+    """Stop the log below level WARNING, unless --verbose was given."""
+    for package in _PACKAGES:
+        if (logger := logging.getLogger(package)).level != logging.DEBUG:
+            logger.setLevel(logging.WARNING)

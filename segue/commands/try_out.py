@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from segue.options import JsonOption, SetOption, explained, settings_of
-from segue.screen import console, errors, marked
+from segue.screen import console, errors, log_warnings_only, marked
 
 
 def try_out(
@@ -68,18 +69,10 @@ def try_out(
     """
     if (events is None) != (items is None):
         raise typer.BadParameter("--events and --items must be given together")
+    started = time.monotonic()
     screen = errors if as_json else console
     settings = settings_of(None, flags)
-    from segue.demo.runtime import stoppable
-    from segue.demo.trying import TRY_ERRORS, TryFiles, TryOptions, run_try
-
-    files = None
-    if events is not None and items is not None:
-        files = TryFiles(
-            events=events, items=items, fields=tuple(field or ()), item_type=item_type,
-            skip_bad=skip_bad, most_events=most_events, most_items=most_items,
-        )  # fmt: skip
-    options = TryOptions(folder=folder, port=port, serve=serve, seed=seed)
+    log_warnings_only()
     shown: list[dict[str, Any]] = []
 
     def show(report: dict[str, Any]) -> None:
@@ -90,8 +83,25 @@ def try_out(
             _show(report)
 
     try:
+        # The files first: what is wrong with them is said before the models are imported.
+        data = None
+        if events is not None and items is not None:
+            from segue.demo.own_files import FILE_ERRORS, TryFiles, how_it_was_read, read_files
+            from streams.wall_clock import now_ms
+
+            files = TryFiles(
+                events=events, items=items, fields=tuple(field or ()), item_type=item_type,
+                skip_bad=skip_bad, most_events=most_events, most_items=most_items,
+            )  # fmt: skip
+            with explained(*FILE_ERRORS):
+                data = read_files(files, settings.events, now_ms())
+            screen.print(how_it_was_read(data), highlight=False, soft_wrap=True)
+        from segue.demo.runtime import stoppable
+        from segue.demo.trying import TRY_ERRORS, TryOptions, run_try
+
+        options = TryOptions(folder=folder, port=port, serve=serve, seed=seed)
         with explained(*TRY_ERRORS):
-            asyncio.run(stoppable(run_try(settings, files, options, screen, show)))
+            asyncio.run(stoppable(run_try(settings, data, options, screen, show, started)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         screen.print(f"stopped; the files are in {folder}", highlight=False, soft_wrap=True)
         raise typer.Exit(0 if shown else 130) from None

@@ -15,6 +15,7 @@ from segue.columns import (
     EVENT_FIELDS,
     ITEM_FIELDS,
     Column,
+    ColumnError,
     guess_columns,
     named_columns,
     shared_values,
@@ -24,7 +25,10 @@ from segue.file_rows import holds_text_only, sample_rows
 from segue.tables import TableError
 from streams import EventRules
 
-__all__ = ["ITEM_TYPE", "BadRows", "OwnData", "read_own_files"]
+__all__ = [
+    "FILE_ERRORS", "ITEM_TYPE", "BadRows", "OwnData", "TryFiles", "how_it_was_read", "read_files",
+    "read_own_files",
+]  # fmt: skip
 
 #: Type of all items of a file that names none.
 ITEM_TYPE = "item"
@@ -39,6 +43,23 @@ Columns = dict[str, Column]
 
 class BadRows(ValueError):
     """Some rows cannot be used; the message names the first ones and the remedy."""
+
+
+#: Errors of the user's files, each of which is one line.
+FILE_ERRORS = (BadRows, ColumnError, OSError, TableError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryFiles:
+    """The user's files, and how to read them (see `read_own_files`)."""
+
+    events: Path
+    items: Path
+    fields: tuple[str, ...] = ()
+    item_type: str = ""
+    skip_bad: bool = False
+    most_events: int = 50_000
+    most_items: int = 3_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +145,34 @@ def read_own_files(
         item_type="" if "item_type" in item_columns else item_type,
         notes=tuple(notes),
     )
+
+
+def read_files(files: TryFiles, rules: EventRules, now_ms: int) -> OwnData:
+    """Read the files of `segue try`; raises one of FILE_ERRORS."""
+    return read_own_files(
+        files.events, files.items, options=files.fields, item_type=files.item_type,
+        rules=rules, now_ms=now_ms, skip_bad=files.skip_bad,
+        most_events=files.most_events, most_items=files.most_items,
+    )  # fmt: skip
+
+
+def how_it_was_read(data: OwnData) -> str:
+    """Return lines that say how the files were read."""
+    lines = []
+    for file, columns in data.columns.items():
+        bad = f", {len(data.bad[file]):,} bad rows skipped" if file in data.bad else ""
+        rows = data.items_read if file == next(iter(data.columns)) else data.events_read
+        lines.append(f"{file}: {rows:,} rows{bad}")
+        lines += [
+            f"  {column.field:<13}= column {column.column}"
+            f"{'' if column.given else ' (guessed)'}, e.g. {column.example[:60]}"
+            for column in columns.values()
+        ]
+    if data.item_type:
+        lines.append(f"  item_type    = {data.item_type}, for all items")
+    lines += data.notes
+    lines.append("If a column is wrong, name it: --field FIELD=COLUMN")
+    return "\n".join(lines)
 
 
 def _item_columns(file: Path, rows: Rows, options: Sequence[str], item_type: str) -> Columns:

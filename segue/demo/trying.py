@@ -6,25 +6,26 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from console.settings import RIGHTS
-from segue.columns import ColumnError
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
 from segue.demo.first_look import Budget, first_look, require_enough, try_settings
 from segue.demo.material import Material, from_tables, simulated
-from segue.demo.own_files import BadRows, OwnData, read_own_files
+from segue.demo.own_files import OwnData
 from segue.demo.runtime import DemoError
 from segue.demo.settings import in_one_folder
 from segue.demo.steps import get_ready
 from segue.screen import SafeConsole, StageBars, progress_bars
 from segue.serving_console import new_token, serve_console, tune_search
 from segue.settings import Settings
-from segue.tables import TableError
 from segue.threads import use_threads
 from segue.times import today_ms
 from simulation import WorldSettings
@@ -34,12 +35,12 @@ from streams import AdminError, BulkWriteError, PositionError, SourceSettings
 from streams.embedded import EmbeddedLogError
 from streams.wall_clock import now_ms
 
-__all__ = ["TRY_ERRORS", "TryFiles", "TryOptions", "run_try"]
+__all__ = ["TRY_ERRORS", "TryOptions", "distinct_titles", "run_try"]
 
 #: What ends the command with one line.
 TRY_ERRORS = (
-    AdminError, BadRows, BulkWriteError, ColumnError, CorruptArtifact, DamagedState, DemoError,
-    EmbeddedLogError, OSError, PositionError, TableError, TextModelError, ValueError, WrongState,
+    AdminError, BulkWriteError, CorruptArtifact, DamagedState, DemoError, EmbeddedLogError,
+    OSError, PositionError, TextModelError, ValueError, WrongState,
 )  # fmt: skip
 #: Says that a folder is of `segue try`, and may be emptied by the next one.
 MARKER = "segue-try.txt"
@@ -50,19 +51,6 @@ WORLD = WorldSettings(
     items=400, users=800, events=25_000, reserve=4, markets=("US", "GB"), market_shares=(0.7, 0.3)
 )
 NAME = "console-1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TryFiles:
-    """The user's files, and how to read them (see `read_own_files`)."""
-
-    events: Path
-    items: Path
-    fields: tuple[str, ...] = ()
-    item_type: str = ""
-    skip_bad: bool = False
-    most_events: int = 50_000
-    most_items: int = 3_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,23 +69,23 @@ class TryOptions:
 
 async def run_try(
     settings: Settings,
-    files: TryFiles | None,
+    data: OwnData | None,
     options: TryOptions,
     screen: SafeConsole,
     show: Callable[[dict[str, Any]], None],
+    started: float,
 ) -> None:
     """Train, pass the report to `show` once, and serve the console until a signal arrives.
 
-    screen: where progress is shown. Raises one of TRY_ERRORS.
+    data: the user's files as they were read; None generates a world. screen: where progress is
+    shown. started: of the command, from time.monotonic. Raises one of TRY_ERRORS.
     """
-    started = time.monotonic()
     use_threads()
     settings = in_one_folder(settings, options.folder)
     shown = SourceSettings(topic=settings.topics.impressions, format="impressions")
     settings = replace(settings, sources=(shown,))
-    data = None if files is None else _read(settings, files, screen)
     budget = Budget(seed=options.seed)
-    material = _material(data, files, options.seed)
+    material = _material(data, options.seed)
     require_enough(material)
     _prepare(options.folder)
     settings = try_settings(settings, material, budget)
@@ -146,35 +134,6 @@ def _prepare(folder: Path) -> None:
     )
 
 
-def _read(settings: Settings, files: TryFiles, screen: SafeConsole) -> OwnData:
-    data = read_own_files(
-        files.events, files.items, options=files.fields, item_type=files.item_type,
-        rules=settings.events, now_ms=now_ms(), skip_bad=files.skip_bad,
-        most_events=files.most_events, most_items=files.most_items,
-    )  # fmt: skip
-    screen.print(_reading(data), highlight=False, soft_wrap=True)
-    return data
-
-
-def _reading(data: OwnData) -> str:
-    """Return lines that say how the files were read."""
-    lines = []
-    for file, columns in data.columns.items():
-        bad = f", {len(data.bad[file]):,} bad rows skipped" if file in data.bad else ""
-        rows = data.items_read if file == next(iter(data.columns)) else data.events_read
-        lines.append(f"{file}: {rows:,} rows{bad}")
-        lines += [
-            f"  {column.field:<13}= column {column.column}"
-            f"{'' if column.given else ' (guessed)'}, e.g. {column.example[:60]}"
-            for column in columns.values()
-        ]
-    if data.item_type:
-        lines.append(f"  item_type    = {data.item_type}, for all items")
-    lines += data.notes
-    lines.append("If a column is wrong, name it: --field FIELD=COLUMN")
-    return "\n".join(lines)
-
-
 def _columns(data: OwnData) -> dict[str, dict[str, str]]:
     return {
         file: {field: column.column for field, column in columns.items()}
@@ -182,13 +141,30 @@ def _columns(data: OwnData) -> dict[str, dict[str, str]]:
     }
 
 
-def _material(data: OwnData | None, files: TryFiles | None, seed: int) -> Material:
-    if data is None or files is None:
+def _material(data: OwnData | None, seed: int) -> Material:
+    if data is None:
         world = replace(WORLD, end_ms=today_ms(now_ms()))
         made = simulated(world, seed=seed, test_days=0, live_rate=0, live_seconds=0)
-        return made
-    title = f"{files.events.name} on {files.items.name}"
-    return from_tables(title, data.catalogue, data.events)
+        return replace(made, catalogue=distinct_titles(made.catalogue))
+    items, events = (Path(file).name for file in data.columns)
+    return from_tables(f"{events} on {items}", data.catalogue, data.events)
+
+
+def distinct_titles(catalogue: pa.Table) -> pa.Table:
+    """Number the items of one type that have the same title: On Yarn; On Yarn, Part 2.
+
+    Generated titles repeat; a list of them would look as if it recommended an item twice.
+    """
+    seen: Counter[tuple[str, str]] = Counter()
+    titles = []
+    for item_type, title in zip(
+        catalogue["item_type"].to_pylist(), catalogue["title"].to_pylist(), strict=True
+    ):
+        seen[item_type, title] += 1
+        number = seen[item_type, title]
+        titles.append(title if number == 1 else f"{title}, Part {number}")
+    column = catalogue.schema.get_field_index("title")
+    return catalogue.set_column(column, "title", pa.array(titles, pa.string()))
 
 
 @contextmanager

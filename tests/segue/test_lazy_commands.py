@@ -123,6 +123,18 @@ def test_a_dead_broker_is_found_before_anything_heavy_is_imported():
     assert json.loads(found.stdout) == [1, []]
 
 
+def test_a_wrong_file_is_found_before_models_are_imported(tmp_path):
+    (tmp_path / "reads.csv").write_text("who,what\nu,a\n")
+    (tmp_path / "items.csv").write_text("id,title\na,A\n")
+    files = ["--events", str(tmp_path / "reads.csv"), "--items", str(tmp_path / "items.csv")]
+    words = json.dumps([["try", "--folder", str(tmp_path / "try"), *files]])
+    slow = json.dumps(["faiss", "fastapi", "faust", "numba", "torch"])
+    found = subprocess.run(
+        [sys.executable, "-c", PROBE, words, slow], capture_output=True, text=True, check=True
+    )
+    assert json.loads(found.stdout) == [1, []]
+
+
 #: Modules of commands that load no model, and what they may not import.
 WITHOUT_MODELS = {
     "segue.settings": {*HEAVY} - {"numpy", "fsspec"},  # a type of field, and the artifact store

@@ -125,6 +125,20 @@ def test_a_number_that_is_no_time_is_not_taken_for_one(news, read):
     assert columns_of(read(), "reads.csv")["timestamp"] == "ts"
 
 
+@pytest.mark.parametrize("at", ["2025-02-01T10:00:00Z", "1738400000.5", "1738400000000"])
+def test_the_only_column_of_times_is_taken_whatever_its_name(news, read, at):
+    csv(news / "reads.csv", "reader,article,fetched,pages,year", f"u,a,{at},30,2025")
+    assert columns_of(read(), "reads.csv")["timestamp"] == "fetched"
+
+
+def test_of_two_columns_of_times_the_user_names_one(news, read):
+    csv(news / "reads.csv", "reader,article,fetched,returned", "u,a,2025-02-01,2025-02-03")
+    with pytest.raises(ColumnError, match=r"no column looks like timestamp.*timestamp=COLUMN"):
+        read()
+    data = read(options=["timestamp=fetched"])
+    assert columns_of(data, "reads.csv")["timestamp"] == "fetched"
+
+
 def test_bad_rows_are_named_with_file_row_column_and_what_to_do(news, read):
     with (news / "reads.csv").open("a") as file:
         file.write("9,b,yesterday,1\n9,,2025-01-01,1\n9,b\n")

@@ -1,6 +1,7 @@
 """segue try: a folder of its own, a clear end for small data, and the whole way once."""
 
 import json
+import logging
 import os
 import random
 import signal
@@ -17,6 +18,8 @@ from segue.cli import app
 from segue.demo.first_look import Budget, require_enough, try_settings
 from segue.demo.material import from_tables
 from segue.demo.runtime import DemoError
+from segue.demo.trying import distinct_titles
+from segue.screen import log_to_screen, log_warnings_only
 from segue.settings import load_settings
 
 NOW = 1_760_000_000_000
@@ -43,6 +46,24 @@ def history(users, each, items=20):
 
 def run(*words):
     return CliRunner().invoke(app, ["try", "--no-serve", *words])
+
+
+def test_generated_titles_that_repeat_are_numbered_within_their_type():
+    rows = [("podcast", "On Yarn"), ("book", "On Yarn"), ("podcast", "On Yarn"), ("podcast", "A")]
+    table = pa.table(dict(zip(("item_type", "title"), zip(*rows, strict=True), strict=True)))
+    assert distinct_titles(table)["title"].to_pylist() == [
+        "On Yarn", "On Yarn", "On Yarn, Part 2", "A"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("verbose", "level"), [(False, logging.WARNING), (True, logging.DEBUG)])
+def test_a_newcomer_sees_no_log_lines_unless_they_are_wanted(verbose, level):
+    log_to_screen(verbose=verbose)
+    log_warnings_only()
+    try:
+        assert logging.getLogger("agents.train").getEffectiveLevel() == level
+    finally:
+        log_to_screen()
 
 
 def test_files_of_two_items_and_three_events_are_too_few_and_this_is_said(tmp_path):

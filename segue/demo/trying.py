@@ -196,7 +196,7 @@ async def _serve(
     show: Callable[[dict[str, Any]], None],
 ) -> None:
     """Serve the console next to the roles; ends with a signal."""
-    own, made = settings.console, new_token("this try", RIGHTS)
+    own, made = settings.console, new_token("segue try", RIGHTS)
     port = options.port
     if port is None:
         port = own.port if _is_free(own.host, own.port) else 0

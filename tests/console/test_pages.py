@@ -207,7 +207,7 @@ def test_why_an_item_is_recommended(page: Page):
     # The reasons stand below the title, without a click.
     why = first.locator(".why")
     why.wait_for()
-    assert re.match(r"Near to Title \d+ in the history \(cosine 0\.\d\d\)\. ", why.inner_text())
+    assert re.match(r"Close to Title \d+ in the history \(cosine 0\.\d\d\)\. ", why.inner_text())
     assert re.search(r"Mostly: (two-tower model|recent demand)", why.inner_text())
     page.get_by_text("The bar is the share of the first item’s score.").wait_for()
     assert first.locator(".share").inner_text().strip() == "100 %"

@@ -13,16 +13,16 @@ export function clickThrough(place, found) {
     return () => {};
   }
   if (!found.rows.length) {
-    put(place, html`<p class="empty">Nothing was shown in the newest ${count(found.buckets)} days, as far as impressions tell.</p>`);
+    put(place, html`<p class="empty">No impressions in the last ${count(found.buckets)} days.</p>`);
     return () => {};
   }
   const placed = found.rows.filter((r) => r.position !== "unknown");
   const best = placed.reduce((a, b) => (b.rate > a.rate ? b : a), found.rows[0]);
-  put(place, html`<p class="note">Shown: an item, to a user, on a day, at the position of its first impression of that day. Taken: the user then has an event of the graph kinds on it within ${count(found.hours)} hours. Of the newest ${count(Math.round((found.buckets * found.bucket_ms) / 864e5))} days, over all lists and items.</p>
+  put(place, html`<p class="note">An item counts as shown once per user and day, at the position of its first impression of that day. It counts as taken if the user has an event of the graph kinds on it within ${count(found.hours)} hours. The last ${count(Math.round((found.buckets * found.bucket_ms) / 864e5))} days, all lists and items.</p>
     <div class="chart" id="click-through" role="img" aria-labelledby="click-through-title" aria-describedby="click-through-said"></div>
     <p class="soft" id="click-through-said">Highest at position ${best.position}: ${percent(best.rate)} of ${count(best.shown)} (95 % interval ${interval(best)}).</p>
-    ${table("Click-through by list", heads("list"), found.lists.map((r) => [r.list ?? html`<em>others, or not named</em>`, ...cells(r)]), "")}
-    <p class="soft">A showing is of the list of its first impression of that day: what stands before the slash in <code>list_id</code>.</p>
+    ${table("Click-through by list", heads("list"), found.lists.map((r) => [r.list ?? html`<em>other lists, or none named</em>`, ...cells(r)]), "")}
+    <p class="soft">It counts for the list of its first impression of that day: the part of <code>list_id</code> before the slash.</p>
     ${table("Click-through by position", heads("position"), found.rows.map((r) => [r.position, ...cells(r)]), "")}`);
   const ends = (name, key) => ({ name, type: "line", showSymbol: false, color: colour(0), lineStyle: { width: 1, type: "dashed" }, data: placed.map((r) => r[key]) });
   const drawn = chart(place.querySelector("#click-through"), {

@@ -101,7 +101,7 @@ function health(main, view) {
   tell(main, first
     ? html`<p class="health ${first.level}"><span aria-hidden="true">${first.level === "bad" ? "✕" : "!"}</span> ${one(first)}</p>
       ${others.length > 0 && html`<ul class="reasons">${others.map((f) => html`<li class="${f.level}">${one(f)}</li>`)}</ul>`}`
-    : html`<p class="health good"><span aria-hidden="true">✓</span> Segue is healthy: records are applied, lists are made, and a current bundle is served.</p>`);
+    : html`<p class="health good"><span aria-hidden="true">✓</span> Segue is healthy: ${view.seconds.some((s) => s.events) ? "records are applied, lists are made, and a current bundle is served" : "a current bundle is served. No events arrived in the last five minutes"}.</p>`);
 }
 
 const of = (points, name) => points.map((p) => [p.time * 1000, p[name]]);
@@ -143,7 +143,7 @@ function figures(main, view) {
       bundles.map((b) => [b.channel, users(b), html`${b.served ?? "none"} ${b.pinned && html`<span class="tag">pinned</span>`}`, made(b, view), examples(b)]), "")}`);
   const heads = [{ name: "partition", number: true }, { name: "position", number: true }, { name: "workers’ lag", number: true }, { name: "last event", number: true }];
   put(main.querySelector("#partitions"), table("Partitions", heads,
-    view.partitions.map((p) => [p.partition, count(p.position), count(p.workers_lag), p.last_applied_ms ? `${age(p.last_applied_ms, view.time)} ago` : "not yet"]),
+    view.partitions.map((p) => [p.partition, count(p.position), count(p.workers_lag), p.last_applied_ms ? `${age(p.last_applied_ms, view.time)} ago` : "none since start"]),
     "No partitions. Create the topics with: segue topics create"));
 }
 

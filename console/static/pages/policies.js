@@ -124,7 +124,7 @@ const named = (list) => (list === "*" ? "all lists without their own policy" : `
 const changedLines = (found) => found.difference.filter((line) => /^[+-](?![+-])/.test(line)).length;
 
 const verdict = (found) => found.good
-  ? html`<span class="good">Good: workers would take this policy.</span> ${found.difference.length ? "" : "It is what is in force."}`
+  ? html`<span class="good">Valid: workers would accept this policy.</span> ${found.difference.length ? "" : "It changes nothing."}`
   : html`<span class="bad">${found.fault.line > 0 && html`<button type="button" data-line="${found.fault.line}" data-column="${found.fault.column}">Line ${found.fault.line}, column ${found.fault.column}</button> `}${found.fault.where && html`<code>${found.fault.where}</code>: `}${found.fault.what}</span>`;
 
 const differences = (lines) => html`<details open><summary>What changes</summary><pre tabindex="0" aria-label="Difference from what is in force">${lines.map((line) => html`<span class="${line[0] === "+" ? "good" : line[0] === "-" ? "bad" : "soft"}">${line}\n</span>`)}</pre></details>`;

@@ -17,7 +17,7 @@ export async function space(main) {
     age: (n) => (map.published_at[n] === null ? "age unknown" : AGES.find(([days]) => (now - map.published_at[n]) / DAY <= days)[1]),
   };
   put(main, html`<h1>Item space</h1>
-    <p class="soft">${count(map.x.length)} of ${count(map.items)} items of generation ${map.generation}, on their two principal components; they show ${(100 * map.shown_variance).toFixed(0)} % of the variance. Items that are near on this map can still be far apart; items that are far apart on it are far apart.</p>
+    <p class="soft">${count(map.x.length)} of ${count(map.items)} items of generation ${map.generation}, on their two principal components; they show ${(100 * map.shown_variance).toFixed(0)} % of the variance. Items close on this map can be far apart in the model; items far apart on the map are far apart in the model.</p>
     <form class="search" role="search"><label>Find in titles <input name="q" autocomplete="off"></label>
       <label>Colour by <select name="by"><option value="type">item type</option><option value="genre">genre (the first)</option><option value="age">age</option></select></label></form>
     <div class="chart tall" id="map" role="img" aria-label="Map of the items" aria-describedby="groups"></div>

@@ -53,7 +53,7 @@ const PARTS = {
   weights: "users who had items of the history", vectors: "content near the history", towers: "two-tower model",
   demand: "recent demand", age: "age of the item", user: "activity of the user",
   candidates: "competing candidates", type: "share of the type in the history",
-  affinity: "two-tower model", popularity: "recent demand", dislikes: "near to a disliked item", rules: "rules of the list",
+  affinity: "two-tower model", popularity: "recent demand", dislikes: "close to a disliked item", rules: "rules of the list",
 };
 // Parts that are the same for all items of a type say nothing of this item.
 const SHARED = ["candidates", "user", "type"];
@@ -71,7 +71,7 @@ function reasons(r) {
   const [near] = r.nearest;
   const [both] = r.together;
   const most = parts(r).filter(([name, value]) => value > 0 && !SHARED.includes(name)).slice(0, MAIN).map(([name]) => PARTS[name] ?? name);
-  return html`${near && html`Near to ${itemLink(near)} in the history (cosine ${decimals(near.cosine, 2)}). `}
+  return html`${near && html`Close to ${itemLink(near)} in the history (cosine ${decimals(near.cosine, 2)}). `}
     ${both ? html`${counted(both.users, "user")} had it together with ${itemLink(both)}. ` : html`No user had it together with an item of the history${r.users > 0 && `; ${counted(r.users, "user")} had it`}. `}
     ${most.length > 0 && `Mostly: ${most.join(", ")}.`}`;
 }

@@ -161,16 +161,22 @@ def clock_finding(ahead: Iterable[str], records: Sequence[LogRecord]) -> Finding
 
 
 def worker_findings(status: Mapping[str, Any]) -> list[Finding]:
-    """Check the workers' lag, and that there are checkpoints."""
+    """Check the lag of workers and of `segue rekey`, and that there are checkpoints.
+
+    status: as `system_status` returns it. A source has the group that reads it and its lag.
+    """
     partitions = status["partitions"]
-    lag = sum(row["lag"] for row in partitions)
-    applied = sum(row["end_offset"] for row in partitions) - lag
+    own = sum(row["lag"] for row in partitions)
+    applied = sum(row["end_offset"] for row in partitions) - own
+    lag = own + sum(row["lag"] or 0 for row in status["sources"])
+    started = applied or any(row["checkpoint_age_s"] is not None for row in partitions)
     found = [
-        fact("workers", f"{applied:,} records applied, {lag:,} to apply")
-        if lag <= LAG
+        fact("workers", f"{applied:,} records of Segue's own topic applied, {lag:,} to apply")
+        if lag <= LAG and (started or not lag)
         else Finding(
             check="workers", verdict="warn", found=f"{lag:,} records are not applied yet",
-            fix="start a worker, or more workers (at most one per partition): segue worker",
+            fix="start a worker, or more workers (at most one per partition): segue worker; for "
+                "sources that are not keyed by user also: segue rekey",
         )
     ]  # fmt: skip
     without = [row["partition"] for row in partitions if row["checkpoint_age_s"] is None]
@@ -215,13 +221,17 @@ def model_findings(models: Mapping[str, Any], corrupt: Mapping[str, str]) -> lis
     return found
 
 
-def language_finding(unread: Misread | None, items: int) -> Finding:
+def language_finding(unread: Misread | None, items: int, *, named: bool = True) -> Finding:
     """Check that the text model reads the languages of the catalogue.
 
     unread: what `static_layer.text_languages` found in its texts. items: number of texts.
+    named: whether items name their language; otherwise only the mean of all texts is known.
     """
     if unread is None:
-        return fact("text language", f"the text model reads the {items:,} texts of the catalogue")
+        about = "" if named else " on average; only `language` fields show a mix"
+        return fact(
+            "text language", f"the text model reads the {items:,} texts of the catalogue{about}"
+        )
     named = ", ".join(name or "texts without a language" for name in unread.letters)
     return Finding(
         check="text language", verdict="warn",
@@ -306,7 +316,8 @@ async def _roles(settings: Settings) -> list[Finding]:
     live = {(item.item_type, item.item_id): item for item in items.records}
     rows = [item for item in live.values() if not item.deleted]
     unread = await asyncio.to_thread(_unread, settings, rows)
-    found.append(language_finding(unread, len(rows)))
+    named = any(item.language for item in rows)
+    found.append(language_finding(unread, len(rows), named=named))
     return found
 
 

@@ -128,10 +128,19 @@ def row(partition=0, lag=0, checkpoint=1.0):
 
 
 def test_workers_that_are_behind_or_write_no_checkpoint_are_warnings():
-    assert verdicts(worker_findings({"partitions": [row()]})) == [("workers", "ok")]
-    found = worker_findings({"partitions": [row(lag=200_000, checkpoint=None)]})
+    assert verdicts(worker_findings({"partitions": [row()], "sources": []})) == [("workers", "ok")]
+    found = worker_findings({"partitions": [row(lag=200_000, checkpoint=None)], "sources": []})
     assert verdicts(found) == [("workers", "warn"), ("checkpoints", "warn")]
     assert "segue worker" in found[0].fix
+
+
+def test_records_of_a_source_that_nothing_reads_are_a_warning():
+    partitions = [row(checkpoint=None) | {"end_offset": 0}]
+    for lag, verdict in ((0, "ok"), (40_000, "warn")):
+        sources = [{"topic": "club.views", "group": "segue-workers", "lag": lag, "fault": ""}]
+        found = worker_findings({"partitions": partitions, "sources": sources})
+        assert verdicts(found) == [("workers", verdict)]
+    assert "40,000 records are not applied yet" in found[0].found
 
 
 def test_models_are_there_whole_or_named_with_the_command_that_makes_them():
@@ -159,6 +168,7 @@ def test_a_catalogue_in_other_languages_needs_another_text_model(tmp_path):
     assert "does not read 25% of the texts (ja)" in found.found
     assert "static.text.model" in found.fix
     assert language_finding(_unread(settings, []), 0).verdict == "ok"
+    assert "on average" in language_finding(None, 30, named=False).found
 
 
 def test_the_command_checks_the_rest_without_a_broker(tmp_path):

@@ -188,7 +188,7 @@ class Train:
         logger.warning("examples of %s/%d before offset %d are deleted", topic, partition, offset)
 
     async def assigned(self, _partitions: Iterable[tuple[str, int]] = ()) -> None:
-        """Be where the newest whole checkpoint was; to be called before a position is asked for.
+        """Restore the newest complete checkpoint. Call it before a position is asked for.
 
         Waits for an artifact store that fails; at once from the second call on.
         """

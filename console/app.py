@@ -89,7 +89,7 @@ def api_routes() -> FastAPI:
     app = FastAPI(
         title="Segue",
         version=version("segue"),
-        description="Recommendations from the live state, and what there is to know about them.",
+        description="Recommendations from the live state, and the data behind them.",
         openapi_url="/v1/openapi.json",
         # Their pages load scripts from elsewhere.
         docs_url=None,

@@ -154,7 +154,7 @@ class Bundles:
         try:
             return fetch_dynamic(self._store, name, self._scratch).generation
         except (CorruptArtifact, CorruptBundle) as error:
-            raise TornBundle(f"{name} is not whole: {error}") from error
+            raise TornBundle(f"{name} is incomplete: {error}") from error
 
     def _rows(self) -> list[dict[str, Any]]:
         said = followed(self._channels)

@@ -29,15 +29,15 @@ ItemId = Annotated[Id, Query(alias="id")]
 @router.get(
     "/item/demand", operation_id="get_item_demand",
     tags=["items"], response_model=ItemDemand, responses=problems_of(404, 503),
-    summary="When an item was wanted",
+    summary="Demand for an item over time",
 )  # fmt: skip
 async def demand(
     replica: TheReplica, serving: TheServing, times: TheTimes, item_type: ItemType, item_id: ItemId
 ) -> Response:
     """Events of the kinds that make edges, by bucket of the window and by market.
 
-    A market is a number made of a country; `countries` are those in it that users are known to be
-    from. As of the last commit, a second ago.
+    A market is a number derived from a country; `countries` lists its countries that
+    have users. As of the last commit, about a second ago.
     """
     await look_up(replica, serving, item_type, item_id)
     found = await times.wanting(item_type, item_id)
@@ -56,7 +56,7 @@ async def demand(
 @router.get(
     "/item/edges", operation_id="get_item_edges",
     tags=["items"], response_model=ItemEdges, responses=problems_of(404, 503),
-    summary="From when an item's edges are",
+    summary="Edges of an item over time",
 )  # fmt: skip
 async def edges(
     replica: TheReplica,
@@ -66,9 +66,10 @@ async def edges(
     item_id: ItemId,
     k: Annotated[int, Query(ge=1, le=20, description="Neighbours, the strongest first.")] = 8,
 ) -> Response:
-    """Users of both items by bucket of the window: that of the earlier of a user's latest events.
+    """Users of both items by bucket of the window.
 
-    When that bucket leaves the window, these users go.
+    A user counts in the bucket of the earlier of the user's latest events on the two items.
+    When that bucket leaves the window, these users no longer count.
     """
     _, _, near = await look_up(replica, serving, item_type, item_id)
     best = strongest(replica, near, k)

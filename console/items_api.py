@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1")
 @router.get(
     "/similar", operation_id="get_similar_items",
     tags=["items"], response_model=Similar, responses=problems_of(404, 503),
-    summary="Items near to an item",
+    summary="Similar items",
 )  # fmt: skip
 async def similar_items(
     replica: TheReplica,
@@ -31,7 +31,7 @@ async def similar_items(
     k: K = 10,
     titles: bool = False,
 ) -> Response:
-    """By cosine in the space of the two towers; popularity plays no part."""
+    """By cosine in the space of the two towers; popularity has no effect."""
     check_types(serving, types)
     check_ready(replica)
     generation, found = await serving.similar(item_type, item_id, types, k)
@@ -43,7 +43,7 @@ async def similar_items(
 @router.get(
     "/search", operation_id="search_items",
     tags=["items"], response_model=Similar, responses=problems_of(404, 503),
-    summary="Items near to a text",
+    summary="Items close to a text",
 )  # fmt: skip
 async def search(
     replica: TheReplica,
@@ -53,7 +53,7 @@ async def search(
     k: K = 10,
     titles: bool = True,
 ) -> Response:
-    """The text is placed in the shared space as a new item with this description would be."""
+    """The text is encoded like a new item with this description."""
     check_types(serving, types)
     check_ready(replica)
     generation, found = await serving.search(q, types, k)

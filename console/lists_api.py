@@ -48,7 +48,7 @@ _ESCAPED = re.compile(r"\\([:\\])")
 async def recommendations(
     replica: TheReplica, serving: TheServing, _: People, query: Annotated[ListQuery, Query()]
 ) -> Response:
-    """Made now, of every event that this console has applied: `position` says up to which.
+    """Made now, from every event that this console has applied; `position` says up to which.
 
     `at_least` waits for a record that was written a moment ago.
 
@@ -62,7 +62,7 @@ async def recommendations(
     responses=problems_of(401, 403, 404, 503),
     # A session has no name, and takes no token.
     openapi_extra={"security": [{}]},
-    summary="A list for a user, or for somebody without a name from the items of a session",
+    summary="A list for a user, or for the items of a session without a user id",
 )  # fmt: skip
 async def recommend(
     request: Request,
@@ -72,7 +72,7 @@ async def recommend(
     body: Session | UserList,
     titles: bool = False,
 ) -> Response:
-    """The same lists as by GET. Nothing of a session is kept. To name a user takes a right."""
+    """The same lists as by GET. No session is stored. A list of a user takes the right `people`."""
     if isinstance(body, UserList):
         tokens: Tokens = request.app.state.tokens
         tokens.require(credentials, PEOPLE)
@@ -97,7 +97,7 @@ async def recommend(
 async def recommend_many(
     replica: TheReplica, serving: TheServing, _: People, body: UserLists
 ) -> Response:
-    """Each list is as of its own user's state; all are made together."""
+    """Each list reflects the state of its own user; all are made together."""
     await _check(replica, serving, body.users, body.types, body.at_least)
     wanted = _wanted(body)
     lists = await asyncio.gather(

@@ -17,17 +17,17 @@ router = APIRouter(prefix="/v1")
 
 Channel = Annotated[
     str,
-    Query(pattern=NAME_PATTERN, description="On which it is served, as arms name it."),
+    Query(pattern=NAME_PATTERN, description="Channel on which it is served, as named in the arms."),
 ]
 
 
 @router.get(
     "/channels", operation_id="list_channels",
     tags=["models"], response_model=list[ChannelBody],
-    summary="What each channel serves, and to whom",
+    summary="What each channel serves, and to which users",
 )  # fmt: skip
 async def channels(bundles: TheBundles) -> Response:
-    """Those of the arms of `[experiments]`, the default one first; without arms it alone."""
+    """The channels of the arms of `[experiments]`, the default first; without arms only that."""
     return answer(await bundles.channels())
 
 
@@ -37,22 +37,22 @@ async def channels(bundles: TheBundles) -> Response:
     summary="Bundles that can be served, the newest first",
 )  # fmt: skip
 async def generations(bundles: TheBundles) -> Response:
-    """Those in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones."""
+    """Bundles in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones."""
     return answer(await bundles.all())
 
 
 @router.put(
     "/pin", operation_id="pin_bundle",
     status_code=202, tags=["models"], response_model=Written,
-    responses=problems_of(401, 403, 404, 409, 503), summary="Serve this bundle and no other",
+    responses=problems_of(401, 403, 404, 409, 503), summary="Pin a bundle",
 )  # fmt: skip
 async def pin(
     bundles: TheBundles, by: Writing, body: Pinning, channel: Channel = DEFAULT_CHANNEL
 ) -> Response:
-    """All workers and consoles load it for the channel, and stay with it until the pin is off.
+    """All workers and consoles load it for the channel and keep it until the pin is removed.
 
-    The trainer goes on learning and publishing meanwhile. The bundle may be of another channel. 404
-    for an unknown bundle or channel, 409 for a bundle that is not whole.
+    The trainer continues to learn and to publish. The bundle may be of another channel. 404
+    for an unknown bundle or channel, 409 for an incomplete bundle.
     """
     try:
         written = await bundles.pin(body.name, channel, by.name)
@@ -85,9 +85,9 @@ async def unpin(bundles: TheBundles, by: Writing, channel: Channel = DEFAULT_CHA
 async def rollback(
     bundles: TheBundles, by: Writing, channel: Channel = DEFAULT_CHANNEL
 ) -> Response:
-    """Of the trainer that made the one that is served. Again: the one before that.
+    """The bundle of the same trainer. A second call pins the one before that.
 
-    Who wants to be sure which one that is pins it by its name. 409 where there is none.
+    To choose a bundle by name, use PUT /v1/pin. 409 if there is no earlier bundle.
     """
     try:
         served, pinned, written = await bundles.rollback(channel, by.name)

@@ -63,11 +63,13 @@ Excluded = Annotated[
     list[TypeAndId],
     Query(
         max_length=MOST,
-        description=r"Items that must not come, as type:id. In a type write \: for : and \\ for \.",
+        description=r"Items to leave out, as type:id. In a type write \: for : and \\ for \.",
     ),
 ]
 AtLeast = Annotated[list[PlaceText], Query(max_length=20, description=AT_LEAST)]
-PageText = Annotated[str | None, Query(max_length=400, description="`next_page` of a page.")]
+PageText = Annotated[
+    str | None, Query(max_length=400, description="`next_page` of the page before.")
+]
 
 
 ListName = Annotated[
@@ -75,7 +77,7 @@ ListName = Annotated[
     Query(
         alias="list",
         max_length=256,
-        description="Name of the list whose policy holds; none: that of *.",
+        description="Name of the list whose policy applies; none: that of *.",
     ),
 ]
 

@@ -39,7 +39,7 @@ async def user_body(
     k: K = 50,
     at_least: AtLeast = [],  # noqa: B006
 ) -> Response:
-    """Attributes, and the history inside the window, newest first; a stranger's is empty."""
+    """Attributes, and the history inside the window, newest first; empty for unknown users."""
     check_user(user)
     check_ready(replica)
     await check_applied(replica, at_least)
@@ -52,7 +52,7 @@ async def user_body(
     responses=problems_of(401, 403, 404, 503), summary="Erase a user",
 )  # fmt: skip
 async def erase(erasures: TheErasures, request: Request, by: Writing, user: UserId) -> Response:
-    """Writes the records of `segue erase`; what goes when: docs/erasure.md."""
+    """Writes the records of `segue erase`. docs/erasure.md says what is removed when."""
     check_user(user)
     attributes, events = await erasures.erase(user, by.name)
     receipt = f"{request.url_for('receipt').path}?{urlencode(place_of(events))}"
@@ -65,7 +65,7 @@ async def erase(erasures: TheErasures, request: Request, by: Writing, user: User
 @router.get(
     "/receipt", operation_id="get_receipt",
     tags=["people"], response_model=ReceiptBody, responses=problems_of(401, 403, 503),
-    summary="What came of an erasure",
+    summary="The receipt of an erasure",
 )  # fmt: skip
 async def receipt(
     erasures: TheErasures,
@@ -74,7 +74,7 @@ async def receipt(
     partition: Annotated[int, Query(ge=0, lt=1 << 31)],
     offset: Annotated[int, Query(ge=0, lt=1 << 53)],
 ) -> Response:
-    """By the place of the erasure's record on the topic of events; the newest are known here."""
+    """By the place of the erasure's record on the topic of events; only the newest are known."""
     source = Source(topic=topic, partition=partition, offset=offset)
     found = erasures.receipt(source)
     body: dict[str, Any] = {"applied_here": erasures.applied(source), "done": found is not None}

@@ -39,7 +39,7 @@ Changing = Annotated[TokenSettings, Depends(may_write_policies)]
     responses=problems_of(401, 403, 409, 503), summary="Policies of lists and their versions",
 )  # fmt: skip
 async def policies(editing: ThePolicies, _: Reading) -> Response:
-    """Of every list that has a policy or is in the settings; `*` is that of all others."""
+    """Of every list that has a policy or is in the settings; `*` applies to all others."""
     try:
         return answer(await editing.lists())
     except NoPolicyTopic as error:
@@ -51,16 +51,16 @@ async def policies(editing: ThePolicies, _: Reading) -> Response:
     responses=problems_of(401, 403, 503), summary="What a policy can name",
 )  # fmt: skip
 async def words(editing: ThePolicies, _: Reading) -> Response:
-    """Attributes of the items now and of users lately, with their types; functions; rules."""
+    """Attributes of items and of recent users, with their types; functions; rules."""
     return answer(await editing.words())
 
 
 @router.post(
     "/policies/check", operation_id="check_policy", response_model=PolicyChecked,
-    responses=problems_of(401, 403, 503), summary="Would workers take this policy",
+    responses=problems_of(401, 403, 503), summary="Whether workers would accept a policy",
 )  # fmt: skip
 async def check(editing: ThePolicies, _: Reading, body: PolicyText) -> Response:
-    """By the workers' own parser and types. Nothing is written."""
+    """Checked by the workers' own parser and types. Nothing is written."""
     try:
         policy = await editing.check(body.text)
     except BadPolicy as error:
@@ -80,9 +80,9 @@ async def check(editing: ThePolicies, _: Reading, body: PolicyText) -> Response:
 async def preview(
     editing: ThePolicies, replica: TheReplica, _: Reading, by: People, body: PolicyPreview
 ) -> Response:
-    """From the live state, as of now. Nothing is written. It takes the right `people` too.
+    """From the live state, as of now. Nothing is written. It needs the right `people` too.
 
-    The effect on quality is that of held-out questions: what each of the users took last.
+    The effect on quality is measured on held-out questions: the item that each user took last.
     """
     for user in body.users:
         check_user(user)
@@ -99,9 +99,9 @@ async def preview(
     responses=problems_of(401, 403, 409, 503), summary="Put a policy in force",
 )  # fmt: skip
 async def apply(editing: ThePolicies, by: Changing, body: PolicyApply) -> Response:
-    """As the next version of its list. 409, and nothing is in force, if another was written since.
+    """As the next version of its list. 409, and no change, if another version was written since.
 
-    Workers and consoles take it within two seconds.
+    Workers and consoles follow it within two seconds.
     """
     change = _change(body, by)
     try:
@@ -118,7 +118,7 @@ async def apply(editing: ThePolicies, by: Changing, body: PolicyApply) -> Respon
     responses=problems_of(401, 403, 404, 409, 503), summary="Go back to the policy before",
 )  # fmt: skip
 async def undo(editing: ThePolicies, by: Changing, body: PolicyUndo) -> Response:
-    """As a new version with the rules of the one before; without any, the list has no policy."""
+    """As a new version with the rules of the one before. Without one, the list has no policy."""
     change = _change(body, by)
     try:
         said = await editing.undo(body.list_name, change)

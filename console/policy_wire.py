@@ -20,7 +20,7 @@ class PolicyText(Closed):
 
 
 class PolicyPreview(PolicyText):
-    """A policy, and whose lists are to be compared."""
+    """A policy, and the users whose lists are compared."""
 
     users: list[Id] = Field(default=[], max_length=50)
     random: int = Field(default=0, ge=0, le=500, description="Further users, drawn by the seed.")
@@ -30,7 +30,7 @@ class PolicyPreview(PolicyText):
 class _PolicyChange(Closed):
     after: int = Field(
         ge=0, le=99_999_999,
-        description="The newest version that you know of, 0 for none; 409 if there is another.",
+        description="The newest version that you know, 0 for none; 409 if there is a newer one.",
     )  # fmt: skip
     author: Annotated[str, StringConstraints(max_length=100)] = Field(
         default="", description="Beside the token's name."
@@ -39,11 +39,11 @@ class _PolicyChange(Closed):
 
 
 class PolicyApply(PolicyText, _PolicyChange):
-    """A policy that is to be in force."""
+    """A policy to put in force."""
 
 
 class PolicyUndo(_PolicyChange):
-    """A list whose policy is to be what it was before."""
+    """A list whose policy goes back to the version before."""
 
     list_name: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(alias="list")
 
@@ -51,14 +51,14 @@ class PolicyUndo(_PolicyChange):
 class PolicyFault(BaseModel):
     """Why workers would refuse a policy."""
 
-    where: str = Field(description="As boost[0].when; empty where the text is no TOML.")
+    where: str = Field(description="For example boost[0].when; empty if the text is not TOML.")
     what: str
     line: int = Field(description="In the text, from 1; 0: not known.")
     column: int
 
 
 class PolicyChecked(BaseModel):
-    """What workers would say of a policy."""
+    """The result of a check of a policy."""
 
     good: bool
     list_name: str | None = Field(default=None, alias="list")
@@ -117,7 +117,7 @@ class PreviewChange(BaseModel):
 
     before: float
     after: float
-    low: float | None = Field(description="null: one question has no interval.")
+    low: float | None = Field(description="null: a single question has no interval.")
     high: float | None
 
 
@@ -140,9 +140,9 @@ class PreviewOfList(BaseModel):
 
     short_before: int = Field(description="Lists with fewer items than they may have.")
     short_after: int
-    changed: float = Field(description="Share of the items that are others.")
+    changed: float = Field(description="Share of the items that changed.")
     effect: PreviewEffect | None = Field(
-        description="null: no user took an item of the list's types lately."
+        description="null: no user took an item of the list's types recently."
     )
 
 

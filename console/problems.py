@@ -60,7 +60,7 @@ class FieldProblem(BaseModel):
 class ProblemBody(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str = Field(description="about:blank: the status says it all.")
+    type: str = Field(description="about:blank: the status says everything.")
     title: str
     status: int
     detail: str

@@ -23,7 +23,7 @@ _Text = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Id = Annotated[_Text, BeforeValidator(_as_text, json_schema_input_type=_Text | int)]
 Repeats = Literal["exclude", "include", "only"]
 MOST = 100
-#: Items that a body may exclude: what an owner's own shop has shown or sold to somebody.
+#: Items that a body may exclude: what the application has shown or sold to a user.
 MOST_EXCLUDED = 500
 PlaceText = Annotated[
     str, StringConstraints(max_length=300, pattern="^[^/]+/[0-9]{1,9}/[0-9]{1,18}$")
@@ -36,7 +36,7 @@ AT_LEAST = (
 
 #: A surface of the owner's, such as a page; a device.
 Surface = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-CONTEXT = "What policies read as request.surface, request.device, request.hour, request.weekday."
+CONTEXT = "For policies: request.surface, request.device, request.hour, request.weekday."
 TIME_ZONE = (
     "IANA name of the zone of request.hour and request.weekday; none: the user's attribute "
     "time_zone, or UTC."
@@ -63,7 +63,7 @@ class Seen(ItemRef):
     timestamp: int | None = Field(
         default=None, ge=0, le=2**53 - 1, description="When, in ms UTC; none: now."
     )
-    strong: bool = Field(default=True, description="A stream or the like, not only a glance.")
+    strong: bool = Field(default=True, description="True for a strong event, such as a stream.")
 
 
 class ListContext(Closed):
@@ -79,7 +79,7 @@ class _ListWanted(Closed):
 
     types: list[Id] = Field(default=[], max_length=20, description="None: all.")
     exclude: list[ItemRef] = Field(
-        default=[], max_length=MOST_EXCLUDED, description="Items that must not come."
+        default=[], max_length=MOST_EXCLUDED, description="Items to leave out."
     )
     repeats: Repeats = "exclude"
     k: int = Field(default=10, ge=1, le=MOST)
@@ -87,40 +87,44 @@ class _ListWanted(Closed):
     explain: bool = Field(default=False, description=EXPLAIN)
     list_name: str = Field(
         default="", alias="list", max_length=256,
-        description="Name of the list whose policy holds; none: that of *.",
+        description="Name of the list whose policy applies; none: that of *.",
     )  # fmt: skip
     context: ListContext | None = Field(default=None, description=CONTEXT)
 
 
 class Session(_ListWanted):
-    """What somebody without a name has met, newest first, and what is wanted for it."""
+    """Items of a session without a user id, newest first, and the wanted list."""
 
     items: list[Seen] = Field(max_length=MOST)
     country: str = Field(default="", max_length=64)
     birth_year: int = Field(default=0, ge=0, le=9999)
-    page: str | None = Field(default=None, max_length=400, description="`next_page` of a page.")
+    page: str | None = Field(
+        default=None, max_length=400, description="`next_page` of the page before."
+    )
     attributes: dict[str, bool | int | float | str | list[str] | None] = Field(
-        default={}, max_length=256, description="What policies read as user.NAME."
+        default={}, max_length=256, description="For policies: user.NAME."
     )
 
 
 class UserList(_ListWanted):
-    """A user, and what is wanted for the user."""
+    """A user, and the wanted list."""
 
     user: Id
-    page: str | None = Field(default=None, max_length=400, description="`next_page` of a page.")
+    page: str | None = Field(
+        default=None, max_length=400, description="`next_page` of the page before."
+    )
     at_least: list[PlaceText] = Field(default=[], max_length=20, description=AT_LEAST)
 
 
 class UserLists(_ListWanted):
-    """Users, and what is wanted for each of them."""
+    """Users, and the wanted list of each."""
 
     users: list[Id] = Field(min_length=1, max_length=MOST)
     at_least: list[PlaceText] = Field(default=[], max_length=20, description=AT_LEAST)
 
 
 class NearBody(BaseModel):
-    """An item of the history that is near to a recommended one."""
+    """An item of the history that is close to a recommended one."""
 
     item_type: str
     item_id: str
@@ -136,7 +140,7 @@ class RuleBody(BaseModel):
     when: str = Field(description="Its condition; of `fresh`, the attribute; empty for a slot.")
     adds: float = Field(description="To the score. A slot gives the place and adds nothing.")
     propensity: float | None = Field(
-        default=None, description="Of `explore`: how likely it was that the item has this place."
+        default=None, description="Of `explore`: the probability that the item has this place."
     )
 
 
@@ -144,14 +148,14 @@ class FilteredBody(BaseModel):
     """What the filter of the list's policy leaves."""
 
     items: int = Field(description="Items of the list's types.")
-    left: int = Field(description="Those of them that the filter leaves.")
+    left: int = Field(description="Items of these types that pass the filter.")
 
 
 class WhyBody(BaseModel):
-    """Why an item stands in its place."""
+    """The reasons for an item's place."""
 
     parts: dict[str, float] = Field(
-        description="What adds to the score, by name; the parts sum to it. docs/scores.md"
+        description="Parts of the score by name; they sum to it. docs/scores.md"
     )
     rules: list[RuleBody] = Field(default=[], description="Rules that apply to the item.")
     new: bool = Field(description="The item had no events when the model was made.")
@@ -165,28 +169,28 @@ class RecommendedBody(BaseModel):
     item_id: str
     score: float = Field(description="Greater is better; comparable within one list.")
     title: str | None = None
-    why: WhyBody | None = Field(default=None, description="Where it was asked for by `explain`.")
+    why: WhyBody | None = Field(default=None, description="With `explain`.")
 
 
 class ListBody(BaseModel):
     """A part of a list, best first."""
 
-    generation: int = Field(description="Of the bundle that made it.")
+    generation: int = Field(description="Generation of the bundle that made it.")
     items: list[RecommendedBody]
     filtered: FilteredBody | None = Field(
-        default=None, description="Where `explain` asked for it and the list's policy has a filter."
+        default=None, description="With `explain`, if the list's policy has a filter."
     )
     next_page: str | None = Field(
         default=None, description=f"For `page`; none at the end, after {DEEPEST} places at most."
     )
     continued: bool = Field(
         default=True,
-        description="False: user or model changed since the page before; items may repeat.",
+        description="False: the user or the model changed since the page before; items may repeat.",
     )
     cold: bool | None = Field(
-        default=None, description="Whether nothing of the history is known to the model."
+        default=None, description="Whether the model knows no item of the history."
     )
-    partition: int | None = Field(default=None, description="In which the user's events lie.")
+    partition: int | None = Field(default=None, description="Partition of the user's events.")
     position: int | None = Field(
         default=None,
         description="Every event of the partition below this offset of `topic` is in the list.",
@@ -212,7 +216,7 @@ class ManyLists(BaseModel):
 
 
 class Similar(BaseModel):
-    """Items near to an item or a text, nearest first; scores are cosines."""
+    """Items close to an item or a text, nearest first; scores are cosines."""
 
     generation: int
     items: list[RecommendedBody]
@@ -251,7 +255,7 @@ class ItemBody(BaseModel):
     recommendable: bool = Field(
         description="Whether lists can hold it: it is not deleted, and the bundle has its vector."
     )
-    users: int = Field(description="Who had it inside the window.")
+    users: int = Field(description="Number of users who had it inside the window.")
     neighbours: list["NeighbourBody"]
 
 
@@ -273,7 +277,7 @@ class MarketDemand(BaseModel):
 
 
 class ItemDemand(BaseModel):
-    """When an item was wanted, by bucket of the window, oldest first."""
+    """Demand for an item by bucket of the window, oldest first."""
 
     item_type: str
     item_id: str
@@ -289,12 +293,12 @@ class EdgeBody(BaseModel):
     item_type: str
     item_id: str
     title: str | None
-    users: int = Field(description="Of both, inside the window.")
+    users: int = Field(description="Users of both items inside the window.")
     by_bucket: list[int] = Field(description="The same users, by the bucket that counts them.")
 
 
 class ItemEdges(BaseModel):
-    """From when an item's edges are, by bucket of the window, oldest first."""
+    """Edges of an item by bucket of the window, oldest first."""
 
     item_type: str
     item_id: str
@@ -323,17 +327,17 @@ class Accepted(BaseModel):
     """Records that the log has, and those that were refused."""
 
     accepted: int = Field(description="Records that are in the log.")
-    ignored: int = Field(description="Events of a kind that is passed over; they are not written.")
+    ignored: int = Field(description="Events of an ignored kind; they are not written.")
     rejected: int = Field(description="Records that were refused.")
     errors: list[RowError]
     positions: list[Place] = Field(description="The last record in each partition.")
     at_least: list[str] = Field(
-        description="The same for `at_least` of a list that is to include the records."
+        description="The same, for `at_least` of a list that must include the records."
     )
 
 
 class Erasing(BaseModel):
-    """An erasure that was asked for: its records; it is done when the receipt is there."""
+    """The records of an erasure. It is done when there is a receipt."""
 
     events: Place
     users: Place
@@ -341,13 +345,15 @@ class Erasing(BaseModel):
 
 
 class ReceiptBody(BaseModel):
-    """What came of an erasure."""
+    """The receipt of an erasure."""
 
-    applied_here: bool = Field(description="Whether this console's own states hold nothing more.")
+    applied_here: bool = Field(
+        description="Whether the user is removed from this console's own states."
+    )
     done: bool = Field(description="Whether a worker has written the receipt.")
     held: bool | None = Field(default=None, description="Whether there was a history.")
     position: int | None = Field(
-        default=None, description="No state at this offset or beyond holds the user."
+        default=None, description="No state at this offset or later holds the user."
     )
     user_sha256: str | None = None
     checkpoints: list[dict[str, Any]] = []
@@ -356,7 +362,7 @@ class ReceiptBody(BaseModel):
         description="topic/partition of a source -> offset from which the user counts again.",
     )
     copies: list[dict[str, Any]] = Field(
-        default=[], description="Other places that may hold something of the user, with days."
+        default=[], description="Other places that may hold data of the user, with days."
     )
 
 
@@ -380,38 +386,38 @@ class ArmBody(BaseModel):
     """A part of the users."""
 
     name: str
-    share: float = Field(description="Of all users, now.")
+    share: float = Field(description="Current share of all users.")
 
 
 class ChannelBody(BaseModel):
-    """What a channel serves, and to whom."""
+    """What a channel serves, and to which users."""
 
     channel: str
     arms: list[ArmBody] = Field(description="None: all users have the default channel.")
     served: str | None = Field(description="Name of the bundle.")
     generation: int | None
     lacks_bundle: bool = Field(
-        description="It has none that could be served, and serves the default one's."
+        description="It has no bundle that can be served, and serves that of the default channel."
     )
-    pinned: str | None = Field(description="Served whatever the trainer publishes.")
-    newest: str | None = Field(description="What the channel's trainer published last.")
-    before: str | None = Field(description="What a rollback goes back to, if that is whole.")
+    pinned: str | None = Field(description="Name of the pinned bundle.")
+    newest: str | None = Field(description="Newest bundle of the channel's trainer.")
+    before: str | None = Field(description="Target of a rollback, if it is complete.")
 
 
 class Pinning(Closed):
-    """Which bundle is to be served whatever the trainer publishes."""
+    """The bundle to pin."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern="^[a-z0-9_-]+$")]
 
 
 class Written(BaseModel):
-    """The record that was written; who follows the topic acts on it."""
+    """The record that was written; readers of the topic follow it."""
 
     record: Place
 
 
 class RolledBack(Written):
-    """What a rollback came to."""
+    """The result of a rollback."""
 
     instead_of: str = Field(description="The bundle that was served.")
     pinned: str = Field(description="The one before it.")

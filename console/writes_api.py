@@ -66,7 +66,7 @@ async def events(
 ) -> Response:
     """Answers once the log has the good rows; the others are named by index and reason.
 
-    422 where no row is good: then nothing is written.
+    422 if no row is good: then nothing is written.
     """
     return await _written("events", request, writes, token, key)
 
@@ -81,7 +81,7 @@ async def impressions(
     token: Annotated[TokenSettings, Depends(may_write_impressions)],
     key: Key = None,
 ) -> Response:
-    """As for events. 409 where the settings name no source of impressions: nothing reads them."""
+    """As for events. 409 if the settings name no source of impressions: nothing would read them."""
     return await _written("impressions", request, writes, token, key)
 
 
@@ -108,7 +108,7 @@ async def users(
     token: Annotated[TokenSettings, Depends(may_write_users)],
     key: Key = None,
 ) -> Response:
-    """As for events. Attributes replace those before; the history stays, unlike in an erasure."""
+    """As for events. They replace all earlier attributes. This erases no history."""
     return await _written("users", request, writes, token, key)
 
 

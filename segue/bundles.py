@@ -161,7 +161,7 @@ def _whole(settings: Settings, name: str) -> int:
         try:
             return fetch_dynamic(store, name, Path(scratch)).generation
         except (CorruptArtifact, CorruptBundle) as error:
-            raise BundleChoiceError(f"{name} is not whole: {error}") from error
+            raise BundleChoiceError(f"{name} is incomplete: {error}") from error
 
 
 def _unknown(settings: Settings, name: str, kind: Kind) -> str:

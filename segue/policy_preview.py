@@ -27,7 +27,7 @@ async def preview(
     """Return lists before and after, how many run short, and the effect, as JSON values.
 
     named: users; random: further ones, drawn from all who have a history. Histories are those of
-    the latest checkpoints. Raises AdminError, CorruptArtifact where no whole bundle is served.
+    the latest checkpoints. Raises AdminError, CorruptArtifact where no complete bundle is served.
     """
     users = await asyncio.to_thread(users_of, settings, named, random, seed)
     async with served(settings) as serving:

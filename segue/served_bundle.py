@@ -41,7 +41,7 @@ class Served:
 async def served(settings: Settings) -> AsyncIterator[Served]:
     """Make a recommender of the served bundle, the policies in force, the catalogue and counts.
 
-    Raises AdminError, CorruptArtifact where no whole bundle is served.
+    Raises AdminError, CorruptArtifact where no complete bundle is served.
     """
     topics = settings.topics
     encoder = await asyncio.to_thread(make_encoder, settings)
@@ -59,7 +59,7 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
             await models.rows_changed(await read_if_there(settings.kafka, topics.rows))
             if models.recommender is None:
                 raise CorruptArtifact(
-                    "no whole bundle is served: `segue status` shows what was announced"
+                    "no complete bundle is served: `segue status` shows what was announced"
                 )
             catalogue = await read_from(settings.kafka, topics.catalogue)
             items = decode_items(catalogue)[0].records

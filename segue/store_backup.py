@@ -25,7 +25,7 @@ class StoreNotEmpty(Exception):
 
 @dataclass(kw_only=True)
 class Copied:
-    """Names of what was copied. broken: artifacts that are not whole, and are left out."""
+    """Names of what was copied. broken: incomplete artifacts, which are left out."""
 
     checkpoints: dict[int, str] = field(default_factory=dict)
     bundles: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Copied:
 def copy_store(
     source: ArtifactStore, target: ArtifactStore, scratch: Path, progress: Progress
 ) -> Copied:
-    """Copy the newest whole checkpoint of each partition, all whole bundles, and the figures.
+    """Copy the newest complete checkpoint of each partition, all complete bundles, and the figures.
 
     Each file is compared with its size and SHA-256 when it is read. The roles may run meanwhile.
     scratch: an empty folder for one artifact at a time.

@@ -77,9 +77,9 @@ class Record(NamedTuple):
 
 
 class Context(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Where a user is: a surface of the owner's, such as a page, a device, and a time zone (IANA).
+    """Where a list is shown: a surface, such as a page, a device, and a time zone (IANA).
 
-    Policies can use it. Nothing of it is kept.
+    Policies can use it. It is not stored.
     """
 
     surface: Annotated[str, Meta(max_length=64)] | None = None
@@ -128,8 +128,8 @@ class ShownItem(Struct, frozen=True, kw_only=True):
 class Impression(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Items were shown to a user. Key: user_id.
 
-    list_id names the list that was shown: as in the settings, and behind it, after a slash, an id
-    of the request, if you like. Click-through is counted by the name of the list.
+    list_id names the list that was shown: as in the settings, and behind it, after a slash, an
+    optional id of the request. Click-through is counted by the name of the list.
     """
 
     user_id: Id
@@ -244,7 +244,7 @@ class AppliedRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Reasons(Struct, frozen=True, kw_only=True):
-    """Why an item stands in its place.
+    """The reasons for an item's place.
 
     parts: what adds to the score, by name; they sum to it. new: the item had no events when the
     bundle was made. nearest: items of the history, nearest first.

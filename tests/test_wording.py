@@ -26,12 +26,8 @@ STATIC = [
     for file in sorted((ROOT / "console" / "static").rglob("*"))
     if file.suffix in {".js", ".html"} and "vendor" not in file.parts
 ]
-#: Descriptions of the API, which the generated clients repeat; names that a user's column can have;
-#: the name of an attribute; settings of
-#: the broker.
+#: Names that a column of a user can have; the name of an attribute; settings of the broker.
 EXCEPTED = {
-    ("console/lists_api.py", "somebody"),
-    ("console/wire.py", "somebody"),
     ("segue/columns.py", "news"),
     ("segue/columns.py", "listener"),
     ("segue/commands/simulate.py", "news"),  # the name of a world

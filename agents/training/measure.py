@@ -74,7 +74,7 @@ class Measure:
         self.serving: str | None = None
 
     async def fetch(self, name: str, held: DynamicBundle | None) -> DynamicBundle | None:
-        """Return a bundle by its name; None, with a line in the log, where it is not whole.
+        """Return a bundle by its name; None, with a line in the log, if it is incomplete.
 
         Waits for an artifact store that fails.
 

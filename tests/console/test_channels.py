@@ -111,7 +111,7 @@ def test_a_torn_bundle_is_not_pinned_and_passed_over_by_a_rollback(world: World)
         wait_until(lambda: served_by(client) == (bundle_name(3),), "the newest bundle")
         answer = client.put("/v1/pin", json={"name": SECOND})
         assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM)
-        assert "not whole" in answer.json()["detail"]
+        assert "is incomplete" in answer.json()["detail"]
         assert client.post("/v1/rollback").json()["pinned"] == FIRST
         wait_until(lambda: served_by(client) == (FIRST,), "the bundle before the torn one")
 

@@ -152,5 +152,5 @@ def _broken_bundles(settings: Settings) -> list[str]:
         try:
             fetch_dynamic(store, name, settings.folder / "scratch")
         except (CorruptArtifact, CorruptBundle) as error:
-            found.append(f"bundle {name} is not whole: {error}")
+            found.append(f"bundle {name} is incomplete: {error}")
     return found

@@ -73,7 +73,7 @@ def test_bundles_are_listed_pinned_rolled_back_and_promoted(broker, tmp_path):
         found for found in tmp_path.rglob(f"{first}/*.safetensors") if "made" not in str(found)
     )
     torn.write_bytes(torn.read_bytes()[:-1])
-    assert "is not whole" in models("pin", first, status=1)
+    assert "is incomplete" in models("pin", first, status=1)
     assert "no complete bundle before" in models("rollback", status=1)
     assert "there are:" in models("pin", "g999999999", status=1)
     assert announced()["pinned"] is None

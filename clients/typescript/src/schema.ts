@@ -53,7 +53,7 @@ export interface paths {
         };
         /**
          * A user's list, from the live state
-         * @description Made now, of every event that this console has applied: `position` says up to which.
+         * @description Made now, from every event that this console has applied; `position` says up to which.
          *
          *     `at_least` waits for a record that was written a moment ago.
          *
@@ -62,8 +62,8 @@ export interface paths {
         get: operations["get_recommendations"];
         put?: never;
         /**
-         * A list for a user, or for somebody without a name from the items of a session
-         * @description The same lists as by GET. Nothing of a session is kept. To name a user takes a right.
+         * A list for a user, or for the items of a session without a user id
+         * @description The same lists as by GET. No session is stored. A list of a user takes the right `people`.
          */
         post: operations["recommend"];
         delete?: never;
@@ -83,7 +83,7 @@ export interface paths {
         put?: never;
         /**
          * Lists for many users
-         * @description Each list is as of its own user's state; all are made together.
+         * @description Each list reflects the state of its own user; all are made together.
          */
         post: operations["recommend_many"];
         delete?: never;
@@ -100,8 +100,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Items near to an item
-         * @description By cosine in the space of the two towers; popularity plays no part.
+         * Similar items
+         * @description By cosine in the space of the two towers; popularity has no effect.
          */
         get: operations["get_similar_items"];
         put?: never;
@@ -120,8 +120,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Items near to a text
-         * @description The text is placed in the shared space as a new item with this description would be.
+         * Items close to a text
+         * @description The text is encoded like a new item with this description.
          */
         get: operations["search_items"];
         put?: never;
@@ -160,11 +160,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * When an item was wanted
+         * Demand for an item over time
          * @description Events of the kinds that make edges, by bucket of the window and by market.
          *
-         *     A market is a number made of a country; `countries` are those in it that users are known to be
-         *     from. As of the last commit, a second ago.
+         *     A market is a number derived from a country; `countries` lists its countries that
+         *     have users. As of the last commit, about a second ago.
          */
         get: operations["get_item_demand"];
         put?: never;
@@ -183,10 +183,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * From when an item's edges are
-         * @description Users of both items by bucket of the window: that of the earlier of a user's latest events.
+         * Edges of an item over time
+         * @description Users of both items by bucket of the window.
          *
-         *     When that bucket leaves the window, these users go.
+         *     A user counts in the bucket of the earlier of the user's latest events on the two items.
+         *     When that bucket leaves the window, these users no longer count.
          */
         get: operations["get_item_edges"];
         put?: never;
@@ -206,14 +207,14 @@ export interface paths {
         };
         /**
          * What is known of a user
-         * @description Attributes, and the history inside the window, newest first; a stranger's is empty.
+         * @description Attributes, and the history inside the window, newest first; empty for unknown users.
          */
         get: operations["get_user"];
         put?: never;
         post?: never;
         /**
          * Erase a user
-         * @description Writes the records of `segue erase`; what goes when: docs/erasure.md.
+         * @description Writes the records of `segue erase`. docs/erasure.md says what is removed when.
          */
         delete: operations["erase_user"];
         options?: never;
@@ -229,8 +230,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What came of an erasure
-         * @description By the place of the erasure's record on the topic of events; the newest are known here.
+         * The receipt of an erasure
+         * @description By the place of the erasure's record on the topic of events; only the newest are known.
          */
         get: operations["get_receipt"];
         put?: never;
@@ -249,8 +250,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What each channel serves, and to whom
-         * @description Those of the arms of `[experiments]`, the default one first; without arms it alone.
+         * What each channel serves, and to which users
+         * @description The channels of the arms of `[experiments]`, the default first; without arms only that.
          */
         get: operations["list_channels"];
         put?: never;
@@ -270,7 +271,7 @@ export interface paths {
         };
         /**
          * Bundles that can be served, the newest first
-         * @description Those in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
+         * @description Bundles in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
          */
         get: operations["list_bundles"];
         put?: never;
@@ -290,11 +291,11 @@ export interface paths {
         };
         get?: never;
         /**
-         * Serve this bundle and no other
-         * @description All workers and consoles load it for the channel, and stay with it until the pin is off.
+         * Pin a bundle
+         * @description All workers and consoles load it for the channel and keep it until the pin is removed.
          *
-         *     The trainer goes on learning and publishing meanwhile. The bundle may be of another channel. 404
-         *     for an unknown bundle or channel, 409 for a bundle that is not whole.
+         *     The trainer continues to learn and to publish. The bundle may be of another channel. 404
+         *     for an unknown bundle or channel, 409 for an incomplete bundle.
          */
         put: operations["pin_bundle"];
         post?: never;
@@ -319,9 +320,9 @@ export interface paths {
         put?: never;
         /**
          * Pin the bundle before the one served
-         * @description Of the trainer that made the one that is served. Again: the one before that.
+         * @description The bundle of the same trainer. A second call pins the one before that.
          *
-         *     Who wants to be sure which one that is pins it by its name. 409 where there is none.
+         *     To choose a bundle by name, use PUT /v1/pin. 409 if there is no earlier bundle.
          */
         post: operations["roll_back"];
         delete?: never;
@@ -343,7 +344,7 @@ export interface paths {
          * Write events
          * @description Answers once the log has the good rows; the others are named by index and reason.
          *
-         *     422 where no row is good: then nothing is written.
+         *     422 if no row is good: then nothing is written.
          */
         post: operations["write_events"];
         delete?: never;
@@ -363,7 +364,7 @@ export interface paths {
         put?: never;
         /**
          * Write what was shown
-         * @description As for events. 409 where the settings name no source of impressions: nothing reads them.
+         * @description As for events. 409 if the settings name no source of impressions: nothing would read them.
          */
         post: operations["write_impressions"];
         delete?: never;
@@ -403,7 +404,7 @@ export interface paths {
         put?: never;
         /**
          * Write attributes of users
-         * @description As for events. Attributes replace those before; the history stays, unlike in an erasure.
+         * @description As for events. They replace all earlier attributes. This erases no history.
          */
         post: operations["write_users"];
         delete?: never;
@@ -421,15 +422,15 @@ export interface paths {
         };
         /**
          * Policies of lists and their versions
-         * @description Of every list that has a policy or is in the settings; `*` is that of all others.
+         * @description Of every list that has a policy or is in the settings; `*` applies to all others.
          */
         get: operations["list_policies"];
         put?: never;
         /**
          * Put a policy in force
-         * @description As the next version of its list. 409, and nothing is in force, if another was written since.
+         * @description As the next version of its list. 409, and no change, if another version was written since.
          *
-         *     Workers and consoles take it within two seconds.
+         *     Workers and consoles follow it within two seconds.
          */
         post: operations["apply_policy"];
         delete?: never;
@@ -447,7 +448,7 @@ export interface paths {
         };
         /**
          * What a policy can name
-         * @description Attributes of the items now and of users lately, with their types; functions; rules.
+         * @description Attributes of items and of recent users, with their types; functions; rules.
          */
         get: operations["get_policy_words"];
         put?: never;
@@ -468,8 +469,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Would workers take this policy
-         * @description By the workers' own parser and types. Nothing is written.
+         * Whether workers would accept a policy
+         * @description Checked by the workers' own parser and types. Nothing is written.
          */
         post: operations["check_policy"];
         delete?: never;
@@ -489,9 +490,9 @@ export interface paths {
         put?: never;
         /**
          * Lists before and after a policy
-         * @description From the live state, as of now. Nothing is written. It takes the right `people` too.
+         * @description From the live state, as of now. Nothing is written. It needs the right `people` too.
          *
-         *     The effect on quality is that of held-out questions: what each of the users took last.
+         *     The effect on quality is measured on held-out questions: the item that each user took last.
          */
         post: operations["preview_policy"];
         delete?: never;
@@ -511,7 +512,7 @@ export interface paths {
         put?: never;
         /**
          * Go back to the policy before
-         * @description As a new version with the rules of the one before; without any, the list has no policy.
+         * @description As a new version with the rules of the one before. Without one, the list has no policy.
          */
         post: operations["undo_policy"];
         delete?: never;
@@ -536,7 +537,7 @@ export interface components {
             accepted: number;
             /**
              * Ignored
-             * @description Events of a kind that is passed over; they are not written.
+             * @description Events of an ignored kind; they are not written.
              */
             ignored: number;
             /**
@@ -553,7 +554,7 @@ export interface components {
             positions: components["schemas"]["Place"][];
             /**
              * At Least
-             * @description The same for `at_least` of a list that is to include the records.
+             * @description The same, for `at_least` of a list that must include the records.
              */
             at_least: string[];
         };
@@ -566,7 +567,7 @@ export interface components {
             name: string;
             /**
              * Share
-             * @description Of all users, now.
+             * @description Current share of all users.
              */
             share: number;
         };
@@ -623,7 +624,7 @@ export interface components {
         };
         /**
          * ChannelBody
-         * @description What a channel serves, and to whom.
+         * @description What a channel serves, and to which users.
          */
         ChannelBody: {
             /** Channel */
@@ -642,22 +643,22 @@ export interface components {
             generation: number | null;
             /**
              * Lacks Bundle
-             * @description It has none that could be served, and serves the default one's.
+             * @description It has no bundle that can be served, and serves that of the default channel.
              */
             lacks_bundle: boolean;
             /**
              * Pinned
-             * @description Served whatever the trainer publishes.
+             * @description Name of the pinned bundle.
              */
             pinned: string | null;
             /**
              * Newest
-             * @description What the channel's trainer published last.
+             * @description Newest bundle of the channel's trainer.
              */
             newest: string | null;
             /**
              * Before
-             * @description What a rollback goes back to, if that is whole.
+             * @description Target of a rollback, if it is complete.
              */
             before: string | null;
         };
@@ -674,7 +675,7 @@ export interface components {
             title: string | null;
             /**
              * Users
-             * @description Of both, inside the window.
+             * @description Users of both items inside the window.
              */
             users: number;
             /**
@@ -685,7 +686,7 @@ export interface components {
         };
         /**
          * Erasing
-         * @description An erasure that was asked for: its records; it is done when the receipt is there.
+         * @description The records of an erasure. It is done when there is a receipt.
          */
         Erasing: {
             events: components["schemas"]["Place"];
@@ -708,7 +709,7 @@ export interface components {
             items: number;
             /**
              * Left
-             * @description Those of them that the filter leaves.
+             * @description Items of these types that pass the filter.
              */
             left: number;
         };
@@ -776,7 +777,7 @@ export interface components {
             recommendable: boolean;
             /**
              * Users
-             * @description Who had it inside the window.
+             * @description Number of users who had it inside the window.
              */
             users: number;
             /** Neighbours */
@@ -784,7 +785,7 @@ export interface components {
         };
         /**
          * ItemDemand
-         * @description When an item was wanted, by bucket of the window, oldest first.
+         * @description Demand for an item by bucket of the window, oldest first.
          */
         ItemDemand: {
             /** Item Type */
@@ -811,7 +812,7 @@ export interface components {
         };
         /**
          * ItemEdges
-         * @description From when an item's edges are, by bucket of the window, oldest first.
+         * @description Edges of an item by bucket of the window, oldest first.
          */
         ItemEdges: {
             /** Item Type */
@@ -845,12 +846,12 @@ export interface components {
         ListBody: {
             /**
              * Generation
-             * @description Of the bundle that made it.
+             * @description Generation of the bundle that made it.
              */
             generation: number;
             /** Items */
             items: components["schemas"]["RecommendedBody"][];
-            /** @description Where `explain` asked for it and the list's policy has a filter. */
+            /** @description With `explain`, if the list's policy has a filter. */
             filtered?: components["schemas"]["FilteredBody"] | null;
             /**
              * Next Page
@@ -859,18 +860,18 @@ export interface components {
             next_page?: string | null;
             /**
              * Continued
-             * @description False: user or model changed since the page before; items may repeat.
+             * @description False: the user or the model changed since the page before; items may repeat.
              * @default true
              */
             continued: boolean;
             /**
              * Cold
-             * @description Whether nothing of the history is known to the model.
+             * @description Whether the model knows no item of the history.
              */
             cold?: boolean | null;
             /**
              * Partition
-             * @description In which the user's events lie.
+             * @description Partition of the user's events.
              */
             partition?: number | null;
             /**
@@ -914,12 +915,12 @@ export interface components {
         ListOfUser: {
             /**
              * Generation
-             * @description Of the bundle that made it.
+             * @description Generation of the bundle that made it.
              */
             generation: number;
             /** Items */
             items: components["schemas"]["RecommendedBody"][];
-            /** @description Where `explain` asked for it and the list's policy has a filter. */
+            /** @description With `explain`, if the list's policy has a filter. */
             filtered?: components["schemas"]["FilteredBody"] | null;
             /**
              * Next Page
@@ -928,18 +929,18 @@ export interface components {
             next_page?: string | null;
             /**
              * Continued
-             * @description False: user or model changed since the page before; items may repeat.
+             * @description False: the user or the model changed since the page before; items may repeat.
              * @default true
              */
             continued: boolean;
             /**
              * Cold
-             * @description Whether nothing of the history is known to the model.
+             * @description Whether the model knows no item of the history.
              */
             cold?: boolean | null;
             /**
              * Partition
-             * @description In which the user's events lie.
+             * @description Partition of the user's events.
              */
             partition?: number | null;
             /**
@@ -994,7 +995,7 @@ export interface components {
         };
         /**
          * NearBody
-         * @description An item of the history that is near to a recommended one.
+         * @description An item of the history that is close to a recommended one.
          */
         NearBody: {
             /** Item Type */
@@ -1023,7 +1024,7 @@ export interface components {
         };
         /**
          * Pinning
-         * @description Which bundle is to be served whatever the trainer publishes.
+         * @description The bundle to pin.
          */
         Pinning: {
             /** Name */
@@ -1043,12 +1044,12 @@ export interface components {
         };
         /**
          * PolicyApply
-         * @description A policy that is to be in force.
+         * @description A policy to put in force.
          */
         PolicyApply: {
             /**
              * After
-             * @description The newest version that you know of, 0 for none; 409 if there is another.
+             * @description The newest version that you know, 0 for none; 409 if there is a newer one.
              */
             after: number;
             /**
@@ -1067,7 +1068,7 @@ export interface components {
         };
         /**
          * PolicyChecked
-         * @description What workers would say of a policy.
+         * @description The result of a check of a policy.
          */
         PolicyChecked: {
             /** Good */
@@ -1094,7 +1095,7 @@ export interface components {
         PolicyFault: {
             /**
              * Where
-             * @description As boost[0].when; empty where the text is no TOML.
+             * @description For example boost[0].when; empty if the text is not TOML.
              */
             where: string;
             /** What */
@@ -1129,7 +1130,7 @@ export interface components {
         };
         /**
          * PolicyPreview
-         * @description A policy, and whose lists are to be compared.
+         * @description A policy, and the users whose lists are compared.
          */
         PolicyPreview: {
             /** Text */
@@ -1161,12 +1162,12 @@ export interface components {
         };
         /**
          * PolicyUndo
-         * @description A list whose policy is to be what it was before.
+         * @description A list whose policy goes back to the version before.
          */
         PolicyUndo: {
             /**
              * After
-             * @description The newest version that you know of, 0 for none; 409 if there is another.
+             * @description The newest version that you know, 0 for none; 409 if there is a newer one.
              */
             after: number;
             /**
@@ -1247,7 +1248,7 @@ export interface components {
             after: number;
             /**
              * Low
-             * @description null: one question has no interval.
+             * @description null: a single question has no interval.
              */
             low: number | null;
             /** High */
@@ -1283,10 +1284,10 @@ export interface components {
             short_after: number;
             /**
              * Changed
-             * @description Share of the items that are others.
+             * @description Share of the items that changed.
              */
             changed: number;
-            /** @description null: no user took an item of the list's types lately. */
+            /** @description null: no user took an item of the list's types recently. */
             effect: components["schemas"]["PreviewEffect"] | null;
         };
         /**
@@ -1315,12 +1316,12 @@ export interface components {
         };
         /**
          * ReceiptBody
-         * @description What came of an erasure.
+         * @description The receipt of an erasure.
          */
         ReceiptBody: {
             /**
              * Applied Here
-             * @description Whether this console's own states hold nothing more.
+             * @description Whether the user is removed from this console's own states.
              */
             applied_here: boolean;
             /**
@@ -1335,7 +1336,7 @@ export interface components {
             held?: boolean | null;
             /**
              * Position
-             * @description No state at this offset or beyond holds the user.
+             * @description No state at this offset or later holds the user.
              */
             position?: number | null;
             /** User Sha256 */
@@ -1357,7 +1358,7 @@ export interface components {
             };
             /**
              * Copies
-             * @description Other places that may hold something of the user, with days.
+             * @description Other places that may hold data of the user, with days.
              * @default []
              */
             copies: {
@@ -1380,12 +1381,12 @@ export interface components {
             score: number;
             /** Title */
             title?: string | null;
-            /** @description Where it was asked for by `explain`. */
+            /** @description With `explain`. */
             why?: components["schemas"]["WhyBody"] | null;
         };
         /**
          * RolledBack
-         * @description What a rollback came to.
+         * @description The result of a rollback.
          */
         RolledBack: {
             record: components["schemas"]["Place"];
@@ -1440,7 +1441,7 @@ export interface components {
             adds: number;
             /**
              * Propensity
-             * @description Of `explore`: how likely it was that the item has this place.
+             * @description Of `explore`: the probability that the item has this place.
              */
             propensity?: number | null;
         };
@@ -1460,14 +1461,14 @@ export interface components {
             timestamp?: number | null;
             /**
              * Strong
-             * @description A stream or the like, not only a glance.
+             * @description True for a strong event, such as a stream.
              * @default true
              */
             strong: boolean;
         };
         /**
          * Session
-         * @description What somebody without a name has met, newest first, and what is wanted for it.
+         * @description Items of a session without a user id, newest first, and the wanted list.
          */
         Session: {
             /**
@@ -1478,7 +1479,7 @@ export interface components {
             types: (string | number)[];
             /**
              * Exclude
-             * @description Items that must not come.
+             * @description Items to leave out.
              * @default []
              */
             exclude: components["schemas"]["ItemRef"][];
@@ -1506,11 +1507,11 @@ export interface components {
             explain: boolean;
             /**
              * List
-             * @description Name of the list whose policy holds; none: that of *.
+             * @description Name of the list whose policy applies; none: that of *.
              * @default
              */
             list: string;
-            /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+            /** @description For policies: request.surface, request.device, request.hour, request.weekday. */
             context?: components["schemas"]["ListContext"] | null;
             /** Items */
             items: components["schemas"]["Seen"][];
@@ -1526,12 +1527,12 @@ export interface components {
             birth_year: number;
             /**
              * Page
-             * @description `next_page` of a page.
+             * @description `next_page` of the page before.
              */
             page?: string | null;
             /**
              * Attributes
-             * @description What policies read as user.NAME.
+             * @description For policies: user.NAME.
              * @default {}
              */
             attributes: {
@@ -1554,7 +1555,7 @@ export interface components {
         };
         /**
          * Similar
-         * @description Items near to an item or a text, nearest first; scores are cosines.
+         * @description Items close to an item or a text, nearest first; scores are cosines.
          */
         Similar: {
             /** Generation */
@@ -1599,7 +1600,7 @@ export interface components {
         };
         /**
          * UserList
-         * @description A user, and what is wanted for the user.
+         * @description A user, and the wanted list.
          */
         UserList: {
             /**
@@ -1610,7 +1611,7 @@ export interface components {
             types: (string | number)[];
             /**
              * Exclude
-             * @description Items that must not come.
+             * @description Items to leave out.
              * @default []
              */
             exclude: components["schemas"]["ItemRef"][];
@@ -1638,17 +1639,17 @@ export interface components {
             explain: boolean;
             /**
              * List
-             * @description Name of the list whose policy holds; none: that of *.
+             * @description Name of the list whose policy applies; none: that of *.
              * @default
              */
             list: string;
-            /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+            /** @description For policies: request.surface, request.device, request.hour, request.weekday. */
             context?: components["schemas"]["ListContext"] | null;
             /** User */
             user: string | number;
             /**
              * Page
-             * @description `next_page` of a page.
+             * @description `next_page` of the page before.
              */
             page?: string | null;
             /**
@@ -1660,7 +1661,7 @@ export interface components {
         };
         /**
          * UserLists
-         * @description Users, and what is wanted for each of them.
+         * @description Users, and the wanted list of each.
          */
         UserLists: {
             /**
@@ -1671,7 +1672,7 @@ export interface components {
             types: (string | number)[];
             /**
              * Exclude
-             * @description Items that must not come.
+             * @description Items to leave out.
              * @default []
              */
             exclude: components["schemas"]["ItemRef"][];
@@ -1699,11 +1700,11 @@ export interface components {
             explain: boolean;
             /**
              * List
-             * @description Name of the list whose policy holds; none: that of *.
+             * @description Name of the list whose policy applies; none: that of *.
              * @default
              */
             list: string;
-            /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+            /** @description For policies: request.surface, request.device, request.hour, request.weekday. */
             context?: components["schemas"]["ListContext"] | null;
             /** Users */
             users: (string | number)[];
@@ -1716,12 +1717,12 @@ export interface components {
         };
         /**
          * WhyBody
-         * @description Why an item stands in its place.
+         * @description The reasons for an item's place.
          */
         WhyBody: {
             /**
              * Parts
-             * @description What adds to the score, by name; the parts sum to it. docs/scores.md
+             * @description Parts of the score by name; they sum to it. docs/scores.md
              */
             parts: {
                 [key: string]: number;
@@ -1742,7 +1743,7 @@ export interface components {
         };
         /**
          * Written
-         * @description The record that was written; who follows the topic acts on it.
+         * @description The record that was written; readers of the topic follow it.
          */
         Written: {
             record: components["schemas"]["Place"];
@@ -1767,7 +1768,7 @@ export interface components {
         ProblemBody: {
             /**
              * Type
-             * @description about:blank: the status says it all.
+             * @description about:blank: the status says everything.
              */
             type: string;
             /** Title */
@@ -1804,9 +1805,9 @@ export interface components {
         };
         /**
          * Context
-         * @description Where a user is: a surface of the owner's, such as a page, a device, and a time zone (IANA).
+         * @description Where a list is shown: a surface, such as a page, a device, and a time zone (IANA).
          *
-         *         Policies can use it. Nothing of it is kept.
+         *         Policies can use it. It is not stored.
          */
         Context: {
             surface?: string | null;
@@ -1817,8 +1818,8 @@ export interface components {
          * Impression
          * @description Items were shown to a user. Key: user_id.
          *
-         *         list_id names the list that was shown: as in the settings, and behind it, after a slash, an id
-         *         of the request, if you like. Click-through is counted by the name of the list.
+         *         list_id names the list that was shown: as in the settings, and behind it, after a slash, an
+         *         optional id of the request. Click-through is counted by the name of the list.
          */
         Impression: {
             /** @description At most 256 bytes, no NUL. */
@@ -1944,23 +1945,23 @@ export interface operations {
                 user: string | number;
                 /** @description Item types; none: all. */
                 types?: (string | number)[];
-                /** @description Items that must not come, as type:id. In a type write \: for : and \\ for \. */
+                /** @description Items to leave out, as type:id. In a type write \: for : and \\ for \. */
                 exclude?: string[];
                 repeats?: "exclude" | "include" | "only";
                 /** @description Items in the answer. */
                 k?: number;
-                /** @description `next_page` of a page. */
+                /** @description `next_page` of the page before. */
                 page?: string | null;
                 titles?: boolean;
                 /** @description With `why`: the parts of each score, and the items of the history that are nearest. */
                 explain?: boolean;
                 /** @description Places of records, topic/partition/offset, that the answer must include: it waits for them, and gets status 503 if that takes too long. */
                 at_least?: string[];
-                /** @description Name of the list whose policy holds; none: that of *. */
+                /** @description Name of the list whose policy applies; none: that of *. */
                 list?: string;
-                /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+                /** @description For policies: request.surface, request.device, request.hour, request.weekday. */
                 surface?: string | null;
-                /** @description What policies read as request.surface, request.device, request.hour, request.weekday. */
+                /** @description For policies: request.surface, request.device, request.hour, request.weekday. */
                 device?: string | null;
                 /** @description IANA name of the zone of request.hour and request.weekday; none: the user's attribute time_zone, or UTC. */
                 time_zone?: string | null;
@@ -3159,7 +3160,7 @@ export interface operations {
     pin_bundle: {
         parameters: {
             query?: {
-                /** @description On which it is served, as arms name it. */
+                /** @description Channel on which it is served, as named in the arms. */
                 channel?: string;
             };
             header?: never;
@@ -3276,7 +3277,7 @@ export interface operations {
     unpin_bundle: {
         parameters: {
             query?: {
-                /** @description On which it is served, as arms name it. */
+                /** @description Channel on which it is served, as named in the arms. */
                 channel?: string;
             };
             header?: never;
@@ -3380,7 +3381,7 @@ export interface operations {
     roll_back: {
         parameters: {
             query?: {
-                /** @description On which it is served, as arms name it. */
+                /** @description Channel on which it is served, as named in the arms. */
                 channel?: string;
             };
             header?: never;

@@ -20,11 +20,11 @@ class Accepted:
 
     Attributes:
         accepted (int): Records that are in the log.
-        ignored (int): Events of a kind that is passed over; they are not written.
+        ignored (int): Events of an ignored kind; they are not written.
         rejected (int): Records that were refused.
         errors (list[RowError]):
         positions (list[Place]): The last record in each partition.
-        at_least (list[str]): The same for `at_least` of a list that is to include the records.
+        at_least (list[str]): The same, for `at_least` of a list that must include the records.
     """
 
     accepted: int

@@ -15,7 +15,7 @@ class ArmBody:
 
     Attributes:
         name (str):
-        share (float): Of all users, now.
+        share (float): Current share of all users.
     """
 
     name: str

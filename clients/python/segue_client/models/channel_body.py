@@ -15,17 +15,17 @@ T = TypeVar("T", bound="ChannelBody")
 
 @_attrs_define
 class ChannelBody:
-    """What a channel serves, and to whom.
+    """What a channel serves, and to which users.
 
     Attributes:
         channel (str):
         arms (list[ArmBody]): None: all users have the default channel.
         served (None | str): Name of the bundle.
         generation (int | None):
-        lacks_bundle (bool): It has none that could be served, and serves the default one's.
-        pinned (None | str): Served whatever the trainer publishes.
-        newest (None | str): What the channel's trainer published last.
-        before (None | str): What a rollback goes back to, if that is whole.
+        lacks_bundle (bool): It has no bundle that can be served, and serves that of the default channel.
+        pinned (None | str): Name of the pinned bundle.
+        newest (None | str): Newest bundle of the channel's trainer.
+        before (None | str): Target of a rollback, if it is complete.
     """
 
     channel: str

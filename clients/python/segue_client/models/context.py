@@ -13,9 +13,9 @@ T = TypeVar("T", bound="Context")
 
 @_attrs_define
 class Context:
-    """Where a user is: a surface of the owner's, such as a page, a device, and a time zone (IANA).
+    """Where a list is shown: a surface, such as a page, a device, and a time zone (IANA).
 
-    Policies can use it. Nothing of it is kept.
+    Policies can use it. It is not stored.
 
     Attributes:
         surface (None | str | Unset):

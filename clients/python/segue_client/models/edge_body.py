@@ -17,7 +17,7 @@ class EdgeBody:
         item_type (str):
         item_id (str):
         title (None | str):
-        users (int): Of both, inside the window.
+        users (int): Users of both items inside the window.
         by_bucket (list[int]): The same users, by the bucket that counts them.
     """
 

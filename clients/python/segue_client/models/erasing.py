@@ -15,7 +15,7 @@ T = TypeVar("T", bound="Erasing")
 
 @_attrs_define
 class Erasing:
-    """An erasure that was asked for: its records; it is done when the receipt is there.
+    """The records of an erasure. It is done when there is a receipt.
 
     Attributes:
         events (Place): The place of a record in the log.

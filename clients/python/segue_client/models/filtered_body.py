@@ -15,7 +15,7 @@ class FilteredBody:
 
     Attributes:
         items (int): Items of the list's types.
-        left (int): Those of them that the filter leaves.
+        left (int): Items of these types that pass the filter.
     """
 
     items: int

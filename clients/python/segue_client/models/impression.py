@@ -19,8 +19,8 @@ T = TypeVar("T", bound="Impression")
 class Impression:
     """Items were shown to a user. Key: user_id.
 
-    list_id names the list that was shown: as in the settings, and behind it, after a slash, an id
-    of the request, if you like. Click-through is counted by the name of the list.
+    list_id names the list that was shown: as in the settings, and behind it, after a slash, an
+    optional id of the request. Click-through is counted by the name of the list.
 
     Attributes:
         user_id (int | str): At most 256 bytes, no NUL.

@@ -23,7 +23,7 @@ class ItemBody:
         item_id (str):
         catalogue (ItemBodyCatalogueType0 | None):
         recommendable (bool): Whether lists can hold it: it is not deleted, and the bundle has its vector.
-        users (int): Who had it inside the window.
+        users (int): Number of users who had it inside the window.
         neighbours (list[NeighbourBody]):
     """
 

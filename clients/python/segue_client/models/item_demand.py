@@ -15,7 +15,7 @@ T = TypeVar("T", bound="ItemDemand")
 
 @_attrs_define
 class ItemDemand:
-    """When an item was wanted, by bucket of the window, oldest first.
+    """Demand for an item by bucket of the window, oldest first.
 
     Attributes:
         item_type (str):

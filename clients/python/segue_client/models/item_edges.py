@@ -15,7 +15,7 @@ T = TypeVar("T", bound="ItemEdges")
 
 @_attrs_define
 class ItemEdges:
-    """From when an item's edges are, by bucket of the window, oldest first.
+    """Edges of an item by bucket of the window, oldest first.
 
     Attributes:
         item_type (str):

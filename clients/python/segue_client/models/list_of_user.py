@@ -22,14 +22,15 @@ class ListOfUser:
     """A user's list.
 
     Attributes:
-        generation (int): Of the bundle that made it.
+        generation (int): Generation of the bundle that made it.
         items (list[RecommendedBody]):
         user_id (str):
-        filtered (FilteredBody | None | Unset): Where `explain` asked for it and the list's policy has a filter.
+        filtered (FilteredBody | None | Unset): With `explain`, if the list's policy has a filter.
         next_page (None | str | Unset): For `page`; none at the end, after 500 places at most.
-        continued (bool | Unset): False: user or model changed since the page before; items may repeat. Default: True.
-        cold (bool | None | Unset): Whether nothing of the history is known to the model.
-        partition (int | None | Unset): In which the user's events lie.
+        continued (bool | Unset): False: the user or the model changed since the page before; items may repeat. Default:
+            True.
+        cold (bool | None | Unset): Whether the model knows no item of the history.
+        partition (int | None | Unset): Partition of the user's events.
         position (int | None | Unset): Every event of the partition below this offset of `topic` is in the list.
         topic (None | str | Unset): Topic of `position`: of the events, or of a source in place.
         positions (ListOfUserPositions | Unset): The same for every topic of events, by name.

@@ -11,7 +11,7 @@ T = TypeVar("T", bound="NearBody")
 
 @_attrs_define
 class NearBody:
-    """An item of the history that is near to a recommended one.
+    """An item of the history that is close to a recommended one.
 
     Attributes:
         item_type (str):

@@ -10,7 +10,7 @@ T = TypeVar("T", bound="Pinning")
 
 @_attrs_define
 class Pinning:
-    """Which bundle is to be served whatever the trainer publishes.
+    """The bundle to pin.
 
     Attributes:
         name (str):

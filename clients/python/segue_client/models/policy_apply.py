@@ -12,10 +12,10 @@ T = TypeVar("T", bound="PolicyApply")
 
 @_attrs_define
 class PolicyApply:
-    """A policy that is to be in force.
+    """A policy to put in force.
 
     Attributes:
-        after (int): The newest version that you know of, 0 for none; 409 if there is another.
+        after (int): The newest version that you know, 0 for none; 409 if there is a newer one.
         text (str):
         author (str | Unset): Beside the token's name. Default: ''.
         comment (str | Unset):  Default: ''.

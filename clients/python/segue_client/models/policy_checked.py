@@ -17,7 +17,7 @@ T = TypeVar("T", bound="PolicyChecked")
 
 @_attrs_define
 class PolicyChecked:
-    """What workers would say of a policy.
+    """The result of a check of a policy.
 
     Attributes:
         good (bool):

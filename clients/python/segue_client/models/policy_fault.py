@@ -14,7 +14,7 @@ class PolicyFault:
     """Why workers would refuse a policy.
 
     Attributes:
-        where (str): As boost[0].when; empty where the text is no TOML.
+        where (str): For example boost[0].when; empty if the text is not TOML.
         what (str):
         line (int): In the text, from 1; 0: not known.
         column (int):

@@ -12,7 +12,7 @@ T = TypeVar("T", bound="PolicyPreview")
 
 @_attrs_define
 class PolicyPreview:
-    """A policy, and whose lists are to be compared.
+    """A policy, and the users whose lists are compared.
 
     Attributes:
         text (str):

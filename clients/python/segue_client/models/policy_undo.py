@@ -12,10 +12,10 @@ T = TypeVar("T", bound="PolicyUndo")
 
 @_attrs_define
 class PolicyUndo:
-    """A list whose policy is to be what it was before.
+    """A list whose policy goes back to the version before.
 
     Attributes:
-        after (int): The newest version that you know of, 0 for none; 409 if there is another.
+        after (int): The newest version that you know, 0 for none; 409 if there is a newer one.
         list_ (str):
         author (str | Unset): Beside the token's name. Default: ''.
         comment (str | Unset):  Default: ''.

@@ -16,7 +16,7 @@ class PreviewChange:
     Attributes:
         before (float):
         after (float):
-        low (float | None): null: one question has no interval.
+        low (float | None): null: a single question has no interval.
         high (float | None):
     """
 

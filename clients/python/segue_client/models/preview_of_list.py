@@ -20,8 +20,8 @@ class PreviewOfList:
     Attributes:
         short_before (int): Lists with fewer items than they may have.
         short_after (int):
-        changed (float): Share of the items that are others.
-        effect (None | PreviewEffect): null: no user took an item of the list's types lately.
+        changed (float): Share of the items that changed.
+        effect (None | PreviewEffect): null: no user took an item of the list's types recently.
     """
 
     short_before: int

@@ -20,7 +20,7 @@ class ProblemBody:
     """An error (RFC 9457).
 
     Attributes:
-        type_ (str): about:blank: the status says it all.
+        type_ (str): about:blank: the status says everything.
         title (str):
         status (int):
         detail (str):

@@ -19,18 +19,18 @@ T = TypeVar("T", bound="ReceiptBody")
 
 @_attrs_define
 class ReceiptBody:
-    """What came of an erasure.
+    """The receipt of an erasure.
 
     Attributes:
-        applied_here (bool): Whether this console's own states hold nothing more.
+        applied_here (bool): Whether the user is removed from this console's own states.
         done (bool): Whether a worker has written the receipt.
         held (bool | None | Unset): Whether there was a history.
-        position (int | None | Unset): No state at this offset or beyond holds the user.
+        position (int | None | Unset): No state at this offset or later holds the user.
         user_sha256 (None | str | Unset):
         checkpoints (list[ReceiptBodyCheckpointsItem] | Unset):
         count_from (ReceiptBodyCountFrom | Unset): topic/partition of a source -> offset from which the user counts
             again.
-        copies (list[ReceiptBodyCopiesItem] | Unset): Other places that may hold something of the user, with days.
+        copies (list[ReceiptBodyCopiesItem] | Unset): Other places that may hold data of the user, with days.
     """
 
     applied_here: bool

@@ -24,7 +24,7 @@ class RecommendedBody:
         item_id (str):
         score (float): Greater is better; comparable within one list.
         title (None | str | Unset):
-        why (None | Unset | WhyBody): Where it was asked for by `explain`.
+        why (None | Unset | WhyBody): With `explain`.
     """
 
     item_type: str

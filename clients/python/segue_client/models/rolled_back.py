@@ -15,7 +15,7 @@ T = TypeVar("T", bound="RolledBack")
 
 @_attrs_define
 class RolledBack:
-    """What a rollback came to.
+    """The result of a rollback.
 
     Attributes:
         record (Place): The place of a record in the log.

@@ -19,7 +19,7 @@ class RuleBody:
         rule (str): Its place in the policy: boost[0], bury[1], fresh, slots[0], explore.
         when (str): Its condition; of `fresh`, the attribute; empty for a slot.
         adds (float): To the score. A slot gives the place and adds nothing.
-        propensity (float | None | Unset): Of `explore`: how likely it was that the item has this place.
+        propensity (float | None | Unset): Of `explore`: the probability that the item has this place.
     """
 
     rule: str

@@ -18,7 +18,7 @@ class Seen:
         item_type (int | str):
         item_id (int | str):
         timestamp (int | None | Unset): When, in ms UTC; none: now.
-        strong (bool | Unset): A stream or the like, not only a glance. Default: True.
+        strong (bool | Unset): True for a strong event, such as a stream. Default: True.
     """
 
     item_type: int | str

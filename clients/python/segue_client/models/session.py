@@ -20,24 +20,24 @@ T = TypeVar("T", bound="Session")
 
 @_attrs_define
 class Session:
-    """What somebody without a name has met, newest first, and what is wanted for it.
+    """Items of a session without a user id, newest first, and the wanted list.
 
     Attributes:
         items (list[Seen]):
         types (list[int | str] | Unset): None: all.
-        exclude (list[ItemRef] | Unset): Items that must not come.
+        exclude (list[ItemRef] | Unset): Items to leave out.
         repeats (SessionRepeats | Unset):  Default: SessionRepeats.EXCLUDE.
         k (int | Unset):  Default: 10.
         titles (bool | Unset):  Default: False.
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history that are nearest.
             Default: False.
-        list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
-        context (ListContext | None | Unset): What policies read as request.surface, request.device, request.hour,
+        list_ (str | Unset): Name of the list whose policy applies; none: that of *. Default: ''.
+        context (ListContext | None | Unset): For policies: request.surface, request.device, request.hour,
             request.weekday.
         country (str | Unset):  Default: ''.
         birth_year (int | Unset):  Default: 0.
-        page (None | str | Unset): `next_page` of a page.
-        attributes (SessionAttributes | Unset): What policies read as user.NAME.
+        page (None | str | Unset): `next_page` of the page before.
+        attributes (SessionAttributes | Unset): For policies: user.NAME.
     """
 
     items: list[Seen]

@@ -11,7 +11,7 @@ T = TypeVar("T", bound="SessionAttributes")
 
 @_attrs_define
 class SessionAttributes:
-    """What policies read as user.NAME."""
+    """For policies: user.NAME."""
 
     additional_properties: dict[str, bool | float | int | list[str] | None | str] = (
         _attrs_field(init=False, factory=dict)

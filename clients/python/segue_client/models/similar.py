@@ -15,7 +15,7 @@ T = TypeVar("T", bound="Similar")
 
 @_attrs_define
 class Similar:
-    """Items near to an item or a text, nearest first; scores are cosines.
+    """Items close to an item or a text, nearest first; scores are cosines.
 
     Attributes:
         generation (int):

@@ -18,21 +18,21 @@ T = TypeVar("T", bound="UserList")
 
 @_attrs_define
 class UserList:
-    """A user, and what is wanted for the user.
+    """A user, and the wanted list.
 
     Attributes:
         user (int | str):
         types (list[int | str] | Unset): None: all.
-        exclude (list[ItemRef] | Unset): Items that must not come.
+        exclude (list[ItemRef] | Unset): Items to leave out.
         repeats (UserListRepeats | Unset):  Default: UserListRepeats.EXCLUDE.
         k (int | Unset):  Default: 10.
         titles (bool | Unset):  Default: False.
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history that are nearest.
             Default: False.
-        list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
-        context (ListContext | None | Unset): What policies read as request.surface, request.device, request.hour,
+        list_ (str | Unset): Name of the list whose policy applies; none: that of *. Default: ''.
+        context (ListContext | None | Unset): For policies: request.surface, request.device, request.hour,
             request.weekday.
-        page (None | str | Unset): `next_page` of a page.
+        page (None | str | Unset): `next_page` of the page before.
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer must include: it waits
             for them, and gets status 503 if that takes too long.
     """

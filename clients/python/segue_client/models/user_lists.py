@@ -18,19 +18,19 @@ T = TypeVar("T", bound="UserLists")
 
 @_attrs_define
 class UserLists:
-    """Users, and what is wanted for each of them.
+    """Users, and the wanted list of each.
 
     Attributes:
         users (list[int | str]):
         types (list[int | str] | Unset): None: all.
-        exclude (list[ItemRef] | Unset): Items that must not come.
+        exclude (list[ItemRef] | Unset): Items to leave out.
         repeats (UserListsRepeats | Unset):  Default: UserListsRepeats.EXCLUDE.
         k (int | Unset):  Default: 10.
         titles (bool | Unset):  Default: False.
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history that are nearest.
             Default: False.
-        list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
-        context (ListContext | None | Unset): What policies read as request.surface, request.device, request.hour,
+        list_ (str | Unset): Name of the list whose policy applies; none: that of *. Default: ''.
+        context (ListContext | None | Unset): For policies: request.surface, request.device, request.hour,
             request.weekday.
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer must include: it waits
             for them, and gets status 503 if that takes too long.

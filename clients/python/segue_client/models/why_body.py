@@ -19,10 +19,10 @@ T = TypeVar("T", bound="WhyBody")
 
 @_attrs_define
 class WhyBody:
-    """Why an item stands in its place.
+    """The reasons for an item's place.
 
     Attributes:
-        parts (WhyBodyParts): What adds to the score, by name; the parts sum to it. docs/scores.md
+        parts (WhyBodyParts): Parts of the score by name; they sum to it. docs/scores.md
         new (bool): The item had no events when the model was made.
         nearest (list[NearBody]):
         rules (list[RuleBody] | Unset): Rules that apply to the item.

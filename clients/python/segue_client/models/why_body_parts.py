@@ -11,7 +11,7 @@ T = TypeVar("T", bound="WhyBodyParts")
 
 @_attrs_define
 class WhyBodyParts:
-    """What adds to the score, by name; the parts sum to it. docs/scores.md"""
+    """Parts of the score by name; they sum to it. docs/scores.md"""
 
     additional_properties: dict[str, float] = _attrs_field(init=False, factory=dict)
 

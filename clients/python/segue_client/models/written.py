@@ -15,7 +15,7 @@ T = TypeVar("T", bound="Written")
 
 @_attrs_define
 class Written:
-    """The record that was written; who follows the topic acts on it.
+    """The record that was written; readers of the topic follow it.
 
     Attributes:
         record (Place): The place of a record in the log.

@@ -103,12 +103,12 @@ def sync_detailed(
     type_: int | str,
     id: int | str,
 ) -> Response[ItemDemand | ProblemBody]:
-    """When an item was wanted
+    """Demand for an item over time
 
      Events of the kinds that make edges, by bucket of the window and by market.
 
-    A market is a number made of a country; `countries` are those in it that users are known to be
-    from. As of the last commit, a second ago.
+    A market is a number derived from a country; `countries` lists its countries that
+    have users. As of the last commit, about a second ago.
 
     Args:
         type_ (int | str):
@@ -140,12 +140,12 @@ def sync(
     type_: int | str,
     id: int | str,
 ) -> ItemDemand | ProblemBody | None:
-    """When an item was wanted
+    """Demand for an item over time
 
      Events of the kinds that make edges, by bucket of the window and by market.
 
-    A market is a number made of a country; `countries` are those in it that users are known to be
-    from. As of the last commit, a second ago.
+    A market is a number derived from a country; `countries` lists its countries that
+    have users. As of the last commit, about a second ago.
 
     Args:
         type_ (int | str):
@@ -172,12 +172,12 @@ async def asyncio_detailed(
     type_: int | str,
     id: int | str,
 ) -> Response[ItemDemand | ProblemBody]:
-    """When an item was wanted
+    """Demand for an item over time
 
      Events of the kinds that make edges, by bucket of the window and by market.
 
-    A market is a number made of a country; `countries` are those in it that users are known to be
-    from. As of the last commit, a second ago.
+    A market is a number derived from a country; `countries` lists its countries that
+    have users. As of the last commit, about a second ago.
 
     Args:
         type_ (int | str):
@@ -207,12 +207,12 @@ async def asyncio(
     type_: int | str,
     id: int | str,
 ) -> ItemDemand | ProblemBody | None:
-    """When an item was wanted
+    """Demand for an item over time
 
      Events of the kinds that make edges, by bucket of the window and by market.
 
-    A market is a number made of a country; `countries` are those in it that users are known to be
-    from. As of the last commit, a second ago.
+    A market is a number derived from a country; `countries` lists its countries that
+    have users. As of the last commit, about a second ago.
 
     Args:
         type_ (int | str):

@@ -107,11 +107,12 @@ def sync_detailed(
     id: int | str,
     k: int | Unset = 8,
 ) -> Response[ItemEdges | ProblemBody]:
-    """From when an item's edges are
+    """Edges of an item over time
 
-     Users of both items by bucket of the window: that of the earlier of a user's latest events.
+     Users of both items by bucket of the window.
 
-    When that bucket leaves the window, these users go.
+    A user counts in the bucket of the earlier of the user's latest events on the two items.
+    When that bucket leaves the window, these users no longer count.
 
     Args:
         type_ (int | str):
@@ -146,11 +147,12 @@ def sync(
     id: int | str,
     k: int | Unset = 8,
 ) -> ItemEdges | ProblemBody | None:
-    """From when an item's edges are
+    """Edges of an item over time
 
-     Users of both items by bucket of the window: that of the earlier of a user's latest events.
+     Users of both items by bucket of the window.
 
-    When that bucket leaves the window, these users go.
+    A user counts in the bucket of the earlier of the user's latest events on the two items.
+    When that bucket leaves the window, these users no longer count.
 
     Args:
         type_ (int | str):
@@ -180,11 +182,12 @@ async def asyncio_detailed(
     id: int | str,
     k: int | Unset = 8,
 ) -> Response[ItemEdges | ProblemBody]:
-    """From when an item's edges are
+    """Edges of an item over time
 
-     Users of both items by bucket of the window: that of the earlier of a user's latest events.
+     Users of both items by bucket of the window.
 
-    When that bucket leaves the window, these users go.
+    A user counts in the bucket of the earlier of the user's latest events on the two items.
+    When that bucket leaves the window, these users no longer count.
 
     Args:
         type_ (int | str):
@@ -217,11 +220,12 @@ async def asyncio(
     id: int | str,
     k: int | Unset = 8,
 ) -> ItemEdges | ProblemBody | None:
-    """From when an item's edges are
+    """Edges of an item over time
 
-     Users of both items by bucket of the window: that of the earlier of a user's latest events.
+     Users of both items by bucket of the window.
 
-    When that bucket leaves the window, these users go.
+    A user counts in the bucket of the earlier of the user's latest events on the two items.
+    When that bucket leaves the window, these users no longer count.
 
     Args:
         type_ (int | str):

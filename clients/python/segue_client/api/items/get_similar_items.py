@@ -123,9 +123,9 @@ def sync_detailed(
     k: int | Unset = 10,
     titles: bool | Unset = False,
 ) -> Response[ProblemBody | Similar]:
-    """Items near to an item
+    """Similar items
 
-     By cosine in the space of the two towers; popularity plays no part.
+     By cosine in the space of the two towers; popularity has no effect.
 
     Args:
         type_ (int | str):
@@ -166,9 +166,9 @@ def sync(
     k: int | Unset = 10,
     titles: bool | Unset = False,
 ) -> ProblemBody | Similar | None:
-    """Items near to an item
+    """Similar items
 
-     By cosine in the space of the two towers; popularity plays no part.
+     By cosine in the space of the two towers; popularity has no effect.
 
     Args:
         type_ (int | str):
@@ -204,9 +204,9 @@ async def asyncio_detailed(
     k: int | Unset = 10,
     titles: bool | Unset = False,
 ) -> Response[ProblemBody | Similar]:
-    """Items near to an item
+    """Similar items
 
-     By cosine in the space of the two towers; popularity plays no part.
+     By cosine in the space of the two towers; popularity has no effect.
 
     Args:
         type_ (int | str):
@@ -245,9 +245,9 @@ async def asyncio(
     k: int | Unset = 10,
     titles: bool | Unset = False,
 ) -> ProblemBody | Similar | None:
-    """Items near to an item
+    """Similar items
 
-     By cosine in the space of the two towers; popularity plays no part.
+     By cosine in the space of the two towers; popularity has no effect.
 
     Args:
         type_ (int | str):

@@ -115,9 +115,9 @@ def sync_detailed(
     k: int | Unset = 10,
     titles: bool | Unset = True,
 ) -> Response[ProblemBody | Similar]:
-    """Items near to a text
+    """Items close to a text
 
-     The text is placed in the shared space as a new item with this description would be.
+     The text is encoded like a new item with this description.
 
     Args:
         q (str):
@@ -155,9 +155,9 @@ def sync(
     k: int | Unset = 10,
     titles: bool | Unset = True,
 ) -> ProblemBody | Similar | None:
-    """Items near to a text
+    """Items close to a text
 
-     The text is placed in the shared space as a new item with this description would be.
+     The text is encoded like a new item with this description.
 
     Args:
         q (str):
@@ -190,9 +190,9 @@ async def asyncio_detailed(
     k: int | Unset = 10,
     titles: bool | Unset = True,
 ) -> Response[ProblemBody | Similar]:
-    """Items near to a text
+    """Items close to a text
 
-     The text is placed in the shared space as a new item with this description would be.
+     The text is encoded like a new item with this description.
 
     Args:
         q (str):
@@ -228,9 +228,9 @@ async def asyncio(
     k: int | Unset = 10,
     titles: bool | Unset = True,
 ) -> ProblemBody | Similar | None:
-    """Items near to a text
+    """Items close to a text
 
-     The text is placed in the shared space as a new item with this description would be.
+     The text is encoded like a new item with this description.
 
     Args:
         q (str):

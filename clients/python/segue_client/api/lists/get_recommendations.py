@@ -198,7 +198,7 @@ def sync_detailed(
 ) -> Response[ListBody | ProblemBody]:
     """A user's list, from the live state
 
-     Made now, of every event that this console has applied: `position` says up to which.
+     Made now, from every event that this console has applied; `position` says up to which.
 
     `at_least` waits for a record that was written a moment ago.
 
@@ -207,21 +207,21 @@ def sync_detailed(
     Args:
         user (int | str): At most 256 bytes.
         types (list[int | str] | Unset): Item types; none: all.
-        exclude (list[str] | Unset): Items that must not come, as type:id. In a type write \\: for
-            : and \\\\ for \\.
+        exclude (list[str] | Unset): Items to leave out, as type:id. In a type write \\: for : and
+            \\\\ for \\.
         repeats (GetRecommendationsRepeats | Unset):  Default: GetRecommendationsRepeats.EXCLUDE.
         k (int | Unset): Items in the answer. Default: 10.
-        page (None | str | Unset): `next_page` of a page.
+        page (None | str | Unset): `next_page` of the page before.
         titles (bool | Unset):  Default: False.
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history
             that are nearest. Default: False.
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer
             must include: it waits for them, and gets status 503 if that takes too long.
-        list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
-        surface (None | str | Unset): What policies read as request.surface, request.device,
-            request.hour, request.weekday.
-        device (None | str | Unset): What policies read as request.surface, request.device,
-            request.hour, request.weekday.
+        list_ (str | Unset): Name of the list whose policy applies; none: that of *. Default: ''.
+        surface (None | str | Unset): For policies: request.surface, request.device, request.hour,
+            request.weekday.
+        device (None | str | Unset): For policies: request.surface, request.device, request.hour,
+            request.weekday.
         time_zone (None | str | Unset): IANA name of the zone of request.hour and request.weekday;
             none: the user's attribute time_zone, or UTC.
 
@@ -275,7 +275,7 @@ def sync(
 ) -> ListBody | ProblemBody | None:
     """A user's list, from the live state
 
-     Made now, of every event that this console has applied: `position` says up to which.
+     Made now, from every event that this console has applied; `position` says up to which.
 
     `at_least` waits for a record that was written a moment ago.
 
@@ -284,21 +284,21 @@ def sync(
     Args:
         user (int | str): At most 256 bytes.
         types (list[int | str] | Unset): Item types; none: all.
-        exclude (list[str] | Unset): Items that must not come, as type:id. In a type write \\: for
-            : and \\\\ for \\.
+        exclude (list[str] | Unset): Items to leave out, as type:id. In a type write \\: for : and
+            \\\\ for \\.
         repeats (GetRecommendationsRepeats | Unset):  Default: GetRecommendationsRepeats.EXCLUDE.
         k (int | Unset): Items in the answer. Default: 10.
-        page (None | str | Unset): `next_page` of a page.
+        page (None | str | Unset): `next_page` of the page before.
         titles (bool | Unset):  Default: False.
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history
             that are nearest. Default: False.
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer
             must include: it waits for them, and gets status 503 if that takes too long.
-        list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
-        surface (None | str | Unset): What policies read as request.surface, request.device,
-            request.hour, request.weekday.
-        device (None | str | Unset): What policies read as request.surface, request.device,
-            request.hour, request.weekday.
+        list_ (str | Unset): Name of the list whose policy applies; none: that of *. Default: ''.
+        surface (None | str | Unset): For policies: request.surface, request.device, request.hour,
+            request.weekday.
+        device (None | str | Unset): For policies: request.surface, request.device, request.hour,
+            request.weekday.
         time_zone (None | str | Unset): IANA name of the zone of request.hour and request.weekday;
             none: the user's attribute time_zone, or UTC.
 
@@ -347,7 +347,7 @@ async def asyncio_detailed(
 ) -> Response[ListBody | ProblemBody]:
     """A user's list, from the live state
 
-     Made now, of every event that this console has applied: `position` says up to which.
+     Made now, from every event that this console has applied; `position` says up to which.
 
     `at_least` waits for a record that was written a moment ago.
 
@@ -356,21 +356,21 @@ async def asyncio_detailed(
     Args:
         user (int | str): At most 256 bytes.
         types (list[int | str] | Unset): Item types; none: all.
-        exclude (list[str] | Unset): Items that must not come, as type:id. In a type write \\: for
-            : and \\\\ for \\.
+        exclude (list[str] | Unset): Items to leave out, as type:id. In a type write \\: for : and
+            \\\\ for \\.
         repeats (GetRecommendationsRepeats | Unset):  Default: GetRecommendationsRepeats.EXCLUDE.
         k (int | Unset): Items in the answer. Default: 10.
-        page (None | str | Unset): `next_page` of a page.
+        page (None | str | Unset): `next_page` of the page before.
         titles (bool | Unset):  Default: False.
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history
             that are nearest. Default: False.
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer
             must include: it waits for them, and gets status 503 if that takes too long.
-        list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
-        surface (None | str | Unset): What policies read as request.surface, request.device,
-            request.hour, request.weekday.
-        device (None | str | Unset): What policies read as request.surface, request.device,
-            request.hour, request.weekday.
+        list_ (str | Unset): Name of the list whose policy applies; none: that of *. Default: ''.
+        surface (None | str | Unset): For policies: request.surface, request.device, request.hour,
+            request.weekday.
+        device (None | str | Unset): For policies: request.surface, request.device, request.hour,
+            request.weekday.
         time_zone (None | str | Unset): IANA name of the zone of request.hour and request.weekday;
             none: the user's attribute time_zone, or UTC.
 
@@ -422,7 +422,7 @@ async def asyncio(
 ) -> ListBody | ProblemBody | None:
     """A user's list, from the live state
 
-     Made now, of every event that this console has applied: `position` says up to which.
+     Made now, from every event that this console has applied; `position` says up to which.
 
     `at_least` waits for a record that was written a moment ago.
 
@@ -431,21 +431,21 @@ async def asyncio(
     Args:
         user (int | str): At most 256 bytes.
         types (list[int | str] | Unset): Item types; none: all.
-        exclude (list[str] | Unset): Items that must not come, as type:id. In a type write \\: for
-            : and \\\\ for \\.
+        exclude (list[str] | Unset): Items to leave out, as type:id. In a type write \\: for : and
+            \\\\ for \\.
         repeats (GetRecommendationsRepeats | Unset):  Default: GetRecommendationsRepeats.EXCLUDE.
         k (int | Unset): Items in the answer. Default: 10.
-        page (None | str | Unset): `next_page` of a page.
+        page (None | str | Unset): `next_page` of the page before.
         titles (bool | Unset):  Default: False.
         explain (bool | Unset): With `why`: the parts of each score, and the items of the history
             that are nearest. Default: False.
         at_least (list[str] | Unset): Places of records, topic/partition/offset, that the answer
             must include: it waits for them, and gets status 503 if that takes too long.
-        list_ (str | Unset): Name of the list whose policy holds; none: that of *. Default: ''.
-        surface (None | str | Unset): What policies read as request.surface, request.device,
-            request.hour, request.weekday.
-        device (None | str | Unset): What policies read as request.surface, request.device,
-            request.hour, request.weekday.
+        list_ (str | Unset): Name of the list whose policy applies; none: that of *. Default: ''.
+        surface (None | str | Unset): For policies: request.surface, request.device, request.hour,
+            request.weekday.
+        device (None | str | Unset): For policies: request.surface, request.device, request.hour,
+            request.weekday.
         time_zone (None | str | Unset): IANA name of the zone of request.hour and request.weekday;
             none: the user's attribute time_zone, or UTC.
 

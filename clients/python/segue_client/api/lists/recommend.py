@@ -118,9 +118,9 @@ def sync_detailed(
     body: Session | UserList,
     titles: bool | Unset = False,
 ) -> Response[ListBody | ProblemBody]:
-    """A list for a user, or for somebody without a name from the items of a session
+    """A list for a user, or for the items of a session without a user id
 
-     The same lists as by GET. Nothing of a session is kept. To name a user takes a right.
+     The same lists as by GET. No session is stored. A list of a user takes the right `people`.
 
     Args:
         titles (bool | Unset):  Default: False.
@@ -152,9 +152,9 @@ def sync(
     body: Session | UserList,
     titles: bool | Unset = False,
 ) -> ListBody | ProblemBody | None:
-    """A list for a user, or for somebody without a name from the items of a session
+    """A list for a user, or for the items of a session without a user id
 
-     The same lists as by GET. Nothing of a session is kept. To name a user takes a right.
+     The same lists as by GET. No session is stored. A list of a user takes the right `people`.
 
     Args:
         titles (bool | Unset):  Default: False.
@@ -181,9 +181,9 @@ async def asyncio_detailed(
     body: Session | UserList,
     titles: bool | Unset = False,
 ) -> Response[ListBody | ProblemBody]:
-    """A list for a user, or for somebody without a name from the items of a session
+    """A list for a user, or for the items of a session without a user id
 
-     The same lists as by GET. Nothing of a session is kept. To name a user takes a right.
+     The same lists as by GET. No session is stored. A list of a user takes the right `people`.
 
     Args:
         titles (bool | Unset):  Default: False.
@@ -213,9 +213,9 @@ async def asyncio(
     body: Session | UserList,
     titles: bool | Unset = False,
 ) -> ListBody | ProblemBody | None:
-    """A list for a user, or for somebody without a name from the items of a session
+    """A list for a user, or for the items of a session without a user id
 
-     The same lists as by GET. Nothing of a session is kept. To name a user takes a right.
+     The same lists as by GET. No session is stored. A list of a user takes the right `people`.
 
     Args:
         titles (bool | Unset):  Default: False.

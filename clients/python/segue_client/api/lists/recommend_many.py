@@ -107,10 +107,10 @@ def sync_detailed(
 ) -> Response[ManyLists | ProblemBody]:
     """Lists for many users
 
-     Each list is as of its own user's state; all are made together.
+     Each list reflects the state of its own user; all are made together.
 
     Args:
-        body (UserLists): Users, and what is wanted for each of them.
+        body (UserLists): Users, and the wanted list of each.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -138,10 +138,10 @@ def sync(
 ) -> ManyLists | ProblemBody | None:
     """Lists for many users
 
-     Each list is as of its own user's state; all are made together.
+     Each list reflects the state of its own user; all are made together.
 
     Args:
-        body (UserLists): Users, and what is wanted for each of them.
+        body (UserLists): Users, and the wanted list of each.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -164,10 +164,10 @@ async def asyncio_detailed(
 ) -> Response[ManyLists | ProblemBody]:
     """Lists for many users
 
-     Each list is as of its own user's state; all are made together.
+     Each list reflects the state of its own user; all are made together.
 
     Args:
-        body (UserLists): Users, and what is wanted for each of them.
+        body (UserLists): Users, and the wanted list of each.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -193,10 +193,10 @@ async def asyncio(
 ) -> ManyLists | ProblemBody | None:
     """Lists for many users
 
-     Each list is as of its own user's state; all are made together.
+     Each list reflects the state of its own user; all are made together.
 
     Args:
-        body (UserLists): Users, and what is wanted for each of them.
+        body (UserLists): Users, and the wanted list of each.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -81,7 +81,7 @@ def sync_detailed(
 ) -> Response[ProblemBody | list[Bundle]]:
     """Bundles that can be served, the newest first
 
-     Those in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
+     Bundles in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -106,7 +106,7 @@ def sync(
 ) -> ProblemBody | list[Bundle] | None:
     """Bundles that can be served, the newest first
 
-     Those in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
+     Bundles in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -127,7 +127,7 @@ async def asyncio_detailed(
 ) -> Response[ProblemBody | list[Bundle]]:
     """Bundles that can be served, the newest first
 
-     Those in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
+     Bundles in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -150,7 +150,7 @@ async def asyncio(
 ) -> ProblemBody | list[Bundle] | None:
     """Bundles that can be served, the newest first
 
-     Those in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
+     Bundles in the artifact store: `trainer.keep_bundles` of each channel, and pinned ones.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

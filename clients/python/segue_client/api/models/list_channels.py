@@ -79,9 +79,9 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[ProblemBody | list[ChannelBody]]:
-    """What each channel serves, and to whom
+    """What each channel serves, and to which users
 
-     Those of the arms of `[experiments]`, the default one first; without arms it alone.
+     The channels of the arms of `[experiments]`, the default first; without arms only that.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -104,9 +104,9 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> ProblemBody | list[ChannelBody] | None:
-    """What each channel serves, and to whom
+    """What each channel serves, and to which users
 
-     Those of the arms of `[experiments]`, the default one first; without arms it alone.
+     The channels of the arms of `[experiments]`, the default first; without arms only that.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -125,9 +125,9 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[ProblemBody | list[ChannelBody]]:
-    """What each channel serves, and to whom
+    """What each channel serves, and to which users
 
-     Those of the arms of `[experiments]`, the default one first; without arms it alone.
+     The channels of the arms of `[experiments]`, the default first; without arms only that.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -148,9 +148,9 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> ProblemBody | list[ChannelBody] | None:
-    """What each channel serves, and to whom
+    """What each channel serves, and to which users
 
-     Those of the arms of `[experiments]`, the default one first; without arms it alone.
+     The channels of the arms of `[experiments]`, the default first; without arms only that.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -119,16 +119,17 @@ def sync_detailed(
     body: Pinning,
     channel: str | Unset = "default",
 ) -> Response[ProblemBody | Written]:
-    """Serve this bundle and no other
+    """Pin a bundle
 
-     All workers and consoles load it for the channel, and stay with it until the pin is off.
+     All workers and consoles load it for the channel and keep it until the pin is removed.
 
-    The trainer goes on learning and publishing meanwhile. The bundle may be of another channel. 404
-    for an unknown bundle or channel, 409 for a bundle that is not whole.
+    The trainer continues to learn and to publish. The bundle may be of another channel. 404
+    for an unknown bundle or channel, 409 for an incomplete bundle.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
-        body (Pinning): Which bundle is to be served whatever the trainer publishes.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
+        body (Pinning): The bundle to pin.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -156,16 +157,17 @@ def sync(
     body: Pinning,
     channel: str | Unset = "default",
 ) -> ProblemBody | Written | None:
-    """Serve this bundle and no other
+    """Pin a bundle
 
-     All workers and consoles load it for the channel, and stay with it until the pin is off.
+     All workers and consoles load it for the channel and keep it until the pin is removed.
 
-    The trainer goes on learning and publishing meanwhile. The bundle may be of another channel. 404
-    for an unknown bundle or channel, 409 for a bundle that is not whole.
+    The trainer continues to learn and to publish. The bundle may be of another channel. 404
+    for an unknown bundle or channel, 409 for an incomplete bundle.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
-        body (Pinning): Which bundle is to be served whatever the trainer publishes.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
+        body (Pinning): The bundle to pin.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -188,16 +190,17 @@ async def asyncio_detailed(
     body: Pinning,
     channel: str | Unset = "default",
 ) -> Response[ProblemBody | Written]:
-    """Serve this bundle and no other
+    """Pin a bundle
 
-     All workers and consoles load it for the channel, and stay with it until the pin is off.
+     All workers and consoles load it for the channel and keep it until the pin is removed.
 
-    The trainer goes on learning and publishing meanwhile. The bundle may be of another channel. 404
-    for an unknown bundle or channel, 409 for a bundle that is not whole.
+    The trainer continues to learn and to publish. The bundle may be of another channel. 404
+    for an unknown bundle or channel, 409 for an incomplete bundle.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
-        body (Pinning): Which bundle is to be served whatever the trainer publishes.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
+        body (Pinning): The bundle to pin.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -223,16 +226,17 @@ async def asyncio(
     body: Pinning,
     channel: str | Unset = "default",
 ) -> ProblemBody | Written | None:
-    """Serve this bundle and no other
+    """Pin a bundle
 
-     All workers and consoles load it for the channel, and stay with it until the pin is off.
+     All workers and consoles load it for the channel and keep it until the pin is removed.
 
-    The trainer goes on learning and publishing meanwhile. The bundle may be of another channel. 404
-    for an unknown bundle or channel, 409 for a bundle that is not whole.
+    The trainer continues to learn and to publish. The bundle may be of another channel. 404
+    for an unknown bundle or channel, 409 for an incomplete bundle.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
-        body (Pinning): Which bundle is to be served whatever the trainer publishes.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
+        body (Pinning): The bundle to pin.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -112,12 +112,13 @@ def sync_detailed(
 ) -> Response[ProblemBody | RolledBack]:
     """Pin the bundle before the one served
 
-     Of the trainer that made the one that is served. Again: the one before that.
+     The bundle of the same trainer. A second call pins the one before that.
 
-    Who wants to be sure which one that is pins it by its name. 409 where there is none.
+    To choose a bundle by name, use PUT /v1/pin. 409 if there is no earlier bundle.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -145,12 +146,13 @@ def sync(
 ) -> ProblemBody | RolledBack | None:
     """Pin the bundle before the one served
 
-     Of the trainer that made the one that is served. Again: the one before that.
+     The bundle of the same trainer. A second call pins the one before that.
 
-    Who wants to be sure which one that is pins it by its name. 409 where there is none.
+    To choose a bundle by name, use PUT /v1/pin. 409 if there is no earlier bundle.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -173,12 +175,13 @@ async def asyncio_detailed(
 ) -> Response[ProblemBody | RolledBack]:
     """Pin the bundle before the one served
 
-     Of the trainer that made the one that is served. Again: the one before that.
+     The bundle of the same trainer. A second call pins the one before that.
 
-    Who wants to be sure which one that is pins it by its name. 409 where there is none.
+    To choose a bundle by name, use PUT /v1/pin. 409 if there is no earlier bundle.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -204,12 +207,13 @@ async def asyncio(
 ) -> ProblemBody | RolledBack | None:
     """Pin the bundle before the one served
 
-     Of the trainer that made the one that is served. Again: the one before that.
+     The bundle of the same trainer. A second call pins the one before that.
 
-    Who wants to be sure which one that is pins it by its name. 409 where there is none.
+    To choose a bundle by name, use PUT /v1/pin. 409 if there is no earlier bundle.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -110,7 +110,8 @@ def sync_detailed(
      Without a pin on the channel, nothing changes.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -141,7 +142,8 @@ def sync(
      Without a pin on the channel, nothing changes.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -167,7 +169,8 @@ async def asyncio_detailed(
      Without a pin on the channel, nothing changes.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -196,7 +199,8 @@ async def asyncio(
      Without a pin on the channel, nothing changes.
 
     Args:
-        channel (str | Unset): On which it is served, as arms name it. Default: 'default'.
+        channel (str | Unset): Channel on which it is served, as named in the arms. Default:
+            'default'.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -109,7 +109,7 @@ def sync_detailed(
 ) -> Response[Erasing | ProblemBody]:
     """Erase a user
 
-     Writes the records of `segue erase`; what goes when: docs/erasure.md.
+     Writes the records of `segue erase`. docs/erasure.md says what is removed when.
 
     Args:
         user (int | str): At most 256 bytes.
@@ -140,7 +140,7 @@ def sync(
 ) -> Erasing | ProblemBody | None:
     """Erase a user
 
-     Writes the records of `segue erase`; what goes when: docs/erasure.md.
+     Writes the records of `segue erase`. docs/erasure.md says what is removed when.
 
     Args:
         user (int | str): At most 256 bytes.
@@ -166,7 +166,7 @@ async def asyncio_detailed(
 ) -> Response[Erasing | ProblemBody]:
     """Erase a user
 
-     Writes the records of `segue erase`; what goes when: docs/erasure.md.
+     Writes the records of `segue erase`. docs/erasure.md says what is removed when.
 
     Args:
         user (int | str): At most 256 bytes.
@@ -195,7 +195,7 @@ async def asyncio(
 ) -> Erasing | ProblemBody | None:
     """Erase a user
 
-     Writes the records of `segue erase`; what goes when: docs/erasure.md.
+     Writes the records of `segue erase`. docs/erasure.md says what is removed when.
 
     Args:
         user (int | str): At most 256 bytes.

@@ -108,9 +108,9 @@ def sync_detailed(
     partition: int,
     offset: int,
 ) -> Response[ProblemBody | ReceiptBody]:
-    """What came of an erasure
+    """The receipt of an erasure
 
-     By the place of the erasure's record on the topic of events; the newest are known here.
+     By the place of the erasure's record on the topic of events; only the newest are known.
 
     Args:
         topic (str):
@@ -145,9 +145,9 @@ def sync(
     partition: int,
     offset: int,
 ) -> ProblemBody | ReceiptBody | None:
-    """What came of an erasure
+    """The receipt of an erasure
 
-     By the place of the erasure's record on the topic of events; the newest are known here.
+     By the place of the erasure's record on the topic of events; only the newest are known.
 
     Args:
         topic (str):
@@ -177,9 +177,9 @@ async def asyncio_detailed(
     partition: int,
     offset: int,
 ) -> Response[ProblemBody | ReceiptBody]:
-    """What came of an erasure
+    """The receipt of an erasure
 
-     By the place of the erasure's record on the topic of events; the newest are known here.
+     By the place of the erasure's record on the topic of events; only the newest are known.
 
     Args:
         topic (str):
@@ -212,9 +212,9 @@ async def asyncio(
     partition: int,
     offset: int,
 ) -> ProblemBody | ReceiptBody | None:
-    """What came of an erasure
+    """The receipt of an erasure
 
-     By the place of the erasure's record on the topic of events; the newest are known here.
+     By the place of the erasure's record on the topic of events; only the newest are known.
 
     Args:
         topic (str):

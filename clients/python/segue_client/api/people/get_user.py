@@ -121,7 +121,7 @@ def sync_detailed(
 ) -> Response[ProblemBody | UserBody]:
     """What is known of a user
 
-     Attributes, and the history inside the window, newest first; a stranger's is empty.
+     Attributes, and the history inside the window, newest first; empty for unknown users.
 
     Args:
         user (int | str): At most 256 bytes.
@@ -159,7 +159,7 @@ def sync(
 ) -> ProblemBody | UserBody | None:
     """What is known of a user
 
-     Attributes, and the history inside the window, newest first; a stranger's is empty.
+     Attributes, and the history inside the window, newest first; empty for unknown users.
 
     Args:
         user (int | str): At most 256 bytes.
@@ -192,7 +192,7 @@ async def asyncio_detailed(
 ) -> Response[ProblemBody | UserBody]:
     """What is known of a user
 
-     Attributes, and the history inside the window, newest first; a stranger's is empty.
+     Attributes, and the history inside the window, newest first; empty for unknown users.
 
     Args:
         user (int | str): At most 256 bytes.
@@ -228,7 +228,7 @@ async def asyncio(
 ) -> ProblemBody | UserBody | None:
     """What is known of a user
 
-     Attributes, and the history inside the window, newest first; a stranger's is empty.
+     Attributes, and the history inside the window, newest first; empty for unknown users.
 
     Args:
         user (int | str): At most 256 bytes.

@@ -107,12 +107,12 @@ def sync_detailed(
 ) -> Response[PolicyWritten | ProblemBody]:
     """Put a policy in force
 
-     As the next version of its list. 409, and nothing is in force, if another was written since.
+     As the next version of its list. 409, and no change, if another version was written since.
 
-    Workers and consoles take it within two seconds.
+    Workers and consoles follow it within two seconds.
 
     Args:
-        body (PolicyApply): A policy that is to be in force.
+        body (PolicyApply): A policy to put in force.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -140,12 +140,12 @@ def sync(
 ) -> PolicyWritten | ProblemBody | None:
     """Put a policy in force
 
-     As the next version of its list. 409, and nothing is in force, if another was written since.
+     As the next version of its list. 409, and no change, if another version was written since.
 
-    Workers and consoles take it within two seconds.
+    Workers and consoles follow it within two seconds.
 
     Args:
-        body (PolicyApply): A policy that is to be in force.
+        body (PolicyApply): A policy to put in force.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -168,12 +168,12 @@ async def asyncio_detailed(
 ) -> Response[PolicyWritten | ProblemBody]:
     """Put a policy in force
 
-     As the next version of its list. 409, and nothing is in force, if another was written since.
+     As the next version of its list. 409, and no change, if another version was written since.
 
-    Workers and consoles take it within two seconds.
+    Workers and consoles follow it within two seconds.
 
     Args:
-        body (PolicyApply): A policy that is to be in force.
+        body (PolicyApply): A policy to put in force.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -199,12 +199,12 @@ async def asyncio(
 ) -> PolicyWritten | ProblemBody | None:
     """Put a policy in force
 
-     As the next version of its list. 409, and nothing is in force, if another was written since.
+     As the next version of its list. 409, and no change, if another version was written since.
 
-    Workers and consoles take it within two seconds.
+    Workers and consoles follow it within two seconds.
 
     Args:
-        body (PolicyApply): A policy that is to be in force.
+        body (PolicyApply): A policy to put in force.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

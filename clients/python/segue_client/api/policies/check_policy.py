@@ -100,9 +100,9 @@ def sync_detailed(
     client: AuthenticatedClient,
     body: PolicyText,
 ) -> Response[PolicyChecked | ProblemBody]:
-    """Would workers take this policy
+    """Whether workers would accept a policy
 
-     By the workers' own parser and types. Nothing is written.
+     Checked by the workers' own parser and types. Nothing is written.
 
     Args:
         body (PolicyText): A policy in TOML, as in a file of `segue policy`.
@@ -131,9 +131,9 @@ def sync(
     client: AuthenticatedClient,
     body: PolicyText,
 ) -> PolicyChecked | ProblemBody | None:
-    """Would workers take this policy
+    """Whether workers would accept a policy
 
-     By the workers' own parser and types. Nothing is written.
+     Checked by the workers' own parser and types. Nothing is written.
 
     Args:
         body (PolicyText): A policy in TOML, as in a file of `segue policy`.
@@ -157,9 +157,9 @@ async def asyncio_detailed(
     client: AuthenticatedClient,
     body: PolicyText,
 ) -> Response[PolicyChecked | ProblemBody]:
-    """Would workers take this policy
+    """Whether workers would accept a policy
 
-     By the workers' own parser and types. Nothing is written.
+     Checked by the workers' own parser and types. Nothing is written.
 
     Args:
         body (PolicyText): A policy in TOML, as in a file of `segue policy`.
@@ -186,9 +186,9 @@ async def asyncio(
     client: AuthenticatedClient,
     body: PolicyText,
 ) -> PolicyChecked | ProblemBody | None:
-    """Would workers take this policy
+    """Whether workers would accept a policy
 
-     By the workers' own parser and types. Nothing is written.
+     Checked by the workers' own parser and types. Nothing is written.
 
     Args:
         body (PolicyText): A policy in TOML, as in a file of `segue policy`.

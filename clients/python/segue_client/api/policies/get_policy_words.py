@@ -91,7 +91,7 @@ def sync_detailed(
 ) -> Response[PolicyWords | ProblemBody]:
     """What a policy can name
 
-     Attributes of the items now and of users lately, with their types; functions; rules.
+     Attributes of items and of recent users, with their types; functions; rules.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -116,7 +116,7 @@ def sync(
 ) -> PolicyWords | ProblemBody | None:
     """What a policy can name
 
-     Attributes of the items now and of users lately, with their types; functions; rules.
+     Attributes of items and of recent users, with their types; functions; rules.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -137,7 +137,7 @@ async def asyncio_detailed(
 ) -> Response[PolicyWords | ProblemBody]:
     """What a policy can name
 
-     Attributes of the items now and of users lately, with their types; functions; rules.
+     Attributes of items and of recent users, with their types; functions; rules.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -160,7 +160,7 @@ async def asyncio(
 ) -> PolicyWords | ProblemBody | None:
     """What a policy can name
 
-     Attributes of the items now and of users lately, with their types; functions; rules.
+     Attributes of items and of recent users, with their types; functions; rules.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -101,7 +101,7 @@ def sync_detailed(
 ) -> Response[ProblemBody | list[PolicyOfList]]:
     """Policies of lists and their versions
 
-     Of every list that has a policy or is in the settings; `*` is that of all others.
+     Of every list that has a policy or is in the settings; `*` applies to all others.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -126,7 +126,7 @@ def sync(
 ) -> ProblemBody | list[PolicyOfList] | None:
     """Policies of lists and their versions
 
-     Of every list that has a policy or is in the settings; `*` is that of all others.
+     Of every list that has a policy or is in the settings; `*` applies to all others.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -147,7 +147,7 @@ async def asyncio_detailed(
 ) -> Response[ProblemBody | list[PolicyOfList]]:
     """Policies of lists and their versions
 
-     Of every list that has a policy or is in the settings; `*` is that of all others.
+     Of every list that has a policy or is in the settings; `*` applies to all others.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -170,7 +170,7 @@ async def asyncio(
 ) -> ProblemBody | list[PolicyOfList] | None:
     """Policies of lists and their versions
 
-     Of every list that has a policy or is in the settings; `*` is that of all others.
+     Of every list that has a policy or is in the settings; `*` applies to all others.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

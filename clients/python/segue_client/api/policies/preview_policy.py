@@ -107,12 +107,12 @@ def sync_detailed(
 ) -> Response[Previewed | ProblemBody]:
     """Lists before and after a policy
 
-     From the live state, as of now. Nothing is written. It takes the right `people` too.
+     From the live state, as of now. Nothing is written. It needs the right `people` too.
 
-    The effect on quality is that of held-out questions: what each of the users took last.
+    The effect on quality is measured on held-out questions: the item that each user took last.
 
     Args:
-        body (PolicyPreview): A policy, and whose lists are to be compared.
+        body (PolicyPreview): A policy, and the users whose lists are compared.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -140,12 +140,12 @@ def sync(
 ) -> Previewed | ProblemBody | None:
     """Lists before and after a policy
 
-     From the live state, as of now. Nothing is written. It takes the right `people` too.
+     From the live state, as of now. Nothing is written. It needs the right `people` too.
 
-    The effect on quality is that of held-out questions: what each of the users took last.
+    The effect on quality is measured on held-out questions: the item that each user took last.
 
     Args:
-        body (PolicyPreview): A policy, and whose lists are to be compared.
+        body (PolicyPreview): A policy, and the users whose lists are compared.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -168,12 +168,12 @@ async def asyncio_detailed(
 ) -> Response[Previewed | ProblemBody]:
     """Lists before and after a policy
 
-     From the live state, as of now. Nothing is written. It takes the right `people` too.
+     From the live state, as of now. Nothing is written. It needs the right `people` too.
 
-    The effect on quality is that of held-out questions: what each of the users took last.
+    The effect on quality is measured on held-out questions: the item that each user took last.
 
     Args:
-        body (PolicyPreview): A policy, and whose lists are to be compared.
+        body (PolicyPreview): A policy, and the users whose lists are compared.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -199,12 +199,12 @@ async def asyncio(
 ) -> Previewed | ProblemBody | None:
     """Lists before and after a policy
 
-     From the live state, as of now. Nothing is written. It takes the right `people` too.
+     From the live state, as of now. Nothing is written. It needs the right `people` too.
 
-    The effect on quality is that of held-out questions: what each of the users took last.
+    The effect on quality is measured on held-out questions: the item that each user took last.
 
     Args:
-        body (PolicyPreview): A policy, and whose lists are to be compared.
+        body (PolicyPreview): A policy, and the users whose lists are compared.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -112,10 +112,10 @@ def sync_detailed(
 ) -> Response[PolicyWritten | ProblemBody]:
     """Go back to the policy before
 
-     As a new version with the rules of the one before; without any, the list has no policy.
+     As a new version with the rules of the one before. Without one, the list has no policy.
 
     Args:
-        body (PolicyUndo): A list whose policy is to be what it was before.
+        body (PolicyUndo): A list whose policy goes back to the version before.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -143,10 +143,10 @@ def sync(
 ) -> PolicyWritten | ProblemBody | None:
     """Go back to the policy before
 
-     As a new version with the rules of the one before; without any, the list has no policy.
+     As a new version with the rules of the one before. Without one, the list has no policy.
 
     Args:
-        body (PolicyUndo): A list whose policy is to be what it was before.
+        body (PolicyUndo): A list whose policy goes back to the version before.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -169,10 +169,10 @@ async def asyncio_detailed(
 ) -> Response[PolicyWritten | ProblemBody]:
     """Go back to the policy before
 
-     As a new version with the rules of the one before; without any, the list has no policy.
+     As a new version with the rules of the one before. Without one, the list has no policy.
 
     Args:
-        body (PolicyUndo): A list whose policy is to be what it was before.
+        body (PolicyUndo): A list whose policy goes back to the version before.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -198,10 +198,10 @@ async def asyncio(
 ) -> PolicyWritten | ProblemBody | None:
     """Go back to the policy before
 
-     As a new version with the rules of the one before; without any, the list has no policy.
+     As a new version with the rules of the one before. Without one, the list has no policy.
 
     Args:
-        body (PolicyUndo): A list whose policy is to be what it was before.
+        body (PolicyUndo): A list whose policy goes back to the version before.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -120,7 +120,7 @@ def sync_detailed(
 
      Answers once the log has the good rows; the others are named by index and reason.
 
-    422 where no row is good: then nothing is written.
+    422 if no row is good: then nothing is written.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and
@@ -157,7 +157,7 @@ def sync(
 
      Answers once the log has the good rows; the others are named by index and reason.
 
-    422 where no row is good: then nothing is written.
+    422 if no row is good: then nothing is written.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and
@@ -189,7 +189,7 @@ async def asyncio_detailed(
 
      Answers once the log has the good rows; the others are named by index and reason.
 
-    422 where no row is good: then nothing is written.
+    422 if no row is good: then nothing is written.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and
@@ -224,7 +224,7 @@ async def asyncio(
 
      Answers once the log has the good rows; the others are named by index and reason.
 
-    422 where no row is good: then nothing is written.
+    422 if no row is good: then nothing is written.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and

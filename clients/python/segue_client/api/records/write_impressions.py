@@ -123,7 +123,7 @@ def sync_detailed(
 ) -> Response[Accepted | ProblemBody]:
     """Write what was shown
 
-     As for events. 409 where the settings name no source of impressions: nothing reads them.
+     As for events. 409 if the settings name no source of impressions: nothing would read them.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and
@@ -158,7 +158,7 @@ def sync(
 ) -> Accepted | ProblemBody | None:
     """Write what was shown
 
-     As for events. 409 where the settings name no source of impressions: nothing reads them.
+     As for events. 409 if the settings name no source of impressions: nothing would read them.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and
@@ -188,7 +188,7 @@ async def asyncio_detailed(
 ) -> Response[Accepted | ProblemBody]:
     """Write what was shown
 
-     As for events. 409 where the settings name no source of impressions: nothing reads them.
+     As for events. 409 if the settings name no source of impressions: nothing would read them.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and
@@ -221,7 +221,7 @@ async def asyncio(
 ) -> Accepted | ProblemBody | None:
     """Write what was shown
 
-     As for events. 409 where the settings name no source of impressions: nothing reads them.
+     As for events. 409 if the settings name no source of impressions: nothing would read them.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and

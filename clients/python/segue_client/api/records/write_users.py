@@ -118,7 +118,7 @@ def sync_detailed(
 ) -> Response[Accepted | ProblemBody]:
     """Write attributes of users
 
-     As for events. Attributes replace those before; the history stays, unlike in an erasure.
+     As for events. They replace all earlier attributes. This erases no history.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and
@@ -153,7 +153,7 @@ def sync(
 ) -> Accepted | ProblemBody | None:
     """Write attributes of users
 
-     As for events. Attributes replace those before; the history stays, unlike in an erasure.
+     As for events. They replace all earlier attributes. This erases no history.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and
@@ -183,7 +183,7 @@ async def asyncio_detailed(
 ) -> Response[Accepted | ProblemBody]:
     """Write attributes of users
 
-     As for events. Attributes replace those before; the history stays, unlike in an erasure.
+     As for events. They replace all earlier attributes. This erases no history.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and
@@ -216,7 +216,7 @@ async def asyncio(
 ) -> Accepted | ProblemBody | None:
     """Write attributes of users
 
-     As for events. Attributes replace those before; the history stays, unlike in an erasure.
+     As for events. They replace all earlier attributes. This erases no history.
 
     Args:
         idempotency_key (None | str | Unset): A repeat with the same key gets the same answer and

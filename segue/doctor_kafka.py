@@ -232,10 +232,10 @@ def language_finding(unread: Misread | None, items: int, *, named: bool = True) 
         return fact(
             "text language", f"the text model reads the {items:,} texts of the catalogue{about}"
         )
-    named = ", ".join(name or "texts without a language" for name in unread.letters)
+    languages = ", ".join(name or "texts without a language" for name in unread.letters)
     return Finding(
         check="text language", verdict="warn",
-        found=f"the text model does not read {unread.share:.0%} of the texts ({named})",
+        found=f"the text model does not read {unread.share:.0%} of the texts ({languages})",
         fix="set static.text.model to a model of these languages: docs/text-models.md",
     )  # fmt: skip
 

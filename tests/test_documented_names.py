@@ -38,6 +38,8 @@ def parse(line: str) -> None:
     """Raise if the command, or one of its options, does not exist."""
     words = shlex.split(line, comments=True)[1:]
     words = words[: next((n for n, word in enumerate(words) if word in OPERATORS), len(words))]
+    if words[0] in ("-v", "--verbose"):  # of all commands
+        words.pop(0)
     command = load_command(words.pop(0))
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]

@@ -285,8 +285,9 @@ class RankingSettings:
     towers: candidates of a type from the index.
     weak: candidates from the latest items that the user has only by weak events.
     neighbours: candidates by item-item weights, for each kind of weights and each half-life.
-    weights: kinds of item-item weights from counts (ADR 82): `ease` (regression on co-interactions),
-        `cosine` (of co-interactions), `next` (transitions to another item within an hour).
+    weights: kinds of item-item weights from counts (ADR 82): `ease` (regression on
+        co-interactions), `cosine` (of co-interactions), `next` (transitions to another item within
+        an hour).
     near: vectors, `text` or `hgnn`, by which a history points to items with similar vectors. They
         become item-item weights like those of counts, but items without an event have them too (ADR
         75).

@@ -147,7 +147,8 @@ _KNOWN: dict[str, _Field] = {
     ),
     "description": _Field(
         names=("description", "summary", "abstract", "teaser", "excerpt", "lead", "subtitle",
-               "overview", "plot", "desc", "text", "body", "content"),
+               "overview", "plot", "blurb", "synopsis", "details", "about", "desc", "text", "body",
+               "content"),
         fits=_is_text,
     ),
     "language": _Field(names=("language", "lang", "locale", "languagecode"), fits=_is_word),

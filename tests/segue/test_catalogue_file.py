@@ -295,7 +295,7 @@ def check(*words):
 
 
 def test_a_check_suggests_the_fields_from_a_sample_and_writes_nothing(tmp_path, topic):
-    file = csv_file(tmp_path, "sku,product_name,blurb,tags\n007,Tea,Hot,a|b\n8,,x,\n8,Cup,x,\n")
+    file = csv_file(tmp_path, "sku,product_name,supplier,tags\n007,Tea,Hot,a|b\n8,,x,\n8,Cup,x,\n")
     done = check(str(file), "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
@@ -303,7 +303,7 @@ def test_a_check_suggests_the_fields_from_a_sample_and_writes_nothing(tmp_path, 
         "item_id": "sku", "title": "product_name", "genres": "tags"
     }  # fmt: skip
     assert (found["items"], found["distinct"], found["untitled"], found["good"]) == (3, 2, 1, True)
-    assert found["unused"] == ["blurb"]
+    assert found["unused"] == ["supplier"]
     assert found["sample"][0] == {
         "item_id": "007", "item_type": "item", "title": "Tea", "genres": ["a", "b"]
     }  # fmt: skip

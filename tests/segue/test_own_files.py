@@ -131,6 +131,12 @@ def test_the_only_column_of_times_is_taken_whatever_its_name(news, read, at):
     assert columns_of(read(), "reads.csv")["timestamp"] == "fetched"
 
 
+@pytest.mark.parametrize("name", ["blurb", "synopsis", "details", "about"])
+def test_usual_names_of_a_description_are_guessed(news, read, name):
+    csv(news / "articles.csv", f"slug,headline,{name}", "a,First,One", "b,Second,Two")
+    assert columns_of(read(), "articles.csv")["description"] == name
+
+
 def test_of_two_columns_of_times_the_user_names_one(news, read):
     csv(news / "reads.csv", "reader,article,fetched,returned", "u,a,2025-02-01,2025-02-03")
     with pytest.raises(ColumnError, match=r"no column looks like timestamp.*timestamp=COLUMN"):

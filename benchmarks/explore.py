@@ -146,7 +146,14 @@ def show(report: dict[str, Any]) -> None:
     if found := report["policies"]:
         console.print(
             f"off-policy: the better of two named in {found['right']} of {found['pairs']} pairs "
-            f"(doubly robust), {found['right_weighted']} (inverse propensities); interval holds "
+            f"(doubly robust), {found['right_modelled']} (the model alone), "
+            f"{found['right_weighted']} (inverse propensities); the doubly robust interval holds "
             f"the truth for {found['covered']:.0%} of {found['policies']} policies",
             highlight=False,
         )
+        for part in found["by_difference"]:
+            console.print(
+                f"values differ by at most {part['largest']:.1%}: {part['right']} of "
+                f"{part['pairs']} pairs",
+                highlight=False,
+            )

@@ -1,5 +1,6 @@
 """Whether off-policy estimates name the better of two policies, in the simulated world."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,6 @@ from numpy.typing import NDArray
 
 from benchmarks.explore_world import END_MS, MIX, Counts, Ready
 from dynamic_layer import Policies, Policy, Ranking, Recommender, rules_of
-from dynamic_layer.serving.reasons import Explored
 from evaluation.off_policy import Estimates, estimates
 from segue.off_policy import Showing, places_of
 from state import item_key
@@ -32,7 +32,8 @@ def pairs(made: Ready, count: int, seed: int) -> dict[str, Any]:
     """Return of how many pairs the better one is named, from one log of all users' lists.
 
     A policy has a share of its own and boosts one third of the launched items, in which the world's
-    users differ. Its true value is computed with its own probabilities and the world's chances.
+    users differ. Its true value, a shown place, is computed with its own probabilities and the
+    world's chances. `by_difference`: of each half of the pairs, the nearer values first.
     """
     rng = np.random.default_rng([seed, count])
     world = _Log(made, rng)
@@ -50,10 +51,11 @@ def pairs(made: Ready, count: int, seed: int) -> dict[str, Any]:
     every = [(a, b) for a in range(POLICIES) for b in range(a)]
     chosen = [every[n] for n in rng.permutation(len(every))[:count].tolist()]
 
-    def right(name: str) -> int:
+    def right(name: str, of: Sequence[tuple[int, int]] = chosen) -> int:
         told = [getattr(one, name).value for one in found]
-        return sum((told[a] > told[b]) == (values[a] > values[b]) for a, b in chosen)
+        return sum((told[a] > told[b]) == (values[a] > values[b]) for a, b in of)
 
+    apart = sorted(chosen, key=lambda pair: abs(values[pair[0]] - values[pair[1]]))
     held = [
         one.robust.low <= value <= one.robust.high for one, value in zip(found, values, strict=True)
     ]
@@ -61,6 +63,15 @@ def pairs(made: Ready, count: int, seed: int) -> dict[str, Any]:
         "pairs": len(chosen),
         "right": right("robust"),
         "right_weighted": right("weighted"),
+        "right_modelled": right("modelled"),
+        "by_difference": [
+            {
+                "pairs": len(part),
+                "right": right("robust", part),
+                "largest": round(max(abs(values[a] / values[b] - 1) for a, b in part), 4),
+            }
+            for part in (apart[: len(apart) // 2], apart[len(apart) // 2 :])
+        ],
         "policies": POLICIES,
         "covered": round(float(np.mean(held)), 3),
         "lists": len(world.lists),
@@ -71,7 +82,7 @@ def pairs(made: Ready, count: int, seed: int) -> dict[str, Any]:
 
 
 class _Log:
-    """Each user's list under the log's policy, and what was taken at the place that explores."""
+    """Each user's lists under the log's policy, all places shown, and what was taken of them."""
 
     def __init__(self, made: Ready, rng: np.random.Generator) -> None:
         names = made.world.users()["user_id"].to_pylist()[:USERS]
@@ -82,16 +93,22 @@ class _Log:
         self.recommender: Recommender = recommender
         self.rate = _rates(made, recommender, names)
         for _ in range(2):
-            logged = self.rankings({"explore": {"share": SHARE}})
+            self.logged = logged = self.rankings({"explore": {"share": SHARE}})
         self.lists: list[Recommendation] = []
         self.shown: list[Showing] = []
         for number, ranking in enumerate(logged):
-            for one in ranking.explored * LISTS:
-                row, said = _drawn(names[number], one, rng)
-                taken = bool(rng.random() < self.rate[number, row])
-                key = int(recommender.keys[row])
-                self.shown.append(Showing(len(self.lists), one.place, key, taken))
-                self.lists.append(said)
+            for _ in range(LISTS if ranking.explored else 0):
+                rows, explored = _drawn(ranking, rng)
+                keys = recommender.keys[rows].tolist()
+                taken = rng.random(len(rows)) < self.rate[number, rows]
+                self.shown += [
+                    Showing(len(self.lists), place, key, bool(one))
+                    for place, (key, one) in enumerate(zip(keys, taken, strict=True))
+                ]
+                self.lists.append(Recommendation(
+                    user_id=names[number], list="mix", items=[], generation=1, created_at=END_MS,
+                    explored=explored,
+                ))  # fmt: skip
 
     def rankings(self, rules: dict[str, Any]) -> list[Ranking]:
         policy = Policy.of(rules_of({**rules, "types": _TYPES}))
@@ -106,31 +123,41 @@ class _Log:
         return found
 
     def value(self, rankings: list[Ranking]) -> float:
-        """What is taken of the places that explore, by the policy's own probabilities."""
+        """What is taken of a place, by the policy's own probabilities where it explores."""
         total = []
         for number, ranking in enumerate(rankings):
-            for one in ranking.explored:
-                rows, chance, instead, of_none = one.options
-                rate = self.rate[number]
-                total.append(float(chance @ rate[rows]) + of_none * float(rate[instead]))
+            rate = self.rate[number]
+            decided = {one.place: one.options for one in ranking.explored}
+            for place, row in enumerate(ranking.rows if self.logged[number].explored else ()):
+                if place in decided:
+                    rows, chance, instead, of_none, _ = decided[place]
+                    total.append(float(chance @ rate[rows]) + of_none * float(rate[instead]))
+                else:
+                    total.append(float(rate[row]))
         return float(np.mean(total))
 
     def estimate(self, rankings: list[Ranking]) -> Estimates:
-        of_lists = [ranking for ranking in rankings for _ in ranking.explored * LISTS]
+        of_lists = [
+            ranking
+            for ranking, logged in zip(rankings, self.logged, strict=True)
+            for _ in range(LISTS if logged.explored else 0)
+        ]
         return estimates(places_of(self.lists, self.shown, of_lists, self.recommender))
 
 
-def _drawn(user: str, decided: Explored, rng: np.random.Generator) -> tuple[int, Recommendation]:
-    """Return what a list has at a place, drawn by the log's probabilities, and its record."""
-    rows, chance, instead, of_none = decided.options
-    place = min(int(np.searchsorted(np.cumsum(chance), rng.random(), side="right")), len(rows))
-    new = place < len(rows)
-    propensity = float(chance[place]) if new else of_none
-    said = ExploredPlace(position=decided.place + 1, new=new, propensity=propensity)
-    record = Recommendation(
-        user_id=user, list="mix", items=[], generation=1, created_at=END_MS, explored=[said]
-    )
-    return int(rows[place]) if new else instead, record
+def _drawn(
+    ranking: Ranking, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], list[ExploredPlace]]:
+    """Return what a list shows, rows i64 [k], drawn anew where it explores, and what is logged."""
+    found, explored = np.array(ranking.rows, np.int64), []
+    for one in ranking.explored:
+        rows, chance, instead, of_none, _ = one.options
+        drawn = int(np.searchsorted(np.cumsum(chance), rng.random(), side="right"))
+        new = drawn < len(rows)
+        found[one.place] = rows[drawn] if new else instead
+        propensity = float(chance[drawn]) if new else of_none
+        explored.append(ExploredPlace(position=one.place + 1, new=new, propensity=propensity))
+    return found, explored
 
 
 def _rates(made: Ready, recommender: Recommender, names: list[str]) -> NDArray[np.float32]:

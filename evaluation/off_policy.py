@@ -1,24 +1,24 @@
 """Off-policy evaluation: the value of a policy from what another one showed, with propensities.
 
 Self-normalised inverse propensity scoring (Swaminathan and Joachims, 2015) and doubly robust
-estimation (Dudik, Langford and Li, 2011), with intervals of 95 % whose clusters are users. A row is
-one place of one list: what was shown there, how likely that was under both policies, and whether it
-was taken. Places count as independent of each other given the user (item-position model).
+estimation (Dudik, Langford and Li, 2011) with weights that are cut (Ionides, 2008), with intervals
+of 95 % whose clusters are users. A row is one place of one list: what was shown there, how likely
+that was under both policies, and whether it was taken.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Estimate", "Estimates", "Places", "TakeRates", "estimates"]
+__all__ = ["Estimate", "Estimates", "Places", "estimates"]
 
 Floats = NDArray[np.float64]
 _Z = 1.959964  # two-sided 95 %
-#: Takes of an item are joined by those of so many showings of an average one at the same place.
-_SHRUNK = 20.0
+#: Greatest weight of a row in the doubly robust estimate. What the other policy shows to all, and
+#: the log showed to few, is then told by the model, with its error, and not by one take or none.
+_MOST = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,8 @@ class Estimates:
     """What logged places say of a policy.
 
     logged: value of the policy that made the lists. weighted: of the other one, by self-normalised
-    inverse propensities; robust: doubly robust; difference: robust minus logged.
+    inverse propensities; modelled: by the model alone; robust: doubly robust; difference: robust
+    minus logged.
     effective: number of places that weights of this inequality are worth (Kish).
     supported: mean weight: 1 where all that the policy would show was shown at times, less where
     it would show what no logged list could have had there.
@@ -75,6 +76,7 @@ class Estimates:
     users: int
     logged: Estimate
     weighted: Estimate
+    modelled: Estimate
     robust: Estimate
     difference: Estimate
     effective: float
@@ -89,7 +91,9 @@ def estimates(places: Places) -> Estimates:
     total = float(weight.sum())
     logged = float(places.reward.mean())
     weighted = float((weight * places.reward).sum() / total) if total else math.nan
-    scores = places.expected + weight * (places.reward - places.predicted)
+    cut = np.minimum(weight, _MOST)
+    scores = places.expected + cut * (places.reward - places.predicted)
+    modelled = float(places.expected.mean())
     robust = float(scores.mean())
     mean_weight = max(total / len(places), 1e-300)
     return Estimates(
@@ -99,6 +103,7 @@ def estimates(places: Places) -> Estimates:
         weighted=_with_interval(
             weighted, weight * (places.reward - weighted) / mean_weight, places.user
         ),
+        modelled=_with_interval(modelled, places.expected - modelled, places.user),
         robust=_with_interval(robust, scores - robust, places.user),
         difference=_with_interval(
             robust - logged, scores - robust - (places.reward - logged), places.user
@@ -119,48 +124,3 @@ def _with_interval(value: float, influence: Floats, user: NDArray[np.int64]) -> 
         return Estimate(value=value, low=math.nan, high=math.nan)
     spread = math.sqrt(len(sums) / (len(sums) - 1) * float((sums**2).sum())) / len(user)
     return Estimate(value=value, low=value - _Z * spread, high=value + _Z * spread)
-
-
-class TakeRates:
-    """A model of what is taken: by item and place, from one half of the users for the other one.
-
-    So that an estimate which uses it is not told by a user's own takes.
-    """
-
-    def __init__(
-        self,
-        user: NDArray[np.int64],
-        item: NDArray[np.int64],
-        place: NDArray[np.int64],
-        reward: Floats,
-    ) -> None:
-        """Learn from showings, [n] each: numbers of users, items and places from 0 on."""
-        self._half = _half(user)
-        items, places = int(item.max(initial=-1)) + 1, int(place.max(initial=-1)) + 1
-        self._of_place, self._of_item = np.zeros((2, max(1, places))), np.zeros((2, max(1, items)))
-        for half in range(2):
-            learned = self._half != half
-            shown = np.bincount(place[learned], minlength=max(1, places))
-            taken = np.bincount(place[learned], reward[learned], minlength=max(1, places))
-            every = (reward[learned].sum() + 0.02) / (learned.sum() + 1)
-            self._of_place[half] = (taken + _SHRUNK * every) / (shown + _SHRUNK)
-            usual = np.bincount(
-                item[learned], self._of_place[half][place[learned]], minlength=max(1, items)
-            )
-            own = np.bincount(item[learned], reward[learned], minlength=max(1, items))
-            # How much more is taken of an item than is usual at its places.
-            self._of_item[half] = (own + _SHRUNK * every) / (usual + _SHRUNK * every)
-
-    def __call__(
-        self, user: NDArray[np.int64], item: NDArray[np.int64], place: NDArray[Any]
-    ) -> Floats:
-        """Return expected rewards, f64 [m]; an item of number -1, or unknown, is an average one."""
-        half = _half(user)
-        known = (item >= 0) & (item < self._of_item.shape[1])
-        factor = np.where(known, self._of_item[half, np.where(known, item, 0)], 1.0)
-        at = np.minimum(place, self._of_place.shape[1] - 1)
-        return np.asarray(np.minimum(self._of_place[half, at] * factor, 1.0))
-
-
-def _half(user: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.asarray(user % 2, np.int64)

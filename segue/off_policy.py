@@ -2,22 +2,22 @@
 
 import asyncio
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agents.policy_text import PolicyFile
 from dynamic_layer import ListSettings, Policies, Policy, Ranking, Recommender, UserState
-from evaluation.off_policy import Places, TakeRates, estimates
+from evaluation.off_policy import Places, estimates
+from evaluation.take_rates import TakeRates
 from segue.served_bundle import served, users_of
 from segue.settings import Settings
 from state import ShownItems, item_key
-from streams import Recommendation, event_decoders, read_from, readable
+from streams import ExploredPlace, Recommendation, event_decoders, read_from, readable
 from streams.impressions import SHOWN_KIND
 
 __all__ = ["EstimateError", "Log", "Showing", "estimate", "places_of", "showings"]
@@ -234,38 +234,104 @@ def places_of(
 ) -> Places:
     """Return the shown places with their probabilities in the lists of another policy.
 
-    lists: as logged; rankings: of the other policy, for the same users at the same times.
+    lists: as logged; rankings: of the other policy, for the same users at the same times. An item
+    that the other policy has at another shown place of the list counts as shown there.
     """
     _, user = np.unique([lists[one.number].user_id for one in shown], return_inverse=True)
-    user = user.astype(np.int64)
-    row = recommender.rows(np.array([one.item for one in shown], np.uint64))
-    place = np.array([one.place for one in shown], np.int64)
-    reward = np.array([one.taken for one in shown], np.float64)
-    model = TakeRates(user, row, place, reward)
-    propensity, target, expected = np.ones(len(shown)), np.zeros(len(shown)), np.zeros(len(shown))
+    row: list[int] = recommender.rows(np.array([one.item for one in shown], np.uint64)).tolist()
+    rarity = _rarities(rankings)
+    places: dict[int, set[int]] = defaultdict(set)
+    for one in shown:
+        places[one.number].add(one.place)
+    wanted = {number: _Wanted.of(rankings[number], at) for number, at in places.items()}
+    propensity, target = np.ones(len(shown)), np.zeros(len(shown))
+    asked: list[tuple[int, int, float, float]] = []
+    rare = np.full(len(shown), np.nan)
     for n, one in enumerate(shown):
-        for logged in lists[one.number].explored:
-            if logged.position == one.place + 1:
-                propensity[n] = logged.propensity
-        rows, chance = _choices_at(rankings[one.number], one.place)
-        target[n] = chance[rows == row[n]].sum() if row[n] >= 0 else 0.0
-        who, where = np.full(len(rows), user[n]), np.full(len(rows), one.place)
-        expected[n] = (chance * model(who, rows, where)).sum()
+        of_items = rarity[id(rankings[one.number])]
+        slots = {logged.position - 1: logged for logged in lists[one.number].explored}
+        if one.place in slots:
+            propensity[n] = slots[one.place].propensity
+        own = wanted[one.number]
+        if row[n] >= 0:
+            target[n] = _counted(one.place, slots, own.places_of.get(row[n], []))
+        rare[n] = of_items.get(row[n], np.nan)
+        for option, chance in own.items_at[one.place]:
+            asked.append((n, option, of_items.get(option, np.nan), chance))
+    reward = np.array([one.taken for one in shown], np.float64)
+    item = np.array(row, np.int64)
+    model = TakeRates(user, item, reward, rare)
+    n_of, items, rarities, chances = np.array(asked, np.float64).reshape(-1, 4).T
+    of = n_of.astype(np.int64)
+    rates = model(user[of], items.astype(np.int64), rarities)
     return Places(
         user=user,
         propensity=propensity,
         target=np.minimum(target, 1.0),
         reward=reward,
-        predicted=model(user, row, place),
-        expected=expected,
+        predicted=model(user, item, rare),
+        expected=np.bincount(of, chances * rates, len(shown)).astype(np.float64),
     )
 
 
-def _choices_at(ranking: Ranking, place: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the rows that may stand at a place of a list, and how likely each is."""
+def _counted(
+    place: int, slots: Mapping[int, ExploredPlace], wanted: Sequence[tuple[int, float]]
+) -> float:
+    """Return how likely another policy has an item, as far as a showing of it tells that.
+
+    place: where the log has it; slots: its places that explore; wanted: places and probabilities.
+    A new item was shown at one of several slots: each of them tells a part of what is elsewhere.
+    """
+    here = [chance for at, chance in wanted if at == place]
+    if here or place not in slots or not slots[place].new:
+        return here[0] if here else sum(chance for _, chance in wanted)
+    return sum(chance for at, chance in wanted if at not in slots) / len(slots)
+
+
+class _Wanted(NamedTuple):
+    """What a policy may show at some places of a list: items by place, and places by item."""
+
+    items_at: dict[int, list[tuple[int, float]]]
+    places_of: dict[int, list[tuple[int, float]]]
+
+    @classmethod
+    def of(cls, ranking: Ranking, places: Iterable[int]) -> "_Wanted":
+        """Return rows of items that are possible, with probabilities."""
+        items_at = {place: [*_choices_at(ranking, place)] for place in places}
+        places_of: dict[int, list[tuple[int, float]]] = defaultdict(list)
+        for place, items in items_at.items():
+            for row, chance in items:
+                places_of[row].append((place, chance))
+        return cls(items_at, places_of)
+
+
+def _choices_at(ranking: Ranking, place: int) -> Iterator[tuple[int, float]]:
+    """Yield the rows that may stand at a place of a list, and how likely each is."""
     for one in ranking.explored:
         if one.place == place:
-            rows, chance, instead, of_none = one.options
-            return np.append(rows, instead), np.append(chance, of_none)
-    rows = np.array(ranking.rows[place : place + 1], np.int64)
-    return rows, np.ones(len(rows))
+            rows, chance, instead, of_none, _ = one.options
+            yield from ((int(rows[n]), float(chance[n])) for n in np.flatnonzero(chance))
+            yield instead, of_none
+            return
+    yield from ((int(row), 1.0) for row in ranking.rows[place : place + 1])
+
+
+def _rarities(rankings: Sequence[Ranking]) -> dict[int, dict[int, float]]:
+    """Return how rare the matches of new items are, by ranking (`id`) and row.
+
+    The share of the rankings that match the item at least as well.
+    """
+    known = {id(one): one for one in rankings}
+    found: dict[int, dict[int, float]] = {number: {} for number in known}
+    by_row: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for number, ranking in known.items():
+        for one in ranking.explored[:1]:
+            pairs = zip(one.options.rows.tolist(), one.options.matches.tolist(), strict=True)
+            for row, match in pairs:
+                by_row[row].append((match, number))
+    for row, matches in by_row.items():
+        ordered = sorted(match for match, _ in matches)
+        for match, number in matches:
+            at_least = len(ordered) - bisect_left(ordered, match)
+            found[number][row] = at_least / len(ordered)
+    return found

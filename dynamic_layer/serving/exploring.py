@@ -62,16 +62,21 @@ def explored(
     become others, the first one.
     """
     rule, k = question.rule, found.rows.shape[1]
-    first = min(rule.position, k) - 1
-    free = [place for place in range(first, -1, -1) if place not in fixed][: rule.slots]
+    width = min(rule.position, k)
+    free = [place for place in range(width - 1, -1, -1) if place not in fixed][: rule.slots]
     if not len(candidates.rows) or not free:
         return found, [()] * len(found.rows)
     rows, scores = found.rows.copy(), found.scores.copy()
+    history = _newest(question.asked)
+    match = matches(
+        question.texts(np.maximum(history, 0)), history >= 0, question.texts(candidates.rows)
+    )
+    barred = _barred(question, found.rows[:, :width], candidates.rows)
+    left, budget = np.where(barred, np.nan, match), rule.share * width / len(free)
+    chosen = _choices(question, left, candidates, in_force, budget, len(free))
     decided = [
-        tuple(_put(rows[user], scores[user], free, of_user, candidates.rows, fits))
-        for user, of_user in enumerate(
-            _choices(question, found.rows, candidates, in_force, len(free))
-        )
+        tuple(_put(rows[user], scores[user], free, of_user, candidates.rows, match[user], fits))
+        for user, of_user in enumerate(chosen)
     ]
     return Hits(rows, scores), decided
 
@@ -82,17 +87,18 @@ def _put(
     places: Sequence[int],
     chosen: Sequence[Choice],
     items: NDArray[np.int64],
+    match: NDArray[np.float64],
     fits: Callable[[NDArray[np.int64], NDArray[np.int64]], bool],
 ) -> Iterator[Explored]:
     """Put what was chosen into a list, i64 [k] and f32 [k], and yield what was decided.
 
-    items: i64 [n], rows of the candidates.
+    items: i64 [n], rows of the candidates; match: f64 [n], see `Options`.
     """
     before = rows.copy()
     for wanted, choice in zip(places, chosen, strict=True):
         held = int((rows >= 0).sum())
         place = min(wanted, held)
-        options = Options(items, choice.of_items, int(before[place]), choice.of_none)
+        options = Options(items, choice.of_items, int(before[place]), choice.of_none, match)
         changed = rows if choice.item < 0 else _with_item(rows, place, int(items[choice.item]))
         if choice.item >= 0 and fits(changed[changed >= 0], before):
             rows[:] = changed
@@ -111,22 +117,33 @@ def _with_item(rows: NDArray[np.int64], place: int, item: int) -> NDArray[np.int
     return changed
 
 
-def _choices(
-    question: Question, listed: NDArray[np.int64], new: Candidates, in_force: InForce, slots: int
-) -> list[list[Choice]]:
-    """Return what is explored for each user, at each slot."""
-    rule, asked = question.rule, question.asked
-    width = min(rule.position, listed.shape[1])
-    history = _newest(asked)
-    match = matches(question.texts(np.maximum(history, 0)), history >= 0, question.texts(new.rows))
-    match[_known(asked, listed[:, :width], new.rows, len(question.keys))] = np.nan
-    keys = question.keys[new.rows]
+def _barred(
+    question: Question, listed: NDArray[np.int64], new: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which new items users know, must not get, have in the list or saw often, [b, n]."""
+    barred = _known(question.asked, listed, new, len(question.keys))
     for place, user in enumerate(question.users):
         if user.shown is not None and len(user.shown):
-            match[place, _often_shown(user.shown, keys, rule.showings)] = np.nan
+            barred[place] |= _often_shown(user.shown, question.keys[new], question.rule.showings)
+    return barred
+
+
+def _choices(
+    question: Question,
+    match: NDArray[np.float64],
+    new: Candidates,
+    in_force: InForce,
+    budget: float,
+    slots: int,
+) -> list[list[Choice]]:
+    """Return what is explored for each user, at each slot.
+
+    match: f64 [b, n], NaN for what a user must not get; budget: items to be shown by a list at a
+    slot, on average.
+    """
+    keys = question.keys[new.rows]
     rarity = in_force.rarity[question.list_name]
     rarity.add(keys, match, question.now_ms)
-    budget = rule.share * width / slots
     chance = chances(rarity(keys, match), new.draws, budget * rarity.correction)
     rarity.spend(budget * len(chance), float(chance.sum()) / DRAWS)
     found = []

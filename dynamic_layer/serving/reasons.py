@@ -36,12 +36,14 @@ class Options(NamedTuple):
     """What may stand at a place: new items, rows i64 [n] with probabilities f64 [n], or `instead`.
 
     instead: the row that stands there where none is explored, -1 for none; of_none: how likely.
+    matches: f64 [n], how well the user's history matches the items, also those in the list.
     """
 
     rows: NDArray[np.int64]
     propensities: NDArray[np.float64]
     instead: int
     of_none: float
+    matches: NDArray[np.float64]
 
 
 class Explored(NamedTuple):

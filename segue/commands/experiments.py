@@ -135,6 +135,7 @@ def _show_estimate(found: dict[str, Any]) -> None:
         table.add_column(head, justify="left" if head != "value" else "right")
     names = {
         "logged": "as logged", "weighted": "this policy, by inverse propensities",
+        "modelled": "this policy, by a model of what is taken",
         "robust": "this policy, doubly robust", "difference": "difference (doubly robust)",
     }  # fmt: skip
     for name, title in names.items():

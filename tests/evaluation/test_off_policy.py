@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluation.off_policy import Places, TakeRates, estimates
+from evaluation.off_policy import Places, estimates
+from evaluation.take_rates import TakeRates
 
 
 def places(**columns):
@@ -84,13 +85,14 @@ class World:
     def estimate(self, log, policy):
         """The model knows the actions and not the kinds: doubly robust with a wrong model."""
         user, kind, action, reward = log
-        model, nowhere = TakeRates(user, action, np.zeros_like(action), reward), np.zeros_like(user)
+        unknown = np.full(len(user), np.nan)
+        model = TakeRates(user, action, reward, unknown)
         expected = sum(
-            policy[kind, n] * model(user, np.full_like(user, n), nowhere) for n in range(4)
+            policy[kind, n] * model(user, np.full_like(user, n), unknown) for n in range(4)
         )
         return estimates(Places(
             user=user, propensity=self.logging[kind, action], target=policy[kind, action],
-            reward=reward, predicted=model(user, action, nowhere), expected=expected,
+            reward=reward, predicted=model(user, action, unknown), expected=expected,
         ))  # fmt: skip
 
 
@@ -132,26 +134,16 @@ def test_what_cannot_be_estimated_is_refused_or_nan():
     never = estimates(places(reward=[1.0, 0.0], target=[0.0, 0.0], expected=[0.2, 0.4]))
     assert np.isnan(never.weighted.value)
     assert never.robust.value == pytest.approx(0.3), "the model alone"
+    assert never.modelled == never.robust
     assert never.supported == 0
 
 
-def test_a_model_of_takes_knows_places_and_items_and_not_a_users_own_takes():
-    rng = np.random.default_rng(4)
-    n = 40_000
-    user, item, place = (
-        rng.integers(2_000, size=n),
-        rng.integers(3, size=n),
-        rng.integers(2, size=n),
-    )
-    rate = np.array([0.1, 0.2, 0.4])[item] * np.array([1.0, 0.5])[place]
-    reward = (rng.random(n) < rate).astype(float)
-    model = TakeRates(user, item, place, reward)
-    ask = np.arange(6)
-    found = model(np.zeros(6, np.int64), ask % 3, ask // 3)
-    np.testing.assert_allclose(found, [0.1, 0.2, 0.4, 0.05, 0.1, 0.2], rtol=0.15)
-    assert model(np.zeros(1, np.int64), np.array([-1]), np.array([0]))[0] == pytest.approx(
-        0.7 / 3, rel=0.1
-    )
-    changed = TakeRates(user, item, place, np.where(user == 4, 1.0, reward))
-    own = (user[user == 4], item[user == 4], place[user == 4])
-    np.testing.assert_array_equal(model(*own), changed(*own))
+def test_a_weight_counts_at_most_ten_times():
+    """One take that the log had by chance, of what the other policy always shows."""
+    found = estimates(places(
+        reward=[1, 0, 0, 0], propensity=[0.001, 1, 1, 1], target=[1, 1, 1, 1],
+        predicted=[0.1] * 4, expected=[0.1] * 4,
+    ))  # fmt: skip
+    assert found.robust.value == pytest.approx(0.1 + (10 * 0.9 - 3 * 0.1) / 4)
+    assert found.modelled.value == pytest.approx(0.1)
+    assert found.supported == pytest.approx((1_000 + 3) / 4)

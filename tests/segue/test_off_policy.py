@@ -5,7 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dynamic_layer import InForce, ListSettings, Policies, Policy, Recommender, rules_of
+from dynamic_layer import (
+    InForce,
+    ListSettings,
+    Policies,
+    Policy,
+    Ranking,
+    Recommender,
+    rules_of,
+)
+from dynamic_layer.serving.rankings import ItemNames
+from dynamic_layer.serving.reasons import Explored, Options
 from evaluation.off_policy import estimates
 from segue.off_policy import Log, Showing, places_of, showings
 from state.keys import item_key
@@ -119,7 +129,7 @@ class World:
                 if place not in decided:
                     total += self.rate[row]
                     continue
-                rows, chance, instead, of_none = decided[place]
+                rows, chance, instead, of_none, _ = decided[place]
                 total += (chance * self.rate[rows]).sum() + of_none * self.rate[instead]
         return float(total) / 10 / len(rankings)
 
@@ -160,3 +170,54 @@ def test_what_the_other_policy_does_not_show_has_weight_zero(world):
     assert gone.any()
     assert (found.target[gone] == 0).all()
     assert estimates(found).supported < 1
+
+
+def ranking_of(rows, explored=()):
+    return Ranking(names=ItemNames(), rows=rows, scores=np.zeros(len(rows)), explored=explored)
+
+
+def options_at(place, rows, chance, instead, matches):
+    options = Options(
+        np.array(rows), np.array(chance), instead, 1 - sum(chance), np.array(matches, float)
+    )
+    return Explored(place, False, options.of_none, options)
+
+
+class Rows:
+    """Finds rows by keys that are the rows themselves."""
+
+    def rows(self, keys):
+        return keys.astype(np.int64)
+
+
+def test_what_moves_to_another_shown_place_counts_as_shown_there():
+    """The log has 1 and 2, and then 3, or the new 8 or 9; its places 0 and 2 were shown.
+
+    The first other policy fixes 9 at place 0 and moves 1 and 2 down: 2 was not shown, and 1 goes to
+    a place that was not. The second one has 1 at the last place, if not 8.
+    """
+    slot = ExploredPlace(position=3, new=False, propensity=0.5)
+    new = ExploredPlace(position=3, new=True, propensity=0.25)
+    lists = [listed(user, NOW_MS, [], [one]) for user, one in
+             (("ann", slot), ("bob", new), ("carl", new))]  # fmt: skip
+    shown = [Showing(0, 0, 1, True), Showing(0, 2, 3, False), Showing(1, 0, 1, False),
+             Showing(1, 2, 9, True), Showing(2, 2, 8, False)]  # fmt: skip
+    other = ranking_of([9, 1, 2], [options_at(2, [8, 9], [0.4, 0.0], 2, [0.9, 0.8])])
+    found = places_of(lists, shown, [other] * 3, Rows())
+    np.testing.assert_allclose(found.propensity, [1, 0.5, 1, 0.25, 0.25])
+    np.testing.assert_allclose(found.target, [0, 0, 0, 1, 0.4])
+    wide = ranking_of([9, 2, 1], [options_at(2, [8, 9], [0.4, 0.0], 1, [0.9, 0.8])])
+    found = places_of(lists, shown, [wide] * 3, Rows())
+    np.testing.assert_allclose(found.target, [0.6, 0, 0.6, 1, 0.4])
+
+
+def test_a_new_item_that_is_fixed_counts_once_over_the_slots_of_the_log():
+    """Two slots showed it with .2 and .1: the weights of both sum to 1 in the mean."""
+    slots = [ExploredPlace(position=3, new=True, propensity=0.2),
+             ExploredPlace(position=2, new=True, propensity=0.1)]  # fmt: skip
+    lists = [listed("ann", NOW_MS, [], slots)]
+    shown = [Showing(0, 0, 1, False), Showing(0, 1, 9, False), Showing(0, 2, 9, False)]
+    found = places_of(lists, shown, [ranking_of([9, 1, 2])], Rows())
+    np.testing.assert_allclose(found.target, [1, 0.5, 0.5])
+    weights = found.target / found.propensity
+    assert 0.1 * weights[1] + 0.2 * weights[2] == pytest.approx(1.0)

@@ -61,9 +61,11 @@ def _gains(report: Report, strata: Mapping[str, int]) -> str:
     """Return the paired gains of the arms that learn, on all questions and in each stratum."""
     gains = {
         (gain["model"], gain["over"], gain["segment"]): gain
-        for gain in report["gains"]
+        for gain in report.get("gains", ())
         if gain["item_type"] == "all" and gain.get("mode") == "live"
     }
+    if not gains:  # a single arm
+        return ""
     names = ["all", *strata]
     lines = [
         f"| gain in HR@10, paired (95 %) | over | {' | '.join(names)} |",

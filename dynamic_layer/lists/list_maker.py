@@ -174,7 +174,9 @@ class ListMaker:
         vectors: NDArray[np.float32],
         weights: Mapping[str, sp.csr_array],
     ) -> None:
-        self._type_number, self._vectors, self._weights = type_number, vectors, weights
+        self._type_number, self._vectors = type_number, vectors
+        # Bundles that were saved have them by name: a head's features must be in one order.
+        self._weights = dict(sorted(weights.items()))
         self._group = type_number.astype(np.int16)
         self._limited = None
 

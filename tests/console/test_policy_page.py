@@ -45,7 +45,7 @@ def test_a_policy_is_completed_checked_previewed_applied_and_undone(page: Page, 
     page.goto(f"/#token={OWNER}")
     page.goto("/#/policies?list=mix")
     area, checked = page.get_by_label("Policy in TOML"), page.locator("#checked")
-    expect(checked).to_contain_text("Good")
+    expect(checked).to_contain_text("Valid")
     expect(page.get_by_role("button", name="Apply")).to_be_disabled()
 
     # A mistake is named while it is typed, and found by a click.
@@ -72,13 +72,13 @@ def test_a_policy_is_completed_checked_previewed_applied_and_undone(page: Page, 
     page.get_by_role("option", name="creator text").click()
     area.press_sequentially('"\nmost = 2\n')
     assert area.input_value() == GOOD
-    expect(checked).to_contain_text("Good")
+    expect(checked).to_contain_text("Valid")
 
     for width, height, scheme in SIZES.values():
         # Another theme draws the page again: what was written stays.
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=scheme)
-        expect(checked).to_contain_text("Good")
+        expect(checked).to_contain_text("Valid")
         page.get_by_label("Users", exact=True).fill("user-03 user-04")
         page.get_by_label("Further users at random").fill("3")
         page.get_by_role("button", name="Preview").click()

@@ -34,7 +34,6 @@ def ask(data, *answers: tuple[int, str | list[str]]) -> dict[str, list[bool]]:
         at_ms=np.array([at for at, _ in answers]),
         indptr=np.cumsum([0, *map(len, items)]),
         item=np.array([row for own in items for row in own]),
-        test=np.ones(len(answers), bool),
     )
     return {name: chosen.tolist() for name, chosen in strata(data, asked).items()}
 

@@ -3,6 +3,7 @@
 `python -m console.openapi` prints it; `make clients` makes the clients of it.
 """
 
+import inspect
 import json
 import sys
 from typing import Any
@@ -52,6 +53,8 @@ def _problems() -> dict[str, Any]:
 def _records() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(RECORDS, ref_template="#/components/schemas/{name}")
     for schema in schemas.values():
+        if "description" in schema:  # before Python 3.13 docstrings keep their indentation
+            schema["description"] = inspect.cleandoc(schema["description"])
         for own in schema["properties"].values():
             # Generators assume that a field with a default is always present.
             if own.get("default", ...) is None:

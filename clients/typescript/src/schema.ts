@@ -1788,7 +1788,7 @@ export interface components {
          * Event
          * @description A user did something with an item. Key: user_id. A null value erases the user.
          *
-         *         context: of the lists that are written because of the event.
+         *     context: of the lists that are written because of the event.
          */
         Event: {
             /** @description At most 256 bytes, no NUL. */
@@ -1807,7 +1807,7 @@ export interface components {
          * Context
          * @description Where a list is shown: a surface, such as a page, a device, and a time zone (IANA).
          *
-         *         Policies can use it. It is not stored.
+         *     Policies can use it. It is not stored.
          */
         Context: {
             surface?: string | null;
@@ -1818,8 +1818,8 @@ export interface components {
          * Impression
          * @description Items were shown to a user. Key: user_id.
          *
-         *         list_id names the list that was shown: as in the settings, and behind it, after a slash, an
-         *         optional id of the request. Click-through is counted by the name of the list.
+         *     list_id names the list that was shown: as in the settings, and behind it, after a slash, an
+         *     optional id of the request. Click-through is counted by the name of the list.
          */
         Impression: {
             /** @description At most 256 bytes, no NUL. */
@@ -1844,8 +1844,8 @@ export interface components {
          * Item
          * @description An entry of the catalogue. Key: item_type, NUL, item_id. A null value or deleted removes it.
          *
-         *         published_at is in ms UTC and negative before 1970; genres and language are plain names.
-         *         attributes are the owner's own, for policies.
+         *     published_at is in ms UTC and negative before 1970; genres and language are plain names.
+         *     attributes are the owner's own, for policies.
          */
         Item: {
             /** @description At most 256 bytes, no NUL. */
@@ -1867,7 +1867,7 @@ export interface components {
          * User
          * @description What is known about a user besides events. Key: user_id. A null value or deleted removes it.
          *
-         *         attributes are values by name, for example {"plan": "premium"}, for policies.
+         *     attributes are values by name, for example {"plan": "premium"}, for policies.
          */
         User: {
             /** @description At most 256 bytes, no NUL. */

@@ -17,10 +17,10 @@ class Context:
 
     Policies can use it. It is not stored.
 
-    Attributes:
-        surface (None | str | Unset):
-        device (None | str | Unset):
-        time_zone (None | str | Unset):
+        Attributes:
+            surface (None | str | Unset):
+            device (None | str | Unset):
+            time_zone (None | str | Unset):
     """
 
     surface: None | str | Unset = UNSET

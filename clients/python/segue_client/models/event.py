@@ -21,13 +21,13 @@ class Event:
 
     context: of the lists that are written because of the event.
 
-    Attributes:
-        user_id (int | str): At most 256 bytes, no NUL.
-        item_id (int | str): At most 256 bytes, no NUL.
-        item_type (int | str): At most 256 bytes, no NUL.
-        kind (str): At most 256 bytes, no NUL.
-        timestamp (int): Milliseconds since 1970, UTC.
-        context (Context | None | Unset):
+        Attributes:
+            user_id (int | str): At most 256 bytes, no NUL.
+            item_id (int | str): At most 256 bytes, no NUL.
+            item_type (int | str): At most 256 bytes, no NUL.
+            kind (str): At most 256 bytes, no NUL.
+            timestamp (int): Milliseconds since 1970, UTC.
+            context (Context | None | Unset):
     """
 
     user_id: int | str

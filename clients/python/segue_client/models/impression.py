@@ -22,11 +22,11 @@ class Impression:
     list_id names the list that was shown: as in the settings, and behind it, after a slash, an
     optional id of the request. Click-through is counted by the name of the list.
 
-    Attributes:
-        user_id (int | str): At most 256 bytes, no NUL.
-        items (list[ShownItem]):
-        timestamp (int): Milliseconds since 1970, UTC.
-        list_id (None | str | Unset):
+        Attributes:
+            user_id (int | str): At most 256 bytes, no NUL.
+            items (list[ShownItem]):
+            timestamp (int): Milliseconds since 1970, UTC.
+            list_id (None | str | Unset):
     """
 
     user_id: int | str

@@ -22,16 +22,16 @@ class Item:
     published_at is in ms UTC and negative before 1970; genres and language are plain names.
     attributes are the owner's own, for policies.
 
-    Attributes:
-        item_id (int | str): At most 256 bytes, no NUL.
-        item_type (int | str): At most 256 bytes, no NUL.
-        title (None | str | Unset):
-        description (None | str | Unset):
-        language (None | str | Unset):
-        genres (list[str] | None | Unset):
-        published_at (int | None | Unset):
-        attributes (ItemAttributesType0 | None | Unset):
-        deleted (bool | Unset):  Default: False.
+        Attributes:
+            item_id (int | str): At most 256 bytes, no NUL.
+            item_type (int | str): At most 256 bytes, no NUL.
+            title (None | str | Unset):
+            description (None | str | Unset):
+            language (None | str | Unset):
+            genres (list[str] | None | Unset):
+            published_at (int | None | Unset):
+            attributes (ItemAttributesType0 | None | Unset):
+            deleted (bool | Unset):  Default: False.
     """
 
     item_id: int | str

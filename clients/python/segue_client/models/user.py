@@ -21,12 +21,12 @@ class User:
 
     attributes are values by name, for example {"plan": "premium"}, for policies.
 
-    Attributes:
-        user_id (int | str): At most 256 bytes, no NUL.
-        country (None | str | Unset):
-        birth_year (int | None | Unset):
-        attributes (None | Unset | UserAttributesType0):
-        deleted (bool | Unset):  Default: False.
+        Attributes:
+            user_id (int | str): At most 256 bytes, no NUL.
+            country (None | str | Unset):
+            birth_year (int | None | Unset):
+            attributes (None | Unset | UserAttributesType0):
+            deleted (bool | Unset):  Default: False.
     """
 
     user_id: int | str

@@ -98,7 +98,7 @@ def test_one_place_has_a_new_item_and_all_others_are_as_before(recommender, user
 
 
 def test_a_question_that_is_asked_again_has_the_same_list(recommender, users, bundle, in_force):
-    # How rare a match is is renewed where lists have doubled: with the second call, not with the third.
+    # Rarity of matches is renewed where lists have doubled: with the second call, not the third.
     lists_of(recommender, users)
     first = [rows(one) for one in lists_of(recommender, users)]
     assert [rows(one) for one in lists_of(recommender, users)] == first

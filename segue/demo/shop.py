@@ -33,6 +33,7 @@ from segue.screen import Bars, StageBars
 from simulation import WorldSettings
 from simulation.shop import with_attributes
 from streams import Item, ListPolicy, decode_items, encode
+from streams.wall_clock import now_ms
 
 __all__ = ["POLICY", "ShopOptions", "broken", "run_shop", "shop_material"]
 
@@ -71,6 +72,7 @@ async def run_shop(
     topics = runtime.settings.topics
     await _learn(runtime, material, options.seed, bars)
     policy, said = await _apply(runtime)
+    applied_ms = now_ms()
     consumer = Consumer(runtime.log, topics.recommendations, await runtime.ends(
         topics.recommendations
     ))  # fmt: skip
@@ -89,7 +91,11 @@ async def run_shop(
     for removal in removals:
         removal.count(consumer.lists)
     rules = RuleFigures.of(
-        consumer.lists, _attributes(material), _countries(material), policy.rules.cap[0].most
+        consumer.lists,
+        applied_ms,
+        _attributes(material),
+        _countries(material),
+        policy.rules.cap[0].most,
     )
     runtime.check()
     return {

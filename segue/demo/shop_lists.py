@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 from console.following import Log, follow
 from streams import LogRecord
 
-__all__ = ["ALLOWED_MS", "Consumer", "Name", "Removal", "RuleFigures", "WrittenList"]
+__all__ = ["ALLOWED_MS", "IN_FORCE_MS", "Consumer", "Name", "Removal", "RuleFigures", "WrittenList"]
 
 Name = tuple[str, str]
 """Item type and id."""
 
 #: Lists that are written later than this after an item is gone must not hold it.
 ALLOWED_MS = 1_000
+#: Time after which lists follow a policy: one that was being made before may be written until then.
+IN_FORCE_MS = 2_000
 
 
 class WrittenList(NamedTuple):
@@ -77,13 +79,18 @@ class RuleFigures:
     def of(
         cls,
         lists: Collection[WrittenList],
+        applied_ms: int,
         attributes: Mapping[Name, Mapping[str, Any]],
         countries: Mapping[str, str],
         most: int,
     ) -> "RuleFigures":
-        """Count over lists; attributes: of the items at the start; most: of one creator."""
-        found = cls(lists=len(lists))
-        for one in lists:
+        """Count over the lists from `IN_FORCE_MS` after the policy came, ms UTC.
+
+        attributes: of the items at the start; most: of one creator.
+        """
+        counted = [one for one in lists if one.at_ms > applied_ms + IN_FORCE_MS]
+        found = cls(lists=len(counted))
+        for one in counted:
             items = [attributes[item] for item in one.items]
             country = countries.get(one.user)
             found.other_market += any(country not in item["markets"] for item in items)

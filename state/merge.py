@@ -77,7 +77,7 @@ class PartitionCounts:
     texts:           items of the text types that its users have had, in the same columns.
     positions:       topic -> next offset.
     watermark:       greatest bucket that this partition has seen; -1 if it had no events.
-    transitions:     of its users, in that window.
+    transitions:     of its users, in that window; none of what `read_checkpoint` returns.
     """
 
     partition: int
@@ -133,7 +133,7 @@ def merge_folders(
             watermark = max(watermark, meta.watermark)
     parts: list[PartitionCounts] = []
     for partition, folder in folders.items():
-        parts.append(_read(folder, partition, settings, watermark))
+        parts.append(_read(folder, partition, settings, watermark, transitions=True))
         if progress:
             progress(len(parts), len(folders))
     return merged_of(parts, CoInteractions.sum([part.co_interactions for part in parts]), settings)
@@ -149,7 +149,7 @@ def read_checkpoint(
     with tempfile.TemporaryDirectory(prefix="segue-merge-") as scratch:
         folder = Path(scratch) / str(partition)
         _restore(checkpoints, partition, folder)
-        return _read(folder, partition, settings, watermark)
+        return _read(folder, partition, settings, watermark, transitions=False)
 
 
 def merged_of(
@@ -181,7 +181,9 @@ def _restore(checkpoints: Checkpoints, partition: int, folder: Path) -> None:
         raise CorruptArtifact(f"no checkpoint of partition {partition} is whole")
 
 
-def _read(folder: Path, partition: int, settings: StateSettings, watermark: int) -> PartitionCounts:
+def _read(
+    folder: Path, partition: int, settings: StateSettings, watermark: int, *, transitions: bool
+) -> PartitionCounts:
     source = database.open_database(folder, settings, read_only=True)
     meta = read_meta(source)
     if meta is not None:
@@ -191,7 +193,9 @@ def _read(folder: Path, partition: int, settings: StateSettings, watermark: int)
     counts = read_co_interactions(
         RunFiles(folder), meta.runs if meta else (), items, settings, watermark
     )
-    transitions = read_transitions(source, items, settings, watermark)
+    followed = (
+        read_transitions(source, items, settings, watermark) if transitions else Transitions.sum([])
+    )
     rows = list(_catalogue_rows(source))
     texts = list(_text_rows(items, counts, settings))
     source.close()
@@ -202,7 +206,7 @@ def _read(folder: Path, partition: int, settings: StateSettings, watermark: int)
         texts=_catalogue(texts),
         positions=dict(meta.positions) if meta else {},
         watermark=meta.watermark if meta else -1,
-        transitions=transitions,
+        transitions=followed,
     )
 
 

@@ -29,6 +29,7 @@ STEPS, STEP_DECAY = 6, 0.6
 #: Greatest time between an item and its continuation, ms.
 SESSION_MS = 3_600_000
 _USERS = 16_384  # histories read at once
+_LEAST = 1 << 20  # pairs that are gathered at least before they are added to the sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +87,25 @@ def read_transitions(
     first_ms = max(settings.window.first_live(watermark), 0) * settings.window.bucket_ms
     decay = np.array([STEP_DECAY**step for step in range(STEPS)], np.float32)
     n = max(len(items), 1)
-    pair, total = np.zeros(0, np.int64), np.zeros(0, np.float64)
+    parts, gathered = [(np.zeros(0, np.int64), np.zeros(0, np.float64))], 0
     for rows, starts in _histories(source):
         room = len(rows) * STEPS
         codes, counts = np.empty(room, np.int64), np.empty(room, np.float32)
         used = _transitions(rows, starts, first_ms, session_ms, decay, n, codes, counts)
-        pair, total = _summed(
-            np.concatenate([pair, codes[:used]]), np.concatenate([total, counts[:used]])
-        )
+        parts.append(_summed(codes[:used], counts[:used]))
+        gathered += len(parts[-1][0])
+        # Whenever the sum has doubled: adding each part to it would sort it again and again.
+        if gathered > max(_LEAST, len(parts[0][0])):
+            parts, gathered = [_joined(parts)], 0
+    pair, total = _joined(parts)
     keys = items.keys
     return Transitions.from_keys(keys[pair // n], keys[pair % n], total.astype(np.float32))
+
+
+def _joined(
+    parts: Sequence[tuple[I64, npt.NDArray[np.float64]]],
+) -> tuple[I64, npt.NDArray[np.float64]]:
+    return _summed(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def _summed(pair: I64, count: npt.NDArray[np.floating]) -> tuple[I64, npt.NDArray[np.float64]]:

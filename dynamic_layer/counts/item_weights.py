@@ -1,8 +1,8 @@
-"""Item-item weights from co-interaction counts: cosine, local EASE, transitions.
+"""Item-item weights from counts: cosine and local EASE of co-interactions, and transitions.
 
-All of them need nothing but `counts`, the symmetric matrix H^T H of a binary history matrix H:
-how many users met both items, and on the diagonal how many met each. That is what the streaming
-state keeps and what the static job merges; no user's row is ever needed to fit them.
+The first two need `counts`, the symmetric matrix H^T H of a binary history matrix H: how many users
+met both items, and on the diagonal how many met each. That is what the streaming state keeps and
+what the static job merges. Transitions have an order: the job counts them from the histories.
 """
 
 import numba

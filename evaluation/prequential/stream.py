@@ -25,8 +25,8 @@ HOUR_MS = 3_600_000
 class PrequentialSettings:
     """How a data set is replayed.
 
-    test_days:   days that are tested, the last ones. end_ms: end of the data; None for just after
-                 the last event.
+    test_days:   days that are tested, the last ones. end_ms: end of the data; None for the end
+                 of the last event's day (UTC).
     ask:         `next`: each strong event is asked for, just before it. `basket`: what a user
                  takes up in a day (UTC), asked at the day's beginning.
     repeats:     ask for items that the user had, too; otherwise they are excluded (discovery).

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state import StateSettings
+from state import StateSettings, transitions
 from state.database import open_database
 from state.merge import merge_folders
 from state.transitions import STEP_DECAY, STEPS, Transitions, read_transitions
@@ -69,6 +69,18 @@ def test_transitions_equal_their_definition(fresh_state, stream, setting, at, se
         found = by_pair(read(state, session_ms))
         users = {event.user for event in stream}
         assert found == pytest.approx(defined(state, users, session_ms, state.watermark))
+
+
+@tried(1 / 3)
+@given(streams, settings_of_state, sessions)
+def test_users_that_are_read_one_by_one_give_the_same(fresh_state, stream, setting, session_ms):
+    with fresh_state(setting) as state:
+        feed(state, stream, [])
+        whole = by_pair(read(state, session_ms))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(transitions, "_USERS", 1)
+            patch.setattr(transitions, "_LEAST", 1)
+            assert by_pair(read(state, session_ms)) == pytest.approx(whole)
 
 
 @tried(1 / 3)

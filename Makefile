@@ -150,10 +150,10 @@ quality: setup
 # them. The second and third hold versions of the first. Then those of programs in environments of their own.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
-RUNTIME := --no-annotate -c requirements.lock --extra avro --extra librdkafka --extra otel --extra ray pyproject.toml
+RUNTIME := --no-annotate -c requirements.lock --extra avro --extra librdkafka --extra multilingual --extra otel --extra ray pyproject.toml
 lock:
 	$(COMPILE) --extra dev --extra avro --extra dgl --extra otel --extra ray --extra evaluate --extra bench \
-		--extra docs --extra librdkafka pyproject.toml -o requirements.lock
+		--extra docs --extra librdkafka --extra multilingual pyproject.toml -o requirements.lock
 	$(COMPILE) $(RUNTIME) -o requirements-runtime.lock
 	$(COMPILE) $(RUNTIME) --group gpu --no-emit-package faiss-cpu -o requirements-gpu.lock
 	printf 'uv\nsetuptools\nwheel\n' | $(COMPILE) - -o requirements-uv.lock

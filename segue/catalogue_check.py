@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import polars as pl
 
 from segue.attribute_fields import AttributeField
-from segue.catalogue_file import BadRow, read_attributes, read_columns
+from segue.catalogue_file import BadRow, CheckedItems, read_attributes, read_columns
 from segue.columns import ITEM_FIELDS, Column, guess_columns, named_columns
+from segue.doctor import Finding
 from segue.file_rows import holds_text_only, sample_rows
+from segue.settings import Settings
 
 __all__ = ["CatalogueCheck", "check_catalogue"]
+
+#: Texts of which the language is checked.
+TEXTS = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,7 @@ class CatalogueCheck:
     items: rows that workers accept; bad: rows that they refuse, the first ones with the reason.
     distinct: items with different ids. untitled: items without a title.
     sample: the first items as workers read them.
+    language: whether the text model reads the items' texts.
     command: writes the items to the catalogue topic.
     """
 
@@ -38,6 +45,7 @@ class CatalogueCheck:
     bad_rows: int
     bad: list[BadRow]
     sample: list[dict[str, Any]]
+    language: Finding
     command: str
 
     def as_json(self) -> dict[str, Any]:
@@ -47,11 +55,12 @@ class CatalogueCheck:
 
 
 def check_catalogue(
-    file: Path, options: Iterable[str], item_type: str, *, shown: int
+    file: Path, options: Iterable[str], item_type: str, settings: Settings, *, shown: int
 ) -> CatalogueCheck:
     """Guess the columns from a sample, then read every row of the file.
 
-    options: `FIELD=COLUMN`, as in `segue catalogue`. shown: items and bad rows that are returned.
+    options: `FIELD=COLUMN`, as in `segue catalogue`. settings: with the text model. shown: items
+    and bad rows that are returned.
     Raises ColumnError if no column fits a required field, TableError for a file that cannot be
     read, CatalogueError for a file without rows.
     """
@@ -78,7 +87,20 @@ def check_catalogue(
         bad_rows=len(found.bad),
         bad=found.bad[:shown],
         sample=sample,
+        language=_language(found, settings),
         command=_command(file, used, attributes, typed),
+    )
+
+
+def _language(found: CheckedItems, settings: Settings) -> Finding:
+    """Check a sample of the items, in even steps."""
+    from segue.text_language import language_finding
+
+    step = -(-len(found.records) // TEXTS) or 1
+    rows = [msgspec.json.decode(value) for _, value in found.records[::step]]
+    names = ("item_type", "title", "description", "genres", "language")
+    return language_finding(
+        settings, pl.DataFrame({name: [row.get(name) for row in rows] for name in names})
     )
 
 

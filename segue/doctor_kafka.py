@@ -2,24 +2,19 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 from agents.bundles.announcements import announcement_of
 from agents.bundles.catalogue_frame import catalogue_frame
 from segue.doctor import Finding, Verdict, fact
 from segue.rights import RIGHTS
-from segue.roles import make_encoder
 from segue.settings import Settings
 from segue.source_check import check_sources_now
 from segue.system_status import system_status
+from segue.text_language import language_finding
 from state import CorruptArtifact, StoreUnavailable
-from static_layer.item_text import catalogue_texts
-from static_layer.job import misread_languages
-from static_layer.text_languages import Misread
 from streams import (
     AdminError,
-    Item,
     LogRecord,
     TopicReport,
     compare_topics,
@@ -37,7 +32,6 @@ from streams.wall_clock import now_ms
 __all__ = [
     "check_kafka",
     "clock_finding",
-    "language_finding",
     "model_findings",
     "topic_findings",
     "worker_findings",
@@ -221,33 +215,6 @@ def model_findings(models: Mapping[str, Any], corrupt: Mapping[str, str]) -> lis
     return found
 
 
-def language_finding(unread: Misread | None, items: int, *, named: bool = True) -> Finding:
-    """Check that the text model reads the languages of the catalogue.
-
-    unread: what `static_layer.text_languages` found in its texts. items: number of texts.
-    named: whether items name their language; otherwise only the mean of all texts is known.
-    """
-    if unread is None:
-        about = "" if named else " on average; only `language` fields show a mix"
-        return fact(
-            "text language", f"the text model reads the {items:,} texts of the catalogue{about}"
-        )
-    languages = ", ".join(name or "texts without a language" for name in unread.letters)
-    return Finding(
-        check="text language", verdict="warn",
-        found=f"the text model does not read {unread.share:.0%} of the texts ({languages})",
-        fix="set static.text.model to a model of these languages: docs/text-models.md",
-    )  # fmt: skip
-
-
-def _unread(settings: Settings, items: Sequence[Item]) -> Misread | None:
-    """Return the languages of items that the text model does not read, as the static job does."""
-    catalogue = catalogue_frame(items)
-    texts, _ = catalogue_texts(catalogue)
-    with closing(make_encoder(settings)) as encoder:
-        return misread_languages(encoder, texts, catalogue)
-
-
 def _rights(settings: Settings) -> Finding:
     if settings.kafka.security_protocol == "PLAINTEXT":
         return fact("rights", "the broker does not authenticate users (PLAINTEXT)")
@@ -315,9 +282,7 @@ async def _roles(settings: Settings) -> list[Finding]:
     items, _ = decode_items(await read_from(settings.kafka, names.catalogue))
     live = {(item.item_type, item.item_id): item for item in items.records}
     rows = [item for item in live.values() if not item.deleted]
-    unread = await asyncio.to_thread(_unread, settings, rows)
-    named = any(item.language for item in rows)
-    found.append(language_finding(unread, len(rows), named=named))
+    found.append(await asyncio.to_thread(language_finding, settings, catalogue_frame(rows)))
     return found
 
 

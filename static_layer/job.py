@@ -197,12 +197,12 @@ def misread_languages(
     encoder: TextEncoder, texts: Sequence[str], catalogue: pl.DataFrame
 ) -> Misread | None:
     """Return the languages of a catalogue that the encoder's model does not read, if any."""
-    tokenizer = encoder.tokenizer()
-    if tokenizer is None:
+    pieces = encoder.pieces()
+    if pieces is None:
         return None
     none: list[str | None] = [None] * catalogue.height
     known = "language" in catalogue.columns
-    return misread(tokenizer, texts, catalogue["language"].to_list() if known else none)
+    return misread(pieces, texts, catalogue["language"].to_list() if known else none)
 
 
 def settings_hash(settings: StaticSettings) -> str:

@@ -16,8 +16,9 @@ SHRINKAGE = 10.0
 class TextSettings:
     """How texts become vectors.
 
-    model:      `auto` (the packaged all-MiniLM-L6-v2, else the hub's), a folder, or a hub name
-                (for example a multilingual model): see [text models](text-models.md).
+    model:      `auto` (the packaged all-MiniLM-L6-v2, else the hub's), `multilingual` (15
+                languages, with the extra of this name), a folder, or a hub name: see
+                [text models](text-models.md).
     revision:   commit of a model on the hub; empty takes its main branch.
     backend:    what computes the vectors. `torch`: PyTorch, on any device. `onnx`: ONNX Runtime,
                 the same vectors twice as fast on a CPU. `int8`: ONNX Runtime with weights of 8

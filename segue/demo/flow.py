@@ -34,6 +34,7 @@ from segue.screen import Bars, StageBars
 from segue.settings import Settings
 from segue.showing import titles_of
 from static_layer import StaticBundle
+from static_layer.text_model import MULTILINGUAL_MODEL
 
 __all__ = ["DemoOptions", "demo_settings", "run_demo"]
 
@@ -68,7 +69,12 @@ def demo_settings(base: Settings, material: Material, options: DemoOptions) -> S
     name a backend.
     """
     static = base.static
-    if static.text.backend == "auto" and material.catalogue.num_rows > STATIC_TEXTS_ABOVE:
+    whole = static.text.model == MULTILINGUAL_MODEL  # it has no static form
+    if (
+        not whole
+        and static.text.backend == "auto"
+        and material.catalogue.num_rows > STATIC_TEXTS_ABOVE
+    ):
         static = replace(static, text=replace(static.text, backend="static"))
     train = replace(static.train, max_seconds=options.hgnn_seconds, epochs=options.hgnn_epochs)
     return spanning(replace(base, static=static), material, train, seed=options.seed)

@@ -68,7 +68,7 @@ class OwnData:
 
     catalogue: the items, each once; the last row of an id wins. events: FRAME_COLUMNS, in order of
     time. items_read, events_read: good rows of the files, before limits. bad: bad rows by file.
-    columns: the columns that were used, by file.
+    columns: the columns that were used, by file. unused: the other ones.
     item_type: type of all items, empty if the file has a column of types.
     notes: remarks for the user, one sentence each.
     """
@@ -79,6 +79,7 @@ class OwnData:
     events_read: int
     bad: dict[str, list[BadRow]]
     columns: dict[str, Columns]
+    unused: dict[str, list[str]]
     item_type: str
     notes: tuple[str, ...] = ()
 
@@ -142,6 +143,10 @@ def read_own_files(
         events_read=found.frame.height,
         bad={name: faults for name, faults in bad.items() if faults},
         columns={str(items): item_columns, str(events): event_columns},
+        unused={
+            str(items): _others(item_rows, item_columns),
+            str(events): _others(event_rows, event_columns),
+        },
         item_type="" if "item_type" in item_columns else item_type,
         notes=tuple(notes),
     )
@@ -168,6 +173,8 @@ def how_it_was_read(data: OwnData) -> str:
             f"{'' if column.given else ' (guessed)'}, e.g. {column.example[:60]}"
             for column in columns.values()
         ]
+        if data.unused[file]:
+            lines.append(f"  not used     : {', '.join(data.unused[file])}")
     if data.item_type:
         lines.append(f"  item_type    = {data.item_type}, for all items")
     lines += data.notes
@@ -271,6 +278,14 @@ class _Types:
                 "column of the type with --field item_type=COLUMN"
             )
         return next(iter(types))
+
+
+def _others(rows: Rows, columns: Columns) -> list[str]:
+    """Return the columns of a file that are not used, in its order."""
+    used = {column.column for column in columns.values()}
+    return [
+        name for name in dict.fromkeys(name for row in rows for name in row) if name not in used
+    ]
 
 
 def _table(catalogue: Rows) -> pa.Table:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from console.settings import RIGHTS
@@ -26,6 +27,7 @@ from segue.demo.steps import get_ready
 from segue.screen import SafeConsole, StageBars, progress_bars
 from segue.serving_console import new_token, serve_console, tune_search
 from segue.settings import Settings
+from segue.text_language import language_finding, without_misread_warning
 from segue.threads import use_threads
 from segue.times import today_ms
 from simulation import WorldSettings
@@ -89,17 +91,22 @@ async def run_try(
     require_enough(material)
     _prepare(options.folder)
     settings = try_settings(settings, material, budget)
+    language = language_finding(settings, pl.DataFrame(pl.from_arrow(material.catalogue)))
+    if language.verdict != "ok":
+        screen.print(f"{language.found}; {language.fix}", highlight=False, soft_wrap=True)
     with _compiled(), progress_bars(screen) as bars:
         await asyncio.to_thread(get_ready, settings, material, StageBars(bars))
     async with embedded_runtime(settings, "the embedded log") as runtime:
         screen.print(f"Segue on the embedded log: {material.title}", highlight=False)
-        with progress_bars(screen) as bars:
+        with without_misread_warning(), progress_bars(screen) as bars:
             found = await first_look(runtime, material, budget, bars)
         report = {
             **found,
             "people": [asdict(person) for person in found["people"]],
             "columns": {} if data is None else _columns(data),
             "notes": [] if data is None else list(data.notes),
+            "unused": {} if data is None else data.unused,
+            "text_language": language.as_json(),
             "bad_rows": {} if data is None else {n: len(bad) for n, bad in data.bad.items()},
             "folder": str(options.folder),
             "console": None,

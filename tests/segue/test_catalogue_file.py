@@ -313,6 +313,16 @@ def test_a_check_suggests_the_fields_from_a_sample_and_writes_nothing(tmp_path, 
     assert [msgspec.json.decode(value) for _, value in topic] == found["sample"]
 
 
+def test_a_check_names_languages_that_the_text_model_does_not_read(tmp_path):
+    titles = ["日本のパンの歴史", "The history of bread", "A walk in the garden"] * 10
+    file = csv_file(tmp_path, "id,name\n" + "".join(f"{n},{t}\n" for n, t in enumerate(titles)))
+    done = check(str(file), "--set", f"data={tmp_path / 'data'}")
+    assert done.exit_code == 0, done.output
+    assert "does not read at least 33% of the texts (Japanese 33%)" in done.output
+    assert "static.text.model" in done.output
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_check_shows_bad_rows_and_ends_with_status_4(tmp_path, topic):
     file = lines(tmp_path, GOOD, GOOD | {"title": 5}, GOOD | {"item_id": "x\x1b[31m"})
     done = check(str(file), "-f", "description=title")

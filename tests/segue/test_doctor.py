@@ -5,17 +5,17 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from agents.bundles.catalogue_frame import catalogue_frame
 from segue.cli import app
 from segue.doctor import GIB, check_machine, disk_finding, version_findings
 from segue.doctor_kafka import (
-    _unread,
     clock_finding,
-    language_finding,
     model_findings,
     topic_findings,
     worker_findings,
 )
 from segue.settings import load_settings
+from segue.text_language import language_finding
 from streams import (
     EmbeddedLog,
     Item,
@@ -162,13 +162,14 @@ def test_a_catalogue_in_other_languages_needs_another_text_model(tmp_path):
         Item(item_id=f"j{n}", item_type="book", title="庭園の歴史と文化", language="ja")
         for n in range(10)
     ]
-    assert language_finding(_unread(settings, english), 30).verdict == "ok"
-    found = language_finding(_unread(settings, [*english, *japanese]), 40)
+    assert language_finding(settings, catalogue_frame(english)).verdict == "ok"
+    found = language_finding(settings, catalogue_frame([*english, *japanese]))
     assert found.verdict == "warn"
-    assert "does not read 25% of the texts (ja)" in found.found
+    assert "does not read 25% of the texts (ja 25%)" in found.found
     assert "static.text.model" in found.fix
-    assert language_finding(_unread(settings, []), 0).verdict == "ok"
-    assert "on average" in language_finding(None, 30, named=False).found
+    assert language_finding(settings, catalogue_frame([])).verdict == "ok"
+    # The check writes nothing.
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_checks_the_rest_without_a_broker(tmp_path):

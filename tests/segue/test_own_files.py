@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from segue.columns import ColumnError
-from segue.demo.own_files import BadRows, read_own_files
+from segue.demo.own_files import BadRows, how_it_was_read, read_own_files
 from segue.tables import TableError
 from streams import EventRules
 
@@ -65,6 +65,8 @@ def test_the_columns_of_csv_files_are_guessed(news, read):
     assert columns_of(data, "reads.csv") == {
         "user_id": "reader_id", "item_id": "article", "timestamp": "read_at"
     }  # fmt: skip
+    assert list(data.unused.values()) == [[], ["seconds"]]
+    assert "  not used     : seconds" in how_it_was_read(data).splitlines()
     assert data.item_type == "item"
     first = data.catalogue.to_pylist()[0]
     assert (first["title"], first["genres"]) == ("First", ["x", "y"])

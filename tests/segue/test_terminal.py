@@ -89,7 +89,7 @@ def commands_that_show(title):
         CatalogueCheck(
             file=title, columns={title: column}, unused=[title], item_type=title, items=1,
             distinct=1, untitled=0, bad_rows=1, bad=[BadRow(title, title)], sample=[],
-            command=title,
+            command=title, language=Finding(check=title, verdict="warn", found=title, fix=title),
         )
     )  # fmt: skip
     report_of_a_try = {

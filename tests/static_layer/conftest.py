@@ -38,7 +38,7 @@ class TableEncoder:
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self.vectors = vectors
 
-    def tokenizer(self) -> None:
+    def pieces(self) -> None:
         return None
 
     def encode(

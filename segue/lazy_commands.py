@@ -4,6 +4,7 @@ Importing all commands takes longer than printing the help of one.
 """
 
 from importlib import import_module
+from inspect import cleandoc
 from typing import Any
 
 import typer
@@ -174,7 +175,14 @@ def load_command(name: str) -> Any:
         alone.command(name)(getattr(found, function))
         command = typer.main.get_command(alone)
     command.name = name
+    for one in (command, *getattr(command, "commands", {}).values()):
+        one.help = _joined(one.help or "")
     return command
+
+
+def _joined(text: str) -> str:
+    """Return a help text without line breaks inside paragraphs: the terminal decides on them."""
+    return "\n\n".join(" ".join(part.split()) for part in cleandoc(text).split("\n\n"))
 
 
 class LazyCommands(TyperGroup):

@@ -90,8 +90,14 @@ def demo(
     The demo uses the Kafka at KAFKA_BOOTSTRAP_SERVERS, else a local Kafka that it starts (Java 17
     and Maven), else the embedded log. It writes the figures to demo-report.json in the data folder.
 
-    Examples: segue demo, segue demo --keep, segue demo --world-events 100000 --live-seconds 10,
-    segue demo --types 40 --world-items 100000, segue demo --shop --live-rate 2000,
+    Examples: segue demo --keep
+
+    segue demo --world-events 100000 --live-seconds 10
+
+    segue demo --types 40 --world-items 100000
+
+    segue demo --shop --live-rate 2000
+
     segue demo --events events.parquet --items items.parquet --test-days 30
     """
     base = settings_of(config, flags)

@@ -58,6 +58,13 @@ def test_the_help_of_a_command_has_an_example(words, command):
     assert f"segue {' '.join(words)}" in told.rsplit("Example", maxsplit=1)[-1]
 
 
+def test_the_terminal_decides_where_lines_of_a_help_text_end():
+    """The source's line ends, at 100 columns, would leave half lines on 80 columns."""
+    for words, command in every_command():
+        assert "\n" not in command.help.replace("\n\n", ""), words
+    assert "genres (a list; in CSV separated by |)" in load_command("catalogue").help
+
+
 #: Roles run until they are stopped (`--log-format json`), and `kafka env` prints for a shell.
 WITHOUT_JSON = {"worker", "trainer", "rekey", "console", "static schedule", "kafka env"}
 

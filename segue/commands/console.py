@@ -94,12 +94,12 @@ def token(
         bool,
         typer.Option(
             "--public",
-            help="For web pages, where everyone can read it: it may write events, and with "
-            "--records impressions those; nothing else.",
+            help="For web pages, where everyone can read it. It may write events, with "
+            "--records impressions also impressions, and nothing else.",
         ),
     ] = False,
     user_prefix: Annotated[
-        str, typer.Option(help="Start that user ids must have in the records that it writes.")
+        str, typer.Option(help="Prefix of all user ids that it may write.")
     ] = "",
     as_json: JsonOption = False,
 ) -> None:

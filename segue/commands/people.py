@@ -62,8 +62,8 @@ def recommend(
     command says every 15 s on stderr what is missing. It exits with status 3 if none arrives in
     time.
 
-    With --all, lists for all users with a history, for mailings: they are made here, from a replica
-    of the states, and no worker is asked.
+    With --all it makes lists for all users with a history, for mailings, from a replica of the
+    states. No worker is asked.
 
     Example: segue recommend user-000001
     """

@@ -183,8 +183,8 @@ def preview(
     """Show lists before and after a policy, how many would run short, and what it does to quality.
 
     Nothing is written. The lists are made here, with the bundle that workers serve and the
-    histories of the latest checkpoints. Quality is that of held-out questions: the item that each
-    of these users took last, asked for just before.
+    histories of the latest checkpoints. Quality is measured on held-out questions: for each of
+    these users the item taken last, with the list as of just before.
     """
     settings = settings_of(config, flags, asks_broker=True)
     policy = _checked(settings, file, offline=False)

@@ -16,7 +16,7 @@ def filters(
     list_items: Annotated[int, typer.Option(help="Items of the world of lists.")] = 20_000,
     repeat: Annotated[int, typer.Option(min=3, help="Pairs of batches of each kind.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of the items and the models.")] = 1,
-    json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path(
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-filters.json"
     ),
 ) -> None:

@@ -1,0 +1,1 @@
+"""The wheel in a new environment of each supported Python, outside a clone."""

@@ -31,20 +31,21 @@ class Failed(Exception):
 def main() -> int:
     """Print one JSON line for each Python; 0 if all is well, 1 if not, 2 without a Python."""
     parser = argparse.ArgumentParser(prog="python -m tests.wheel", description=__doc__)
-    parser.add_argument("--python", action="append", help="a version or a path; repeat for more")
+    parser.add_argument("--python", action="append", help="an interpreter; repeat for more")
     asked = parser.parse_args()
     uv = str(Path(sys.executable).with_name("uv"))
     with tempfile.TemporaryDirectory(prefix="wheel-") as name:
         folder = Path(name)
         wheel = _built(uv, folder / "dist")
-        found = [python for python in asked.python or PYTHONS if _there(uv, python)]
+        found = asked.python or [path for version in PYTHONS if (path := _interpreter(version))]
         if not found:
-            sys.stderr.write(f"found none of {', '.join(asked.python or PYTHONS)}\n")
+            sys.stderr.write(f"found no Python {', '.join(PYTHONS)}\n")
             return 2
-        for python in found:
-            place = folder / python.strip("/").replace("/", "-")
+        for number, python in enumerate(found):
+            place = folder / f"python-{number}"
             try:
-                print(json.dumps(_tried(uv, python, wheel, place)), flush=True)
+                sys.stdout.write(f"{json.dumps(_tried(uv, python, wheel, place))}\n")
+                sys.stdout.flush()
             except Failed as failure:
                 sys.stderr.write(f"Python {python}: {failure}\n")
                 return 1
@@ -65,12 +66,16 @@ def _run(*words: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def _there(uv: str, python: str) -> bool:
-    try:
-        _run(uv, "python", "find", "--no-project", "--no-python-downloads", python)
-    except Failed:
-        return False
-    return True
+def _interpreter(version: str) -> str:
+    """Return an interpreter on the path or of pyenv; empty without one. A shim may lead nowhere."""
+    of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    for path in (shutil.which(f"python{version}"), *map(str, of_pyenv)):
+        try:
+            if path and _run(path, "--version"):
+                return path
+        except Failed:
+            continue
+    return ""
 
 
 def _built(uv: str, folder: Path) -> Path:

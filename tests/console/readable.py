@@ -9,13 +9,20 @@ from playwright.sync_api import Page
 SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: Width, height and theme of the windows in which pages are looked at.
-SIZES = {"phone": (390, 844, "dark"), "desk": (1440, 900, "light")}
+SIZES = {
+    "phone": (390, 844, "dark"),
+    "desk": (1440, 900, "light"),
+    "phone in light": (390, 844, "light"),
+    "desk in dark": (1440, 900, "dark"),
+}
 
 
 def check_readable(page: Page, name: str) -> None:
     """Take a screenshot, and check that a page fits its window and axe finds nothing serious."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}-{page.viewport_size['width']}.png", full_page=True)
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    file = f"{name}-{page.viewport_size['width']}-{'dark' if dark else 'light'}.png"
+    page.screenshot(path=SCREENSHOTS / file, full_page=True)
     wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert wide <= 0, f"{name} is {wide} px too wide"
     found = Axe().run(page).response["violations"]

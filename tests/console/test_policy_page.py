@@ -97,7 +97,7 @@ def test_a_policy_is_completed_checked_previewed_applied_and_undone(page: Page, 
     expect(row).to_contain_text("<b>Ann</b> (do-all)")
     expect(row).to_contain_text("only <i>stock</i>")
 
-    # Somebody else changes it meanwhile: nothing is overwritten, and nothing written here is lost.
+    # Another person changes it meanwhile: nothing is overwritten, and nothing written here is lost.
     with shop.client(headers=HEADERS) as client:
         made = client.post("/v1/policies", json={"text": GOOD + "[fresh]\n", "after": 1})
         assert made.status_code == 202

@@ -247,9 +247,10 @@ def guess_columns(
             found[field] = Column(field=field, column=guess, example=_example(rows, guess))
     missing = [name for name in fields if _KNOWN[name].needed and name not in found]
     if missing and needed:
+        wanted = " ".join(f"--field {name}=COLUMN" for name in missing)
         raise ColumnError(
             f"{where}: no column looks like {' or '.join(missing)}; it has {', '.join(columns)}. "
-            f"Name it: --field {missing[0]}=COLUMN"
+            f"Name {'them' if len(missing) > 1 else 'it'}: {wanted}"
         )
     return {field: found[field] for field in fields if field in found}
 

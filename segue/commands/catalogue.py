@@ -140,8 +140,8 @@ def _show(found: "CatalogueCheck") -> None:
     if found.unused:
         console.print(f"not used: {', '.join(found.unused)}", highlight=False, soft_wrap=True)
     console.print(
-        f"{found.items:,} rows are items ({found.distinct:,} different ids, {found.untitled:,} "
-        f"without a title), {found.bad_rows:,} rows are bad",
+        f"items: {found.items:,} ({found.distinct:,} different ids, {found.untitled:,} without a "
+        f"title); bad rows: {found.bad_rows:,}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     for row in found.bad:
@@ -155,4 +155,6 @@ def _show(found: "CatalogueCheck") -> None:
             marked("[yellow]{}[/]; {}", found.language.found, found.language.fix),
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+    if found.bad_rows:
+        console.print("correct the bad rows, or add --skip-bad")
     console.print(marked("write them: [bold]{}[/]", found.command), highlight=False, soft_wrap=True)

@@ -330,7 +330,7 @@ def test_a_check_shows_bad_rows_and_ends_with_status_4(tmp_path, topic):
     assert "no column looks like title" in done.output
     done = check(str(file))
     assert done.exit_code == 4
-    assert "2 rows are items (2 different ids, 0 without a title), 1 rows are bad" in done.output
+    assert "items: 2 (2 different ids, 0 without a title); bad rows: 1" in done.output
     assert "line 2: wrong_type" in done.output
     assert "\x1b[31m" not in done.output
     assert topic == []

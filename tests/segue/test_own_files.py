@@ -120,6 +120,9 @@ def test_a_file_without_a_needed_column_is_refused_with_the_option_that_names_it
     csv(news / "reads.csv", "a,article,read_at", "7,b,2025-02-01")
     with pytest.raises(ColumnError, match=r"no column looks like user_id.*--field user_id=COLUMN"):
         read()
+    csv(news / "reads.csv", "a,b,read_at", "7,x,2025-02-01")
+    with pytest.raises(ColumnError, match=r"Name them: --field user_id=COLUMN --field item_id=COL"):
+        read()
 
 
 def test_a_number_that_is_no_time_is_not_taken_for_one(news, read):

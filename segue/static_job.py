@@ -207,6 +207,7 @@ async def _replay(settings: Settings, until: LogPoint, progress: Progress) -> No
     )  # fmt: skip
     if not summary["events"]:
         raise ValueError(
-            f"the log holds no event before {until.text}, so there is no graph to build. "
-            f"Choose a later point; `segue sources check` shows the newest events"
+            f"the log holds no event before {until.text}, so there is no graph to build. That is "
+            f"a log time: when the broker stored the record, or the producer's timestamp. Choose a "
+            f"later point; for a topic that was filled at once, one within the time of filling"
         )

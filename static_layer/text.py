@@ -6,7 +6,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from static_layer.progress import Progress, silent
 from static_layer.settings import TextSettings
 from static_layer.text_cache import VectorCache
-from static_layer.text_languages import Pieces
+from static_layer.text_languages import LETTERS, SHARED_LETTERS, Pieces
 from static_layer.text_model import ModelSource, TextModelError, resolve_model
 from static_layer.text_multilingual import MultilingualPieces, MultilingualTexts
 from static_layer.text_onnx import Exportable, OnnxTexts, exportable, exported, packaged
@@ -190,7 +190,8 @@ class TextEncoder:
         encoded, and of one with a tokenizer in Python never.
         """
         if self._source.multilingual:
-            return MultilingualPieces(Path(self._source.location))
+            split = MultilingualPieces(Path(self._source.location))
+            return Pieces(split=split, letters=SHARED_LETTERS, wide=0.0)
         from tokenizers import Tokenizer  # noqa: PLC0415
 
         file = Path(self._source.location) / "tokenizer.json"
@@ -206,11 +207,12 @@ class TextEncoder:
         found.no_padding()
         found.no_truncation()
 
-        def split(text: str) -> list[str]:
+        def pieces_of(text: str) -> list[str]:
             encoded = found.encode(text, add_special_tokens=False)
             return [text[start:end] for start, end in encoded.offsets]
 
-        return split
+        shared = _many_languages(found.get_vocab())
+        return Pieces(split=pieces_of, letters=SHARED_LETTERS if shared else LETTERS)
 
     def close(self) -> None:
         """Close the cache."""
@@ -308,6 +310,16 @@ class TextEncoder:
                 device=device_of(self.settings.device),
             )
         return self._model
+
+
+def _many_languages(vocabulary: Iterable[str]) -> bool:
+    """Whether more than a third of a vocabulary has letters that English does not have.
+
+    Measured: 5 % of the packaged model's, 45 % of that of `multilingual`.
+    """
+    tokens = [token for token in vocabulary if any(map(str.isalpha, token))]
+    foreign = sum(any(sign.isalpha() and not sign.isascii() for sign in token) for token in tokens)
+    return 3 * foreign > len(tokens)
 
 
 class _Distinct:

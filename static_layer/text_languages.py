@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 
 from static_layer.text_guess import UNKNOWN, guessed_language
 
-Pieces = Callable[[str], Sequence[str]]
-"""Returns the pieces of a text that its tokens stand for."""
-
 LETTERS = 3.5
-"""A model that reads a language has more letters in a token than this."""
+"""An English model that reads a language has more letters in a token than this."""
+SHARED_LETTERS = 2.6
+"""A model of many languages, which share its vocabulary: of `multilingual`, English shop titles
+have 3.4, German 4.4, Polish 3.1, Russian 2.8; Czech, which it does not read, 2.3, Greek 1.2."""
 WIDE_LETTERS = 1.2
 """The same for Chinese, Japanese and Korean, whose words have few letters."""
-FOREIGN_LETTERS = 3.0
-"""A text with fewer letters in a token may be of a language that the model does not read ..."""
+FEWER = 0.5
+"""A text with so much less than that may be of a language that the model does not read ..."""
 FOREIGN_SHARE = 0.3
 """... and is, if more of the texts of unknown language are such than names and brands explain."""
 GUESSED_SHARE = 0.05
@@ -29,6 +29,20 @@ GUESSED_SHARE = 0.05
 _WIDE_FROM = 0x2E80
 _SAMPLE = 2_000
 _FEWEST = 10  # fewer texts of a language say nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """How a model splits texts.
+
+    split:   returns the pieces of a text that its tokens stand for.
+    letters: a language with fewer letters in a token is not read.
+    wide:    the same for Chinese, Japanese and Korean.
+    """
+
+    split: Callable[[str], Sequence[str]]
+    letters: float = LETTERS
+    wide: float = WIDE_LETTERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,21 +102,22 @@ class _Group:
             if words:
                 found.append((sum(map(len, words)), len(words)))
 
-    def misread(self) -> tuple[float, float] | None:
+    def misread(self, model: Pieces) -> tuple[float, float] | None:
         """Return letters for each token, if the model does not read them, and their share."""
         is_wide = sum(n for _, n in self.wide) > sum(n for _, n in self.narrow)
         counts = self.wide if is_wide else self.narrow
         ratio = _ratio(counts)
-        if not counts or ratio >= (WIDE_LETTERS if is_wide else LETTERS):
+        if not counts or ratio >= (model.wide if is_wide else model.letters):
             return None
         return ratio, 1.0
 
-    def foreign(self) -> tuple[float, float] | None:
+    def foreign(self, model: Pieces) -> tuple[float, float] | None:
         """Return the same of a possible mix: of the texts with short pieces, if there are many."""
-        if (ratio := _ratio(self.narrow)) < FOREIGN_LETTERS:
+        least = model.letters - FEWER
+        if (ratio := _ratio(self.narrow)) < least:
             return (ratio, 1.0) if self.narrow else None
-        short = [count for count in self.narrow if _ratio([count]) < FOREIGN_LETTERS]
-        if len(short) <= FOREIGN_SHARE * self.texts and ratio >= LETTERS:
+        short = [count for count in self.narrow if _ratio([count]) < least]
+        if len(short) <= FOREIGN_SHARE * self.texts and ratio >= model.letters:
             return None
         return _ratio(short), len(short) / self.texts
 
@@ -110,7 +125,7 @@ class _Group:
 def misread(
     pieces: Pieces, texts: Sequence[str], languages: Sequence[str | None]
 ) -> Misread | None:
-    """Return the languages that a model with these pieces does not read; None if there are none.
+    """Return the languages that a model does not read; None if there are none.
 
     languages: of each text; None where unknown: then script and words of the text tell it. At most
     2,000 texts are looked at, in even steps.
@@ -120,7 +135,7 @@ def misread(
     sampled = range(0, len(texts), step)
     for row in sampled:
         own = languages[row]
-        groups[own or guessed_language(texts[row]), not own].add(pieces(texts[row]))
+        groups[own or guessed_language(texts[row]), not own].add(pieces.split(texts[row]))
     letters: dict[str, float] = {}
     shares: dict[str, float] = {}
     guesses = False
@@ -128,7 +143,7 @@ def misread(
         share = group.texts / len(sampled)
         if group.texts < _FEWEST or (guessed and share < GUESSED_SHARE):
             continue
-        found = group.foreign() if guessed and name == UNKNOWN else group.misread()
+        found = group.foreign(pieces) if guessed and name == UNKNOWN else group.misread(pieces)
         if found is not None:
             guesses |= guessed
             letters[name] = found[0]

@@ -10,7 +10,7 @@ import pytest
 from state import MergedState
 from static_layer import job
 from static_layer.settings import StaticSettings
-from static_layer.text import TextEncoder
+from static_layer.text import TextEncoder, _many_languages
 from static_layer.text_guess import UNKNOWN
 from static_layer.text_languages import Misread, Pieces, misread
 
@@ -131,7 +131,7 @@ def test_a_model_with_words_of_two_letters_reads_japanese() -> None:
     def split(text: str) -> list[str]:
         return [text[at : at + 2] for at in range(0, len(text) - 1, 2)]
 
-    assert unnamed(split, JAPANESE * 10) is None
+    assert unnamed(Pieces(split=split), JAPANESE * 10) is None
 
 
 def test_no_texts_are_read(pieces: Pieces) -> None:
@@ -155,3 +155,8 @@ def test_the_static_job_warns(
     with caplog.at_level(logging.WARNING, "static_layer"), pytest.raises(InterruptedError):
         job.build(merged, StaticSettings(), seed=1, encoder=encoder)  # type: ignore[arg-type]
     assert "does not read 100% of the texts (de 100%)" in caplog.text
+
+
+def test_a_vocabulary_of_many_languages_has_shorter_pieces_of_each() -> None:
+    assert not _many_languages(["[CLS]", "the", "##s", "bread", "über", "1999"])
+    assert _many_languages(["▁the", "▁bread", "▁über", "パン", "хлеб", "!"])

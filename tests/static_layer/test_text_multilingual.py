@@ -51,6 +51,12 @@ def test_it_reads_its_languages_and_no_other() -> None:
     assert pieces is not None
     texts = [text for subject in SUBJECTS for text in subject] * 10
     assert misread(pieces, texts, [None] * len(texts)) is None
+    english = [
+        "Summer Baguette 59. A recipe for home cooks.",
+        "Greek salad",
+        "Zyliss Salad Spinner",
+    ]
+    assert misread(pieces, english * 10, [None] * 30) is None
     greek = ["Πώς να ψήσετε ψωμί στο σπίτι", "Ιστορία της ελληνικής μουσικής"] * 10
     found = misread(pieces, greek, [None] * len(greek))
     assert found is not None

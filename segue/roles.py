@@ -1,5 +1,6 @@
 """Creates the roles from settings: the one place where objects of all packages are connected."""
 
+import atexit
 import gc
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -49,6 +50,8 @@ def spare_collections() -> None:
     cycles.
     """
     gc.freeze()
+    # Frozen objects are not freed when Python ends, and native modules then print what they leaked.
+    atexit.register(gc.unfreeze)
     gc.set_threshold(50_000, 20, 50)
 
 

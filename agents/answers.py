@@ -224,7 +224,7 @@ class Answers:
         made = await self._make(users, hurry=hurry)
         if made is None or not all(isinstance(one, Exception) for one in made):
             return made
-        await self._channels.recommend([_NOBODY], self.lists, self._clock_ms(), hurry=hurry)
+        await self._channels.recommend([_NO_USER], self.lists, self._clock_ms(), hurry=hurry)
         return await self._make(users, hurry=hurry) if len(users) == 1 else made
 
     async def _make(
@@ -283,7 +283,7 @@ class Answers:
         return found
 
 
-_NOBODY = UserState(
+_NO_USER = UserState(
     user_id="",
     history_item=np.zeros(0, np.uint64),
     history_time=np.zeros(0, np.int64),

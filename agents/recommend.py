@@ -37,6 +37,11 @@ class Recommend:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def answering(self) -> bool:
+        """Whether users were taken whose lists are not all written."""
+        return bool(self._answering)
+
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop the users of partitions that other workers answer from now on."""
         self._waiting.forget(partitions)

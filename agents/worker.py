@@ -301,6 +301,11 @@ class Worker:
 
     # Rhythm
 
+    @property
+    def answering(self) -> bool:
+        """Whether lists of users whose history changed are being made or written."""
+        return self._recommend.answering
+
     async def tick(self) -> bool:
         """Do what is due: answers, commits, checkpoints. Returns whether more is due at once."""
         # Reading histories takes a moment; ingestion goes on while the lists are made.

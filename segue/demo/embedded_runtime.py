@@ -134,6 +134,10 @@ class EmbeddedRuntime:
         reads = (names.demand, names.catalogue)
         await self._until(lambda: not any(self.roles.unread_by_worker(topic) for topic in reads))
 
+    async def between_answers(self) -> None:
+        """Wait until the worker makes and writes no list, so that the clock may be set."""
+        await self._until(lambda: not self.worker.answering)
+
     async def read(self, topic: str, first: dict[int, int]) -> list[LogRecord]:
         """Return the records of a topic from given offsets to the current end."""
         return await read_from(self.log, topic, first)

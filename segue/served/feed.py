@@ -203,6 +203,8 @@ async def live_lists(
     last = int(questions.at_ms[-1]) if len(questions) else 0
     learns = {moment for moment in learns_at if moment <= last}
     for moment in sorted(learns | set(questions.at_ms.tolist())):
+        # A list that is written at another time than it was made would count as skew.
+        await runtime.between_answers()
         clock.ms = moment
         await stream.until(moment)
         await runtime.settled()

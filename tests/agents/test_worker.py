@@ -169,6 +169,20 @@ async def test_users_who_wait_at_the_end_of_a_worker_are_answered_by_the_next(tm
         assert len(b.letters()) == 1, "what is read again is not refused again"
 
 
+async def test_a_worker_is_answering_until_the_lists_are_written(tmp_path):
+    with bench(tmp_path) as b:
+        answering(b.worker)
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a")
+        await read_on(b)
+        assert not b.worker.answering
+        taken = b.worker._recommend.take()
+        assert b.worker.answering
+        await b.worker._recommend.answer(taken)
+        assert not b.worker.answering
+        assert {user for user, _ in answered(b)} == {"ann"}
+
+
 async def test_who_is_answered_is_not_read_again_after_a_commit(tmp_path):
     with bench(tmp_path) as b:
         answering(b.worker)

@@ -343,6 +343,7 @@ class _Runtime:
         self.answers: list[Record] = []
         self.items: list[tuple[str, int]] = []  # id, time
         self.learned: list[tuple[int, int]] = []  # time, events known
+        self.answering_at: int | None = None  # time at which a list is in the making
 
     async def write(self, topic, records, progress):
         if topic == self.settings.topics.catalogue:
@@ -352,7 +353,12 @@ class _Runtime:
         self.events += [json.loads(value)["timestamp"] for _, value in records]
 
     async def settled(self):
-        self.settled_with = len(self.events)
+        # A list that is made at one time and written at another would be told as skew.
+        assert self.answering_at in (None, self.clock())
+        self.settled_with, self.answering_at = len(self.events), self.clock()
+
+    async def between_answers(self):
+        self.answering_at = None
 
     async def learn_up_to_now(self):
         self.learned.append((self.clock(), self.settled_with))

@@ -152,7 +152,8 @@ def test_kafka_and_the_embedded_log_give_one_state_and_nothing_is_written(
         mine.close()
         theirs.close()
     assert end_offsets(world.settings.kafka, world.names) == ends
-    assert groups(broker) == known
+    # The broker may meanwhile have removed groups that earlier tests left empty.
+    assert groups(broker) <= known
 
 
 def test_a_time_is_an_offset_of_log_time(world: World) -> None:

@@ -26,20 +26,27 @@ def run_app(app: WorkerApp) -> int:
     return asyncio.run(serve(app, on_stop=StopLimit().begin))
 
 
-async def serve(app: WorkerApp, *, on_stop: Callable[[], None] = lambda: None) -> int:
+async def serve(
+    app: WorkerApp,
+    *,
+    on_stop: Callable[[], None] = lambda: None,
+    stop: asyncio.Event | None = None,
+) -> int:
     """Do what `run_app` does, inside a running event loop of the main thread.
 
-    on_stop: called when the stop begins, by a signal or a failure.
+    on_stop: called when the stop begins, by a signal or a failure. stop: stops the app in the place
+    of a signal, for a process that runs several apps and takes the signals itself.
     """
     loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
+    asked = asyncio.Event() if stop is None else stop
+    signals = (signal.SIGTERM, signal.SIGINT) if stop is None else ()
 
     def ask() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals:
             loop.remove_signal_handler(number)
         asked.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in signals:
         loop.add_signal_handler(number, ask)
     beating = asyncio.ensure_future(app.pulse.keep("the event loop"))
     running = asyncio.ensure_future(_run(app))
@@ -54,7 +61,7 @@ async def serve(app: WorkerApp, *, on_stop: Callable[[], None] = lambda: None) -
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals:
             loop.remove_signal_handler(number)
     if app.crash_reason is not None:
         reason = app.crash_reason

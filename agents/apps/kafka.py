@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -36,6 +37,12 @@ logger = logging.getLogger(__name__)
 COMMIT_GROUP_S = 0.2
 EXAMPLE_RECORDS = 32
 MISSING_S = 2.0
+
+Taken = Callable[[Sequence[LogRecord]], None]
+
+
+def _forget(_records: Sequence[LogRecord]) -> None:
+    """Take no note of what was read."""
 
 
 class KafkaOutputs:
@@ -79,13 +86,17 @@ async def serve_worker(
     begin_again: bool = False,
     pulse: Pulse | None = None,
     on_stop: Callable[[], None] = lambda: None,
+    stop: asyncio.Event | None = None,
+    taken: Taken = _forget,
 ) -> int:
     """Run `segue worker` until it is stopped or fails; returns the exit status.
 
     accept_gap: continue although the log has deleted records that a state needs; the state records
                 the gap.
     begin_again: set aside states of earlier topics with the same names.
-    pulse:      receives heartbeats. on_stop: called when the stop begins.
+    pulse:      receives heartbeats. on_stop: called when the stop begins. stop: stops it in the
+                place of a signal.
+    taken:      told of records of topics that every process reads whole, once they are taken.
     """
 
     watch = LogWatch(kafka)
@@ -124,17 +135,18 @@ async def serve_worker(
     outputs.app = app
     app.batches(*worker.topics, topics.requests)(worker.handle)
 
-    policies = worker.channels.policies
+    policies, follow = worker.channels.policies, partial(_follow, kafka, taken=taken)
     policies.wait()
     status = await _serve(
         app,
         on_stop,
+        stop,
         worker.run(asyncio.Event()),
-        _follow(kafka, topics.models, worker.channels.announced),
-        _follow(kafka, topics.catalogue, worker.channels.catalogue, policies.catalogue_read),
-        _follow(kafka, topics.policies, policies.take, policies.policies_read, optional=True),
-        _follow(kafka, topics.demand, worker.models.demand),
-        _follow(kafka, topics.rows, worker.channels.rows, optional=True),
+        follow(topics.models, worker.channels.announced),
+        follow(topics.catalogue, worker.channels.catalogue, policies.catalogue_read),
+        follow(topics.policies, policies.take, policies.policies_read, optional=True),
+        follow(topics.demand, worker.models.demand),
+        follow(topics.rows, worker.channels.rows, optional=True),
         _show_positions(app, worker.positions, worker.counts),
         check_again(check_log),
     )
@@ -153,10 +165,12 @@ async def serve_trainer(
     *,
     pulse: Pulse | None = None,
     on_stop: Callable[[], None] = lambda: None,
+    stop: asyncio.Event | None = None,
 ) -> int:
     """Run `segue trainer` until it is stopped or fails; returns the exit status.
 
-    pulse:      receives heartbeats. on_stop: called when the stop begins.
+    pulse:      receives heartbeats. on_stop: called when the stop begins. stop: stops it in the
+                place of a signal.
     """
     # Before the group is joined: this may wait for the artifact store, and no rebalance should.
     await train.assigned()
@@ -184,6 +198,7 @@ async def serve_trainer(
     status = await _serve(
         app,
         on_stop,
+        stop,
         train.run(asyncio.Event()),
         _find_ends(kafka, topics.examples, ends, ends_found),
         _follow(kafka, topics.models, train.announced),
@@ -197,12 +212,15 @@ async def serve_trainer(
 
 
 async def _serve(
-    app: WorkerApp, on_stop: Callable[[], None], *jobs: Coroutine[Any, Any, None]
+    app: WorkerApp,
+    on_stop: Callable[[], None],
+    stop: asyncio.Event | None,
+    *jobs: Coroutine[Any, Any, None],
 ) -> int:
     """Run an app with background jobs; a job that fails stops the app."""
     beside = [asyncio.ensure_future(_crash_with(app, job)) for job in jobs]
     try:
-        return await serve(app, on_stop=on_stop)
+        return await serve(app, on_stop=on_stop, stop=stop)
     finally:
         for job in beside:
             job.cancel()
@@ -241,12 +259,14 @@ async def _follow(
     caught_up: asyncio.Event | None = None,
     *,
     optional: bool = False,
+    taken: Taken = _forget,
 ) -> None:
     """Read a complete topic continuously; after a lost connection again from the beginning.
 
     Such topics are compacted or hold the latest state, so that repeats change nothing.
     caught_up: set once all records that the topic held at the start are processed. optional: a
-    topic that does not exist, as in a log of an earlier version, is empty until it does.
+    topic that does not exist, as in a log of an earlier version, is empty until it does. taken:
+    told of what was taken.
     """
     caught_up = caught_up or asyncio.Event()
 
@@ -257,6 +277,7 @@ async def _follow(
         async for records in Broadcast(kafka=kafka, topic=topic, caught_up=caught_up):
             with concerning(records):
                 await take(records)
+            taken(records)
 
     await read_again(read, topic, retried=(KafkaError, UnreachableError))
 

@@ -109,6 +109,14 @@ def evaluate(
             "recommendations topic.",
         ),
     ] = False,
+    kafka: Annotated[
+        bool,
+        typer.Option(
+            "--kafka",
+            help="served: on the Kafka at KAFKA_BOOTSTRAP_SERVERS, else on a local one that is "
+            "started (Java 17 and Maven), instead of the embedded log.",
+        ),
+    ] = False,
     live: Annotated[
         bool,
         typer.Option(
@@ -162,6 +170,8 @@ def evaluate(
     segue evaluate events.parquet items.parquet --served --live --learn daily,hourly,continual
 
     segue evaluate --from-kafka --since last=90d --served
+
+    segue evaluate events.parquet items.parquet --served --kafka
     """
     from evaluation.dataset import DatasetError, read_dataset
     from evaluation.experiment import run
@@ -177,6 +187,7 @@ def evaluate(
     from segue.times import day_ms
     from static_layer import TextModelError
     from streams import AdminError, BulkWriteError
+    from streams.distribution import BrokerError
 
     _require(
         repeats in ("exclude", "include"), f"expected --repeats exclude or include, got {repeats!r}"
@@ -186,7 +197,10 @@ def evaluate(
         f"expected --candidates all or trained, got {candidates!r}",
     )
     _require(seeds >= 1, f"expected at least one seed, got {seeds}")
-    _require(served or not (live or without), "--live and --without need --served")
+    _require(
+        served or not (live or without or kafka), "--live, --without and --kafka need --served"
+    )
+    _require(not (kafka and learn), "--kafka takes no --learn")
     _require(live or not learn, "--learn needs --live")
     _require(not (served and (tune or plot)), "--served takes neither --tune nor --plot")
     for file in (json_file, plot):
@@ -201,8 +215,8 @@ def evaluate(
     if events is None or items is None:
         raise typer.BadParameter("expected EVENTS and ITEMS, or --from-kafka")
     wrong = (
-        AdminError, BadScores, BulkWriteError, DatasetError, DemoError, OSError, TextModelError,
-        UnknownModel, ValueError,
+        AdminError, BadScores, BrokerError, BulkWriteError, DatasetError, DemoError, OSError,
+        TextModelError, UnknownModel, ValueError,
     )  # fmt: skip
     if protocol == "prequential":
         from evaluation.prequential import ARMS, PrequentialSettings
@@ -262,7 +276,8 @@ def evaluate(
             report = _served_report(
                 settings, dataset, trial, bars,
                 without=_names(without), learn=_names(learn), seeds=every_seed, live=live,
-                asked=asked, every_s=every, baselines=None if models == MODELS else names,
+                kafka=kafka, asked=asked, every_s=every,
+                baselines=None if models == MODELS else names,
             )  # fmt: skip
         else:
             tested = list(run(fits, trial, seeds=every_seed, budget=tune, progress=progress))
@@ -305,17 +320,18 @@ def _served_report(
     learn: list[str],
     seeds: range,
     live: bool,
+    kafka: bool,
     asked: int,
     every_s: float,
     baselines: list[str] | None,
 ) -> dict[str, Any]:
     """Measure the running product in every mode; baselines: None for the default ones."""
+    from segue.served.arms import arms_of
     from segue.served.command import BASELINES, ServedOptions, evaluate_served
-    from segue.served.flow import arms_of
 
     options = ServedOptions(
-        arms=arms_of(without, learn), seeds=seeds, live=live, asked=asked,
-        every_s=every_s,
+        arms=arms_of(without, learn), seeds=seeds, live=live, kafka=kafka,
+        asked=asked, every_s=every_s,
         baselines=BASELINES if baselines is None else baselines,
     )  # fmt: skip
     return evaluate_served(settings, dataset, trial, options, bars)

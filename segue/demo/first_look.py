@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from segue.demo.embedded_runtime import EmbeddedRuntime
-from segue.demo.embedded_steps import ask, learn_history
 from segue.demo.judge import Histories
 from segue.demo.material import Material
+from segue.demo.one_process import OneProcess
+from segue.demo.one_process_steps import ask, learn_history
 from segue.demo.runtime import DemoError
 from segue.demo.settings import spanning
 from segue.demo.steps import Speed, applied, until
@@ -81,7 +81,7 @@ def require_enough(material: Material) -> None:
 
 
 async def first_look(
-    runtime: EmbeddedRuntime, material: Material, budget: Budget, bars: Bars
+    runtime: OneProcess, material: Material, budget: Budget, bars: Bars
 ) -> dict[str, Any]:
     """Train on a history and request the lists of some users; returns the figures.
 
@@ -108,7 +108,7 @@ async def first_look(
     }
 
 
-async def _people(runtime: EmbeddedRuntime, material: Material) -> list[Person]:
+async def _people(runtime: OneProcess, material: Material) -> list[Person]:
     """Return the histories and lists of some users."""
     users = _chosen(material.events)
     answers = await ask(runtime, users)

@@ -1,7 +1,6 @@
 """Selects the demo's runtime: a configured Kafka, a local one, or the embedded log."""
 
 import asyncio
-import os
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -9,18 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
+from segue.demo.kafka_choice import start_kafka
 from segue.demo.kafka_runtime import KafkaRuntime
 from segue.demo.kept import stop_kept
 from segue.demo.runtime import DemoError
 from segue.settings import Settings
 from streams import delete_topics, describe_topics, topics
-from streams.broker import DevelopmentBroker
-from streams.distribution import (
-    POM,
-    JarsUnavailableError,
-    JavaMissingError,
-    MavenMissingError,
-)
+from streams.distribution import JarsUnavailableError, JavaMissingError, MavenMissingError
 
 __all__ = ["open_runtime"]
 
@@ -41,26 +35,15 @@ async def open_runtime(
         async with embedded_runtime(settings, "the embedded log") as runtime:
             yield runtime
         return
-    named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    broker: DevelopmentBroker | None = None
-    if named:
-        settings = _named_kafka(settings, named)
-        name = f"Kafka at {named}"
-    else:
-        broker = DevelopmentBroker(
-            settings.folder / "kafka", POM, libs=settings.folder.parent / "kafka" / "libs"
-        )
-        try:
-            address = await asyncio.to_thread(broker.start)
-        except (JavaMissingError, MavenMissingError, JarsUnavailableError) as error:
-            if choice == "kafka":
-                raise DemoError(str(error)) from error
-            async with embedded_runtime(settings, f"the embedded log, since {error}") as runtime:
-                yield runtime
-            return
-        settings = replace(settings, kafka=replace(settings.kafka, bootstrap_servers=address))
-        name = f"a local Apache Kafka at {address}"
-    kafka = KafkaRuntime(settings, name)
+    try:
+        settings, name, broker = await asyncio.to_thread(start_kafka, settings)
+    except (JavaMissingError, MavenMissingError, JarsUnavailableError) as error:
+        if choice == "kafka":
+            raise DemoError(str(error)) from error
+        async with embedded_runtime(settings, f"the embedded log, since {error}") as runtime:
+            yield runtime
+        return
+    kafka = KafkaRuntime(settings if broker else _beside(settings), name)
     finished = False
     try:
         await kafka.start()
@@ -74,9 +57,8 @@ async def open_runtime(
                 await asyncio.to_thread(broker.stop)
 
 
-def _named_kafka(settings: Settings, address: str) -> Settings:
+def _beside(settings: Settings) -> Settings:
     """Settings for a user's own Kafka: existing topics are never changed."""
-    settings = replace(settings, kafka=replace(settings.kafka, bootstrap_servers=address))
     if describe_topics(settings.kafka, [t.name for t in topics(settings.topics)]):
         prefix = f"{settings.topics.prefix}-demo"
         settings = replace(settings, topics=replace(settings.topics, prefix=prefix))

@@ -17,7 +17,8 @@ from evaluation.trial import Trial
 from segue.demo.runtime import DemoError, stoppable
 from segue.freshness_table import show_gains, show_strata
 from segue.screen import Bars, StageBars, console
-from segue.served.flow import Arm, run_served
+from segue.served.arms import Arm
+from segue.served.flow import run_served
 from segue.served.scores import frozen_rows, live_rows, product_rows
 from segue.settings import Settings
 
@@ -40,7 +41,7 @@ class ServedOptions:
 
     arms: variants of the product. live: play the test days live too. asked: sample of the live
     questions; 0 asks all. every_s: as of `PrequentialSettings`. baselines: models on the same
-    split. seeds: of the product.
+    split. seeds: of the product. kafka: run it on a Kafka instead of the embedded log.
     """
 
     arms: Sequence[Arm]
@@ -49,6 +50,7 @@ class ServedOptions:
     asked: int = 0
     every_s: float = 0.0
     baselines: Sequence[str] = BASELINES
+    kafka: bool = False
 
 
 def evaluate_served(
@@ -71,9 +73,12 @@ def evaluate_served(
     asked = _asked(dataset, replayed) if options.live else None
     outcomes = asyncio.run(
         stoppable(
-            run_served(settings, dataset, trial, end_ms, options.arms, options.seeds, asked, bars)
+            run_served(
+                settings, dataset, trial, end_ms, options.arms, options.seeds, asked, bars,
+                kafka=options.kafka,
+            )
         )
-    )
+    )  # fmt: skip
     progress = StageBars(bars)
     found = [
         frozen_rows(dataset, trial, baselines, outcomes, seed=options.seeds[0], progress=progress)

@@ -1,6 +1,6 @@
 """A data set as the product's input, and lists that the product writes for its users."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +14,9 @@ from evaluation.prequential.answers import DEPTH
 from evaluation.prequential.stream import Questions
 from evaluation.segments import ALL
 from evaluation.trial import Trial
-from segue.demo.embedded_runtime import EmbeddedRuntime
-from segue.demo.embedded_steps import ask
 from segue.demo.material import EVENT_COLUMNS, Material, from_tables
+from segue.demo.one_process import OneProcess
+from segue.demo.one_process_steps import ask
 from segue.feeding import catalogue_records, event_records
 from segue.settings import Settings
 from streams import Recommendation
@@ -167,7 +167,7 @@ def _served(
 
 
 async def frozen_lists(
-    runtime: EmbeddedRuntime,
+    runtime: OneProcess,
     trial: Trial,
     reader: Reader,
     names: list[str],
@@ -182,7 +182,7 @@ async def frozen_lists(
 
 
 async def live_lists(
-    runtime: EmbeddedRuntime,
+    runtime: OneProcess,
     clock: Clock,
     material: Material,
     questions: Questions,
@@ -191,12 +191,13 @@ async def live_lists(
     names: list[str],
     progress: Callable[[int], None],
     learns_at: Collection[int] = (),
+    learn: Callable[[], Awaitable[None]] | None = None,
 ) -> Served:
     """Feed the events after the split in order; request a user's lists just before each question.
 
     A list knows every event before its question, of all users, and nothing later. users: id of
     each user row. questions: those that count, in order of time. learns_at: times, ms UTC, at which
-    the trainer learns all that is there and publishes.
+    `learn` is called: the trainer learns all that is there and publishes.
     """
     stream = _Stream(runtime, material)
     answers: dict[tuple[int, int], Mapping[str, Recommendation]] = {}
@@ -208,8 +209,8 @@ async def live_lists(
         clock.ms = moment
         await stream.until(moment)
         await runtime.settled()
-        if moment in learns:
-            await runtime.learn_up_to_now()
+        if learn is not None and moment in learns:
+            await learn()
         start, end = np.searchsorted(questions.at_ms, [moment, moment + 1]).tolist()
         if start == end:
             continue
@@ -223,7 +224,7 @@ async def live_lists(
 class _Stream:
     """The events and the launches after the split, in order of time."""
 
-    def __init__(self, runtime: EmbeddedRuntime, material: Material) -> None:
+    def __init__(self, runtime: OneProcess, material: Material) -> None:
         self._runtime = runtime
         self._events, self._launches = material.part("test"), material.launches
         self._event_ms = self._events["timestamp"].to_numpy()

@@ -4,15 +4,19 @@
     requests at the split -> recommendations topic                           (frozen)
     events after the split, a request before each question -> the topic      (live)
 
-The roles run on the embedded log, and their time is that of the data. Lists with and without the
-head come of the same bundle: each arm starts from a copy of the log, the state and the artifacts.
+The time of the roles is that of the data. On the embedded log, lists with and without the head come
+of the same bundle: each arm starts from a copy of the log, the state and the artifacts. A Kafka's
+topics cannot be copied: there, each arm is trained anew, on topics of its own.
 """
 
+import asyncio
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 from agents.bundles.announcements import announcement_of
@@ -23,12 +27,15 @@ from evaluation.prequential.stream import HOUR_MS, Questions
 from evaluation.scalars import Reads, scalars
 from evaluation.trial import Trial
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
-from segue.demo.embedded_steps import learn_history
+from segue.demo.kafka_choice import start_kafka
 from segue.demo.material import Material
+from segue.demo.one_process import OneProcess
+from segue.demo.one_process_steps import learn_history
 from segue.demo.settings import in_one_folder, spanning
 from segue.demo.steps import Speed, until
 from segue.folders import text_cache, text_models
 from segue.screen import Bars
+from segue.served.arms import Arm
 from segue.served.feed import (
     Clock,
     Reader,
@@ -38,46 +45,17 @@ from segue.served.feed import (
     live_lists,
     material_of,
 )
-from segue.served.learning import FROZEN, LEARNERS, learning_settings, learning_times
+from segue.served.kafka_runtime import kafka_in_process
+from segue.served.learning import FROZEN, learning_settings, learning_times
 from segue.settings import Settings
 from static_layer import StaticBundle
 
-__all__ = ["Arm", "Outcome", "arms_of", "run_served"]
+__all__ = ["Outcome", "run_served"]
 
 #: Pause of a reader at the end of its topic, in seconds: a question waits for several in turn.
 IDLE_S = 0.002
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One variant of the product.
-
-    head: workers rank with it. reads: what stands beside the text vectors; `text` for nothing,
-    `control` for two scalars, which tell what of a gain is no more than popularity.
-    learn: when the trainer learns while the test is played, of `LEARNERS`; by default never.
-    """
-
-    head: bool = True
-    reads: Reads = "hgnn"
-    learn: str = FROZEN
-
-    @property
-    def name(self) -> str:
-        """Name of its rows."""
-        head = "" if self.head else " without head"
-        return (
-            "segue"
-            + ("" if self.learn == FROZEN else f" {self.learn}")
-            + head
-            + {"hgnn": "", "text": " without hgnn", "control": " with scalars"}[self.reads]
-        )
-
-
-_WITHOUT = {
-    "head": Arm(head=False),
-    "hgnn": Arm(reads="text"),
-    "hgnn:scalars": Arm(reads="control"),
-}
+#: Session of the worker in its group, in seconds: this process trains beside it.
+SESSION_S = 45.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,24 +77,6 @@ class Outcome:
     sent: Mapping[str, int] = field(default_factory=dict)
 
 
-def arms_of(names: Sequence[str], learn: Sequence[str] = ()) -> list[Arm]:
-    """Return the arms of a run: the product, without each part, with each learner.
-
-    Raises ValueError for an unknown part or learner.
-
-    >>> [arm.name for arm in arms_of(["head"], ["frozen", "hourly"])]
-    ['segue', 'segue without head', 'segue hourly']
-    """
-    unknown = [name for name in names if name not in _WITHOUT]
-    if unknown:
-        known = ", ".join(_WITHOUT)
-        raise ValueError(f"expected parts to leave out of {known}; got {', '.join(unknown)}")
-    if unknown := [name for name in learn if name not in LEARNERS]:
-        raise ValueError(f"expected learners of {', '.join(LEARNERS)}; got {', '.join(unknown)}")
-    arms = [Arm(), *(_WITHOUT[name] for name in names), *(Arm(learn=name) for name in learn)]
-    return list(dict.fromkeys(arms))
-
-
 async def run_served(
     settings: Settings,
     dataset: Dataset,
@@ -126,12 +86,16 @@ async def run_served(
     seeds: Sequence[int],
     questions: Questions | None,
     bars: Bars,
+    *,
+    kafka: bool = False,
 ) -> list[Outcome]:
     """Feed, train and serve; return the lists of each arm and seed.
 
     dataset: with the events after the split, which end before `end_ms`. questions: those to ask
-    live; None plays nothing live. Files are in `<data>/served` and removed at the end. Raises
-    DemoError if nothing can be learned, ValueError for scalars on a catalogue that grows.
+    live; None plays nothing live. kafka: on the configured Kafka, or on a development broker that
+    is started, instead of the embedded log; then no arm learns during the test. Files are in
+    `<data>/served` and removed at the end. Raises DemoError if nothing can be learned, BrokerError
+    without a Kafka, ValueError for scalars on a catalogue that grows.
     """
     material = material_of(dataset, trial, end_ms, settings)
     if material.launches and any(arm.reads == "control" for arm in arms):
@@ -143,6 +107,11 @@ async def run_served(
     shutil.rmtree(root, ignore_errors=True)
     outcomes = []
     try:
+        if kafka:
+            return await _run_on_kafka(
+                replace(settings, data=str(root)), material, dataset, trial, arms, seeds,
+                questions, bars,
+            )  # fmt: skip
         for seed in seeds:
             for reads in dict.fromkeys(arm.reads for arm in arms):
                 base = _settings(settings, material, trial, root / "trained", seed, reads)
@@ -203,8 +172,15 @@ async def _train(
     settings.folder.mkdir(parents=True)
     clock = Clock(material.split_ms)
     async with embedded_runtime(settings, "the embedded log", clock) as runtime:
-        change = _scalars_for_vectors if reads == "control" else None
-        bundle = await learn_history(runtime, material, seed, bars, Speed(), change)
+        return await _learn(runtime, material, seed, reads, bars)
+
+
+async def _learn(
+    runtime: OneProcess, material: Material, seed: int, reads: Reads, bars: Bars
+) -> int:
+    """Learn the history before the split; return the bundle's generation."""
+    change = _scalars_for_vectors if reads == "control" else None
+    bundle = await learn_history(runtime, material, seed, bars, Speed(), change)
     return bundle.generation
 
 
@@ -249,34 +225,118 @@ async def _serve(
         worker=replace(settings.worker, ranking_head=arm.head),
         trainer=learning_settings(settings.trainer, arm.learn),
     )
-    clock, reader = Clock(material.split_ms), Reader.of(dataset)
-    names = [made.name for made in settings.worker.lists]
+    clock = Clock(material.split_ms)
     published, sent = 0, dict[str, int]()
     async with embedded_runtime(settings, "the embedded log", clock, IDLE_S, clock) as runtime:
-        await until(
-            runtime, lambda: runtime.serves(generation), "the worker does not serve the bundle"
-        )
-        frozen = Served(lists={}, by_head=0.0)
-        if arm.learn == FROZEN:  # others have the same lists at the split
-            advance = _bar(bars, f"{arm.name}: lists at the split", len(trial.truth.users))
-            frozen = await frozen_lists(runtime, trial, reader, names, advance)
-        seconds += time.perf_counter() - started
-        live = None
+        await _serving(runtime, generation)
+        if len(learns_at):
+            runtime.roles.learn(by_itself=False)
+        before = await _bundles(runtime)
+        found = await _lists(
+            runtime, clock, material, dataset, trial, arm, questions, bars, learns_at,
+            runtime.learn_up_to_now,
+        )  # fmt: skip
         if questions is not None:
-            advance = _bar(bars, f"{arm.name}: live questions", len(questions))
-            ids = [str(user) for user in dataset.users]
-            if len(learns_at):
-                runtime.roles.learn(by_itself=False)
-            before = await _bundles(runtime)
-            live = await live_lists(
-                runtime, clock, material, questions, ids, reader, names, advance, learns_at
-            )
             published = await _bundles(runtime) - before
             sent = await _sent(runtime, published)
     return Outcome(
-        arm=arm, seed=seed, generation=generation, frozen=frozen, live=live, seconds=seconds,
-        published=published, sent=sent,
+        arm=arm, seed=seed, generation=generation, frozen=found.frozen, live=found.live,
+        seconds=seconds + found.frozen_at - started, published=published, sent=sent,
     )  # fmt: skip
+
+
+async def _run_on_kafka(
+    settings: Settings,
+    material: Material,
+    dataset: Dataset,
+    trial: Trial,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    questions: Questions | None,
+    bars: Bars,
+) -> list[Outcome]:
+    """Train and serve each arm on topics of its own; see `run_served`."""
+    outcomes = []
+    settings, name, broker = await asyncio.to_thread(start_kafka, settings)
+    try:
+        for number, (seed, arm) in enumerate(product(seeds, arms)):
+            folder = settings.folder / f"arm-{number}"
+            own = _of_one_arm(
+                _settings(settings, material, trial, folder, seed, arm.reads), arm,
+                f"served-{uuid.uuid4().hex[:8]}",
+            )  # fmt: skip
+            own.folder.mkdir(parents=True)
+            started, clock = time.perf_counter(), Clock(material.split_ms)
+            async with kafka_in_process(own, name, clock) as runtime:
+                generation = await _learn(runtime, material, seed, arm.reads, bars)
+                await runtime.end("trainer")
+                await _serving(runtime, generation)
+                found = await _lists(runtime, clock, material, dataset, trial, arm, questions, bars)
+            outcomes.append(
+                Outcome(
+                    arm=arm, seed=seed, generation=generation, frozen=found.frozen, live=found.live,
+                    seconds=found.frozen_at - started,
+                )
+            )  # fmt: skip
+            shutil.rmtree(own.folder)
+    finally:
+        if broker is not None:
+            await asyncio.to_thread(broker.stop)
+    return outcomes
+
+
+def _of_one_arm(settings: Settings, arm: Arm, name: str) -> Settings:
+    """Return settings of an arm on a Kafka that others may use: topics and groups of its own."""
+    return replace(
+        settings,
+        topics=replace(settings.topics, prefix=f"{settings.topics.prefix}-{name}"),
+        worker=replace(
+            settings.worker, group=f"{settings.worker.group}-{name}", ranking_head=arm.head,
+            session_timeout_s=SESSION_S,
+        ),
+        trainer=replace(settings.trainer, group=f"{settings.trainer.group}-{name}"),
+    )  # fmt: skip
+
+
+async def _serving(runtime: OneProcess, generation: int) -> None:
+    await until(runtime, lambda: runtime.serves(generation), "the worker does not serve the bundle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lists:
+    """Lists of a run; frozen_at: when those at the split were there, by `time.perf_counter`."""
+
+    frozen: Served
+    live: Served | None
+    frozen_at: float
+
+
+async def _lists(
+    runtime: OneProcess,
+    clock: Clock,
+    material: Material,
+    dataset: Dataset,
+    trial: Trial,
+    arm: Arm,
+    questions: Questions | None,
+    bars: Bars,
+    learns_at: Sequence[int] = (),
+    learn: Callable[[], Awaitable[None]] | None = None,
+) -> _Lists:
+    """Request the lists at the split, then play the test; see `live_lists`."""
+    reader, frozen, live = Reader.of(dataset), Served(lists={}, by_head=0.0), None
+    names = [made.name for made in runtime.settings.worker.lists]
+    if arm.learn == FROZEN:  # others have the same lists at the split
+        advance = _bar(bars, f"{arm.name}: lists at the split", len(trial.truth.users))
+        frozen = await frozen_lists(runtime, trial, reader, names, advance)
+    frozen_at = time.perf_counter()
+    if questions is not None:
+        advance = _bar(bars, f"{arm.name}: live questions", len(questions))
+        ids = [str(user) for user in dataset.users]
+        live = await live_lists(
+            runtime, clock, material, questions, ids, reader, names, advance, learns_at, learn
+        )
+    return _Lists(frozen=frozen, live=live, frozen_at=frozen_at)
 
 
 async def _bundles(runtime: EmbeddedRuntime) -> int:

@@ -19,8 +19,9 @@ from evaluation.prequential.stream import Step
 from evaluation.segments import ALL
 from evaluation.split import first_of
 from evaluation.trial import Trial
+from segue.served.arms import Arm
 from segue.served.feed import Served
-from segue.served.flow import Arm, Outcome
+from segue.served.flow import Outcome
 from segue.served.learning import FROZEN
 from static_layer import Progress
 

@@ -17,9 +17,10 @@ from evaluation.split import first_of
 from evaluation.text import TextVectors
 from evaluation.trial import TrialSettings, make_trial
 from segue.cli import app
+from segue.served.arms import Arm, arms_of
 from segue.served.command import _asked
 from segue.served.feed import Clock, Reader, _kinds, live_lists, material_of
-from segue.served.flow import Arm, _scalars_for_vectors, arms_of
+from segue.served.flow import _scalars_for_vectors
 from segue.served.learning import (
     HOUR_MS,
     LEARNERS,
@@ -314,6 +315,8 @@ def test_arms_are_named_by_what_they_lack():
         (["--live"], "need --served"),
         (["--served", "--learn", "daily"], "--learn needs --live"),
         (["--served", "--live", "--learn", "yearly"], "got yearly"),
+        (["--kafka"], "need --served"),
+        (["--served", "--live", "--kafka", "--learn", "daily"], "--kafka takes no --learn"),
         (["--served", "--tune", "2"], "takes neither --tune nor --plot"),
         (["--served", "--protocol", "loo"], "expected --protocol time; got loo"),
         (["--served", "--without", "towers"], "got towers"),
@@ -459,7 +462,16 @@ async def test_items_come_into_the_catalogue_when_they_are_published():
     runtime, users = _Runtime(clock), [str(user) for user in dataset.users]
     learns = [split + DAY, split + 3 * DAY]
     await live_lists(
-        runtime, clock, material, asked, users, Reader.of(dataset), ["mix"], lambda _: None, learns
+        runtime,
+        clock,
+        material,
+        asked,
+        users,
+        Reader.of(dataset),
+        ["mix"],
+        lambda _: None,
+        learns,
+        runtime.learn_up_to_now,
     )
     assert [at for at, _ in runtime.items] == ["late", "later"]
     for (_, written), published in zip(runtime.items, new["published_at"], strict=True):

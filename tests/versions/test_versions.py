@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segue.demo.embedded_runtime import embedded_runtime
-from segue.demo.embedded_steps import ask
+from segue.demo.one_process_steps import ask
 from segue.settings import load_settings
 from state import compile_kernels
 from tests.versions.keep import KEPT, facts

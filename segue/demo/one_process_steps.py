@@ -1,12 +1,12 @@
-"""Steps of runs on the embedded log: learn from a history, request lists on the topics."""
+"""Steps of runs with all roles in one process: learn from a history, request lists."""
 
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dynamic_layer import DynamicBundle
-from segue.demo.embedded_runtime import EmbeddedRuntime
 from segue.demo.material import Material
+from segue.demo.one_process import OneProcess
 from segue.demo.runtime import POLL_S, DemoError
 from segue.demo.steps import Speed, ingest, make_static, rested_bundle, write_world
 from segue.screen import Bars, StageBars
@@ -20,7 +20,7 @@ PATIENCE_S = 300.0
 
 
 async def learn_history(
-    runtime: EmbeddedRuntime,
+    runtime: OneProcess,
     material: Material,
     seed: int,
     bars: Bars,
@@ -49,7 +49,7 @@ async def learn_history(
     return await _rested(runtime, material, bars)
 
 
-async def _rested(runtime: EmbeddedRuntime, material: Material, bars: Bars) -> DynamicBundle:
+async def _rested(runtime: OneProcess, material: Material, bars: Bars) -> DynamicBundle:
     """Wait for the bundle that holds all examples."""
     task = bars.add_task("train the two-tower", total=None, note="")
     waiting = asyncio.ensure_future(rested_bundle(runtime))
@@ -73,7 +73,7 @@ async def _rested(runtime: EmbeddedRuntime, material: Material, bars: Bars) -> D
 
 
 async def ask(
-    runtime: EmbeddedRuntime,
+    runtime: OneProcess,
     users: Sequence[str],
     lists: Collection[str] = (),
     *,

@@ -35,10 +35,10 @@ from streams import (
     topic_identities,
 )
 from streams.admin import partition_counts
-from streams.codec import Erasure
+from streams.event_batch import Erasure
+from streams.log_record import INT64_MAX
 from streams.log_watch import hasty
 from streams.record_columns import log_times
-from streams.records import INT64_MAX
 from streams.spans import Span, open_reader
 
 __all__ = ["READ", "ErasedUsers", "covers", "user_hash"]

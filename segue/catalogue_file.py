@@ -16,7 +16,7 @@ import msgspec
 from segue.attribute_fields import ATTRIBUTES, AttributeField, attribute_fields
 from segue.file_rows import Row, holds_text_only, read_rows
 from streams import Record, decode_items, encode
-from streams.codec import text_ids
+from streams.json_rows import text_ids
 from streams.timestamps import time_ms, time_text_ms
 
 __all__ = [

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from segue.tables import TableError, open_parquet
-from streams.codec import ITEM_MAX_BYTES
+from streams.keyed_records import ITEM_MAX_BYTES
 
 __all__ = ["Row", "holds_text_only", "read_rows", "sample_rows"]
 

@@ -13,8 +13,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from streams.codec import EventBatch, EventRules, decode_events
+from streams.codec import decode_events
+from streams.event_batch import EventBatch, EventRules
 from streams.faults import LIKELY_SECONDS
+from streams.log_record import MAX_ID_BYTES
 from streams.record_columns import (
     KEY,
     KEY_BYTES,
@@ -24,7 +26,7 @@ from streams.record_columns import (
     VALUE_BYTES,
     RecordColumns,
 )
-from streams.records import MAX_ID_BYTES, DeadLetter
+from streams.records import DeadLetter
 
 __all__ = ["decode_columns"]
 

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streams.codec import EventRules, decode_events, decode_items, decode_users
+from streams.codec import decode_events
+from streams.event_batch import EventRules
 from streams.faults import UNREADABLE
 from streams.impressions import decode_impressions
-from streams.records import DeadLetter, Reason, Record
+from streams.keyed_records import decode_items, decode_users
+from streams.log_record import Record
+from streams.records import DeadLetter, Reason
 
 __all__ = [
     "BadRow",

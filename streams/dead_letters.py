@@ -4,7 +4,8 @@ import base64
 from collections import Counter
 from collections.abc import Iterable
 
-from streams.records import DeadLetter, LogRecord, Reason, Source
+from streams.log_record import LogRecord, Source
+from streams.records import DeadLetter, Reason
 
 MAX_PAYLOAD_BYTES = 4096
 MAX_DETAIL_CHARACTERS = 500

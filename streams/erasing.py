@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from streams.admin import Log, partition_counts, topic_identities
 from streams.codec import encode
+from streams.erasure_records import EraseUser
 from streams.offsets import end_offsets
 from streams.partitioner import murmur2_partition
-from streams.records import EraseUser
 from streams.sources import SourceSettings
 
 __all__ = ["erasure_value"]

@@ -6,17 +6,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from streams.dead_letters import dead_letter
-from streams.records import (
-    MAX_ID_BYTES,
-    DeadLetter,
-    EraseUser,
-    Event,
-    Item,
-    LogRecord,
-    Reason,
-    Request,
-    User,
-)
+from streams.erasure_records import EraseUser
+from streams.log_record import MAX_ID_BYTES, LogRecord
+from streams.records import DeadLetter, Event, Item, Reason, Request, User
 
 Fault = tuple[Reason, str]
 

@@ -7,10 +7,13 @@ import msgspec
 import numpy as np
 import xxhash
 
-from streams.codec import EventBatch, EventRules, checked_rows, read_each, with_text_ids
+from streams.codec import checked_rows
 from streams.dead_letters import dead_letter
+from streams.event_batch import EventBatch, EventRules
 from streams.faults import Fault
-from streams.records import AssumedImpression, DeadLetter, Event, LogRecord
+from streams.json_rows import read_each, with_text_ids
+from streams.log_record import LogRecord
+from streams.records import AssumedImpression, DeadLetter, Event
 
 __all__ = ["ASSUMED_KIND", "SHOWN_KIND", "are_impressions", "decode_impressions", "list_code"]
 

@@ -5,7 +5,7 @@ from typing import Protocol, cast
 
 import msgspec
 
-from streams.records import RecommendedItem
+from streams.recommendation_records import RecommendedItem
 
 __all__ = ["NamedItems", "listed_items"]
 

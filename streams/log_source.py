@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from streams.records import DeadLetter, LogRecord
+from streams.log_record import LogRecord
+from streams.records import DeadLetter
 
 __all__ = ["LogSource", "concerning", "log_refused", "source_of_log"]
 

@@ -14,20 +14,14 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from streams.codec import (
-    EventBatch,
-    EventRules,
-    decode_events,
-    read_each,
-    suspect_times,
-    time_fault,
-    without_ignored,
-    without_rows,
-)
+from streams.codec import decode_events, suspect_times, time_fault, without_ignored
 from streams.dead_letters import dead_letter
+from streams.event_batch import EventBatch, EventRules, without_rows
 from streams.faults import Fault, future_fault, id_fault, key_fault
 from streams.impressions import decode_impressions
-from streams.records import MAX_ID_BYTES, DeadLetter, Event, LogRecord, Reason
+from streams.json_rows import read_each
+from streams.log_record import MAX_ID_BYTES, LogRecord
+from streams.records import DeadLetter, Event, Reason
 from streams.sources import (
     Path,
     SourceSettings,

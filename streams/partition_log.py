@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from pathlib import Path
 
-from streams.records import Record
+from streams.log_record import Record
 from streams.segment import Frame, Segment, pack_frame
 
 logger = logging.getLogger(__name__)

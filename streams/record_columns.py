@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.records import LogRecord
+from streams.log_record import LogRecord
 
 __all__ = [
     "ABSENT",

@@ -5,75 +5,26 @@ Readers ignore fields that they do not know, so that writers may add some. Each 
 what a newer record replaces.
 """
 
-import hashlib
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-MAX_ID_BYTES = 256
-INT64_MAX = 2**63 - 1
+from streams.erasure_records import ErasedUser, EraseUser, Receipt
+from streams.log_record import (
+    DEFAULT_CHANNEL,
+    INT64_MAX,
+    Id,
+    ItemTypeName,
+    Name,
+    Offset,
+    Source,
+    Timestamp,
+)
+from streams.recommendation_records import Recommendation
+
 #: Maximum number of items in one record of impressions.
 MAX_SHOWN = 1_000
-
-Id = Annotated[
-    str, Meta(min_length=1, max_length=MAX_ID_BYTES, description="At most 256 bytes, no NUL.")
-]
-Timestamp = Annotated[int, Meta(ge=0, le=INT64_MAX, description="Milliseconds since 1970, UTC.")]
-Offset = Annotated[int, Meta(ge=0, le=INT64_MAX)]
-#: Names of arms and channels: they stand in keys, metrics' labels and names of files.
-NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,31}$"
-Name = Annotated[
-    str,
-    Meta(pattern=NAME_PATTERN, description="At most 32 of a-z, 0-9, _ and -, not - or _ first."),
-]
-#: The channel of bundles that everybody is served from who is in no experiment.
-DEFAULT_CHANNEL = "default"
-ItemTypeName = Id
-
-
-CREATE_TIME = 0
-"""Kafka's type of a record's time that its producer has set, not the broker."""
-
-
-class LogRecord(Protocol):
-    """A record as a log hands it out; aiokafka's ConsumerRecord and our Record are both one.
-
-    timestamp is the log's own (ms UTC), negative where it has none; key and value are None when
-    absent. timestamp_type is CREATE_TIME where a producer has set the timestamp.
-    """
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def partition(self) -> int: ...  # noqa: D102
-    @property
-    def offset(self) -> int: ...  # noqa: D102
-    @property
-    def timestamp(self) -> int: ...  # noqa: D102
-    @property
-    def timestamp_type(self) -> int | None: ...  # noqa: D102
-    @property
-    def key(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102
-
-
-class Record(NamedTuple):
-    """A record of the embedded log, with the fields of LogRecord."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-
-    @property
-    def timestamp_type(self) -> int:
-        """LogAppendTime: the embedded log's own clock has set the timestamp."""
-        return 1
 
 
 class Context(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -209,113 +160,6 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.user_id.encode()
 
 
-class Source(Struct, frozen=True, kw_only=True):
-    """The place of a record in the log."""
-
-    topic: str
-    partition: Offset
-    offset: Offset
-
-    @property
-    def place(self) -> bytes:
-        """As a key: topic/partition/offset."""
-        return f"{self.topic}/{self.partition}/{self.offset}".encode()
-
-
-class NearItem(Struct, frozen=True, kw_only=True):
-    """An item of the user's history that is near to a recommended one; cosine of their vectors."""
-
-    item_id: str
-    item_type: str
-    cosine: float
-
-
-class AppliedRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A rule of the list's policy that applies to an item, and what it adds to the score.
-
-    rule: its place in the policy, as boost[0]; when: its condition; of `fresh`, the attribute.
-    propensity: of `explore`, how likely it was that the item has this place.
-    """
-
-    rule: str
-    when: str
-    adds: float
-    propensity: float | None = None
-
-
-class Reasons(Struct, frozen=True, kw_only=True):
-    """The reasons for an item's place.
-
-    parts: what adds to the score, by name; they sum to it. new: the item had no events when the
-    bundle was made. nearest: items of the history, nearest first.
-    """
-
-    parts: dict[str, float]
-    rules: list[AppliedRule]
-    new: bool
-    nearest: list[NearItem]
-
-
-class FilteredItems(Struct, frozen=True, kw_only=True):
-    """How many items of a list's types there are, and how many its policy's filter leaves."""
-
-    items: int
-    left: int
-
-
-class ExploredPlace(Struct, frozen=True, kw_only=True):
-    """A place of a list that exploration decided about; 1 is the first.
-
-    new: whether it put a new item there. propensity: how likely this item was, or that there is
-    none.
-    """
-
-    position: int
-    new: bool
-    propensity: float
-
-
-class RecommendedItem(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One place in a list; a greater score is better, scores of one list are comparable.
-
-    why: where the list's settings ask for it (`explain`).
-    """
-
-    item_id: Id
-    item_type: ItemTypeName
-    score: float
-    why: Reasons | None = None
-
-
-class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A user's list, best item first. Key: user_id. A null value withdraws all of a user's lists.
-
-    Delivered at least once: (source, generation, list) is the key for de-duplication. source and
-    event_timestamp are those of the record that caused it and absent where none did. arm is the
-    user's in the experiment, absent where there is none. by_head says whether the bundle's ranking
-    head ranked the list; records of versions that did not say it lack it. filtered: beside the
-    reasons of items, where the list's policy has a filter. explored: where the list's policy
-    explores, what off-policy evaluation needs to know.
-    """
-
-    user_id: Id
-    list: str
-    items: Sequence[RecommendedItem]
-    generation: int
-    created_at: Timestamp
-    source: Source | None = None
-    event_timestamp: Timestamp | None = None
-    arm: Name | None = None
-    by_head: bool | None = None
-    filtered: FilteredItems | None = None
-    explored: Sequence[ExploredPlace] = ()
-
-    @property
-    def key(self) -> bytes:
-        """The user, so that a user's lists stay in order."""
-        return self.user_id.encode()
-
-
 class ModelAnnouncement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A bundle is ready to be served. Key: kind, so that compaction keeps the one in use.
 
@@ -411,27 +255,6 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
         return self.source.place
 
 
-class EraseUser(Struct, frozen=True, kw_only=True):
-    """Erases a user, in every topic of events. Key: user_id. On the events topic.
-
-    count_from: topic/partition -> the offset from which records of the user count again; records
-    below it are erased, whenever they are read. Topics that are not named are erased up to the log
-    time of this record. A null value under the user's key erases in the same way and names none.
-    topic_ids: topic -> id, of the topics that are named: offsets are of these topics, and of none
-    that has the same name later.
-    """
-
-    user_id: Id
-    erase: Literal[True]
-    count_from: dict[str, Offset]
-    topic_ids: dict[str, str] = {}
-
-    @property
-    def key(self) -> bytes:
-        """The user, so that it lies in the partition of the user's events."""
-        return self.user_id.encode()
-
-
 class ListPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Rules of a list, or of every list without its own (*). Key: list, a slash, the version.
 
@@ -450,89 +273,6 @@ class ListPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def key(self) -> bytes:
         """The list and the version, which sort as they are written."""
         return f"{self.list}/{self.version:08d}".encode()
-
-
-class ErasurePlace(Struct, frozen=True, kw_only=True):
-    """One erasure of a user: its place, the log's time of it, and what `EraseUser` names.
-
-    topic_ids has the topic of source too.
-    """
-
-    source: Source
-    logged_at: Annotated[int, Meta(ge=-1, le=INT64_MAX)]
-    count_from: dict[str, Offset]
-    topic_ids: dict[str, str] = {}
-
-
-class ErasedUser(Struct, frozen=True, kw_only=True):
-    """A user was erased, without the name. Key: user_sha256. On a compacted topic.
-
-    Every reader of events has this before it reads them, and passes over what was erased.
-    user_sha256 is the sha256 of the user's id, in hex: only who knows the id can tell whose it is.
-    erasures: all that are known of the user, so that the newest record says everything.
-    """
-
-    user_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    erasures: Sequence[ErasurePlace]
-
-    @property
-    def key(self) -> bytes:
-        """The user's hash, so that compaction keeps what is known of the user."""
-        return self.user_sha256.encode()
-
-
-class HoldingCheckpoint(Struct, frozen=True, kw_only=True):
-    """A checkpoint made before an erasure. It is pruned by the time given if a worker runs."""
-
-    name: str
-    pruned_by: Timestamp
-
-
-class HoldingCopy(Struct, frozen=True, kw_only=True):
-    """A place beside the state that may still hold something of an erased user.
-
-    days: how long after the erasure at most; absent where nothing of ours removes it by time.
-    docs/erasure.md says of each place what it holds.
-    """
-
-    place: str
-    days: Annotated[float, Meta(ge=0)] | None = None
-
-
-class Receipt(Struct, frozen=True, kw_only=True):
-    """A user was erased. Key: the place of the erasure, topic/partition/offset.
-
-    source is the record that asked for it; no state whose position in that partition is `position`
-    or greater holds the user. held tells whether there was a history to erase. checkpoints are
-    older: those that may still hold the user. user_sha256 is the sha256, in hex, of the key, a NUL
-    and the user's id: only who knows the id can tell whose it is. count_from says of other topics
-    of events, by topic/partition, from which offset records of the user count again; of those that
-    are not named, records up to the log time of the erasure are erased. copies are other places
-    that may hold something of the user for a while. Delivered at least once; the key tells a
-    repeat.
-    """
-
-    user_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    source: Source
-    position: Offset
-    held: bool
-    checkpoints: Sequence[HoldingCheckpoint]
-    created_at: Timestamp
-    count_from: dict[str, Offset] = {}
-    copies: Sequence[HoldingCopy] = []
-
-    @property
-    def key(self) -> bytes:
-        """The place of the erasure: the same receipt written twice has the same key."""
-        return self.source.place
-
-
-def user_sha256(source: Source, user_id: str) -> str:
-    """Return what a receipt calls its user, 64 hex digits.
-
-    The place of the erasure is in it, so two receipts of one user do not show that they are.
-    """
-    return hashlib.sha256(source.place + b"\0" + user_id.encode()).hexdigest()
 
 
 WireRecord = (

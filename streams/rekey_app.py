@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from streams.app import WorkerApp, create_app
 from streams.batch_outbox import BatchOutbox
 from streams.batches import Batch, Partitions
-from streams.codec import EventRules
+from streams.event_batch import EventRules
 from streams.log_watch import CheckLog, LogWatch, check_again
 from streams.offsets import group_positions
 from streams.positions import LogChanged, PositionError, TopicIdentity

@@ -11,10 +11,12 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as Metric
 
-from streams.codec import EventRules, encode
+from streams.codec import encode
+from streams.event_batch import EventRules
+from streams.log_record import LogRecord, Source
 from streams.mapping import EventDecoder, event_decoder
 from streams.partitioner import murmur2_partitions
-from streams.records import DeadLetter, Event, LogRecord, Source
+from streams.records import DeadLetter, Event
 from streams.sources import SourceSettings, rekeyed
 from streams.topics import TopicSettings
 

@@ -15,9 +15,9 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.admin import Log
 from streams.embedded import EmbeddedLog
+from streams.log_record import LogRecord
 from streams.offsets import held_offsets
 from streams.reach import UnreachableError
-from streams.records import LogRecord
 from streams.security import KafkaSettings
 
 # Ten times aiokafka's own: records of several batches are decoded while the next are on their way.

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.faults import Fault
-from streams.records import INT64_MAX, Reason
+from streams.log_record import INT64_MAX
+from streams.records import Reason
 from streams.sources import SECONDS_BELOW, TimestampUnit
 
 Faults = dict[int, Fault]

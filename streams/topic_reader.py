@@ -8,8 +8,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.admin import Log
 from streams.embedded import EmbeddedLog
+from streams.log_record import LogRecord
 from streams.offsets import end_offsets
-from streams.records import LogRecord
 from streams.security import KafkaSettings
 
 __all__ = ["following", "read_from"]

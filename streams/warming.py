@@ -3,7 +3,8 @@
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from streams.canonical import decode_columns
-from streams.codec import EventRules, encode
+from streams.codec import encode
+from streams.event_batch import EventRules
 from streams.record_batches import batch_columns
 from streams.records import Event
 

@@ -15,7 +15,7 @@ from streams import (
     dead_letter,
     without_rows,
 )
-from streams.records import CREATE_TIME
+from streams.log_record import CREATE_TIME
 
 __all__ = ["refuse_ahead"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agents.working.ahead import refuse_ahead
 from state import Window
 from streams import Event, EventRules, Reason, decode_events, encode
-from streams.records import CREATE_TIME
+from streams.log_record import CREATE_TIME
 from tests.agents.worlds import NOW, TOPICS, bench
 
 DAY = 86_400_000

@@ -33,7 +33,7 @@ from streams import (
     topics,
 )
 from streams.erasing import erasure_value
-from streams.records import Record
+from streams.log_record import Record
 
 NOW = 1_800_000_000_000
 TOPICS = TopicSettings(partitions=1)

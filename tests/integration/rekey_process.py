@@ -14,7 +14,7 @@ import msgspec
 
 from streams import rekey_app
 from streams.batch_outbox import BatchOutbox
-from streams.codec import EventRules
+from streams.event_batch import EventRules
 from streams.security import KafkaSettings
 from streams.sources import RekeySettings, SourceSettings
 from streams.topics import TopicSettings

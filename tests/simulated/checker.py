@@ -6,7 +6,8 @@ from dataclasses import replace
 from agents.working.partitions import user_state
 from state.dump import dump
 from streams import DeadLetter, LogRecord, Receipt, Recommendation, decode, murmur2_partition
-from streams.codec import Erasure, decode_events
+from streams.codec import decode_events
+from streams.event_batch import Erasure
 from tests.agents.definition import counting_events, defined_dump, files_with
 from tests.simulated.night import (
     BY_USER,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from simulation import FATES, Fault, faults
-from streams.codec import EventRules, decode_events
+from streams.codec import decode_events
+from streams.event_batch import EventRules
 
 NOW = 1_748_736_000_000
 

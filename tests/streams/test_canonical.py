@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streams import EventRules, decode_events
 from streams.canonical import _canonical_events
-from streams.codec import EventBatch
+from streams.event_batch import EventBatch
 from streams.record_columns import KafkaRecord, RecordColumns, columns_of
 from streams.records import DeadLetter
 

@@ -16,7 +16,7 @@ from streams import (
     encode,
 )
 from streams.checked_rows import check_impressions
-from streams.records import Record
+from streams.log_record import Record
 
 NOW = 1_800_000_000_000
 RULES = EventRules(text_types=("query",))

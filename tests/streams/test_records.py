@@ -24,15 +24,8 @@ from streams import (
     encode,
     user_sha256,
 )
-from streams.records import (
-    WIRE_RECORDS,
-    ErasedUser,
-    EraseUser,
-    ErasurePlace,
-    HoldingCopy,
-    Impression,
-    ShownItem,
-)
+from streams.erasure_records import ErasedUser, EraseUser, ErasurePlace, HoldingCopy
+from streams.records import WIRE_RECORDS, Impression, ShownItem
 from streams.schemas import schemas, write_schemas
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"

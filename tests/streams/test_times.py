@@ -19,7 +19,7 @@ from streams import (
     event_decoder,
 )
 from streams.faults import LIKELY_SECONDS, seconds_fault
-from streams.records import INT64_MAX
+from streams.log_record import INT64_MAX
 
 NOW = 1_760_000_000_000
 RULES = EventRules(text_types=("query",))

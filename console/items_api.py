@@ -6,11 +6,12 @@ from fastapi import APIRouter, Query, Response
 
 from console import state_reads
 from console.answers import answer, placed_items, problems_of
+from console.list_wire import Similar
 from console.parameters import K, TheReplica, TheServing, Types, check_ready, check_types
 from console.problems import Problem
 from console.replica import Replica
 from console.serving import Serving
-from console.wire import Id, ItemBody, Similar
+from console.wire import Id, ItemBody
 
 __all__ = ["look_up", "router", "strongest"]
 

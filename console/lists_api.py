@@ -12,6 +12,7 @@ from agents.working.partitions import user_state
 from console.answers import answer, placed_items, problems_of
 from console.cursor import BadCursor, Cursor
 from console.guard import Credentials, Tokens
+from console.list_wire import ListBody, ListContext, ManyLists, Session, UserList, UserLists
 from console.parameters import (
     ListQuery,
     People,
@@ -26,7 +27,6 @@ from console.problems import Problem
 from console.replica import Replica
 from console.serving import DEEPEST, Page, Serving, Wanted
 from console.settings import PEOPLE
-from console.wire import ListBody, ListContext, ManyLists, Session, UserList, UserLists
 from dynamic_layer import UserState
 from state import item_key
 

@@ -10,22 +10,13 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from console.bundles import Bundles
 from console.erasures import Erasures
 from console.guard import may_see_people, may_write
+from console.list_wire import CONTEXT, EXPLAIN, MOST, TIME_ZONE, Repeats, Surface
 from console.policies import PolicyEditing
 from console.problems import Problem
 from console.replica import Replica
 from console.serving import Serving
 from console.settings import TokenSettings
-from console.wire import (
-    AT_LEAST,
-    CONTEXT,
-    EXPLAIN,
-    MOST,
-    TIME_ZONE,
-    Id,
-    PlaceText,
-    Repeats,
-    Surface,
-)
+from console.wire import AT_LEAST, Id, PlaceText
 from console.writes import Writes
 from streams.faults import id_fault
 

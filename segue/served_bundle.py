@@ -16,7 +16,7 @@ from agents.working.partitions import user_state
 from dynamic_layer import ListSettings, Recommender, UserState, default_lists
 from segue.roles import make_encoder
 from segue.settings import Settings
-from state import Checkpoints, CorruptArtifact
+from state import Checkpoints, CorruptArtifact, open_or_restore
 from streams import KafkaSettings, LogRecord, decode_items, murmur2_partition, read_from
 from streams.admin import partition_counts
 from streams.wall_clock import now_ms
@@ -95,8 +95,8 @@ def users_of(
         if not mine and not share:
             continue
         with tempfile.TemporaryDirectory(prefix="segue-preview-") as scratch:
-            state = Checkpoints(settings.store()).open_or_restore(
-                Path(scratch) / "state", partition, settings.state
+            state = open_or_restore(
+                Checkpoints(settings.store()), Path(scratch) / "state", partition, settings.state
             )
             try:
                 others = sorted(state.user_ids() - set(mine)) if share else []

@@ -16,7 +16,7 @@ from agents.working.ahead import refuse_ahead
 from agents.working.partitions import check_made_from
 from segue.settings import Settings
 from segue.showing import history_rows, titles_of
-from state import Checkpoints, PartitionState
+from state import Checkpoints, PartitionState, open_or_restore
 from streams import (
     Recommendation,
     Request,
@@ -76,7 +76,7 @@ async def _history(
     with tempfile.TemporaryDirectory(prefix="segue-look-") as scratch:
         folder = Path(scratch) / "state"
         state = await asyncio.to_thread(
-            Checkpoints(settings.store()).open_or_restore, folder, partition, settings.state
+            open_or_restore, Checkpoints(settings.store()), folder, partition, settings.state
         )
         try:
             found = await asyncio.to_thread(topic_identities, settings.kafka, state.positions)

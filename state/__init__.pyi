@@ -25,6 +25,7 @@ from .merge import merge_checkpoints as merge_checkpoints
 from .merge import merged_of as merged_of
 from .merge import partitions_of as partitions_of
 from .merge import read_checkpoint as read_checkpoint
+from .opening import open_or_restore as open_or_restore
 from .partition import LOGGED_AT as LOGGED_AT
 from .partition import PartitionState as PartitionState
 from .retrying import LONG as LONG

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Container
 from pathlib import Path
 
-from state.checkpoint import DAMAGED, OTHER_SETTINGS
+from state.opening import DAMAGED, OTHER_SETTINGS
 
 __all__ = ["LEFTOVER_DAYS", "other_log_folder", "remove_aside", "remove_leftovers"]
 
@@ -20,7 +20,7 @@ DAY_MS = 86_400_000
 _STATE = re.compile(r"(\d{5})(\.[a-z-]+)?")
 _OTHER_LOG = ".other-log"
 #: Endings of states that were put aside: damaged ones and those of other settings
-#: (`Checkpoints.open_or_restore`), and those that were made from other topics.
+#: (`state.open_or_restore`), and those that were made from other topics.
 _ASIDE = (DAMAGED, OTHER_SETTINGS, _OTHER_LOG)
 
 

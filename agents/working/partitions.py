@@ -19,6 +19,7 @@ from state import (
     PartitionState,
     ShownItems,
     StateSettings,
+    open_or_restore,
 )
 from state.batches import Bools
 from streams import LogChanged, TopicIdentity, check_identity
@@ -198,8 +199,8 @@ class Partitions:
                 )  # fmt: skip
                 if with_store:
                     self._checkpoints.put_aside(number)
-                self.states[number] = self._checkpoints.open_or_restore(
-                    folder, number, self._settings
+                self.states[number] = open_or_restore(
+                    self._checkpoints, folder, number, self._settings
                 )
 
     def open(self, assigned: Iterable[tuple[str, int]]) -> list[int]:
@@ -210,8 +211,8 @@ class Partitions:
                 continue
             self._assigned.setdefault(partition, set()).add(topic)
             if partition not in self.states:
-                self.states[partition] = self._checkpoints.open_or_restore(
-                    self._place(partition), partition, self._settings
+                self.states[partition] = open_or_restore(
+                    self._checkpoints, self._place(partition), partition, self._settings
                 )
                 opened.append(partition)
         if opened:

@@ -22,10 +22,12 @@ from dynamic_layer.index.state import (
     ALL_TYPES,
     IndexState,
     Tiers,
-    first_row,
     sealed,
     search_built,
     search_fresh,
+    with_added,
+    with_folded,
+    with_removed,
 )
 from dynamic_layer.items.features import rows_by_type
 from dynamic_layer.items.vector_store import VectorStore
@@ -147,48 +149,13 @@ class ItemIndex:
     def add(self, vectors: NDArray[np.float32], type_number: NDArray[np.int64]) -> None:
         """Append items to the fresh tier, f32 [m, d] and i64 [m]; rows follow the last one."""
         with self._changing:
-            state = self._state
-            rows = len(state.types) + np.arange(len(vectors))
-            tiers = dict(state.tiers)
-            every = np.ones(len(rows), np.bool_)
-            parts = [(t, type_number == t) for t in np.unique(type_number).tolist()]
-            for t, of_type in [*parts, *[(ALL_TYPES, every)] * (ALL_TYPES in tiers)]:
-                tier = tiers.get(t) or Tiers(
-                    built=None, fresh=VectorStore.of(state.vectors.base[:0])
-                )
-                fresh = tier.fresh.append(rows[of_type], vectors[of_type])
-                tiers[t] = replace(tier, fresh=fresh)
-            self._state = replace(
-                state,
-                tiers=tiers,
-                vectors=state.vectors.append(rows, vectors),
-                types=np.concatenate([state.types, type_number.astype(np.int16)]),
-                removed=np.concatenate([state.removed, np.zeros(len(rows), np.bool_)]),
-            )
+            self._state = with_added(self._state, vectors, type_number)
         self._fold_if_due()
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Never return these rows again."""
         with self._changing:
-            state = self._state
-            rows = np.unique(rows)
-            rows = rows[~state.removed[rows]]
-            removed = state.removed.copy()
-            removed[rows] = True
-            tiers = dict(state.tiers)
-            types = state.types[rows]
-            parts = [(t, rows[types == t]) for t in np.unique(types).tolist()]
-            for t, of_type in [*parts, *[(ALL_TYPES, rows)] * (ALL_TYPES in tiers)]:
-                tier = tiers[t]
-                fresh = int((of_type >= first_row(tier.fresh)).sum())
-                tiers[t] = replace(
-                    tier,
-                    gone=tier.gone + len(of_type) - fresh,
-                    fresh_gone=tier.fresh_gone + fresh,
-                )
-            self._state = replace(
-                state, tiers=tiers, removed=removed, removals=state.removals + len(rows)
-            )
+            self._state = with_removed(self._state, rows)
         self._fold_if_due()
 
     def update(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
@@ -290,20 +257,7 @@ class ItemIndex:
             late, self._changed_since = self._changed_since, None
             if built is not None and late is not None and len(late):
                 built = self._recoded(built, late, state.vectors, len(state.types))
-            now = state.tiers[number]
-            fresh = now.fresh.after(tier.fresh.size)
-            # What was removed since is still in what was built.
-            since = now.gone + now.fresh_gone - tier.gone - tier.fresh_gone
-            fresh_gone = int(state.removed[fresh.held[0]].sum())
-            tiers = dict(state.tiers)
-            tiers[number] = Tiers(
-                built=built, fresh=fresh, gone=since - fresh_gone, fresh_gone=fresh_gone
-            )
-            vectors = state.vectors
-            dead = state.removed[vectors.held[0]]
-            if 2 * dead.sum() > len(dead):
-                vectors = vectors.kept(~dead)
-            self._state = replace(state, tiers=tiers, vectors=vectors)
+            self._state = with_folded(state, number, tier, built)
 
     def search_type(
         self,

@@ -109,3 +109,64 @@ def sealed(state: IndexState) -> IndexState:
     """Return the same state, from which two may go on without writing to each other's arrays."""
     tiers = {t: replace(tier, fresh=tier.fresh.sealed()) for t, tier in state.tiers.items()}
     return replace(state, tiers=tiers, vectors=state.vectors.sealed())
+
+
+def with_added(
+    state: IndexState, vectors: NDArray[np.float32], type_number: NDArray[np.int64]
+) -> IndexState:
+    """Return the state with more items in the fresh tiers, f32 [m, d] and i64 [m], behind all."""
+    rows = len(state.types) + np.arange(len(vectors))
+    tiers = dict(state.tiers)
+    every = np.ones(len(rows), np.bool_)
+    parts = [(t, type_number == t) for t in np.unique(type_number).tolist()]
+    for t, of_type in [*parts, *[(ALL_TYPES, every)] * (ALL_TYPES in tiers)]:
+        tier = tiers.get(t) or Tiers(built=None, fresh=VectorStore.of(state.vectors.base[:0]))
+        fresh = tier.fresh.append(rows[of_type], vectors[of_type])
+        tiers[t] = replace(tier, fresh=fresh)
+    return replace(
+        state,
+        tiers=tiers,
+        vectors=state.vectors.append(rows, vectors),
+        types=np.concatenate([state.types, type_number.astype(np.int16)]),
+        removed=np.concatenate([state.removed, np.zeros(len(rows), np.bool_)]),
+    )
+
+
+def with_removed(state: IndexState, rows: NDArray[np.int64]) -> IndexState:
+    """Return the state in which these rows, i64 [m], are never found again."""
+    rows = np.unique(rows)
+    rows = rows[~state.removed[rows]]
+    removed = state.removed.copy()
+    removed[rows] = True
+    tiers = dict(state.tiers)
+    types = state.types[rows]
+    parts = [(t, rows[types == t]) for t in np.unique(types).tolist()]
+    for t, of_type in [*parts, *[(ALL_TYPES, rows)] * (ALL_TYPES in tiers)]:
+        tier = tiers[t]
+        fresh = int((of_type >= first_row(tier.fresh)).sum())
+        tiers[t] = replace(
+            tier, gone=tier.gone + len(of_type) - fresh, fresh_gone=tier.fresh_gone + fresh
+        )
+    return replace(state, tiers=tiers, removed=removed, removals=state.removals + len(rows))
+
+
+def with_folded(
+    state: IndexState, number: int, before: Tiers, built: BuiltIndex | None
+) -> IndexState:
+    """Return the state with an index of one type that was made aside.
+
+    number: of the type; before: its tiers as they were read for it; built: with what was fresh
+    then, and without what was gone.
+    """
+    now = state.tiers[number]
+    fresh = now.fresh.after(before.fresh.size)
+    # What was removed since is still in what was built.
+    since = now.gone + now.fresh_gone - before.gone - before.fresh_gone
+    fresh_gone = int(state.removed[fresh.held[0]].sum())
+    tiers = dict(state.tiers)
+    tiers[number] = Tiers(built=built, fresh=fresh, gone=since - fresh_gone, fresh_gone=fresh_gone)
+    vectors = state.vectors
+    dead = state.removed[vectors.held[0]]
+    if 2 * dead.sum() > len(dead):
+        vectors = vectors.kept(~dead)
+    return replace(state, tiers=tiers, vectors=vectors)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dynamic_layer.index.hits import Hits
 from dynamic_layer.index.item_index import ItemIndex
-from dynamic_layer.lists.list_maker import Asking
+from dynamic_layer.lists.asking import Asking
 from dynamic_layer.settings import ListSettings
 
 __all__ = ["deeper", "demoted"]

@@ -17,7 +17,8 @@ from dynamic_layer.examples.replay import PaddedExamples, Replay
 from dynamic_layer.head.candidates import NONE
 from dynamic_layer.head.ranking_head import HeadTrainer, Lists, RankingHead
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.lists.list_maker import Asking, ListMaker, asking
+from dynamic_layer.lists.asking import Asking, asking
+from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import DemandReader
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.saved import Saved, generator_saved, restore_generator

@@ -11,8 +11,9 @@ from dynamic_layer.counts.moments import Histories
 from dynamic_layer.head.contributions import contributions
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.item_index import Hits, ItemIndex
+from dynamic_layer.lists.asking import Asking
 from dynamic_layer.lists.head_learning import ranking_settings
-from dynamic_layer.lists.list_maker import Asking, ListMaker, Proposed, log_shares
+from dynamic_layer.lists.list_maker import ListMaker, Proposed, log_shares
 from dynamic_layer.lists.served_features import MIXED, ServedFeatures
 from dynamic_layer.popularity.demand import Demand
 from dynamic_layer.settings import RankingSettings

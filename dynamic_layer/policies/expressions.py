@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlglot import exp
 
-from dynamic_layer.policies.columns import BUILT_IN, ItemColumns, time_ms
+from dynamic_layer.policies.columns import BUILT_IN, time_ms
+from dynamic_layer.policies.moment import Moment
 from dynamic_layer.policies.parsing import Source
 from dynamic_layer.policies.values import (
     Truth,
@@ -35,7 +36,7 @@ from dynamic_layer.policies.values import (
     truth_of,
 )
 
-__all__ = ["FUNCTIONS", "REQUEST", "USER", "Expression", "Moment", "compile_expression"]
+__all__ = ["FUNCTIONS", "REQUEST", "USER", "Expression", "compile_expression"]
 
 #: Attributes of the user record itself, and their types.
 USER = {"country": "text", "birth_year": "number"}
@@ -71,19 +72,6 @@ _RESULTS = {
     ("/", "duration", "number"): "duration",
     ("/", "duration", "duration"): "number",
 }
-
-
-class Moment(NamedTuple):
-    """What an expression is evaluated for: some items, a user's values, the time.
-
-    slots: of the items, i64 [m], or a slice; bound: values by `user.NAME` and `request.NAME`;
-    now_ms: ms UTC.
-    """
-
-    columns: ItemColumns
-    slots: Any
-    bound: Mapping[str, Any]
-    now_ms: float
 
 
 _Run = Callable[[Moment], Any]

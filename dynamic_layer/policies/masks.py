@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.policies.columns import ItemColumns
-from dynamic_layer.policies.expressions import Expression, Moment
+from dynamic_layer.policies.expressions import Expression
+from dynamic_layer.policies.moment import Moment
 from dynamic_layer.policies.policy import Binding
 
 __all__ = ["RowMasks"]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from dynamic_layer.index.hits import Hits
 from dynamic_layer.items.features import COUNTRIES, bucket_of
+from dynamic_layer.lists.asking import Asking
 from dynamic_layer.lists.demotion import demoted
-from dynamic_layer.lists.list_maker import Asking
 from dynamic_layer.lists.served_features import MIXED, ListWatch
 from dynamic_layer.serving.rankings import Ranking, UserState
 from dynamic_layer.serving.reasons import Explanation, Near, RuleEffect

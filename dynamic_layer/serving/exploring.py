@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.index.hits import Hits
-from dynamic_layer.lists.list_maker import Asking
+from dynamic_layer.lists.asking import Asking
 from dynamic_layer.policies.exploration import DRAWS, Choice, chances, choose
 from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.rules import Explore

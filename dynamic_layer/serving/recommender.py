@@ -21,17 +21,19 @@ from dynamic_layer.items.features import (
     rows_by_type,
 )
 from dynamic_layer.items.grown_items import NewItems
+from dynamic_layer.lists.asking import Asking, asking
 from dynamic_layer.lists.demotion import deeper, demoted
 from dynamic_layer.lists.head_ranker import HeadRanker
-from dynamic_layer.lists.list_maker import Asking, asking, log_shares
+from dynamic_layer.lists.list_maker import log_shares
 from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.policy import Policies, Policy
 from dynamic_layer.policies.rules import Explore
 from dynamic_layer.popularity.live import LivePopularity
 from dynamic_layer.popularity.shown_counts import ShownCounts
+from dynamic_layer.serving.batch import Batch
 from dynamic_layer.serving.live_demand import LiveDemand
 from dynamic_layer.serving.new_items import ItemsToExplore
-from dynamic_layer.serving.policy_lists import Batch, PolicyLists
+from dynamic_layer.serving.policy_lists import PolicyLists
 from dynamic_layer.serving.rankings import ItemNames, Ranking, UserState
 from dynamic_layer.serving.reasons import Filtered, RuleEffect
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings

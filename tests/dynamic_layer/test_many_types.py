@@ -25,7 +25,8 @@ from dynamic_layer import (
     default_lists,
 )
 from dynamic_layer.index.state import ALL_TYPES
-from dynamic_layer.lists.list_maker import Asking, ListMaker, asking
+from dynamic_layer.lists.asking import Asking, asking
+from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import Demand, most_demanded
 from dynamic_layer.settings import SEPARATE_TYPES, TowerSettings
 from dynamic_layer.towers.two_tower import TwoTower

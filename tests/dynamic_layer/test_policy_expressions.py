@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamic_layer.policies.columns import ItemColumns, common_type, kind_of
-from dynamic_layer.policies.expressions import Moment, compile_expression
+from dynamic_layer.policies.expressions import compile_expression
+from dynamic_layer.policies.moment import Moment
 from dynamic_layer.policies.rules import PolicyError
 from dynamic_layer.policies.values import like
 

@@ -27,13 +27,14 @@ from dynamic_layer import (
 from dynamic_layer.examples.replay import PaddedExamples, pad
 from dynamic_layer.head.ranking_head import HeadTrainer, Lists
 from dynamic_layer.items.features import ItemRows
+from dynamic_layer.lists.asking import asking
 from dynamic_layer.lists.head_learning import (
     asked_of,
     hit_rates,
     made_lists,
     ranking_settings,
 )
-from dynamic_layer.lists.list_maker import ListMaker, asking
+from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import DemandReader
 from state.keys import item_key
 from tests.dynamic_layer.headed import (

@@ -11,7 +11,8 @@ from dynamic_layer import RankingSettings, near_weights
 from dynamic_layer.counts import vector_weights as module
 from dynamic_layer.counts.vector_weights import centred, vector_weights
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.lists.list_maker import ListMaker, asking
+from dynamic_layer.lists.asking import asking
+from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import DemandReader
 from tests.dynamic_layer.headed import HEADED, NOW_MS, headed, live_of
 from tests.dynamic_layer.worlds import unit

@@ -15,6 +15,7 @@ from state import (
     Window,
     WrongState,
     merge_checkpoints,
+    open_or_restore,
 )
 from state.commit_record import FORMAT
 from state.database import META
@@ -38,7 +39,7 @@ def test_a_restored_state_is_the_state(fresh_state, checkpoints, tmp_path):
     with fresh_state() as state:
         advance(state, 4)
         checkpoints.create(state, tmp_path / "scratch", 0)
-        restored = checkpoints.open_or_restore(tmp_path / "copy", 0, state.settings)
+        restored = open_or_restore(checkpoints, tmp_path / "copy", 0, state.settings)
         assert dump(restored).differences(dump(state)) == []
         assert restored.positions == {"events": 4}
         restored.close()
@@ -113,7 +114,7 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(
         advance(state, 5)
         checkpoints.create(state, tmp_path / "scratch", 1)
     damage(broken(partition, old))
-    restored = checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
+    restored = open_or_restore(checkpoints, tmp_path / "copy", 0, StateSettings())
     assert restored.positions == {"events": 2}
     restored.close()
     assert "is broken, trying the one before" in caplog.text
@@ -158,7 +159,7 @@ def test_a_broken_checkpoint_never_costs_a_further_local_state(fresh_state, chec
         advance(other, 6)
         checkpoints.create(other, tmp_path / "scratch", 1)
     cut(newest_manifest(tmp_path / "store/checkpoints/00000", ()))
-    found = checkpoints.open_or_restore(tmp_path / "local", 0, settings)
+    found = open_or_restore(checkpoints, tmp_path / "local", 0, settings)
     assert found.positions == {"events": 4}
     found.close()
 
@@ -170,7 +171,7 @@ def test_without_a_whole_checkpoint_the_log_is_read_again_and_that_is_said(
         advance(state, 2)
         checkpoints.create(state, tmp_path / "scratch", 0)
     remove(newest_file(tmp_path / "store/checkpoints/00000", ()))
-    found = checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
+    found = open_or_restore(checkpoints, tmp_path / "copy", 0, StateSettings())
     assert found.positions == {}
     found.close()
     assert "none of 1 checkpoints is whole" in caplog.text
@@ -220,7 +221,7 @@ def test_broken_checkpoints_do_not_push_out_whole_ones(fresh_state, checkpoints,
             checkpoints.create(state, tmp_path / "scratch", upto)
     for file in _files(tmp_path).iterdir():
         file.write_bytes(b"")
-    fresh = checkpoints.open_or_restore(tmp_path / "mine", 0, StateSettings())
+    fresh = open_or_restore(checkpoints, tmp_path / "mine", 0, StateSettings())
     assert fresh.positions == {}
     advance(fresh, 2)  # behind the broken ones, and kept all the same
     checkpoints.create(fresh, tmp_path / "scratch", 7)
@@ -234,7 +235,7 @@ def test_a_death_while_a_restored_state_moves_in_leaves_a_whole_state(
     fresh_state, checkpoints, tmp_path, monkeypatch
 ):
     """The old state is moved aside before the restored one moves in: no step leaves half of one."""
-    mine = checkpoints.open_or_restore(tmp_path / "mine", 0, StateSettings())
+    mine = open_or_restore(checkpoints, tmp_path / "mine", 0, StateSettings())
     advance(mine, 2)
     mine.commit()
     mine.close()
@@ -252,8 +253,8 @@ def test_a_death_while_a_restored_state_moves_in_leaves_a_whole_state(
 
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(Path, "rename", rename)
-            checkpoints.open_or_restore(tmp_path / "mine", 0, StateSettings())
-    mine = checkpoints.open_or_restore(tmp_path / "mine", 0, StateSettings())
+            open_or_restore(checkpoints, tmp_path / "mine", 0, StateSettings())
+    mine = open_or_restore(checkpoints, tmp_path / "mine", 0, StateSettings())
     assert mine.positions == {"events": 5}
     mine.close()
 
@@ -319,8 +320,8 @@ def test_a_state_of_other_settings_is_refused_and_the_setting_named(
         checkpoints.fetch(0, checkpoints.names(0)[-1], tmp_path / "local")
 
     refusals = [
-        lambda: checkpoints.open_or_restore(tmp_path / "copy", 0, other),
-        lambda: checkpoints.open_or_restore(tmp_path / "local", 0, other),
+        lambda: open_or_restore(checkpoints, tmp_path / "copy", 0, other),
+        lambda: open_or_restore(checkpoints, tmp_path / "local", 0, other),
         lambda: PartitionState(tmp_path / "local", 0, other, read_only=True),
         lambda: merge_checkpoints(checkpoints, other),
     ]
@@ -351,7 +352,7 @@ def test_a_state_of_another_format_is_refused(checkpoints, tmp_path, monkeypatch
     local.close()
     for folder in ("local", "copy"):
         with pytest.raises(WrongState, match=f"format {found}; this version reads {FORMAT}"):
-            checkpoints.open_or_restore(tmp_path / folder, 0, settings)
+            open_or_restore(checkpoints, tmp_path / folder, 0, settings)
     with pytest.raises(WrongState, match=f"format {found}"):
         merge_checkpoints(checkpoints, settings)
     # What could not be used has not replaced what could.
@@ -377,7 +378,7 @@ def test_a_manifest_from_before_there_were_digests_is_refused_by_its_format(chec
         "checkpoints/00000/00000000000000000009-00000000000000-0000.json",
     )
     with pytest.raises(WrongState, match=f"format 1; this version reads {FORMAT}"):
-        checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
+        open_or_restore(checkpoints, tmp_path / "copy", 0, StateSettings())
 
 
 def test_a_damaged_commit_record_is_named(tmp_path):
@@ -396,7 +397,7 @@ def test_what_a_state_was_made_without_stays_with_it(fresh_state, checkpoints, t
         checkpoints.create(state, tmp_path / "scratch", 0)
         advance(state, 6)
         checkpoints.create(state, tmp_path / "scratch", 1)
-    restored = checkpoints.open_or_restore(tmp_path / "copy", 0, StateSettings())
+    restored = open_or_restore(checkpoints, tmp_path / "copy", 0, StateSettings())
     expected = (Missing("events", 0, 2), Missing("events", 4, 5))
     assert restored.missing == expected
     assert restored.positions == {"events": 6}
@@ -435,14 +436,14 @@ def test_after_one_percent_of_change_few_bytes_are_new(fresh_state, checkpoints,
 
 def test_the_further_state_wins_between_disk_and_store(fresh_state, checkpoints, tmp_path):
     settings = StateSettings()
-    mine = checkpoints.open_or_restore(tmp_path / "mine", 0, settings)
+    mine = open_or_restore(checkpoints, tmp_path / "mine", 0, settings)
     advance(mine, 2)
     mine.commit()
     mine.close()
     with fresh_state() as theirs:
         advance(theirs, 5)
         checkpoints.create(theirs, tmp_path / "scratch", 0)
-    mine = checkpoints.open_or_restore(tmp_path / "mine", 0, settings)
+    mine = open_or_restore(checkpoints, tmp_path / "mine", 0, settings)
     assert mine.positions == {"events": 5}
     mine.close()
 

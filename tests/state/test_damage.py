@@ -15,6 +15,7 @@ from state import (
     PartitionState,
     StateSettings,
     merge_checkpoints,
+    open_or_restore,
 )
 from state import checkpoint as checkpoint_module
 from state.checked_files import check_files
@@ -102,12 +103,12 @@ def test_a_damaged_file_never_stops_a_worker_for_which_there_is_a_checkpoint(
     for path in sorted(folder.glob(files)):
         HARM[harm](path)
 
-    state = checkpoints.open_or_restore(folder, 0, SETTINGS)
+    state = open_or_restore(checkpoints, folder, 0, SETTINGS)
     try:
         found = dump(state)
     except DamagedState:  # met by a read: the next opening restores
         state.close()
-        state = checkpoints.open_or_restore(folder, 0, SETTINGS)
+        state = open_or_restore(checkpoints, folder, 0, SETTINGS)
         found = dump(state)
     assert found.differences(prefixes[state.position("events")]) == []
     advance(state, EVENTS)
@@ -157,19 +158,19 @@ def many_users(state, first=0, n=4_000):
 def test_corruption_that_is_met_on_read_is_a_damaged_state_and_restored_by_the_next_opening(
     checkpoints, tmp_path, caplog
 ):
-    state = checkpoints.open_or_restore(tmp_path / "00000", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "00000", 0, SETTINGS)
     many_users(state)
     checkpoints.create(state, tmp_path / "scratch", 0)
     state.close()
     damaged_history(tmp_path / "00000")
 
-    state = checkpoints.open_or_restore(tmp_path / "00000", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "00000", 0, SETTINGS)
     with pytest.raises(DamagedState, match="checksum"):
         for number in range(4_000):
             state.history(f"user-{number:06d}")
     state.close()
 
-    state = checkpoints.open_or_restore(tmp_path / "00000", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "00000", 0, SETTINGS)
     assert "put aside as 00000.damaged" in caplog.text
     assert all(len(state.history(f"user-{n:06d}").item_keys) == 1 for n in range(4_000))
     state.close()
@@ -204,7 +205,7 @@ def test_a_file_that_is_damaged_before_its_first_upload_is_not_uploaded(
 ):
     """The good checkpoints stay, however often the worker tries, and the next opening has one."""
     folder = tmp_path / "00000"
-    state = checkpoints.open_or_restore(folder, 0, SETTINGS)
+    state = open_or_restore(checkpoints, folder, 0, SETTINGS)
     many_users(state)
     checkpoints.create(state, tmp_path / "scratch", 0)
     good = checkpoints.names(0)
@@ -225,7 +226,7 @@ def test_a_file_that_is_damaged_before_its_first_upload_is_not_uploaded(
             checkpoints.create(state, tmp_path / "scratch", attempt)
     assert checkpoints.names(0) == good
     state.close()
-    restored = checkpoints.open_or_restore(folder, 0, SETTINGS)
+    restored = open_or_restore(checkpoints, folder, 0, SETTINGS)
     assert restored.position("events") == 4_000
     restored.close()
 
@@ -234,14 +235,14 @@ def test_a_file_that_is_damaged_after_its_upload_does_not_replace_the_one_in_the
     checkpoints, tmp_path
 ):
     folder = tmp_path / "00000"
-    state = checkpoints.open_or_restore(folder, 0, SETTINGS)
+    state = open_or_restore(checkpoints, folder, 0, SETTINGS)
     many_users(state)
     checkpoints.create(state, tmp_path / "scratch", 0)
     assert damaged_history(folder)
     many_users(state, 4_000, 200)
     checkpoints.create(state, tmp_path / "scratch", 1)
     state.close()
-    restored = checkpoints.open_or_restore(tmp_path / "copy", 0, SETTINGS)
+    restored = open_or_restore(checkpoints, tmp_path / "copy", 0, SETTINGS)
     assert restored.position("events") == 4_200
     assert all(len(restored.history(f"user-{n:06d}").item_keys) == 1 for n in range(4_200))
     restored.close()
@@ -250,7 +251,7 @@ def test_a_file_that_is_damaged_after_its_upload_does_not_replace_the_one_in_the
 def test_a_file_that_has_to_be_uploaded_again_is_compared_with_its_digest(checkpoints, tmp_path):
     """It is gone from the store, and damaged here: nothing may take the place of what is named."""
     folder = tmp_path / "00000"
-    state = checkpoints.open_or_restore(folder, 0, SETTINGS)
+    state = open_or_restore(checkpoints, folder, 0, SETTINGS)
     many_users(state)
     first = checkpoints.create(state, tmp_path / "scratch", 0).manifest
     [table] = damaged_history(folder)
@@ -272,15 +273,15 @@ def test_a_file_is_hashed_once(checkpoints, tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint_module, "file_digest", file_digest)
     for upto in (300, 400, 500):
-        state = checkpoints.open_or_restore(folder, 0, SETTINGS)
+        state = open_or_restore(checkpoints, folder, 0, SETTINGS)
         advance(state, upto)
         for time in (0, 1):
             checkpoints.create(state, tmp_path / "scratch", upto + time)
         state.close()
         shutil.rmtree(folder)
-    state = checkpoints.open_or_restore(folder, 0, SETTINGS)
+    state = open_or_restore(checkpoints, folder, 0, SETTINGS)
     state.close()
-    state = checkpoints.open_or_restore(folder, 0, SETTINGS)
+    state = open_or_restore(checkpoints, folder, 0, SETTINGS)
     checkpoints.create(state, tmp_path / "scratch", 600)
     state.close()
     once = [name for name in hashed if name.endswith((".sst", ".bin"))]
@@ -293,7 +294,7 @@ def test_a_checkpoint_of_an_older_version_that_holds_a_damaged_file_is_passed_ov
 ):
     """It was uploaded under the digest of the damaged file: only RocksDB's checksums tell."""
     folder = tmp_path / "00000"
-    state = checkpoints.open_or_restore(folder, 0, SETTINGS)
+    state = open_or_restore(checkpoints, folder, 0, SETTINGS)
     many_users(state)
     checkpoints.create(state, tmp_path / "scratch", 0)
     state.commit()
@@ -316,7 +317,7 @@ def test_a_checkpoint_of_an_older_version_that_holds_a_damaged_file_is_passed_ov
     checkpoints.store.put_bytes(encode(old), f"checkpoints/00000/{manifest_name(old, 9)}.json")
 
     assert merge_checkpoints(checkpoints, SETTINGS).offsets == {"events": {0: 4_000}}
-    restored = checkpoints.open_or_restore(tmp_path / "copy", 0, SETTINGS)
+    restored = open_or_restore(checkpoints, tmp_path / "copy", 0, SETTINGS)
     assert restored.position("events") == 4_000
     restored.close()
 

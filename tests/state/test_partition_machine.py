@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from state import ArtifactStore, Checkpoints, StateSettings
+from state import ArtifactStore, Checkpoints, StateSettings, open_or_restore
 from state.dump import dump
 from tests.state.conftest import SCRATCH
 from tests.state.streams_of_events import (
@@ -37,8 +37,8 @@ class PartitionMachine(RuleBasedStateMachine):
         self.opens()
 
     def opens(self) -> None:
-        self.state = self.checkpoints.open_or_restore(
-            self.folder / f"state-{self.lives}", 0, self.setting
+        self.state = open_or_restore(
+            self.checkpoints, self.folder / f"state-{self.lives}", 0, self.setting
         )
 
     @property

@@ -16,6 +16,7 @@ from state import (
     StoreUnavailable,
     item_key,
     merge_checkpoints,
+    open_or_restore,
 )
 from tests.state.streams_of_events import Columns, Event
 
@@ -114,11 +115,11 @@ def test_a_folder_that_is_gone_is_no_empty_store(store, tmp_path):
 
 def test_local_state_opens_without_the_store(store, failing, tmp_path, caplog):
     checkpoints = Checkpoints(store)
-    state = checkpoints.open_or_restore(tmp_path / "00000", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "00000", 0, SETTINGS)
     advance(state, 5)
     state.close()
     failing.left = 1_000
-    state = checkpoints.open_or_restore(tmp_path / "00000", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "00000", 0, SETTINGS)
     assert state.committed == {"events": 5}
     assert "used without a look at the checkpoints" in caplog.text
     state.close()
@@ -128,16 +129,16 @@ def test_without_local_state_nothing_is_begun_in_the_place_of_a_checkpoint(
     store, failing, tmp_path
 ):
     checkpoints = Checkpoints(store)
-    state = checkpoints.open_or_restore(tmp_path / "a", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "a", 0, SETTINGS)
     advance(state, 5)
     checkpoints.create(state, tmp_path / "scratch", 0)
     state.close()
     failing.left = 1_000
     with pytest.raises(StoreUnavailable):
-        checkpoints.open_or_restore(tmp_path / "b", 0, SETTINGS)
+        open_or_restore(checkpoints, tmp_path / "b", 0, SETTINGS)
     assert not (tmp_path / "b").exists()
     failing.left = 0
-    state = checkpoints.open_or_restore(tmp_path / "b", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "b", 0, SETTINGS)
     assert state.committed == {"events": 5}
     state.close()
 
@@ -146,7 +147,7 @@ def test_an_upload_that_fails_in_any_place_leaves_the_checkpoints_whole(store, f
     """The store fails from the n-th operation on, for every n; then the upload is repeated."""
     store._patience = Patience(attempts=1)
     checkpoints = Checkpoints(store, keep=2)
-    state = checkpoints.open_or_restore(tmp_path / "00000", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "00000", 0, SETTINGS)
     really, calls = store._tried, 0
 
     def counted(operation, *args, **kwargs):
@@ -215,7 +216,7 @@ def test_a_checkpoint_replaces_local_state_only_if_it_is_behind_on_no_topic(
     state.close()
     two_topics(tmp_path / "00000", *LOCAL).close()
     (tmp_path / "00000" / "here").touch()
-    state = checkpoints.open_or_restore(tmp_path / "00000", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "00000", 0, SETTINGS)
     assert (tmp_path / "00000" / "here").exists() is not taken
     events, users = theirs if taken else LOCAL
     assert state.committed == {"events": events, "users": users}
@@ -231,7 +232,7 @@ def test_an_older_checkpoint_that_is_ahead_on_all_topics_is_found_behind_one_tha
         checkpoints.create(state, tmp_path / "scratch", 0)
         state.close()
     two_topics(tmp_path / "00000", *LOCAL).close()
-    state = checkpoints.open_or_restore(tmp_path / "00000", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "00000", 0, SETTINGS)
     assert state.committed == {"events": 5, "users": 5}
     state.close()
 
@@ -242,7 +243,7 @@ def test_a_topic_that_one_of_two_states_does_not_know_counts_from_its_beginning(
     checkpoints.create(state, tmp_path / "scratch", 0)
     state.close()
     two_topics(tmp_path / "00000", *LOCAL).close()
-    state = checkpoints.open_or_restore(tmp_path / "00000", 0, SETTINGS)
+    state = open_or_restore(checkpoints, tmp_path / "00000", 0, SETTINGS)
     assert state.committed == {"events": 4, "users": 4}
     state.close()
 

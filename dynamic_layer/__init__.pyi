@@ -95,6 +95,6 @@ from .settings import recipe as recipe
 from .training.changed_rows import ChangedRows as ChangedRows
 from .training.checkpoints import TrainerCheckpoint as TrainerCheckpoint
 from .training.checkpoints import TrainerCheckpoints as TrainerCheckpoints
-from .training.trainer import Intake as Intake
+from .training.intake import Intake as Intake
+from .training.steps import TrainingStats as TrainingStats
 from .training.trainer import Trainer as Trainer
-from .training.trainer import TrainingStats as TrainingStats

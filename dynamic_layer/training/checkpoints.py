@@ -1,9 +1,11 @@
 """A trainer to disk and back: its state whole, its examples in segments that are written once."""
 
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from dynamic_layer.errors import CorruptCheckpoint
 from dynamic_layer.examples.replay import PaddedExamples, Replay
 from dynamic_layer.saved import Saved
+from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.training.checkpoint_files import CheckpointFiles
 from dynamic_layer.training.trainer import Trainer
 
@@ -50,7 +53,7 @@ class TrainerCheckpoint:
 
         Raises CorruptCheckpoint, after which the trainer is of no use.
         """
-        if trainer.fingerprint != self.manifest["fingerprint"]:
+        if form_of(trainer.settings) != self.manifest["fingerprint"]:
             raise CorruptCheckpoint("it was made with other settings of towers, replay or head")
         try:
             for name, memory in trainer.memories.items():
@@ -95,7 +98,7 @@ class TrainerCheckpoints:
         name = self._files.put(state.arrays)
         self._files.commit(
             {
-                "fingerprint": trainer.fingerprint,
+                "fingerprint": form_of(trainer.settings),
                 "state": name,
                 "values": state.values,
                 "memories": {
@@ -150,3 +153,16 @@ class TrainerCheckpoints:
             found[place] = segment
         self._known[name] = (memory.numbered, found)
         return list(found.values())
+
+
+def form_of(settings: DynamicSettings) -> str:
+    """Return a hash of the settings that decide the form of what a trainer saves."""
+    replay = settings.replay
+    form = {
+        "towers": asdict(settings.towers),
+        "memories": [replay.capacity, replay.history_cap, replay.holdout_size],
+        "bucket_hours": settings.popularity.bucket_hours,
+        "head": asdict(settings.ranking.head),
+        "use_hgnn": settings.use_hgnn,
+    }
+    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:16]

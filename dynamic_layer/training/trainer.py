@@ -1,10 +1,8 @@
 """The trainer: examples in, bundles out, continuously."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -12,60 +10,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynamic_layer.bundles.bundle import DynamicBundle
-from dynamic_layer.bundles.publish import counted_to, demand_bias, make_bundle
-from dynamic_layer.examples.batch import ExampleBatch, kind_code
-from dynamic_layer.examples.ranking import user_features
-from dynamic_layer.examples.replay import PaddedExamples, Replay, pad
-from dynamic_layer.examples.same_user import later_events
-from dynamic_layer.examples.seen_offsets import SeenOffsets
-from dynamic_layer.examples.shares import hashed_share
+from dynamic_layer.bundles.publish import make_bundle
+from dynamic_layer.examples.batch import ExampleBatch
+from dynamic_layer.examples.replay import PaddedExamples, Replay
 from dynamic_layer.head.ranking_head import RankingHead
-from dynamic_layer.items.features import ItemRows, StaticItems
+from dynamic_layer.items.features import StaticItems
 from dynamic_layer.items.grown_items import NewItems
 from dynamic_layer.items.trained_items import TrainedItems
 from dynamic_layer.lists.head_learning import HeadLearning, hit_rates
 from dynamic_layer.popularity.event_counts import Popularity
-from dynamic_layer.popularity.fit import PopularityFit, of_items
+from dynamic_layer.popularity.fit import PopularityFit
 from dynamic_layer.saved import Saved
 from dynamic_layer.settings import DynamicSettings
+from dynamic_layer.training.bundle_rows import TURNED_BY, rows_for, same_form
 from dynamic_layer.training.following import follow
+from dynamic_layer.training.intake import ExampleIntake, Intake
 from dynamic_layer.training.learner import Learner
 from dynamic_layer.training.schedule import Schedule
-from static_layer.procrustes import procrustes
+from dynamic_layer.training.steps import Steps, TrainingStats
+
+__all__ = ["Trainer"]
 
 _JUDGED = 2_048  # held-out examples that decide whether a head serves
-_TURNED_BY = 1_024  # examples whose users tell how the towers have turned since a bundle
-
-
-@dataclass(frozen=True, kw_only=True)
-class Intake:
-    """What became of the examples of a batch.
-
-    accepted: kept for training; held_out: kept for judging only; duplicate: seen before;
-    before_snapshot: older than the static bundle, whose graph may contain them;
-    unwanted: repeats and weak signals that the settings do not train on.
-    """
-
-    accepted: int
-    held_out: int
-    duplicate: int
-    before_snapshot: int
-    unwanted: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingStats:
-    """What a call of `train` did.
-
-    steps: optimiser steps; examples: examples in them; seconds: wall time;
-    loss: mean loss, nan without steps; pending: new examples not yet trained on.
-    """
-
-    steps: int
-    examples: int
-    seconds: float
-    loss: float
-    pending: int
 
 
 class Trainer:
@@ -97,30 +63,22 @@ class Trainer:
         self._clock_ms = clock_ms
         self._generation = first_generation
         self._seed = seed
-        replay = self.settings.replay
-        self._replay = Replay(
-            capacity=replay.capacity, history_cap=replay.whole_history, entries=replay.entries
-        )
-        self._holdout = Replay(capacity=replay.holdout_size, history_cap=replay.whole_history)
+        self._intake = ExampleIntake(self.settings)
+        self._replay, self._holdout = self._intake.replay, self._intake.holdout
         self._schedule = Schedule(
             self._replay,
-            replay,
+            self.settings.replay,
             batch_size=self.settings.batch_size,
             rng=np.random.default_rng(seed),
         )
-        self._seen = SeenOffsets()
-        self._sources: dict[tuple[str, int], int] = {}
-        self._next: dict[tuple[str, int], int] = {}  # behind the greatest offset taken
-        self._popularity = Popularity(
-            bucket_hours=self.settings.popularity.bucket_hours, window_days=replay.window_days
-        )
         self._live = live
         self._ranking = (
-            HeadLearning(self.settings.ranking, history_cap=replay.history_cap, seed=seed)
+            HeadLearning(
+                self.settings.ranking, history_cap=self.settings.replay.history_cap, seed=seed
+            )
             if ranking
             else None
         )
-        self._newest_ms = 0
         self._fit: PopularityFit | None = None  # of the last bundle
         self._items = TrainedItems(static, use_hgnn=self.settings.use_hgnn)
         self._learner = Learner(
@@ -129,6 +87,7 @@ class Trainer:
             features=self._items.features,
             types=len(self._items.types),
         )
+        self._steps = Steps(self.settings, self._learner)
         self._start()
 
     def _start(self) -> None:
@@ -138,8 +97,7 @@ class Trainer:
         self._unseen = 0  # number of the first example that these weights never saw
         self._staged = False  # whether the first head has had its towers
         self._restored = False  # whether the head still lacks the towers of a checkpoint
-        self._counted = -1  # examples in the replay when frequencies were counted
-        self._frequency = torch.zeros(0)
+        self._steps.count_again()
 
     def add(
         self, batch: ExampleBatch, witness: Callable[[ExampleBatch], None] | None = None
@@ -148,50 +106,7 @@ class Trainer:
 
         witness: is shown the new ones before anything learns from them.
         """
-        fresh = self._seen.mark(batch.topic, batch.partition, batch.offset)
-        duplicate = len(batch) - int(fresh.sum())
-        batch = batch.take(fresh)
-        if witness is not None:
-            witness(batch)
-        self._newest_ms = max(self._newest_ms, int(batch.timestamp.max(initial=0)))
-        name = (batch.topic, batch.partition)
-        source = self._sources.setdefault(name, len(self._sources))
-        self._next[name] = max(self._next.get(name, 0), int(batch.offset.max(initial=-1)) + 1)
-        examples = pad(batch, self.settings.replay.whole_history, source)
-        strong = examples.strong
-        self._popularity.add(
-            examples.target[strong], examples.timestamp[strong], examples.country[strong]
-        )
-        after = self._after_snapshot(examples)
-        # A hash, not a draw: the same examples are held out in every run and after a restart.
-        held = hashed_share(batch.offset, self.settings.replay.holdout_share)
-        held &= strong & ~examples.repeat & after
-        wanted = ~examples.repeat | hashed_share(batch.offset, self.settings.loss.repeat_share)
-        wanted &= self._weights(examples) > 0
-        kept = after & wanted & ~held
-        self._replay.append(examples.take(kept))
-        self._holdout.append(examples.take(held))
-        return Intake(
-            accepted=int(kept.sum()),
-            held_out=int(held.sum()),
-            duplicate=duplicate,
-            before_snapshot=int((~after).sum()),
-            unwanted=int((after & ~wanted & ~held).sum()),
-        )
-
-    def _after_snapshot(self, examples: PaddedExamples) -> NDArray[np.bool_]:
-        """Return which examples the static bundle's graph cannot contain, bool [b]."""
-        first, ends = np.zeros(max(1, len(self._sources)), np.int64), self._items.graph_ends()
-        for (topic, partition), source in self._sources.items():
-            first[source] = ends.get(topic, {}).get(str(partition), 0)
-        return examples.offset >= first[examples.source]
-
-    def _weights(self, examples: PaddedExamples) -> NDArray[np.float32]:
-        loss = self.settings.loss
-        weights = np.where(examples.strong, 1.0, loss.weak_weight).astype(np.float32)
-        for own in loss.kind_weights:
-            weights[examples.kind == kind_code(own.kind)] = own.weight
-        return weights
+        return self._intake.add(batch, self._items.graph_ends(), witness)
 
     def train(
         self, max_steps: int | None = None, max_seconds: float | None = None
@@ -223,18 +138,10 @@ class Trainer:
         )
 
     def _arrange(self) -> None:
-        """Before the first step, put the examples in order of time.
-
-        Which partition was read first depends on the load of machines; what is learned must not.
-        """
-        if self._learner.steps or self._unseen:
-            return
-        for memory in self.memories.values():
-            order = memory.in_time(self.sources)
-            if (np.diff(order) < 0).any():
-                memory.arrange(order)
-                self._schedule.restart()
-                self._counted = -1
+        """Before the first step, put the examples in order of time."""
+        if not (self._learner.steps or self._unseen) and self._intake.in_order_of_time():
+            self._schedule.restart()
+            self._steps.count_again()
 
     def _stage(self) -> None:
         """Freeze towers before they have seen examples that the head is to learn from.
@@ -258,40 +165,7 @@ class Trainer:
             self._ranking.freeze(self._bundle(None, {}), self._schedule.trained)
 
     def _step(self, examples: PaddedExamples) -> Tensor:
-        target = torch.from_numpy(self._items.rows(examples.target))
-        known = target >= 0
-        later = None
-        if self.settings.loss.mask_next:
-            earlier, after = (torch.from_numpy(part) for part in later_events(examples))
-            both = known[earlier] & known[after]
-            later = earlier[both], after[both]
-        return self._learner.step(
-            user_features(examples, self._items.rows, self.settings.replay.history_cap),
-            target.clamp(min=0),
-            torch.from_numpy(self._weights(examples)) * known,
-            self._items.features,
-            self._frequencies() if self.settings.loss.log_q else None,
-            later,
-        )
-
-    def _frequencies(self) -> Tensor:
-        if self._counted != self._replay.written:
-            rows = self._items.rows(self._replay.targets())
-            counts = np.bincount(rows[rows >= 0], minlength=len(self._items.features))
-            self._frequency = torch.from_numpy(counts / max(1, counts.sum())).float()
-            self._counted = self._replay.written
-        return self._frequency
-
-    def _unseen_from(self) -> dict[str, dict[str, int]]:
-        """Return, by topic and partition, the offset from which on nothing was learned from.
-
-        Neither by the towers nor in the graph behind the HGNN's vectors.
-        """
-        found = self._items.graph_ends()
-        for (topic, partition), end in self._next.items():
-            ends = found.setdefault(topic, {})
-            ends[str(partition)] = max(end, ends.get(str(partition), 0))
-        return found
+        return self._steps.take(examples, self._items, self._replay)
 
     def holdout(self) -> PaddedExamples:
         """Return the held-out examples that lie after the snapshot, oldest arrival first."""
@@ -333,8 +207,8 @@ class Trainer:
     def popularity(self) -> Popularity:
         """Counts of demand: those of others where they have more events than our examples."""
         live = self._live
-        known = live is not None and live.events() >= self._popularity.events()
-        return live if live is not None and known else self._popularity
+        known = live is not None and live.events() >= self._intake.popularity.events()
+        return live if live is not None and known else self._intake.popularity
 
     def _bundle(
         self,
@@ -349,7 +223,7 @@ class Trainer:
             self.popularity,
             self.holdout(),
             self.settings,
-            newest_ms=self._newest_ms,
+            newest_ms=self._intake.newest_ms,
             seed=self._seed,
             last_fit=self._fit,
             half_lives_days=half_lives_days or {},
@@ -357,7 +231,7 @@ class Trainer:
                 "generation": self._generation,
                 "created_at": self._clock_ms(),
                 "types": self._items.types,
-                "unseen_from": self._unseen_from(),
+                "unseen_from": self._intake.unseen_from(self._items.graph_ends()),
                 "metrics": metrics,
             },
             head=head,
@@ -373,33 +247,14 @@ class Trainer:
         where the bundle has them. Demand has the bundle's weight and half-lives. None where the
         bundle is of another static bundle or form, or there are no examples.
         """
-        numbers = self._replay.numbers()[-_TURNED_BY:]
-        model = self._learner.published()
-        width = self._items.features.content.shape[1]
-        same = bundle.manifest.get("static") == self._items.name and bundle.types == self.types
-        if not same or not len(numbers) or width != bundle.features.content.shape[1]:
+        numbers = self._replay.numbers()[-TURNED_BY:]
+        if not len(numbers) or not same_form(bundle, self._items):
             return None
-        cap = self.settings.replay.history_cap
-        examples = self._replay.take(numbers, cap)
-        then = bundle.user_vectors(user_features(examples, ItemRows(bundle.item_keys), cap))
-        with torch.no_grad():
-            features = self._items.features
-            users = user_features(examples, self._items.rows, cap)
-            now = model.user(users, features.content, features.type_number)
-        turned = procrustes(now.numpy(), then.numpy(), np.ones(len(numbers)))
-        number = features.type_number.numpy()
-        half_lives = of_items(bundle.half_lives_days, bundle.types, number)
-        recent = self.popularity.read(
-            self._items.rows, len(features), half_life_days=half_lives,
-            at_ms=counted_to(self._newest_ms, self.settings.popularity),
+        latest = self._replay.take(numbers, self.settings.replay.history_cap)
+        return rows_for(
+            bundle, self._items, self._learner.published(), latest, self.popularity,
+            self._intake.newest_ms, self.settings,
         )  # fmt: skip
-        weight = float(bundle.manifest["popularity"]["weight"])
-        bias = demand_bias(recent, weight, self.settings.popularity)
-        keys = np.asarray(self._items.static.item_keys)
-        # Workers give an item without events the average demand, until a bundle has it.
-        kept = (ItemRows(bundle.item_keys)(keys) >= 0) | (recent > 0)
-        vectors = model.item_vectors(features).numpy() @ turned
-        return keys[kept], vectors[kept], bias[kept]
 
     def adopt(self, static: StaticItems) -> None:
         """Go over to a new static bundle, keeping the towers' weights (warm start).
@@ -453,13 +308,14 @@ class Trainer:
         """
         before = len(self._items.features)
         self._items = self._items.grown(new)
-        self._counted = -1
+        self._steps.count_again()
         return len(self._items.features) - before
 
     def _adopted(self, *, fits: bool) -> None:
         """Keep what came after the new snapshot; fits: whether the towers can read its vectors."""
+        ends = self._items.graph_ends()
         after = {
-            name: self._after_snapshot(memory.take(memory.numbers()))
+            name: self._intake.after(memory.take(memory.numbers()), ends)
             for name, memory in self.memories.items()
         }
         self._holdout.keep(after["holdout"])
@@ -470,7 +326,7 @@ class Trainer:
         self._unseen, self._staged = self._replay.written, True
         if not fits:
             self._start()
-        self._counted = -1
+        self._steps.count_again()
 
     @property
     def memories(self) -> dict[str, Replay]:
@@ -480,20 +336,7 @@ class Trainer:
     @property
     def sources(self) -> list[tuple[str, int]]:
         """The topics and partitions of the examples, by the number that `memories` give them."""
-        return list(self._sources)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the settings that decide the form of what `saved` returns."""
-        settings, replay = self.settings, self.settings.replay
-        form = {
-            "towers": asdict(settings.towers),
-            "memories": [replay.capacity, replay.history_cap, replay.holdout_size],
-            "bucket_hours": settings.popularity.bucket_hours,
-            "head": asdict(settings.ranking.head),
-            "use_hgnn": self.settings.use_hgnn,
-        }
-        return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:16]
+        return list(self._intake.sources)
 
     def saved(self) -> Saved:
         """Return all that later training depends on, but for the examples in `memories`."""
@@ -505,8 +348,7 @@ class Trainer:
                 "types": self._items.types,
                 "fit": None if self._fit is None else asdict(self._fit),
                 "generation": self._generation,
-                "newest_ms": self._newest_ms,
-                "sources": [[*source, self._next[source]] for source in self._sources],
+                **self._intake.notes(),
                 "unseen": self._unseen,
                 "staged": self._staged,
             },
@@ -515,8 +357,7 @@ class Trainer:
             "own": own,
             "learner": self._learner.saved(),
             "schedule": self._schedule.saved(),
-            "seen": self._seen.saved(),
-            "popularity": self._popularity.saved(),
+            **self._intake.saved(),
         }
         if self._ranking is not None:
             parts["ranking"] = self._ranking.saved()
@@ -536,11 +377,7 @@ class Trainer:
         # Checkpoints of earlier versions know of no fit.
         self._fit = PopularityFit.of(own.get("fit"))
         self._generation = max(self._generation, int(own["generation"]))
-        self._newest_ms = int(own["newest_ms"])
-        self._sources = {(topic, part): n for n, (topic, part, _) in enumerate(own["sources"])}
-        self._next = {(topic, part): end for topic, part, end in own["sources"]}
-        self._seen.restore(saved.part("seen"))
-        self._popularity.restore(saved.part("popularity"))
+        self._intake.restore(own, saved)
         self._schedule.restore(saved.part("schedule"))
         self._unseen, self._staged = int(own["unseen"]), bool(own["staged"])
         if self._ranking is not None and "ranking" in saved.values:

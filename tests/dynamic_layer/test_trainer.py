@@ -15,6 +15,7 @@ from dynamic_layer import (
     hit_rate,
     kind_code,
 )
+from dynamic_layer.training.intake import example_weights
 from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
 
 
@@ -243,5 +244,5 @@ def test_kinds_have_the_weights_of_the_settings_and_negative_ones_are_left_out(
     held = memory.take(memory.numbers())
     assert set(held.kind.tolist()) == {kind_code("buy"), kind_code("look")}
     expected = np.where(held.kind == kind_code("buy"), 3.0, 0.5)
-    assert trainer._weights(held).tolist() == expected.tolist()
-    assert Trainer(items, SMALL, seed=1)._weights(held).tolist() == [1.0] * len(held)
+    assert example_weights(held, own.loss).tolist() == expected.tolist()
+    assert example_weights(held, SMALL.loss).tolist() == [1.0] * len(held)

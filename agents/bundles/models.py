@@ -240,7 +240,7 @@ class Models:
     @property
     def rows_checksum(self) -> int:
         """Checksum of the changed rows that are served; 0 without any."""
-        return self.recommender.rows_checksum if self.recommender else 0
+        return self.recommender.served_rows.checksum if self.recommender else 0
 
     async def rows_changed(self, records: Sequence[LogRecord]) -> None:
         """Take records of the rows topic; changed rows of the served bundle are served at once."""
@@ -256,7 +256,7 @@ class Models:
             if current is None:
                 return
             rows = self._rows_for(current)
-            if rows is not current.changed_rows:
+            if rows is not current.served_rows.changed:
                 await self._change_rows(current, rows)
 
     def _rows_for(self, recommender: Recommender) -> BundleRows | None:

@@ -136,6 +136,12 @@ class DynamicBundle:
         """Return the index's query of each user, f32 [b, d + 1]."""
         return index_queries(self.model, user_vectors)
 
+    def texts(self, content: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the text vectors in rows of items' content, f32 [..., dt], of unit length."""
+        text = content[rows, : content.shape[1] if self.hgnn is None else self.hgnn.text_width]
+        norm = np.linalg.norm(text, axis=-1, keepdims=True)
+        return np.asarray(text / np.maximum(norm, 1e-9), np.float32)
+
     @property
     def popularity_types(self) -> frozenset[str]:
         """Item types whose lists are of live popularity: the bundle's own were behind it."""

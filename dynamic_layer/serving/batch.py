@@ -1,22 +1,15 @@
-"""Users who are answered together, and what ranks items for them."""
+"""Users who are answered together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_layer.index.hits import Hits
 from dynamic_layer.lists.asking import Asking
-from dynamic_layer.serving.new_items import KnownItems
 from dynamic_layer.serving.rankings import UserState
-from dynamic_layer.settings import ListSettings
 
-__all__ = ["Batch", "Rankers"]
-
-
-Mask = NDArray[np.bool_]
+__all__ = ["Batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +38,3 @@ class Batch:
             markets=self.markets[chosen],
             personal=[self.personal[place] for place in places],
         )
-
-
-class Rankers(KnownItems, Protocol):
-    """What a recommender ranks with; the only items are those of `allowed`, all when None."""
-
-    def ranked(
-        self, batch: Batch, lists: Sequence[ListSettings], allowed: Mask | None
-    ) -> Iterator[tuple[ListSettings, Hits, bool]]:
-        """Yield each list's best items for users with a history, and whether a head ranked."""
-        ...
-
-    def popular(
-        self, market: int, types: Sequence[int], k: int, now_ms: int, allowed: Mask | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the rows most in demand in a market, best first, and their scores."""
-        ...
-
-    def type_numbers(self, item_types: Sequence[str]) -> list[int]:
-        """Return the numbers of types, of all where none is named."""
-        ...

@@ -71,7 +71,7 @@ def explain(
     if not len(rows):
         return replace(ranking, filtered=filtered)
     asked = batch.asked
-    types = recommender.type_numbers(settings.item_types)
+    types = recommender.search.type_numbers(settings.item_types)
     if not batch.personal[0]:
         parts = _by_demand(recommender, user, types, rows, now_ms)
     elif ranking.by_head or watch.popular.keys() >= set(types):
@@ -147,7 +147,7 @@ def _by_demand(
     """Return the part of items that recent demand in the user's market ranked."""
     market = int(bucket_of([user.country], COUNTRIES)[0])
     # Rules may have brought in items from anywhere in that order.
-    best, worth = recommender.popular(market, types, len(recommender), now_ms)
+    best, worth = recommender.search.popular(market, types, len(recommender), now_ms)
     found = dict(zip(best.tolist(), worth.tolist(), strict=True))
     return [{"popularity": found[row]} if row in found else {} for row in rows.tolist()]
 

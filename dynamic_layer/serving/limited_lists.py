@@ -15,16 +15,17 @@ from dynamic_layer.policies.limits import crowded, shared
 from dynamic_layer.policies.masks import RowMasks
 from dynamic_layer.policies.policy import Binding, Policy
 from dynamic_layer.policies.selection import Candidates, select
-from dynamic_layer.serving.batch import Batch, Mask, Rankers
+from dynamic_layer.serving.batch import Batch
 from dynamic_layer.serving.exploring import Candidates as NewCandidates
 from dynamic_layer.serving.exploring import Question, explored
-from dynamic_layer.serving.new_items import NewItemFinder
+from dynamic_layer.serving.list_search import ListSearch
+from dynamic_layer.serving.new_items import KnownItems, NewItemFinder
 from dynamic_layer.serving.reasons import Explored, Filtered, RuleEffect
 from dynamic_layer.settings import ListSettings
 
-__all__ = []
+__all__ = ["LimitedLists"]
 
-
+Mask = NDArray[np.bool_]
 _DAY_MS = 86_400_000
 
 
@@ -36,7 +37,8 @@ class LimitedLists:
     batch: Batch
     types: NDArray[np.int64]
     index: ItemIndex
-    rankers: Rankers
+    items: KnownItems
+    search: ListSearch
     in_force: InForce
     masks: RowMasks
     slots: NDArray[np.int64]
@@ -55,7 +57,7 @@ class LimitedLists:
 
     def limited(self, settings: ListSettings, hits: Hits, depth: int) -> Hits:
         """Return the `settings.k` items of each list, chosen among candidates."""
-        types = self.rankers.type_numbers(settings.item_types)
+        types = self.search.type_numbers(settings.item_types)
         allowed = self.allowed()
         hits = self._with_popular(hits, settings, types, depth, allowed)
         if settings.repeats != "only":
@@ -89,7 +91,7 @@ class LimitedLists:
         for place in cold:
             market = int(self.batch.markets[place])
             if market not in by_market:
-                by_market[market] = self.rankers.popular(
+                by_market[market] = self.search.popular(
                     market, types, depth, self.batch.now_ms, allowed
                 )
             best, worth = by_market[market]
@@ -238,7 +240,7 @@ class LimitedLists:
             return found, [()] * len(found.rows)
         now = self.batch.now_ms
         new = source(rule, keys, self.slots, self.types, now)
-        may = np.isin(self.types[new.rows], self.rankers.type_numbers(settings.item_types))
+        may = np.isin(self.types[new.rows], self.search.type_numbers(settings.item_types))
         allowed = self.allowed()
         if allowed is not None:
             may &= allowed[new.rows]
@@ -252,7 +254,7 @@ class LimitedLists:
             users=self.batch.users,
             asked=self.batch.asked,
             keys=keys,
-            texts=self.rankers.texts,
+            texts=self.items.texts,
             now_ms=now,
         )
         fixed = {
@@ -299,7 +301,7 @@ class LimitedLists:
         allowed = self.allowed()
         if allowed is None:
             return None
-        of_type = np.isin(self.types, self.rankers.type_numbers(settings.item_types))
+        of_type = np.isin(self.types, self.search.type_numbers(settings.item_types))
         there = of_type & ~self.index.is_removed(np.arange(len(self.types)))
         return Filtered(items=int(there.sum()), left=int((there & allowed).sum()))
 
@@ -346,7 +348,7 @@ class LimitedLists:
         if self.batch.personal[0]:
             return self._nearest(settings, types, settings.k, left, once=True)
         market = int(self.batch.markets[0])
-        rows, scores = self.rankers.popular(market, types, settings.k, self.batch.now_ms, left)
+        rows, scores = self.search.popular(market, types, settings.k, self.batch.now_ms, left)
         return Hits(rows[None], scores[None])
 
 

@@ -13,10 +13,11 @@ from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.masks import RowMasks
 from dynamic_layer.policies.policy import Binding, Policy
 from dynamic_layer.policies.rules import Explore
-from dynamic_layer.serving.batch import Batch, Rankers
+from dynamic_layer.serving.batch import Batch
 from dynamic_layer.serving.cooling import cooling_items
 from dynamic_layer.serving.limited_lists import LimitedLists
-from dynamic_layer.serving.new_items import ItemsToExplore, NewItemFinder
+from dynamic_layer.serving.list_search import ListSearch
+from dynamic_layer.serving.new_items import ItemsToExplore, KnownItems, NewItemFinder
 from dynamic_layer.serving.reasons import Explored, Filtered, RuleEffect
 from dynamic_layer.settings import ListSettings
 
@@ -30,12 +31,15 @@ class PolicyLists:
     filter leaves, or the limits, allow no more.
     """
 
-    def __init__(self, in_force: InForce, rankers: Rankers, index: ItemIndex) -> None:
-        """Rank with `rankers`; index: of the same items."""
-        self._in_force, self._rankers, self._index = in_force, rankers, index
+    def __init__(
+        self, in_force: InForce, items: KnownItems, search: ListSearch, index: ItemIndex
+    ) -> None:
+        """items: those of the recommender; search, index: of the same items."""
+        self._in_force, self._items = in_force, items
+        self._search, self._index = search, index
         self._masks = RowMasks(in_force.columns)
         self._slots = np.zeros(0, np.int64)
-        self._new = NewItemFinder(in_force, rankers, index)
+        self._new = NewItemFinder(in_force, items, index)
 
     def make(
         self,
@@ -57,7 +61,7 @@ class PolicyLists:
         deep = [replace(one, k=depth[one.name]) for one in lists]
         by_name = {one.name: one for one in lists}
         for places, one in self._making(policy, batch, keys, rows, types, row_of):
-            for settings, hits, by_head in self._rankers.ranked(one.batch, deep, one.allowed()):
+            for settings, hits, by_head in self._search.ranked(one.batch, deep, one.allowed()):
                 own = by_name[settings.name]
                 found = one.limited(own, hits, settings.k)
                 found, explored = one.explored(own, found, self._new, keys)
@@ -120,7 +124,8 @@ class PolicyLists:
                 batch=_with_cooling(policy, batch.take(places), rows),
                 types=types,
                 index=self._index,
-                rankers=self._rankers,
+                items=self._items,
+                search=self._search,
                 in_force=self._in_force,
                 masks=self._masks,
                 slots=self._slots,

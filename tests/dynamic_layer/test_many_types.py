@@ -28,6 +28,7 @@ from dynamic_layer.index.state import ALL_TYPES
 from dynamic_layer.lists.asking import Asking, asking
 from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import Demand, most_demanded
+from dynamic_layer.serving.user_reading import features_of, histories_of, tower_part
 from dynamic_layer.settings import SEPARATE_TYPES, TowerSettings
 from dynamic_layer.towers.two_tower import TwoTower
 from tests.dynamic_layer.worlds import DAY_MS, SMALL, START_MS, Items, make_examples, make_items
@@ -210,11 +211,11 @@ def test_a_mixed_list_is_one_search_and_twice_the_candidates(
 
 def asked_users(bundle: DynamicBundle, recommender: Recommender, users: list[UserState]) -> Asking:
     """Users as the recommender hands them to its list maker."""
-    history = recommender._histories(users)
-    features = recommender._features(users, history, NOW_MS)
+    history = histories_of(users, recommender.rows)
+    features = features_of(users, history, NOW_MS)
     return asking(
         bundle,
-        bundle.user_vectors(recommender._tower_features(features)),
+        bundle.user_vectors(tower_part(features, bundle.history_cap)),
         history=history,
         age_s=features.age_s.numpy(),
         strong=features.strong.numpy(),

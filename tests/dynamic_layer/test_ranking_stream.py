@@ -36,6 +36,7 @@ from dynamic_layer.lists.head_learning import (
 )
 from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import DemandReader
+from dynamic_layer.serving.user_reading import features_of, histories_of, tower_part
 from state.keys import item_key
 from tests.dynamic_layer.headed import (
     HEADED,
@@ -107,11 +108,11 @@ def test_serving_reads_the_features_that_training_read(
         for made in made_lists(bundle, maker, alone, live, halves):
             place = 0
             user, now_ms = asked(batch, row), int(batch.timestamp[row])
-            history = recommender._histories([user])
-            features = recommender._features([user], history, now_ms)
+            history = histories_of([user], recommender.rows)
+            features = features_of([user], history, now_ms)
             users = asking(
                 bundle,
-                bundle.user_vectors(recommender._tower_features(features)),
+                bundle.user_vectors(tower_part(features, bundle.history_cap)),
                 history=history,
                 age_s=features.age_s.numpy(),
                 strong=features.strong.numpy(),

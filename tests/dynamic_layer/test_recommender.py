@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dynamic_layer import DynamicBundle, ListSettings, NewItems, Recommender, default_lists
+from dynamic_layer.serving.user_reading import features_of, histories_of
 from state.keys import item_key
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
 
@@ -42,7 +43,7 @@ def test_prepared_items_give_the_user_vectors_of_the_towers(
     bundle: DynamicBundle, recommender: Recommender, items: Items
 ) -> None:
     users = [make_user(items, history, now_ms=NOW_MS) for history in ([0, 7, 3], [5], [])]
-    features = recommender._features(users, recommender._histories(users), NOW_MS)
+    features = features_of(users, histories_of(users, recommender.rows), NOW_MS)
     torch.testing.assert_close(
         recommender._user_vectors(features), bundle.user_vectors(features), atol=1e-5, rtol=1e-4
     )

@@ -10,6 +10,7 @@ import pytest
 from agents import TrainerSettings
 from agents.bundles.models import Models
 from agents.train import Train
+from agents.training.continuing import Continuity
 from dynamic_layer import NewItems, RowDelta, Trainer
 from state import ArtifactStore, item_key
 from streams import LogRecord, ModelAnnouncement, Record, TopicSettings, encode
@@ -51,7 +52,7 @@ class World:
         async def static_bundle(_self, name):
             return ITEMS
 
-        monkeypatch.setattr(Train, "_static_bundle", static_bundle)
+        monkeypatch.setattr(Continuity, "static_bundle", static_bundle)
         monkeypatch.setattr(Models, "_warm_encoder", lambda *_: None)
         self.folder, self.topics = folder, Topics()
         self.store = ArtifactStore(str(folder / "store"))
@@ -252,7 +253,7 @@ async def test_after_a_refused_bundle_the_one_before_is_served_as_it_was_judged(
     await world.learn()
     assert world.topics.rows
     monkeypatch.setattr(
-        "agents.train.judge",
+        "agents.training.publishing.judge",
         lambda *_: SimpleNamespace(
             reasons=["worse"], held_out=0, hr_at_10=0.0, served_hr_at_10=0.0, best=False
         ),

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 from agents import TrainerSettings
-from agents.train import Train, announced_figures
+from agents.train import Train
 from agents.training.cadence import Cadence
+from agents.training.publishing import announced_figures
 from dynamic_layer import DynamicSettings, TrainingStats
 from state import ArtifactStore
 from streams import ModelAnnouncement, TopicSettings, encode

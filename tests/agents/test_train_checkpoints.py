@@ -17,6 +17,7 @@ from agents import TrainerSettings
 from agents.bundles.announcements import newest_announcements
 from agents.bundles.text_encoders import TextEncoders
 from agents.train import Train
+from agents.training.continuing import Continuity
 from agents.training.quality import QualityStore
 from agents.training.train_tally import TrainTally
 from dynamic_layer import Asked, ExampleBatch, Judgement, Row, hashed_share
@@ -79,7 +80,7 @@ def process(
     async def static_bundle(_self, name):
         return items if name == items.manifest["name"] else None
 
-    monkeypatch.setattr(Train, "_static_bundle", static_bundle)
+    monkeypatch.setattr(Continuity, "static_bundle", static_bundle)
     settings = {"settle_s": 0.0, "slice_s": 0.002, "checkpoint_every_s": 2.0}
     settings |= {"prequential_per_s": 1_000.0, **more}
     return Train(
@@ -180,7 +181,7 @@ async def test_what_a_bundle_learned_from_is_in_a_checkpoint_when_it_is_announce
         if TOPICS.models in train._outputs.topics:
             break
     said = newest_announcements(train._outputs.announcements)["dynamic"]
-    made = train._store.manifest("dynamic", said.name)["metrics"]
+    made = train._publisher._store.manifest("dynamic", said.name)["metrics"]
     assert made["held_out_hr_at_10"] == said.metrics["held_out_hr_at_10"], "a name, one number"
     killed = await began(process(tmp_path, monkeypatch, clock))
     assert killed.positions() == train.positions()
@@ -207,10 +208,10 @@ async def test_a_bundle_that_cannot_be_stored_stops_no_training(tmp_path, monkey
                 return
         raise AssertionError("it did not come so far")
 
-    train._pause = pause
+    train._publisher._pause = pause
     await train.examples_came(records(6))
     with monkeypatch.context() as broken:
-        broken.setattr(train._store, "publish", away)
+        broken.setattr(train._publisher._store, "publish", away)
         await until(lambda: unpublished(train))
     assert pauses == [1.0, 2.0]
     assert TOPICS.models not in train._outputs.topics
@@ -230,7 +231,7 @@ async def test_a_trainer_waits_for_the_store_in_which_its_static_bundle_is(tmp_p
     await train.examples_came(records(6))
     await train.close()
     again = process(tmp_path, monkeypatch, clock)
-    really = again._store.names
+    really = again._continuity._store.names
 
     def away(kind):
         if len(pauses) < 5:
@@ -240,8 +241,8 @@ async def test_a_trainer_waits_for_the_store_in_which_its_static_bundle_is(tmp_p
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(again._store, "names", away)
-    monkeypatch.setattr(again, "_pause", pause)
+    monkeypatch.setattr(again._continuity._store, "names", away)
+    monkeypatch.setattr(again._continuity, "_pause", pause)
     await again.assigned()
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0]
     assert again.positions() == train.positions()
@@ -274,24 +275,24 @@ async def test_what_is_served_stays_until_a_bundle_on_the_new_vectors_is_as_good
     while TOPICS.models not in train._outputs.topics:
         await train.step()
         clock.ms += 100
-    served = train._served
+    served = train._publisher.served
     assert len(train._trainer.holdout()) >= 256
     newer = make_items()
     newer.manifest = {"name": "static-2", "offsets": {}}
     shuffled = np.random.default_rng(1).permutation(len(newer.item_keys))
     newer.hgnn, newer.text = newer.hgnn[shuffled], newer.text[shuffled]
-    monkeypatch.setattr(train, "_static_bundle", lambda _: asyncio.sleep(0, newer))
+    monkeypatch.setattr(train._continuity, "static_bundle", lambda _: asyncio.sleep(0, newer))
     await train._adopt("static-2")
     await train.step()
     assert "is refused" in caplog.text
     assert "the served bundle has" in caplog.text
-    published, refused = QualityStore(train._store, keep_days=9).decisions()
+    published, refused = QualityStore(train._publisher._store, keep_days=9).decisions()
     assert published["reasons"] == []
     assert published["served"] is None
     assert "HR@10" in refused["reasons"][0]
     assert (refused["bundle"], refused["served"]) == ("g000000002", "g000000001")
     assert refused["hr_at_10"] < 0.9 * refused["served_hr_at_10"]
-    assert train._served is served
+    assert train._publisher.served is served
     assert train._outputs.topics.count(TOPICS.models) == 1
 
 
@@ -344,7 +345,7 @@ async def test_a_disk_that_is_full_stops_no_training(tmp_path, monkeypatch, capl
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(train._checkpoints, "write", full)
+        broken.setattr(train._continuity._checkpoints, "write", full)
         clock.ms += 10_000
         await train.step()
     assert "could not be written" in caplog.text
@@ -366,7 +367,7 @@ async def test_what_is_served_is_measured_on_examples_before_they_are_learned(
     announcement = train._outputs.announcements[-1]
     await train.announced([announcement])
     bundle = train._measure._table._bundle
-    assert bundle is train._served, "what was just published need not be fetched"
+    assert bundle is train._publisher.served, "what was just published need not be fetched"
     assert bundle.manifest["unseen_from"] == {"segue.events": {"0": 150, "1": 150}}
     asked = 0
     for batch in (log[12:20], log[20:24]):
@@ -384,7 +385,7 @@ async def test_what_is_served_is_measured_on_examples_before_they_are_learned(
     await train.examples_came(log[24:26])
     train = await began(process(tmp_path, monkeypatch, clock))
     await train.announced([announcement])
-    assert train._served is not None, "the next one is held against it"
+    assert train._publisher.served is not None, "the next one is held against it"
     assert train._measure.asked == asked
     clock.ms += 10_000
     await train.examples_came(log[24:26])
@@ -398,7 +399,7 @@ async def test_what_is_served_is_measured_on_examples_before_they_are_learned(
     ]
     assert sum(row["examples"] for row in rows) == train._measure.asked > asked
     # Whoever has the store, a console, reads the same.
-    stored = QualityStore(train._store, keep_days=100)
+    stored = QualityStore(train._publisher._store, keep_days=100)
     assert [row for day in stored.days() for row in stored.rows(day)] == sorted(
         rows, key=lambda row: row["day"]
     )
@@ -433,7 +434,7 @@ async def test_a_trainer_on_a_channel_has_names_keys_and_generations_of_its_own(
     for channel, name in (("default", "g000000008"), ("next", "g000000009-next")):
         folder = tmp_path / channel
         train = process(folder, monkeypatch, clock, channel=channel, keep_bundles=1)
-        train._store = store
+        train._publisher._store = train._continuity._store = store
         await began(train)
         said = ModelAnnouncement(
             kind="pinned", name="g000000007", url="", generation=7, created_at=0, metrics={},
@@ -487,7 +488,7 @@ async def test_items_of_the_catalogue_are_learned_and_kept_over_adoptions_and_re
 
     def started(items=ITEMS):
         train = process(tmp_path, monkeypatch, clock, items, publish_every_s=1e6)
-        train._encoders = TextEncoders(Texts)
+        train._new_items._encoders = TextEncoders(Texts)
         train.begin_when(lambda: True, lambda: read)
         return train
 
@@ -505,14 +506,14 @@ async def test_items_of_the_catalogue_are_learned_and_kept_over_adoptions_and_re
     while TOPICS.models not in train._outputs.topics:
         await train.step()
         clock.ms += 100
-    assert key[0] in train._served.item_keys
+    assert key[0] in train._publisher.served.item_keys
     # The next static bundle does not have it either.
     later = replace(ITEMS, manifest=ITEMS.manifest | {"name": "static-2"})
 
     async def static_bundle(_self, name):
         return later if name == "static-2" else ITEMS
 
-    monkeypatch.setattr(Train, "_static_bundle", static_bundle)
+    monkeypatch.setattr(Continuity, "static_bundle", static_bundle)
     await train._adopt("static-2")
     assert train._trainer.knows(key).all()
     await train.close()
@@ -526,7 +527,7 @@ async def test_items_of_the_catalogue_are_learned_and_kept_over_adoptions_and_re
     assert train._trainer.knows(key).all()
     deleted = msgspec.structs.replace(new, deleted=True)
     await train.catalogue(catalogue(deleted))
-    assert train._launched.unknown(train._trainer) == {item_key("film", "film"): film}, (
+    assert train._new_items._launched.unknown(train._trainer) == {item_key("film", "film"): film}, (
         "entries of the static bundle and deleted ones are forgotten"
     )
 
@@ -539,7 +540,7 @@ async def test_the_gate_asks_what_came_after_the_bundle_was_made(tmp_path, monke
         asked.append((candidate.generation, served is not None, questions.offset.min()))
         return Judgement(reasons=[])
 
-    monkeypatch.setattr("agents.train.judge", judged)
+    monkeypatch.setattr("agents.training.publishing.judge", judged)
     monkeypatch.setattr("agents.training.pending.COMPARED", 8)
     train = await began(
         process(tmp_path, monkeypatch, clock, settle_s=2.0, publish_every_s=0.0, min_examples=1)

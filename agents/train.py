@@ -97,8 +97,7 @@ class Train:
         self._settings = settings
         self._topics = topics
         self._outputs = outputs
-        self._clock_ms = clock_ms
-        self._ticks_ms = ticks_ms
+        self._clock_ms, self._ticks_ms = clock_ms, ticks_ms
         self._live = live
         self._aside = Aside()
         self._turn = asyncio.Lock()
@@ -114,16 +113,10 @@ class Train:
         self._positions: dict[tuple[str, int], int] = {}
         quality = QualityStore(store, keep_days=KEPT_DAYS, channel=self._channel)
         self._measure = Measure(
-            settings=settings,
-            dynamic=dynamic,
-            store=store,
-            folder=folder,
-            tally=self.tally,
-            ticks_ms=ticks_ms,
-            quality=quality,
-            arms=experiments.on_channel(self._channel),
+            settings=settings, dynamic=dynamic, store=store, folder=folder, tally=self.tally,
+            ticks_ms=ticks_ms, quality=quality, arms=experiments.on_channel(self._channel),
             pause=pause,
-        )
+        )  # fmt: skip
         check = SkewCheck(history_cap=dynamic.replay.whole_history)
         self._skews = Skews(check, self.tally, ticks_ms)
         self._rows = RowSender(settings, topics, outputs, self.tally)

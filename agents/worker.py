@@ -1,30 +1,31 @@
 """The worker: applies records to its partitions, answers users, commits."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from agents.answers import Answers
 from agents.bundles.channels import Channels
 from agents.catalog import Catalog
-from agents.demand import live_popularity, news_of_demand, shown_counts
+from agents.commits import Commits
+from agents.demand import live_popularity, shown_counts
 from agents.erased import ErasedUsers
 from agents.erasure import Withdraw
 from agents.experiments.arms import ExperimentSettings
 from agents.forgetting import drop_unread
 from agents.ingest import Ingest
 from agents.outputs import Outputs
-from agents.patience import BRIEFLY, UNTIL_ANSWERED, UPLOADS, Pause, patiently
+from agents.patience import BRIEFLY, UNTIL_ANSWERED, Pause, patiently
 from agents.recommend import Recommend
 from agents.requests import Requests
 from agents.settings import WorkerSettings
 from agents.ticks import monotonic_ms
-from agents.working.partitions import Partitions, Snapshot
+from agents.working.checkpointing import Checkpointing
+from agents.working.partitions import Partitions
 from agents.working.tally import Tally
 from agents.working.tracing import Traces
-from state import ArtifactStore, Checkpoints, DamagedState, StateSettings
+from state import ArtifactStore, Checkpoints, StateSettings
 from static_layer import TextEncoder
 from streams import (
     EventRules,
@@ -38,13 +39,6 @@ from streams import (
 )
 
 __all__ = ["Worker"]
-
-logger = logging.getLogger(__name__)
-
-#: Time between two looks for folders of states that are no longer used.
-SWEEP_EVERY_MS = 3_600_000
-#: Time after which counts of earlier days are told to others; those of today are with each commit.
-TELL_EVERY_MS = 60_000
 
 
 class LastPositions(NamedTuple):
@@ -141,22 +135,15 @@ class Worker:
         )  # fmt: skip
         self._turn = asyncio.Lock()
         self._assignments = 0
-        # One upload at a time. Taken before the turn, and never waited for by a rebalance.
-        self._uploading = asyncio.Lock()
-        self._leaving: set[asyncio.Future[None]] = set()
-        self._failed_uploads = 0  # in a row
+        self._commits = Commits(
+            settings, topics, self.partitions, self._recommend, self._requests, outputs, ticks_ms,
+            decoders,
+        )  # fmt: skip
+        self._checkpoints = Checkpointing(
+            settings, self.partitions, self.tally, clock_ms, ticks_ms, turn=self._turn,
+            commit=self._commits.commit,
+        )  # fmt: skip
         self._checkpointing: asyncio.Future[None] | None = None
-        self._committed_at: dict[int, int] = {}
-        self._handled_at: dict[int, int] = {}
-        self._told_at: dict[int, int] = {}
-        self._checkpointed_at: dict[int, int] = {}
-        self._swept_at: int | None = None
-        # Partitions to checkpoint: their state changed, or an older checkpoint holds an erased user
-        # and stays until newer ones have pushed it out.
-        self._dirty: set[int] = set()
-        self._counts: dict[int, dict[str, int]] = {}
-        # Next offset that this worker has to read, by (topic, partition) of events.
-        self._read_to: dict[tuple[str, int], int] = {}
 
     # Partitions come and go
 
@@ -189,20 +176,15 @@ class Worker:
                     await asyncio.to_thread(self.partitions.begin_again, log)
                 await asyncio.to_thread(self.partitions.note_log, log)
             for partition in sorted(self.partitions.states.keys() - before):
-                self._committed_at[partition] = now
-                self._checkpointed_at[partition] = now
-                self._counts[partition] = self.partitions[partition].counts
+                self._commits.opened(partition, now)
+                self._checkpoints.opened(partition, now)
                 self.tally.opened(partition, self._clock_ms())
-                for topic in self._ingest.decoders:
-                    position = self.partitions.position(topic, partition) or 0
-                    rewind = self.partitions.rewind(topic, partition)
-                    self._read_to[topic, partition] = position - rewind
                 state = self.partitions[partition]
                 await drop_unread(self._erased, state, self._ingest.decoders)
                 # Whether an older checkpoint holds an erased user is seen after the next one: the
                 # store is not asked while the group waits.
                 if state.erased or state.uncompacted:
-                    self._dirty.add(partition)
+                    self._checkpoints.changed.add(partition)
 
     async def check_log(self, ask: Callable[[], Awaitable[Mapping[str, TopicIdentity]]]) -> None:
         """Raise LogChanged unless the topics are those that are being read; see `assigned`.
@@ -230,20 +212,17 @@ class Worker:
         async with self._turn:
             partitions = list(partitions)
             leaving = {number for _, number in partitions} & self.partitions.states.keys()
-            await self._commit(leaving, all_of_it=True)
-            left = await asyncio.to_thread(self._snapshots, sorted(leaving & self._dirty))
+            await self._commits.commit(leaving, all_of_it=True)
+            left = await asyncio.to_thread(self._checkpoints.snapshots, leaving)
             positions, counts = self.positions(), self.counts()
             closed = self.partitions.close(partitions)
             self._recommend.forget(closed)
             self._requests.forget(closed)
             for partition in closed:
-                del self._counts[partition]
+                self._commits.closed(partition)
                 self.tally.closed(partition)
-            self._dirty &= self.partitions.states.keys()
-        if left:
-            upload = asyncio.ensure_future(self._upload_left(left))
-            self._leaving.add(upload)
-            upload.add_done_callback(self._leaving.discard)
+            self._checkpoints.closed()
+        self._checkpoints.upload_left(left)
         return LastPositions(
             {place: offset for place, offset in positions.items() if place[1] in closed},
             {number: counts[number] for number in closed},
@@ -251,7 +230,7 @@ class Worker:
 
     async def uploaded(self) -> None:
         """Wait for the uploads of partitions that were revoked."""
-        await asyncio.gather(*self._leaving)
+        await self._checkpoints.left_uploaded()
 
     # Records
 
@@ -261,7 +240,7 @@ class Worker:
         if topic == self._topics.requests:
             async with self._turn:
                 await self._requests.add(records)
-                self._handled_at[partition] = self._ticks_ms()
+                self._commits.handled(partition)
             return
         async with self._turn:
             if topic in self._ingest.decoders:
@@ -269,18 +248,18 @@ class Worker:
                     topic, partition, records[-1].offset
                 )
                 self._recommend.touch(await self._ingest(records))
-                self._read_to[topic, partition] = records[-1].offset + 1
+                self._commits.read_to[topic, partition] = records[-1].offset + 1
             elif topic == self._topics.catalogue:
                 await self._catalog.items(records)
             elif topic == self._topics.users:
                 await self._catalog.users(records)
             else:
                 raise ValueError(f"a worker does not read topic {topic}")
-            self._dirty.add(partition)
-            self._handled_at[partition] = self._ticks_ms()
+            self._checkpoints.changed.add(partition)
+            self._commits.handled(partition)
             state = self.partitions[partition]
             if state.pending > self._settings.commit_deltas or state.erasing:
-                await self._commit({partition})
+                await self._commits.commit({partition})
 
     async def pass_empty(self, topic: str, partition: int, first: int, end: int) -> bool:
         """Go on behind offsets that hold no record to apply; see `PartitionState.pass_empty`."""
@@ -290,9 +269,9 @@ class Worker:
             else:
                 passed = self.partitions[partition].pass_empty(topic, first, end)
             if passed:
-                if self._read_to.get((topic, partition)) == first:
-                    self._read_to[topic, partition] = end
-                self._handled_at[partition] = self._ticks_ms()
+                if self._commits.read_to.get((topic, partition)) == first:
+                    self._commits.read_to[topic, partition] = end
+                self._commits.handled(partition)
             return passed
 
     def holds(self, topic: str) -> bool:
@@ -316,12 +295,12 @@ class Worker:
             await self._recommend.answer(taken)
             more = more or len(taken.asked) == self._settings.answer_users
         now = self._ticks_ms()
-        if self._due(now):
+        if self._commits.due(now):
             async with self._turn:
-                await self._commit(self._due(now))
+                await self._commits.commit(self._commits.due(now))
         if self._checkpointing is None:
             self._checkpointing = asyncio.ensure_future(
-                self._checkpoint_due(now, frozenset(self.partitions.states))
+                self._checkpoints.due(now, frozenset(self.partitions.states))
             )
         elif self._checkpointing.done():
             self._checkpointing.result()
@@ -336,7 +315,7 @@ class Worker:
             return False
         went_on = await self._requests.answer(asked)
         for partition in went_on:
-            self._handled_at[partition] = self._ticks_ms()
+            self._commits.handled(partition)
         return bool(went_on) and len(asked.asked) == self._settings.answer_users
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -352,7 +331,7 @@ class Worker:
     async def commit(self) -> dict[tuple[str, int], int]:
         """Flush outputs and commit every open partition; returns the next offsets."""
         async with self._turn:
-            await self._commit(set(self.partitions.states), all_of_it=True)
+            await self._commits.commit(set(self.partitions.states), all_of_it=True)
         return self.positions()
 
     async def checkpoint(self) -> list[str]:
@@ -360,8 +339,7 @@ class Worker:
 
         Returns the names of the checkpoints; one that fails is counted and tried again later.
         """
-        names = [await self._try_checkpoint(partition) for partition in sorted(self._dirty)]
-        return [name for name in names if name is not None]
+        return await self._checkpoints.all_that_changed()
 
     def positions(self) -> dict[tuple[str, int], int]:
         """Committed next offsets by (topic, partition).
@@ -376,7 +354,7 @@ class Worker:
 
     def counts(self) -> dict[int, dict[str, int]]:
         """Events applied and records refused by partition, as of the last commit."""
-        return dict(self._counts)
+        return dict(self._commits.counts)
 
     def close(self) -> None:
         """Close every state; uncommitted work is dropped and will be read again."""
@@ -387,135 +365,3 @@ class Worker:
         self._recommend.withdraw(user)
         self._requests.withdraw(user)
         self._answers.withdraw(user)
-
-    async def _tell_demand(self, number: int, *, all_of_it: bool) -> None:
-        now = self._ticks_ms()
-        if now - self._told_at.setdefault(number, now) >= TELL_EVERY_MS:
-            all_of_it = True
-        if all_of_it:
-            self._told_at[number] = now
-        for key, value in news_of_demand(self.partitions.states[number], all_of_it=all_of_it):
-            await self._outputs.send(self._topics.demand, key, value)
-
-    async def _commit(self, numbers: set[int], *, all_of_it: bool = False) -> None:
-        # Before the flush: an answer that is sent while it lasts may not be safe after it.
-        changed = {number for number in numbers if self._note_unanswered(number)}
-        answered = self._requests.next_offsets(numbers)
-        for number in numbers:
-            await self._tell_demand(number, all_of_it=all_of_it)
-        if numbers:
-            await self._outputs.flush()
-        self._requests.flushed(answered)
-        for number in numbers:
-            state = self.partitions.states[number]
-            if number in changed or state.positions != state.committed or state.telling:
-                state.commit()
-            self._counts[number] = state.counts
-            self._committed_at[number] = self._ticks_ms()
-            self._handled_at.pop(number, None)
-
-    def _due(self, now: int) -> set[int]:
-        """Open partitions to commit: the last commit is long ago, or nothing more comes."""
-        settings = self._settings
-        return {
-            number
-            # A copy: partitions are opened in another thread.
-            for number in list(self.partitions.states)
-            if now - self._committed_at.get(number, now) >= settings.commit_every_ms
-            or (
-                number in self._handled_at
-                and now - self._handled_at[number] >= settings.commit_quiet_ms
-            )
-        }
-
-    def _note_unanswered(self, number: int) -> bool:
-        """Record in a state how far back the waiting users are; returns whether that changed."""
-        state, news = self.partitions.states[number], False
-        for topic in self._ingest.decoders:
-            position, first = state.position(topic) or 0, self._read_to[topic, number]
-            waiting = self._recommend.unanswered(topic, number)
-            if waiting is not None:
-                first = min(waiting, first)
-            behind = min(position - first, self._settings.answer_backlog)
-            news = state.set_behind(topic, behind) or news
-        return news
-
-    async def _checkpoint_due(self, now: int, in_use: Container[int]) -> None:
-        """Sweep and checkpoint; in_use: states that were open when this became due.
-
-        This may start after the worker has closed, while another worker opens the states.
-        """
-        if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY_MS:
-            self._swept_at = now
-            await asyncio.to_thread(self.partitions.remove_leftovers, in_use)
-        for partition in sorted(self._dirty):
-            age = now - self._checkpointed_at.get(partition, now)
-            if age >= self._settings.checkpoint_every_s * 1000:
-                await self._try_checkpoint(partition)
-
-    async def _try_checkpoint(self, partition: int) -> str | None:
-        """Checkpoint a partition; None if it was revoked meanwhile, or if the store failed.
-
-        After a failure the partition is due again, with a pause that grows with each failure.
-        """
-        try:
-            name = await self._checkpoint(partition)
-        except OSError as error:
-            self._failed_uploads += 1
-            pause_s = UPLOADS.pause_s(self._failed_uploads)
-            every_ms = self._settings.checkpoint_every_s * 1000
-            self.tally.checkpoint_failed()
-            logger.error(
-                "the checkpoint of partition %d failed, the next attempt is due in %g s: %s",
-                partition, min(pause_s, every_ms / 1000), error,
-            )  # fmt: skip
-            if partition in self.partitions.states:
-                self._dirty.add(partition)
-                due = self._ticks_ms() + min(1000 * pause_s, every_ms)
-                self._checkpointed_at[partition] = int(due - every_ms)
-            return None
-        self._failed_uploads = 0
-        return name
-
-    async def _checkpoint(self, partition: int) -> str | None:
-        """Checkpoint a partition; None if it was revoked meanwhile."""
-        async with self._uploading:
-            async with self._turn:
-                if partition not in self.partitions.states:
-                    return None
-                await self._commit({partition})
-                snapshot = await asyncio.to_thread(self.partitions.snapshot, partition)
-                self._checkpointed_at[partition] = self._ticks_ms()
-                self._dirty.discard(partition)
-                erased = self.partitions[partition].erased
-            name = await asyncio.to_thread(self.partitions.upload, snapshot)
-            self.tally.checkpointed(partition, self._clock_ms())
-            holds = await asyncio.to_thread(self.partitions.holds_erased, partition, erased)
-            if holds and partition in self.partitions.states:
-                self._dirty.add(partition)
-            return name
-
-    def _snapshots(self, partitions: Sequence[int]) -> list[Snapshot]:
-        """Snapshots of partitions that are revoked; what is missing the next owner reads again."""
-        found = []
-        for partition in partitions:
-            if self.partitions[partition].uncompacted:
-                continue  # to rewrite the files takes too long here
-            try:
-                found.append(self.partitions.snapshot(partition))
-            except (OSError, DamagedState) as error:
-                logger.error("partition %d is revoked without a snapshot: %s", partition, error)
-        return found
-
-    async def _upload_left(self, snapshots: Sequence[Snapshot]) -> None:
-        """Upload snapshots of partitions that another worker has now; each is tried once."""
-        async with self._uploading:
-            for snapshot in snapshots:
-                try:
-                    await asyncio.to_thread(self.partitions.upload_left, snapshot)
-                except (OSError, DamagedState) as error:
-                    self.tally.checkpoint_failed()
-                    logger.error(
-                        "partition %d was revoked and not uploaded; its next owner reads the rest "
-                        "from the log: %s", snapshot.manifest.partition, error,
-                    )  # fmt: skip

@@ -81,9 +81,10 @@ class Recommender:
         self._bias_of_new = average_bias(bundle)
         self._demand = LiveDemand(bundle, live)
         self._shown = shown
-        self._head = HeadRanker.of(bundle, self._index) if use_head else None
-        self.search = ListSearch(bundle, self._index, self._demand, self._head)
-        self.served_rows = ServedRows(bundle, self._index, self._head)
+        #: What ranks lists of discovery; None without a head.
+        self.head = HeadRanker.of(bundle, self._index) if use_head else None
+        self.search = ListSearch(bundle, self._index, self._demand, self.head)
+        self.served_rows = ServedRows(bundle, self._index, self.head)
         self._in_force = in_force
         self._limited = (
             None if in_force is None else PolicyLists(in_force, self, self.search, self._index)
@@ -96,12 +97,7 @@ class Recommender:
     @property
     def has_head(self) -> bool:
         """Whether lists of discovery are ranked by a head."""
-        return self._head is not None
-
-    @property
-    def head(self) -> HeadRanker | None:
-        """What ranks lists of discovery; None without a head."""
-        return self._head
+        return self.head is not None
 
     @property
     def index(self) -> ItemIndex:
@@ -164,8 +160,8 @@ class Recommender:
         self._index.add(served, features.type_number.numpy())
         self.served_rows.add_items(served)
         self.search.add_items(features.type_number.numpy())
-        if self._head is not None:
-            self._head.add_items(features.type_number.numpy(), vectors)
+        if self.head is not None:
+            self.head.add_items(features.type_number.numpy(), vectors)
         self._demand.add_items(new.item_keys, features.type_number.numpy())
         self._items = self._items.join(features)
         self._prepared = torch.cat([self._prepared, self.bundle.prepared(features)])

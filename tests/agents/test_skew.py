@@ -60,7 +60,7 @@ def ways_to_serve() -> dict[str, Recommender]:
     found = {name: Bent(bundle, live) for name in ("right", "missing entry", "clock", "half-life")}
     found["missing entry"].bend = without_second
     found["clock"].ahead_ms = 2 * HOUR_MS
-    maker = found["half-life"]._head._maker
+    maker = found["half-life"].head._maker
     halves = maker._settings.half_lives_days
     maker._settings = replace(maker._settings, half_lives_days=(*halves[:-1], 2 * halves[-1]))
     lost = replace(bundle.demand, values=bundle.demand.values / 2)

@@ -17,7 +17,7 @@ def test_its_bundle_is_served_by_its_head(tmp_path: Path) -> None:
     bundle = bundle_of(world, 1, head=True)
     bundle.save(tmp_path)
     recommender = Recommender(DynamicBundle.load(tmp_path))
-    assert recommender._head is not None
+    assert recommender.head is not None
     user = UserState(
         user_id="u", history_item=bundle.item_keys[:3],
         history_time=np.array([3, 2, 1]), history_strong=np.ones(3, bool),

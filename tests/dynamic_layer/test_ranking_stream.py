@@ -119,8 +119,8 @@ def test_serving_reads_the_features_that_training_read(
             )
             target = int(np.flatnonzero(static.item_keys == batch.target[row])[0])
             number = int(bundle.features.type_number[target])
-            assert recommender._head is not None
-            served = recommender._head._maker.propose(users, number, recommender._demand.at(now_ms))
+            assert recommender.head is not None
+            served = recommender.head._maker.propose(users, number, recommender._demand.at(now_ms))
             inside = made.lists.valid[place]
             assert (served.rows[0] == target).any() == made.lists.label[place].any()
             np.testing.assert_allclose(

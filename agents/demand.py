@@ -47,7 +47,7 @@ def news_of_demand(
     settings = state.settings
     blocks = state.tell_demand(all_of_it=all_of_it)
     yield from _records(state, "demand", settings.demand_ms, blocks)
-    shown, taken = state.tell_taken(all_of_it=all_of_it)
+    shown, taken = state.taken.tell(all_of_it=all_of_it)
     yield from _records(state, "shown", settings.window.bucket_ms, shown)
     yield from _records(state, "taken", settings.window.bucket_ms, taken)
 

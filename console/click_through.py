@@ -88,15 +88,15 @@ class ClickThrough:
     def _of(self, bucket: int) -> _Counts:
         states = list(self._replica.partitions.states.values())
         # Noted before the read, so that a commit during the read causes another one.
-        written = tuple(state.taken_written_in(bucket) for state in states)
+        written = tuple(state.taken.written_in(bucket) for state in states)
         known = self._read.get(bucket)
         if known is None or known[0] != written:
             parts = []
             for state in states:
-                of_lists = state.taken_by_list(bucket)
+                of_lists = state.taken.by_list(bucket)
                 parts.append(
                     _Counts(
-                        *state.taken_by_position(bucket),
+                        *state.taken.by_position(bucket),
                         {number: shown for number, (shown, _) in of_lists.items()},
                         {number: taken for number, (_, taken) in of_lists.items()},
                     )

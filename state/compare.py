@@ -241,7 +241,7 @@ def _impressions(count: int) -> int | str:
 
 def _showings(left: PartitionState, right: PartitionState, names: _Names) -> Found:
     """Differences of users' showings and events, as far as these count in both states."""
-    if left.taken_from is None or left.taken_from != right.taken_from:
+    if left.taken.since is None or left.taken.since != right.taken.since:
         return
     for user, ours, others in _merged(records(left, SHOWINGS), records(right, SHOWINGS)):
         mine, theirs = (
@@ -258,7 +258,7 @@ def _showings(left: PartitionState, right: PartitionState, names: _Names) -> Fou
 
 def _taken(left: PartitionState, right: PartitionState, names: _Names) -> Found:
     """Differences of how often items were shown and taken, by bucket and position."""
-    if left.taken_from is None or left.taken_from != right.taken_from:
+    if left.taken.since is None or left.taken.since != right.taken.since:
         return
     mine, theirs = taken_counts(left), taken_counts(right)
     for key in dict.fromkeys((*mine, *theirs)):

@@ -162,7 +162,7 @@ def showings_view(
 def taken_counts(state: PartitionState) -> dict[tuple[int, int, int], tuple[int, int]]:
     """How often items were shown and taken, by bucket, item key and position."""
     counts: tuple[dict[tuple[int, int, int], int], ...] = ({}, {})
-    for blocks, found in zip(state.shown_and_taken(), counts, strict=True):
+    for blocks, found in zip(state.taken.blocks(), counts, strict=True):
         for block in blocks:
             columns = (block.keys.tolist(), block.markets.tolist(), block.counts.tolist())
             found |= {(block.bucket, k, p): n for k, p, n in zip(*columns, strict=True)}

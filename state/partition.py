@@ -16,7 +16,6 @@ from state.co_interactions import CoInteractions, read_co_interactions
 from state.commit_record import (
     FORMAT,
     CommitRecord,
-    CountsTaken,
     MadeFrom,
     Missing,
     check_meta,
@@ -33,15 +32,8 @@ from state.run_files import RunFiles
 from state.runs import Merging, Runs
 from state.settings import StateSettings
 from state.shown import ASSUMED_KIND, SHOWN, SHOWN_KIND, Shown, ShownItems, UserShown
-from state.taken import (
-    BY_LIST,
-    LISTS,
-    POSITIONS,
-    SHOWINGS,
-    SHOWN_COUNTS,
-    TAKEN_COUNTS,
-    ShownAndTaken,
-)
+from state.taken import LISTS, SHOWINGS
+from state.taken_state import TakenState
 from state.telling import Telling
 
 __all__ = ["LOGGED_AT", "PartitionState"]
@@ -126,7 +118,8 @@ class PartitionState:
             self._drop_all(ACTIONS, SHOWN)
         self._actions = LastActions(self._database, settings)
         self._shown = Shown(self._database, settings)
-        self._read_taken(read_only=read_only)
+        #: Counts of what was shown, and of it taken.
+        self.taken = self._taken_of(read_only=read_only)
         known = (self._meta.actions_from or {}) if self._meta.keeps_shown else {}
         now = dict(self._meta.positions)
         self._actions_from = {kind: known.get(kind, now) for kind in settings.marked_kinds}
@@ -140,29 +133,18 @@ class PartitionState:
         if not read_only:
             self._files.keep(run.number for run in self._meta.runs)
 
-    def _read_taken(self, *, read_only: bool) -> None:
+    def _taken_of(self, *, read_only: bool) -> TakenState:
         """Go on with the counts of shown and taken, or begin them, where they are made."""
         settings, made = self.settings, self._meta.taken
         within = settings.taken_ms if settings.impressions else None
-        untold: tuple[int, ...] = ()
         if made is not None and made.within_ms != within:
             made, other = None, msgspec.structs.replace(self._meta, taken=None)
             if not read_only:
                 self._write(self._database.batch(), other)
-        if made is None and not read_only:
-            untold = ShownAndTaken(self._database, settings).buckets()
-            self._drop_all(SHOWINGS, SHOWN_COUNTS, TAKEN_COUNTS)
-        if not read_only and (made is None or not made.by_list):
-            # An earlier version may have continued the state: what it counted is of unknown lists.
-            self._drop_all(LISTS, *BY_LIST)
-        self._taken: ShownAndTaken | None = None
-        self._taken_from = dict(self._meta.positions) if made is None else dict(made.since)
-        if within is not None and not (made is None and read_only):
-            self._taken = ShownAndTaken(self._database, settings)
-            # Others may hold earlier counts of these buckets: they are told the counts as of now.
-            shown, taken = (made.shown_untold, made.taken_untold) if made else (untold, untold)
-            self._shown_telling = Telling(self._taken.shown, shown)
-            self._taken_telling = Telling(self._taken.taken, taken)
+        return TakenState(
+            self._database, settings, self._items, lambda: self.watermark, noted=made,
+            positions=self._meta.positions, drop=None if read_only else self._drop_all,
+        )  # fmt: skip
 
     def _drop_all(self, *prefixes: bytes) -> None:
         """Delete all keys that begin so; what names users is compacted away later."""
@@ -249,7 +231,7 @@ class PartitionState:
     @property
     def telling(self) -> bool:
         """Whether counts were told to others of which the last commit says otherwise."""
-        return any(telling.is_ahead for telling in self._tellings)
+        return self._telling.is_ahead or self.taken.is_ahead
 
     @property
     def pending(self) -> int:
@@ -320,12 +302,6 @@ class PartitionState:
             ),
         )
 
-    @property
-    def _tellings(self) -> tuple[Telling, ...]:
-        if self._taken is None:
-            return (self._telling,)
-        return self._telling, self._shown_telling, self._taken_telling
-
     def _apply_shown(
         self, topic: str, events: EventColumns, first: int, next_offset: int, refused: int,
         gone: Bools | None,
@@ -363,11 +339,11 @@ class PartitionState:
         kinds = events.kind[first:]
         assumed = np.fromiter((kind == ASSUMED_KIND for kind in kinds), bool, len(kinds))
         self._shown.apply(users, items, times, counted, assumed)
-        if self._taken is not None:
+        if self.taken.is_kept:
             unknown = np.zeros(len(items), np.int64)
             at = unknown if events.position is None else events.position[first:]
             lists = unknown if events.list_code is None else events.list_code[first:]
-            self._taken.add(users, items, times, counted, at, lists)
+            self.taken.add(users, items, times, counted, at, lists)
         return too_old
 
     def apply_again(self, events: EventColumns) -> None:
@@ -427,9 +403,9 @@ class PartitionState:
                 ~too_old & (slot != NONE), (latest - window.buckets + 1) * window.bucket_ms,
                 chosen, found,
             )  # fmt: skip
-        if self._taken is not None:
+        if self.taken.is_kept:
             counted = strong & ~too_old & (slot != NONE)
-            self._taken.add(events.user_id[first:], item, events.timestamp[first:], counted)
+            self.taken.add(events.user_id[first:], item, events.timestamp[first:], counted)
         return item, strong, too_old, repeat, found
 
     def erase(self, topic: str, user_id: str, offset: int, logged_at: int) -> bool | None:
@@ -467,8 +443,7 @@ class PartitionState:
         self._histories.forget(user_id)
         self._actions.forget(user_id)
         self._shown.forget(user_id)
-        if self._taken is not None:
-            self._taken.forget(user_id, self._first_live)
+        self.taken.forget(user_id)
         if self.user(user_id).get(LOGGED_AT, 0) <= logged_at:
             self._records[database.USERS + user_id.encode()] = None
             self._attributes.pop(user_id, None)
@@ -537,7 +512,7 @@ class PartitionState:
         first_demand = self.settings.first_demand(self.watermark)
         untold = self._telling.to_note(first_demand)
         self._demand.write(batch, first_demand)
-        counts_taken = self._write_taken(batch)
+        counts_taken = self.taken.write(batch)
         for key, record in self._records.items():
             if record is None:
                 batch.delete(key)
@@ -573,10 +548,7 @@ class PartitionState:
         self._actions.written()
         self._shown.written()
         self._telling.committed(untold)
-        if self._taken is not None and counts_taken is not None:
-            self._taken.written()
-            self._shown_telling.committed(counts_taken.shown_untold)
-            self._taken_telling.committed(counts_taken.taken_untold)
+        self.taken.committed(counts_taken)
         if self._merging and not {*self._merging.due.runs} <= {*runs}:
             # A run that it reads has left the window.
             self._merging.abandon()
@@ -587,16 +559,6 @@ class PartitionState:
         self._records.clear()
         self._deltas = cleared(self._deltas, self.settings.delta_room)
         return self.committed
-
-    def _write_taken(self, batch: Batch) -> CountsTaken | None:
-        """Put the counts of shown and taken into the batch of a commit; returns what it notes."""
-        if self._taken is None:
-            return None
-        first = self._first_live
-        self._taken.gather(first)
-        untold = self._shown_telling.to_note(first), self._taken_telling.to_note(first)
-        self._taken.write(batch, first)
-        return CountsTaken(self.settings.taken_ms, self._taken_from, *untold, by_list=True)
 
     def merge_runs(self, most: int | None = None) -> int:
         """Go on with merges of runs that are due, the smallest first; returns the entries read.
@@ -739,62 +701,6 @@ class PartitionState:
         first_live = self.settings.first_demand(self.watermark)
         first = 0 if all_of_it else self.settings.first_demand_of(max(self.watermark - 1, 0))
         return self._telling.tell(first_live, self._items.keys, first)
-
-    def tell_taken(self, *, all_of_it: bool = True) -> tuple[list[DemandBlock], list[DemandBlock]]:
-        """Return the counts of what was shown, and of it taken, that others do not know yet.
-
-        By bucket of the window; markets are positions (state.taken). The rest is as in
-        `tell_demand`.
-        """
-        if self._taken is None:
-            return [], []
-        first = 0 if all_of_it else max(self.watermark - 1, 0)
-        self._taken.gather(self._first_live)
-        keys = self._items.keys
-        return (
-            self._shown_telling.tell(self._first_live, keys, first),
-            self._taken_telling.tell(self._first_live, keys, first),
-        )
-
-    @property
-    def taken_from(self) -> dict[str, int] | None:
-        """First offset of each topic that the counts of shown and taken count; 0 where none is
-        named. None where they are not made.
-        """
-        return None if self._taken is None else dict(self._taken_from)
-
-    def shown_and_taken(self) -> tuple[Iterator[DemandBlock], Iterator[DemandBlock]]:
-        """Return what was shown, and of it taken, in the whole window: by bucket, as of now."""
-        if self._taken is None:
-            return iter(()), iter(())
-        self._taken.gather(self._first_live)
-        first, keys = self._first_live, self._items.keys
-        return self._taken.shown.blocks(first, keys), self._taken.taken.blocks(first, keys)
-
-    def taken_by_position(self, bucket: int) -> tuple[I64, I64]:
-        """Return what was shown in a bucket of the window, and of it taken; committed only.
-
-        Over all items, by position: int64 [POSITIONS + 1] each.
-        """
-        if self._taken is None:
-            return np.zeros(POSITIONS + 1, np.int64), np.zeros(POSITIONS + 1, np.int64)
-        return self._taken.by_position(bucket)
-
-    def taken_by_list(self, bucket: int) -> dict[int, tuple[int, int]]:
-        """Return what was shown in a bucket of the window, and of it taken, by the list's number.
-
-        Over all items; committed only. Showings of unknown lists are in `taken_by_position` alone.
-        """
-        made = self._meta.taken
-        if self._taken is None or made is None or not made.by_list:
-            return {}
-        return self._taken.by_list(bucket)
-
-    def taken_written_in(self, bucket: int) -> int:
-        """Number of the last commit since the opening that changed a bucket; 0 for none."""
-        if self._taken is None:
-            return 0
-        return max(c.written_in(bucket) for c in (self._taken.shown, self._taken.taken))
 
     def demand(self) -> Iterator[DemandBlock]:
         """Counts of live popularity of the whole window, by bucket, as of now.

@@ -54,8 +54,11 @@ class OneProcess(ABC):
         self.check()
         return sum(
             end - (self.worker.partitions.position(topic, partition) or 0)
-            for topic in (names.events, names.catalogue, names.users)
-            for partition, end in (await self.ends(topic)).items()
+            for topic, ends in [
+                (topic, await self.ends(topic))
+                for topic in (names.events, names.catalogue, names.users)
+            ]
+            for partition, end in ends.items()
         )
 
     def makes_examples(self, generation: int) -> bool:

@@ -94,7 +94,7 @@ def by_list(state: PartitionState) -> dict:
     """Committed counts by bucket and list."""
     found = Counter()
     for bucket in range(20):
-        for of, (shown, taken) in state.taken_by_list(bucket).items():
+        for of, (shown, taken) in state.taken.by_list(bucket).items():
             found[bucket, of, "shown"], found[bucket, of, "taken"] = shown, taken
     return +found
 
@@ -160,7 +160,7 @@ def test_told_counts_add_up_to_the_counts(stream, setting, at):
             with closing(PartitionState(Path(folder), 0, setting)) as state:
                 # The topics go on where the last life committed.
                 feed_on(state, stream, begin, end)
-                for blocks, known in zip(state.tell_taken(), kept, strict=True):
+                for blocks, known in zip(state.taken.tell(), kept, strict=True):
                     for block in blocks:
                         rows = zip(
                             block.keys.tolist(), block.markets.tolist(), block.counts.tolist(),
@@ -170,7 +170,7 @@ def test_told_counts_add_up_to_the_counts(stream, setting, at):
                             (block.bucket, key, place): n for key, place, n in rows if block.live
                         }
                 state.commit()
-                assert not any(map(len, state.tell_taken()))
+                assert not any(map(len, state.taken.tell()))
         counts = defined(stream, setting)[1]
         shown, taken = ({c: n for of in side.values() for c, n in of.items()} for side in kept)
         assert shown == {cell: n for cell, (n, _) in counts.items()}
@@ -238,10 +238,10 @@ def test_a_showing_is_of_the_list_of_the_first_impression(fresh_state):
     ]  # fmt: skip
     with fresh_state(SETTINGS) as state:
         feed_all(state, stream, [])
-        assert state.taken_by_list(0) == {}, "before a commit"
+        assert state.taken.by_list(0) == {}, "before a commit"
         state.commit()
         # i2 stands at position 2 of one list and at position 1 of the other, at the same time.
-        assert state.taken_by_list(0) == {9: (1, 1), 8: (1, 0)}
+        assert state.taken.by_list(0) == {9: (1, 1), 8: (1, 0)}
 
 
 def test_a_batch_with_an_erasure_keeps_the_lists_of_its_rows(fresh_state):
@@ -249,7 +249,7 @@ def test_a_batch_with_an_erasure_keeps_the_lists_of_its_rows(fresh_state):
     with fresh_state(SETTINGS) as state:
         apply_in_order(state, "shown", columns(shown), [(1, "ann", 0)], 3)
         state.commit()
-        assert state.taken_by_list(0) == {9: (1, 0)}
+        assert state.taken.by_list(0) == {9: (1, 0)}
 
 
 def test_what_an_earlier_version_counted_is_of_unknown_lists(tmp_path):
@@ -260,16 +260,16 @@ def test_what_an_earlier_version_counted_is_of_unknown_lists(tmp_path):
         earlier = msgspec.structs.replace(state._meta.taken, by_list=False)
         state._write(state.database.batch(), msgspec.structs.replace(state._meta, taken=earlier))
     with closing(PartitionState(tmp_path, 0, SETTINGS, read_only=True)) as state:
-        assert state.taken_by_list(0) == {}
+        assert state.taken.by_list(0) == {}
     with closing(PartitionState(tmp_path, 0, SETTINGS)) as state:
         batch = columns([(1, Impression("ann", ("i2", "i3"), 400, of=8))])
         state.apply_events("shown", batch, 2)
         state.commit()
-        assert state.taken_by_list(0) == {8: (2, 0)}
+        assert state.taken.by_list(0) == {8: (2, 0)}
         assert sum(n for n, _ in taken_counts(state).values()) == 3
         state.erase("events", "ann", 1, 0)
         state.commit()
-        assert (state.taken_by_list(0), taken_counts(state)) == ({}, {})
+        assert (state.taken.by_list(0), taken_counts(state)) == ({}, {})
         assert not list(state.database.scan(LISTS, LISTS + b"\xff"))
 
 
@@ -306,23 +306,23 @@ def test_other_settings_begin_at_zero_and_others_are_told(tmp_path):
     with closing(PartitionState(tmp_path, 0, replace(SETTINGS, impressions=False))) as state:
         feed_all(state, [SEEN], [])
         state.commit()
-        assert (state.taken_from, taken_counts(state)) == (None, {})
+        assert (state.taken.since, taken_counts(state)) == (None, {})
     with closing(PartitionState(tmp_path, 0, SETTINGS)) as state:
-        assert state.taken_from == {"shown": 1}
+        assert state.taken.since == {"shown": 1}
         state.apply_events("shown", columns([(1, SEEN)]), 2)
-        state.tell_taken()
+        state.taken.tell()
         state.commit()
         assert taken_counts(state)[0, KEY, 2] == (1, 0)
     with closing(PartitionState(tmp_path, 0, replace(SETTINGS, taken_hours=1))) as state:
-        assert (state.taken_from, taken_counts(state)) == ({"shown": 2}, {})
-        told, _ = state.tell_taken()
+        assert (state.taken.since, taken_counts(state)) == ({"shown": 2}, {})
+        told, _ = state.taken.tell()
         assert [(block.bucket, block.live, len(block.keys)) for block in told] == [(0, True, 0)]
         state.apply_events("shown", columns([(2, SEEN)]), 3)
         state.commit()
     with closing(PartitionState(tmp_path, 0, replace(SETTINGS, impressions=False))) as state:
         assert not list(state.database.scan(SHOWINGS, SHOWINGS + b"\xff"))
     with closing(PartitionState(tmp_path, 0, replace(SETTINGS, taken_hours=1))) as state:
-        assert (state.taken_from, taken_counts(state)) == ({"shown": 3}, {})
+        assert (state.taken.since, taken_counts(state)) == ({"shown": 3}, {})
 
 
 def test_states_say_where_their_counts_differ(fresh_state):

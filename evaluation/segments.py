@@ -8,13 +8,9 @@ import numpy.typing as npt
 from evaluation.baselines import Rows
 from evaluation.dataset import Dataset
 
-__all__ = ["ALL", "SEGMENTS", "Segment", "segments", "tiers"]
+__all__ = ["ALL", "Segment", "segments", "tiers"]
 
 ALL = "all"
-SEGMENTS = (
-    ALL, "warm_users", "cold_users", "warm_items", "cold_items", "head", "mid", "tail",
-    "new", "cold",
-)  # fmt: skip
 #: Shares of the training streams that the head holds, and that head and mid hold together (ours).
 HEAD, HEAD_AND_MID = 0.5, 0.8
 

@@ -16,7 +16,6 @@ from .codec import decode_events as decode_events
 from .codec import encode as encode
 from .codec import encode_events as encode_events
 from .codec import readable as readable
-from .dead_letters import count_reasons as count_reasons
 from .dead_letters import dead_letter as dead_letter
 from .embedded import EmbeddedLog as EmbeddedLog
 from .embedded import EmbeddedLogError as EmbeddedLogError

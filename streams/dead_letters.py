@@ -1,8 +1,6 @@
 """Dead letters: what cannot be applied is kept with its reason and never stops the stream."""
 
 import base64
-from collections import Counter
-from collections.abc import Iterable
 
 from streams.log_record import LogRecord, Source
 from streams.records import DeadLetter, Reason
@@ -27,11 +25,6 @@ def dead_letter(record: LogRecord, reason: Reason, detail: str) -> DeadLetter:
         encoding="base64" if encoding else "utf-8",
         payload_bytes=len(value),
     )
-
-
-def count_reasons(letters: Iterable[DeadLetter]) -> Counter[str]:
-    """Count letters by reason."""
-    return Counter(letter.reason.value for letter in letters)
 
 
 def _readable(start: bytes, *, cut: bool) -> tuple[str, bool]:

@@ -3,7 +3,7 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams import DeadLetter, Reason, Record, count_reasons, dead_letter, decode, encode
+from streams import DeadLetter, Reason, Record, dead_letter, decode, encode
 
 
 def letter_of(value: bytes | None) -> DeadLetter:
@@ -50,12 +50,3 @@ def test_every_letter_survives_the_wire(value):
     assert decode(DeadLetter, encode(letter)) == letter
     back = letter.payload.encode()
     assert (base64.b64decode(back) if letter.encoding == "base64" else back) == (value or b"")
-
-
-def test_letters_are_counted_by_reason():
-    letters = [
-        letter_of(b"1"),
-        letter_of(b"2"),
-        dead_letter(Record("t", 0, 0, 0, None, None), Reason.EMPTY, ""),
-    ]
-    assert count_reasons(letters) == {"malformed": 2, "empty": 1}

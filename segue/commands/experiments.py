@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from segue.commands.results import result_of, say
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
 from segue.screen import console
 
@@ -58,7 +59,7 @@ def restart(
     from segue.experiments import move_canary
 
     said = _run(move_canary(settings, arm, "growing"))
-    _say({"arm": arm, "share": said.share}, f"{arm} has {said.share:.1%} of the users", as_json)
+    say({"arm": arm, "share": said.share}, f"{arm} has {said.share:.1%} of the users", as_json)
 
 
 @app.command(epilog="Example: segue experiments stop next")
@@ -73,7 +74,7 @@ def stop(
     from segue.experiments import move_canary
 
     _run(move_canary(settings, arm, "stopped"))
-    _say({"arm": arm, "share": 0.0}, f"{arm} has no users until it is restarted", as_json)
+    say({"arm": arm, "share": 0.0}, f"{arm} has no users until it is restarted", as_json)
 
 
 @app.command(epilog="Example: segue experiments estimate new.toml --list mix --days 7")
@@ -158,18 +159,7 @@ def _run(asked: Awaitable[T]) -> T:
     from segue.experiments import ExperimentError
     from streams import AdminError
 
-    async def run() -> T:
-        return await asked
-
-    with explained(ExperimentError, AdminError, KafkaError, OSError):
-        return asyncio.run(run())
-
-
-def _say(values: dict[str, Any], sentence: str, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(values))
-    else:
-        console.print(sentence, highlight=False)
+    return result_of(asked, ExperimentError, AdminError, KafkaError, OSError)
 
 
 def _show_table(found: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """segue models: list bundles and choose the served one."""
 
-import asyncio
 import json
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
+from segue.commands.results import result_of, say
+from segue.options import ConfigOption, JsonOption, SetOption, settings_of
 from segue.screen import console, marked
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def pin(
     from segue.bundles import pin as pin_
 
     said = _run(pin_(settings, name, channel))
-    _say({"pinned": said.name, "generation": said.generation}, f"pinned {said.name}", as_json)
+    say({"pinned": said.name, "generation": said.generation}, f"pinned {said.name}", as_json)
 
 
 @app.command(epilog="Example: segue models unpin")
@@ -106,7 +106,7 @@ def unpin(
 
     newest = _run(unpin_(settings, channel))
     served = f"{newest} is served again" if newest else "there is no bundle yet"
-    _say({"pinned": None, "newest": newest}, f"pin removed: {served}", as_json)
+    say({"pinned": None, "newest": newest}, f"pin removed: {served}", as_json)
 
 
 @app.command(epilog="Example: segue models rollback")
@@ -121,7 +121,7 @@ def rollback(
     from segue.bundles import rollback as rollback_
 
     served, said = _run(rollback_(settings, channel))
-    _say(
+    say(
         {"from": served, "pinned": said.name, "generation": said.generation},
         f"rolled back from {served} to {said.name}; `segue models unpin` removes the pin",
         as_json,
@@ -144,7 +144,7 @@ def promote(
     from segue.bundles import promote as promote_
 
     said = _run(promote_(settings, name, channel))
-    _say({"promoted": said.name, "generation": said.generation}, f"promoted {said.name}", as_json)
+    say({"promoted": said.name, "generation": said.generation}, f"promoted {said.name}", as_json)
 
 
 def _of(config: Path | None, flags: list[str] | None, channel: str) -> "Settings":
@@ -169,18 +169,7 @@ def _run(asked: Awaitable[T]) -> T:
     from state import StoreUnavailable
     from streams import AdminError
 
-    async def run() -> T:
-        return await asked
-
-    with explained(BundleChoiceError, StoreUnavailable, AdminError, KafkaError):
-        return asyncio.run(run())
-
-
-def _say(values: dict[str, Any], sentence: str, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(values))
-    else:
-        console.print(sentence, highlight=False)
+    return result_of(asked, BundleChoiceError, StoreUnavailable, AdminError, KafkaError)
 
 
 def _show_table(rows: list[dict[str, Any]]) -> None:

@@ -51,14 +51,14 @@ PARTS = (
         _in(
             "state",
             "actions batches blocks co_interactions commit_record deltas demand erasure histories"
-            " history items kernel merge packing partition runs shown summing",
+            " history items kernel merge packing partition runs shown summing taken_state",
         ),
         (("tests/state",), ("tests/agents", "tests/simulated")),
     ),
     Part(
         _in("streams", "positions offsets spans partition_log erasing")
         + _in("agents", "erased erasure forgetting ingest outputs")
-        + _in("state", "checkpoint manifest"),
+        + _in("state", "checkpoint manifest opening"),
         (("tests/agents", "tests/state/test_checkpoints.py"), ("tests/streams", "tests/simulated")),
     ),
     Part(
@@ -73,7 +73,7 @@ PARTS = (
             "dynamic_layer/policies",
             "columns expressions in_force limits masks parsing policy rules selection values",
         )
-        + _in("dynamic_layer/serving", "policy_lists cooling")
+        + _in("dynamic_layer/serving", "policy_lists limited_lists cooling")
         + _in("agents", "policies"),
         (
             (

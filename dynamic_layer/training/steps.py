@@ -41,7 +41,7 @@ class Steps:
         self.count_again()
 
     def count_again(self) -> None:
-        """Count the targets anew: rows of items, or the examples held, are others."""
+        """Count the targets again: rows of items, or the examples held, are others."""
         self._counted = -1  # examples in the replay when frequencies were counted
         self._frequency = torch.zeros(0)
 

@@ -6,7 +6,7 @@
 
 The time of the roles is that of the data. On the embedded log, lists with and without the head come
 of the same bundle: each arm starts from a copy of the log, the state and the artifacts. A Kafka's
-topics cannot be copied: there, each arm is trained anew, on topics of its own.
+topics cannot be copied: there, each arm is trained again, on topics of its own.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from evaluation.dataset import Dataset
 from evaluation.prequential.stream import HOUR_MS, Questions
 from evaluation.scalars import Reads, scalars
 from evaluation.trial import Trial
-from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
+from segue.demo.embedded_runtime import embedded_runtime
 from segue.demo.kafka_choice import start_kafka
 from segue.demo.material import Material
 from segue.demo.one_process import OneProcess
@@ -109,9 +109,8 @@ async def run_served(
     try:
         if kafka:
             return await _run_on_kafka(
-                replace(settings, data=str(root)), material, dataset, trial, arms, seeds,
-                questions, bars,
-            )  # fmt: skip
+                settings, root, material, dataset, trial, arms, seeds, questions, bars
+            )
         for seed in seeds:
             for reads in dict.fromkeys(arm.reads for arm in arms):
                 base = _settings(settings, material, trial, root / "trained", seed, reads)
@@ -226,27 +225,23 @@ async def _serve(
         trainer=learning_settings(settings.trainer, arm.learn),
     )
     clock = Clock(material.split_ms)
-    published, sent = 0, dict[str, int]()
     async with embedded_runtime(settings, "the embedded log", clock, IDLE_S, clock) as runtime:
         await _serving(runtime, generation)
         if len(learns_at):
             runtime.roles.learn(by_itself=False)
-        before = await _bundles(runtime)
         found = await _lists(
             runtime, clock, material, dataset, trial, arm, questions, bars, learns_at,
             runtime.learn_up_to_now,
         )  # fmt: skip
-        if questions is not None:
-            published = await _bundles(runtime) - before
-            sent = await _sent(runtime, published)
     return Outcome(
         arm=arm, seed=seed, generation=generation, frozen=found.frozen, live=found.live,
-        seconds=seconds + found.frozen_at - started, published=published, sent=sent,
+        seconds=seconds + found.frozen_at - started, published=found.published, sent=found.sent,
     )  # fmt: skip
 
 
 async def _run_on_kafka(
     settings: Settings,
+    root: Path,
     material: Material,
     dataset: Dataset,
     trial: Trial,
@@ -257,10 +252,11 @@ async def _run_on_kafka(
 ) -> list[Outcome]:
     """Train and serve each arm on topics of its own; see `run_served`."""
     outcomes = []
-    settings, name, broker = await asyncio.to_thread(start_kafka, settings)
+    reached, name, broker = await asyncio.to_thread(start_kafka, replace(settings, data=str(root)))
+    settings = replace(settings, kafka=reached.kafka)
     try:
         for number, (seed, arm) in enumerate(product(seeds, arms)):
-            folder = settings.folder / f"arm-{number}"
+            folder = root / f"arm-{number}"
             own = _of_one_arm(
                 _settings(settings, material, trial, folder, seed, arm.reads), arm,
                 f"served-{uuid.uuid4().hex[:8]}",
@@ -275,7 +271,7 @@ async def _run_on_kafka(
             outcomes.append(
                 Outcome(
                     arm=arm, seed=seed, generation=generation, frozen=found.frozen, live=found.live,
-                    seconds=found.frozen_at - started,
+                    seconds=found.frozen_at - started, published=found.published, sent=found.sent,
                 )
             )  # fmt: skip
             shutil.rmtree(own.folder)
@@ -304,11 +300,16 @@ async def _serving(runtime: OneProcess, generation: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lists:
-    """Lists of a run; frozen_at: when those at the split were there, by `time.perf_counter`."""
+    """Lists of a run; frozen_at: when those at the split were there, by `time.perf_counter`.
+
+    published, sent: as of `Outcome`.
+    """
 
     frozen: Served
     live: Served | None
     frozen_at: float
+    published: int = 0
+    sent: Mapping[str, int] = field(default_factory=dict)
 
 
 async def _lists(
@@ -330,23 +331,27 @@ async def _lists(
         advance = _bar(bars, f"{arm.name}: lists at the split", len(trial.truth.users))
         frozen = await frozen_lists(runtime, trial, reader, names, advance)
     frozen_at = time.perf_counter()
+    published, sent = 0, dict[str, int]()
     if questions is not None:
+        before = await _bundles(runtime)
         advance = _bar(bars, f"{arm.name}: live questions", len(questions))
         ids = [str(user) for user in dataset.users]
         live = await live_lists(
             runtime, clock, material, questions, ids, reader, names, advance, learns_at, learn
         )
-    return _Lists(frozen=frozen, live=live, frozen_at=frozen_at)
+        published = await _bundles(runtime) - before
+        sent = await _sent(runtime, published)
+    return _Lists(frozen=frozen, live=live, frozen_at=frozen_at, published=published, sent=sent)
 
 
-async def _bundles(runtime: EmbeddedRuntime) -> int:
+async def _bundles(runtime: OneProcess) -> int:
     """Number of dynamic bundles that were announced."""
     records = await runtime.read(runtime.settings.topics.models, {})
     found = [announcement_of(record) for record in records]
     return sum(one is not None and one.key == b"dynamic" for one in found)
 
 
-async def _sent(runtime: EmbeddedRuntime, published: int) -> dict[str, int]:
+async def _sent(runtime: OneProcess, published: int) -> dict[str, int]:
     """Return bytes of the bundles that were announced, and number and bytes of row deltas."""
     store = runtime.settings.store()
     last = described("", store.manifest("dynamic", store.names("dynamic")[-1]))

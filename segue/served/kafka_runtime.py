@@ -124,8 +124,8 @@ async def kafka_in_process(
 ) -> AsyncIterator[KafkaInProcess]:
     """Run all roles on topics of their own, which are removed at the end.
 
-    settings: with names of topics and groups that nobody uses. clock_ms: the time of every role, ms
-    UTC; that of the log is the broker's.
+    settings: with names of topics and groups that no other uses. clock_ms: the time of every role,
+    ms UTC; that of the log is the broker's.
     """
     compile_kernels()  # in the first batch it could outlast the worker's session
     own = topics(settings.topics)

@@ -15,7 +15,7 @@ export function chart(place, option) {
   const axis = { axisLabel: { color: text, hideOverlap: true }, axisLine: { lineStyle: { color: text } }, splitLine: { lineStyle: { color: line } }, nameTextStyle: { color: text } };
   // Days say their month, too: the label of the month's first day is often left out.
   const time = { formatter: { month: "{d} {MMM}", day: "{d} {MMM}" } };
-  const on = (own) => ({ ...axis, ...own, ...(own?.type === "time" && { axisLabel: { ...axis.axisLabel, ...time, ...own.axisLabel } }) });
+  const on = (own) => ({ ...axis, ...own, axisLabel: { ...axis.axisLabel, ...(own?.type === "time" && time), ...own?.axisLabel } });
   const set = (more) =>
     drawn.setOption({
       animation: false, color: colours(), useUTC: true, textStyle: { color: text },

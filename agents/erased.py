@@ -154,10 +154,11 @@ class ErasedUsers:
                         self.take(user)
                 self._read_to[partition] = part.end
 
-    def take(self, user: ErasedUser) -> None:
-        """Add the erasures of a user."""
-        for erasure in user.erasures:
-            self._add(bytes.fromhex(user.user_sha256), erasure)
+    def take(self, user: ErasedUser) -> bool:
+        """Add the erasures of a user; returns whether one of them was news."""
+        found = bytes.fromhex(user.user_sha256)
+        news = [self._add(found, erasure) for erasure in user.erasures]
+        return any(news)
 
     def note(self, topic: str, partition: int, erasure: Erasure) -> None:
         """Add an erasure that was read in a topic of events."""
@@ -271,10 +272,10 @@ class ErasedUsers:
 
     # Inside
 
-    def _add(self, user: bytes, erasure: ErasurePlace) -> None:
+    def _add(self, user: bytes, erasure: ErasurePlace) -> bool:
         known = self._erasures.get(user, ())
         if any(_implies(other, erasure) for other in known):
-            return
+            return False
         self._erasures[user] = (*(e for e in known if not _implies(erasure, e)), erasure)
         source = erasure.source
         for place, offset in (
@@ -284,6 +285,7 @@ class ErasedUsers:
             self._below[place] = max(self._below.get(place, 0), offset)
             self._names_rekeyed |= place.rpartition("/")[0] in self._rekeyed
         self._logged_to = max(self._logged_to, erasure.logged_at)
+        return True
 
     def _may_cover(self, records: Sequence[LogRecord]) -> bool:
         """Whether any erasure may cover any of some records of one partition."""

@@ -16,12 +16,12 @@ from agents import Tally, WorkerSettings
 from agents.bundles.channels import Channels
 from agents.catalog import Catalog
 from agents.erased import ErasedUsers
-from agents.erasure import withdraw_nothing
 from agents.experiments.arms import ExperimentSettings
 from agents.forgetting import drop_unread
 from agents.ingest import Ingest
 from agents.outputs import NoOutputs
 from agents.working.partitions import Partitions, user_state
+from console.applied_erasures import AppliedErasures
 from console.following import Log, Place, follow, for_ever, read_whole
 from console.log_times import LogTimes
 from console.waiting import Applied
@@ -109,10 +109,11 @@ class Replica:
         self.models = self.channels.default
         nowhere = NoOutputs()
         self._erased = ErasedUsers(topics, log, sources)
+        self._applied_erasures = AppliedErasures(folder / "erasures", self._erased)
         self._catalog = Catalog(topics, self.partitions, nowhere, self.tally, self._erased)
         self._ingest = Ingest(
             settings, topics, decoders, self.partitions, nowhere, self.tally, self._erased,
-            withdraw_nothing, rules, clock_ms,
+            self._applied_erasures.note, rules, clock_ms,
         )  # fmt: skip
         self._held: dict[Place, Held] = {}
         self._caught_up = False
@@ -126,6 +127,7 @@ class Replica:
         """
         # Erasures are known before a record of an erased user is read.
         await self._erased.read()
+        await asyncio.to_thread(self._applied_erasures.read)
         held = await asyncio.to_thread(held_offsets, self.log, self._keyed)
         found = await asyncio.to_thread(topic_identities, self.log, self._keyed)
         await asyncio.to_thread(self.partitions.open, sorted(held))
@@ -147,6 +149,7 @@ class Replica:
 
     async def __aexit__(self, *_: object) -> None:
         async with self.turn:
+            self._applied_erasures.write()
             for state in self.partitions.states.values():
                 state.commit()
             self.partitions.close_all()
@@ -302,6 +305,7 @@ class Replica:
     async def _commit(self) -> None:
         """Commit every state that changed, in another thread; `turn` is held."""
         self._uncommitted = 0
+        await _to_the_end(self._applied_erasures.write)
         for state in self.partitions.states.values():
             if state.positions != state.committed or state.pending:
                 erasing = state.erasing

@@ -103,11 +103,18 @@ def defined_dump(folder: Path, events: Sequence[Event], settings: StateSettings)
 
 def files_with(folder: Path, user: str) -> list[str]:
     """Files with a user's id. The log's retention is Kafka's, and LOG is RocksDB's for people."""
-    return [
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.relative_to(folder).parts[0] != "log"
-        and not path.name.startswith("LOG")
-        and user.encode() in path.read_bytes()
-    ]
+    return files_with_each(folder, [user])[user]
+
+
+def files_with_each(folder: Path, users: Sequence[str]) -> dict[str, list[str]]:
+    """User -> files with the user's id, as of `files_with`; each file is read once."""
+    found: dict[str, list[str]] = {user: [] for user in users}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if inside.parts[0] == "log" or path.name.startswith("LOG") or not path.is_file():
+            continue
+        content = path.read_bytes()
+        for user, files in found.items():
+            if user.encode() in content:
+                files.append(str(inside))
+    return found

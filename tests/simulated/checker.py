@@ -4,25 +4,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from agents.working.partitions import user_state
+from dynamic_layer import Popularity, hashed_share
+from dynamic_layer.examples.replay import pad
 from state.dump import dump
 from streams import DeadLetter, LogRecord, Receipt, Recommendation, decode, murmur2_partition
 from streams.codec import decode_events
 from streams.event_batch import Erasure
-from tests.agents.definition import counting_events, defined_dump, files_with
-from tests.simulated.night import (
-    BY_USER,
-    PARTITIONS,
-    RULES,
-    SOURCES,
-    STATE,
-    TOPICS,
-    USERS,
-    Night,
-)
+from tests.agents.definition import counting_events, defined_dump, files_with_each
+from tests.simulated.learning import DYNAMIC, unique_examples
+from tests.simulated.night import Night
+from tests.simulated.worlds import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, USERS
 
 
 def differences(night: Night) -> Iterator[str]:
     """Yield what is not as the log says, a line each."""
+    yield from night.wrong
     erasures = {part: list(_erasures(night, part)) for part in range(PARTITIONS)}
     stay = set()
     for part in range(PARTITIONS):
@@ -33,18 +29,21 @@ def differences(night: Night) -> Iterator[str]:
         found = replace(dump(owner.worker.partitions[part]), demand={})
         defined = defined_dump(night.folder / "defined", events, STATE)
         yield from (f"partition {part}: {line}" for line in found.differences(defined))
+        yield from night.console.differences(part, defined)
+    left = files_with_each(night.folder, USERS)
     for user in set(USERS) - stay:
         erased = any(erasure.user_id == user for of in erasures.values() for erasure in of)
         if not erased:
             continue
         if files := night.left_at_dawn[user]:
             yield f"{user} is erased, and without further events still in {files}"
-        if files := files_with(night.folder, user):
+        if files := left[user]:
             yield f"{user} is erased, and is in {files}"
+    yield from _learned(night)
     yield from _letters(night, erasures)
     yield from _receipts(night, erasures)
     yield from _answers(night, erasures)
-    yield from _lists(night, erasures)
+    yield from _lists(night, erasures, stay)
 
 
 def _records(night: Night, topic: str) -> Iterator[LogRecord]:
@@ -102,10 +101,11 @@ def _answers(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
             yield f"request {place[0]}/{place[1]} of {user} is not answered"
 
 
-def _lists(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
+def _lists(night: Night, erasures: dict[int, list[Erasure]], stay: set[str]) -> Iterator[str]:
     """The last list of each user was made from all of the history.
 
-    That of an erased user was made from nothing else: without a list, or events, from nothing.
+    That of an erased user without further events was made from nothing. stay: users with events
+    that no erasure covers, also such as have left the window since the list was made.
     """
     erased = {erasure.user_id for those in erasures.values() for erasure in those}
     last: dict[str, set[int]] = {}
@@ -121,5 +121,53 @@ def _lists(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
             if user not in erased and (missing := history - listed):
                 yield f"the last list of {user} knows nothing of {sorted(missing)}"
             of_part = murmur2_partition(user.encode(), PARTITIONS) == part
-            if user in erased and of_part and not history and listed:
+            if user in erased and of_part and user not in stay and listed:
                 yield f"{user} is erased, and the last list was made from {sorted(listed)}"
+
+
+def _learned(night: Night) -> Iterator[str]:
+    """The trainer has taken each example once that came after the graph, and counted each event."""
+    life = night.learning.life
+    if life is None or (trainer := life.train._trainer) is None:
+        yield "there is no trainer"
+        return
+    if life.train._static != night.models.static:
+        yield f"the trainer learns on {life.train._static}, not on {night.models.static}"
+    ends = trainer.static.manifest["offsets"]
+    expected: list[tuple[str, int, int]] = []
+    counted = Popularity(
+        bucket_hours=DYNAMIC.popularity.bucket_hours, window_days=DYNAMIC.replay.window_days
+    )
+    for batch, fresh in unique_examples(night):
+        rows = batch.take(fresh)
+        strong = pad(rows.take(rows.strong), DYNAMIC.replay.whole_history, 0)
+        counted.add(strong.target, strong.timestamp, strong.country)
+        first = ends.get(rows.topic, {}).get(str(rows.partition), 0)
+        learned = ~rows.repeat | hashed_share(rows.offset, DYNAMIC.loss.repeat_share)
+        # What is held out is kept too, and is no repeat.
+        offsets = rows.offset[learned & (rows.offset >= first)].tolist()
+        expected += [(rows.topic, rows.partition, offset) for offset in offsets]
+    found = [
+        (*trainer.sources[source], offset)
+        for memory in trainer.memories.values()
+        for held in [memory.take(memory.numbers())]
+        for source, offset in zip(held.source.tolist(), held.offset.tolist(), strict=True)
+    ]
+    if twice := sorted({one for one in found if found.count(one) > 1}):
+        yield f"the trainer has taken twice: {twice}"
+    if missing := sorted(set(expected) - set(found)):
+        yield f"the trainer has skipped {missing}"
+    if more := sorted(set(found) - set(expected)):
+        yield f"the trainer has learned from {more}"
+    end = 1 << 60
+    if any(
+        (one != other).any() if len(one) == len(other) else True
+        for one, other in zip(
+            counted.between(0, end), trainer._popularity.between(0, end), strict=True
+        )
+    ):
+        yield f"the trainer has counted {trainer._popularity.events()}, not {counted.events()}"
+    for part in range(night.log.partitions(TOPICS.examples)):
+        end = night.log.end_offset(TOPICS.examples, part)
+        if (life.train.position(TOPICS.examples, part) or 0) != end:
+            yield f"the trainer has not read {TOPICS.examples}/{part} up to {end}"

@@ -10,7 +10,8 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from agents.outputs import EmbeddedOutputs
-from state import ArtifactStore, Patience
+from dynamic_layer.training.checkpoint_files import CheckpointFiles
+from state import ArtifactStore, DamagedState, Patience, StoreUnavailable
 from streams import EmbeddedLog
 from streams.outbox import Outgoing
 
@@ -20,6 +21,10 @@ OPERATIONS = ("put_file", "pipe_file", "get_file", "cat_file", "ls", "size", "rm
 
 class Killed(BaseException):
     """The process died. Nothing in the process can catch that."""
+
+
+#: Ends of a process that a night expects: a kill, or a store that is away when states are opened.
+DEATHS = (Killed, StoreUnavailable, DamagedState)
 
 
 class Fuse:
@@ -145,3 +150,33 @@ def flip_byte(state: Path, draw: random.Random) -> bool:
 def lose(disk: Path) -> None:
     """Lose a worker's disk."""
     shutil.rmtree(disk, ignore_errors=True)
+
+
+def mortal_files(files: CheckpointFiles, fuse: Fuse, draw: random.Random) -> None:
+    """Have a trainer die before, while or after it writes a file of a checkpoint."""
+    really = files._write
+
+    def write(path: Path, content: bytes) -> None:
+        fuse.burn()
+        try:
+            fuse.burn()
+        except Killed:
+            part = path.with_name(path.name + ".part")
+            part.write_bytes(content[: draw.randint(0, len(content))])
+            raise
+        really(path, content)
+        fuse.burn()
+
+    files._write = write  # type: ignore[method-assign]
+
+
+def damage_checkpoint(folder: Path, draw: random.Random) -> str | None:
+    """Cut a file of a trainer's checkpoints, as a power failure does; returns which, if any."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        return None
+    newest = max(files, key=lambda path: (path.suffix == ".json", path.name))
+    chosen = draw.choice([newest, draw.choice(files)])
+    content = chosen.read_bytes()
+    chosen.write_bytes(content[: draw.randint(0, len(content))])
+    return chosen.name[:16]

@@ -1,107 +1,48 @@
-"""One night: workers in one process on the embedded log, with a seed's clock, disk and store."""
+"""One night: all roles in one process on the embedded log, with a seed's clock, disk and store."""
 
-import asyncio
 import random
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from agents import Worker, WorkerSettings
-from dynamic_layer import ItemNames, Ranking
-from state import Action, DamagedState, StateSettings, StoreUnavailable
-from static_layer import TextEncoder
+from agents.outputs import EmbeddedOutputs
 from streams import (
-    ActionSettings,
     EmbeddedLog,
     Event,
-    EventRules,
     Impression,
     Request,
     ShownItem,
     Source,
-    SourceSettings,
-    TopicSettings,
     create_topics,
     encode,
     erasure_value,
-    murmur2_partition,
     topics,
 )
 from streams.topics import TopicDefinition
-from tests.agents.definition import files_with
-from tests.agents.test_requests import Serving
+from tests.agents.definition import files_with_each
 from tests.agents.worlds import NOW
-from tests.simulated.faults import Fuse, Killed, Outputs, Store, flip_byte, lose, tear_wal
-
-PARTITIONS, WORKERS = 2, 2
-TOPICS = TopicSettings(partitions=PARTITIONS)
-PLAYER = "player"
-SOURCES = (
-    SourceSettings(topic=PLAYER),
-    SourceSettings(topic=TOPICS.impressions, format="impressions"),
+from tests.simulated.consoles import Console
+from tests.simulated.faults import DEATHS, Fuse, Store, flip_byte, lose, tear_wal
+from tests.simulated.learning import Learning
+from tests.simulated.models import ModelsTopic
+from tests.simulated.workers import Life
+from tests.simulated.worlds import (
+    BAD,
+    BY_USER,
+    DAY,
+    HOUR,
+    ITEMS,
+    PARTITIONS,
+    PLAYER,
+    SECOND,
+    SOURCES,
+    TOPICS,
+    TYPES,
+    USERS,
+    WORKERS,
+    witness_of,
 )
-STATE = StateSettings(
-    delta_room=1 << 12,
-    actions=(Action(kind="dislike", sign="negative"), Action(kind="follow", known=True)),
-    impressions=True,
-)
-RULES = EventRules(
-    actions=(
-        ActionSettings(kind="dislike", sign="negative"), ActionSettings(kind="follow", known=True)
-    )
-)  # fmt: skip
-#: Topics of what users did and were shown.
-BY_USER = (TOPICS.events, *(source.topic for source in SOURCES))
-SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000
-USERS = [f"user-{n}-5d41402abc4b2a76" for n in range(5)]
-ITEMS = [f"item-{n}" for n in range(8)]
-BAD = [b"", b"{", b"\xff\xfe", b'{"user_id": 1}', b"[" * 64, b'{"kind": "unheard-of"}']
-#: Ends of a process that a night expects: a kill, or a store that is away when states are opened.
-DEATHS = (Killed, StoreUnavailable, DamagedState)
-
-
-class ServingHistories(Serving):
-    """A stand-in for a bundle: the lists of users hold the keys of their histories."""
-
-    async def recommend(self, users, lists, now_ms, *, hurry=False):  # type: ignore[no-untyped-def]
-        histories = [user.history_item.tolist() for user in users]
-        return 1, [dict.fromkeys(self.lists, _of_keys(keys)) for keys in histories]
-
-
-def _of_keys(keys: list[int]) -> Ranking:
-    names = ItemNames(ids=[str(key) for key in keys], types=["song"] * len(keys))
-    return Ranking(names=names, rows=range(len(keys)), scores=np.zeros(len(keys), np.float32))
-
-
-class Life:
-    """One worker process: from a start to a death."""
-
-    def __init__(self, night: "Night", number: int) -> None:
-        self.number, self.folder = number, night.folder / f"worker-{number}"
-        self.owned: set[int] = set()
-        self.read_to: dict[tuple[str, int], int] = {}
-        self.worker = Worker(
-            settings=night.settings,
-            state=STATE,
-            topics=TOPICS,
-            rules=RULES,
-            store=night.store.opened(night.sleep),
-            folder=self.folder,
-            encoder=TextEncoder,
-            outputs=Outputs(night.log, night.fuse, night.delivery),
-            clock_ms=night.clock,
-            ticks_ms=night.ticks,
-            sources=SOURCES,
-            pause=night.pause,
-            log=night.log,
-        )
-        ServingHistories(self.worker)
-
-    def states(self) -> list[Path]:
-        """Folders of the states on this disk."""
-        return sorted(path for path in (self.folder / "state").glob("0*") if path.is_dir())
 
 
 class Night:
@@ -132,6 +73,14 @@ class Night:
         self.trace: list[str] = []
         #: What producers wrote: (topic, user, item or what it was).
         self.written: list[tuple[str, str, str]] = []
+        #: What was wrong at some moment of the night.
+        self.wrong: list[str] = []
+        self.sure = EmbeddedOutputs(self.log)
+        #: Topics of whose events examples are made.
+        self.learned_topics = (TOPICS.events, PLAYER)
+        self.models = ModelsTopic(self)
+        self.learning = Learning(self, self.draw, random.Random(f"trainer of {seed}"))
+        self.console = Console(self, random.Random(f"console of {seed}"))
 
     # Time
 
@@ -149,8 +98,11 @@ class Night:
         self.elapsed += int(seconds * 1000)
 
     async def pause(self, seconds: float) -> None:
-        """Wait in the clock of the night."""
+        """Wait in the clock of the night. An outage that a process waits for ends."""
         self.sleep(seconds)
+        if self.store.away and self.delivery.random() < 0.2:
+            self.note("the store is back")
+            self.store.away = False
 
     # What happens
 
@@ -163,6 +115,8 @@ class Night:
             (10, self.a_worker_ticks), (5, self.a_worker_commits), (5, self.a_worker_checkpoints),
             (4, self.a_worker_dies), (6, self.the_next_death_is_near), (8, self.partitions_move),
             (3, self.the_store_changes), (4, self.time_passes), (1, self.the_clock_is_set_back),
+            (4, self.a_worker_hears_of_models),
+            *self.learning.happenings(), *self.console.happenings(),
         ]  # fmt: skip
         weights = [weight for weight, _ in happenings]
         for happening in self.draw.choices([call for _, call in happenings], weights, k=steps):
@@ -170,6 +124,13 @@ class Night:
             self.elapsed += 17
             self.note(happening.__name__)
             happening()
+            self.models.check()
+
+    def complain(self, what: str) -> None:
+        """Keep what is wrong now, whatever becomes of it."""
+        line = f"after {self.elapsed / SECOND:.0f} s: {what}"
+        self.note(f"WRONG: {what}")
+        self.wrong.append(line)
 
     def note(self, what: str) -> None:
         """Keep for a person who examines a seed what happened."""
@@ -178,7 +139,7 @@ class Night:
     def run(self, life: Life, work: Callable[[], object]) -> object | None:
         """Do a worker's work to its end, or to the worker's."""
         try:
-            return asyncio.run(_whole(life.worker, work))
+            return life.loop.whole(_whole(life.worker, work))
         except DEATHS as death:
             self.note(f"worker {life.number} dies: {type(death).__name__}")
             self.dies(life)
@@ -202,7 +163,7 @@ class Night:
 
     def write_event(self, topic: str, user: str, item: str, timestamp: int) -> None:
         event = Event(
-            user_id=user, item_id=item, item_type=self.draw.choice(["song", "show"]),
+            user_id=user, item_id=item, item_type=self.draw.choice(TYPES),
             kind=self.draw.choice(["stream", "follow", "dislike"]), timestamp=timestamp,
         )  # fmt: skip
         self.written.append((topic, user, item))
@@ -211,7 +172,7 @@ class Night:
     def a_list_is_shown(self) -> None:
         user, late = self.draw.choice(USERS), self.draw.choice([0, 0, HOUR, 40 * DAY, 120 * DAY])
         items = [
-            ShownItem(item_id=item, item_type=self.draw.choice(["song", "show"]), position=n)
+            ShownItem(item_id=item, item_type=self.draw.choice(TYPES), position=n)
             for n, item in enumerate(self.draw.sample(ITEMS, self.draw.randint(1, 4)), 1)
         ]
         shown = Impression(user_id=user, items=items, timestamp=self.now - late)
@@ -267,6 +228,12 @@ class Night:
         if life := self.worker():
             self.run(life, life.worker.tick)
 
+    def a_worker_hears_of_models(self) -> None:
+        """It reads what is announced, and loads the bundle that is in force there."""
+        count = self.fate.choice([1, 2, 100])
+        if life := self.worker():
+            self.run(life, lambda: life.hear(count))
+
     def a_worker_commits(self) -> None:
         if life := self.worker():
             self.commit(life)
@@ -304,7 +271,7 @@ class Night:
         """The group balances: dead workers may come back, and partitions change hands."""
         for number in range(WORKERS):
             if number not in self.lives and self.fate.random() < 0.7:
-                self.lives[number] = Life(self, number)
+                self.begins(number)
         if not self.lives:
             return
         owners = {part: self.fate.choice(sorted(self.lives)) for part in range(PARTITIONS)}
@@ -313,6 +280,12 @@ class Night:
         for part, number in owners.items():
             if (life := self.lives.get(number)) and part not in life.owned:
                 self.assign(life, part)
+
+    def begins(self, number: int) -> None:
+        """Start a process; most of them have read of models before their first partition."""
+        life = self.lives[number] = Life(self, number)
+        if self.fate.random() < 0.8:
+            self.run(life, lambda: life.hear(100))
 
     def revoke(self, life: Life, parts: set[int]) -> None:
         if not parts:
@@ -359,7 +332,7 @@ class Night:
         self.fuse.out()
         for number in range(WORKERS):
             if number not in self.lives:
-                self.lives[number] = Life(self, number)
+                self.begins(number)
         self.now += HOUR  # past what the clock was set back by
         for part in range(PARTITIONS):
             if not any(part in life.owned for life in self.lives.values()):
@@ -367,8 +340,7 @@ class Night:
         owned = {part for life in self.lives.values() for part in life.owned}
         assert owned == set(range(PARTITIONS)), f"no worker opens {set(range(PARTITIONS)) - owned}"
         self.work_is_done()
-        for user in USERS:
-            files = files_with(self.folder, user)
+        for user, files in files_with_each(self.folder, USERS).items():
             self.left_at_dawn[user] = [name for name in files if not self.is_leftover(name)]
         for part in range(PARTITIONS):
             # What erased events told of the time is told by an event that stays.
@@ -376,6 +348,7 @@ class Night:
         self.work_is_done()
         for life in self.lives.values():
             life.worker.partitions.remove_leftovers()
+            self.models.check_served(life.worker.models, 10**9, f"worker {life.number}")
 
     def is_leftover(self, name: str) -> bool:
         """Whether a file belongs to a state of another owner's: it goes within a week, not before.
@@ -389,10 +362,17 @@ class Night:
         """Let every worker do what there is to do."""
         for life in list(self.lives.values()):
             self.works_everything_off(life)
+        self.learning.work_is_done()
+        self.models.check()
+        for life in list(self.lives.values()):
+            self.run(life, lambda life=life: life.hear(100))
+        self.console.work_is_done()
         assert len(self.lives) == WORKERS, "a worker died where nothing fails"
 
     def works_everything_off(self, life: Life) -> None:
         for _ in range(3):
+            while self.run(life, lambda: life.hear(100)):
+                pass
             for part in sorted(life.owned):
                 for topic in (*life.worker.topics, TOPICS.requests):
                     while self.read(life, topic, part, 100):
@@ -412,6 +392,8 @@ class Night:
         """Close everything."""
         for life in self.lives.values():
             life.worker.close()
+        self.console.close()
+        self.learning.close()
         self.log.close()
 
 
@@ -424,12 +406,3 @@ async def _whole(worker: Worker, work: Callable[[], object]) -> object:
         if beside is not None:
             worker._checkpointing = None
             await beside
-
-
-def witness_of(part: int) -> str:
-    """A user of a partition who is never erased."""
-    return next(
-        name
-        for name in (f"witness-{n}" for n in range(1_000))
-        if murmur2_partition(name.encode(), PARTITIONS) == part
-    )

@@ -1,31 +1,39 @@
 """Runs nights by their seeds, and says how to run one again that failed."""
 
+import random
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.simulated.checker import differences
+from tests.simulated.learning import gate_by_lot
 from tests.simulated.night import Night
+from tests.simulated.sparing import sparing
 from tests.state.conftest import SCRATCH
 
 #: Things that happen in a night.
 STEPS = 200
+#: Of a night in `make test`: two hundred of them in the time of a hundred.
+SHORT = 120
 
 
 def run_night(seed: int, steps: int = STEPS) -> tuple[Night, list[str]]:
     """Run a night; returns it, closed, and what was not as the log says."""
     folder = Path(tempfile.mkdtemp(dir=SCRATCH))
-    night = Night(seed, folder)
+    night = None
     try:
-        night.live(steps)
-        night.dawns()
-        return night, list(differences(night))
+        with sparing(), gate_by_lot(random.Random(f"gate of {seed}")):
+            night = Night(seed, folder)
+            night.live(steps)
+            night.dawns()
+            return night, list(differences(night))
     except Exception as error:
         error.add_note(again(seed, steps))
         raise
     finally:
-        night.ends()
+        if night is not None:
+            night.ends()
         shutil.rmtree(folder)
 
 

@@ -1,0 +1,187 @@
+"""The console of a night: the product's replica, with its own tasks, in the clock of the night."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from console.replica import Replica
+from state.dump import Dump, dump
+from streams.codec import decode_events
+from tests.agents.definition import counting_events, defined_dump
+from tests.simulated.faults import DEATHS, flip_byte, lose, tear_wal
+from tests.simulated.loop import NightLoop
+from tests.simulated.worlds import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, Texts
+
+if TYPE_CHECKING:
+    from tests.simulated.night import Night
+
+
+class ReplicaLife:
+    """One console process: from a start to a death."""
+
+    def __init__(self, night: "Night") -> None:
+        self.loop = NightLoop(night.ticks, night.sleep)
+        self.replica = Replica(
+            log=night.log,
+            settings=night.settings,
+            state=STATE,
+            topics=TOPICS,
+            rules=RULES,
+            store=night.store.opened(night.sleep),
+            folder=night.folder / "console",
+            encoder=Texts,  # type: ignore[arg-type]
+            clock_ms=night.clock,
+            sources=SOURCES,
+            apply=4,
+        )
+        self.running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Open the states and begin to follow."""
+        self.loop.run_until_complete(self.replica.__aenter__())
+        self.running = self.loop.create_task(self.replica.run())
+
+    def go_on(self, turns: int = 0, seconds: float = 0.0) -> None:
+        """Let its tasks have so many turns, or go on for a time; raises what it died of."""
+
+        async def wait() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if seconds:
+                await asyncio.sleep(seconds)
+
+        self.loop.run_until_complete(wait())
+        if self.running is not None and self.running.done():
+            self.running.result()
+
+    def commit(self) -> None:
+        """Commit the states, as after a second or many records."""
+
+        async def commit() -> None:
+            async with self.replica.turn:
+                await self.replica._commit()
+
+        self.loop.run_until_complete(commit())
+
+    def end(self) -> None:
+        """Die: what was not committed is gone."""
+        self.loop.give_up()
+        self.replica.partitions.close_all()
+        self.loop.close()
+
+
+class Console:
+    """What happens to the console's replica."""
+
+    def __init__(self, night: "Night", fate: random.Random) -> None:
+        self.night, self.fate = night, fate
+        self.life: ReplicaLife | None = None
+
+    def happenings(self) -> list[tuple[int, Callable[[], None]]]:
+        """What may happen, with how often it does."""
+        return [
+            (10, self.the_console_goes_on), (2, self.the_console_dies),
+            (2, self.the_console_is_asked),
+        ]  # fmt: skip
+
+    def run(self, work: Callable[[ReplicaLife], None]) -> None:
+        """Do something with the console to its end, or to the console's; start one if none runs."""
+        try:
+            if self.life is None:
+                self.life = ReplicaLife(self.night)
+                self.life.start()
+            work(self.life)
+        except DEATHS as death:
+            self.night.note(f"the console dies: {type(death).__name__}")
+            self._ends()
+
+    def _ends(self) -> None:
+        if self.life is not None:
+            self.life.end()
+        self.life = None
+        self.night.fuse.out()
+
+    def the_console_goes_on(self) -> None:
+        turns = self.fate.randint(1, 40)
+        self.run(lambda life: life.go_on(turns=turns))
+
+    def the_console_dies(self) -> None:
+        """It dies between two turns; its disk may be damaged, or lost."""
+        if self.life is None:
+            return
+        self._ends()
+        folder, fate = self.night.folder / "console", self.fate.random()
+        states = sorted(path for path in (folder / "state").glob("0*") if path.is_dir())
+        if fate < 0.2 and states:
+            self.night.note(
+                f"write-ahead log torn: {tear_wal(self.fate.choice(states), self.fate)}"
+            )
+        elif fate < 0.35 and states:
+            self.night.note(f"table damaged: {flip_byte(self.fate.choice(states), self.fate)}")
+        elif fate < 0.5:
+            self.night.note("disk of the console lost")
+            lose(folder)
+
+    def the_console_is_asked(self) -> None:
+        """What it knows must be the definition of what lies before the positions that it names."""
+        if self.life is None:
+            return
+        for line in self.differences(self.fate.randrange(PARTITIONS)):
+            self.night.complain(line)
+
+    def differences(self, part: int, defined: Dump | None = None) -> Iterator[str]:
+        """Yield what differs in a partition between the replica and the definition, a line each.
+
+        defined: the definition at the end of the log, where the replica has read to it.
+        An erasure that lies further on is known before it is applied: then nothing can be said.
+        """
+        if self.life is None:
+            return
+        log, replica = self.night.log, self.life.replica
+        self.life.commit()
+        named = replica.event_positions(part)["positions"]
+        records = {topic: log.read(topic, part, 0, 100_000) for topic in BY_USER}
+        read = {topic: those[: named[topic]] for topic, those in records.items()}
+        erasures = decode_events(records[TOPICS.events], RULES)[0].erasures
+        if any(erasure.offset >= named[TOPICS.events] for erasure in erasures):
+            return
+        events = counting_events(read, TOPICS.events, part, RULES, SOURCES)
+        found = replace(dump(replica.partitions[part]), demand={})
+        defined = defined or defined_dump(self.night.folder / "defined", events, STATE)
+        if erasures and found.watermark > defined.watermark:
+            return  # erased events had told the time
+        yield from (f"console, partition {part}: {line}" for line in found.differences(defined))
+
+    def work_is_done(self) -> None:
+        """Let the console read what there is."""
+        ends = {
+            (topic, part): self.night.log.end_offset(topic, part)
+            for topic in BY_USER
+            for part in range(PARTITIONS)
+        }
+
+        def unread(replica: Replica) -> list[str]:
+            return [
+                f"{topic}/{part} up to {end}"
+                for (topic, part), end in ends.items()
+                if replica.event_positions(part)["positions"][topic] != end
+            ]
+
+        for _ in range(100):
+            self.run(lambda life: life.go_on(turns=40))
+            if self.life is not None and not unread(self.life.replica):
+                break
+        # It commits each second, and looks for a bundle that was not there again within one.
+        self.run(lambda life: life.go_on(seconds=1.2))
+        assert self.life is not None, "the console died where nothing fails"
+        replica = self.life.replica
+        for what in unread(replica):
+            self.night.complain(f"the console has not read {what}")
+        self.night.models.check_served(replica.models, 10**9, "the console")
+
+    def close(self) -> None:
+        """End it."""
+        if self.life is not None:
+            self.life.end()

@@ -1,0 +1,178 @@
+"""Faults that are put into the code by hand: the nights must find each of them."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from unittest.mock import patch
+
+import pytest
+
+from agents.bundles import announcing
+from agents.bundles import models as served
+from agents.train import Train
+from agents.training.quality import QualityStore
+from console import replica as consoles
+from console.applied_erasures import AppliedErasures
+from console.replica import Replica
+from dynamic_layer.examples.seen_offsets import SeenOffsets
+from state import ArtifactStore, StoreUnavailable
+from tests.simulated.run import run_night
+
+#: Nights in which a fault must show itself.
+NIGHTS = 60
+
+Fault = Callable[[], AbstractContextManager[object]]
+
+
+def uploads_that_fail_are_taken_as_done() -> AbstractContextManager[object]:
+    """The trainer announces a bundle that is not whole in the store."""
+    really = ArtifactStore.publish
+
+    def publish(self, *of):  # type: ignore[no-untyped-def]
+        with suppress(StoreUnavailable):
+            really(self, *of)
+
+    return patch.object(ArtifactStore, "publish", publish)
+
+
+def bundles_that_are_pinned_are_pruned() -> AbstractContextManager[object]:
+    """What a channel serves goes with the old ones."""
+    really = announcing._prune
+    return patch.object(
+        announcing, "_prune", lambda store, kind, channel, keep, _: really(
+            store, kind, channel, keep, ()
+        )
+    )  # fmt: skip
+
+
+def generations_begin_again() -> AbstractContextManager[object]:
+    """A trainer that has lost its disk does not ask the store how far it was."""
+    return patch("agents.train.next_generation", lambda _names, _channel: 1)
+
+
+def refused_bundles_are_announced() -> AbstractContextManager[object]:
+    """The gate's reasons are written down, and nothing comes of them."""
+    really = QualityStore.decided
+
+    def decided(self, decision):  # type: ignore[no-untyped-def]
+        really(self, decision)
+        decision.reasons.clear()
+
+    return patch.object(QualityStore, "decided", decided)
+
+
+def the_gate_forgets_what_is_served() -> AbstractContextManager[object]:
+    """New bundles are held against the first one that this process has read."""
+    really = Train._publish
+
+    async def publish(self, *of):  # type: ignore[no-untyped-def]
+        before = self._served
+        await really(self, *of)
+        self._served = before or self._served
+
+    return patch.object(Train, "_publish", publish)
+
+
+def seen_examples_are_not_in_a_checkpoint() -> AbstractContextManager[object]:
+    """What a worker has written twice is taken twice, if the trainer was restarted in between."""
+    return patch.object(SeenOffsets, "restore", lambda *_: None)
+
+
+def a_checkpoint_names_later_positions() -> AbstractContextManager[object]:
+    """The records that come next are in no checkpoint and are not read again."""
+    really = Train._recall
+
+    def recall(self, saved):  # type: ignore[no-untyped-def]
+        really(self, saved)
+        self._positions = {place: offset + 1 for place, offset in self._positions.items()}
+
+    return patch.object(Train, "_recall", recall)
+
+
+def examples_are_dropped_while_a_bundle_waits() -> AbstractContextManager[object]:
+    """What comes while the gate waits is neither learned nor counted."""
+    really = Train._take
+
+    def take(self, trainer, batch):  # type: ignore[no-untyped-def]
+        if self._pending is None:
+            really(self, trainer, batch)
+
+    return patch.object(Train, "_take", take)
+
+
+def removed_pins_stay() -> AbstractContextManager[object]:
+    """A pin that is removed is served further on."""
+    really = served.newest_announcements
+
+    def newest(*of):  # type: ignore[no-untyped-def]
+        return {kind: said for kind, said in really(*of).items() if said is not None}
+
+    return patch.object(served, "newest_announcements", newest)
+
+
+def the_first_of_two_announcements_counts() -> AbstractContextManager[object]:
+    """Records that are read together are taken in the wrong order."""
+    really = served.newest_announcements
+    return patch.object(
+        served, "newest_announcements", lambda records, *of: really(records[::-1], *of)
+    )
+
+
+def a_pin_is_served_only_if_it_is_newer() -> AbstractContextManager[object]:
+    """A rollback has no effect."""
+    return patch.object(
+        served.Models, "wanted", property(lambda self: max(self._pinned or "", self._trained or ""))
+    )
+
+
+def a_replica_forgets_erasures_at_a_restart() -> AbstractContextManager[object]:
+    """As it was: only what workers had written to the topic was known."""
+    return patch.object(AppliedErasures, "read", lambda _: None)
+
+
+def a_replica_names_what_it_has_not_read() -> AbstractContextManager[object]:
+    """Answers name the end of the batch that is being applied."""
+    really = Replica.event_positions
+
+    def positions(self, partition):  # type: ignore[no-untyped-def]
+        found = really(self, partition)
+        return found | {"positions": {name: at + 1 for name, at in found["positions"].items()}}
+
+    return patch.object(Replica, "event_positions", positions)
+
+
+def a_replica_loses_a_record_at_a_restart() -> AbstractContextManager[object]:
+    """Reading goes on one record behind the position of the state."""
+    really = consoles.follow
+
+    def follow(log, positions, *of):  # type: ignore[no-untyped-def]
+        behind = {place: min(at + 1, log.end_offset(*place)) for place, at in positions.items()}
+        return really(log, behind, *of)
+
+    return patch.object(consoles, "follow", follow)
+
+
+#: Each fault, with what the nights say of it.
+FOUND: dict[Fault, str] = {
+    uploads_that_fail_are_taken_as_done: "is announced, and",
+    bundles_that_are_pinned_are_pruned: "is in force, and not in the store",
+    generations_begin_again: "is announced after",
+    refused_bundles_are_announced: "is announced, and the gate refused it",
+    the_gate_forgets_what_is_served: "the gate held",
+    seen_examples_are_not_in_a_checkpoint: "the trainer has taken twice",
+    a_checkpoint_names_later_positions: "the trainer has skipped",
+    examples_are_dropped_while_a_bundle_waits: "the trainer has counted",
+    removed_pins_stay: "is in force",
+    the_first_of_two_announcements_counts: "is in force",
+    a_pin_is_served_only_if_it_is_newer: "is in force",
+    a_replica_forgets_erasures_at_a_restart: "console, partition",
+    a_replica_names_what_it_has_not_read: "the console has not read",
+    a_replica_loses_a_record_at_a_restart: "console, partition",
+}
+
+
+@pytest.mark.parametrize("fault", FOUND, ids=lambda fault: fault.__name__)
+def test_nights_find_a_fault_that_is_put_in(fault):
+    with fault():
+        assert any(FOUND[fault] in line for seed in range(NIGHTS) for line in run_night(seed)[1]), (
+            "no night has found it"
+        )

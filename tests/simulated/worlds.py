@@ -1,0 +1,59 @@
+"""What every night has: topics, settings, users and items."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state import Action, StateSettings
+from streams import ActionSettings, EventRules, SourceSettings, TopicSettings, murmur2_partition
+
+PARTITIONS, WORKERS = 2, 2
+TOPICS = TopicSettings(partitions=PARTITIONS)
+PLAYER = "player"
+SOURCES = (
+    SourceSettings(topic=PLAYER),
+    SourceSettings(topic=TOPICS.impressions, format="impressions"),
+)
+STATE = StateSettings(
+    delta_room=1 << 12,
+    actions=(Action(kind="dislike", sign="negative"), Action(kind="follow", known=True)),
+    impressions=True,
+)
+RULES = EventRules(
+    actions=(
+        ActionSettings(kind="dislike", sign="negative"), ActionSettings(kind="follow", known=True)
+    )
+)  # fmt: skip
+#: Topics of what users did and were shown.
+BY_USER = (TOPICS.events, *(source.topic for source in SOURCES))
+SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000
+USERS = [f"user-{n}-5d41402abc4b2a76" for n in range(5)]
+ITEMS = [f"item-{n}" for n in range(8)]
+TYPES = ["song", "show"]
+#: Width of text vectors and of those of the HGNN.
+TEXT, WIDTH = 6, 4
+BAD = [b"", b"{", b"\xff\xfe", b'{"user_id": 1}', b"[" * 64, b'{"kind": "unheard-of"}']
+
+
+class Texts:
+    """A text model: no item of a night is new, so that it is asked only to warm up."""
+
+    fingerprint, settings = "f", None
+
+    def matching(self, _recipe: object) -> "Texts":
+        """Return itself, whatever a bundle was made with."""
+        return self
+
+    def encode(self, texts: list[str]) -> NDArray[Any]:
+        """Return the same vector for each text."""
+        return np.ones((len(texts), TEXT), np.float32)
+
+
+def witness_of(part: int) -> str:
+    """A user of a partition who is never erased."""
+    return next(
+        name
+        for name in (f"witness-{n}" for n in range(1_000))
+        if murmur2_partition(name.encode(), PARTITIONS) == part
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.demand import take_demand
+from agents.bundles.announcements import announced_names
 from agents.experiments.arms import ExperimentSettings
 from agents.outputs import Outputs
 from agents.patience import Pause
@@ -86,7 +87,8 @@ class Train:
 
         clock_ms: the time, ms UTC; ticks_ms: when periodic work is due, which never goes back.
 
-        read_models: reads the models topic whole; without it no canary is decided on.
+        read_models: reads the models topic whole, before old bundles are pruned and for decisions
+        on canaries; without it no canary is decided on, and pins count once they are announced.
         encoder: of texts, made when the first new item comes; without it, items that came after
         the static bundle are not learned.
         pause: waits for so many seconds between two attempts on the artifact store.
@@ -106,6 +108,7 @@ class Train:
         self._static_generation = 0
         self._channel = settings.channel
         self._bundles = FollowedBundles(self._channel)
+        self._read_models = read_models
         self._early: list[ExampleBatch] = []
         self._new_items = NewItemLearning(encoder, ticks_ms, self._aside)
         self._pending: Pending | None = None  # made, and not judged yet
@@ -296,10 +299,21 @@ class Train:
         ):
             pending, self._pending = self._pending, None
             await self._publisher.publish(
-                trainer, pending, examples=self.examples, wanted=self._bundles.wanted
+                trainer, pending, examples=self.examples, wanted=self._not_to_prune
             )
             return True
         return stats.steps > 0
+
+    async def _not_to_prune(self) -> set[str | None]:
+        """Names of bundles that channels serve, or will soon.
+
+        Asks the topic itself: after a restart, or just after a person pinned a bundle, the
+        announcements may not have come so far. Raises what the reading raises.
+        """
+        wanted = set(self._bundles.wanted)
+        if self._read_models is not None:
+            wanted |= set(announced_names(await self._read_models()).values())
+        return wanted
 
     async def _send_rows(self, trainer: Trainer) -> None:
         """Send what changed of the served bundle's rows; a pinned bundle is served as it is."""

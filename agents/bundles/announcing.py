@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+
+from aiokafka.errors import KafkaError
 
 from agents.bundles.names import of_channel
 from agents.outputs import Outputs
@@ -14,7 +16,7 @@ from agents.patience import BRIEFLY, Pause, patiently
 from dynamic_layer import DynamicBundle
 from state import ArtifactStore
 from static_layer import StaticBundle
-from streams import DEFAULT_CHANNEL, ModelAnnouncement, TopicSettings, encode
+from streams import DEFAULT_CHANNEL, AdminError, ModelAnnouncement, TopicSettings, encode
 
 __all__ = ["announce", "described", "fetch_dynamic", "fetch_static"]
 
@@ -65,7 +67,7 @@ async def announce(
     topics: TopicSettings,
     now_ms: int,
     keep: int,
-    wanted: Collection[str] = (),
+    wanted: Callable[[], Awaitable[Collection[str]]] | None = None,
     channel: str = DEFAULT_CHANNEL,
     published: bool = False,
     pause: Pause = asyncio.sleep,
@@ -74,7 +76,8 @@ async def announce(
 
     Raises OSError if the store fails for some seconds; then nothing is announced.
 
-    wanted: bundles that are never pruned: a channel serves them, or will soon.
+    wanted: asked when the bundle is announced, for bundles that are not pruned: a channel serves
+    them, or will soon. If that cannot be said, nothing is pruned.
     channel: to which a dynamic bundle is announced; only its own old bundles are pruned.
     published: the bundle is in the store already.
     """
@@ -93,8 +96,9 @@ async def announce(
     await outputs.send(topics.models, record.key, encode(record))
     await outputs.flush()
     try:
-        await asyncio.to_thread(_prune, store, kind, channel, keep, wanted)
-    except OSError as error:
+        stay = () if wanted is None else await wanted()
+        await asyncio.to_thread(_prune, store, kind, channel, keep, stay)
+    except (AdminError, KafkaError, OSError) as error:
         logger.warning("old bundles stay until the next one is published: %s", error)
 
 

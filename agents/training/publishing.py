@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 from agents.bundles.announcing import announce
@@ -81,12 +81,21 @@ class Publisher:
         self._best: DynamicBundle | None = None  # of all that were published
 
     async def publish(
-        self, trainer: Trainer, pending: Pending, *, examples: int, wanted: Iterable[str | None]
+        self,
+        trainer: Trainer,
+        pending: Pending,
+        *,
+        examples: int,
+        wanted: Callable[[], Awaitable[Iterable[str | None]]],
     ) -> None:
         """Judge a bundle, and announce it if it may serve.
 
-        examples: accepted so far; wanted: names of bundles that stay in the store.
+        examples: accepted so far; wanted: asked for names of bundles that stay in the store.
         """
+
+        async def stay() -> set[str]:
+            return {name for name in (*await wanted(), self.best_name) if name}
+
         candidate = pending.bundle
         asked, after_both = pending.questions(trainer)
         held_out = HeldOut(asked, trainer.popularity)
@@ -118,7 +127,7 @@ class Publisher:
                 candidate, name, metrics,
                 store=self._store, scratch=self._folder / "publish", outputs=self._outputs,
                 topics=self._topics, now_ms=self._clock_ms(), keep=self._settings.keep_bundles,
-                wanted={name for name in (*wanted, self.best_name) if name},
+                wanted=stay,
                 channel=self._channel,
                 pause=self._pause,
             )  # fmt: skip

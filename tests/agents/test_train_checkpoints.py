@@ -22,7 +22,7 @@ from agents.training.quality import QualityStore
 from agents.training.train_tally import TrainTally
 from dynamic_layer import Asked, ExampleBatch, Judgement, Row, hashed_share
 from state import ArtifactStore, StoreUnavailable, item_key
-from streams import Item, LogRecord, ModelAnnouncement, Record, TopicSettings, encode
+from streams import AdminError, Item, LogRecord, ModelAnnouncement, Record, TopicSettings, encode
 from tests.dynamic_layer.worlds import SMALL, START_MS, make_examples, make_items
 
 ITEMS = make_items()
@@ -453,6 +453,36 @@ async def test_a_trainer_on_a_channel_has_names_keys_and_generations_of_its_own(
         assert json.loads(record.value)["name"] == name
     # Each pruned its own: the seventh is pinned by the other channel.
     assert store.names("dynamic") == ["g000000007", "g000000008", "g000000009-next"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_pin_that_was_not_heard_of_yet_is_not_pruned(tmp_path, monkeypatch, answers):
+    """Just after a restart, or after a person pinned it; nor is anything if nobody can say."""
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock, keep_bundles=1))
+    for name in ("g000000001", "g000000002"):
+        (tmp_path / "made" / name).mkdir(parents=True)
+        train._store.publish("dynamic", name, tmp_path / "made" / name)
+    train._trainer._generation = 3
+    said = ModelAnnouncement(
+        kind="pinned", name="g000000001", url="", generation=1, created_at=0, metrics={}
+    )  # fmt: skip
+
+    async def read() -> list[LogRecord]:
+        if not answers:
+            raise AdminError("the broker does not answer")
+        return [
+            Record(topic=TOPICS.models, partition=0, offset=0, timestamp=0, key=said.key,
+                   value=encode(said))
+        ]  # fmt: skip
+
+    train._read_models = read
+    await train.examples_came(records(20))
+    while not train._outputs.announcements:
+        await train.step()
+        clock.ms += 100
+    older = ["g000000001"] if answers else ["g000000001", "g000000002"]
+    assert train._store.names("dynamic") == [*older, "g000000003"]
 
 
 class Texts:

@@ -39,7 +39,7 @@ from static_layer import StaticBundle
 from static_layer.bundle import FORMAT, item_frame
 from static_layer.hgnn import HGNN
 from static_layer.settings import HGNNSettings
-from streams import ModelAnnouncement, announcement_key, encode
+from streams import LogRecord, ModelAnnouncement, announcement_key, encode
 from tests.simulated.faults import DEATHS, Outputs, damage_checkpoint, lose, mortal_files
 from tests.simulated.loop import NightLoop
 from tests.simulated.worlds import ITEMS, TEXT, TOPICS, TYPES, WIDTH
@@ -143,6 +143,7 @@ class TrainerLife:
     def __init__(self, night: "Night") -> None:
         log, topic = night.log, TOPICS.examples
         self.loop = NightLoop(night.ticks, night.sleep)
+        self._log = log
         self.read_to: dict[int, int] = {}
         self.models_to = 0
         self.ends = {part: log.end_offset(topic, part) for part in range(log.partitions(topic))}
@@ -156,6 +157,7 @@ class TrainerLife:
             clock_ms=night.clock,
             ticks_ms=night.ticks,
             pause=night.pause,
+            read_models=self._models,
         )
         mortal_files(self.train._checkpoints._files, night.fuse, night.delivery)
         self.train.begin_when(
@@ -163,6 +165,10 @@ class TrainerLife:
                 (self.train.position(topic, p) or 0) >= end for p, end in self.ends.items()
             ),
         )
+
+    async def _models(self) -> list[LogRecord]:
+        """Read the models topic whole."""
+        return list(self._log.read(TOPICS.models, 0, 0, 100_000))
 
 
 class Learning:
@@ -242,7 +248,7 @@ class Learning:
         return bool(records)
 
     def the_trainer_works(self) -> None:
-        steps = self.fate.randint(1, 4)
+        steps = self.fate.randint(1, 8)
 
         async def work(life: TrainerLife) -> None:
             for _ in range(steps):

@@ -100,7 +100,7 @@ class Night:
     async def pause(self, seconds: float) -> None:
         """Wait in the clock of the night. An outage that a process waits for ends."""
         self.sleep(seconds)
-        if self.store.away and self.delivery.random() < 0.2:
+        if self.store.away and self.delivery.random() < 0.1:
             self.note("the store is back")
             self.store.away = False
 
@@ -114,7 +114,7 @@ class Night:
             (6, self.somebody_asks), (26, self.a_batch_is_read), (6, self.requests_are_read),
             (10, self.a_worker_ticks), (5, self.a_worker_commits), (5, self.a_worker_checkpoints),
             (4, self.a_worker_dies), (6, self.the_next_death_is_near), (8, self.partitions_move),
-            (3, self.the_store_changes), (4, self.time_passes), (1, self.the_clock_is_set_back),
+            (5, self.the_store_changes), (4, self.time_passes), (1, self.the_clock_is_set_back),
             (4, self.a_worker_hears_of_models),
             *self.learning.happenings(), *self.console.happenings(),
         ]  # fmt: skip

@@ -44,6 +44,15 @@ def bundles_that_are_pinned_are_pruned() -> AbstractContextManager[object]:
     )  # fmt: skip
 
 
+def pins_count_once_the_trainer_has_heard_of_them() -> AbstractContextManager[object]:
+    """As it was: a bundle that was pinned just now, or before a restart, could be pruned."""
+
+    async def heard(self):  # type: ignore[no-untyped-def]
+        return {name for name in (*self._wanted.values(), self._best_name) if name}
+
+    return patch.object(Train, "_not_to_prune", heard)
+
+
 def generations_begin_again() -> AbstractContextManager[object]:
     """A trainer that has lost its disk does not ask the store how far it was."""
     return patch("agents.train.next_generation", lambda _names, _channel: 1)
@@ -88,15 +97,15 @@ def a_checkpoint_names_later_positions() -> AbstractContextManager[object]:
     return patch.object(Train, "_recall", recall)
 
 
-def examples_are_dropped_while_a_bundle_waits() -> AbstractContextManager[object]:
-    """What comes while the gate waits is neither learned nor counted."""
-    really = Train._take
+def early_examples_are_dropped() -> AbstractContextManager[object]:
+    """What comes before the first static bundle is not learned when that comes."""
+    really = Train._adopt
 
-    def take(self, trainer, batch):  # type: ignore[no-untyped-def]
-        if self._pending is None:
-            really(self, trainer, batch)
+    async def adopt(self, name):  # type: ignore[no-untyped-def]
+        self._early.clear()
+        await really(self, name)
 
-    return patch.object(Train, "_take", take)
+    return patch.object(Train, "_adopt", adopt)
 
 
 def removed_pins_stay() -> AbstractContextManager[object]:
@@ -155,12 +164,13 @@ def a_replica_loses_a_record_at_a_restart() -> AbstractContextManager[object]:
 FOUND: dict[Fault, str] = {
     uploads_that_fail_are_taken_as_done: "is announced, and",
     bundles_that_are_pinned_are_pruned: "is in force, and not in the store",
+    pins_count_once_the_trainer_has_heard_of_them: "is in force, and not in the store",
     generations_begin_again: "is announced after",
     refused_bundles_are_announced: "is announced, and the gate refused it",
     the_gate_forgets_what_is_served: "the gate held",
     seen_examples_are_not_in_a_checkpoint: "the trainer has taken twice",
     a_checkpoint_names_later_positions: "the trainer has skipped",
-    examples_are_dropped_while_a_bundle_waits: "the trainer has counted",
+    early_examples_are_dropped: "the trainer has counted",
     removed_pins_stay: "is in force",
     the_first_of_two_announcements_counts: "is in force",
     a_pin_is_served_only_if_it_is_newer: "is in force",

@@ -155,10 +155,10 @@ class ErasedUsers:
                 self._read_to[partition] = part.end
 
     def take(self, user: ErasedUser) -> bool:
-        """Add the erasures of a user; returns whether one of them was news."""
+        """Add the erasures of a user; returns whether one of them was unknown."""
         found = bytes.fromhex(user.user_sha256)
-        news = [self._add(found, erasure) for erasure in user.erasures]
-        return any(news)
+        unknown = [self._add(found, erasure) for erasure in user.erasures]
+        return any(unknown)
 
     def note(self, topic: str, partition: int, erasure: Erasure) -> None:
         """Add an erasure that was read in a topic of events."""

@@ -218,6 +218,8 @@ class Learning:
             return None
 
     def _ends(self) -> None:
+        if self.life is not None:
+            self.life.loop.close()
         self.life = None
         self.night.fuse.out()
 
@@ -330,7 +332,8 @@ class Learning:
         assert self.life is not None, "the trainer died where nothing fails"
 
     def close(self) -> None:
-        """Release the loops."""
+        """End everything."""
+        self._ends()
         self.loop.close()
 
 

@@ -148,6 +148,7 @@ class Night:
     def dies(self, life: Life) -> None:
         """End a process; what it had not committed is gone."""
         life.worker.close()
+        life.loop.close()
         self.fuse.out()
         del self.lives[life.number]
 
@@ -392,6 +393,7 @@ class Night:
         """Close everything."""
         for life in self.lives.values():
             life.worker.close()
+            life.loop.close()
         self.console.close()
         self.learning.close()
         self.log.close()

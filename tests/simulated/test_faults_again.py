@@ -18,7 +18,7 @@ from state import ArtifactStore, StoreUnavailable
 from tests.simulated.run import run_night
 
 #: Nights in which a fault must show itself.
-NIGHTS = 60
+NIGHTS = 40
 
 Fault = Callable[[], AbstractContextManager[object]]
 

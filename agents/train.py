@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.demand import take_demand
 from agents.bundles.announcements import announced_names
+from agents.demand import take_demand
 from agents.experiments.arms import ExperimentSettings
 from agents.outputs import Outputs
 from agents.patience import Pause

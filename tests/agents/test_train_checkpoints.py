@@ -460,9 +460,10 @@ async def test_a_pin_that_was_not_heard_of_yet_is_not_pruned(tmp_path, monkeypat
     """Just after a restart, or after a person pinned it; nor is anything if nobody can say."""
     clock = SimpleNamespace(ms=1_000_000)
     train = await began(process(tmp_path, monkeypatch, clock, keep_bundles=1))
+    store = ArtifactStore(str(tmp_path / "store"))
     for name in ("g000000001", "g000000002"):
         (tmp_path / "made" / name).mkdir(parents=True)
-        train._store.publish("dynamic", name, tmp_path / "made" / name)
+        store.publish("dynamic", name, tmp_path / "made" / name)
     train._trainer._generation = 3
     said = ModelAnnouncement(
         kind="pinned", name="g000000001", url="", generation=1, created_at=0, metrics={}
@@ -482,7 +483,7 @@ async def test_a_pin_that_was_not_heard_of_yet_is_not_pruned(tmp_path, monkeypat
         await train.step()
         clock.ms += 100
     older = ["g000000001"] if answers else ["g000000001", "g000000002"]
-    assert train._store.names("dynamic") == [*older, "g000000003"]
+    assert store.names("dynamic") == [*older, "g000000003"]
 
 
 class Texts:

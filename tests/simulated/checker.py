@@ -163,10 +163,10 @@ def _learned(night: Night) -> Iterator[str]:
     if any(
         (one != other).any() if len(one) == len(other) else True
         for one, other in zip(
-            counted.between(0, end), trainer._popularity.between(0, end), strict=True
+            counted.between(0, end), trainer.popularity.between(0, end), strict=True
         )
     ):
-        yield f"the trainer has counted {trainer._popularity.events()}, not {counted.events()}"
+        yield f"the trainer has counted {trainer.popularity.events()}, not {counted.events()}"
     for part in range(night.log.partitions(TOPICS.examples)):
         end = night.log.end_offset(TOPICS.examples, part)
         if (life.train.position(TOPICS.examples, part) or 0) != end:

@@ -15,11 +15,11 @@ import numpy as np
 import polars as pl
 import torch
 
-import agents.train
 from agents import TrainerSettings
 from agents.bundles.announcing import announce
 from agents.bundles.names import bundle_name
 from agents.train import Train
+from agents.training import publishing
 from dynamic_layer import (
     AdoptionSettings,
     DynamicBundle,
@@ -127,13 +127,13 @@ def _unit(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 @contextmanager
 def gate_by_lot(draw: random.Random) -> Iterator[None]:
     """Have the gate refuse some bundles more: those of a night are seldom worse than the last."""
-    really = agents.train.judge
+    really = publishing.judge
 
     def judged(*of: Any) -> Judgement:
         found = really(*of)
         return replace(found, reasons=[*found.reasons, "by lot"]) if draw.random() < 0.2 else found
 
-    with patch.object(agents.train, "judge", judged):
+    with patch.object(publishing, "judge", judged):
         yield
 
 
@@ -159,7 +159,7 @@ class TrainerLife:
             pause=night.pause,
             read_models=self._models,
         )
-        mortal_files(self.train._checkpoints._files, night.fuse, night.delivery)
+        mortal_files(self.train._continuity._checkpoints._files, night.fuse, night.delivery)
         self.train.begin_when(
             lambda: all(
                 (self.train.position(topic, p) or 0) >= end for p, end in self.ends.items()

@@ -9,6 +9,7 @@ import pytest
 from agents.bundles import announcing
 from agents.bundles import models as served
 from agents.train import Train
+from agents.training.publishing import Publisher
 from agents.training.quality import QualityStore
 from console import replica as consoles
 from console.applied_erasures import AppliedErasures
@@ -48,14 +49,14 @@ def pins_count_once_the_trainer_has_heard_of_them() -> AbstractContextManager[ob
     """As it was: a bundle that was pinned just now, or before a restart, could be pruned."""
 
     async def heard(self):  # type: ignore[no-untyped-def]
-        return {name for name in (*self._wanted.values(), self._best_name) if name}
+        return self._bundles.wanted
 
     return patch.object(Train, "_not_to_prune", heard)
 
 
 def generations_begin_again() -> AbstractContextManager[object]:
     """A trainer that has lost its disk does not ask the store how far it was."""
-    return patch("agents.train.next_generation", lambda _names, _channel: 1)
+    return patch("agents.training.continuing.next_generation", lambda _names, _channel: 1)
 
 
 def refused_bundles_are_announced() -> AbstractContextManager[object]:
@@ -71,14 +72,14 @@ def refused_bundles_are_announced() -> AbstractContextManager[object]:
 
 def the_gate_forgets_what_is_served() -> AbstractContextManager[object]:
     """New bundles are held against the first one that this process has read."""
-    really = Train._publish
+    really = Publisher.publish
 
-    async def publish(self, *of):  # type: ignore[no-untyped-def]
-        before = self._served
-        await really(self, *of)
-        self._served = before or self._served
+    async def publish(self, *of, **more):  # type: ignore[no-untyped-def]
+        before = self.served
+        await really(self, *of, **more)
+        self.served = before or self.served
 
-    return patch.object(Train, "_publish", publish)
+    return patch.object(Publisher, "publish", publish)
 
 
 def seen_examples_are_not_in_a_checkpoint() -> AbstractContextManager[object]:
@@ -97,15 +98,16 @@ def a_checkpoint_names_later_positions() -> AbstractContextManager[object]:
     return patch.object(Train, "_recall", recall)
 
 
-def early_examples_are_dropped() -> AbstractContextManager[object]:
-    """What comes before the first static bundle is not learned when that comes."""
-    really = Train._adopt
+def only_the_first_record_of_a_batch_is_taken() -> AbstractContextManager[object]:
+    """Of records that are read together, the others are passed over."""
+    really = Train.examples_came
 
-    async def adopt(self, name):  # type: ignore[no-untyped-def]
-        self._early.clear()
-        await really(self, name)
+    async def came(self, records):  # type: ignore[no-untyped-def]
+        await really(self, records[:1])
+        for record in records[1:]:
+            self._positions[record.topic, record.partition] = record.offset + 1
 
-    return patch.object(Train, "_adopt", adopt)
+    return patch.object(Train, "examples_came", came)
 
 
 def removed_pins_stay() -> AbstractContextManager[object]:
@@ -170,7 +172,7 @@ FOUND: dict[Fault, str] = {
     the_gate_forgets_what_is_served: "the gate held",
     seen_examples_are_not_in_a_checkpoint: "the trainer has taken twice",
     a_checkpoint_names_later_positions: "the trainer has skipped",
-    early_examples_are_dropped: "the trainer has counted",
+    only_the_first_record_of_a_batch_is_taken: "the trainer has counted",
     removed_pins_stay: "is in force",
     the_first_of_two_announcements_counts: "is in force",
     a_pin_is_served_only_if_it_is_newer: "is in force",

@@ -233,10 +233,15 @@ class Train:
                 await self._aside(lambda: self._measure.ask(trainer.popularity))
             await self._aside(lambda: self._measure.serve(name, bundle))
             await self._aside(lambda: self._skews.serve(bundle))
-            if self._publisher.served is None and name == self._bundles.trained:
+            served = self._publisher.served
+            # Announcements of earlier bundles may come first, in readings of their own.
+            if (
+                bundle is not None
+                and name == self._bundles.trained
+                and (served is None or bundle.generation > served.generation)
+            ):
                 self._publisher.served = bundle
-                if bundle is not None:
-                    self._rows.serve(bundle, self._ticks_ms())
+                self._rows.serve(bundle, self._ticks_ms())
 
     @property
     def lists_made(self) -> tuple[int, int]:

@@ -486,6 +486,32 @@ async def test_a_pin_that_was_not_heard_of_yet_is_not_pruned(tmp_path, monkeypat
     assert store.names("dynamic") == [*older, "g000000003"]
 
 
+async def test_announcements_that_come_one_by_one_end_with_the_newest(tmp_path, monkeypatch):
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock))
+    served = train._publisher
+
+    async def fetched(name, _held):
+        return SimpleNamespace(generation=int(name[1:]), manifest={}, made=(0, 0))
+
+    monkeypatch.setattr(train._measure, "fetch", fetched)
+    monkeypatch.setattr(
+        train._measure, "serve", lambda name, _: setattr(train._measure, "serving", name)
+    )
+    monkeypatch.setattr(train._skews, "serve", lambda _: None)
+    monkeypatch.setattr(train._rows, "serve", lambda *_: None)
+    for generation in (1, 2):
+        said = ModelAnnouncement(
+            kind="dynamic", name=f"g{generation:09d}", url="", generation=generation,
+            created_at=0, metrics={},
+        )  # fmt: skip
+        await train.announced([
+            Record(topic=TOPICS.models, partition=0, offset=0, timestamp=0, key=said.key,
+                   value=encode(said))
+        ])  # fmt: skip
+        assert served.served.generation == generation
+
+
 class Texts:
     """An encoder whose vectors are those of known items."""
 

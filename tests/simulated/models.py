@@ -55,7 +55,10 @@ class ModelsTopic:
         if decisions and decisions[-1]["reasons"]:
             night.complain(f"{name} is announced, and the gate refused it")
         before = self.announced[-1][0] if self.announced else None
-        if decisions and decisions[-1]["served"] not in (None, before):
+        # With a pin, or before the trainer has heard of the newest, another one is in force for it.
+        life = night.learning.life
+        heard = self.in_force[min(life.models_to, len(self.in_force) - 1)] if life else None
+        if decisions and decisions[-1]["served"] not in (None, before, heard):
             night.complain(
                 f"the gate held {name} against {decisions[-1]['served']}, where {before} is newest"
             )

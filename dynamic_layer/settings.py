@@ -320,7 +320,7 @@ class RankingSettings:
     first_share: float = 0.3
     first_lists: int = 6_000
     lists: int = 2_000
-    min_lists: int = 256
+    min_lists: int = 32
     type_prior: float = 2.0
     ease: EaseSettings = field(default_factory=EaseSettings)
     head: HeadSettings = field(

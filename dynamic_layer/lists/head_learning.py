@@ -175,9 +175,9 @@ class HitRates(NamedTuple):
     worse: int
 
     @property
-    def head_wins(self) -> bool:
-        """Whether the head is ahead by more than chance: by twice the deviation of a fair coin."""
-        return self.better - self.worse >= 2 * math.sqrt(self.better + self.worse) > 0
+    def towers_win(self) -> bool:
+        """Whether the towers are ahead by more than chance: twice the deviation of a fair coin."""
+        return self.worse - self.better >= 2 * math.sqrt(self.better + self.worse) > 0
 
 
 def hit_rates(bundle: DynamicBundle, examples: PaddedExamples, popularity: Popularity) -> HitRates:

@@ -188,7 +188,7 @@ class Trainer:
             bundle.manifest["metrics"] |= {
                 "held_out_hr_at_10_head": found.head, "held_out_hr_at_10_towers": found.towers
             }  # fmt: skip
-            if not found.head_wins:
+            if found.towers_win:
                 bundle = replace(bundle, head=None)
         if self._ranking is not None:
             self._ranking.freeze(bundle, max(self._schedule.trained, self._unseen))

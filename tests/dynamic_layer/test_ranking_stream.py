@@ -29,6 +29,7 @@ from dynamic_layer.head.ranking_head import HeadTrainer, Lists
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.asking import asking
 from dynamic_layer.lists.head_learning import (
+    HitRates,
     asked_of,
     hit_rates,
     made_lists,
@@ -279,6 +280,22 @@ def test_a_head_that_ranks_worse_than_its_towers_is_left_out(
     publish = trainer._ranking.publish  # type: ignore[union-attr]
     monkeypatch.setattr(trainer._ranking, "publish", lambda: upside_down(publish()))
     assert trainer.publish().head is None
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "served"), [(4, 6, True), (0, 0, True), (9, 1, True), (1, 9, False)]
+)
+def test_a_head_is_left_out_only_where_the_towers_are_ahead_by_more_than_chance(
+    better: int, worse: int, served: bool, static: Items, examples: ExampleBatch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    trainer = Trainer(static, HEADED, seed=7, ranking=True)
+    trainer.add(examples)
+    trainer.train()
+    monkeypatch.setattr(
+        "dynamic_layer.training.trainer.hit_rates", lambda *_: HitRates(0.3, 0.3, better, worse)
+    )
+    assert (trainer.publish().head is not None) is served
 
 
 def upside_down(head: RankingHead | None) -> RankingHead:

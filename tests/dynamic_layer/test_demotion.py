@@ -98,13 +98,13 @@ def test_items_of_the_disliked_topic_move_down(recommender, items):
 
 def test_answers_of_others_in_the_batch_do_not_change(recommender, items, monkeypatch):
     """Nor is a search for them deeper, which may find others in an index that is not exact."""
-    ranked, batches = recommender.ranked, []
+    ranked, batches = recommender.search.ranked, []
 
     def spy(batch, lists, allowed=None):
         batches.append({bool(len(user.disliked)) for user in batch.users})
         return ranked(batch, lists, allowed)
 
-    monkeypatch.setattr(recommender, "ranked", spy)
+    monkeypatch.setattr(recommender.search, "ranked", spy)
     lists = default_lists(recommender.bundle.types)
     users = [make_user(items, list(own), now_ms=NOW_MS) for own in HISTORIES]
     wanted = recommender.recommend(users, lists, NOW_MS)

@@ -312,8 +312,8 @@ class Train:
     async def _not_to_prune(self) -> set[str | None]:
         """Names of bundles that channels serve, or will soon.
 
-        Asks the topic itself: after a restart, or just after a person pinned a bundle, the
-        announcements may not have come so far. Raises what the reading raises.
+        Reads the topic: after a restart, or just after a person pinned a bundle, its announcements
+        may not have arrived here yet. Raises what the reading raises.
         """
         wanted = set(self._bundles.wanted)
         if self._read_models is not None:

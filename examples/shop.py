@@ -83,7 +83,7 @@ def front_page(user, at_least=(), seen=True):
 
 def order(user, sku):
     """An order, and the list that includes it. A repeat under the same number writes nothing."""
-    number = f"order-{now()}"  # a shop has numbers of its own
+    number = f"order-{now()}"  # use your own order numbers
     event = Event(user, sku, PRODUCTS[sku]["kind"], "stream", now())
     written = write_events.sync(client=segue, body=event, idempotency_key=number)
     front_page(user, written.at_least)

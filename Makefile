@@ -72,10 +72,11 @@ system:
 demo: setup
 	$(BIN)/segue demo
 
-# A file's tests stay in one process, and each process that meets a test with a broker has its own. Two
-# processes more than cores: with one more, a quarter of the time of two cores was spent on waiting.
-# tests/conftest.py says which files begin.
-PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 3 ? cores + 2 : 4)))
+# A file's tests stay in one process, and each process that meets a test with a broker has its own.
+# Tests wait for a third of their time, so there are three processes a core, eight at most, and no
+# more than memory allows at 3 GiB each. tests/conftest.py says which files begin.
+PROCESSES := $(shell python3 -c 'import os; gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30; \
+	print(max(2, min(3 * os.cpu_count(), 8, gib // 3)))')
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder -n $(PROCESSES)
 

@@ -13,26 +13,35 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 settings.register_profile("segue", deadline=None)
 settings.load_profile("segue")
 
-#: A file's tests run in one process; one of these begun last would run alone for minutes. Those
-#: that start many processes do not begin together.
+#: A file's tests run in one process; one of these begun last would run alone for minutes. Longest
+#: first by the clock; those that mostly wait stand between those that compute.
 LONGEST = (
+    "simulated/test_nights.py",
+    "static_layer/test_on_ray.py",
+    "integration/test_demo_kafka.py",
+    "integration/test_transport_processes.py",
     "integration/test_documentation_blocks.py",
+    "integration/test_stopping.py",
+    "console/test_pages.py",
+    "state/test_exactness.py",
+    "integration/test_rights.py",
+    "segue/test_my_shop.py",
+    "integration/test_shop_kafka.py",
+    "segue/test_demo_shop.py",
+    "segue/test_served.py",
+    "integration/test_bench_throughput.py",
+    "integration/test_transport.py",
+    "simulated/test_faults_again.py",
+    "segue/test_demo_embedded.py",
     "evaluation/test_models.py",
     "state/test_runs.py",
-    "integration/test_demo_kafka.py",
-    "static_layer/test_on_ray.py",
-    "integration/test_stopping.py",
+    "integration/test_served_kafka.py",
+    "agents/test_rows_served.py",
+    "integration/test_tls.py",
+    "integration/test_reauthentication.py",
     "evaluation/test_prequential.py",
-    "segue/test_served.py",
-    "segue/test_demo_embedded.py",
-    "segue/test_demo_shop.py",
-    "segue/test_my_shop.py",
-    "integration/test_rights.py",
-    "integration/test_transport_processes.py",
-    "console/test_pages.py",
     "versions/test_versions.py",
     "segue/test_evaluate.py",
-    "state/test_exactness.py",
 )
 
 

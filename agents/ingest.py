@@ -32,6 +32,7 @@ from streams import (
     are_impressions,
     dead_letter,
     encode,
+    without_rows,
 )
 from streams.log_source import log_refused
 
@@ -139,21 +140,13 @@ class Ingest:
         if gone:
             await self._withdraw(topic, partition, gone, applied.erased)
         self._tally.events(partition, records, applied, letters, len(examples), events.ignored)
-        # What was shown asks for no new list: that one would be shown in its turn.
-        asking = [] if are_impressions(events) else events.user_id
-        latest = dict(zip(asking, range(len(asking)), strict=True))
-        if covered is not None and latest:
-            counting = np.flatnonzero(~covered).tolist()
-            latest = {events.user_id[row]: row for row in counting}
-        if gone:
-            latest = {u: row for u, row in latest.items() if events.offset[row] > gone.get(u, -1)}
-        rows = np.fromiter(latest.values(), np.int64, len(latest))
+        asking = _asking(events, covered, gone)
         return TouchedUsers(
             topic=topic,
             partition=partition,
-            user_id=list(latest),
-            offset=events.offset[rows].tolist(),
-            event_timestamp=events.timestamp[rows].tolist(),
+            user_id=asking.user_id,
+            offset=asking.offset,
+            event_timestamp=asking.timestamp,
             first=records[0].offset,
             context=events.context,
         )
@@ -185,6 +178,26 @@ class Ingest:
             )
             for row in rows
         ]
+
+
+def _asking(events: EventBatch, covered: Bools | None, gone: Mapping[str, int]) -> EventBatch:
+    """Return the events whose users are to be answered.
+
+    covered: rows that do not count. gone: offset of the last erasure of users.
+    """
+    if are_impressions(events):
+        # What was shown asks for no new list: that one would be shown in its turn.
+        return without_rows(events, range(len(events)))
+    left_out = set() if covered is None else set(np.flatnonzero(covered).tolist())
+    if gone:
+        left_out.update(
+            row
+            for row, (user, offset) in enumerate(
+                zip(events.user_id, events.offset.tolist(), strict=True)
+            )
+            if offset <= gone.get(user, -1)
+        )
+    return without_rows(events, left_out) if left_out else events
 
 
 def _untraced() -> None:

@@ -16,6 +16,7 @@ from state.batches import Bools, Seen
 from state.database import Batch, Database
 from state.history import History
 from state.kernel import I64, NONE, U64
+from state.names import in_set
 from state.settings import StateSettings
 from state.user_records import UserRecords
 
@@ -64,7 +65,7 @@ class LastActions:
 
     def are_negative(self, kinds: Sequence[str]) -> Bools:
         """Return which events are of a negative kind, bool [n]."""
-        return np.fromiter(map(self._negative.__contains__, kinds), bool, len(kinds))
+        return in_set(kinds, self._negative)
 
     def of(self, user: str) -> Marks:
         """Latest actions of a user, those that have left the window included."""
@@ -83,7 +84,7 @@ class LastActions:
         items, times [n]: item numbers and ms UTC; counted [n]: events that are in the state;
         first_ms [n]: beginning of the window after each event; chosen [n]: observed events.
         """
-        marked = np.fromiter(map(self._marked.__contains__, kinds), bool, len(kinds)) & counted
+        marked = in_set(kinds, self._marked) & counted
         observed = chosen & counted if self._negative else np.zeros(len(kinds), bool)
         rows = np.flatnonzero(marked | observed)
         self._users.load({users[row] for row in rows.tolist()})

@@ -2,7 +2,7 @@
 
 The kernel appends; nothing is looked up. Sorting at the commit brings equal cells together, where
 they are summed: one sequential write and one sort for each delta instead of a place in a table
-that no cache holds.
+that no cache holds. A pair is sorted once, and what is left of it is sorted by its other item.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numba import njit
 
 from state.kernel import I32, I64, U64, Deltas
+from state.sorting import sorted_from, sorted_with
 
 __all__ = [
     "DELTA_BITS",
@@ -47,6 +48,18 @@ class Cells(NamedTuple):
     delta: I32
 
 
+class _Form(NamedTuple):
+    """How a cell is one number: from the highest bits on item, neighbour and bucket.
+
+    Items count from `first_item` and buckets from `least`; neighbours count from zero.
+    """
+
+    first_item: int
+    least: int
+    neighbour_bits: int
+    bucket_bits: int
+
+
 def empty_deltas(room: int) -> Deltas:
     """Return an empty log with capacity for so many deltas, 12 bytes each."""
     return np.empty(room, np.uint64), np.empty(room, np.int32), np.zeros(1, np.int64)
@@ -78,24 +91,28 @@ def cells_of(deltas: Deltas, first_live: int, items: int) -> Cells:
     """
     pairs, places, used = deltas
     count = int(used[0])
-    least, most, n = (int(found) for found in _span(pairs[:count], places[:count], first_live))
-    neighbour_bits, bucket_bits = bits_for(items), bits_for(most - least + 1)
-    if 2 * neighbour_bits + bucket_bits + _SIGN_BITS > 64:
+    least, most, n = (int(found) for found in _span(places[:count], first_live))
+    form = _Form(0, least, bits_for(items), bits_for(most - least + 1))
+    if 2 * form.neighbour_bits + form.bucket_bits + _SIGN_BITS > 64:
         raise OverflowError(f"{items} items and {most - least + 1} buckets in one commit")
+    # One direction is sorted; the other is made of what is left of it.
     keys = np.empty(n, np.uint64)
-    _keys(pairs[:count], places[:count], first_live, least, neighbour_bits, bucket_bits, keys)
-    keys.sort()
-    return Cells(*_summed(keys, 0, least, neighbour_bits, bucket_bits, _SIGN_BITS))
+    _keys(pairs[:count], places[:count], first_live, form, keys)
+    cells, totals = _summed(sorted_from(keys, _SIGN_BITS), _SIGN_BITS)
+    turned, theirs = _turned(cells, totals, form)
+    turned, theirs = sorted_with(turned, theirs, form.neighbour_bits + form.bucket_bits)
+    return Cells(*_merged(turned, theirs, cells, totals, form))
 
 
 def summed(keys: U64, first_item: int, least: int, items: int, buckets: int) -> Cells:
     """Cells of numbers that hold, from the highest bits on, item, neighbour, bucket and delta.
 
-    keys: sorted here, in place. Items count from `first_item`, buckets from `least`; the widths
+    keys: overwritten. Items count from `first_item`, buckets from `least`; the widths
     follow from the item numbers in use, the buckets spanned, and `DELTA_BITS`.
     """
-    keys.sort()
-    return Cells(*_summed(keys, first_item, least, bits_for(items), bits_for(buckets), DELTA_BITS))
+    form = _Form(first_item, least, bits_for(items), bits_for(buckets))
+    cells, totals = _summed(sorted_from(keys, DELTA_BITS), DELTA_BITS)
+    return Cells(*_merged(cells[:0], totals[:0], cells, totals, form))
 
 
 def room_for_items(items: int, buckets: int) -> int:
@@ -116,31 +133,22 @@ def bits_for(numbers: int) -> int:
 
 
 @njit(cache=True)
-def _span(pairs: U64, places: I32, first_live: int) -> tuple[np.int64, np.int64, int]:
-    """Least and greatest live bucket, and directed entries."""
+def _span(places: I32, first_live: int) -> tuple[np.int64, np.int64, int]:
+    """Least and greatest live bucket, and live deltas."""
     least, most, n = np.int64(1) << 40, np.int64(-1), 0
-    for row in range(len(pairs)):
+    for row in range(len(places)):
         bucket = np.int64(places[row] >> 1)
         if bucket >= first_live:
             least, most = min(least, bucket), max(most, bucket)
-            same = (pairs[row] >> np.uint64(32)) == (pairs[row] & np.uint64(0xFFFFFFFF))
-            n += 1 if same else 2
+            n += 1
     if n == 0:
         least = most = np.int64(first_live)
     return least, most, n
 
 
 @njit(cache=True)
-def _keys(
-    pairs: U64,
-    places: I32,
-    first_live: int,
-    least: int,
-    neighbour_bits: int,
-    bucket_bits: int,
-    keys: U64,
-) -> None:
-    """One number for each direction of each live delta."""
+def _keys(pairs: U64, places: I32, first_live: int, form: _Form, keys: U64) -> None:
+    """One number for each live delta: lesser item, greater item, bucket and sign."""
     at = 0
     bias = np.uint64(1) << np.uint64(_SIGN_BITS - 1)
     for row in range(len(pairs)):
@@ -148,37 +156,77 @@ def _keys(
         if bucket < first_live:
             continue
         low, high = pairs[row] >> np.uint64(32), pairs[row] & np.uint64(0xFFFFFFFF)
+        cell = (low << np.uint64(form.neighbour_bits)) | high
+        cell = (cell << np.uint64(form.bucket_bits)) | np.uint64(bucket - form.least)
         sign = bias - np.uint64(1) if places[row] & 1 else bias + np.uint64(1)
-        rest = (np.uint64(bucket - least) << np.uint64(_SIGN_BITS)) | sign
-        for turn in range(1 if low == high else 2):
-            item, neighbour = (low, high) if turn == 0 else (high, low)
-            key = (item << np.uint64(neighbour_bits)) | neighbour
-            keys[at] = (key << np.uint64(bucket_bits + _SIGN_BITS)) | rest
-            at += 1
+        keys[at] = (cell << np.uint64(_SIGN_BITS)) | sign
+        at += 1
 
 
 @njit(cache=True)
-def _summed(
-    keys: U64, first_item: int, least: int, neighbour_bits: int, bucket_bits: int, delta_bits: int
-) -> tuple[U32, U32, I32, I32]:
-    """Sum equal cells of sorted numbers; zeros are left out."""
-    item, neighbour = np.empty(len(keys), np.uint32), np.empty(len(keys), np.uint32)
-    bucket, delta = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32)
+def _summed(keys: U64, delta_bits: int) -> tuple[U64, I32]:
+    """Cells of sorted numbers, each once, ascending, and their totals; zeros are left out.
+
+    The cells are written over the numbers.
+    """
+    totals = np.empty(len(keys), np.int32)
     bias = np.int64(1) << (delta_bits - 1)
-    delta_mask = (np.uint64(1) << np.uint64(delta_bits)) - np.uint64(1)
-    bucket_mask = (np.uint64(1) << np.uint64(bucket_bits)) - np.uint64(1)
-    neighbour_mask = (np.uint64(1) << np.uint64(neighbour_bits)) - np.uint64(1)
+    mask = (np.uint64(1) << np.uint64(delta_bits)) - np.uint64(1)
     n, row = 0, 0
     while row < len(keys):
         cell, total = keys[row] >> np.uint64(delta_bits), np.int64(0)
         while row < len(keys) and keys[row] >> np.uint64(delta_bits) == cell:
-            total += np.int64(keys[row] & delta_mask) - bias
+            total += np.int64(keys[row] & mask) - bias
             row += 1
         if total != 0:
-            bucket[n] = np.int64(cell & bucket_mask) + least
-            cell >>= np.uint64(bucket_bits)
-            neighbour[n] = np.uint32(cell & neighbour_mask)
-            item[n] = np.uint32((cell >> np.uint64(neighbour_bits)) + np.uint64(first_item))
-            delta[n] = total
+            keys[n], totals[n] = cell, total
             n += 1
-    return item[:n], neighbour[:n], bucket[:n], delta[:n]
+    return keys[:n], totals[:n]
+
+
+@njit(cache=True)
+def _turned(cells: U64, totals: I32, form: _Form) -> tuple[U64, I32]:
+    """Cells with item and neighbour in each other's place, but for the diagonal; in their order."""
+    turned, theirs = np.empty(len(cells), np.uint64), np.empty(len(cells), np.int32)
+    n = 0
+    for row in range(len(cells)):
+        item, neighbour, bucket = _parts(cells[row], form)
+        if item != neighbour:
+            cell = (neighbour << np.uint64(form.neighbour_bits)) | item
+            turned[n] = (cell << np.uint64(form.bucket_bits)) | bucket
+            theirs[n] = totals[row]
+            n += 1
+    return turned[:n], theirs[:n]
+
+
+@njit(cache=True)
+def _merged(
+    one: U64, its_totals: I32, other: U64, totals: I32, form: _Form
+) -> tuple[U32, U32, I32, I32]:
+    """The columns of two ascending lists of cells, which have none in common, as one."""
+    n = len(one) + len(other)
+    item, neighbour = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    bucket, delta = np.empty(n, np.int32), np.empty(n, np.int32)
+    first, second = 0, 0
+    for row in range(n):
+        if second == len(other) or (first < len(one) and one[first] < other[second]):
+            cell, total = one[first], its_totals[first]
+            first += 1
+        else:
+            cell, total = other[second], totals[second]
+            second += 1
+        mine, near, when = _parts(cell, form)
+        item[row] = np.uint32(mine + np.uint64(form.first_item))
+        neighbour[row] = np.uint32(near)
+        bucket[row] = np.int64(when) + form.least
+        delta[row] = total
+    return item, neighbour, bucket, delta
+
+
+@njit(cache=True, inline="always")
+def _parts(cell: np.uint64, form: _Form) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """Item, neighbour and bucket of a cell."""
+    near = cell >> np.uint64(form.bucket_bits)
+    bucket = cell - (near << np.uint64(form.bucket_bits))
+    item = near >> np.uint64(form.neighbour_bits)
+    return item, near - (item << np.uint64(form.neighbour_bits)), bucket

@@ -9,6 +9,7 @@ from numba import njit
 from state import database
 from state.database import Batch, Database
 from state.kernel import COLUMNS, I64
+from state.names import NameTable, utf8_of
 from state.packing import pack, packed_bytes, rows_of, unpack, unpacked_lengths
 
 __all__ = ["Histories"]
@@ -43,24 +44,21 @@ class Histories:
 
         Returns int64 [n], one for each event.
         """
-        found = list(map(self._slot.get, users))
-        if None in found:
-            unknown = (user for user, slot in zip(users, found, strict=True) if slot is None)
-            self._load(list(dict.fromkeys(unknown)))
-            found = list(map(self._slot.get, users))
-        slots = np.array(found, np.int64)
+        known = len(self._users)
+        slots = self._users.numbers(utf8_of(users))
+        self._load(known)
         self._touched[slots] = True
-        counts = np.zeros(len(self._users), np.int64)
-        more = _rows_needed(slots, counts, self.lengths, self._room, self._cap)
+        more = _rows_needed(slots, self._counts, self.lengths, self._room, self._cap)
         self._grow(more)
         self._used = _make_room(
-            slots, counts, self.rows, self.starts, self.lengths, self._room, self._cap, self._used
-        )
+            slots, self._counts, self.rows, self.starts, self.lengths, self._room, self._cap,
+            self._used,
+        )  # fmt: skip
         return slots
 
     def of(self, user: str) -> I64:
         """Rows of a user as of now: int64 [n, COLUMNS]."""
-        slot = self._slot.get(user)
+        slot = self._users.find(user)
         if slot is not None:
             start = int(self.starts[slot])
             return self.rows[start : start + int(self.lengths[slot])].copy()
@@ -69,12 +67,10 @@ class Histories:
 
     def forget(self, user: str) -> None:
         """Drop the history of a user; the next commit deletes it."""
-        self._load([] if user in self._slot else [user])
-        slot = self._slot[user]
+        (slot,) = self.slots([user]).tolist()
         start = int(self.starts[slot])
         self.rows[start : start + int(self.lengths[slot])] = 0
         self.lengths[slot] = 0
-        self._touched[slot] = True
 
     def write(self, batch: Batch) -> None:
         """Put the histories that events have touched since the last commit into a batch."""
@@ -83,15 +79,14 @@ class Histories:
         out = np.empty(packed_bytes(lengths), np.uint8)
         ends = pack(self.rows, self.starts[touched], lengths, out)
         packed = out[: ends[-1] if len(ends) else 0].tobytes()
-        prefix, users, begin = database.HISTORY, self._users, 0
-        for slot, length, end in zip(
-            touched.tolist(), lengths.tolist(), ends.tolist(), strict=True
+        prefix, begin = database.HISTORY, 0
+        for user, length, end in zip(
+            self._users.names(touched), lengths.tolist(), ends.tolist(), strict=True
         ):
-            key = prefix + users[slot].encode()
             if length:
-                batch.put(key, packed[begin:end])
+                batch.put(prefix + user, packed[begin:end])
             else:
-                batch.delete(key)
+                batch.delete(prefix + user)
             begin = end
 
     def written(self) -> None:
@@ -105,13 +100,15 @@ class Histories:
                 self._move_together(room)
 
     def _give_up(self) -> None:
-        self._slot: dict[str, int] = {}
-        self._users: list[str] = []
+        # The number of a user is the slot.
+        self._users = NameTable()
         self._used = 0
         self.rows: I64 = np.empty((1024, COLUMNS), np.int64)
         self.starts: I64 = np.zeros(1024, np.int64)
         self.lengths: I64 = np.zeros(1024, np.int64)
         self._room: I64 = np.zeros(1024, np.int64)
+        # Events of a batch by slot; zeros between two batches.
+        self._counts: I64 = np.zeros(1024, np.int64)
         self._touched: npt.NDArray[np.bool_] = np.zeros(1024, bool)
 
     def _move_together(self, room: I64) -> None:
@@ -122,21 +119,20 @@ class Histories:
         self.rows, self._used = rows, int(room.sum())
         self.starts[:n], self._room[:n] = starts, room
 
-    def _load(self, users: list[str]) -> None:
-        """Give slots to users, with what RocksDB has of them."""
-        if not users:
+    def _load(self, first: int) -> None:
+        """Fill the slots from `first` on, which are new, with what RocksDB has of their users."""
+        end = len(self._users)
+        if end == first:
             return
-        first, end = len(self._users), len(self._users) + len(users)
         while end > len(self.starts):
-            self.starts, self.lengths, self._room = (
+            self.starts, self.lengths, self._room, self._counts = (
                 np.concatenate([a, np.zeros_like(a)])
-                for a in (self.starts, self.lengths, self._room)
+                for a in (self.starts, self.lengths, self._room, self._counts)
             )
             self._touched = np.concatenate([self._touched, np.zeros_like(self._touched)])
-        self._slot.update(zip(users, range(first, end), strict=True))
-        self._users.extend(users)
         prefix = database.HISTORY
-        found = self._database.get([prefix + user.encode() for user in users])
+        users = self._users.names(np.arange(first, end))
+        found = self._database.get([prefix + user for user in users])
         stored = [packed or b"" for packed in found]
         data = np.frombuffer(b"".join(stored), np.uint8)
         ends = np.cumsum(np.fromiter(map(len, stored), np.int64, len(stored)))
@@ -187,7 +183,7 @@ def _rows_needed(slots: I64, counts: I64, lengths: I64, room: I64, cap: int) -> 
 def _make_room(
     slots: I64, counts: I64, rows: I64, starts: I64, lengths: I64, room: I64, cap: int, used: int
 ) -> int:
-    """Move crowded slots behind the rows in use; returns the rows in use then."""
+    """Move crowded slots behind the rows in use; returns the rows in use then. counts: to zeros."""
     for event in range(len(slots)):
         slot = slots[event]
         if counts[slot] < 0:
@@ -198,5 +194,5 @@ def _make_room(
                     rows[used + row, column] = rows[starts[slot] + row, column]
             starts[slot], room[slot] = used, wanted
             used += wanted
-            counts[slot] = 0
+        counts[slot] = 0
     return used

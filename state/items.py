@@ -1,6 +1,5 @@
 """Dense numbers for the items that a partition has seen."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,18 +11,20 @@ from numba import njit
 from state import database
 from state.database import Database
 from state.keys import item_key
+from state.names import NameTable, Utf8, codes_of, utf8_of
 
 __all__ = ["ItemNumbers"]
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[str, str]).decode
 
-#: Items whose names and numbers are kept as Python objects, about 240 bytes each. Demand is
-#: uneven: most events are about one of them.
+#: Items whose names are kept in memory, about 60 bytes each. Demand is uneven: most events are
+#: about one of them.
 RECENT = 1 << 16
 _LEAST = 1024
 
@@ -47,8 +48,9 @@ class ItemNumbers:
         self._keys = np.zeros(0, np.uint64)
         self._table = np.zeros(0, np.int32)
         self._reserve(_LEAST, keys)
-        self._recent: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        self._recent_names = 0
+        # Recent names have numbers of their own; `_number` has the item's of each.
+        self._recent = NameTable()
+        self._number = np.zeros(_LEAST, np.int64)
         # Names that a commit has yet to write, and those that the commit before has just written.
         self._new: list[tuple[str, str]] = []
         self._written: dict[int, tuple[str, str]] = {}
@@ -63,14 +65,19 @@ class ItemNumbers:
 
     def numbers(self, types: Sequence[str], ids: Sequence[str]) -> I64:
         """Numbers of items, given to new ones on the way: int64 [n]."""
-        recent = self._recent
-        found = [recent[t].get(i) for t, i in zip(types, ids, strict=True)]
-        if None in found:
-            missing = [row for row, number in enumerate(found) if number is None]
-            names = [(types[row], ids[row]) for row in missing]
-            for row, number in zip(missing, self._numbers_of(names).tolist(), strict=True):
-                found[row] = number
-        return np.array(found, np.int64)
+        if len(self._recent) > RECENT:
+            self._recent.clear()
+        known = len(self._recent)
+        recent = self._recent.numbers(_whole(types, ids))
+        if len(self._recent) > known:
+            # The first row of each name that was not among the recent ones, in their order.
+            rows = np.flatnonzero(recent >= known)
+            rows = rows[np.unique(recent[rows], return_index=True)[1]]
+            names = [(types[row], ids[row]) for row in rows.tolist()]
+            while len(self._recent) > len(self._number):
+                self._number = np.concatenate([self._number, np.zeros_like(self._number)])
+            self._number[known : len(self._recent)] = self._numbers_of(names)
+        return self._number[recent]
 
     def find(self, item_type: str, item_id: str) -> int | None:
         """Number of an item; None if this partition has not seen it."""
@@ -110,19 +117,14 @@ class ItemNumbers:
             yield number, _pack(name)
 
     def _numbers_of(self, names: Sequence[tuple[str, str]]) -> I64:
-        """Return the numbers of items, new ones included, and keep them among the recent ones."""
+        """Return the numbers of items, given to new ones on the way."""
         keys = np.fromiter((item_key(*name) for name in names), np.uint64, len(names))
         self._reserve(self._count + len(names), self._keys[: self._count])
         found = np.zeros(len(names), np.int64)
         self._count = int(_find_or_add(self._table, self._keys, self._count, keys, found))
-        if self._recent_names + len(names) > RECENT:
-            self._recent.clear()
-            self._recent_names = 0
-        self._recent_names += len(names)
-        for (item_type, item_id), number in zip(names, found.tolist(), strict=True):
+        for name, number in zip(names, found.tolist(), strict=True):
             if number == self._saved + len(self._new):
-                self._new.append((item_type, item_id))
-            self._recent[item_type][item_id] = number
+                self._new.append(name)
         return found
 
     def _reserve(self, items: int, keys: U64) -> None:
@@ -138,6 +140,34 @@ class ItemNumbers:
             table = np.full(size, -1, np.int32)
             _fill(table, self._keys, len(keys))
             self._table = table
+
+
+def _whole(types: Sequence[str], ids: Sequence[str]) -> Utf8:
+    """Return type, NUL, id of items as bytes, of which `item_key` makes their keys."""
+    names, codes = codes_of(types)
+    known, wanted = utf8_of(names), utf8_of(ids)
+    ends = np.cumsum((known.ends - known.begins)[codes] + 1 + wanted.ends - wanted.begins)
+    data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    _join(codes, *known, *wanted, data)
+    return Utf8(data, np.concatenate([np.zeros(1, np.int64), ends])[: len(ends)], ends)
+
+
+@njit(cache=True)
+def _join(
+    codes: I64, types: U8, type_begins: I64, type_ends: I64, ids: U8, begins: I64, ends: I64,
+    data: U8,
+) -> None:  # fmt: skip
+    """Write the type, NUL and the id of each item, one behind the other."""
+    at = 0
+    for row in range(len(codes)):
+        for k in range(type_begins[codes[row]], type_ends[codes[row]]):
+            data[at] = types[k]
+            at += 1
+        data[at] = 0
+        at += 1
+        for k in range(begins[row], ends[row]):
+            data[at] = ids[k]
+            at += 1
 
 
 @njit(cache=True)

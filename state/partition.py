@@ -28,6 +28,7 @@ from state.histories import Histories
 from state.history import History
 from state.items import ItemNumbers
 from state.kernel import I64, ITEM, NONE, apply_events, erase_rows
+from state.names import in_set
 from state.run_files import RunFiles
 from state.runs import Merging, Runs
 from state.settings import StateSettings
@@ -336,8 +337,7 @@ class PartitionState:
         users, times = events.user_id[first:], events.timestamp[first:]
         items = self._items.numbers(events.item_type[first:], events.item_id[first:])
         counted = ~too_old if gone is None else ~too_old & ~gone[first:]
-        kinds = events.kind[first:]
-        assumed = np.fromiter((kind == ASSUMED_KIND for kind in kinds), bool, len(kinds))
+        assumed = in_set(events.kind[first:], frozenset({ASSUMED_KIND}))
         self._shown.apply(users, items, times, counted, assumed)
         if self.taken.is_kept:
             unknown = np.zeros(len(items), np.int64)
@@ -377,8 +377,7 @@ class PartitionState:
         """
         n, histories, window = len(slot), self._histories, self.settings.window
         item = self._items.numbers(events.item_type[first:], events.item_id[first:])
-        graph = frozenset(self.settings.graph_kinds)
-        strong = np.fromiter(map(graph.__contains__, events.kind[first:]), bool, n)
+        strong = in_set(events.kind[first:], frozenset(self.settings.graph_kinds))
         too_old, repeat = np.zeros(n, bool), np.zeros(n, bool)
         starts, room = np.zeros(n + 1, np.int64), int(chosen.sum()) * observe
         seen_item, seen_time = np.zeros(room, np.int64), np.zeros(room, np.int64)

@@ -9,6 +9,8 @@ white space between them; texts of 1 to 256 printable ASCII characters without e
 most 18 digits that is not suspect; a kind that is wanted; the user as the record's key.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ from streams.record_columns import (
     RecordColumns,
 )
 from streams.records import DeadLetter
+from streams.text_columns import AsciiTexts, CodedTexts
 
 __all__ = ["decode_columns"]
 
@@ -36,7 +39,7 @@ Bools = NDArray[np.bool_]
 
 _USER, _ITEM, _TYPE, _KIND, _TIME = range(5)
 _ALL_FIELDS = 0b11111
-#: Columns of what the kernel finds: where the item's id begins and ends, numbers of the item type
+#: Rows of what the kernel finds: where the item's id begins and ends, numbers of the item type
 #: (in order of first sight) and of the kind, and the time.
 _ITEM_AT, _ITEM_END, _TYPE_OF, _KIND_OF, _TIME_OF = range(5)
 _FOUND = 5
@@ -72,7 +75,7 @@ def _canonical_events(records: RecordColumns, rules: EventRules) -> tuple[EventB
     """Return the events in canonical form, and which records hold one, bool [n]."""
     table = records.table
     wanted = [kind.encode() for kind in rules.kinds]
-    found = np.empty((len(table), _FOUND), np.int64)
+    found = np.empty((_FOUND, len(table)), np.int64)
     types = np.empty((_MOST_TYPES, 2), np.int64)
     data = np.frombuffer(records.data, np.uint8)
     known = _read(
@@ -80,19 +83,19 @@ def _canonical_events(records: RecordColumns, rules: EventRules) -> tuple[EventB
         np.cumsum([len(kind) for kind in wanted]), rules.max_bytes, rules.future_ms, types, found,
     )  # fmt: skip
     item_types = [records.data[begin:end].decode() for begin, end in types[:known].tolist()]
-    accepted = found[:, _TYPE_OF] >= 0
+    accepted = found[_TYPE_OF] >= 0
     for number, name in enumerate(item_types):
         if name in rules.text_types:
-            accepted &= found[:, _TYPE_OF] != number
+            accepted &= found[_TYPE_OF] != number
     if not accepted.all():
-        table, found = table[accepted], found[accepted]
-    users = table[:, KEY]
+        table, found = table[accepted], found[:, accepted]
+    users = table[:, KEY].copy()
     batch = EventBatch(
-        user_id=_texts(data, users, users + table[:, KEY_BYTES]),
-        item_type=np.array(item_types, object)[found[:, _TYPE_OF]].tolist(),
-        item_id=_texts(data, found[:, _ITEM_AT], found[:, _ITEM_END]),
-        kind=np.array(rules.kinds, object)[found[:, _KIND_OF]].tolist(),
-        timestamp=found[:, _TIME_OF].copy(),
+        user_id=AsciiTexts(data, users, users + table[:, KEY_BYTES]),
+        item_type=CodedTexts(item_types, found[_TYPE_OF]),
+        item_id=AsciiTexts(data, found[_ITEM_AT], found[_ITEM_END]),
+        kind=CodedTexts(rules.kinds, found[_KIND_OF]),
+        timestamp=found[_TIME_OF],
         offset=table[:, OFFSET].copy(),
     )
     return batch, accepted
@@ -103,7 +106,7 @@ def _merged(one: EventBatch, other: EventBatch) -> EventBatch:
     offset = np.concatenate([one.offset, other.offset])
     order = np.argsort(offset, kind="stable")
 
-    def column(first: list[str], second: list[str]) -> list[str]:
+    def column(first: Sequence[str], second: Sequence[str]) -> list[str]:
         both = [*first, *second]
         return [both[row] for row in order.tolist()]
 
@@ -118,27 +121,6 @@ def _merged(one: EventBatch, other: EventBatch) -> EventBatch:
         erasures=sorted([*one.erasures, *other.erasures], key=lambda erasure: erasure.offset),
         ignored=one.ignored + other.ignored,
     )
-
-
-def _texts(data: U8, begins: I64, ends: I64) -> list[str]:
-    """Return texts, which are ASCII without line breaks, as strings: half the price of slices."""
-    if not len(begins):
-        return []
-    lines = np.empty(int((ends - begins).sum()) + len(begins), np.uint8)
-    _copy_lines(data, begins, ends, lines)
-    return lines[:-1].tobytes().decode("ascii").split("\n")
-
-
-@njit(cache=True)
-def _copy_lines(data: U8, begins: I64, ends: I64, lines: U8) -> None:
-    """Copy texts one behind the other, each with a line break behind it."""
-    at = 0
-    for row in range(len(begins)):
-        for k in range(begins[row], ends[row]):
-            lines[at] = data[k]
-            at += 1
-        lines[at] = _LINE
-        at += 1
 
 
 @njit(cache=True, inline="always")
@@ -272,11 +254,11 @@ def _read(
     data: U8, table: I64, kinds: U8, kind_ends: I64, max_bytes: int, future_ms: int, types: I64,
     found: I64,
 ) -> int:  # fmt: skip
-    """Fill `found` by row, item type -1 where the record is not accepted; returns types known."""
+    """Fill `found`, item type -1 where a record is not accepted; returns how many types there are."""
     known = 0
     begins, ends = np.zeros(5, np.int64), np.zeros(5, np.int64)
     for row in range(len(table)):
-        found[row, _TYPE_OF] = -1
+        found[_TYPE_OF, row] = -1
         length = table[row, VALUE_BYTES]
         if length > max_bytes or length < 2:
             continue
@@ -300,6 +282,6 @@ def _read(
         if number == known:
             types[known, 0], types[known, 1] = begins[_TYPE], ends[_TYPE]
             known += 1
-        found[row, _ITEM_AT], found[row, _ITEM_END] = begins[_ITEM], ends[_ITEM]
-        found[row, _TYPE_OF], found[row, _KIND_OF], found[row, _TIME_OF] = number, kind, time
+        found[_ITEM_AT, row], found[_ITEM_END, row] = begins[_ITEM], ends[_ITEM]
+        found[_TYPE_OF, row], found[_KIND_OF, row], found[_TIME_OF, row] = number, kind, time
     return known

@@ -1,6 +1,6 @@
 """Good events and records as columns, and the rules by which they are good."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
@@ -69,7 +69,8 @@ class Erasure(NamedTuple):
 class EventBatch:
     """Good events as columns of equal length n, in the order of the records.
 
-    user_id, item_type, item_id, kind: lists of n strings; timestamp: int64[n], ms UTC;
+    user_id, item_type, item_id, kind: n strings, in lists or as `streams.text_columns`;
+    timestamp: int64[n], ms UTC;
     offset: int64[n], the place in the partition of each event.
     position: of impressions, int64[n], the place in the list; None for events.
     list_code: of impressions, int64[n], `list_code` of the list; None for events.
@@ -79,10 +80,10 @@ class EventBatch:
     ignored: number of records whose kind is one that is passed over.
     """
 
-    user_id: list[str]
-    item_type: list[str]
-    item_id: list[str]
-    kind: list[str]
+    user_id: Sequence[str]
+    item_type: Sequence[str]
+    item_id: Sequence[str]
+    kind: Sequence[str]
     timestamp: NDArray[np.int64]
     offset: NDArray[np.int64]
     position: NDArray[np.int64] | None = None

@@ -21,4 +21,5 @@ def compile_record_kernels() -> None:
     event = Event(user_id="u", item_id="i", item_type="t", kind=rules.kinds[0], timestamp=1)
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1_000)
     builder.append(0, event.timestamp, event.key, encode(event), [])
-    decode_columns(batch_columns("events", 0, memoryview(builder.build())), rules)
+    events, _ = decode_columns(batch_columns("events", 0, memoryview(builder.build())), rules)
+    list(events.user_id)  # what makes strings of texts is compiled too

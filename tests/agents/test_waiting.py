@@ -1,9 +1,11 @@
 """Users wait in the order of their news, each once in an interval."""
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.working.waiting import TouchedUsers, Waiting
+from streams import Context
 
 
 def touched(users, offset=0, partition=0):
@@ -134,3 +136,135 @@ def test_whoever_has_waited_too_long_is_dropped_unless_there_was_newer_news():
     assert waiting.shed == 2
     assert names(waiting.due(7_000, 10)) == ["b"]
     assert waiting.shed_older(10_000) == 0, "who was answered is not dropped"
+
+
+class Defined:
+    """What `Waiting` does, one user at a time and without a limit of users."""
+
+    def __init__(self, every_ms, backlog, fair_ms):
+        self.every_ms, self.backlog, self.fair_ms = every_ms, backlog, fair_ms
+        self.reason, self.order, self.answered = {}, [], {}
+        self.batches, self.shed = [], 0
+
+    def add(self, partition, users, first, now, context):
+        last = {}
+        for at, user in enumerate(users):
+            last.pop(user, None)
+            last[user] = first + at
+        for user, offset in last.items():
+            self.reason[user] = (partition, offset, now, context.get(offset))
+        self.order += last
+        if last:
+            self.batches.append((partition, first, max(last.values()), list(last)))
+
+    def first(self, partition):
+        mine = [batch for batch in self.batches if batch[0] == partition]
+        newest = mine[-1][1] if mine else 0
+        for _, first, last, users in mine:
+            if last >= newest - self.backlog and any(
+                self.reason.get(user, (None,))[0] == partition
+                and first <= self.reason[user][1] <= last
+                for user in users
+            ):
+                return first
+        return None
+
+    def answerable(self, now):
+        self.answered = {u: at for u, at in self.answered.items() if at > now - self.every_ms}
+        return self.reason.keys() - self.answered.keys()
+
+    def due(self, now, most):
+        self.answerable(now)
+        due, early = [], []
+        if len(self.reason) > most:
+            while self.order and len(due) < most // 2:
+                user = self.order[0]
+                if user in self.reason and user in self.answered:
+                    early.append(user)
+                elif user in self.reason:
+                    if self.reason[user][2] < now - self.fair_ms:
+                        break
+                    due.append(self.take(user, now))
+                self.order.pop(0)
+        self.order, early = early + self.order, []
+        while self.order and len(due) < most:
+            user = self.order.pop()
+            if user in self.reason and user in self.answered:
+                early.append(user)
+            elif user in self.reason:
+                due.append(self.take(user, now))
+        self.order += [user for user in reversed(early) if user in self.reason]
+        return due
+
+    def take(self, user, now):
+        partition, offset, _, context = self.reason.pop(user)
+        self.answered[user] = now
+        return user, partition, offset, context
+
+    def shed_older(self, came_ms):
+        old = [user for user, reason in self.reason.items() if reason[2] < came_ms]
+        self.reason = {user: r for user, r in self.reason.items() if user not in old}
+        return len(old)
+
+
+NAMES = ["a", "b", "c", "d", "e", "é", "user-7", "user-70"]
+USERS = st.sampled_from(NAMES)
+ADD = st.tuples(st.just("add"), st.integers(0, 1), st.lists(USERS, max_size=8), st.booleans())
+STEPS = st.lists(
+    ADD
+    | ADD
+    | st.tuples(st.sampled_from(["due"]), st.integers(1, 6))
+    | st.tuples(st.sampled_from(["shed"]), st.integers(0, 3_000))
+    | st.tuples(st.sampled_from(["forget"]), st.integers(0, 1))
+    | st.tuples(st.sampled_from(["withdraw"]), USERS),
+    max_size=30,
+)
+
+
+@pytest.mark.parametrize("cleaned", [False, True])
+@settings(max_examples=300, deadline=None)
+@given(STEPS, st.sampled_from([0, 500]), st.sampled_from([0, 700]), st.sampled_from([3, 1_000]))
+def test_all_is_as_if_users_were_noted_one_at_a_time(cleaned, steps, every_ms, fair_ms, backlog):
+    """cleaned: all is made shorter now and then. Who waits longest then differs a little.
+
+    Before that, who has news keeps an earlier place beside the last one.
+    """
+    waiting = Waiting(len(NAMES) if cleaned else 1_000, every_ms, backlog, fair_ms)
+    defined, offsets, now = Defined(every_ms, backlog, fair_ms), [0, 0], 0
+    for step in steps:
+        now += 300
+        match step:
+            case ("add", partition, users, traced):
+                first = offsets[partition]
+                offsets[partition] += len(users)
+                context = {first: Context(surface=f"{first}")} if traced else {}
+                waiting.add(
+                    TouchedUsers(
+                        topic="events", partition=partition, user_id=users, context=context,
+                        offset=range(first, first + len(users)), first=first,
+                        event_timestamp=[7] * len(users),
+                    ),
+                    now,
+                )  # fmt: skip
+                defined.add(partition, users, first, now, context)
+            case ("due", number):
+                found = [(t.user_id, t.partition, t.offset, t.context)
+                         for t in waiting.due(now, number)]  # fmt: skip
+                if cleaned:
+                    assert len(found) == min(number, len(defined.answerable(now)))
+                    assert {user for user, *_ in found} <= defined.answerable(now)
+                    assert found == [defined.take(user, now) for user, *_ in found]
+                else:
+                    assert found == defined.due(now, number)
+            case ("shed", age):
+                assert waiting.shed_older(now - age) == defined.shed_older(now - age)
+            case ("forget", partition):
+                waiting.forget([partition])
+                defined.reason = {u: r for u, r in defined.reason.items() if r[0] != partition}
+                defined.batches = [b for b in defined.batches if b[0] != partition]
+            case ("withdraw", user):
+                waiting.withdraw(user)
+                defined.reason.pop(user, None)
+                defined.answered.pop(user, None)
+        assert len(waiting) == len(defined.reason)
+        assert [waiting.first("events", p) for p in (0, 1)] == [defined.first(p) for p in (0, 1)]

@@ -254,7 +254,7 @@ def _read(
     data: U8, table: I64, kinds: U8, kind_ends: I64, max_bytes: int, future_ms: int, types: I64,
     found: I64,
 ) -> int:  # fmt: skip
-    """Fill `found`, item type -1 where a record is not accepted; returns how many types there are."""
+    """Fill `found`, item type -1 where a record is not accepted; returns the number of types."""
     known = 0
     begins, ends = np.zeros(5, np.int64), np.zeros(5, np.int64)
     for row in range(len(table)):

@@ -88,11 +88,12 @@ STREAMS ?= 3500
 CYCLES ?= 500
 NIGHTS ?= 10000
 
-# Long property runs, starts and stops of workers, then twenty minutes of rebalances under load.
+# Long property runs, simulated nights and days, starts and stops of workers, then twenty minutes of rebalances under load.
 soak: setup
 	STATE_STREAMS=$(STREAMS) $(BIN)/pytest tests/state --timeout=0 --hypothesis-show-statistics \
 		$(if $(filter command line,$(origin SEED)),--hypothesis-seed=$(SEED))
 	$(BIN)/python -m tests.simulated --seed $(SEED)000000 --nights $(NIGHTS)
+	$(BIN)/python -m tests.simulated --seed $(SEED) --hours 72
 	STOPS=all $(BIN)/pytest tests/integration/test_stopping.py --timeout=0
 	$(BIN)/python -m tests.integration.soak_stops --cycles $(CYCLES) --seed $(SEED) --transport $(TRANSPORT)
 	$(BIN)/python -m tests.crash --seed $(SEED) --only scale,restart --minutes $(MINUTES) \

@@ -53,6 +53,8 @@ META, ITEMS, HISTORY, USERS, CATALOGUE = b"m", b"i", b"h", b"u", b"c"
 MARK = "DAMAGED"
 #: Files of which a folder with a state always has some.
 PARTS = ("*.sst", "MANIFEST-*", "run-*.bin")
+#: A file of RocksDB's own log has this size at most, and there are two at most.
+ROCKS_LOG_BYTES = 256 << 10
 
 
 class DamagedState(Exception):
@@ -194,7 +196,9 @@ def open_database(folder: Path, settings: StateSettings, *, read_only: bool = Fa
     options.set_max_write_buffer_number(2)
     options.set_max_background_jobs(1)
     options.set_compression_type(DBCompressionType.lz4())
+    # Each flush adds some kilobytes to RocksDB's own log, which would grow until the next start.
     options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(ROCKS_LOG_BYTES)
     # A manifest names the first and last key of every file it ever listed, so a user's id could
     # outlive the user's erasure in it. Written again with each change, it names those that exist.
     options.set_max_manifest_file_size(1)

@@ -1,4 +1,7 @@
-"""Simulated nights: python -m tests.simulated --seed 1 --nights 10000."""
+"""Simulated nights: python -m tests.simulated --seed 1 --nights 10000.
+
+With --hours 72, days without faults instead: what the processes hold must not grow.
+"""
 
 # ruff: noqa: T201 - a command for people
 import argparse
@@ -6,9 +9,12 @@ import logging
 import sys
 import time
 
+from tests.simulated.days import growth, run_days
 from tests.simulated.run import STEPS, again, run_night
 
 REPORT_EVERY_S = 10.0
+#: Hours after which the memory of the process is judged: until then caches fill.
+LONG_H = 48
 
 
 def main() -> int:
@@ -16,6 +22,8 @@ def main() -> int:
     options = _options()
     if not options.trace:
         logging.disable(logging.CRITICAL)
+    if options.hours:
+        return _days(options.seed, options.hours)
     failed, simulated_h, began = 0, 0.0, time.monotonic()
     reported = began
     for seed in range(options.seed, options.seed + options.nights):
@@ -39,11 +47,28 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _days(seed: int, hours: int) -> int:
+    sizes = []
+    for hour, size in enumerate(run_days(seed, hours), 1):
+        sizes.append(size)
+        print(
+            f"hour {hour}: containers {size.containers / 1e6:.2f} MB, process"
+            f" {size.resident / 1e6:.1f} MB, disk {size.disk / 1e6:.2f} MB, {size.series} series",
+            flush=True,
+        )
+    grown = growth(sizes, resident=hours >= LONG_H)
+    print("\n".join(grown) or f"{hours} hours: nothing grows")
+    return 1 if grown else 0
+
+
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first night")
     parser.add_argument("--nights", type=int, default=1, help="seeds that follow each other")
     parser.add_argument("--steps", type=int, default=STEPS, help="things that happen in a night")
+    parser.add_argument("--hours", type=int, default=0, help="hours of days without faults")
     parser.add_argument("--trace", action="store_true", help="print what happened, and the log")
     return parser.parse_args()
 

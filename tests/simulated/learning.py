@@ -313,16 +313,30 @@ class Learning:
     def a_pin_is_removed(self) -> None:
         self.night.log.append(TOPICS.models, announcement_key("pinned"), None)
 
+    def work(self) -> None:
+        """Let the trainer read what there is, and work for a minute."""
+
+        async def minute(life: TrainerLife) -> None:
+            await self._read_all(life)
+            for _ in range(6):
+                self.night.sleep(10)
+                await life.train.step()
+
+        self.run(minute)
+
+    async def _read_all(self, life: TrainerLife) -> None:
+        while await self._hear(life, 100):
+            pass
+        for part in range(self.night.log.partitions(TOPICS.examples)):
+            while await self._read(life, part, 100):
+                pass
+
     def work_is_done(self) -> None:
         """Let the trainer read and learn what there is, and judge what it has made."""
 
         async def work(life: TrainerLife) -> None:
             for _ in range(3):
-                while await self._hear(life, 100):
-                    pass
-                for part in range(self.night.log.partitions(TOPICS.examples)):
-                    while await self._read(life, part, 100):
-                        pass
+                await self._read_all(life)
                 for _ in range(60):
                     self.night.sleep(5)
                     if not await life.train.step() and life.train._pending is None:

@@ -1,4 +1,4 @@
-"""Columns of texts that are strings only when somebody asks for them."""
+"""Columns of texts that are decoded to strings only on access."""
 
 from collections.abc import Iterator, Sequence
 from typing import overload

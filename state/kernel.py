@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from state.prefetching import prefetch
+
 __all__ = [
     "COLUMNS",
     "ITEM",
@@ -223,6 +225,26 @@ def _most_deltas(rows: I64, length: int, cap: int) -> int:
     return moves * (2 * cap + 2)
 
 
+#: Events between the one that is applied and the one whose history is asked for.
+_AHEAD = 6
+#: Numbers of a line of a processor's cache.
+_LINE = 8
+
+
+@njit(cache=True, inline="always")
+def _ask_ahead(rows: I64, starts: I64, lengths: I64, user: I64, event: int) -> None:
+    """Have the histories of later events brought into the caches: they lie anywhere in memory."""
+    later = event + 2 * _AHEAD
+    if later < len(user):
+        prefetch(starts, user[later])
+        prefetch(lengths, user[later])
+    later = event + _AHEAD
+    if later < len(user) and user[later] != NONE:
+        begin = starts[user[later]] * COLUMNS
+        for at in range(begin, begin + lengths[user[later]] * COLUMNS, _LINE):
+            prefetch(rows, at)
+
+
 @njit(cache=True)
 def apply_events(
     begin: int,
@@ -263,6 +285,7 @@ def apply_events(
     pairs, _, used = deltas
     n = len(user)
     for e in range(begin, n):
+        _ask_ahead(rows, starts, lengths, user, e)
         u = user[e]
         mine = rows[starts[max(u, 0)] :]
         if u != NONE and used[0] + _most_deltas(mine, lengths[u], cap) > len(pairs):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from numba import njit
 
 from state.kernel import I64, U64
+from state.prefetching import prefetch
 
 __all__ = ["HasCodes", "HasUtf8", "NameTable", "Utf8", "codes_of", "in_set", "utf8_of"]
 
@@ -19,6 +20,10 @@ U8 = npt.NDArray[np.uint8]
 _LEAST = 1024
 #: Of the FNV-1a hash.
 _PRIME = np.uint64(0x100000001B3)
+#: The part of an entry of the table that is not of the hash.
+_NUMBER = np.uint64(0xFFFFFFFF)
+#: Names whose places in memory are asked for together.
+_TOGETHER = 64
 
 
 class Utf8(NamedTuple):
@@ -164,11 +169,11 @@ def _place(
     data: U8, begin: int, end: int, hashed: np.uint64, table: U64, known: U8, bounds: I64
 ) -> np.uint64:
     """Where a name stands in the table, or would: open addressing, step by step."""
-    last, low = np.uint64(len(table) - 1), np.uint64(0xFFFFFFFF)
+    last = np.uint64(len(table) - 1)
     at = hashed & last
     while table[at]:
         if table[at] >> np.uint64(32) == hashed >> np.uint64(32):
-            number = np.int64(table[at] & low) - 1
+            number = np.int64(table[at] & _NUMBER) - 1
             first, length = bounds[number], end - begin
             if bounds[number + 1] - first == length:
                 same = 0
@@ -199,18 +204,28 @@ def _numbers(
     found: I64,
 ) -> int:
     """Write the numbers of names to `found`; a new name gets the next number. Returns the count."""
-    for row in range(len(begins)):
-        begin, end = begins[row], ends[row]
-        hashed = _hash(data, begin, end, start)
-        at = _place(data, begin, end, hashed, table, known, bounds)
-        if table[at] == 0:
-            table[at] = _entry(hashed, count)
-            first = bounds[count]
-            for k in range(end - begin):
-                known[first + k] = data[begin + k]
-            count += 1
-            bounds[count] = first + end - begin
-        found[row] = np.int64(table[at] & np.uint64(0xFFFFFFFF)) - 1
+    hashes, last, low = np.empty(_TOGETHER, np.uint64), np.uint64(len(table) - 1), _NUMBER
+    for some in range(0, len(begins), _TOGETHER):
+        rows = min(_TOGETHER, len(begins) - some)
+        for k in range(rows):
+            hashes[k] = _hash(data, begins[some + k], ends[some + k], start)
+            prefetch(table, np.int64(hashes[k] & last))
+        for k in range(rows):
+            prefetch(bounds, np.int64(table[hashes[k] & last] & low))
+        for k in range(rows):
+            # The end of the name that stands first where this one is looked for.
+            prefetch(known, bounds[np.int64(table[hashes[k] & last] & low)] - 1)
+        for k in range(rows):
+            begin, end = begins[some + k], ends[some + k]
+            at = _place(data, begin, end, hashes[k], table, known, bounds)
+            if table[at] == 0:
+                table[at] = _entry(hashes[k], count)
+                first = bounds[count]
+                for byte in range(end - begin):
+                    known[first + byte] = data[begin + byte]
+                count += 1
+                bounds[count] = first + end - begin
+            found[some + k] = np.int64(table[at] & low) - 1
     return count
 
 
@@ -219,7 +234,7 @@ def _find(data: U8, start: np.uint64, table: U64, known: U8, bounds: I64) -> np.
     """Return the number of a name, -1 if it has none."""
     hashed = _hash(data, 0, len(data), start)
     at = _place(data, 0, len(data), hashed, table, known, bounds)
-    return np.int64(table[at] & np.uint64(0xFFFFFFFF)) - 1
+    return np.int64(table[at] & _NUMBER) - 1
 
 
 @njit(cache=True)

@@ -104,14 +104,20 @@ def _answers(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
 def _lists(night: Night, erasures: dict[int, list[Erasure]], stay: set[str]) -> Iterator[str]:
     """The last list of each user was made from all of the history.
 
-    That of an erased user without further events was made from nothing. stay: users with events
-    that no erasure covers, also such as have left the window since the list was made.
+    That of an erased user without further events was made from nothing, and withdrawn if nobody
+    has asked for one. stay: users with events that no erasure covers, also such as have left the
+    window since the list was made.
     """
     erased = {erasure.user_id for those in erasures.values() for erasure in those}
+    asked = {(record.key or b"").decode() for record in _records(night, TOPICS.requests)}
+    asked.discard(night.erased_last or "")
     last: dict[str, set[int]] = {}
+    withdrawn: dict[str, bool] = {}
     for record in _records(night, TOPICS.recommendations):
         made = decode(Recommendation, record.value).items if record.value else []
-        last[(record.key or b"").decode()] = {int(item.item_id) for item in made}
+        user = (record.key or b"").decode()
+        last[user] = {int(item.item_id) for item in made}
+        withdrawn[user] = record.value is None
     for part in range(PARTITIONS):
         [owner] = [life for life in night.lives.values() if part in life.owned]
         state = owner.worker.partitions[part]
@@ -123,6 +129,9 @@ def _lists(night: Night, erasures: dict[int, list[Erasure]], stay: set[str]) -> 
             of_part = murmur2_partition(user.encode(), PARTITIONS) == part
             if user in erased and of_part and user not in stay and listed:
                 yield f"{user} is erased, and the last list was made from {sorted(listed)}"
+            silent = user in erased and of_part and user not in stay | asked
+            if silent and not withdrawn.get(user, True):
+                yield f"{user} is erased, and a list was written afterwards"
 
 
 def _learned(night: Night) -> Iterator[str]:

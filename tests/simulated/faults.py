@@ -3,17 +3,23 @@
 import random
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from fsspec.implementations.local import LocalFileSystem
 
 from agents.outputs import EmbeddedOutputs
+from agents.working import leftovers
 from dynamic_layer.training.checkpoint_files import CheckpointFiles
 from state import ArtifactStore, DamagedState, Patience, StoreUnavailable
 from streams import EmbeddedLog
 from streams.outbox import Outgoing
+
+if TYPE_CHECKING:
+    from tests.simulated.night import Night
 
 #: Operations of a store's file system. Each may fail, and a process may die before or after each.
 OPERATIONS = ("put_file", "pipe_file", "get_file", "cat_file", "ls", "size", "rm_file")
@@ -145,6 +151,21 @@ def flip_byte(state: Path, draw: random.Random) -> bool:
     fresh.write_bytes(bytes(content))
     fresh.replace(table)
     return True
+
+
+@contextmanager
+def disks_in_the_clock_of(night: "Night") -> Iterator[None]:
+    """Have a folder's last change be in the clock of the night: when it was first seen changed."""
+    really, seen = leftovers._changed_ms, dict[Path, tuple[float, int]]()
+
+    def changed_ms(folder: Path) -> float:
+        at = really(folder)
+        if seen.get(folder, (0.0, 0))[0] != at:
+            seen[folder] = at, night.now
+        return seen[folder][1]
+
+    with patch.object(leftovers, "_changed_ms", changed_ms):
+        yield
 
 
 def lose(disk: Path) -> None:

@@ -1,7 +1,6 @@
 """One night: all roles in one process on the embedded log, with a seed's clock, disk and store."""
 
 import random
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from streams import (
     topics,
 )
 from streams.topics import TopicDefinition
-from tests.agents.definition import files_with_each
 from tests.agents.worlds import NOW
 from tests.simulated.consoles import Console
 from tests.simulated.faults import DEATHS, Fuse, Store, flip_byte, lose, tear_wal
@@ -41,7 +39,6 @@ from tests.simulated.worlds import (
     TYPES,
     USERS,
     WORKERS,
-    witness_of,
 )
 
 
@@ -70,6 +67,8 @@ class Night:
         self.bad: dict[bytes, str] = {}
         #: User -> files that hold the user's id once the workers have done what there was to do.
         self.left_at_dawn: dict[str, list[str]] = {}
+        #: User who was erased when nothing came any more, and all requests were answered.
+        self.erased_last: str | None = None
         self.trace: list[str] = []
         #: What producers wrote: (topic, user, item or what it was).
         self.written: list[tuple[str, str, str]] = []
@@ -324,70 +323,6 @@ class Night:
 
     def the_clock_is_set_back(self) -> None:
         self.now -= self.draw.choice([SECOND, HOUR])
-
-    # The morning
-
-    def dawns(self) -> None:
-        """Heal everything, and let the workers do what there is to do; then events come again."""
-        self.store.away, self.store.torn = False, 0.0
-        self.fuse.out()
-        for number in range(WORKERS):
-            if number not in self.lives:
-                self.begins(number)
-        self.now += HOUR  # past what the clock was set back by
-        for part in range(PARTITIONS):
-            if not any(part in life.owned for life in self.lives.values()):
-                self.assign(self.lives[part % WORKERS], part)
-        owned = {part for life in self.lives.values() for part in life.owned}
-        assert owned == set(range(PARTITIONS)), f"no worker opens {set(range(PARTITIONS)) - owned}"
-        self.work_is_done()
-        for user, files in files_with_each(self.folder, USERS).items():
-            self.left_at_dawn[user] = [name for name in files if not self.is_leftover(name)]
-        for part in range(PARTITIONS):
-            # What erased events told of the time is told by an event that stays.
-            self.write_event(TOPICS.events, witness_of(part), ITEMS[0], self.now)
-        self.work_is_done()
-        for life in self.lives.values():
-            life.worker.partitions.remove_leftovers()
-            self.models.check_served(life.worker.models, 10**9, f"worker {life.number}")
-
-    def is_leftover(self, name: str) -> bool:
-        """Whether a file belongs to a state of another owner's: it goes within a week, not before.
-
-        name: below the folder of the night.
-        """
-        found = re.match(r"worker-(\d+)/state/(\d+)", name)
-        return found is not None and int(found[2]) not in self.lives[int(found[1])].owned
-
-    def work_is_done(self) -> None:
-        """Let every worker do what there is to do."""
-        for life in list(self.lives.values()):
-            self.works_everything_off(life)
-        self.learning.work_is_done()
-        self.models.check()
-        for life in list(self.lives.values()):
-            self.run(life, lambda life=life: life.hear(100))
-        self.console.work_is_done()
-        assert len(self.lives) == WORKERS, "a worker died where nothing fails"
-
-    def works_everything_off(self, life: Life) -> None:
-        for _ in range(3):
-            while self.run(life, lambda: life.hear(100)):
-                pass
-            for part in sorted(life.owned):
-                for topic in (*life.worker.topics, TOPICS.requests):
-                    while self.read(life, topic, part, 100):
-                        pass
-            for _ in range(4):
-                self.sleep(1)
-                self.run(life, life.worker.tick)
-            self.commit(life)
-        for _ in range(self.settings.keep_checkpoints + 3):
-            self.sleep(1)
-            if not self.run(life, life.worker.checkpoint):
-                break
-        else:
-            raise AssertionError(f"worker {life.number} checkpoints without end")
 
     def ends(self) -> None:
         """Close everything."""

@@ -4,10 +4,13 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.simulated.checker import differences
+from tests.simulated.faults import disks_in_the_clock_of
 from tests.simulated.learning import gate_by_lot
+from tests.simulated.morning import dawn
 from tests.simulated.night import Night
 from tests.simulated.sparing import sparing
 from tests.state.conftest import SCRATCH
@@ -23,10 +26,11 @@ def run_night(seed: int, steps: int = STEPS) -> tuple[Night, list[str]]:
     folder = Path(tempfile.mkdtemp(dir=SCRATCH))
     night = None
     try:
-        with sparing(), gate_by_lot(random.Random(f"gate of {seed}")):
+        with sparing(), gate_by_lot(random.Random(f"gate of {seed}")), ExitStack() as stack:
             night = Night(seed, folder)
+            stack.enter_context(disks_in_the_clock_of(night))
             night.live(steps)
-            night.dawns()
+            dawn(night)
             return night, list(differences(night))
     except Exception as error:
         error.add_note(again(seed, steps))

@@ -6,8 +6,10 @@ from unittest.mock import patch
 
 import pytest
 
+from agents import Worker
 from agents.bundles import announcing
 from agents.bundles import models as served
+from agents.recommend import Recommend
 from agents.train import Train
 from agents.training.publishing import Publisher
 from agents.training.quality import QualityStore
@@ -162,6 +164,28 @@ def a_replica_loses_a_record_at_a_restart() -> AbstractContextManager[object]:
     return patch.object(consoles, "follow", follow)
 
 
+def an_erasure_is_not_checkpointed_after_a_restart() -> AbstractContextManager[object]:
+    """The user stays in the store until something else changes the state."""
+    really = Worker.assigned
+
+    async def assigned(self, *of, **more):  # type: ignore[no-untyped-def]
+        before = set(self._checkpoints.changed)
+        await really(self, *of, **more)
+        self._checkpoints.changed &= before
+
+    return patch.object(Worker, "assigned", assigned)
+
+
+def states_that_were_put_aside_stay() -> AbstractContextManager[object]:
+    """An erasure leaves the user in a damaged state that lies beside the new one."""
+    return patch("agents.working.partitions.remove_aside", lambda _: None)
+
+
+def erased_users_stay_in_the_queue() -> AbstractContextManager[object]:
+    """A list is made of a user who waited when the erasure came."""
+    return patch.object(Recommend, "withdraw", lambda *_: None)
+
+
 #: Each fault, with what the nights say of it.
 FOUND: dict[Fault, str] = {
     uploads_that_fail_are_taken_as_done: "is announced, and",
@@ -179,6 +203,9 @@ FOUND: dict[Fault, str] = {
     a_replica_forgets_erasures_at_a_restart: "console, partition",
     a_replica_names_what_it_has_not_read: "the console has not read",
     a_replica_loses_a_record_at_a_restart: "console, partition",
+    an_erasure_is_not_checkpointed_after_a_restart: "without further events still in",
+    states_that_were_put_aside_stay: "without further events still in",
+    erased_users_stay_in_the_queue: "and a list was written afterwards",
 }
 
 

@@ -117,7 +117,8 @@ crash: setup
 canary: setup
 	$(BIN)/python -m tests.canary --seed $(SEED)
 
-# Small faults drawn by a seed; the fast tests have to notice each of them. Two to three hours for 200.
+# Small faults drawn by a seed; the tests of their part have to notice each.
+# On one busy core 13 s for a mutant of policies and 35 s for one of the kernels, after a run of their tests without any.
 MUTANTS ?= 200
 COSMIC_RAY := var/mutants/python
 mutants: setup $(COSMIC_RAY)/.installed

@@ -1,235 +1,45 @@
 """Mutation testing of the code that promises most: `make mutants SEED=1 MUTANTS=200`.
 
 A seed draws small faults (`<` for `<=`, 1 for 2) in the state kernels, positions, erasure, the gate
-and policies. Each is put into a copy of the project, and the fast tests of that part run there. A
-mutant that no test notices survives: a test is missing, or the mutant changes nothing that matters,
-and then `explained.toml` says why. The exit status is 1 if a survivor is not explained.
+and policies. Each is put into a copy of the project, and the tests of that part run there: at first
+those that run the mutant's line, quick ones first, until one fails. A mutant that none of them
+notices is tried once more, after all others, with the rest of the tests; what passes all of them
+survives: a test is missing, or the mutant changes nothing that matters, and then `explained.toml`
+says why. The exit status is 1 if a survivor is not explained.
 
 Outcomes are kept in var/mutants/SEED.jsonl, and a second run continues there. `--survivors` runs
-the survivors of earlier runs again, after tests were added.
+the survivors of earlier runs again, after tests were added. Which test runs which lines is kept
+beside them, and measured again where tests or code have changed.
 """
 
 # ruff: noqa: T201 - a command for people
 import argparse
-import ast
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from queue import Queue
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "var" / "mutants"
+from tests.mutants.copies import FOLDER, ROOT, Copy
+from tests.mutants.known_tests import KnownTests
+from tests.mutants.parts import MODULES, Outcome, part_of
+from tests.mutants.session import SLACK_S, Run, result_of
+
 EXPLAINED = Path(__file__).parent / "explained.toml"
-KERNELS = ("state", "dynamic_layer")
-"""The packages with compiled code."""
-LIMIT_S = 600.0
-"""A mutant whose tests take longer (an endless loop) counts as noticed."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Modules, and the tests that have to notice a fault in them, quick ones first."""
-
-    modules: tuple[str, ...]
-    stages: tuple[tuple[str, ...], ...]
-
-
-def _in(folder: str, names: str) -> tuple[str, ...]:
-    return tuple(f"{folder}/{name}.py" for name in names.split())
-
-
-PARTS = (
-    Part(
-        _in(
-            "state",
-            "actions batches blocks co_interactions commit_record deltas demand erasure histories"
-            " history items kernel merge packing partition runs shown summing taken_state",
-        ),
-        (("tests/state",), ("tests/agents", "tests/simulated")),
-    ),
-    Part(
-        _in("streams", "positions offsets spans partition_log erasing")
-        + _in("agents", "erased erasure forgetting ingest outputs")
-        + _in("state", "checkpoint manifest opening"),
-        (("tests/agents", "tests/state/test_checkpoints.py"), ("tests/streams", "tests/simulated")),
-    ),
-    Part(
-        _in("dynamic_layer/measure", "gate against_popularity intervals"),
-        (
-            _in("tests/dynamic_layer", "test_gate test_against_popularity test_intervals"),
-            ("tests/dynamic_layer",),
-        ),
-    ),
-    Part(
-        _in(
-            "dynamic_layer/policies",
-            "columns expressions in_force limits masks parsing policy rules selection values",
-        )
-        + _in("dynamic_layer/serving", "policy_lists limited_lists cooling")
-        + _in("agents", "policies"),
-        (
-            (
-                "tests/agents/test_policies.py",
-                *_in(
-                    "tests/dynamic_layer",
-                    "test_policy_expressions test_policy_lists test_cooling test_demotion"
-                    " test_filtered_search",
-                ),
-            ),
-            ("tests/dynamic_layer", "tests/segue/test_policies.py"),
-        ),
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a mutant; `noticed` names the first test that failed, or is empty."""
-
-    module: str
-    line: int
-    operator: str
-    before: str
-    after: str
-    text: str = ""
-    noticed: str = ""
-
-    def __str__(self) -> str:
-        """Return one line for people."""
-        return f"{self.module}:{self.line}  {self.before}  =>  {self.after}"
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What `explained.toml` names a mutant by; a line's number changes too often."""
-        return self.module, self.before, self.after
-
-
-class Copy:
-    """A copy of the project with its compiled kernels, where one mutant at a time is tried."""
-
-    def __init__(self, folder: Path, of: Path = ROOT) -> None:
-        self.folder = folder
-        shutil.rmtree(folder, ignore_errors=True)
-        if of == ROOT:
-            self._copy_project()
-        else:
-            shutil.copytree(of, folder)
-        self._users = _users(folder)
-
-    def _copy_project(self) -> None:
-        git = ["git", "ls-files", "-co", "--exclude-standard"]
-        files = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True)
-        compiled = [
-            path.relative_to(ROOT).as_posix()
-            for package in KERNELS
-            for path in (ROOT / package).glob("**/__pycache__/*.nb*")
-        ]
-        for name in files.stdout.splitlines() + compiled:
-            if (ROOT / name).is_file():
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.folder / name)
-
-    def check(self, parts: Iterable[Part]) -> None:
-        """Exit if the tests fail without a mutant: then they would notice each one."""
-        for part in parts:
-            if failed := self._run(part):
-                sys.exit(f"{failed} fails in {self.folder} without a mutant; first make it pass")
-
-    def outcome(self, mutant: Outcome) -> Outcome:
-        """Put the mutant in, run its tests, and take it out; noticed or not."""
-        path = self.folder / mutant.module
-        original, stamp = path.read_bytes(), path.stat()
-        path.write_text(mutant.text)
-        self._forget_compiled(mutant.module)
-        try:
-            noticed = self._run(part_of(mutant.module))
-        finally:
-            path.write_bytes(original)
-            os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-            self._forget_compiled(mutant.module)
-        return replace(mutant, text="", noticed=noticed)
-
-    def _run(self, part: Part) -> str:
-        for tests in part.stages:
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-            environment = {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
-            try:
-                run = subprocess.run(
-                    command,
-                    cwd=self.folder,
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    timeout=LIMIT_S,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                return f"no end within {LIMIT_S:.0f} s"
-            if run.returncode:
-                return _first_failure(run.stdout) or f"pytest ended with {run.returncode}"
-        return ""
-
-    def _forget_compiled(self, module: str) -> None:
-        """Remove compiled kernels that may hold the module's code: numba looks at one file only."""
-        for user in self._users.get(module, {module}):
-            path = self.folder / user
-            for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
-                compiled.unlink()
-
-
-def part_of(module: str) -> Part:
-    """Return the part that a module is in."""
-    return next(part for part in PARTS if module in part.modules)
-
-
-def _users(folder: Path) -> dict[str, set[str]]:
-    """Return by module the modules that import it, directly or through others, and itself."""
-    imports = {}
-    for path in folder.glob("[a-z]*/**/*.py"):
-        name = path.relative_to(folder).as_posix()
-        if name.split("/")[0] in KERNELS:
-            imports[name] = _imported(path, folder)
-    users = {name: {name} for name in imports}
-    changed = True
-    while changed:
-        changed = False
-        for name, wanted in imports.items():
-            for one in wanted & users.keys():
-                if not users[name] <= users[one]:
-                    users[one] |= users[name]
-                    changed = True
-    return users
-
-
-def _imported(path: Path, folder: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            base = node.module.replace(".", "/")
-            found |= {f"{base}.py"} | {f"{base}/{alias.name}.py" for alias in node.names}
-    return {name for name in found if (folder / name).is_file()}
-
-
-def _first_failure(output: str) -> str:
-    failed = ("FAILED tests/", "ERROR tests/")
-    lines = [line for line in output.splitlines() if line.startswith(failed)]
-    return lines[0].split(" - ")[0].split(" ", 1)[1] if lines else ""
+COMPILING_S = 60.0
+"""CPU seconds in which all kernels are compiled."""
 
 
 def drawn(seed: int, number: int) -> Iterator[Outcome]:
     """Yield the mutants that a seed draws, with the environment of cosmic-ray."""
     python = FOLDER / "python" / "bin" / "python"
-    modules = [module for part in PARTS for module in part.modules]
     run = subprocess.run(
-        [python, Path(__file__).parent / "draw.py", str(seed), str(number), *modules],
+        [python, Path(__file__).parent / "draw.py", str(seed), str(number), *MODULES],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -247,23 +57,50 @@ def kept(path: Path) -> dict[tuple[str, str, str], Outcome]:
     return {outcome.key: outcome for outcome in outcomes}
 
 
-def tried(mutants: list[Outcome], copies: int) -> Iterator[Outcome]:
-    """Yield the outcome of each mutant, from so many copies at a time."""
-    first = Copy(FOLDER / "copy-0")
-    first.check({part_of(mutant.module) for mutant in mutants})
-    free: Queue[Copy] = Queue()
-    for number in range(copies):
-        free.put(Copy(FOLDER / f"copy-{number}", first.folder) if number else first)
+class Trial:
+    """Mutants that are tried in copies of the project, as many at a time as there are copies."""
 
-    def one(mutant: Outcome) -> Outcome:
-        copy = free.get()
+    def __init__(self, copies: int, mutants: Iterable[Outcome]) -> None:
+        self._copies: Queue[Copy] = Queue()
+        self._number = copies
+        first = Copy(0)
+        self._known = KnownTests(first, {part_of(mutant.module) for mutant in mutants})
+        for number in range(copies):
+            self._copies.put(Copy(number) if number else first)
+
+    def outcomes(self, mutants: list[Outcome]) -> Iterator[Outcome]:
+        """Yield each mutant's outcome, those first that a test of their line notices."""
+        left = []
+        with ThreadPoolExecutor(self._number) as pool:
+            for outcome in pool.map(lambda mutant: self._tried(mutant, 0), mutants):
+                if outcome.noticed:
+                    yield outcome
+                else:
+                    print(f"not noticed so far: {outcome}", flush=True)
+                    left.append(outcome)
+            yield from pool.map(lambda mutant: self._tried(mutant, 1), left)
+
+    def _tried(self, mutant: Outcome, which: int) -> Outcome:
+        """Put the mutant in, and run its first tests, or the others."""
+        tests = self._known.in_order(mutant)[which]
+        copy = self._copies.get()
         try:
-            return copy.outcome(mutant)
+            with copy.mutated(mutant):
+                noticed = self._first_failure(copy, mutant, tests)
         finally:
-            free.put(copy)
+            self._copies.put(copy)
+        return replace(mutant, noticed=noticed)
 
-    with ThreadPoolExecutor(copies) as pool:
-        yield from pool.map(one, mutants)
+    def _first_failure(self, copy: Copy, mutant: Outcome, tests: list[str]) -> str:
+        if not tests:
+            return ""
+        run = Run(
+            copy.folder,
+            tuple(dict.fromkeys(test.split("::")[0] for test in tests)),
+            usual_s={test: self._known.usual_s[test] for test in tests},
+            slack_s=SLACK_S + COMPILING_S * copy.compiles(mutant.module),
+        )
+        return next(iter(result_of(run).failed), "")
 
 
 def main() -> int:
@@ -279,8 +116,9 @@ def main() -> int:
         f"seed {options.seed}: {len(mutants)} mutants, {len(mutants) - len(left)} known", flush=True
     )
     outcomes, began = dict(before), time.monotonic()
-    for number, outcome in enumerate(tried(left, options.copies), 1):
-        outcomes[outcome.key] = outcome
+    tried = Trial(options.copies, left).outcomes(left) if left else ()
+    for number, outcome in enumerate(tried, 1):
+        outcomes[outcome.key] = replace(outcome, text="")
         seconds = time.monotonic() - began
         print(
             f"{number} of {len(left)}, {seconds:.0f} s: {outcome.noticed or 'SURVIVED'}: {outcome}",

@@ -3,6 +3,7 @@
 `python tests/mutants/draw.py SEED NUMBER MODULE...` prints one JSON object per mutant: module,
 line, operator, the line before and after, and the module's mutated text. A place in the code is
 drawn once, and each place is equally likely; then one of the operators that apply to it is drawn.
+What Python refuses to compile is no mutant.
 """
 
 import ast
@@ -58,15 +59,17 @@ class _Places(Visitor):
 def excluded(text: str) -> list[tuple[Place, Place]]:
     """Return the spans where a mutation is no fault: types, decorators, messages, logging."""
     parts: list[ast.AST | None] = []
+    spans: list[tuple[Place, Place]] = []
     for node in ast.walk(ast.parse(text)):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                parts += [node.returns, *node.decorator_list]
+                parts += node.decorator_list
+                spans += _between_defaults(node)
             case ast.ClassDef():
                 parts += node.decorator_list
             case ast.keyword(arg="strict"):
                 parts.append(node)
-            case ast.arg() | ast.AnnAssign():
+            case ast.AnnAssign():
                 parts.append(node.annotation)
             case ast.Raise():
                 parts.append(node.exc)
@@ -74,11 +77,22 @@ def excluded(text: str) -> list[tuple[Place, Place]]:
                 parts.append(node)
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
                 parts.append(node)
-    return [
-        ((part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset))
-        for part in parts
-        if part is not None
-    ]
+    return spans + [_span(part) for part in parts if part is not None]
+
+
+def _span(node: ast.AST) -> tuple[Place, Place]:
+    return (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+
+
+def _between_defaults(
+    function: ast.FunctionDef | ast.AsyncFunctionDef,
+) -> list[tuple[Place, Place]]:
+    """Return the spans of a function's head without its defaults: types, and `*`, no product."""
+    arguments = function.args
+    defaults = sorted(_span(one) for one in arguments.defaults + arguments.kw_defaults if one)
+    begins = [(function.lineno, function.col_offset), *(end for _, end in defaults)]
+    ends = [*(begin for begin, _ in defaults), _span(function.body[0])[0]]
+    return list(zip(begins, ends, strict=True))
 
 
 def sites(module: str) -> dict[Place, list[tuple[str, int]]]:
@@ -101,12 +115,16 @@ def mutants(seed: int, number: int, modules: list[str]) -> Iterator[dict[str, ob
     found = {module: sites(module) for module in modules}
     places = [(module, place) for module in modules for place in sorted(found[module])]
     chance = random.Random(seed)
-    for module, place in chance.sample(places, min(number, len(places))):
+    chance.shuffle(places)
+    for module, place in places:
+        if not number:
+            return
         name, occurrence = chance.choice(found[module][place])
         before = Path(module).read_text()
         after = mutate_code(before, get_operator(f"core/{name}")(), occurrence)
-        if after is None or after == before:
+        if after is None or after == before or not _is_python(after):
             continue
+        number -= 1
         one, other = before.splitlines(), after.splitlines()
         at = next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
         yield {
@@ -117,6 +135,14 @@ def mutants(seed: int, number: int, modules: list[str]) -> Iterator[dict[str, ob
             "after": other[at].strip(),
             "text": after,
         }
+
+
+def _is_python(text: str) -> bool:
+    try:
+        compile(text, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -1,0 +1,79 @@
+"""The parts of the project that are mutated, the tests that have to notice it, and mutants."""
+
+from dataclasses import dataclass
+
+KERNELS = ("state", "dynamic_layer")
+"""The packages with compiled code."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Modules, and the tests that have to notice a fault in them."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+def _in(folder: str, names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}.py" for name in names.split())
+
+
+PARTS = (
+    Part(
+        _in(
+            "state",
+            "actions batches blocks co_interactions commit_record deltas demand erasure histories"
+            " history items kernel merge packing partition runs shown summing taken_state",
+        ),
+        ("tests/state", "tests/agents", "tests/simulated"),
+    ),
+    Part(
+        _in("streams", "positions offsets spans partition_log erasing")
+        + _in("agents", "erased erasure forgetting ingest outputs")
+        + _in("state", "checkpoint manifest opening"),
+        ("tests/agents", "tests/state", "tests/streams", "tests/simulated"),
+    ),
+    Part(
+        _in("dynamic_layer/measure", "gate against_popularity intervals"),
+        ("tests/dynamic_layer",),
+    ),
+    Part(
+        _in(
+            "dynamic_layer/policies",
+            "columns expressions in_force limits masks parsing policy rules selection values",
+        )
+        + _in("dynamic_layer/serving", "policy_lists limited_lists cooling")
+        + _in("agents", "policies"),
+        ("tests/dynamic_layer", "tests/agents/test_policies.py", "tests/segue/test_policies.py"),
+    ),
+)
+
+
+MODULES = tuple(module for part in PARTS for module in part.modules)
+
+
+def part_of(module: str) -> Part:
+    """Return the part that a module is in."""
+    return next(part for part in PARTS if module in part.modules)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant; `noticed` names the first test that failed, or is empty."""
+
+    module: str
+    line: int
+    operator: str
+    before: str
+    after: str
+    text: str = ""
+    noticed: str = ""
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        return f"{self.module}:{self.line}  {self.before}  =>  {self.after}"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What `explained.toml` names a mutant by; a line's number changes too often."""
+        return self.module, self.before, self.after

@@ -16,7 +16,10 @@ from dynamic_layer import (
     serve_popularity,
 )
 from dynamic_layer.examples.replay import PaddedExamples
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.measure.against_popularity import popularity_hits
 from dynamic_layer.measure.served_ranks import ServedRanks
+from dynamic_layer.popularity.half_lives import demand_ranks
 from tests.dynamic_layer.headed import NOW_MS, headed
 from tests.dynamic_layer.worlds import Items, make_user
 
@@ -61,6 +64,20 @@ def test_a_bundle_behind_popularity_serves_that(questions: PaddedExamples) -> No
     assert after == pytest.approx(sum(rates) / len(questions))
     ranks = ServedRanks(bundle).ask(questions, popularity)
     np.testing.assert_array_equal(ranks.served, ranks.popularity)
+
+
+def test_popularity_hits_with_its_best_ten(questions: PaddedExamples) -> None:
+    bundle, popularity = headed().bundle, headed().trainer.popularity
+    type_number = bundle.features.type_number.numpy()
+    rows, days = ItemRows(bundle.item_keys), sorted({*bundle.half_lives_days.values()})
+    ranks = demand_ranks(
+        questions, popularity, rows=rows, type_number=type_number, half_lives_days=days
+    )
+    types = np.array(bundle.types)[type_number[rows(questions.target)]]
+    own = [days.index(bundle.half_lives_days[name]) for name in types]
+    rank = ranks[np.arange(len(questions)), own]
+    assert {9, 10} <= {*rank.tolist()}  # the last of ten, and the first behind them
+    np.testing.assert_array_equal(popularity_hits(bundle, questions, popularity), rank <= 9)
 
 
 def test_few_questions_decide_nothing(questions: PaddedExamples) -> None:

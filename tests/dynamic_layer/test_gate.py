@@ -77,6 +77,10 @@ def test_an_index_that_misses_items_is_refused(
     assert reasons(replace(bundle, index=index), bundle, trainer) == ""
     index.remove(np.arange(0, len(bundle.vectors), 20))
     assert "recall" in reasons(replace(bundle, index=index), bundle, trainer)
+    # Also where there are few questions to ask of it.
+    few = HeldOut(trainer.holdout().newest(100))
+    found = judge(replace(bundle, index=index), bundle, few, GATE).reasons
+    assert any("recall" in reason for reason in found)
 
 
 @pytest.mark.parametrize("settings", KINDS[1:])

@@ -14,6 +14,12 @@ def test_wilson_holds_the_truth_in_about_95_of_100(rate, questions):
     assert 0.93 < held < 0.98
 
 
+def test_counts_add_up_from_nothing():
+    nothing, some = HitCount(), HitCount(questions=8, hits=2)
+    assert nothing.plus(some) == some.plus(nothing) == some
+    assert (nothing.rate, some.rate) == (0.0, 0.25)
+
+
 def test_wilson_stays_within_what_rates_can_be():
     assert wilson(0, 0) == (0.0, 1.0)
     assert wilson(0, 10)[0] == 0.0
@@ -57,6 +63,14 @@ def test_arms_are_compared_within_days():
     assert found.control == pytest.approx(0.3)
     control, arm = (sum(day[n].hits for day in days) / 10_000 for n in (0, 1))
     assert arm - control == pytest.approx(0.16)
+
+
+def test_the_variance_is_that_of_rates_with_a_hit_and_a_miss_more():
+    """Then arms without a hit, or with nothing but hits, have an interval too."""
+    found = difference([(HitCount(8, 0), HitCount(38, 38))])
+    control, arm = 1 / 10, 39 / 40
+    assert found.variance == pytest.approx(control * (1 - control) / 8 + arm * (1 - arm) / 38)
+    assert found.estimate == 1
 
 
 def test_without_a_day_that_has_both_nothing_is_said():

@@ -97,7 +97,8 @@ def test_conditions_mean_what_they_mean_in_sql(columns, text, wanted):
         ("true\n and item.stock > 'a'", "line 2, column 6: number and text"),
         ("item.stock + item.creator > 1", "there is no number + text"),
         ("item.stock", "column 1: expected boolean, got number"),
-        ("item.stock >", "line 1, column 12"),
+        ("item.stock >", "line 1, column 12: near '>': Required keyword"),
+        ("item.until > lower(item.creator)", "time and text cannot be compared"),
         ("item.creator < 'b'", "expected numbers or times for <, got text"),
         ("item.until > 'tomorrow'", "column 14: expected a time in ISO 8601, got 'tomorrow'"),
         ("item.title = 'x'", "can only stand in `same`"),
@@ -208,9 +209,12 @@ def test_columns_keep_many_items_and_forget_words_that_nothing_has():
     keys = list(range(1, 40_001))
     for start in range(0, len(keys), 8_000):
         part = keys[start : start + 8_000]
-        columns.put(part, [{"n": key} for key in part])
+        columns.put(part, [{"n": key, "parity": "even" if key % 2 == 0 else "odd"} for key in part])
     slots = columns.slots_of(np.array(keys[::-1], np.uint64))
     assert columns.column("n").numbers(slots, "number").tolist() == keys[::-1]
+    parity = columns.column("parity")
+    words = [parity.words[code] for code in parity.codes(slots, "text").tolist()]
+    assert words == ["even", "odd"] * 20_000
     few = ItemColumns()
     for n in range(8_000):
         few.put([1], [{"word": f"w{n}"}])

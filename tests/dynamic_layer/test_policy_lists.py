@@ -1,5 +1,6 @@
 """Lists under policies: nothing that the filter leaves out, never more than the limits, full."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -18,12 +19,16 @@ from dynamic_layer import (
     default_lists,
     rules_of,
 )
+from dynamic_layer.index.hits import Hits
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.policies.columns import ItemColumns
 from dynamic_layer.policies.expressions import compile_expression
+from dynamic_layer.policies.limits import crowded
 from dynamic_layer.policies.masks import RowMasks
 from dynamic_layer.policies.rules import PolicyError
 from dynamic_layer.policies.selection import Candidates, select
+from dynamic_layer.serving import policy_lists
+from dynamic_layer.serving.limited_lists import LimitedLists, _distinct
 from state.keys import item_key
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
 
@@ -147,12 +152,15 @@ def test_items_that_come_later_are_filtered_by_their_own_attributes(
 
 
 def test_conditions_read_the_user(recommender, users, in_force):
-    text = "(user.plan = 'free' and item.stock = 1) or (user.country = 'US' and item.stock = 2)"
+    text = (
+        "(user.plan = 'free' and item.stock = 1) or (user.country = 'US' and item.stock = 2)"
+        " or (user.birth_year < 1990 and item.stock = 0)"
+    )
     types = TYPES | {"user.plan": "text"}
-    users = [*users, replace(users[0], country="US")]
+    users = [*users, replace(users[0], country="US"), replace(users[0], birth_year=1980)]
     answers = lists_of(recommender, users, in_force, {"filter": text, "types": types})
     found = [{row % 3 for row in rows(answer["mix"])} for answer in answers]
-    assert found == [set(), set(), set(), {1}, {2}]
+    assert found == [set(), set(), set(), {1}, {2}, {0}]
 
 
 def test_conditions_read_the_request(recommender, users, in_force):
@@ -207,6 +215,11 @@ def test_boosted_items_come_first_and_buried_ones_last(recommender, users, in_fo
     many = {"when": "item.creator = 'c3'", "factor": 1e6}
     for answer in lists_of(recommender, users[:3], in_force, {"boost": [many]}):
         assert {row % 7 for row in rows(answer["mix"])} == {3}
+    # In the order in which they would stand alone.
+    alone = lists_of(recommender, users[:2], in_force, {"filter": many["when"]})
+    boosted = lists_of(recommender, users[:2], in_force, {"boost": [many]})
+    for one, other in zip(alone, boosted, strict=True):
+        assert rows(one["mix"]) == rows(other["mix"])
     for answer in lists_of(recommender, users, in_force, {"bury": [many]}):
         assert 3 not in {row % 7 for row in rows(answer["mix"])}
 
@@ -241,6 +254,124 @@ def test_slots_hold_their_items_at_their_times_unless_the_filter_leaves_them_out
         assert rows(answer["mix"])[1] != 110
 
 
+@pytest.fixture
+def few_candidates(monkeypatch):
+    """Candidates of a list are as many as its items: what limits keep out has to be asked for."""
+    monkeypatch.setattr(policy_lists, "_depth", lambda _, one: one.k)
+
+
+@pytest.mark.parametrize(
+    ("rules", "values", "most", "k"),
+    [
+        ({"same": [["title"]]}, 60, 1, 50),
+        ({"cap": [{"attribute": "creator", "most": 3}]}, 7, 3, 21),
+        ({"quota": [{"when": "item.stock > 0", "most": 0}]}, 3, 40, 35),
+    ],
+)
+@pytest.mark.usefixtures("few_candidates")
+def test_lists_that_limits_make_short_are_filled_without_what_the_user_rejects(
+    recommender, users, in_force, items, rules, values, most, k
+):
+    rejected = [[0, 7, 3], [119, 118, 117, 99], []]
+    for user in (users[0], users[2]):
+        asked = [replace(user, disliked=items.item_keys[one]) for one in rejected]
+        answers = lists_of(recommender, asked, in_force, rules, [ListSettings(name="mix", k=k)])
+        for disliked, answer in zip(rejected, answers, strict=True):
+            found = rows(answer["mix"])
+            assert len(found) == k
+            assert not set(found) & set(disliked)
+            assert max(Counter(row % values for row in found).values()) <= most
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_crowded_items_are_those_whose_values_have_their_share(in_force, items, seed):
+    rules = {
+        "cap": [{"attribute": "creator", "most": 2}, {"attribute": "genres", "most": 1}],
+        "same": [["title"]],
+        "quota": [{"when": "item.stock = 2", "most": 1}],
+    }
+    policy = Policy.of(rules_of({"types": TYPES, **rules}))
+    every = np.arange(len(items.item_ids))
+    chosen = np.random.default_rng(seed).choice(every, 1 + seed, replace=False)
+
+    def values(row):
+        """Each with how many items of a list may have it."""
+        yield ("creator", row % 7), 2
+        yield from ((("genre", genre), 1) for genre in items.genres[row] or ())
+        yield ("title", row % 60), 1
+        if row % 3 == 2:
+            yield ("stock", 2), 1
+
+    times = Counter(value for row in chosen for value, _ in values(row))
+    expected = [any(times[value] >= most for value, most in values(row)) for row in every]
+    slots = in_force.columns.slots_of(items.item_keys)
+    found = crowded(policy, in_force.columns, slots, chosen, (every % 3 == 2)[:, None])
+    assert found.tolist() == expected
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_a_slot_counts_as_the_last_candidate(recommender, users, in_force):
+    slot = {"position": 2, "item_type": "podcast", "item_id": "i110"}
+    [plain], [pinned] = (
+        lists_of(recommender, users[:1], in_force, {"filter": "true", "slots": slots})
+        for slots in ([], [slot])
+    )
+    assert 110 not in rows(plain["mix"])
+    assert pinned["mix"].scores[1] == plain["mix"].scores[-1]
+    assert rows(pinned["mix"])[2:] == rows(plain["mix"])[1:-1]
+
+
+def test_further_candidates_come_behind_the_first_in_their_own_order():
+    first = Hits(np.array([[4, 2, -1]]), np.array([[3.0, 1.0, -np.inf]], np.float32))
+    more = Hits(np.array([[7, 8]]), np.array([[-5.0, -5.5]], np.float32))
+    behind = LimitedLists._behind(None, first, more)
+    assert behind.rows is more.rows
+    assert behind.scores.tolist() == [[1.0, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("of", "value", "holds"),
+    [
+        ("number", 3, True), ("number", "3", False), ("number", True, False),
+        ("number", 10**400, False),
+        ("time", "2025-01-01", True), ("time", 1.7e12, True), ("time", "soon", False),
+        ("boolean", True, True), ("boolean", 1, False),
+        ("list", ["a"], True), ("list", "a", False),
+        ("text", "a", True), ("text", 1, False),
+    ],
+)  # fmt: skip
+def test_what_a_user_has_of_another_type_is_no_value(
+    recommender, users, in_force, of, value, holds
+):
+    rules = {"filter": "user.x is not null", "types": {"user.x": of}}
+    user = replace(users[2], attributes={"x": value})
+    answer = lists_of(recommender, [user], in_force, rules)[0]
+    assert bool(answer["mix"].item_ids) == holds
+
+
+def test_rules_that_are_in_force_cannot_be_changed():
+    rules = rules_of({"slots": [{"position": 1, "item_type": "a", "item_id": "b"}]})
+    for one in (rules, *rules.slots):
+        with pytest.raises(AttributeError):
+            setattr(one, one.__struct_fields__[0], None)
+
+
+def test_a_condition_on_the_time_is_of_the_moment(recommender, users, in_force):
+    rules = {"filter": "item.added > current_timestamp - interval '10 days'"}
+    for later in (0, 5, 9):
+        now_ms = NOW_MS + later * DAY_MS
+        answers = lists_of(recommender, users[2:3], in_force, rules, now_ms=now_ms)
+        assert set(rows(answers[0]["mix"])) == set(range(10 - later))
+
+
+def test_hits_are_distinct_by_their_first():
+    hits = Hits(np.array([[5, 3, 5, -1, 3, 7]]), np.array([[6, 5, 4, 3, 2, 1]], np.float32))
+    distinct = _distinct(hits)
+    assert distinct.rows.tolist() == [[5, 3, -1, -1, -1, 7]]
+    assert distinct.scores[0, [0, 1, 5]].tolist() == [6, 5, 1]
+    assert np.isneginf(distinct.scores[0, [2, 4]]).all()
+
+
 def test_fresh_items_count_more(recommender, users, in_force):
     def mean_age(rules):
         answer = lists_of(recommender, users[:1], in_force, rules)[0]
@@ -271,6 +402,16 @@ def test_diversity_brings_items_that_are_less_alike(recommender, users, in_force
         ({"diversity": 2}, "diversity"),
         ({"fresh": {"attribute": "stock"}}, "fresh.attribute: expected a time"),
         ({"filtre": "true"}, "filtre"),
+        *(
+            ({name: [one | {"mots": 1}]}, "mots")
+            for name, one in {
+                "boost": {"when": "true"},
+                "cap": {"attribute": "creator", "most": 2},
+                "quota": {"when": "true", "least": 1},
+                "slots": {"position": 1, "item_type": "a", "item_id": "b"},
+            }.items()
+        ),
+        *(({name: {"mots": 1}}, "mots") for name in ("fresh", "cooling", "explore")),
         ({"types": {"stock": "number"}}, "expected item.NAME or user.NAME"),
         ({"types": {"item.stock": "float"}}, "types"),
     ],
@@ -302,15 +443,31 @@ def test_an_item_that_the_catalogue_learns_of_while_lists_are_made_counts_for_th
     assert mask() is first  # nothing that the condition says has changed
 
 
+def test_a_change_counts_for_items_whose_keys_came_later():
+    columns = ItemColumns()
+    columns.put([1, 2, 3, 4], [{"stock": 1}] * 4)
+    keys = np.array([4, 2, 3, 1], np.uint64)
+    masks, when = RowMasks(columns), compile_expression("item.stock > 0", TYPES, "filter")
+    for known in (2, 4):
+        slots = masks.slots(keys[:known], ItemRows(keys[:known]))
+        assert masks.mask(when, (), NOW_MS, slots).all()
+    for row, key in enumerate(keys.tolist()):
+        columns.put([key], [{"stock": 0}])
+        slots = masks.slots(keys, ItemRows(keys))
+        expected = [n > row for n in range(4)]
+        assert masks.mask(when, (), NOW_MS, slots).tolist() == expected
+
+
 # The selection alone, against one that is plain
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=300)
 def test_the_selection_is_that_of_a_plain_one(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
     p, k = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 6))
     diversity = data.draw(st.sampled_from([0.0, 0.3, 1.0]))
+    pins = data.draw(st.sampled_from([0.2, 0.6]))
     vectors = rng.normal(size=(1, p, 3))
     vectors = (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
     candidates = Candidates(
@@ -320,11 +477,24 @@ def test_the_selection_is_that_of_a_plain_one(data):
         limits=rng.integers(0, 4, 3).astype(np.int32),
         meets=rng.random((1, p, 2)) < 0.4,
         least=rng.integers(0, 3, 2).astype(np.int32),
-        pinned=np.where(rng.random((1, k)) < 0.2, rng.integers(p, size=(1, k)), -1),
+        pinned=np.where(rng.random((1, k)) < pins, rng.integers(p, size=(1, k)), -1),
         vectors=vectors,
     )
     found = select(candidates, k, diversity)[0]
     assert found.tolist() == _plain_selection(candidates, k, diversity)
+
+
+def test_an_item_of_a_slot_leaves_a_place_less_for_a_quota():
+    candidates = Candidates(
+        rows=np.arange(3)[None],
+        scores=np.array([[0, 5, 1]], np.float32),
+        groups=np.full((1, 3, 0), -1, np.int32),
+        limits=np.zeros(0, np.int32),
+        meets=np.array([[[False], [False], [True]]]),
+        least=np.ones(1, np.int32),
+        pinned=np.array([[0, -1]]),
+    )
+    assert select(candidates, 2, 0.0).tolist() == [[0, 2]]
 
 
 def _plain_selection(c, k, diversity):

@@ -23,7 +23,8 @@ PARTS = (
         _in(
             "state",
             "actions batches blocks co_interactions commit_record deltas demand erasure histories"
-            " history items kernel merge packing partition runs shown summing taken_state",
+            " history items kernel merge names packing partition runs shown sorting summing"
+            " taken_state",
         ),
         ("tests/state", "tests/agents", "tests/simulated"),
     ),

@@ -62,12 +62,14 @@ def result_of(run: Run) -> Result:
     with suppress(ProcessLookupError):  # also processes that tests have left
         os.killpg(process.pid, signal.SIGKILL)
     process.join()
+    if not log.is_file():
+        raise RuntimeError(f"no tests were started in {run.folder}: status {process.exitcode}")
     return _result(log)
 
 
 def _result(log: Path) -> Result:
     result, began = Result(), ""
-    for line in log.read_text().splitlines() if log.is_file() else ():
+    for line in log.read_text().splitlines():
         what, test, seconds = json.loads(line)
         match what:
             case "began":

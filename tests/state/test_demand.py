@@ -98,6 +98,18 @@ def test_whoever_keeps_the_changed_blocks_knows_the_counts(
     shutil.rmtree(folder)
 
 
+def test_a_bucket_names_the_last_commit_that_wrote_it(tmp_path: Path) -> None:
+    state = PartitionState(tmp_path, 0, SETTINGS)
+    log: list[Event | Erasure] = [Event("ann", "i1", "stream", n * PART) for n in (0, 1, 0)]
+    written = []
+    for at in range(len(log)):
+        apply_records(state, "events", log, at, at + 1)
+        state.commit()
+        written.append([state.demand_written_in(bucket) for bucket in (0, 1, 2)])
+    assert written == [[1, 0, 0], [1, 2, 0], [3, 2, 0]]
+    state.close()
+
+
 def test_markets_are_those_of_the_users_when_their_events_came(tmp_path: Path) -> None:
     state = PartitionState(tmp_path, 0, SETTINGS)
     event = [Event("ann", "i1", "stream", 10), Event("bob", "i1", "stream", 20)]

@@ -79,3 +79,4 @@ def test_an_item_takes_at_most_32_bytes(monkeypatch):
     used = tracemalloc.get_traced_memory()[0] - begin
     tracemalloc.stop()
     assert used / count < 32
+    assert len(numbers.keys) <= 1_024 + count * 5 // 4  # room to grow by a quarter

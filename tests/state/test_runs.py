@@ -19,10 +19,18 @@ from tests.state.streams_of_events import BUCKET, Event, apply_records, defined_
 ITEMS = 70_000
 #: Cells (item, neighbour, bucket) -> delta, with numbers at the edges of every width.
 numbers = st.sampled_from([0, 1, 2, 3, 255, 256, 257, 40_000, 65_535, 65_536, ITEMS - 1])
-deltas = st.sampled_from([1, -1, 127, -128, 128, 32_767, 32_768, -32_769, 100_000, -200_000])
-runs_of_cells = st.dictionaries(
-    st.tuples(numbers, numbers, st.integers(20, 147)), deltas, min_size=1, max_size=60
+#: Deltas of one, two and four bytes; those of a run are at most as wide as it draws.
+deltas = [1, -1, 127, -128, 128, 32_767, -300, 32_768, -32_769, 100_000, -200_000]
+runs_of_cells = st.sampled_from([4, 7, len(deltas)]).flatmap(
+    lambda widest: st.dictionaries(
+        st.tuples(numbers, numbers, st.integers(20, 147)),
+        st.sampled_from(deltas[:widest]),
+        min_size=1,
+        max_size=60,
+    )
 )
+#: The first live bucket: none has expired, or some have.
+first_lives = st.just(20) | st.integers(20, 147)
 mantissas = st.integers(-1, 20)
 
 
@@ -65,7 +73,7 @@ def test_blocks_hold_what_was_packed(found, mantissa):
     mantissas,
     numbers,
     numbers,
-    st.integers(20, 147),
+    first_lives,
 )
 def test_a_merge_sums_the_live_cells_of_a_range(parts, mantissa, one, other, first_live):
     first, end = sorted((one, other + 1))
@@ -87,7 +95,7 @@ def _of_item(part, item, mantissa):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(runs_of_cells, min_size=1, max_size=4), mantissas, numbers, st.integers(20, 147))
+@given(st.lists(runs_of_cells, min_size=1, max_size=4), mantissas, numbers, first_lives)
 def test_neighbours_are_the_sum_over_runs_and_live_buckets(parts, mantissa, item, first_live):
     expected = {}
     for (mine, neighbour, bucket), delta in summed(parts).items():

@@ -17,7 +17,7 @@ from agents.working.partitions import States
 from agents.working.tally import Tally
 from agents.working.tracing import Traces
 from agents.working.waiting import TouchedUsers
-from dynamic_layer import ExampleBatch, hashed_share, kind_code
+from dynamic_layer import ExampleBatch, ShownColumns, hashed_share, kind_code
 from state import Erased, Observations, PartitionState
 from state.batches import Bools
 from state.kernel import I64
@@ -129,6 +129,8 @@ class Ingest:
         for letter in self._erased.without(records, letters):
             await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
         examples = self._cut(_examples(topic, state, events, applied.observations))
+        if state.settings.impressions and len(examples):
+            examples = _with_shown(examples, state, events, applied.observations)
         if self._arms and len(examples):
             examples = _with_arms(examples, self._arms, events, applied.observations)
         for start in range(0, len(examples), EXAMPLES_PER_RECORD):
@@ -240,6 +242,25 @@ def _kinds(state: PartitionState, kinds: Sequence[str]) -> NDArray[np.uint64] | 
         return None
     codes = {kind: kind_code(kind) for kind in set(kinds)}
     return np.array([codes[kind] for kind in kinds], np.uint64)
+
+
+def _with_shown(
+    examples: ExampleBatch, state: PartitionState, events: EventBatch, seen: Observations
+) -> ExampleBatch:
+    """Note what the users had been shown before, where the histories are whole.
+
+    Ranking heads read both, and nothing of cut histories. A trainer of an earlier version reads
+    the examples as long as no user had been shown anything.
+    """
+    whole = np.diff(examples.indptr) == np.diff(seen.indptr)
+    found = [
+        state.shown(events.user_id[row]).before(time) if one else None
+        for row, time, one in zip(
+            seen.row.tolist(), examples.timestamp.tolist(), whole.tolist(), strict=True
+        )
+    ]
+    columns = ShownColumns.of(found)
+    return replace(examples, shown=columns) if len(columns.item) else examples
 
 
 def _with_arms(

@@ -15,6 +15,7 @@ from .examples.batch import ExampleBatch as ExampleBatch
 from .examples.batch import kind_code as kind_code
 from .examples.replay import PaddedExamples as PaddedExamples
 from .examples.shares import hashed_share as hashed_share
+from .examples.shown_columns import ShownColumns as ShownColumns
 from .head.features import Sources as Sources
 from .head.features import feature_names as feature_names
 from .head.features import pair_features as pair_features

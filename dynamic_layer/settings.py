@@ -6,7 +6,7 @@ from typing import Literal
 SEPARATE_TYPES = 4
 NEAR = ("hgnn", "text")
 """Vectors of items that item-item weights are made of, beside counts; the weights' names."""
-GROUPS = ("weights", "vectors", "towers", "demand", "age", "user")
+GROUPS = ("weights", "vectors", "shown", "towers", "demand", "age", "user")
 """Groups of the features of a head; `vectors` has the weights of `NEAR`."""
 
 
@@ -37,12 +37,14 @@ class FeatureSettings:
     half_lives_days: recencies at which a history is summed; infinity counts all alike.
     demand_half_lives_days: half-lives of an item's demand, as in `Moment.demand`.
     smoothing:      count added before the logarithm of demand.
+    shown_half_lives_days: half-lives of impressions; none where a head reads no impressions.
     """
 
     groups: tuple[str, ...] = GROUPS
     half_lives_days: tuple[float, ...] = (float("inf"), 30.0, 5.0)
     demand_half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0, float("inf"))
     smoothing: float = 0.1
+    shown_half_lives_days: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +283,9 @@ class RankingSettings:
     half_lives_days: half-lives with which a history is summed over item-item weights. On lfm1m a
         day and an hour instead of 5 days were part of the rise of HR@10 from .427 to .463.
     demand_half_lives_days: half-lives of recent demand.
+    shown_half_lives_days: half-lives of the user's impressions of a candidate (ADR 88); empty reads
+        none. A head has these features from the first lesson on in which users had been shown
+        anything.
     entries: newest history entries that are summed over item-item weights.
     towers: candidates of a type from the index.
     weak: candidates from the latest items that the user has only by weak events.
@@ -308,6 +313,7 @@ class RankingSettings:
     enabled: bool = True
     half_lives_days: tuple[float, ...] = (3_650.0, 30.0, 1.0, 1 / 24)
     demand_half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0)
+    shown_half_lives_days: tuple[float, ...] = (1.0, 30.0)
     entries: int = 512
     towers: int = 80
     weak: int = 20
@@ -327,11 +333,12 @@ class RankingSettings:
         default_factory=lambda: HeadSettings(negatives=128, capacity=8_192, epochs=4.0)
     )
 
-    def features(self) -> FeatureSettings:
-        """Return what the head reads."""
+    def features(self, *, shown: bool = False) -> FeatureSettings:
+        """Return what the head reads; shown: whether impressions too."""
         return FeatureSettings(
             half_lives_days=self.half_lives_days,
             demand_half_lives_days=self.demand_half_lives_days,
+            shown_half_lives_days=self.shown_half_lives_days if shown else (),
         )
 
 

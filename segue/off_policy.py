@@ -84,7 +84,10 @@ async def estimate(
         own = next((one for one in serving.lists if one.name == list_name), None)
         if own is None:
             raise EstimateError(f"workers make no list {list_name!r}")
-        contexts = [_context(states[one.user_id], one, log.shown or {}) for one in log.lists]
+        bucket_ms = settings.state.window.bucket_ms
+        contexts = [
+            _context(states[one.user_id], one, log.shown or {}, bucket_ms) for one in log.lists
+        ]
         # Twice: how rare a match is, is known after some hundred lists.
         for _ in range(2):
             rankings = _rankings(serving.recommender, policies, own, contexts, log.lists, progress)
@@ -182,11 +185,14 @@ def _keys(said: Recommendation) -> list[int]:
 
 
 def _context(
-    state: UserState, said: Recommendation, shown: dict[str, list[tuple[int, int, int]]]
+    state: UserState,
+    said: Recommendation,
+    shown: dict[str, list[tuple[int, int, int]]],
+    bucket_ms: int,
 ) -> UserState:
     """Return a user as known when a list was made.
 
-    An item whose newest event is later is not in the history.
+    An item whose newest event is later is not in the history. bucket_ms: of the state's window.
     """
     at = said.event_timestamp or said.created_at
     there = state.history_time <= at
@@ -201,8 +207,9 @@ def _context(
         history_strong_time=None if strong is None else strong[there],
         shown=ShownItems(
             items=np.array([key for _, key, _ in before], np.uint64),
-            begin=np.array([time for time, _, _ in before], np.int64),
+            begin=np.array([time for time, _, _ in before], np.int64) // bucket_ms * bucket_ms,
             count=np.ones(len(before), np.int64),
+            bucket_ms=bucket_ms,
         ),
     )
 

@@ -67,7 +67,8 @@ _RANGES = {
         dynamic.popularity.half_lives_days dynamic.popularity.remember_days
         dynamic.ranking.demand_half_lives_days dynamic.ranking.ease.ridge
         dynamic.ranking.half_lives_days dynamic.ranking.head.epochs
-        dynamic.ranking.head.learning_rate dynamic.replay.epochs dynamic.replay.window_days
+        dynamic.ranking.head.learning_rate dynamic.ranking.shown_half_lives_days
+        dynamic.replay.epochs dynamic.replay.window_days
         dynamic.towers.half_lives_days dynamic.towers.temperature experiments.arms.canary.every_s
         experiments.arms.canary.look_s static.train.learning_rate static.train.temperature
         static.train.tune_learning_rate trainer.slice_s worker.demand_hours

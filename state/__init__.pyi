@@ -38,6 +38,7 @@ from .settings import StateSettings as StateSettings
 from .settings import Window as Window
 from .shown import ASSUMED_KIND as ASSUMED_KIND
 from .shown import SHOWN_KIND as SHOWN_KIND
+from .shown import ShownBefore as ShownBefore
 from .shown import ShownItems as ShownItems
 from .taken import POSITIONS as POSITIONS
 from .warming import compile_kernels as compile_kernels

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+import numba
 import numpy as np
 
 from state import database
@@ -25,10 +26,12 @@ from state.user_records import UserRecords
 __all__ = [
     "ASSUMED",
     "ASSUMED_KIND",
+    "READ",
     "SHOWN",
     "SHOWN_KIND",
     "SHOWN_PER_ENTRY",
     "Shown",
+    "ShownBefore",
     "ShownItems",
     "UserShown",
     "shown_of",
@@ -43,6 +46,8 @@ SHOWN_KIND, ASSUMED_KIND = "segue:shown", "segue:assumed"
 ASSUMED = 1 << 32
 #: Different items that are remembered of a user, for each entry that a history can have.
 SHOWN_PER_ENTRY = 8
+#: Items of a user, those shown last, that a ranking head reads impressions of.
+READ = 128
 
 
 @dataclass
@@ -85,14 +90,42 @@ class ShownItems:
     """What a user was shown inside the window, a row for each item and bucket.
 
     items: u64 [s], item keys; begin: i64 [s], ms UTC at which the bucket begins; count: i64 [s].
+    bucket_ms: length of a bucket.
     """
 
     items: U64
     begin: I64
     count: I64
+    bucket_ms: int = 86_400_000
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def before(self, at_ms: int) -> "ShownBefore":
+        """Return what was shown in buckets that had ended by `at_ms`, of the newest `READ` items.
+
+        A bucket that goes on is left out: it has the list that the user now chooses from.
+        """
+        items, end, total = _by_item(
+            self.items, self.begin + self.bucket_ms, self.count, np.int64(at_ms)
+        )
+        if len(items) > READ:
+            newest = np.sort(np.lexsort((items, -end))[:READ])
+            items, end, total = items[newest], end[newest], total[newest]
+        return ShownBefore(items=items, end=end, count=total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownBefore:
+    """What a user was shown before a bucket of the window, a row for each item.
+
+    items: u64 [s], item keys, ascending; end: i64 [s], ms UTC at which the last bucket ended in
+    which the item was shown; count: i64 [s], impressions in all buckets.
+    """
+
+    items: U64
+    end: I64
+    count: I64
 
 
 class Shown:
@@ -128,7 +161,8 @@ class Shown:
         rows = [(n, b, c) for n, buckets in live.counts.items() for b, c in buckets.items()]
         number, bucket, count = np.array(rows, np.int64).reshape(-1, 3).T
         count = count % ASSUMED + count // ASSUMED
-        return ShownItems(items=keys[number], begin=bucket * self._window.bucket_ms, count=count)
+        length = self._window.bucket_ms
+        return ShownItems(items=keys[number], begin=bucket * length, count=count, bucket_ms=length)
 
     def has(self, user: str) -> bool:
         """Whether there is anything of a user, inside the window or not."""
@@ -149,6 +183,35 @@ class Shown:
     def live(self, stored: bytes, first: int) -> UserShown:
         """Return what counts of stored impressions."""
         return shown_of(stored).live(first, self._most)
+
+
+@numba.njit(cache=True, nogil=True)
+def _by_item(items: U64, end: I64, count: I64, at_ms: np.int64) -> tuple[U64, I64, I64]:
+    """Return items, ascending, the greatest end of each, and its counts in all; by `at_ms`.
+
+    Rows of an item that stand together, as a state has them, are joined before they are sorted.
+    """
+    keys, last, total = np.empty_like(items), np.empty_like(end), np.empty_like(count)
+    found = 0
+    for row in range(len(items)):
+        if end[row] > at_ms:
+            continue
+        if not found or keys[found - 1] != items[row]:
+            keys[found], last[found], total[found] = items[row], end[row], 0
+            found += 1
+        last[found - 1] = max(last[found - 1], end[row])
+        total[found - 1] += count[row]
+    order = np.argsort(keys[:found])
+    keys, last, total = keys[:found][order], last[:found][order], total[:found][order]
+    kept = 0
+    for row in range(found):
+        if kept and keys[kept - 1] == keys[row]:
+            last[kept - 1] = max(last[kept - 1], last[row])
+            total[kept - 1] += total[row]
+        else:
+            keys[kept], last[kept], total[kept] = keys[row], last[row], total[row]
+            kept += 1
+    return keys[:kept], last[:kept], total[:kept]
 
 
 _NOTHING = ShownItems(

@@ -10,6 +10,7 @@ import numpy as np
 from state.merge import merge_folders
 from state.partition import PartitionState
 from state.settings import StateSettings, Window
+from state.shown import ShownItems
 
 __all__ = ["compile_kernels"]
 
@@ -43,6 +44,8 @@ def compile_kernels() -> None:
             state.commit()
         state.neighbours("t", "i0")
         state.history("u")
+        nothing = np.zeros(1, np.int64)
+        ShownItems(items=nothing.astype(np.uint64), begin=nothing, count=nothing).before(DAY)
         merge_folders({0: state.folder}, settings)
         state.erase("events", "u", 6 * 6, 0)
         state.commit()

@@ -9,11 +9,12 @@ import xxhash
 from numpy.typing import NDArray
 
 from dynamic_layer.errors import CorruptExamples
+from dynamic_layer.examples.shown_columns import ShownColumns
 
 _MAGIC = b"SGEX"
 # The second version has the users' arms behind the countries, the third the events' kinds behind
-# the columns, the fourth both.
-_VERSION, _WITH_ARMS, _WITH_KINDS, _WITH_BOTH = 1, 2, 3, 4
+# the columns, the fourth both. The next four are these with impressions behind everything else.
+_VERSION, _LAST = 1, 8
 _HEAD = struct.Struct("<4sHHIIII")  # magic, version, topic bytes, partition, n, t, country bytes
 MAX_EXAMPLES = 1 << 20
 MAX_NOTE = 1 << 22  # bytes
@@ -32,13 +33,14 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-#: (whether there are arms, whether there are kinds) -> version.
+#: (whether there are arms, kinds, impressions) -> version.
 _VERSIONS = {
-    (False, False): _VERSION,
-    (True, False): _WITH_ARMS,
-    (False, True): _WITH_KINDS,
-    (True, True): _WITH_BOTH,
+    (arms, kinds, shown): _VERSION + arms + 2 * kinds + 4 * shown
+    for arms in (False, True)
+    for kinds in (False, True)
+    for shown in (False, True)
 }
+_PARTS = {version: parts for parts, version in _VERSIONS.items()}
 
 
 def kind_code(kind: str) -> int:
@@ -66,6 +68,7 @@ class ExampleBatch:
     kind:             u64 [n], `kind_code` of each event's kind; None where kinds have no weights.
     arm:              n names, the users' arms as the lists were made that they had; None where
                       users are not divided.
+    shown:            what the users had been shown before; None where nothing is known of it.
     """
 
     topic: str
@@ -83,6 +86,7 @@ class ExampleBatch:
     history_strong: NDArray[np.bool_]
     kind: NDArray[np.uint64] | None = None
     arm: list[str] | None = None
+    shown: ShownColumns | None = None
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -100,13 +104,16 @@ class ExampleBatch:
             values = getattr(self, name)
             if values is not None and len(values) != n:
                 raise ValueError(f"expected {n} values in {name}, got {len(values)}")
+        if self.shown is not None:
+            self.shown.check(n)
         if self.indptr[0] != 0 or self.indptr[-1] != t or np.any(np.diff(self.indptr) < 0):
             raise ValueError(f"expected indptr to rise from 0 to {t}")
 
     def pack(self) -> bytes:
         """Return the batch as bytes (little-endian columns behind a versioned header).
 
-        Without arms and kinds the bytes are of the first version, which earlier trainers read.
+        Without arms, kinds and impressions the bytes are of the first version, which earlier
+        trainers read.
         """
         topic = self.topic.encode()
         country = "\0".join(self.country).encode()
@@ -114,7 +121,7 @@ class ExampleBatch:
             country = b"\0".join([country, "\0".join(self.arm).encode()])
         head = _HEAD.pack(
             _MAGIC,
-            _VERSIONS[self.arm is not None, self.kind is not None],
+            _VERSIONS[self.arm is not None, self.kind is not None, self.shown is not None],
             len(topic),
             self.partition,
             len(self),
@@ -127,6 +134,8 @@ class ExampleBatch:
         ]
         if self.kind is not None:
             columns.append(np.ascontiguousarray(self.kind, dtype="<u8").tobytes())
+        if self.shown is not None:
+            columns.append(self.shown.pack())
         return b"".join([head, topic, country, *columns])
 
     @classmethod
@@ -139,12 +148,13 @@ class ExampleBatch:
         if len(data) < _HEAD.size:
             raise CorruptExamples(f"expected at least {_HEAD.size} bytes, got {len(data)}")
         magic, version, topic_bytes, partition, n, t, country_bytes = _HEAD.unpack_from(data)
-        if magic != _MAGIC or version not in _VERSIONS.values():
+        if magic != _MAGIC or version not in _PARTS:
             raise CorruptExamples(
-                f"expected {_MAGIC!r} version {_VERSION} to {_WITH_BOTH},"
+                f"expected {_MAGIC!r} version {_VERSION} to {_LAST},"
                 f" got {magic!r} version {version}"
             )
-        stored = _COLUMNS if version < _WITH_KINDS else (*_COLUMNS, ("kind", "<u8", "n"))
+        with_arms, with_kinds, with_shown = _PARTS[version]
+        stored = (*_COLUMNS, ("kind", "<u8", "n")) if with_kinds else _COLUMNS
         if n > MAX_EXAMPLES or t > MAX_HISTORY:
             raise CorruptExamples(
                 f"expected at most {MAX_EXAMPLES} examples and {MAX_HISTORY} history entries, "
@@ -153,21 +163,24 @@ class ExampleBatch:
         lengths = {"n": n, "n+1": n + 1, "t": t}
         body = sum(np.dtype(dtype).itemsize * lengths[size] for _, dtype, size in stored)
         expected = _HEAD.size + topic_bytes + country_bytes + body
-        if len(data) != expected:
+        if len(data) < expected or (len(data) > expected and not with_shown):
             raise CorruptExamples(f"expected {expected} bytes, got {len(data)}")
         at = _HEAD.size + topic_bytes + country_bytes
         columns: dict[str, Any] = {}
         for name, dtype, size in stored:
             columns[name] = np.frombuffer(data, dtype=dtype, count=lengths[size], offset=at)
             at += columns[name].nbytes
+        shown = ShownColumns.unpack(data[at:], n) if with_shown else None
         try:
             topic = data[_HEAD.size : _HEAD.size + topic_bytes].decode()
             text = data[_HEAD.size + topic_bytes : _HEAD.size + topic_bytes + country_bytes]
             words = text.decode().split("\0") if n else []
             arm = None
-            if version in (_WITH_ARMS, _WITH_BOTH):
+            if with_arms:
                 words, arm = words[:n], words[n:]
-            return cls(topic=topic, partition=partition, country=words, arm=arm, **columns)
+            return cls(
+                topic=topic, partition=partition, country=words, arm=arm, shown=shown, **columns
+            )
         except ValueError as error:
             raise CorruptExamples(str(error)) from error
 
@@ -189,7 +202,8 @@ class ExampleBatch:
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Self:
         """Return the examples at the given rows (a mask or row numbers), with their histories."""
-        chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        chosen: NDArray[np.intp]
+        chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.intp)
         sizes = np.diff(self.indptr)[chosen]
         indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         entries = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], sizes)
@@ -206,6 +220,7 @@ class ExampleBatch:
             country=country,
             arm=arm,
             kind=None if self.kind is None else self.kind[chosen],
+            shown=None if self.shown is None else self.shown.take(chosen),
             indptr=indptr,
             **columns,
         )

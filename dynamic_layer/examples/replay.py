@@ -9,10 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.examples.batch import ExampleBatch
+from dynamic_layer.examples.entry_ring import EntryRing
+from dynamic_layer.examples.shown_columns import ShownColumns
 from dynamic_layer.items.features import COUNTRIES, bucket_of
+from state.shown import READ
 
 _SECOND_MS = 1_000
 _APPENDED = 4_096  # examples that are added at once: histories of 512 entries are 27 MB
+
+#: What an example has several of, by the column that says how many.
+_ENTRIES: dict[str, dict[str, type[Any]]] = {
+    "length": {
+        "history_item": np.uint64, "history_age": np.float32, "history_strong": np.bool_,
+    },
+    "shown_length": {"shown_item": np.uint64, "shown_age": np.float32, "shown_count": np.uint32},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,10 @@ class PaddedExamples:
     history_age:    f32 [b, h], seconds from the entry to the example.
     history_strong: bool [b, h].
     kind:           u64 [b], `kind_code` of the event's kind, 0 when unknown; None: all unknown.
+    shown_length:   i64 [b], items that the user had been shown; None where none are known.
+    shown_item:     u64 [b, s], their keys; only the first `shown_length` of a row count.
+    shown_age:      f32 [b, s], seconds from the end of the last bucket in which it was shown.
+    shown_count:    u32 [b, s], impressions.
     """
 
     source: NDArray[np.int64]
@@ -46,12 +61,24 @@ class PaddedExamples:
     history_age: NDArray[np.float32]
     history_strong: NDArray[np.bool_]
     kind: NDArray[np.uint64] | None = None
+    shown_length: NDArray[np.int64] | None = None
+    shown_item: NDArray[np.uint64] | None = None
+    shown_age: NDArray[np.float32] | None = None
+    shown_count: NDArray[np.uint32] | None = None
 
     def __post_init__(self) -> None:
-        """Name every kind; those of memories of earlier versions are unknown."""
+        """Fill what memories of earlier versions do not have: kinds and impressions."""
+        n = len(self.target)
+        missing: dict[str, NDArray[Any]] = {}
         if self.kind is None:
+            missing["kind"] = np.zeros(n, np.uint64)
+        if self.shown_length is None:
+            missing["shown_length"] = np.zeros(n, np.int64)
+            for name, dtype in _ENTRIES["shown_length"].items():
+                missing[name] = np.zeros((n, 1), dtype)
+        for name, column in missing.items():
             # A frozen value is completed here as __init__ would.
-            object.__setattr__(self, "kind", np.zeros(len(self.target), np.uint64))
+            object.__setattr__(self, name, column)
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -88,6 +115,7 @@ def pad(batch: ExampleBatch, history_cap: int, source: int) -> PaddedExamples:
     place = np.arange(len(batch.history_item)) - np.repeat(batch.indptr[:-1], sizes)
     kept = place < history_cap
     row, place = row[kept], place[kept]
+    shown = {} if batch.shown is None else _padded_shown(batch.shown, batch.timestamp)
     items = np.zeros((n, width), np.uint64)
     ages = np.zeros((n, width), np.float32)
     strong = np.zeros((n, width), np.bool_)
@@ -108,18 +136,33 @@ def pad(batch: ExampleBatch, history_cap: int, source: int) -> PaddedExamples:
         history_age=np.maximum(ages, 0.0),
         history_strong=strong,
         kind=batch.kind,
+        **shown,
     )
+
+
+def _padded_shown(shown: ShownColumns, timestamp: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return impressions as rectangles; timestamp: i64 [n], of the examples."""
+    sizes = np.diff(shown.indptr)
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    place = np.arange(len(row)) - np.repeat(shown.indptr[:-1], sizes)
+    found: dict[str, NDArray[Any]] = {
+        name: np.zeros((len(sizes), max(1, int(sizes.max(initial=0)))), dtype)
+        for name, dtype in _ENTRIES["shown_length"].items()
+    }
+    found["shown_item"][row, place] = shown.item
+    found["shown_age"][row, place] = (timestamp[row] - shown.end) / _SECOND_MS
+    found["shown_count"][row, place] = shown.count
+    return {"shown_length": sizes.astype(np.int64), **found}
 
 
 def joined(parts: Sequence[PaddedExamples]) -> PaddedExamples:
     """Return several as one, as wide as the widest of them."""
-    width = max(part.history_item.shape[1] for part in parts)
-    return PaddedExamples(
-        **{
-            name: np.concatenate([_widened(getattr(part, name), width) for part in parts])
-            for name in vars(parts[0])
-        }
-    )
+    found = {}
+    for name in vars(parts[0]):
+        columns = [getattr(part, name) for part in parts]
+        width = max(column.shape[-1] for column in columns)
+        found[name] = np.concatenate([_widened(column, width) for column in columns])
+    return PaddedExamples(**found)
 
 
 def _widened(column: NDArray[Any], width: int) -> NDArray[Any]:
@@ -127,7 +170,7 @@ def _widened(column: NDArray[Any], width: int) -> NDArray[Any]:
 
 
 class Replay:
-    """A ring of the newest examples, and a ring of the entries of their histories.
+    """A ring of the newest examples, and rings of the entries that they have several of.
 
     Guarantees: memory is fixed by `capacity` and `entries`; an example is dropped only when newer
     ones need its place or the place of its entries.
@@ -138,15 +181,15 @@ class Replay:
 
         capacity:    examples held, at most.
         history_cap: newest history entries of an example that are kept.
-        entries:     history entries held in all, at most; at least `history_cap`. Default:
-                     enough for `capacity` full histories.
+        entries:     history entries held in all, at most, and as many impressions; at least
+                     `history_cap`. Default: enough for `capacity` full histories.
         """
         self.capacity, self.history_cap = capacity, history_cap
-        self._room = max(history_cap, capacity * history_cap if entries is None else entries)
+        room = capacity * history_cap if entries is None else entries
+        self._room = {"length": max(history_cap, room), "shown_length": max(READ, room)}
         self._first = 0  # number of the oldest example held
         self._written = 0
         self._numbered = 0
-        self._filled = 0  # entries ever written
         self._reserve()
 
     def _reserve(self) -> None:
@@ -163,14 +206,13 @@ class Replay:
             "birth_year": np.zeros(capacity, np.int64),
             "length": np.zeros(capacity, np.int64),
             "kind": np.zeros(capacity, np.uint64),
+            "shown_length": np.zeros(capacity, np.int64),
         }
-        self._entries: dict[str, NDArray[Any]] = {
-            "history_item": np.zeros(self._room, np.uint64),
-            "history_age": np.zeros(self._room, np.float32),
-            "history_strong": np.zeros(self._room, np.bool_),
+        # Pages of memory that are never written, as those of no impressions, are never taken.
+        self._entries = {
+            name: EntryRing(capacity, self._room[name], columns)
+            for name, columns in _ENTRIES.items()
         }
-        # Place of each example's first entry, counted from the first entry ever written.
-        self._start = np.zeros(capacity, np.int64)
 
     def __len__(self) -> int:
         """Examples held."""
@@ -192,30 +234,27 @@ class Replay:
             self._append(examples.take(np.arange(start, min(start + _APPENDED, len(examples)))))
 
     def _append(self, examples: PaddedExamples) -> None:
-        examples = examples.latest_entries(self.history_cap)
-        length = examples.length
-        start = self._filled + np.concatenate([[0], np.cumsum(length)])
+        columns = vars(examples.latest_entries(self.history_cap))
         numbers = np.arange(self._written, self._written + len(examples))
         self._written += len(examples)
-        self._filled = int(start[-1])
-        floor = self._filled - self._room  # entries before it are overwritten
-        # The last ones, since numbers and starts ascend.
-        kept = (numbers >= self._written - self.capacity) & (start[:-1] >= floor)
+        # The last ones, since numbers and places of entries ascend.
+        kept = numbers >= self._written - self.capacity
+        starts = {}
+        for name, entries in self._entries.items():
+            starts[name], fits = entries.reserve(columns[name])
+            kept &= fits
+        columns = {name: column[kept] for name, column in columns.items()}
         ring = numbers[kept] % self.capacity
         for name, column in self._columns.items():
-            column[ring] = getattr(examples, name)[kept]
-        self._start[ring] = start[:-1][kept]
-        width = examples.history_item.shape[1]
-        inside = (np.arange(width) < length[:, None]) & kept[:, None]
-        place = (start[:-1, None] + np.arange(width))[inside] % self._room
+            column[ring] = columns[name]
         for name, entries in self._entries.items():
-            entries[place] = getattr(examples, name)[inside]
+            entries.write(ring, starts[name][kept], columns[name], columns)
         if not kept.all():
             self._first = self._written - int(kept.sum())
             return
         self._first = max(self._first, self._written - self.capacity)
-        if len(self) and self._start[self._first % self.capacity] < floor:
-            self._first += int(np.searchsorted(self._start[self.numbers() % self.capacity], floor))
+        for entries in self._entries.values():
+            self._first += entries.lost(self.numbers() % self.capacity)
 
     def keep(self, wanted: NDArray[np.bool_]) -> None:
         """Forget all but some examples; wanted: bool [len], in order of arrival.
@@ -231,14 +270,14 @@ class Replay:
         """
         held = copy.copy(self)
         self._reserve()
-        self._first = self._written = self._filled = 0
+        self._first = self._written = 0
         self._numbered += 1
         for start in range(0, len(numbers), _APPENDED):
             self.append(held.take(numbers[start : start + _APPENDED]))
 
     def restore(self, first: int, segments: Iterable[PaddedExamples], numbered: int) -> None:
         """Hold the examples of another memory: number `first` and those that follow it."""
-        self._first, self._written, self._filled = first, first, 0
+        self._first, self._written = first, first
         self._numbered = numbered
         for segment in segments:
             self.append(segment)
@@ -290,12 +329,7 @@ class Replay:
         columns = {name: column[ring] for name, column in self._columns.items()}
         if entries is not None:
             columns["length"] = np.minimum(columns["length"], entries)
-        length = columns["length"]
-        order = np.arange(max(1, int(length.max(initial=1))))
-        inside = order < length[:, None]
-        place = (self._start[ring][:, None] + order) % self._room
-        histories = {
-            name: np.where(inside, held[place], held.dtype.type(0))
-            for name, held in self._entries.items()
-        }
-        return PaddedExamples(**columns, **histories)
+        for name, held in self._entries.items():
+            width = max(1, int(columns[name].max(initial=1)))
+            columns |= held.take(ring, columns[name], width)
+        return PaddedExamples(**columns)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import NONE, Neighbours, neighbours_of
+from dynamic_layer.head.impressions import FEATURE, Impressions
 from dynamic_layer.items.vector_store import inner_products
 from dynamic_layer.settings import GROUPS, NEAR, SEPARATE_TYPES, FeatureSettings
 
@@ -58,6 +59,7 @@ def _pair_names(sources: Sources, settings: FeatureSettings) -> list[tuple[str, 
     halves = [f"{half:g}d" for half in settings.half_lives_days]
     groups: dict[str, list[str]] = {
         "weights": [f"{name}@{half}" for name in sources.weights for half in halves],
+        "shown": [f"{FEATURE}{half:g}d" for half in settings.shown_half_lives_days],
         "towers": ["towers"],
         "demand": [f"demand@{half:g}d" for half in settings.demand_half_lives_days],
         "age": ["age", "silent", "new"],
@@ -107,6 +109,7 @@ def pair_features(
     settings: FeatureSettings,
     neighbours: Mapping[str, Neighbours] | None = None,
     figures: NDArray[np.float32] | None = None,
+    shown: Impressions | None = None,
     *,
     mixed: bool = False,
 ) -> NDArray[np.float32]:
@@ -116,7 +119,7 @@ def pair_features(
     are of one type unless `mixed`.
     neighbours: sums of each of the sources' weights at the settings' half-lives, for these users;
     made here when None. figures: `item_figures` of all items, where they are read again and again;
-    made here for the candidates when None.
+    made here for the candidates when None. shown: impressions of these users; None for none.
     Every feature of a pair comes twice, as it is and standardised in its list: the latter carries
     over when the models behind it are fitted again on more events.
     """
@@ -130,8 +133,12 @@ def pair_features(
         if group == "weights":
             near = neighbours or neighbours_of(histories, sources.weights, settings.half_lives_days)
             sums = [one.scores(candidates) for one in near.values()]
+            if settings.shown_half_lives_days and "shown" in settings.groups:
+                sums.append(_shown(shown, candidates, settings))
             # One part however many weights there are: `columns` is compiled for a number of parts.
             parts += [np.concatenate(sums, axis=2)] if len(sums) > 1 else sums
+        elif group == "shown" and settings.shown_half_lives_days and not parts:
+            parts.append(_shown(shown, candidates, settings))
         elif group == "towers" and sources.towers is not None:
             user, item = sources.towers
             parts.append(inner_products(item, rows, user[users])[:, :, None])
@@ -157,6 +164,15 @@ def columns(
     return _columns(  # type: ignore[no-any-return]
         tuple(np.ascontiguousarray(part, np.float32) for part in parts), valid, own
     )
+
+
+def _shown(
+    shown: Impressions | None, candidates: NDArray[np.int64], settings: FeatureSettings
+) -> NDArray[np.float32]:
+    halves = settings.shown_half_lives_days
+    if shown is None:
+        return np.zeros((*candidates.shape, len(halves)), np.float32)
+    return shown.features(candidates, halves)
 
 
 def _figures(

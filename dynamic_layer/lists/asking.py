@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.counts.moments import Histories
+from dynamic_layer.head.impressions import Impressions
 from dynamic_layer.lists.served_features import ListWatch
 
 _DAY_S = np.float32(86_400.0)
@@ -28,6 +29,7 @@ class Asking:
     demotion:  f32 [b], factor on the chance of items like those.
     cooling:   i64 [b, y], rows of items that are in no list of theirs for now, -1 for none; None
                where there are none.
+    shown:     impressions before the bucket of the moment; None where none are read.
     """
 
     vectors: NDArray[np.float32]
@@ -38,6 +40,7 @@ class Asking:
     demotion: NDArray[np.float32]
     watches: tuple[ListWatch | None, ...] = ()
     cooling: NDArray[np.int64] | None = None
+    shown: Impressions | None = None
 
     def __len__(self) -> int:
         """Number of users."""
@@ -55,6 +58,7 @@ class Asking:
             demotion=self.demotion[places],
             cooling=None if self.cooling is None else self.cooling[places],
             watches=tuple(self.watches[n] for n in rows.tolist() if self.watches),
+            shown=None if self.shown is None else self.shown.take(rows),
         )
 
     @cached_property
@@ -86,14 +90,15 @@ def asking(
     known: NDArray[np.bool_] | None = None,
     disliked: NDArray[np.int64] | None = None,
     demotion: NDArray[np.float32] | None = None,
+    shown: Impressions | None = None,
 ) -> Asking:
     """Return users as a list maker reads them. What a user knows is no candidate.
 
     vectors: f32 [b, d], of the user tower. Of whole histories, [b, e], newest entry first:
     history: i64, item rows, -1 for none or unknown; age_s: f32, seconds since the entry;
     strong: bool, whether the entry has a strong event.
-    known: bool, whether the user knows its item; where it is strong if None. disliked, demotion:
-    see Asking; nothing is disliked if None.
+    known: bool, whether the user knows its item; where it is strong if None. disliked, demotion,
+    shown: see Asking; nothing is disliked if None.
     """
     there = history >= 0
     sizes = there.sum(axis=1)
@@ -109,4 +114,5 @@ def asking(
         met=np.where(strong if known is None else known, history, -1),
         disliked=np.zeros((len(sizes), 0), np.int64) if disliked is None else disliked,
         demotion=np.ones(len(sizes), np.float32) if demotion is None else demotion,
+        shown=shown,
     )

@@ -15,6 +15,8 @@ from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.examples.ranking import history_rows, user_features
 from dynamic_layer.examples.replay import PaddedExamples, Replay
 from dynamic_layer.head.candidates import NONE
+from dynamic_layer.head.growing_head import grown_head, grown_trainer, only_adds
+from dynamic_layer.head.impressions import Impressions, is_of_impressions
 from dynamic_layer.head.ranking_head import HeadTrainer, Lists, RankingHead
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.asking import Asking, asking
@@ -92,6 +94,8 @@ def made_lists(
     kind = over_all.astype(np.int64) if many else number
     order = known[np.lexsort((kind[known], bucket[known]))]
     demand = DemandReader(popularity, rows, len(bundle.item_keys), half_lives_days)
+    # A head that learns to read more than the one that is served ranks as that one does.
+    head = None if bundle.head is None else grown_head(bundle.head, maker.names)
     starts = np.flatnonzero(np.diff(bucket[order]) | np.diff(kind[order])) + 1
     vectors = _vectors_of(bundle, examples, rows)
     for group in np.split(order, starts):
@@ -107,7 +111,7 @@ def made_lists(
                 else maker.propose(asked, number[part], known_demand)
             )
             label, valid = proposed.rows == own[:, None], proposed.rows != NONE
-            before = _before(bundle.head, proposed.features, label, valid)
+            before = _before(head, proposed.features, label, valid)
             yield MadeLists(
                 place=part,
                 lists=Lists(
@@ -144,7 +148,19 @@ def asked_of(
         history=history_rows(examples, rows),
         age_s=examples.history_age,
         strong=examples.history_strong,
+        shown=_shown_of(examples, rows),
     )
+
+
+def _shown_of(examples: PaddedExamples, rows: ItemRows) -> Impressions | None:
+    """Return what the users of examples had been shown; None where none were shown anything."""
+    length, item = examples.shown_length, examples.shown_item
+    age_s, count = examples.shown_age, examples.shown_count
+    if length is None or item is None or age_s is None or count is None or not length.any():
+        return None
+    owner, place = np.nonzero(np.arange(item.shape[1]) < length[:, None])
+    at = (owner, place)
+    return Impressions.of(len(examples), owner, rows(item[at]), age_s[at], count[at])
 
 
 def _before(
@@ -278,7 +294,7 @@ class HeadLearning:
         self._first = replay.written
         if not len(examples):
             return {}
-        maker = ListMaker(self._bundle, settings)
+        maker = ListMaker(self._bundle, settings, shown=self._reads_shown(examples))
         trainer = self._trainer(maker)
         head = towers = 0
         measured = len(examples)  # by lists of one type, as all figures are
@@ -303,12 +319,20 @@ class HeadLearning:
             figures["prequential_hr_at_10"] = head / max(1, measured)
         return figures
 
+    def _reads_shown(self, examples: PaddedExamples) -> bool:
+        """Return whether the head reads impressions: from the first ones on that come."""
+        known = examples.shown_length is not None and bool(examples.shown_length.any())
+        return known or any(map(is_of_impressions, self._names))
+
     def _trainer(self, maker: ListMaker) -> HeadTrainer:
-        if self._head is None or maker.names != self._names:
-            self._names = maker.names
+        before, self._names = self._names, maker.names
+        known = self._head is not None and self._head.held > 0 and only_adds(before, self._names)
+        if self._head is None or (before != self._names and not known):
             self._head = HeadTrainer(
                 self._names, self.settings.head, seed=self._seed, initial=_as_served(self._bundle)
             )
+        elif before != self._names:
+            self._head = grown_trainer(self._head, before, self._names, seed=self._seed)
         return self._head
 
     def publish(self) -> RankingHead | None:

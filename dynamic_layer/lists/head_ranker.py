@@ -45,6 +45,11 @@ class HeadRanker:
         found = cls(bundle, bundle.head, settings, index)
         return found if found._maker.names == bundle.head.names else None
 
+    @property
+    def reads_shown(self) -> bool:
+        """Whether the head reads impressions."""
+        return self._maker.reads_shown
+
     def add_items(self, type_number: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Append items that the bundle does not have: i64 [m] and unit vectors f32 [m, d]."""
         self._maker.add_items(type_number, vectors)
@@ -96,13 +101,14 @@ class HeadRanker:
     ) -> NDArray[np.float32]:
         """Return the head's scores of candidates, f32 [b, c]; show watched users' what it read."""
         scores = self._head.scores(proposed.features, proposed.rows >= 0)
+        shown_to_ms = 0 if users.shown is None else users.shown.to_ms
         for place, watch in enumerate(users.watches):
             if watch is not None:
                 entries = int(np.diff(users.histories.indptr)[place])
                 watch.note(
                     proposed.rows[place], proposed.features[place], scores[place],
                     number=number, names=self._head.names, demand_at_ms=demand.at_ms,
-                    entries=entries,
+                    entries=entries, shown_to_ms=shown_to_ms,
                 )  # fmt: skip
         return scores
 

@@ -20,6 +20,7 @@ from dynamic_layer.head.features import (
     item_figures,
     pair_features,
 )
+from dynamic_layer.head.impressions import is_of_impressions
 from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.items.grown_items import padded_weights
 from dynamic_layer.lists.asking import Asking
@@ -51,10 +52,19 @@ class ListMaker:
     """
 
     def __init__(
-        self, bundle: DynamicBundle, settings: RankingSettings, index: ItemIndex | None = None
+        self,
+        bundle: DynamicBundle,
+        settings: RankingSettings,
+        index: ItemIndex | None = None,
+        *,
+        shown: bool = False,
     ) -> None:
-        """index: the bundle's, with items that came or went since; its own when None."""
-        self._settings, self._features = settings, settings.features()
+        """index: the bundle's, with items that came or went since; its own when None.
+
+        shown: read impressions even if the bundle's head reads none, or there is no head.
+        """
+        shown |= bundle.head is not None and any(map(is_of_impressions, bundle.head.names))
+        self._settings, self._features = settings, settings.features(shown=shown)
         self._index = index or bundle.index
         self._set_items(bundle.features.type_number.numpy(), bundle.vectors, bundle.weights)
         self._types = len(bundle.types)
@@ -104,6 +114,11 @@ class ListMaker:
     def names(self) -> list[str]:
         """Names of the features, in order."""
         return feature_names(self._sources(self._no_users), self._features)
+
+    @property
+    def reads_shown(self) -> bool:
+        """Whether impressions are among the features."""
+        return bool(self._features.shown_half_lives_days)
 
     @property
     def groups(self) -> list[str]:
@@ -302,6 +317,7 @@ class ListMaker:
             self._features,
             neighbours,
             figures,
+            users.shown,
             mixed=mixed,
         )
 

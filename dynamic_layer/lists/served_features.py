@@ -27,6 +27,7 @@ class ServedFeatures:
     generation, created_at:   of the bundle, which they identify over all channels.
     at_ms:        time of the answer, ms UTC; demand_at_ms: time to which demand was counted.
     entries:      history entries whose items the worker knew.
+    shown_to_ms:  time to which impressions were read, ms UTC; 0 where the worker knew of none.
     number:       of the list's item type; MIXED for a list over many types.
     names:        of the features, in order.
     candidates:   u64 [c], item keys.
@@ -41,6 +42,7 @@ class ServedFeatures:
     at_ms: int = 0
     demand_at_ms: int
     entries: int
+    shown_to_ms: int = 0
     number: int
     names: tuple[str, ...]
     candidates: NDArray[np.uint64]
@@ -93,6 +95,7 @@ class _Head(msgspec.Struct, kw_only=True):
     at_ms: int
     demand_at_ms: int
     entries: int
+    shown_to_ms: int = 0
     number: int
     names: tuple[str, ...]
 
@@ -123,6 +126,7 @@ class ListWatch:
         names: list[str],
         demand_at_ms: int,
         entries: int,
+        shown_to_ms: int = 0,
     ) -> None:
         """Keep a list: rows i64 [c], NONE for none, features f32 [c, f], scores f32 [c].
 
@@ -135,6 +139,7 @@ class ListWatch:
             ServedFeatures(
                 demand_at_ms=demand_at_ms,
                 entries=entries,
+                shown_to_ms=shown_to_ms,
                 number=number,
                 names=tuple(names),
                 candidates=rows[there].astype(np.uint64),

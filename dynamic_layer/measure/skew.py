@@ -17,6 +17,7 @@ from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.examples.batch import ExampleBatch
 from dynamic_layer.examples.replay import pad
 from dynamic_layer.examples.shares import hashed_share
+from dynamic_layer.head.impressions import is_of_impressions
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.head_learning import asked_of, ranking_settings
@@ -29,7 +30,8 @@ from dynamic_layer.popularity.event_counts import Popularity
 REMEMBERED_SHARE = 0.01
 #: Differences above these, in deviations, are skew. Rounding is below a thousandth.
 TOLERANCE, DEMAND_TOLERANCE = 0.01, 0.1
-#: Counts of the last whole bucket still come in after its end: demand is not compared so early.
+#: Counts of the last whole bucket still come in after its end: demand and impressions are not
+#: compared so early.
 SETTLE_MS = 60_000
 #: A worker's clock may differ from the log's by so much; beyond it the log's time counts.
 CLOCK_MS = 60_000
@@ -154,6 +156,10 @@ class SkewCheck:
         found = differences(bundle.head, served, features, rows >= 0)
         if not timely:
             found = {name: value for name, value in found.items() if not of_demand(name)}
+        # Between the event and the answer a bucket of impressions may have ended.
+        same_bucket = int(example.timestamp[0]) >= served.shown_to_ms
+        if not same_bucket or served.at_ms - served.shown_to_ms < SETTLE_MS:
+            found = {name: value for name, value in found.items() if not is_of_impressions(name)}
         return Skew(outcome="compared", differences=found)
 
     def _demand(self, popularity: Popularity, at_ms: int) -> Demand:

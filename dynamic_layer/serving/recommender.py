@@ -37,6 +37,7 @@ from dynamic_layer.serving.served_rows import ServedRows, average_bias
 from dynamic_layer.serving.user_reading import (
     features_of,
     histories_of,
+    impressions_of,
     known_of,
     rows_of,
     tower_part,
@@ -49,10 +50,9 @@ class Recommender:
     """Serves one bundle, with items that came or went since it was made.
 
     A batch of users costs one pass of the user tower and one search for each item type of a list,
-    or one for all of them where a list has many; where the bundle
-    has a head, it ranks what the search and its other sources propose. Users whose history holds
-    no known item get the recent popularity of their market. Not thread-safe: swap the recommender,
-    do not share it.
+    or one for all of them where a list has many; where the bundle has a head, it ranks what the
+    search and its other sources propose. Users whose history holds no known item get the recent
+    popularity of their market. Not thread-safe: swap the recommender, do not share it.
     """
 
     def __init__(
@@ -279,6 +279,7 @@ class Recommender:
             known=known_of(users, features.strong.numpy()),
             disliked=rows_of([user.disliked for user in users], self._rows, least=0),
             demotion=np.array([user.demotion for user in users], np.float32),
+            shown=impressions_of(users, self._rows, now_ms, self.head),
         )
         return asked, np.any(history >= 0, axis=1)
 

@@ -7,10 +7,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dynamic_layer.head.impressions import Impressions
 from dynamic_layer.items.features import COUNTRIES, UserFeatures, age_of, bucket_of
+from dynamic_layer.lists.head_ranker import HeadRanker
 from dynamic_layer.serving.rankings import UserState
 
-__all__ = ["features_of", "histories_of", "known_of", "rows_of", "tower_part"]
+__all__ = [
+    "features_of",
+    "histories_of",
+    "impressions_of",
+    "known_of",
+    "rows_of",
+    "tower_part",
+]
 
 Rows = Callable[[NDArray[np.uint64]], NDArray[np.int64]]
 """Item keys -> rows of the same shape, -1 where there is none."""
@@ -64,6 +73,29 @@ def features_of(
             age_of(np.array([user.birth_year for user in users]), np.full(len(users), now_ms))
         ),
     )
+
+
+def impressions_of(
+    users: Sequence[UserState], rows: Rows, now_ms: int, head: HeadRanker | None
+) -> Impressions | None:
+    """Return what the users were shown before the window's bucket of now.
+
+    None where they were shown nothing, or where the head does not read it.
+    """
+    if head is None or not head.reads_shown:
+        return None
+    shown = [(place, user.shown) for place, user in enumerate(users) if user.shown is not None]
+    if not shown:
+        return None
+    before = [(place, one.before(now_ms)) for place, one in shown]
+    keys = np.concatenate([one.items for _, one in before])
+    end = np.concatenate([one.end for _, one in before])
+    owner = np.repeat([place for place, _ in before], [len(one.items) for _, one in before])
+    count = np.concatenate([one.count for _, one in before])
+    age_s = ((now_ms - end) / 1_000).astype(np.float32)
+    bucket_ms = shown[0][1].bucket_ms
+    begin_ms = now_ms // bucket_ms * bucket_ms
+    return Impressions.of(len(users), owner, rows(keys), age_s, count, begin_ms)
 
 
 def tower_part(users: UserFeatures, cap: int) -> UserFeatures:

@@ -12,6 +12,7 @@ from dynamic_layer.counts.neighbours import neighbours_of
 from dynamic_layer.counts.state_weights import count_matrix
 from dynamic_layer.head.candidates import union
 from dynamic_layer.head.features import columns
+from dynamic_layer.head.impressions import Impressions
 from dynamic_layer.index.hits import Hits
 from dynamic_layer.settings import EaseSettings
 
@@ -49,6 +50,8 @@ def compile_list_kernels() -> None:
     rows = np.array([[1, 2]], np.int64)
     near.scores(rows)
     union([rows], histories, limit=2)
+    nothing = np.zeros(1, np.int64)
+    Impressions.of(1, nothing, nothing, one, nothing).features(rows, (1.0,))
     Hits(rows, np.ones((1, 2), np.float32)).best(1)
     part = np.ones((1, 2, 1), np.float32)
     columns([part, part, part], rows > 0, np.zeros((1, 1, 1), np.float32))

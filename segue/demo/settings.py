@@ -18,12 +18,14 @@ def in_one_folder(
 ) -> Settings:
     """Return settings of a run that keeps its files in a folder and uses no other service.
 
+    Of the sources, the topic stays to which workers write the lists that count as shown.
     texts, models: file of the text vectors and folder of the compiled text model; in `folder` by
     default.
     """
     text = replace(settings.static.text, cache=texts, compiled=models)
+    own = tuple(one for one in settings.sources if one.topic == settings.topics.impressions)
     return replace(
-        settings, data=str(folder), artifacts="", sources=(), ray=RaySettings(),
+        settings, data=str(folder), artifacts="", sources=own, ray=RaySettings(),
         experiments=ExperimentSettings(), static=replace(settings.static, text=text),
     )  # fmt: skip
 

@@ -139,9 +139,11 @@ class Reader:
         return cls({name: row for row, name in enumerate(names)}, tuple(dataset.item_types))
 
     def __call__(self, answers: Mapping[str, Recommendation]) -> Lists:
-        """Return the rows of each list by item type."""
+        """Return the rows of each default list by item type."""
         found = {}
         for name, answer in answers.items():
+            if name != "mix" and not name.startswith("discover-"):
+                continue
             group = ALL if name == "mix" else name.removeprefix("discover-")
             rows = [self.row_of[item.item_type, item.item_id] for item in answer.items]
             found[group] = np.array(rows, np.int64)

@@ -135,7 +135,13 @@ async def run_served(
 def _settings(
     settings: Settings, material: Material, trial: Trial, folder: Path, seed: int, reads: Reads
 ) -> Settings:
-    """Return settings of the roles; without the HGNN the static job trains it for one epoch."""
+    """Return settings of the roles; without the HGNN the static job trains it for one epoch.
+
+    Lists that count as shown are made beside those that are measured.
+    """
+    shown = tuple(
+        made for made in settings.worker.lists if made.name in settings.worker.shown_lists
+    )
     one = in_one_folder(
         settings, folder, texts=str(text_cache(settings)), models=str(text_models(settings))
     )
@@ -148,7 +154,7 @@ def _settings(
         dynamic=_reading(found.dynamic, reads),
         worker=replace(
             found.worker,
-            lists=lists_of(material.item_types, repeats=trial.settings.repeats),
+            lists=(*lists_of(material.item_types, repeats=trial.settings.repeats), *shown),
             answer_pause_ms=1,
             demand_hours=found.worker.demand_hours + hours,
         ),
@@ -283,9 +289,11 @@ async def _run_on_kafka(
 
 def _of_one_arm(settings: Settings, arm: Arm, name: str) -> Settings:
     """Return settings of an arm on a Kafka that others may use: topics and groups of its own."""
+    topics = replace(settings.topics, prefix=f"{settings.topics.prefix}-{name}")
     return replace(
         settings,
-        topics=replace(settings.topics, prefix=f"{settings.topics.prefix}-{name}"),
+        topics=topics,
+        sources=tuple(replace(one, topic=topics.impressions) for one in settings.sources),
         worker=replace(
             settings.worker, group=f"{settings.worker.group}-{name}", ranking_head=arm.head,
             session_timeout_s=SESSION_S,

@@ -13,7 +13,7 @@ from agents.demand import live_popularity, shown_counts, take_demand
 from agents.outputs import EmbeddedOutputs
 from agents.working.ahead import refuse_ahead
 from agents.working.partitions import user_state
-from dynamic_layer import DemandRecord, ItemNames, Ranking
+from dynamic_layer import DemandRecord, ExampleBatch, ItemNames, Ranking
 from state import ArtifactStore, StateSettings, Window, item_key
 from state.dump import dump
 from static_layer import TextEncoder
@@ -61,13 +61,16 @@ class OneWorker:
             log=self.log,
         )  # fmt: skip
 
-    def show(self, user: str, *items: str) -> None:
-        shown = [ShownItem(item_id=i, item_type="p", position=n) for n, i in enumerate(items, 1)]
+    def show(self, user: str, *items: str, item_type: str = "p") -> None:
+        places = enumerate(items, 1)
+        shown = [ShownItem(item_id=i, item_type=item_type, position=n) for n, i in places]
         record = Impression(user_id=user, items=shown, timestamp=self.now)
         self.log.append(TOPICS.impressions, record.key, encode(record))
 
-    def listen(self, user: str, item: str) -> None:
-        event = Event(user_id=user, item_id=item, item_type="p", kind="stream", timestamp=self.now)
+    def listen(self, user: str, item: str, item_type: str = "p") -> None:
+        event = Event(
+            user_id=user, item_id=item, item_type=item_type, kind="stream", timestamp=self.now
+        )
         self.log.append(TOPICS.events, event.key, encode(event))
 
     def erase(self, user: str, *, named: bool) -> None:
@@ -166,6 +169,63 @@ async def test_any_interleaving_gives_one_state(one):
         at[topic] = records[-1].offset + 1
     assert first.differences(dump(worker.partitions[0])) == []
     assert sum(n for items in first.shown.values() for _, by in items.values() for _, n in by) > 60
+    worker.close()
+
+
+async def test_examples_hold_what_the_log_says_was_shown_before_their_day(one):
+    """Of users whose history is whole; replayed from the log, record by record."""
+    worker = one.new(example_history=3, whole_share=0.5)
+    worker.models.static_generation = 1
+    draw, day, log = random.Random(7), STATE.window.bucket_ms, []
+    for _ in range(400):
+        one.now += draw.randrange(day // 3)
+        user, items = draw.choice(["ann", "bob"]), draw.sample("abcdefgh", 3)
+        what = draw.choices(["show", "listen", "erase"], [10, 8, 1])[0]
+        log.append((what, user, items, one.now))
+        match what:
+            case "show":
+                one.show(user, *items)
+            case "listen":
+                one.listen(user, items[0])
+            case "erase":
+                one.erase(user, named=True)
+                one.now += 1  # the log keeps an order by time between its topics
+        await one.read(BOTH, worker)
+    events = [number for number, row in enumerate(log) if row[0] != "show"]
+    records = one.log.read(TOPICS.examples, 0, 0, 10_000)
+    seen, cut = 0, 0
+    for record in records:
+        batch = ExampleBatch.unpack(record.value)
+        assert (record.value[4:6] == b"\x01\x00") == (batch.shown is None), "as earlier versions"
+        for row, offset in enumerate(batch.offset.tolist()):
+            number = events[offset]
+            what, user, _, time = log[number]
+            assert what == "listen"
+            past = [one for one in log[:number] if one[1] == user]
+            erased = [at for at, one in enumerate(past) if one[0] == "erase"]
+            past = past[max(erased, default=-1) + 1 :]
+            expected = {}
+            if (
+                len({items[0] for kind, _, items, _ in past if kind == "listen"})
+                <= np.diff(batch.indptr)[row]
+            ):
+                for kind, _, items, at in past:
+                    end = (at // day + 1) * day
+                    for item in items if kind == "show" and end <= time else ():
+                        key = item_key("p", item)
+                        expected[key] = (expected.get(key, (0,))[0] + 1, end)
+                seen += bool(expected)
+            else:
+                cut += 1
+            found = {}
+            if batch.shown is not None:
+                own = slice(batch.shown.indptr[row], batch.shown.indptr[row + 1])
+                columns = (batch.shown.item, batch.shown.count, batch.shown.end)
+                rows = zip(*(column[own].tolist() for column in columns), strict=True)
+                found = {key: (count, end) for key, count, end in rows}
+            assert found == expected
+    assert seen > 50
+    assert cut > 20
     worker.close()
 
 

@@ -7,14 +7,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamic_layer import CorruptExamples, ExampleBatch, kind_code
+from dynamic_layer import CorruptExamples, ExampleBatch, ShownColumns, kind_code
+from state import ShownBefore
 from tests.dynamic_layer.worlds import make_examples, make_items
 
 ITEMS = make_items()
 
 
 def equal(left: ExampleBatch, right: ExampleBatch) -> bool:
+    if left.shown is not None and right.shown is not None:
+        shown = vars(left.shown)
+        if not all(np.array_equal(shown[name], getattr(right.shown, name)) for name in shown):
+            return False
+        left, right = replace(left, shown=None), replace(right, shown=None)
     return all(np.array_equal(getattr(left, name), getattr(right, name)) for name in vars(left))
+
+
+def shown_to(sizes: list[int]) -> ShownColumns:
+    """Impressions of users who were shown so many items; nothing is known of the last one."""
+    rng = np.random.default_rng(sum(sizes))
+    users = [
+        ShownBefore(
+            items=np.sort(rng.integers(2**60, size=size).astype(np.uint64)),
+            end=rng.integers(2**40, size=size), count=rng.integers(1, 9, size=size),
+        )
+        for size in sizes[:-1]
+    ]  # fmt: skip
+    return ShownColumns.of([*users, None])
 
 
 @given(n=st.integers(0, 30), seed=st.integers(0, 99))
@@ -86,3 +105,40 @@ def test_kinds_and_arms_come_back_together_or_alone() -> None:
             assert chosen.kind is None or chosen.kind.tolist() == kind[[5, 0]].tolist()
     assert plain.pack()[4] == 1, "earlier trainers read batches without either"
     assert kind_code("buy") != kind_code("like")
+
+
+@given(sizes=st.lists(st.integers(0, 6), min_size=1, max_size=12), more=st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_impressions_come_back_with_or_without_the_rest(sizes: list[int], more: bool) -> None:
+    n = len(sizes)
+    batch = replace(make_examples(ITEMS, n), shown=shown_to(sizes))
+    if more:
+        batch = replace(batch, kind=np.arange(n).astype(np.uint64), arm=["a"] * n)
+    packed = batch.pack()
+    assert equal(ExampleBatch.unpack(packed), batch)
+    rows = np.arange(n)[::-1]
+    taken = batch.take(rows)
+    assert taken.shown is not None
+    assert batch.shown is not None
+    for place, row in enumerate(rows.tolist()):
+        own = slice(batch.shown.indptr[row], batch.shown.indptr[row + 1])
+        found = slice(taken.shown.indptr[place], taken.shown.indptr[place + 1])
+        for name in ("item", "end", "count"):
+            expected = getattr(batch.shown, name)[own].tolist()
+            assert getattr(taken.shown, name)[found].tolist() == expected
+    for size in range(len(packed)):
+        with pytest.raises(CorruptExamples):
+            ExampleBatch.unpack(packed[:size])
+    with pytest.raises(CorruptExamples):
+        ExampleBatch.unpack(packed + b"x")
+
+
+def test_impressions_of_other_examples_are_refused() -> None:
+    batch = make_examples(ITEMS, 5)
+    with pytest.raises(ValueError, match="impressions of 5 examples"):
+        replace(batch, shown=shown_to([1, 2, 0]))
+    packed = bytearray(replace(batch, shown=shown_to([3, 1, 2, 0, 0])).pack())
+    at = len(replace(batch, shown=None).pack())
+    packed[at + 8 : at + 16] = (2**40).to_bytes(8, "little")
+    with pytest.raises(CorruptExamples):
+        ExampleBatch.unpack(bytes(packed))

@@ -6,8 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamic_layer import ShownColumns
 from dynamic_layer.examples.replay import Replay, pad
 from dynamic_layer.examples.seen_offsets import SeenOffsets
+from state import ShownBefore
+from state.shown import READ
 from tests.dynamic_layer.worlds import make_examples, make_items
 
 ITEMS = make_items()
@@ -119,6 +122,56 @@ def test_replay_holds_the_newest_examples_whose_entries_fit(
     short = replay.take(replay.numbers(), 2)
     assert short.length.tolist() == [min(2, len(one[1])) for one in expected]
     assert short.history_item.shape[1] <= 2
+
+
+@given(
+    sizes=st.lists(st.lists(st.integers(0, 60), max_size=12), max_size=6),
+    capacity=st.integers(1, 30),
+    room=st.integers(READ, 2 * READ),
+)
+@settings(deadline=None)
+def test_replay_holds_the_newest_examples_whose_impressions_fit(
+    sizes: list[list[int]], capacity: int, room: int
+) -> None:
+    """And what it holds of them is what was appended."""
+    replay, known = Replay(capacity=capacity, history_cap=1, entries=room), []
+    for place, of_batch in enumerate(sizes):
+        n = len(of_batch)
+        rng = np.random.default_rng(place)
+        batch = make_examples(ITEMS, n, first_offset=100 * place, seed=place)
+        users = [
+            ShownBefore(
+                items=np.arange(size, dtype=np.uint64), end=rng.integers(2**40, size=size),
+                count=rng.integers(1, 99, size=size),
+            )
+            for size in of_batch
+        ]  # fmt: skip
+        batch = replace(batch, shown=ShownColumns.of(users))
+        replay.append(pad(batch, 1, 0))
+        for row, user in enumerate(users):
+            age = ((batch.timestamp[row] - user.end) / 1_000).astype(np.float32)
+            rows = (user.items.tolist(), age.tolist(), user.count.tolist())
+            known.append((int(batch.offset[row]), int(np.diff(batch.indptr)[row] > 0), rows))
+    expected, impressions, entries = [], room, room
+    for offset, length, rows in reversed(known[-capacity:]):
+        impressions, entries = impressions - len(rows[0]), entries - length
+        if impressions < 0 or entries < 0:
+            break
+        expected.insert(0, (offset, rows))
+    for _ in range(2):
+        held = replay.take(replay.numbers())
+        found = [
+            (
+                int(held.offset[row]),
+                tuple(
+                    getattr(held, name)[row, :length].tolist()
+                    for name in ("shown_item", "shown_age", "shown_count")
+                ),
+            )
+            for row, length in enumerate(held.shown_length.tolist())
+        ]
+        assert found == expected
+        replay.arrange(replay.numbers())
 
 
 def test_discoveries_are_strong_new_and_have_whole_histories() -> None:

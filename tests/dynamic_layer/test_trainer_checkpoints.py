@@ -246,6 +246,9 @@ def test_examples_of_a_version_without_kinds_are_of_unknown_kinds(tmp_path: Path
     held = trainer.memories["replay"]
     older = vars(held.take(held.numbers()))
     assert not older.pop("kind").any()
+    # Versions without impressions have none of their columns.
+    older = {name: column for name, column in older.items() if not name.startswith("shown_")}
     assert not PaddedExamples(**older).kind.any()
+    assert not PaddedExamples(**older).shown_length.any()
     again, _ = restored(tmp_path)
     assert again.memories["replay"].written == held.written

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from agents import TrainerSettings
+from agents import TrainerSettings, WorkerSettings
+from dynamic_layer import ListSettings
 from evaluation import Interactions, dataset_of
 from evaluation.measure import Measured
 from evaluation.prequential.stream import PrequentialSettings
@@ -20,7 +21,7 @@ from segue.cli import app
 from segue.served.arms import Arm, arms_of
 from segue.served.command import _asked
 from segue.served.feed import Clock, Reader, _kinds, live_lists, material_of
-from segue.served.flow import _scalars_for_vectors
+from segue.served.flow import _of_one_arm, _scalars_for_vectors, _settings
 from segue.served.learning import (
     HOUR_MS,
     LEARNERS,
@@ -32,7 +33,14 @@ from segue.served.scores import _gains
 from segue.settings import Settings, load_settings
 from static_layer import StaticBundle, TextSettings
 from static_layer.progress import silent
-from streams import Recommendation, RecommendedItem, Record, Source, encode
+from streams import (
+    Recommendation,
+    RecommendedItem,
+    Record,
+    Source,
+    SourceSettings,
+    encode,
+)
 
 DAY = 86_400_000
 START = 1_400_000_000_000
@@ -251,6 +259,29 @@ def test_the_lists_on_the_topic_know_the_users_taste(served):
 def test_an_arm_without_the_head_is_ranked_by_none(served):
     assert row(served, "segue without head", "frozen", "horizon")["by_head"] == 0
     assert row(served, "segue without head", "live", "next")["by_head"] == 0
+
+
+def test_lists_that_count_as_shown_are_made_and_read_and_not_measured():
+    dataset, made = trial(train_days=20.0)
+    base = Settings(
+        sources=(
+            SourceSettings(topic="segue.impressions", format="impressions"),
+            SourceSettings(topic="others", format="json"),
+        ),
+        worker=WorkerSettings(
+            lists=(ListSettings(name="top", k=10), ListSettings(name="other")), shown_lists=("top",)
+        ),
+    )
+    material = material_of(dataset, made, made.past.at_ms + 4 * DAY, base)
+    found = _settings(base, material, made, Path("folder"), 1, "hgnn")
+    assert [one.topic for one in found.sources] == ["segue.impressions"]
+    assert found.state.impressions
+    assert [one.name for one in found.worker.lists] == ["mix", "discover-pod", "top"]
+    assert found.worker.lists[-1].k == 10
+    arm = _of_one_arm(found, Arm(), "one")
+    assert [one.topic for one in arm.sources] == [arm.topics.impressions] != ["segue.impressions"]
+    said = Recommendation(user_id="u", list="top", items=[], generation=1, created_at=1)
+    assert Reader.of(dataset)({"top": said, "mix": said}).keys() == {"all"}
 
 
 def test_the_product_sees_all_events_of_the_trial_and_none_after_its_end():

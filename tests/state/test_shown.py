@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from state import ASSUMED_KIND, SHOWN_KIND, PartitionState, StateSettings, Window, item_key
 from state.compare import differences
 from state.dump import dump
-from state.shown import ASSUMED, SHOWN, SHOWN_PER_ENTRY
+from state.shown import ASSUMED, READ, SHOWN, SHOWN_PER_ENTRY
 from tests.state.conftest import SCRATCH
 from tests.state.streams_of_events import BUCKET, Columns, Erasure, Event, feed, tried
 
@@ -187,6 +187,46 @@ def test_impressions_change_nothing_else(fresh_state, stream, setting, at):
         feed_all(without, rest, at)
         assert replace(dump(state), shown={}).differences(dump(without)) == []
     assert setting.fingerprint() == replace(setting, delta_room=1 << 13).fingerprint()
+
+
+def defined_before(stream: list, setting: StateSettings, user: str, at_ms: int) -> dict:
+    """Item key -> impressions in the buckets that had ended, and when the last of these ended."""
+    found = {}
+    for key, (_, buckets) in defined_shown(stream, setting).get(user, {}).items():
+        ended = {b: n % ASSUMED + n // ASSUMED for b, n in buckets if (b + 1) * BUCKET <= at_ms}
+        if ended:
+            found[key] = (sum(ended.values()), (max(ended) + 1) * BUCKET)
+    newest = sorted(found, key=lambda key: (-found[key][1], key))[:READ]
+    return {key: found[key] for key in newest}
+
+
+@tried(1 / 4)
+@given(records, settings_of_state, cuts, st.integers(0, 15 * BUCKET))
+def test_what_was_shown_before_a_moment_equals_its_definition(
+    fresh_state, stream, setting, at, moment
+):
+    with fresh_state(setting) as state:
+        feed_all(state, stream, at)
+        for user in USERS:
+            found = state.shown(user).before(moment)
+            rows = zip(found.count.tolist(), found.end.tolist(), strict=True)
+            assert found.items.tolist() == sorted(found.items.tolist())
+            assert dict(zip(found.items.tolist(), rows, strict=True)) == defined_before(
+                stream, setting, user, moment
+            )
+
+
+def test_of_many_items_those_shown_last_are_read(fresh_state):
+    names = tuple(f"n{number}" for number in range(READ + 40))
+    stream = [Impression("ann", names[:50], 500), Impression("ann", names[40:], 1_500)]
+    with fresh_state(SETTINGS) as state:
+        feed_all(state, stream, [])
+        found = state.shown("ann").before(2_000)
+        assert len(found.items) == READ
+        assert set(found.end.tolist()) == {2_000}
+        expected = defined_before(stream, SETTINGS, "ann", 2_000)
+        assert found.items.tolist() == sorted(expected)
+        assert len(state.shown("ann").before(1_999).items) == 50
 
 
 SETTINGS = StateSettings(window=Window(bucket_ms=BUCKET, buckets=10), delta_room=1 << 12)

@@ -50,7 +50,8 @@ const ranked = (found, best) => html`Ranked by ${found.by_head ? "the ranking he
 
 // Names of the parts of a score, as the user page shows them.
 const PARTS = {
-  weights: "users who had items of the history", vectors: "content near the history", towers: "two-tower model",
+  weights: "users who had items of the history", vectors: "content near the history",
+  shown: "shown before and not taken", towers: "two-tower model",
   demand: "recent demand", age: "age of the item", user: "activity of the user",
   candidates: "competing candidates", type: "share of the type in the history",
   affinity: "two-tower model", popularity: "recent demand", dislikes: "close to a disliked item", rules: "rules of the list",

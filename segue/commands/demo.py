@@ -56,10 +56,16 @@ def demo(
         int | None, typer.Option(help="Events in its history. Default: 1000000; a shop: 100000.")
     ] = None,
     live_seconds: Annotated[
-        float, typer.Option(help="Duration of live traffic in seconds.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            help="Duration of live traffic in seconds. Default: 20; --events, --shop: 30."
+        ),
+    ] = None,
     live_rate: Annotated[float, typer.Option(help="Live events per second.")] = 100.0,
-    hgnn_epochs: Annotated[int, typer.Option(help="Epochs of the HGNN's training.")] = 10,
+    hgnn_epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of the HGNN's training. Default: 5; --events, --types: 10."),
+    ] = None,
     hgnn_seconds: Annotated[
         float, typer.Option(help="Emergency stop of the HGNN's training; 0 for none.")
     ] = 0.0,
@@ -133,6 +139,12 @@ def demo(
         # At midnight: a seed gives the same world at any hour of the day.
         end_ms=today_ms(now_ms()),
     )
+    # A newcomer waits for the world of the default; five epochs more change little in its lists.
+    own_data = events is not None
+    if live_seconds is None:
+        live_seconds = 30.0 if own_data or shop else 20.0
+    if hgnn_epochs is None:
+        hgnn_epochs = 10 if own_data or types else 5
     if shop:
         if events or keep or types:
             raise typer.BadParameter("--shop takes no --events, --keep or --types")

@@ -50,6 +50,8 @@ class Ingest:
     decoders: by topic, what makes events of its records.
     learning: whether examples are written. They are useless before the first static bundle: an
               example is used only with a graph that ends before it.
+    with_shown: whether examples say what users had been shown. Trainers of earlier versions cannot
+                read such examples.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Ingest:
         self._clock_ms = clock_ms
         self._traces = traces
         self._arms = arms
-        self.learning = False
+        self.learning = self.with_shown = False
 
     async def __call__(self, records: Sequence[LogRecord]) -> TouchedUsers:
         """Apply records of one partition, in offset order; returns the users to answer.
@@ -129,7 +131,7 @@ class Ingest:
         for letter in self._erased.without(records, letters):
             await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
         examples = self._cut(_examples(topic, state, events, applied.observations))
-        if state.settings.impressions and len(examples):
+        if self.with_shown and len(examples):
             examples = _with_shown(examples, state, events, applied.observations)
         if self._arms and len(examples):
             examples = _with_arms(examples, self._arms, events, applied.observations)
@@ -249,8 +251,7 @@ def _with_shown(
 ) -> ExampleBatch:
     """Note what the users had been shown before, where the histories are whole.
 
-    Ranking heads read both, and nothing of cut histories. A trainer of an earlier version reads
-    the examples as long as no user had been shown anything.
+    Ranking heads read both, and nothing of cut histories.
     """
     whole = np.diff(examples.indptr) == np.diff(seen.indptr)
     found = [

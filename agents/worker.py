@@ -93,6 +93,7 @@ class Worker:
         self.tally.store.watch(store)
         self._settings = settings
         self._topics = topics
+        self._impressions = state.impressions
         self._outputs = outputs
         self._clock_ms = clock_ms
         self._ticks_ms = ticks_ms
@@ -247,6 +248,7 @@ class Worker:
                 self._ingest.learning = self.models.learns_from(
                     topic, partition, records[-1].offset
                 )
+                self._ingest.with_shown = self._impressions and self.channels.learn_from_impressions
                 self._recommend.touch(await self._ingest(records))
                 self._commits.read_to[topic, partition] = records[-1].offset + 1
             elif topic == self._topics.catalogue:

@@ -87,6 +87,16 @@ class Channels:
         return self.default.recommender is not None and self.policies.ready
 
     @property
+    def learn_from_impressions(self) -> bool:
+        """Whether there is a bundle, and the trainers of all bundles read impressions.
+
+        All trainers read the same examples; one of an earlier version cannot read some with
+        impressions.
+        """
+        bundles = [m.recommender.bundle for m in self._models.values() if m.recommender is not None]
+        return bool(bundles) and all(bundle.learns_from_impressions for bundle in bundles)
+
+    @property
     def others(self) -> Sequence[str]:
         """Channels beside the default one."""
         return [name for name in self._models if name != DEFAULT_CHANNEL]

@@ -97,6 +97,11 @@ class DynamicBundle:
         return int(self.manifest["settings"]["replay"]["history_cap"])
 
     @property
+    def learns_from_impressions(self) -> bool:
+        """Whether its trainer reads examples with impressions; those of earlier versions do not."""
+        return bool(self.manifest["settings"]["ranking"].get("shown_half_lives_days"))
+
+    @property
     def types(self) -> list[str]:
         """Item types, in the order of their numbers."""
         return list(self.manifest["types"])

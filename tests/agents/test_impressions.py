@@ -13,7 +13,14 @@ from agents.demand import live_popularity, shown_counts, take_demand
 from agents.outputs import EmbeddedOutputs
 from agents.working.ahead import refuse_ahead
 from agents.working.partitions import user_state
-from dynamic_layer import DemandRecord, ExampleBatch, ItemNames, Ranking
+from dynamic_layer import (
+    DemandRecord,
+    DynamicBundle,
+    ExampleBatch,
+    ItemNames,
+    Ranking,
+    Recommender,
+)
 from state import ArtifactStore, StateSettings, Window, item_key
 from state.dump import dump
 from static_layer import TextEncoder
@@ -34,6 +41,7 @@ from streams import (
 )
 from streams.erasing import erasure_value
 from streams.log_record import Record
+from tests.dynamic_layer.headed import headed
 
 NOW = 1_800_000_000_000
 TOPICS = TopicSettings(partitions=1)
@@ -176,6 +184,7 @@ async def test_examples_hold_what_the_log_says_was_shown_before_their_day(one):
     """Of users whose history is whole; replayed from the log, record by record."""
     worker = one.new(example_history=3, whole_share=0.5)
     worker.models.static_generation = 1
+    worker.models.recommender = Recommender(headed().bundle)
     draw, day, log = random.Random(7), STATE.window.bucket_ms, []
     for _ in range(400):
         one.now += draw.randrange(day // 3)
@@ -229,6 +238,34 @@ async def test_examples_hold_what_the_log_says_was_shown_before_their_day(one):
     worker.close()
 
 
+def of_earlier_version() -> DynamicBundle:
+    """A bundle of a trainer that does not know of impressions in examples."""
+    bundle = headed().bundle
+    settings = bundle.manifest["settings"]
+    ranking = {k: v for k, v in settings["ranking"].items() if k != "shown_half_lives_days"}
+    return replace(bundle, manifest=bundle.manifest | {"settings": settings | {"ranking": ranking}})
+
+
+@pytest.mark.parametrize("bundle", [None, of_earlier_version])
+async def test_examples_have_no_impressions_while_a_trainer_may_not_read_them(one, bundle):
+    """So workers and trainers may be upgraded in any order."""
+    worker = one.new(whole_share=1.0)
+    worker.models.static_generation = 1
+    worker.models.recommender = Recommender(bundle()) if bundle else None
+    one.show("ann", "a", "b")
+    one.now += STATE.window.bucket_ms
+    one.listen("ann", "c")
+    await one.read(BOTH, worker)
+    worker.models.recommender = Recommender(headed().bundle)
+    one.listen("ann", "d")
+    await one.read(BOTH, worker)
+    before, after = one.log.read(TOPICS.examples, 0, 0, 10)
+    assert before.value[4:6] == b"\x01\x00"
+    assert ExampleBatch.unpack(before.value).shown is None
+    assert ExampleBatch.unpack(after.value).shown is not None
+    worker.close()
+
+
 async def test_all_workers_are_told_what_was_shown_and_taken(one):
     one.show("ann", "a", "b")
     one.show("bob", "b", "a")
@@ -264,7 +301,9 @@ class Lists:
     """A stand-in for a bundle: everybody gets the same two items."""
 
     def __init__(self, worker: Worker) -> None:
-        worker.models.recommender = SimpleNamespace(has_head=False)
+        worker.models.recommender = SimpleNamespace(
+            has_head=False, bundle=SimpleNamespace(learns_from_impressions=True)
+        )
         worker.models.recommend = self.recommend
 
     async def recommend(self, users, lists, now_ms, *, hurry=False):

@@ -49,7 +49,7 @@ def drawn(seed: int, number: int) -> Iterator[Outcome]:
         yield Outcome(**json.loads(line))
 
 
-def kept(path: Path) -> dict[tuple[str, str, str], Outcome]:
+def kept(path: Path) -> dict[tuple[str, ...], Outcome]:
     """Return the outcomes of an earlier run with this seed."""
     if not path.is_file():
         return {}
@@ -131,7 +131,7 @@ def main() -> int:
 def report(outcomes: list[Outcome]) -> int:
     """Print the survivors; returns 1 if one is not explained."""
     explained = {
-        (one["module"], one["before"], one["after"]): one["why"]
+        (one["module"], one["within"], one["before"], one["after"]): one["why"]
         for one in tomllib.loads(EXPLAINED.read_text())["mutant"]
     }
     survivors = [outcome for outcome in outcomes if not outcome.noticed]

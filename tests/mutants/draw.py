@@ -1,8 +1,8 @@
 """Draws mutants; runs in the environment of cosmic-ray, which nothing else here needs.
 
 `python tests/mutants/draw.py SEED NUMBER MODULE...` prints one JSON object per mutant: module,
-line, operator, the line before and after, and the module's mutated text. A place in the code is
-drawn once, and each place is equally likely; then one of the operators that apply to it is drawn.
+line, function, operator, the line before and after, and the module's mutated text. A place in the
+code is drawn once, and each place is equally likely; then one of the operators that apply to it is.
 What Python refuses to compile is no mutant.
 """
 
@@ -130,11 +130,23 @@ def mutants(seed: int, number: int, modules: list[str]) -> Iterator[dict[str, ob
         yield {
             "module": module,
             "line": at + 1,
+            "within": within(before, at + 1),
             "operator": name,
             "before": one[at].strip(),
             "after": other[at].strip(),
             "text": after,
         }
+
+
+def within(text: str, line: int) -> str:
+    """Return the name of the function that a line is in, with its class; empty outside of any."""
+    names = [
+        (node.lineno, node.name)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and node.lineno <= line <= node.end_lineno
+    ]
+    return ".".join(name for _, name in sorted(names))
 
 
 def _is_python(text: str) -> bool:

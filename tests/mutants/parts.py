@@ -60,7 +60,10 @@ def part_of(module: str) -> Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant; `noticed` names the first test that failed, or is empty."""
+    """What became of a mutant; `noticed` names the first test that failed, or is empty.
+
+    within: the function of the line, with its class.
+    """
 
     module: str
     line: int
@@ -69,12 +72,13 @@ class Outcome:
     after: str
     text: str = ""
     noticed: str = ""
+    within: str = ""
 
     def __str__(self) -> str:
         """Return one line for people."""
         return f"{self.module}:{self.line}  {self.before}  =>  {self.after}"
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, ...]:
         """What `explained.toml` names a mutant by; a line's number changes too often."""
-        return self.module, self.before, self.after
+        return self.module, self.within, self.before, self.after

@@ -18,6 +18,8 @@ LIMIT_S = 1_200.0
 """A run that takes longer, as it waits for what never comes, is ended."""
 SLACK_S = 10.0
 """CPU seconds that a test may take beyond five times its usual time; then it is ended."""
+WAIT_S = 120.0
+"""A test that waits for longer, beyond five times the longest usual time of a run, fails."""
 WARM = ("numpy", "numba.core.compiler", "torch", "scipy.stats", "hypothesis", "pytest")
 """What takes seconds to import, belongs to others, and starts no threads."""
 
@@ -164,7 +166,8 @@ def _run(run: Run, log: Path) -> None:
     log_of_tests = _Log(run, log)
     plugins: list[object] = [log_of_tests]
     if run.coverage is None:
-        options.append("-x")
+        longest = max(run.usual_s.values(), default=LIMIT_S)
+        options += ["-x", f"--timeout={5 * longest + WAIT_S}"]
     else:
         plugins.append(_Lines(run))
     pytest.main(options, plugins=plugins)

@@ -14,7 +14,7 @@ def _quiet(caplog):
 
 
 def test_nothing_grows_in_hours_without_faults():
-    assert growth(list(run_days(1, 6)), resident=False) == []
+    assert growth(list(run_days(1, 9)), resident=False) == []
 
 
 def test_what_is_kept_of_each_answer_is_noticed(monkeypatch):

@@ -3,7 +3,9 @@ from .bundles.row_delta import BundleRows as BundleRows
 from .bundles.row_delta import RowDelta as RowDelta
 from .counts.moments import Histories as Histories
 from .counts.moments import Moment as Moment
-from .counts.state_weights import state_weights as state_weights
+from .counts.state_weights import item_counts as item_counts
+from .counts.state_weights import renewable as renewable
+from .counts.state_weights import weights_of as weights_of
 from .counts.vector_weights import near_weights as near_weights
 from .errors import CorruptBundle as CorruptBundle
 from .errors import CorruptCheckpoint as CorruptCheckpoint

@@ -59,6 +59,11 @@ class HeadSettings:
     weight_decay: weight decay of AdamW.
     averaging: decay per step of the averaged weights that are published.
     capacity: maximum number of lists kept for training; the newest are kept.
+    few_lists: with fewer lists the head is linear: the weights of towers, demand and item-item
+        weights that are most probable, given the lists and what is expected without any (ADR 87).
+        0: never.
+    few_strength: of what is expected: one over the variance of a weight, of features at unit
+        variance.
     """
 
     hidden: int = 32
@@ -69,6 +74,8 @@ class HeadSettings:
     weight_decay: float = 1e-2
     averaging: float = 0.98
     capacity: int = 16_384
+    few_lists: int = 512
+    few_strength: float = 500.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,6 +300,9 @@ class RankingSettings:
     weights: kinds of item-item weights from counts (ADR 82): `ease` (regression on
         co-interactions), `cosine` (of co-interactions), `next` (transitions to another item within
         an hour).
+    renewed_counts: item-item counts, of 8 bytes, up to which a static bundle carries them: then the
+        trainer adds the events after its snapshot, and makes the weights again for each bundle
+        (ADR 87). With 0 they stay as the static job made them.
     near: vectors, `text` or `hgnn`, by which a history points to items with similar vectors. They
         become item-item weights like those of counts, but items without an event have them too (ADR
         75).
@@ -301,6 +311,7 @@ class RankingSettings:
     limit: maximum number of candidates; those by demand are last and are cut first.
     first_share: share of the first examples, the last ones, that the first towers do not train on
         before the first head has learned from them.
+    first_least: these examples are at least so many, or all but the first batch.
     first_lists: maximum number of lists that are made of these examples.
     lists: maximum number of lists that are made of the examples between two bundles.
     min_lists: with fewer lists no head is published.
@@ -319,11 +330,13 @@ class RankingSettings:
     weak: int = 20
     neighbours: int = 60
     weights: tuple[Literal["ease", "cosine", "next"], ...] = ("ease", "cosine", "next")
+    renewed_counts: int = 200_000
     near: tuple[Literal["hgnn", "text"], ...] = ()
     near_items: int = 32
     demand: int = 20
     limit: int = 400
     first_share: float = 0.3
+    first_least: int = 1_000
     first_lists: int = 6_000
     lists: int = 2_000
     min_lists: int = 32

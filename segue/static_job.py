@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agents import announce
 from agents.outputs import Outputs
-from dynamic_layer import near_weights, state_weights
+from dynamic_layer import item_counts, near_weights, renewable, weights_of
 from segue.replaying import replay
 from segue.roles import make_encoder, text_settings
 from segue.settings import Settings
@@ -138,10 +138,10 @@ def _here(
     if not ranking.enabled:
         return bundle
     progress("item weights", 0, 1)
-    weights = state_weights(merged, bundle.item_keys, ranking)
-    weights |= near_weights(bundle, ranking)
+    counts = item_counts(merged, bundle.item_keys, ranking)
+    weights = weights_of(counts, ranking) | near_weights(bundle, ranking)
     progress("item weights", 1, 1)
-    return replace(bundle, weights=weights)
+    return replace(bundle, weights=weights, counts=renewable(counts, ranking))
 
 
 def _require_publishable(settings: Settings) -> None:

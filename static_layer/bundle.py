@@ -20,7 +20,7 @@ from static_layer.hgnn import HGNN
 from static_layer.sparse_file import load_sparse, save_sparse
 
 FORMAT = 1
-WEIGHTS = "weights.safetensors"
+WEIGHTS, COUNTS = "weights.safetensors", "counts.safetensors"
 
 _ITEM_SCHEMA = pl.Schema(
     {
@@ -56,6 +56,8 @@ class StaticBundle:
     structure: f16[n, ds], what the model read of an item's place in the graph, for the next one to
               go on from; None in older bundles.
     weights:  item-item weights f32[n, n] by name, [source, target]; none in older bundles.
+    counts:   item-item counts behind them, f32[n, n] by name, for a trainer that adds later events;
+              none in older bundles and where they are many.
     """
 
     items: pl.DataFrame
@@ -65,6 +67,7 @@ class StaticBundle:
     manifest: dict[str, Any]
     weights: dict[str, sp.csr_array] = field(default_factory=dict)
     structure: NDArray[np.float16] | None = None
+    counts: dict[str, sp.csr_array] = field(default_factory=dict)
 
     @cached_property
     def item_keys(self) -> NDArray[np.uint64]:
@@ -149,6 +152,8 @@ class StaticBundle:
         save_tensors(weights, folder / "hgnn.safetensors")
         if self.weights:
             save_sparse(self.weights, folder / WEIGHTS)
+        if self.counts:
+            save_sparse(self.counts, folder / COUNTS)
         manifest = {**self.manifest, "model": self.model.shape}
         text = json.dumps(manifest, indent=1, sort_keys=True)
         (folder / "manifest.json").write_text(text, encoding="utf-8")
@@ -175,12 +180,15 @@ class StaticBundle:
                 f"{folder} has {items.height} items, {len(vectors['text'])} text vectors and"
                 f" {len(vectors['hgnn'])} HGNN vectors; expected equal numbers"
             )
-        weights = load_sparse(folder / WEIGHTS)
-        if any(matrix.shape != (items.height, items.height) for matrix in weights.values()):
-            raise BundleError(f"{folder} has weights that do not fit {items.height} items")
+        weights, counts = load_sparse(folder / WEIGHTS), load_sparse(folder / COUNTS)
+        sizes = {matrix.shape for matrix in (*weights.values(), *counts.values())}
+        if sizes - {(items.height, items.height)}:
+            raise BundleError(
+                f"{folder} has weights or counts that do not fit {items.height} items"
+            )
         return cls(
             items, vectors["text"], vectors["hgnn"], model, manifest, weights,
-            structure=vectors.get("structure"),
+            structure=vectors.get("structure"), counts=counts,
         )  # fmt: skip
 
 

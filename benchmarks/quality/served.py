@@ -26,7 +26,9 @@ def served_tables(section: Section, known: Sequence[tuple[Run, Report]]) -> Iter
 
 def _strata(report: Report, strata: Mapping[str, int], questions: int) -> str:
     """Return HR@10 by arm and stratum: served arms, then the best three of the others."""
-    rows = {(row["model"], row["segment"]): row for row in report["rows"]}
+    rows = {
+        (row["model"], row["segment"]): row for row in report["rows"] if row["item_type"] == "all"
+    }
     whole = [row for (_, segment), row in rows.items() if segment == "all"]
     served = [row for row in whole if row["served"]]
     others = sorted((row for row in whole if not row["served"]), key=lambda row: -row["hr_at_10"])

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
@@ -18,7 +19,6 @@ from dynamic_layer.bundles.bundle import (
 )
 from dynamic_layer.examples.ranking import user_features
 from dynamic_layer.examples.replay import PaddedExamples
-from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.item_index import ItemIndex
 from dynamic_layer.items.features import ItemFeatures, ItemRows
 from dynamic_layer.items.trained_items import TrainedItems
@@ -47,7 +47,7 @@ def make_bundle(
     last_fit: PopularityFit | None,
     half_lives_days: Mapping[str, float],
     manifest: dict[str, Any],
-    head: RankingHead | None = None,
+    weights: Mapping[str, sp.csr_array],
 ) -> DynamicBundle:
     """Return the bundle of a model that nothing will change any more.
 
@@ -55,7 +55,7 @@ def make_bundle(
     which holds while held-out examples are few; half_lives_days: of demand by item type, as far as
     they were asked about; newest_ms: time of the newest event, to which popularity is decayed;
     manifest: generation, created_at, types and metrics, completed here;
-    head: ranks candidates; None to serve by towers and popularity.
+    weights: item-item weights f32 [n, n] by name, [source, target], for a head.
     """
     static, features, rows, items = known.static, known.features, known.rows, len(known.features)
     vectors, number = model.item_vectors(features), features.type_number.numpy()
@@ -127,8 +127,7 @@ def make_bundle(
             queries=_users(model, features, rows, held_out, settings.replay.history_cap),
             scale=index_scale(model, vectors.shape[1]),
         ),
-        head=head,
-        weights=dict(getattr(static, "weights", {})) if ranking.enabled else {},
+        weights=dict(weights) if ranking.enabled else {},
         demand=demand if ranking.enabled else None,
     )
 

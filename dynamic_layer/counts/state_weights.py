@@ -1,6 +1,6 @@
-"""Item-item weights from the merged state: what the static job adds to its bundle."""
+"""Item-item counts of the merged state, and weights of such counts: what the static job adds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -41,27 +41,51 @@ class Counted(Protocol):
     def transitions(self) -> TransitionCounts: ...  # noqa: D102
 
 
-def state_weights(
+TOGETHER, FOLLOWING = "together", "following"
+"""Counts that weights are made of, by name: of users with both items, and of transitions."""
+
+
+def item_counts(
     state: Counted, item_keys: NDArray[np.uint64], settings: RankingSettings
 ) -> dict[str, sp.csr_array]:
-    """Return the weights of `settings.weights` f32 [n, n] by name, [source, target].
+    """Return the counts behind the weights of `settings.weights`, f32 [n, n] by name.
 
-    Rows are places in `item_keys`, u64 [n]. Items that the counts do not have get no weights, and
-    counts of other items are left out.
+    Rows are places in `item_keys`, u64 [n]; counts of other items are left out. `together`:
+    symmetric, users on the diagonal, cut to the `degree_cap`; `following`: [source, target].
     """
-    counts = capped(count_matrix(state.co_interactions, item_keys), settings.ease.degree_cap)
-    enough = (counts.diagonal() >= settings.ease.min_users).sum() > 1
+    cap = settings.ease.degree_cap
+    found = {TOGETHER: capped(count_matrix(state.co_interactions, item_keys), cap)}
+    if "next" in settings.weights:
+        found[FOLLOWING] = transition_matrix(state.transitions, item_keys)
+    return found
+
+
+def weights_of(
+    counts: Mapping[str, sp.csr_array], settings: RankingSettings
+) -> dict[str, sp.csr_array]:
+    """Return the weights of `settings.weights`, f32 [n, n] by name, [source, target].
+
+    counts: of `item_counts`. Items without counts have no weights.
+    """
+    together = counts[TOGETHER]
+    enough = (together.diagonal() >= settings.ease.min_users).sum() > 1
     kinds: dict[str, Callable[[], sp.csr_array]] = {
-        "ease": lambda: ease_weights(counts, settings.ease),
-        "cosine": lambda: strongest(cosine_weights(counts), settings.ease.kept),
-        "next": lambda: transition_weights(
-            transition_matrix(state.transitions, item_keys), settings.ease.kept
-        ),
+        "ease": lambda: ease_weights(together, settings.ease),
+        "cosine": lambda: strongest(cosine_weights(together), settings.ease.kept),
+        "next": lambda: transition_weights(counts[FOLLOWING], settings.ease.kept),
     }
     return {
-        name: kinds[name]() if enough else counts * np.float32(0)
+        name: kinds[name]() if enough else together * np.float32(0)
         for name in dict.fromkeys(settings.weights)
     }
+
+
+def renewable(
+    counts: dict[str, sp.csr_array], settings: RankingSettings
+) -> dict[str, sp.csr_array]:
+    """Return the counts if they are few enough for a trainer to solve them again, else none."""
+    few = sum(matrix.nnz for matrix in counts.values()) <= settings.renewed_counts
+    return counts if few else {}
 
 
 def transition_matrix(transitions: TransitionCounts, item_keys: NDArray[np.uint64]) -> sp.csr_array:

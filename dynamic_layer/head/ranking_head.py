@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from dynamic_layer.errors import CorruptBundle
+from dynamic_layer.head.few_lists import Expected
+from dynamic_layer.head.listwise import listwise_loss
 from dynamic_layer.saved import (
     Saved,
     generator_saved,
@@ -136,25 +138,6 @@ class RankingHead(nn.Module):
         return head.eval()
 
 
-def listwise_loss(scores: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-    """Return the mean over lists of their positives' mean cross-entropy, each against the rest.
-
-    scores: f32 [u, c]; label, valid: bool [u, c]. A positive competes with the list's negatives
-    and not with its other positives. Lists without positives count nothing.
-
-    >>> two = torch.tensor([[0.0, 0.0, 0.0]])
-    >>> valid = torch.ones(1, 3, dtype=torch.bool)
-    >>> float(listwise_loss(two, torch.tensor([[True, True, False]]), valid).exp())
-    2.0
-    """
-    negative = scores.masked_fill(label | ~valid, -torch.inf).logsumexp(dim=1, keepdim=True)
-    positive = label & valid
-    losses = (torch.logaddexp(scores, negative) - scores).masked_fill(~positive, 0.0)
-    count = positive.sum(dim=1)
-    per_list = losses.sum(dim=1) / count.clamp(min=1)
-    return per_list.sum() / (count > 0).sum().clamp(min=1)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Sums:
     """Number, sum f64 [f] and sum of squares f64 [f] of the features of some candidates."""
@@ -193,6 +176,7 @@ class HeadTrainer:
         layer starts silent: with few lists a head is no worse than the ranking they stand for.
         """
         self._initial = dict(initial or {})
+        self._expected: Expected | None = None
         self.settings = settings or HeadSettings()
         self._rng = np.random.default_rng(seed)
         with seeded(seed):
@@ -209,6 +193,10 @@ class HeadTrainer:
         self._sums: list[_Sums] = []  # of the features of each part of `_kept`
         self._owed = 0.0
         self._steps = 0
+
+    def expect(self, weights: Mapping[str, float], learned: Sequence[str]) -> None:
+        """Say what a head of fewer than `few_lists` lists is; see `Expected`."""
+        self._expected = Expected(dict(weights), list(learned))
 
     def add(self, lists: Lists) -> int:
         """Keep the lists that have a positive and a negative; return how many."""
@@ -246,9 +234,12 @@ class HeadTrainer:
         )
 
     def train(self, max_steps: int | None = None) -> float:
-        """Train until the limit, or until the lists had their epochs; return the mean loss."""
+        """Train until the limit, or until the lists had their epochs; return the mean loss.
+
+        Few lists wait for more: until then, `publish` fits a head to them.
+        """
         losses: list[float] = []
-        if not self._kept:
+        if not self._kept or self._few() is not None:
             return float("nan")
         self._scale()
         starts = np.cumsum([0] + [len(lists) for lists in self._kept])
@@ -336,8 +327,35 @@ class HeadTrainer:
         return float(loss.detach())
 
     def publish(self) -> RankingHead:
-        """Return the averaged head; later training does not change it."""
-        return copy.deepcopy(self._published).eval()
+        """Return the averaged head, of few lists the one that is fitted to them.
+
+        Later training does not change it.
+        """
+        expected = self._few()
+        if expected is None:
+            return copy.deepcopy(self._published).eval()
+        self._scale()
+        head = copy.deepcopy(self._head)
+        starts = np.cumsum([0] + [len(lists) for lists in self._kept])
+        lists = self._batch(np.arange(starts[-1]), starts)
+        weights = expected.after(
+            head.names,
+            head.deviation,
+            (torch.from_numpy(lists.features) - head.mean) / head.deviation,
+            torch.from_numpy(lists.label),
+            torch.from_numpy(lists.valid),
+            self.settings.few_strength,
+        )
+        with torch.no_grad():
+            head.linear.weight.copy_(weights[None])
+            if head.outer is not None:
+                head.outer.weight.zero_()
+        return head.eval()
+
+    def _few(self) -> Expected | None:
+        """Return what is expected while there are few lists, but any; None else."""
+        few = 0 < self.held < self.settings.few_lists
+        return self._expected if few else None
 
     def saved(self) -> Saved:
         """Return everything that later training depends on, the lists included."""
@@ -346,6 +364,7 @@ class HeadTrainer:
                 "owed": self._owed,
                 "steps": self._steps,
                 "rng": generator_saved(self._rng),
+                "expected": self._expected and self._expected._asdict(),
             },
         )
         lists = {f"{n:06d}": Saved(arrays=vars(kept)) for n, kept in enumerate(self._kept)}
@@ -364,6 +383,9 @@ class HeadTrainer:
         own = saved.part("own")
         self._owed, self._steps = float(own.values["owed"]), int(own.values["steps"])
         restore_generator(self._rng, own.values["rng"])
+        # Checkpoints of earlier versions know nothing of it.
+        expected = own.values.get("expected")
+        self._expected = None if expected is None else Expected(**expected)
         restore_module(self._head, saved.part("head"))
         restore_module(self._published, saved.part("published"))
         restore_optimiser(self._optimiser, saved.part("optimiser"))

@@ -78,7 +78,7 @@ class GrownItems:
     """A static bundle and new items behind its own; a `StaticItems`.
 
     base: the bundle. New items have their text's vector, the HGNN's vector without edges, and no
-    weights: what workers give them.
+    weights and counts: what workers give them.
     """
 
     _new: tuple[NewItems, ...]
@@ -123,5 +123,13 @@ class GrownItems:
     @property
     def weights(self) -> dict[str, sp.csr_array]:
         """Item-item weights by name."""
-        held: dict[str, sp.csr_array] = getattr(self.base, "weights", {})
-        return {name: padded_weights(w, len(self.item_keys)) for name, w in held.items()}
+        return self._padded("weights")
+
+    @property
+    def counts(self) -> dict[str, sp.csr_array]:
+        """Item-item counts by name."""
+        return self._padded("counts")
+
+    def _padded(self, name: str) -> dict[str, sp.csr_array]:
+        held: dict[str, sp.csr_array] = getattr(self.base, name, {})
+        return {kind: padded_weights(one, len(self.item_keys)) for kind, one in held.items()}

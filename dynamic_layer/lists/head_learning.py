@@ -1,7 +1,7 @@
 """How the head learns in the stream: from examples that the towers behind it have not seen."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +29,8 @@ from dynamic_layer.settings import SEPARATE_TYPES, RankingSettings
 K = 10
 _CHUNK = 64
 _AT_ONCE = 1_024  # users whose vectors are computed at once
+_SURE = ("weights", "vectors", "towers", "demand")  # groups of features that few lists teach
+_ITEM_ITEM = 0.2  # expected weight of a sum over item-item weights, in deviations of a list
 _TOGETHER = 16  # lists of one moment, about, below which moments are drawn together
 
 
@@ -238,6 +240,25 @@ def _as_served(bundle: DynamicBundle | None) -> dict[str, float]:
     return weights
 
 
+def _item_item(names: Sequence[str], settings: RankingSettings) -> dict[str, float]:
+    """Return what counts are worth before lists say so: by the longest half-life, in deviations."""
+    half = max(settings.half_lives_days)
+    wanted = [f"z:{kind}@{half:g}d" for kind in ("ease", "cosine")]
+    return {name: _ITEM_ITEM for name in wanted if name in names}
+
+
+def _sure(maker: ListMaker) -> list[str]:
+    """Return the features of which few lists teach the right weight.
+
+    That an item stands out in its list is the same at all times. The age of an item, or a user's
+    number of events, are others when a history is young than later on.
+    """
+    return [
+        name for name, group in zip(maker.names, maker.groups, strict=True)
+        if name.startswith("z:") and group in _SURE
+    ]  # fmt: skip
+
+
 class HeadLearning:
     """The head of a trainer, and the bundle whose towers its lists are made with.
 
@@ -335,10 +356,17 @@ class HeadLearning:
             self._head = grown_trainer(self._head, before, self._names, seed=self._seed)
         return self._head
 
-    def publish(self) -> RankingHead | None:
-        """Return the head as it is now; None before it has learned from enough lists."""
+    def publish(self, bundle: DynamicBundle) -> RankingHead | None:
+        """Return the head as it is now; None before it has learned from enough lists.
+
+        bundle: the one that it is for, made without it: few lists are fitted beginning with how
+        that ranks.
+        """
         if self._head is None or self._head.held < self.settings.min_lists:
             return None
+        maker = ListMaker(bundle, self.settings)
+        expected = _as_served(bundle) | _item_item(self._names, self.settings)
+        self._head.expect(expected, _sure(maker))
         return self._head.publish()
 
     def saved(self) -> Saved:

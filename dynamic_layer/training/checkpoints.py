@@ -158,11 +158,14 @@ class TrainerCheckpoints:
 def form_of(settings: DynamicSettings) -> str:
     """Return a hash of the settings that decide the form of what a trainer saves."""
     replay = settings.replay
+    # What a head of few lists is decides nothing that is saved: it is fitted when it is published.
+    head = asdict(settings.ranking.head)
+    del head["few_lists"], head["few_strength"]
     form = {
         "towers": asdict(settings.towers),
         "memories": [replay.capacity, replay.history_cap, replay.holdout_size],
         "bucket_hours": settings.popularity.bucket_hours,
-        "head": asdict(settings.ranking.head),
+        "head": head,
         "use_hgnn": settings.use_hgnn,
     }
     return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:16]

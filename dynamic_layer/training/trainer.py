@@ -13,7 +13,6 @@ from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.bundles.publish import make_bundle
 from dynamic_layer.examples.batch import ExampleBatch
 from dynamic_layer.examples.replay import PaddedExamples, Replay
-from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.items.features import StaticItems
 from dynamic_layer.items.grown_items import NewItems
 from dynamic_layer.items.trained_items import TrainedItems
@@ -26,6 +25,7 @@ from dynamic_layer.training.bundle_rows import TURNED_BY, rows_for, same_form
 from dynamic_layer.training.following import follow
 from dynamic_layer.training.intake import ExampleIntake, Intake
 from dynamic_layer.training.learner import Learner
+from dynamic_layer.training.renewed_weights import renewed_weights
 from dynamic_layer.training.schedule import Schedule
 from dynamic_layer.training.steps import Steps, TrainingStats
 
@@ -155,14 +155,19 @@ class Trainer:
             # The towers behind the last lists are not in a checkpoint: those in it replace them.
             self._restored = False
             if not self._ranking.ready:
-                trained = max(self._schedule.trained, self._unseen)
-                self._ranking.freeze(self._bundle(None, {}), trained)
+                self._ranking.freeze(self._bundle({}), self._learned)
         if self._staged:
             return
-        share = self.settings.ranking.first_share
-        if self._schedule.trained >= (1 - share) * self._replay.written > 0:
+        settings, written = self.settings.ranking, self._replay.written
+        left = max(settings.first_share * written, settings.first_least)
+        if self._schedule.trained >= max(1, written - left):
             self._staged = True
-            self._ranking.freeze(self._bundle(None, {}), self._schedule.trained)
+            self._ranking.freeze(self._bundle({}), self._learned)
+
+    @property
+    def _learned(self) -> int:
+        """Number of the first example that neither towers nor item-item weights know."""
+        return max(self._schedule.trained, self._unseen)
 
     def _step(self, examples: PaddedExamples) -> Tensor:
         return self._steps.take(examples, self._items, self._replay)
@@ -177,13 +182,14 @@ class Trainer:
         half_lives_days: of popularity by item type, as `HalfLives` chose them; types that are not
         in it keep theirs.
         """
-        figures, head = {}, None
+        figures = {}
         if self._ranking is not None:
             figures = self._ranking.learn(self._replay, self.popularity)
-            head = self._ranking.publish()
-        bundle = self._bundle(head, figures, half_lives_days)
+        bundle = self._bundle(figures, half_lives_days)
         self._fit = PopularityFit.of(bundle.manifest["popularity"])
+        head = None if self._ranking is None else self._ranking.publish(bundle)
         if head is not None:
+            bundle = replace(bundle, head=head)
             found = hit_rates(bundle, self.holdout().newest(_JUDGED), self.popularity)
             bundle.manifest["metrics"] |= {
                 "held_out_hr_at_10_head": found.head, "held_out_hr_at_10_towers": found.towers
@@ -191,7 +197,7 @@ class Trainer:
             if found.towers_win:
                 bundle = replace(bundle, head=None)
         if self._ranking is not None:
-            self._ranking.freeze(bundle, max(self._schedule.trained, self._unseen))
+            self._ranking.freeze(bundle, self._learned)
         self._generation += 1
         return bundle
 
@@ -212,7 +218,6 @@ class Trainer:
 
     def _bundle(
         self,
-        head: RankingHead | None,
         figures: dict[str, float],
         half_lives_days: Mapping[str, float] | None = None,
     ) -> DynamicBundle:
@@ -234,7 +239,9 @@ class Trainer:
                 "unseen_from": self._intake.unseen_from(self._items.graph_ends()),
                 "metrics": metrics,
             },
-            head=head,
+            weights=renewed_weights(
+                self._items.static, self._replay, self._learned, self.settings.ranking
+            ),
         )
 
     def item_rows(

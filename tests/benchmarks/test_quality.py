@@ -99,6 +99,8 @@ def test_served_figures_are_tables_by_stratum_with_the_gains_of_the_same_questio
                                  ("bigrams", False, 0.2))
         for segment in ("all", "age_1h")
     ]  # fmt: skip
+    # Lists of one type are other questions: they stand in no table of all.
+    rows += [{**one, "item_type": "food", "hr_at_10": 0.9} for one in rows]
     gain = {"model": "segue daily", "over": "segue", "item_type": "all", "mode": "live",
             "gain": 1 / 3, "gain_ci": (0.1, 0.5)}  # fmt: skip
     gains = [{**gain, "segment": "all"}, {**gain, "segment": "age_1h", "gain": -0.25}]

@@ -32,8 +32,8 @@ NOW_MS = START_MS + 30 * DAY_MS
 HEADED = replace(
     SMALL,
     ranking=RankingSettings(
-        enabled=True, towers=20, neighbours=20, demand=10, limit=40, min_lists=50,
-        head=HeadSettings(hidden=8, negatives=32, epochs=8.0),
+        enabled=True, towers=20, neighbours=20, demand=10, limit=40, min_lists=50, first_least=0,
+        head=HeadSettings(hidden=8, negatives=32, epochs=8.0, few_lists=0),
     ),
 )  # fmt: skip
 

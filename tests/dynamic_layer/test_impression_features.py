@@ -333,7 +333,7 @@ def test_a_trainer_that_reads_impressions_comes_back_from_a_checkpoint() -> None
     assert learning is not None
     again = type(learning)(HEADED.ranking, history_cap=HEADED.replay.history_cap, seed=7)
     again.restore(learning.saved())
-    head = again.publish()
+    head = again.publish(bundle)
     assert isinstance(head, RankingHead)
     assert bundle.head is not None
     assert head.names == bundle.head.names

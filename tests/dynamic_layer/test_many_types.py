@@ -66,7 +66,7 @@ def bundle(items: Items) -> DynamicBundle:
     found = trainer.publish()
     assert trainer._ranking is not None
     # Whether it wins does not matter here.
-    return replace(found, head=found.head or trainer._ranking.publish())
+    return replace(found, head=found.head or trainer._ranking.publish(found))
 
 
 def test_towers_do_not_grow_with_the_types() -> None:

@@ -211,16 +211,20 @@ def test_what_comes_later_changes_no_feature(
 def test_the_first_head_learns_from_examples_that_its_towers_had_not_seen(
     static: Items, examples: ExampleBatch
 ) -> None:
-    trainer = Trainer(static, HEADED, seed=7, ranking=True)
-    accepted = trainer.add(examples).accepted
-    trainer.train(max_steps=1)
-    learning = trainer._ranking
-    assert learning is not None
-    assert not learning.ready
-    trainer.train()
-    assert learning.ready
-    assert learning._first >= (1 - HEADED.ranking.first_share) * accepted
-    assert learning._first < accepted
+    # Of many examples a share, of few at least a number, in whole batches.
+    share = HEADED.ranking.first_share
+    for least in (0, 1_000, 10_000):
+        settings = replace(HEADED, ranking=replace(HEADED.ranking, first_least=least))
+        trainer = Trainer(static, settings, seed=7, ranking=True)
+        accepted = trainer.add(examples).accepted
+        trainer.train(max_steps=1)
+        learning = trainer._ranking
+        assert learning is not None
+        assert not learning.ready
+        trainer.train()
+        assert learning.ready
+        most = min(max(share * accepted, least), accepted - 1)
+        assert most - settings.batch_size < accepted - learning._first <= most
     frozen = learning._bundle
     assert frozen is not None
     assert frozen.head is None
@@ -278,7 +282,7 @@ def test_a_head_that_ranks_worse_than_its_towers_is_left_out(
     trainer.add(examples)
     trainer.train()
     publish = trainer._ranking.publish  # type: ignore[union-attr]
-    monkeypatch.setattr(trainer._ranking, "publish", lambda: upside_down(publish()))
+    monkeypatch.setattr(trainer._ranking, "publish", lambda made: upside_down(publish(made)))
     assert trainer.publish().head is None
 
 

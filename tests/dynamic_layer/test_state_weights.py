@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from dynamic_layer import RankingSettings
-from dynamic_layer.counts.state_weights import state_weights
+from dynamic_layer.counts.state_weights import item_counts, weights_of
 from dynamic_layer.settings import EaseSettings
 from state import CoInteractions
 from state.transitions import Transitions
@@ -33,8 +34,12 @@ def counted() -> Counts:
     )
 
 
+def state_weights(state: Counts, settings: RankingSettings) -> dict[str, sp.csr_array]:
+    return weights_of(item_counts(state, KEYS, settings), settings)
+
+
 def test_each_kind_has_its_matrix_over_the_catalogue() -> None:
-    found = state_weights(counted(), KEYS, SETTINGS)
+    found = state_weights(counted(), SETTINGS)
     assert list(found) == ["ease", "cosine", "next"]
     assert {matrix.shape for matrix in found.values()} == {(4, 4)}
     cosine, following = found["cosine"].toarray(), found["next"].toarray()
@@ -46,12 +51,12 @@ def test_each_kind_has_its_matrix_over_the_catalogue() -> None:
 
 
 def test_kinds_that_are_not_asked_for_are_not_made() -> None:
-    assert list(state_weights(counted(), KEYS, replace(SETTINGS, weights=("next",)))) == ["next"]
+    assert list(state_weights(counted(), replace(SETTINGS, weights=("next",)))) == ["next"]
 
 
 def test_too_few_items_with_users_leave_the_kinds_without_weights() -> None:
     rare = replace(SETTINGS, ease=EaseSettings(min_users=5))
-    found = state_weights(counted(), KEYS, rare)
+    found = state_weights(counted(), rare)
     assert {name: matrix.nnz and abs(matrix).max() for name, matrix in found.items()} == {
         "ease": 0, "cosine": 0, "next": 0
     }  # fmt: skip

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dynamic_layer import AdoptionSettings, CorruptCheckpoint, Saved, Trainer, TrainerCheckpoints
 from dynamic_layer.examples.batch import ExampleBatch
 from dynamic_layer.examples.replay import PaddedExamples
+from dynamic_layer.training.checkpoints import form_of
 from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
 
 ITEMS = make_items()
@@ -157,6 +158,17 @@ def test_a_torn_checkpoint_is_passed_over_and_then_there_is_none(
     fresh = Trainer(ITEMS, TINY, seed=3)
     assert list(TrainerCheckpoints(tmp_path).newest()) == []
     assert fresh.publish().manifest["metrics"]["steps"] == 0
+
+
+def test_settings_of_few_lists_void_no_checkpoint() -> None:
+    """A trainer of an earlier version, without these settings, goes on after the upgrade."""
+
+    def form(**head: float) -> str:
+        ranking = replace(TINY.ranking, head=replace(TINY.ranking.head, **head))
+        return form_of(replace(TINY, ranking=ranking))
+
+    assert form(few_lists=7, few_strength=9.0) == form_of(TINY)
+    assert form(hidden=7) != form_of(TINY)
 
 
 def test_damage_to_any_file_is_found(tmp_path: Path) -> None:

@@ -98,6 +98,9 @@ async def test_a_store_that_fails_now_and_then_costs_no_build(
     assert {name for name, matrix in made.weights.items() if matrix.nnz} == {
         "ease", "cosine", "next"
     }  # fmt: skip
+    assert {name for name, matrix in made.counts.items() if matrix.nnz} == {
+        "together", "following"
+    }  # fmt: skip
     assert outputs.keys == [b"static"]
     assert set(pauses) == {0.5, 1.0}
 

@@ -1,0 +1,88 @@
+"""Item-item weights that know the examples which came after the static bundle.
+
+A static job makes weights of what it merged. Where the whole history is small, the events since
+then are a large part of it: the trainer adds them to the job's counts, and solves again.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from dynamic_layer.counts.item_weights import capped
+from dynamic_layer.counts.state_weights import FOLLOWING, TOGETHER, weights_of
+from dynamic_layer.examples.replay import PaddedExamples, Replay
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.settings import RankingSettings
+from state.transitions import SESSION_MS, STEP_DECAY, STEPS
+
+__all__ = ["renewed_weights"]
+
+_AT_ONCE = 4_096  # examples: histories of 512 entries are 19 MB
+_DECAY = (STEP_DECAY ** np.arange(STEPS)).astype(np.float32)
+
+
+class _Static(Protocol):
+    @property
+    def item_keys(self) -> NDArray[np.uint64]: ...
+
+
+def renewed_weights(
+    static: _Static, replay: Replay, end: int, settings: RankingSettings
+) -> dict[str, sp.csr_array]:
+    """Return the item-item weights of a static bundle, f32 [n, n] by name, [source, target].
+
+    Where it has counts, the first events of users on items are added to them, as the examples held
+    say, up to number `end`: lists of later examples read nothing of what they ask for. Without
+    counts, or without such examples, the weights are the bundle's own.
+    """
+    held: dict[str, sp.csr_array] = dict(getattr(static, "weights", {}))
+    counts: dict[str, sp.csr_array] = dict(getattr(static, "counts", {}))
+    numbers = replay.numbers()
+    numbers = numbers[numbers < end]
+    if not counts or not len(numbers) or not set(settings.weights) <= set(held):
+        return held
+    rows, n = ItemRows(static.item_keys), len(static.item_keys)
+    added = {name: sp.csr_array((n, n), dtype=np.float32) for name in counts}
+    for start in range(0, len(numbers), _AT_ONCE):
+        part = _counted(replay.take(numbers[start : start + _AT_ONCE]), rows, n)
+        added = {name: matrix + part[name] for name, matrix in added.items()}
+    # A cap leaves some pairs in one of their two rows.
+    counts[TOGETHER] = counts[TOGETHER].maximum(counts[TOGETHER].T)
+    sums = {name: (matrix + added[name]).tocsr() for name, matrix in counts.items()}
+    sums[TOGETHER] = capped(sums[TOGETHER], settings.ease.degree_cap)
+    return held | weights_of(sums, settings)
+
+
+def _counted(examples: PaddedExamples, rows: ItemRows, n: int) -> dict[str, sp.csr_array]:
+    """Return the counts of examples, f32 [n, n], by the names of `item_counts`.
+
+    As the state counts: graph-making events alone, each item of a user once.
+    """
+    examples = examples.take(examples.strong & ~examples.repeat)
+    target, item = rows(examples.target), rows(examples.history_item)
+    inside = np.arange(item.shape[1]) < examples.length[:, None]
+    strong = inside & examples.history_strong
+    place = np.cumsum(strong, axis=1) - 1  # among graph-making entries, newest first
+    known = strong & (item >= 0) & (target >= 0)[:, None] & (item != target[:, None])
+    owner, entry = np.nonzero(known)
+    met, had, own = target[owner], item[owner, entry], target[target >= 0]
+    recent = known & (place < STEPS) & (examples.history_age <= SESSION_MS / 1_000)
+    owner, entry = np.nonzero(recent)
+    return {
+        TOGETHER: _matrix([own, met, had], [own, had, met], n),
+        FOLLOWING: _matrix([item[owner, entry]], [target[owner]], n, _DECAY[place[owner, entry]]),
+    }
+
+
+def _matrix(
+    row: Sequence[NDArray[Any]],
+    column: Sequence[NDArray[Any]],
+    n: int,
+    value: NDArray[np.float32] | None = None,
+) -> sp.csr_array:
+    place = (np.concatenate(row).astype(np.int32), np.concatenate(column).astype(np.int32))
+    value = np.ones(len(place[0]), np.float32) if value is None else value
+    return sp.coo_array((value, place), shape=(n, n)).tocsr()

@@ -204,6 +204,14 @@ def test_a_record_replaces_all_attributes_at_once():
     assert columns.slots_of(np.array([7], np.uint64)).tolist() == [0]
 
 
+def test_a_column_without_words_has_none():
+    columns = ItemColumns()
+    columns.put([1, 2], [{"n": 1}, {}])
+    for of in ("text", "list"):
+        assert columns.column("n").codes(slice(1, 3), of).tolist() == [-1, -1]
+    assert columns.column("unknown").codes(slice(1, 3), "text").tolist() == [-1, -1]
+
+
 def test_columns_keep_many_items_and_forget_words_that_nothing_has():
     columns = ItemColumns()
     keys = list(range(1, 40_001))

@@ -211,6 +211,23 @@ def test_items_with_the_same_title_come_once(recommender, users, in_force):
         assert len(titles) == len(set(titles)) == 10
 
 
+def test_items_are_the_same_by_all_attributes_of_a_group_that_they_have(
+    recommender, users, in_force, items
+):
+    rules = {"same": [["stock", "creator"]]}
+    wide = [ListSettings(name="mix", k=30)]
+    for answer in lists_of(recommender, users, in_force, rules, wide):
+        assert sorted({row % 21 for row in rows(answer["mix"])}) == list(range(21))
+        assert len(answer["mix"]) == 21
+    # Items without a creator are not the same as any.
+    lacking = [row for row in range(len(items.item_ids)) if row % 21 == 4]
+    in_force.columns.put(items.item_keys[lacking].tolist(), [{"stock": 1}] * len(lacking))
+    for answer in lists_of(recommender, users, in_force, rules, wide):
+        found = Counter(row % 21 for row in rows(answer["mix"]))
+        assert found == Counter(range(21)) + Counter({4: found[4] - 1})
+        assert found[4] > 1
+
+
 def test_boosted_items_come_first_and_buried_ones_last(recommender, users, in_force):
     many = {"when": "item.creator = 'c3'", "factor": 1e6}
     for answer in lists_of(recommender, users[:3], in_force, {"boost": [many]}):

@@ -14,15 +14,22 @@ _NEWS5 = (
     "--world news --days 5 --items 1500 --users 700 --events 35000 --end-ms 1748736000000 --seed 1"
 )
 _SMALL = "--items 300 --users 400 --events 10000 --end-ms 1790000000000 --seed 13"
+_SMALL100 = "--items 1500 --users 3000 --events 100000 --end-ms 1790000000000 --seed 1"
 SIMULATED = {
     name: tuple(
         f"segue simulate {kind} --to {name}/{file}.parquet {world}"
         for kind, file in (("history", "events"), ("catalogue", "items"))
     )
-    for name, world in (("SIM", _WORLD), ("NEWS", _NEWS), ("NEWS5", _NEWS5), ("SMALL", _SMALL))
+    for name, world in (
+        ("SIM", _WORLD),
+        ("NEWS", _NEWS),
+        ("NEWS5", _NEWS5),
+        ("SMALL", _SMALL),
+        ("SMALL100", _SMALL100),
+    )
 }
-"""Commands that make the data sets: interests drift in SIM and SMALL, items last hours in NEWS and
-NEWS5."""
+"""Commands that make the data sets: interests drift in SIM, SMALL and SMALL100, items last hours
+in NEWS and NEWS5."""
 _OF_NEWS = (
     "--set trainer.min_examples=1000"
     " --set dynamic.replay.holdout_size=2048 --set dynamic.popularity.fit_examples=1024"
@@ -55,7 +62,7 @@ class Section:
 
     name:    of the section, and of its notes.
     title:   as the page has it.
-    data:    LFM, AFK or ML1M, or SIM, SMALL, NEWS or NEWS5, which `SIMULATED` makes.
+    data:    LFM, AFK or ML1M, or one that `SIMULATED` makes.
     options: of `segue evaluate`, the same for all runs.
     page:    `quality`, or `freshness` for live lists. served: figures of what workers serve live.
     cold, tiers: whether tables of cold items and of popularity tiers are shown.
@@ -173,6 +180,21 @@ SECTIONS = (
                 name="small-served",
                 models="popularity_decayed,popularity_mix,item_cf,item_cf_decayed",
                 more="--asked 600",
+            ),
+        ),
+        page="freshness",
+        served=True,
+    ),
+    Section(
+        name="small100-served",
+        title="100,000 simulated events, served lists, the next event of 14 days",
+        data="SMALL100",
+        options="--served --live --test-days 14 --set static.train.epochs=3",
+        runs=(
+            Run(
+                name="small100-served",
+                models="popularity_decayed,popularity_mix,item_cf,item_cf_decayed",
+                more="--asked 500",
             ),
         ),
         page="freshness",

@@ -13,6 +13,7 @@ from streams.event_batch import Erasure
 from tests.agents.definition import counting_events, defined_dump, files_with_each
 from tests.simulated.learning import DYNAMIC, unique_examples
 from tests.simulated.night import Night
+from tests.simulated.purging import wait_for_removals
 from tests.simulated.worlds import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, USERS
 
 
@@ -30,6 +31,7 @@ def differences(night: Night) -> Iterator[str]:
         defined = defined_dump(night.folder / "defined", events, STATE)
         yield from (f"partition {part}: {line}" for line in found.differences(defined))
         yield from night.console.differences(part, defined)
+    wait_for_removals(night)
     left = files_with_each(night.folder, USERS)
     for user in set(USERS) - stay:
         erased = any(erasure.user_id == user for of in erasures.values() for erasure in of)

@@ -8,6 +8,7 @@ from agents.working.leftovers import LEFTOVER_DAYS
 from streams import erasure_value, murmur2_partition
 from tests.agents.definition import files_with_each
 from tests.simulated.night import Night
+from tests.simulated.purging import wait_for_removals
 from tests.simulated.workers import Life
 from tests.simulated.worlds import (
     DAY,
@@ -40,6 +41,7 @@ def dawn(night: Night) -> None:
     if late.random() < 0.5:
         a_last_user_is_erased(night, late)
     work_is_done(night)
+    wait_for_removals(night)
     for user, files in files_with_each(night.folder, USERS).items():
         night.left_at_dawn[user] = [name for name in files if not is_leftover(night, user, name)]
     for part in range(PARTITIONS):

@@ -1,5 +1,6 @@
 """Workers of a benchmark: processes of their own, what they count, and the time that they take."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+
+from segue.compose import without_settings
 
 __all__ = ["HURRIED", "BenchWorker", "processor_s", "worker"]
 
@@ -44,8 +47,9 @@ def worker(scratch: Path, name: str) -> Iterator[BenchWorker]:
     ]
     log = (scratch / f"{name}.log").open("wb")
     process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-    )
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        env=without_settings(os.environ),
+    )  # fmt: skip
     try:
         try:
             yield BenchWorker(port=port)

@@ -22,6 +22,7 @@ from benchmarks.commits import Commit, group_commits
 from benchmarks.job import BenchError, Job, Place
 from benchmarks.listening import Totals
 from benchmarks.machine import pinned
+from segue.compose import without_settings
 from streams import AdminError, end_offsets, group_lag
 
 __all__ = ["Run", "all_at_work", "end_of", "measure"]
@@ -158,7 +159,10 @@ class _Processes:
         self._logs = [place.folder / f"{job.name}-{number}.log" for number in range(len(cores))]
         self._peaks = [0] * len(cores)
         self._cpu: list[tuple[float, float]] = []  # time in ms, processor seconds so far
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment = without_settings(os.environ) | {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
         for number, (path, mine) in enumerate(zip(self._logs, cores, strict=True)):
             with path.open("wb") as log, pinned(mine):
                 process = subprocess.Popen(

@@ -9,6 +9,7 @@ anew. It is back when the group has committed the end of the topic. The dead mem
 """
 
 import asyncio
+import os
 import shutil
 import signal
 import statistics
@@ -26,6 +27,7 @@ from benchmarks.broker import broker_at
 from benchmarks.listening import Listening
 from benchmarks.machine import cpu_model
 from benchmarks.report import measured
+from segue.compose import without_settings
 from segue.screen import console, progress_bars
 from segue.settings import Settings, write_settings
 from streams import KafkaSettings, bulk_write, create_topics, group_lag, topics
@@ -141,6 +143,7 @@ class _Worker:
             self._process = subprocess.Popen(
                 [*command, "--config", str(self._scratch / "segue.toml")], cwd=ROOT,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=without_settings(os.environ),
             )  # fmt: skip
         return time.monotonic()
 

@@ -16,7 +16,7 @@ import msgspec
 from segue.log_format import LogSettings
 from streams.security import KafkaSettings
 
-__all__ = ["BrokerSettings", "FolderSettings", "SettingsError", "composed"]
+__all__ = ["BrokerSettings", "FolderSettings", "SettingsError", "composed", "without_settings"]
 
 ENVIRONMENT = "SEGUE_"
 #: What other tools call the address of Kafka.
@@ -30,6 +30,14 @@ _OF_A_SERVICE = re.compile(
 _PORT_OF_A_SERVICE = re.compile(r"SEGUE_(?:[A-Z0-9]+_)*PORT")
 
 Root = TypeVar("Root")
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that gets all of its settings from a file.
+
+    A variable `SEGUE_...` would win over the file.
+    """
+    return {k: v for k, v in environment.items() if not k.startswith(ENVIRONMENT)}
 
 
 class SettingsError(ValueError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import psutil
 from aiokafka import AIOKafkaProducer
 
 from agents.outputs import ProducerOutputs
+from segue.compose import without_settings
 from segue.demo.kept import end_process, forget, keep
 from segue.demo.runtime import POLL_S, Appended, DemoError, Progress
 from segue.settings import Settings, write_settings
@@ -68,6 +70,7 @@ class KafkaRuntime:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=without_settings(os.environ),
             )
         keep(self.settings.folder, [process.pid for process in self._roles.values()])
 

@@ -33,6 +33,8 @@ def kept(jars, tmp_path_factory):
     (data / "kafka").mkdir()
     (data / "kafka" / "libs").symlink_to(jars)
     environment = {k: v for k, v in os.environ.items() if k != "KAFKA_BOOTSTRAP_SERVERS"}
+    # Worker and trainer must use the demo's own folder below it.
+    environment["SEGUE_DATA"] = str(data)
 
     def segue(*arguments):
         return subprocess.run(
@@ -41,13 +43,13 @@ def kept(jars, tmp_path_factory):
             timeout=LONG_S,
         )  # fmt: skip
 
-    done = segue("demo", *SMALL, "--keep", "--set", f"data={data}")
+    done = segue("demo", *SMALL, "--keep")
     try:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         yield data, DevelopmentBroker(data / "demo" / "kafka", POM, libs=jars), segue
     finally:
         # Also after a demo that failed at its end: its processes would outlive the tests.
-        stopped = segue("demo", "--stop", "--set", f"data={data}").stdout
+        stopped = segue("demo", "--stop").stdout
     assert "stopped" in stopped
 
 

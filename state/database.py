@@ -55,6 +55,9 @@ MARK = "DAMAGED"
 PARTS = ("*.sst", "MANIFEST-*", "run-*.bin")
 #: A file of RocksDB's own log has this size at most, and there are two at most.
 ROCKS_LOG_BYTES = 256 << 10
+#: Times that a reader opens a database while a table is missing: beside a reader, the writer's
+#: compaction removes tables that the reader has just found in the manifest.
+READ_ATTEMPTS = 5
 
 
 class DamagedState(Exception):
@@ -183,7 +186,7 @@ def open_database(folder: Path, settings: StateSettings, *, read_only: bool = Fa
 
     Raises DamagedState if a file is missing or not whole, or if damage was found earlier. A log
     (WAL) that is damaged is read up to the damage: the state is that of an earlier commit, which
-    is whole.
+    is whole. A reader may open it beside its writer.
     """
     if not read_only and (folder / MARK).exists():
         raise DamagedState(f"{folder}: {(folder / MARK).read_text()}")
@@ -208,12 +211,16 @@ def open_database(folder: Path, settings: StateSettings, *, read_only: bool = Fa
     table.set_bloom_filter(10, block_based=False)
     options.set_block_based_table_factory(table)
     access = AccessType.read_only(False) if read_only else AccessType.read_write()
-    try:
-        rocks = Rdict(str(folder), options, access_type=access)
-    except Exception as error:
-        if _is_damage(error):
-            raise DamagedState(f"{folder}: {error}") from error
-        raise
+    for left in reversed(range(READ_ATTEMPTS if read_only else 1)):
+        try:
+            rocks = Rdict(str(folder), options, access_type=access)
+            break
+        except Exception as error:
+            if left and _lacks_a_file(error):
+                continue
+            if _is_damage(error):
+                raise DamagedState(f"{folder}: {error}") from error
+            raise
     return Database(rocks, folder, read_only=read_only)
 
 
@@ -231,8 +238,12 @@ def _is_damage(error: Exception) -> bool:
     """
     text = str(error)
     if "IO error" in text:
-        return "No such file or directory" in text
+        return _lacks_a_file(error)
     return text.startswith("Corruption")
+
+
+def _lacks_a_file(error: Exception) -> bool:
+    return "No such file or directory" in str(error)
 
 
 def after(prefix: bytes) -> bytes:

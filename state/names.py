@@ -67,7 +67,7 @@ class NameTable:
 
     def __init__(self) -> None:
         """Begin without names."""
-        # Python's own hash differs between processes: nobody can choose names that fall together.
+        # Python's own hash differs between processes, so no client can choose names that collide.
         self._start = np.uint64(hash("names") & 0xFFFFFFFFFFFFFFFF)
         self.clear()
 

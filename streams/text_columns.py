@@ -16,7 +16,7 @@ _LINE = ord("\n")
 
 
 class _Texts(Sequence[str]):
-    """A sequence of strings that are made when they are asked for."""
+    """A sequence of strings that are made on first access."""
 
     __slots__ = ("_strings",)
     _strings: list[str] | None

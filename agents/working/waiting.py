@@ -151,7 +151,7 @@ class Waiting:
         batches = self._batches.get(place)
         while batches:
             batch = batches[0]
-            # From the end: whoever waits in a batch is found with few looks.
+            # From the end: a user who waits is found after few rows.
             users = batch.users[-_LOOK:]
             offset = self._rows["offset"][users]
             waits = self._rows["waits"][users] & (self._rows["place"][users] == place)

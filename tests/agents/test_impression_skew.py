@@ -103,7 +103,7 @@ def compared(records: list[LogRecord]) -> list[Skew]:
 def test_impressions_that_the_head_read_are_those_that_training_reads(log):
     found = compared(log["right"])
     assert len(found) == 12
-    for skew in found[2:]:  # at first nobody had been shown anything the day before
+    for skew in found[2:]:  # at first no user had been shown anything the day before
         assert sum(map(is_of_impressions, skew.differences)) == 4
         assert not skew.found
     # To the bit.

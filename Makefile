@@ -73,12 +73,9 @@ demo: setup
 	$(BIN)/segue demo
 
 # A file's tests stay in one process, and each process that meets a test with a broker has its own.
-# Tests wait for a third of their time, so there are three processes a core, eight at most, and no
-# more than memory allows at 3 GiB each. tests/conftest.py says which files begin.
-PROCESSES := $(shell python3 -c 'import os; gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30; \
-	print(max(2, min(3 * os.cpu_count(), 8, gib // 3)))')
+# tests/conftest.py says which files begin.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder -n $(PROCESSES)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder -n $$($(BIN)/python tests/processes.py)
 
 # Generated streams for a property of the state; costly ones take a part of them. In all they are
 # 24,000 here and 2,000 in `make test` (STREAMS=300). SEED=n draws the same ones again.

@@ -66,6 +66,7 @@ from .popularity.demand_block import DemandRecord as DemandRecord
 from .popularity.event_counts import Popularity as Popularity
 from .popularity.live import LivePopularity as LivePopularity
 from .popularity.shown_counts import ShownCounts as ShownCounts
+from .ragged import take_rows as take_rows
 from .saved import Saved as Saved
 from .serving.explaining import answered as answered
 from .serving.explaining import explain as explain

@@ -291,8 +291,7 @@ class RankingSettings:
         day and an hour instead of 5 days were part of the rise of HR@10 from .427 to .463.
     demand_half_lives_days: half-lives of recent demand.
     shown_half_lives_days: half-lives of the user's impressions of a candidate (ADR 88); empty reads
-        none. A head has these features from the first lesson on in which users had been shown
-        anything.
+        none. A head has these features once it has learned from impressions.
     entries: newest history entries that are summed over item-item weights.
     towers: candidates of a type from the index.
     weak: candidates from the latest items that the user has only by weak events.

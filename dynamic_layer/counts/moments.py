@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamic_layer.ragged import take_rows
+
 
 @dataclass(frozen=True, kw_only=True)
 class Histories:
@@ -28,10 +30,7 @@ class Histories:
 
     def take(self, users: NDArray[np.int64]) -> "Histories":
         """Return the histories of some users, i64 [m]."""
-        sizes = np.diff(self.indptr)[users]
-        indptr = np.concatenate([[0], np.cumsum(sizes)])
-        entry = np.arange(indptr[-1]) + np.repeat(self.indptr[users] - indptr[:-1], sizes)
-        return self._of(indptr, entry)
+        return self._of(*take_rows(self.indptr, users))
 
     def where(self, kept: NDArray[np.bool_]) -> "Histories":
         """Return the same users with some of their entries, bool [t]."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_layer.errors import CorruptExamples
 from dynamic_layer.examples.shown_columns import ShownColumns
+from dynamic_layer.ragged import take_rows
 
 _MAGIC = b"SGEX"
 # The second version has the users' arms behind the countries, the third the events' kinds behind
@@ -204,9 +205,7 @@ class ExampleBatch:
         """Return the examples at the given rows (a mask or row numbers), with their histories."""
         chosen: NDArray[np.intp]
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.intp)
-        sizes = np.diff(self.indptr)[chosen]
-        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], sizes)
+        indptr, entries = take_rows(self.indptr, chosen)
         columns: dict[str, Any] = {
             name: getattr(self, name)[chosen if size == "n" else entries]
             for name, _, size in _COLUMNS

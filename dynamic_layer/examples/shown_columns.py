@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.errors import CorruptExamples
+from dynamic_layer.ragged import take_rows
 from state import ShownBefore
 
 __all__ = ["ShownColumns"]
@@ -51,9 +52,7 @@ class ShownColumns:
 
     def take(self, rows: NDArray[np.intp]) -> Self:
         """Return the impressions of some examples, by row numbers."""
-        sizes = np.diff(self.indptr)[rows]
-        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        chosen = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], sizes)
+        indptr, chosen = take_rows(self.indptr, rows)
         columns = {name: getattr(self, name)[chosen] for name, _ in _COLUMNS}
         return type(self)(indptr=indptr, **columns)
 

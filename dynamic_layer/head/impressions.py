@@ -8,6 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamic_layer.ragged import take_rows
+
 __all__ = ["FEATURE", "Impressions", "is_of_impressions"]
 
 #: Beginning of the names of these features; a half-life follows.
@@ -68,9 +70,7 @@ class Impressions:
 
     def take(self, users: NDArray[np.int64]) -> "Impressions":
         """Return those of some users, i64 [m]."""
-        sizes = np.diff(self.indptr)[users]
-        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        chosen = np.arange(indptr[-1]) + np.repeat(self.indptr[users] - indptr[:-1], sizes)
+        indptr, chosen = take_rows(self.indptr, users)
         return replace(
             self, indptr=indptr, item=self.item[chosen], age_days=self.age_days[chosen],
             count=self.count[chosen],

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from dynamic_layer import take_rows
 from evaluation.dataset import Dataset, Interactions
 from evaluation.prequential.stream_index import StreamIndex
 from evaluation.split import DAY_MS
@@ -73,9 +74,7 @@ class Questions:
 
     def where(self, rows: npt.NDArray[np.int64]) -> "Questions":
         """Some of the questions, i64 [m], in the order given."""
-        sizes = np.diff(self.indptr)[rows]
-        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        entry = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], sizes)
+        indptr, entry = take_rows(self.indptr, rows)
         return Questions(
             user=self.user[rows],
             at_ms=self.at_ms[rows],

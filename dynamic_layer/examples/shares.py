@@ -14,7 +14,7 @@ def hashed_share(offsets: NDArray[Any], share: float) -> NDArray[np.bool_]:
     Shares are nested: the offsets of a smaller share belong to each larger one.
 
     >>> int(hashed_share(np.arange(10_000), 0.25).sum())
-    2500
+    2502
     """
     if share >= 1:
         return np.ones(len(offsets), np.bool_)

@@ -39,7 +39,7 @@ def wilson(hits: float, questions: float) -> tuple[float, float]:
     """Return the Wilson interval of a rate (Wilson 1927), inside [0, 1]; all of it without any.
 
     >>> [round(end, 4) for end in wilson(30, 100)]
-    [0.2189, 0.3959]
+    [0.2189, 0.3958]
     """
     if not questions:
         return 0.0, 1.0

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.bundles.announcements import announced_names
 from agents.demand import take_demand
 from agents.experiments.arms import ExperimentSettings
 from agents.outputs import Outputs
@@ -40,13 +39,7 @@ from dynamic_layer import (
 )
 from state import ArtifactStore
 from static_layer import TextEncoder
-from streams import (
-    LogRecord,
-    Reason,
-    TopicSettings,
-    dead_letter,
-    encode,
-)
+from streams import LogRecord, Reason, TopicSettings, dead_letter, encode
 
 __all__ = ["Train"]
 
@@ -59,10 +52,9 @@ class Train:
     Examples from before the first static bundle wait in memory. A bundle that the gate
     refuses is logged with its reasons and not published.
 
-    Guarantees: a record of the examples topic is taken once, since its offset is in the checkpoint
-    that holds what became of it, and reading goes on there; a kill costs what came after the last
-    checkpoint, which is read and learned again by weights that do not know it. Whatever a bundle
-    has learned from is in a checkpoint before the bundle is announced.
+    Guarantees: each record of the examples topic counts once, because the checkpoint holds its
+    offset together with its effect. After a kill the records behind the last checkpoint are read
+    again. All that a bundle learned from is in a checkpoint before the bundle is announced.
     """
 
     def __init__(
@@ -107,8 +99,7 @@ class Train:
         self._static: str | None = None
         self._static_generation = 0
         self._channel = settings.channel
-        self._bundles = FollowedBundles(self._channel)
-        self._read_models = read_models
+        self._bundles = FollowedBundles(self._channel, read_models)
         self._early: list[ExampleBatch] = []
         self._new_items = NewItemLearning(encoder, ticks_ms, self._aside)
         self._pending: Pending | None = None  # made, and not judged yet
@@ -304,21 +295,10 @@ class Train:
         ):
             pending, self._pending = self._pending, None
             await self._publisher.publish(
-                trainer, pending, examples=self.examples, wanted=self._not_to_prune
+                trainer, pending, examples=self.examples, wanted=self._bundles.not_to_prune
             )
             return True
         return stats.steps > 0
-
-    async def _not_to_prune(self) -> set[str | None]:
-        """Names of bundles that channels serve, or will soon.
-
-        Reads the topic: after a restart, or just after a person pinned a bundle, its announcements
-        may not have arrived here yet. Raises what the reading raises.
-        """
-        wanted = set(self._bundles.wanted)
-        if self._read_models is not None:
-            wanted |= set(announced_names(await self._read_models()).values())
-        return wanted
 
     async def _send_rows(self, trainer: Trainer) -> None:
         """Send what changed of the served bundle's rows; a pinned bundle is served as it is."""
@@ -333,15 +313,15 @@ class Train:
             await self._continuity.write(self._trainer, self._notes)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Train until `stopping` is set; canaries are decided on beside it."""
-        looking = asyncio.ensure_future(self._canaries.run(stopping))
+        """Train until `stopping` is set; decide on canaries beside it."""
+        canaries = asyncio.ensure_future(self._canaries.run(stopping))
         try:
-            while not stopping.is_set() and not looking.done():
+            while not stopping.is_set() and not canaries.done():
                 if not await self.step():
                     await asyncio.sleep(0.1)
-            await looking
+            await canaries
         finally:
-            looking.cancel()
+            canaries.cancel()
 
     async def _adopt(self, name: str) -> None:
         static = await self._continuity.static_bundle(name)

@@ -1,59 +1,31 @@
 """The state of one partition: what its events made of histories and co-interactions."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from state import database
 from state import runs as adjacency_runs
-from state.actions import ACTIONS, LastActions, Marks, Reactions
 from state.batches import Applied, Bools, EventColumns, Observations, Seen
-from state.co_interactions import CoInteractions, read_co_interactions
-from state.commit_record import (
-    FORMAT,
-    CommitRecord,
-    MadeFrom,
-    Missing,
-    check_meta,
-    read_meta,
-)
-from state.database import Batch, Database
-from state.deltas import cleared, empty_deltas, grown
-from state.demand import Demand, DemandBlock, Markets
-from state.histories import Histories
-from state.history import History
-from state.items import ItemNumbers
-from state.kernel import I64, ITEM, NONE, apply_events, erase_rows
+from state.commit_record import FORMAT, CommitRecord, Missing
+from state.deltas import cleared, grown
+from state.demand import DemandBlock
+from state.kernel import I64, NONE, apply_events, erase_rows
 from state.names import in_set
-from state.run_files import RunFiles
-from state.runs import Merging, Runs
-from state.settings import StateSettings
-from state.shown import ASSUMED_KIND, SHOWN, SHOWN_KIND, Shown, ShownItems, UserShown
-from state.taken import LISTS, SHOWINGS
-from state.taken_state import TakenState
-from state.telling import Telling
+from state.partition_reads import PartitionReads
+from state.shown import ASSUMED_KIND, SHOWN_KIND
+from state.stored_partition import BY_USER
 
 __all__ = ["LOGGED_AT", "PartitionState"]
 
 #: Entries that a commit merges at most for each that it writes.
 MERGE_SHARE = 4
-#: Users whose decoded attributes are kept at hand.
-KNOWN_USERS = 65_536
-#: Users whose market is kept at hand.
-KNOWN_MARKETS = 1 << 20
-
-#: First bytes of the keys that name a user.
-_BY_USER = (database.HISTORY, database.USERS, ACTIONS, SHOWN, SHOWINGS, LISTS)
 
 #: Where a user's attributes say when the log took them.
 LOGGED_AT = "logged_at"
 
 
-class PartitionState:
+class PartitionState(PartitionReads):
     """Histories, windowed co-interactions and applied offsets of one partition, in one RocksDB.
 
     Guaranteed: what is committed is a pure function of the records below `position(topic)` of each
@@ -63,183 +35,6 @@ class PartitionState:
     Never happens: a record applied twice (rows below the position are skipped), a history read
     while it is half written. Not thread-safe: one owner.
     """
-
-    def __init__(
-        self, folder: Path, partition: int, settings: StateSettings, *, read_only: bool = False
-    ) -> None:
-        """Open the state in `folder`, made when missing.
-
-        Raises WrongState if it is another's, DamagedState if a file of it is not whole.
-
-        read_only: leave the folder as it is, as long as nothing is applied or committed; the
-        folder must exist and no other process may be writing to it.
-        """
-        self.folder = folder
-        self.partition = partition
-        self.settings = settings
-        if not read_only:
-            folder.mkdir(parents=True, exist_ok=True)
-        self._database = database.open_database(folder, settings, read_only=read_only)
-        try:
-            self._read(read_only=read_only)
-        except BaseException:
-            self._database.close()
-            raise
-
-    def _read(self, *, read_only: bool) -> None:
-        folder, settings = self.folder, self.settings
-        self._meta = read_meta(self._database) or CommitRecord(
-            FORMAT, settings.fingerprint(), self.partition, settings=settings.meaning()
-        )
-        check_meta(self._meta, self.partition, settings, folder)
-        self._positions = dict(self._meta.positions)
-        self._behind = dict(self._meta.behind)
-        self._watermark = np.array([self._meta.watermark], np.int64)
-        self._applied, self._refused = self._meta.applied, self._meta.refused
-        self._missing = self._meta.missing
-        self._made_from = dict(self._meta.made_from)
-        self._erased = dict(self._meta.erased)
-        # What to compact: only these keys, or, where an earlier process erased, every user.
-        self._erased_keys: set[bytes] = set()
-        self._uncompacted = self._meta.uncompacted
-        self._items = ItemNumbers(self._database)
-        self._histories = Histories(
-            self._database, settings.history_cache_bytes, settings.history_cap
-        )
-        self._records: dict[bytes, bytes | None] = {}
-        self._attributes: dict[str, Mapping[str, Any]] = {}
-        self._markets = Markets(KNOWN_MARKETS)
-        # After a version that does not count has continued the state, counts begin at zero.
-        made = self._meta.demand_from
-        self._demand = Demand(self._database, reset=made is None)
-        self._demand_from = dict(self._meta.positions) if made is None else made
-        self._telling = Telling(self._demand, self._meta.demand_untold)
-        if not read_only and not self._meta.keeps_shown:
-            # An earlier version has continued the state. Its erasures left actions in place.
-            self._drop_all(ACTIONS, SHOWN)
-        self._actions = LastActions(self._database, settings)
-        self._shown = Shown(self._database, settings)
-        #: Counts of what was shown, and of it taken.
-        self.taken = self._taken_of(read_only=read_only)
-        known = (self._meta.actions_from or {}) if self._meta.keeps_shown else {}
-        now = dict(self._meta.positions)
-        self._actions_from = {kind: known.get(kind, now) for kind in settings.marked_kinds}
-        self._has_users = any(self._database.scan(database.USERS, database.after(database.USERS)))
-        self._deltas = empty_deltas(settings.delta_room)
-        self._merging: Merging | None = None
-        self._last_run = self._meta.run
-        self._files = RunFiles(folder, mark=not read_only)
-        for run in self._meta.runs:
-            self._files[run.number]
-        if not read_only:
-            self._files.keep(run.number for run in self._meta.runs)
-
-    def _taken_of(self, *, read_only: bool) -> TakenState:
-        """Go on with the counts of shown and taken, or begin them, where they are made."""
-        settings, made = self.settings, self._meta.taken
-        within = settings.taken_ms if settings.impressions else None
-        if made is not None and made.within_ms != within:
-            made, other = None, msgspec.structs.replace(self._meta, taken=None)
-            if not read_only:
-                self._write(self._database.batch(), other)
-        return TakenState(
-            self._database, settings, self._items, lambda: self.watermark, noted=made,
-            positions=self._meta.positions, drop=None if read_only else self._drop_all,
-        )  # fmt: skip
-
-    def _drop_all(self, *prefixes: bytes) -> None:
-        """Delete all keys that begin so; what names users is compacted away later."""
-        batch, found = self._database.batch(), False
-        for prefix in prefixes:
-            for key, _ in self._database.scan(prefix, database.after(prefix)):
-                batch.delete(key)
-                found = True
-        if found:
-            self._database.write(batch)
-            self._uncompacted = True
-
-    # Positions
-
-    def position(self, topic: str) -> int | None:
-        """Next offset to read of a topic; None if nothing of it was applied yet."""
-        return self._positions.get(topic)
-
-    @property
-    def positions(self) -> dict[str, int]:
-        """Next offset to read of every topic that was applied, uncommitted records included."""
-        return dict(self._positions)
-
-    @property
-    def committed(self) -> dict[str, int]:
-        """Next offset to read of every topic, as of the last commit."""
-        return dict(self._meta.positions)
-
-    def behind(self, topic: str) -> int:
-        """Records before the position whose outputs are not written yet; 0 if all are."""
-        return self._behind.get(topic, 0)
-
-    def set_behind(self, topic: str, records: int) -> bool:
-        """Note `behind` for the next commit; returns whether it changes what is committed.
-
-        It is no part of the state proper: it says from where on a successor must read again.
-        """
-        self._behind[topic] = records
-        return records != self._meta.behind.get(topic, 0)
-
-    @property
-    def missing(self) -> tuple[Missing, ...]:
-        """Records that the state was made without, in the order in which they were passed over."""
-        return self._missing
-
-    def made_from(self, topic: str) -> MadeFrom | None:
-        """Which topic of a name the position belongs to; None if the state does not say."""
-        return self._made_from.get(topic)
-
-    def set_made_from(self, topic: str, made_from: MadeFrom) -> bool:
-        """Note for the next commit which topic of a name is read.
-
-        Returns whether a position that is committed already is without it until then.
-        """
-        self._made_from[topic] = made_from
-        noted = self._meta.made_from.get(topic) == made_from
-        return not noted and topic in self._meta.positions
-
-    @property
-    def watermark(self) -> int:
-        """Greatest bucket seen, -1 before the first event."""
-        return int(self._watermark[0])
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Records of the events topics so far: applied, and refused; they sum to all records."""
-        return {"applied": self._applied, "refused": self._refused}
-
-    @property
-    def erased(self) -> dict[str, int]:
-        """Offset of the last erasure by topic, uncommitted ones included."""
-        return dict(self._erased)
-
-    @property
-    def erasing(self) -> bool:
-        """Whether an erasure waits for the next commit."""
-        return self._erased != self._meta.erased
-
-    @property
-    def uncompacted(self) -> bool:
-        """True if the files of the database may still hold the bytes of an erased user."""
-        return bool(self._uncompacted or self._erased_keys)
-
-    @property
-    def telling(self) -> bool:
-        """Whether counts were told to others of which the last commit says otherwise."""
-        return self._telling.is_ahead or self.taken.is_ahead
-
-    @property
-    def pending(self) -> int:
-        """Co-interaction deltas that wait for the next commit."""
-        return int(self._deltas[2][0])
-
-    # Writing
 
     def share_cache(self, partitions: int) -> None:
         """Keep this partition's share of `history_cache_bytes`, with so many of a worker open."""
@@ -447,7 +242,7 @@ class PartitionState:
             self._records[database.USERS + user_id.encode()] = None
             self._attributes.pop(user_id, None)
             self._markets.forget([user_id])
-        self._erased_keys |= {p + user_id.encode() for p in _BY_USER}
+        self._erased_keys |= {p + user_id.encode() for p in BY_USER}
         return held
 
     def count_refused(self, records: int) -> None:
@@ -495,6 +290,19 @@ class PartitionState:
             return False
         self._positions[topic] = max(position, end)
         return True
+
+    def tell_demand(self, *, all_of_it: bool = True) -> list[DemandBlock]:
+        """Return counts of live popularity that were not sent yet, by bucket; they count as sent.
+
+        Call it before a commit. The commit notes what was not sent, so that a state that is opened
+        again knows it.
+
+        all_of_it: False sends the last two buckets of the window only. At full speed through old
+        history each commit changes thousands of buckets.
+        """
+        first_live = self.settings.first_demand(self.watermark)
+        first = 0 if all_of_it else self.settings.first_demand_of(max(self.watermark - 1, 0))
+        return self._telling.tell(first_live, self._items.keys, first)
 
     def commit(self) -> dict[str, int]:
         """Write everything applied so far, with its positions, in one batch; returns these."""
@@ -559,246 +367,6 @@ class PartitionState:
         self._deltas = cleared(self._deltas, self.settings.delta_room)
         return self.committed
 
-    def merge_runs(self, most: int | None = None) -> int:
-        """Go on with merges of runs that are due, the smallest first; returns the entries read.
-
-        most: entries that are read, about; what is left of a merge goes on with the next call
-        (default all that is due).
-        """
-        done = 0
-        while most is None or done < most:
-            if self._merging is None:
-                window = self.settings.window
-                first_live = window.first_live(self.watermark)
-                due = adjacency_runs.crowded(self._meta.runs, self.settings.merge_runs, first_live)
-                if not due:
-                    break
-                self._merging = Merging(
-                    self._files, due[0], self._next_run(),
-                    items=len(self._items), first_live=first_live, last=self.watermark,
-                )  # fmt: skip
-            if not self._merging.finished:
-                done += self._merging.step()
-            if self._merging.finished:
-                runs = self._merging.finish(self._meta.runs)
-                meta = msgspec.structs.replace(self._meta, run=self._last_run, runs=runs)
-                self._write(self._database.batch(), meta)
-                self._merging = None
-                self._keep_files()
-        return done
-
-    def compact_erased(self) -> None:
-        """Rewrite the files that still hold erased users behind their deletion.
-
-        A deletion hides a value; the value itself is in the files until these are compacted. The
-        commit record says so until it is done, so a process that opens the state after a crash
-        compacts too. It does not know the users, and compacts the ranges of all of them. To be
-        called after a commit.
-        """
-        if not self.uncompacted:
-            return
-        if self._uncompacted:
-            for prefix in _BY_USER:
-                self._database.rewrite(prefix, database.after(prefix))
-        for key in self._erased_keys:
-            self._database.rewrite(key, key + b"\0")
-        # The manifest begins with the files as they were before its latest change.
-        self._write(self._database.batch(), self._meta)
-        self._database.flush()
-        self._erased_keys.clear()
-        self._uncompacted = False
-        self._write(self._database.batch(), msgspec.structs.replace(self._meta, uncompacted=False))
-
-    def close(self) -> None:
-        """Close the database; what was not committed is gone and will be read again."""
-        if self._merging:
-            self._merging.abandon()
-            self._merging = None
-        self._database.close()
-
-    # Reading
-
-    def history(self, user_id: str) -> History:
-        """History of a user as of now, events that wait for a commit included."""
-        return History.of_rows(
-            self._histories.of(user_id), self._items.keys, self.settings, self.watermark
-        )
-
-    def reactions(self, user_id: str) -> tuple[History, Reactions]:
-        """History of a user, and what the user's actions say of items now; see `history`."""
-        rows = self._histories.of(user_id)
-        history = History.of_rows(rows, self._items.keys, self.settings, self.watermark)
-        numbers = rows[: len(history), ITEM]
-        found = self._actions.reactions(user_id, history, numbers, self._items.keys, self._first_ms)
-        return history, found
-
-    def live_actions(self, stored: bytes) -> Marks:
-        """Stored actions of a user inside the window: kind -> item number -> ms UTC."""
-        return self._actions.live_marks(stored, self._first_ms, self._items.keys)
-
-    def shown(self, user_id: str) -> ShownItems:
-        """What a user was shown inside the window, as of now."""
-        return self._shown.of(user_id, self._first_live, self._items.keys)
-
-    def live_shown(self, stored: bytes) -> UserShown:
-        """Stored impressions of a user that count: by item number."""
-        return self._shown.live(stored, self._first_live)
-
-    @property
-    def actions_from(self) -> dict[str, dict[str, int]]:
-        """By kind, the first offset of each topic whose actions are kept; 0 where none is named."""
-        return {kind: dict(found) for kind, found in self._actions_from.items()}
-
-    @property
-    def _first_live(self) -> int:
-        """First bucket of the window."""
-        return max(self.settings.window.first_live(self.watermark), 0)
-
-    @property
-    def _first_ms(self) -> int:
-        """Beginning of the window, ms UTC."""
-        return self._first_live * self.settings.window.bucket_ms
-
-    def histories(self) -> int:
-        """How many users have a stored history; reads all of their keys. Committed state only."""
-        rows = self._database.scan(database.HISTORY, database.after(database.HISTORY))
-        return sum(1 for _ in rows)
-
-    def user_ids(self) -> set[str]:
-        """Users who have a history, attributes or actions; committed state only.
-
-        Reads all of their keys.
-        """
-        return {
-            key[1:].decode()
-            for prefix in _BY_USER
-            for key, _ in self._database.scan(prefix, database.after(prefix))
-        }
-
-    def user(self, user_id: str) -> Mapping[str, Any]:
-        """Attributes of a user as they were sent; empty if there are none."""
-        known = self._attributes.get(user_id)
-        if known is None:
-            key = database.USERS + user_id.encode()
-            stored = self._records[key] if key in self._records else self._database.get(key)
-            known = msgspec.json.decode(stored, type=dict[str, Any]) if stored else {}
-            if len(self._attributes) >= KNOWN_USERS:
-                self._attributes.clear()
-            self._attributes[user_id] = known
-        return known
-
-    def _country(self, user_id: str) -> str:
-        return str(self.user(user_id).get("country") or "")
-
-    def tell_demand(self, *, all_of_it: bool = True) -> list[DemandBlock]:
-        """Return the counts that others do not know yet, all of a bucket; they count as told.
-
-        To be called before a commit, which notes what was not told: so a state that is opened
-        again knows it. all_of_it: False leaves buckets before the last two of the window for
-        another time; a history that is read at full speed changes thousands with each commit.
-        """
-        first_live = self.settings.first_demand(self.watermark)
-        first = 0 if all_of_it else self.settings.first_demand_of(max(self.watermark - 1, 0))
-        return self._telling.tell(first_live, self._items.keys, first)
-
-    def demand(self) -> Iterator[DemandBlock]:
-        """Counts of live popularity of the whole window, by bucket, as of now.
-
-        Exact for the records from `demand_from` on: what the state had applied before a version
-        that counts opened it is not in them.
-        """
-        first_live = self.settings.first_demand(self.watermark)
-        return self._demand.blocks(first_live, self._items.keys)
-
-    @property
-    def demand_from(self) -> dict[str, int]:
-        """First offset of each topic that live popularity counts; 0 where none is named."""
-        return dict(self._demand_from)
-
-    def neighbours(
-        self, item_type: str, item_id: str, *, first_bucket: int = 0
-    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
-        """Keys uint64 [n] and users int32 [n] of the items that users had together with one.
-
-        Committed state only. The item itself comes along, with the number of its users.
-        first_bucket: buckets before it do not count; what is summed over partitions has one window.
-        """
-        number = self._items.find(item_type, item_id)
-        if number is None:
-            return np.zeros(0, np.uint64), np.zeros(0, np.int32)
-        first_live = max(self.settings.window.first_live(self.watermark), first_bucket)
-        other, users = adjacency_runs.neighbours(
-            self._files, self._meta.runs, first_live, number, len(self._items)
-        )
-        return self._items.keys[other], users
-
-    def edges(
-        self, item_type: str, item_id: str, *, first_bucket: int = 0
-    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Keys u64 [n], buckets i32 [n] and deltas i32 [n] of an item's pairs; committed only.
-
-        What `neighbours` sums: a pair of a user is counted in the bucket of the earlier of its two
-        latest events, and stands here once for each time that its count there was changed.
-        """
-        number = self._items.find(item_type, item_id)
-        if number is None:
-            return np.zeros(0, np.uint64), np.zeros(0, np.int32), np.zeros(0, np.int32)
-        first_live = max(self.settings.window.first_live(self.watermark), first_bucket)
-        other, bucket, delta = adjacency_runs.deltas_of(
-            self._files, self._meta.runs, first_live, number
-        )
-        return self._items.keys[other], bucket, delta
-
-    def demand_of(self, item_type: str, item_id: str, first: int, end: int) -> tuple[I64, I64, I64]:
-        """Live popularity of one item: buckets, markets and events, int64 [m] each; committed only.
-
-        first, end: buckets of live popularity, [first, end).
-        """
-        number = self._items.find(item_type, item_id)
-        if number is None:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return self._demand.of_item(number, first, end)
-
-    def demand_sums(self, first: int, end: int) -> tuple[npt.NDArray[np.uint64], I64, I64]:
-        """Live popularity summed over the buckets [first, end); committed only.
-
-        Keys u64 [m], markets and events i64 [m]; each pair of item and market once.
-        """
-        number, market, events = self._demand.sums(first, end)
-        return self._items.keys[number], market, events
-
-    def demand_written_in(self, bucket: int) -> int:
-        """Number of the last commit since the opening that changed a bucket; 0 for none."""
-        return self._demand.written_in(bucket)
-
-    def co_interactions(self) -> CoInteractions:
-        """Counts over this partition's users; committed state only."""
-        return read_co_interactions(
-            self._files, self._meta.runs, self._items, self.settings, self.watermark
-        )
-
-    # Inside
-
-    @property
-    def database(self) -> Database:
-        """The open database, for checkpoints."""
-        return self._database
-
-    @property
-    def run_files(self) -> RunFiles:
-        """The files of the adjacency runs."""
-        return self._files
-
-    @property
-    def runs(self) -> Runs:
-        """Adjacency runs of the last commit, oldest first."""
-        return self._meta.runs
-
-    @property
-    def items(self) -> ItemNumbers:
-        """Items this partition has seen."""
-        return self._items
-
     def _apply_records(
         self, topic: str, records: Iterable[tuple[int, bytes, bytes | None]], next_offset: int
     ) -> None:
@@ -807,16 +375,3 @@ class PartitionState:
             if offset >= position:
                 self._records[key] = value
         self._positions[topic] = max(position, next_offset)
-
-    def _next_run(self) -> int:
-        self._last_run += 1
-        return self._last_run
-
-    def _keep_files(self) -> None:
-        merging = (self._merging.number,) if self._merging else ()
-        self._files.keep((*(run.number for run in self._meta.runs), *merging))
-
-    def _write(self, batch: Batch, meta: CommitRecord) -> None:
-        batch.put(database.META, msgspec.json.encode(meta))
-        self._database.write(batch)
-        self._meta = meta

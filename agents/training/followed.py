@@ -1,6 +1,6 @@
 """Which bundles the models topic tells workers to serve."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from agents.bundles.announcements import announced_names, newest_announcements
 from streams import LogRecord, ModelAnnouncement, announcement_key
@@ -14,9 +14,13 @@ class FollowedBundles:
     pinned: the one that a person has fixed, until the pin is removed; trained: the newest one.
     """
 
-    def __init__(self, channel: str) -> None:
-        """Nothing is announced yet."""
-        self._channel = channel
+    def __init__(
+        self,
+        channel: str,
+        read_models: Callable[[], Awaitable[Sequence[LogRecord]]] | None = None,
+    ) -> None:
+        """read_models: reads the whole models topic; None where it cannot be read."""
+        self._channel, self._read_models = channel, read_models
         self._wanted: dict[bytes, str | None] = {}  # by all channels, by key of the models topic
         self.pinned: str | None = None
         self.trained: str | None = None
@@ -38,7 +42,13 @@ class FollowedBundles:
         own = self.pinned or self.trained
         return own or self._wanted.get(pinned) or self._wanted.get(trained)
 
-    @property
-    def wanted(self) -> Collection[str | None]:
-        """The bundles that some channel serves or may go back to."""
-        return self._wanted.values()
+    async def not_to_prune(self) -> set[str | None]:
+        """Names of the bundles that some channel serves or may go back to.
+
+        Reads the topic: after a restart, or just after a person pinned a bundle, its announcements
+        may not have arrived here yet. Raises what the reading raises.
+        """
+        wanted = set(self._wanted.values())
+        if self._read_models is not None:
+            wanted |= set(announced_names(await self._read_models()).values())
+        return wanted

@@ -477,7 +477,7 @@ async def test_a_pin_that_was_not_heard_of_yet_is_not_pruned(tmp_path, monkeypat
                    value=encode(said))
         ]  # fmt: skip
 
-    train._read_models = read
+    train._bundles._read_models = read
     await train.examples_came(records(20))
     while not train._outputs.announcements:
         await train.step()

@@ -338,7 +338,7 @@ def test_a_state_of_other_settings_is_refused_and_the_setting_named(
 def test_a_state_of_another_format_is_refused(checkpoints, tmp_path, monkeypatch, found):
     settings = StateSettings()
     with monkeypatch.context() as version:
-        for module in ("commit_record", "partition", "checkpoint"):
+        for module in ("commit_record", "stored_partition", "partition", "checkpoint"):
             version.setattr(f"state.{module}.FORMAT", found)
         state = PartitionState(tmp_path / "made", 0, settings)
         advance(state, 3)

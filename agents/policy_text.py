@@ -3,6 +3,7 @@
 import re
 import tomllib
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -51,12 +52,24 @@ def parse_policy(text: str) -> PolicyFile:
         raise PolicyError(f"expected at most {LONGEST} characters, got {len(text)}")
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise PolicyError(str(error)) from error
+    except RecursionError as error:
+        raise PolicyError(f"nested too deeply{_deepest(text)}") from error
     name = values.pop("list", EVERY_LIST)
     if not isinstance(name, str) or not 1 <= len(name) <= 256:
         raise PolicyError(f"list: expected the name of a list or *, got {name!r}")
     return PolicyFile(list_name=name, rules=rules_of(values))
+
+
+def _deepest(text: str) -> str:
+    """Return the place of the innermost opening bracket, as `tomllib` writes places."""
+    steps = [(one in "[{") - (one in "]}") for one in text]
+    depths = list(accumulate(steps))
+    before = text[: depths.index(max(depths))]
+    return (
+        f" (at line {before.count(chr(10)) + 1}, column {len(before.rpartition(chr(10))[2]) + 1})"
+    )
 
 
 def policy_text(policy: PolicyFile) -> str:

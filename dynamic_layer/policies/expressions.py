@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlglot import exp
 
-from dynamic_layer.policies.columns import BUILT_IN, time_ms
+from dynamic_layer.policies.columns import BUILT_IN, ItemColumns, time_ms
 from dynamic_layer.policies.moment import Moment
-from dynamic_layer.policies.parsing import Source
+from dynamic_layer.policies.parsing import Source, is_constant, is_text
 from dynamic_layer.policies.values import (
     Truth,
     agree,
@@ -75,6 +75,8 @@ _RESULTS = {
 
 
 _Run = Callable[[Moment], Any]
+#: For constants, which do not read it.
+_NO_MOMENT = Moment(ItemColumns(), slice(0), {}, 0.0)
 
 
 class _Node(NamedTuple):
@@ -248,9 +250,12 @@ class _Compiler:
         of = _RESULTS.get((name, left.type, right.type))
         if of is None:
             raise self._bad(node, f"there is no {left.type} {name} {right.type}")
-        return _Node(
-            of, lambda m: arithmetic(name, number_of(left.run(m)), number_of(right.run(m)))
-        )  # fmt: skip
+        if name in "/%" and is_constant(node.right) and right.run(_NO_MOMENT) == 0:
+            raise self._bad(node.right, "division by zero")
+        run: _Run = lambda m: arithmetic(name, number_of(left.run(m)), number_of(right.run(m)))  # noqa: E731
+        if is_constant(node) and np.isnan(run(_NO_MOMENT)):
+            raise self._bad(node, "the result is not a finite number")
+        return _Node(of, run)
 
     def _comparison(self, node: exp.Binary, depth: int) -> _Node:
         left, right = self._node(node.left, depth), self._node(node.right, depth)
@@ -297,7 +302,7 @@ class _Compiler:
             return _Node("boolean", lambda m: matches(this.run(m), held.run(m), is_in))
         if node.args.get("query") is not None or not node.expressions:
             raise self._bad(node, "expected values in brackets, or a list, behind IN")
-        if this.type == "text" and all(_is_text(one) for one in node.expressions):
+        if this.type == "text" and all(is_text(one) for one in node.expressions):
             words = frozenset(str(one.this) for one in node.expressions)
             return _Node("boolean", lambda m: among(this.run(m), words))
         parts = [
@@ -314,7 +319,7 @@ class _Compiler:
 
     def _like(self, node: exp.Like, depth: int) -> _Node:
         this = self._expect(self._node(node.this, depth), node.this, "text")
-        if not _is_text(node.expression):
+        if not is_text(node.expression):
             raise self._bad(node, "expected a text behind LIKE")
         test = like(str(node.expression.this))
         return _Node("boolean", lambda m: matches(this.run(m), "", lambda word, _: test(word)))
@@ -390,7 +395,3 @@ def _reader(name: str, of: str) -> _Run:
     if of == "boolean":
         return lambda m: truth_of(m.columns.column(name).numbers(m.slots, of))
     return lambda m: m.columns.column(name).numbers(m.slots, of)
-
-
-def _is_text(node: Any) -> bool:
-    return isinstance(node, exp.Literal) and bool(node.is_string)

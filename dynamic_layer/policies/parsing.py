@@ -8,7 +8,7 @@ from sqlglot.errors import ParseError, SqlglotError
 
 from dynamic_layer.policies.rules import PolicyError
 
-__all__ = ["Source"]
+__all__ = ["Source", "is_constant", "is_text"]
 
 TOKENS = 2_000
 DEEP = 24  # brackets, NOT and minus inside one another; sqlglot takes 20 calls for each
@@ -74,6 +74,17 @@ class Source:
         near = first.get("highlight") or ""
         message = f"near {near!r}: {said}" if near else said
         return PolicyError(f"{self.where}: line {line}, column {column}: {_one_line(message)}")
+
+
+def is_text(node: Any) -> bool:
+    """Whether a part of the tree is a text in quotation marks."""
+    return isinstance(node, exp.Literal) and bool(node.is_string)
+
+
+def is_constant(node: exp.Expr) -> bool:
+    """Whether a part of the tree reads no attribute and no time."""
+    reads = (exp.Column, exp.CurrentTimestamp, exp.CurrentTimestampLTZ)
+    return not any(isinstance(part, reads) for part in node.walk())
 
 
 def _one_line(error: object) -> str:

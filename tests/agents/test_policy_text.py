@@ -50,6 +50,7 @@ def test_what_is_written_is_read_as_the_same_policy():
         (LONG.replace("stok", "stock") + TYPES, "boost[1].when", (14, 20), "near '+'"),
         ('filter = "item.x > 1"', "filter", (1, 11), "there is no 'item.x'"),
         ("filter = 'item", "", (1, 15), "Expected"),
+        ('list = "mix"\nfilter = ' + "[" * 3000 + "]" * 3000, "", (2, 3009), "nested too deeply"),
         ("diversity = 3", "diversity", (1, 13), "<= 1"),
         ("filtre = 'x'", "filtre", (1, 11), "unknown field"),
         ("\n[[cap]]\nattribute = 'a'\nmost = 0", "cap[0].most", (4, 8), ">= 1"),

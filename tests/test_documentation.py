@@ -33,7 +33,7 @@ def test_every_dependency_has_its_reason():
     groups = described["dependency-groups"].values()
     wanted = [*project["dependencies"], *itertools.chain(*extras, *groups)]
     names = {re.split(r"[<>=;\[ ]", name)[0] for name in wanted}
-    page = (ROOT / "docs" / "dependencies.md").read_text()
+    page = (ROOT / "DEPENDENCIES.md").read_text()
     listed = set(re.findall(r"[a-z0-9][a-z0-9-]+", page))
     assert names - listed == set()
 
@@ -140,8 +140,8 @@ def test_every_page_is_in_the_navigation(site):
 
 
 def retired_terms() -> set[str]:
-    """The first column of the table at the end of the glossary."""
-    table = (ROOT / "docs" / "glossary.md").read_text().split("## Retired terms")[1]
+    """The first column of the table at the end of CONTRIBUTING.md."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("## Retired terms")[1]
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", table, re.MULTILINE)
     cells = (re.sub(r" ?\([^)]*\)", "", row) for row in rows if row != "retired")
     return {term for cell in cells for term in cell.split(", ")}

@@ -20,6 +20,8 @@ _ITEMS = 2_000
 _RENEW_MS = 60_000
 #: Limits of the correction of a budget, and how fast it follows.
 _CORRECTIONS, _STEP = (0.25, 4.0), 0.5
+#: Part of a budget that is spent while lists have explored more than all of it so far.
+_SAVING = 0.5
 
 
 class MatchRarity:
@@ -35,8 +37,16 @@ class MatchRarity:
         self._lists, self._since, self._used_ms = 0.0, 0, 0
         self._used: dict[int, NDArray[np.float64]] = {}
         self._used_of_all = np.zeros(_BINS)
-        self._wanted = self._spent = 0.0
-        self.correction = 1.0
+        self._wanted = self._spent = self._over = 0.0
+        self._follows = self._saving = 1.0
+
+    @property
+    def correction(self) -> float:
+        """Factor of a budget, so that lists explore as much as they are to, and not more.
+
+        It follows what was spent lately; what was spent too much before is saved.
+        """
+        return self._follows * self._saving
 
     def add(self, keys: NDArray[np.uint64], matches: NDArray[np.float64], now_ms: int) -> None:
         """Count the matches of lists with items: u64 [n] and f64 [lists, n]; NaN is none."""
@@ -85,8 +95,11 @@ class MatchRarity:
         self._used_of_all = np.sum([*self._used.values()], axis=0)
         self._since, self._used_ms = 0, now_ms
         if self._spent > 0:
-            ratio = (self._wanted / self._spent) ** _STEP
-            self.correction = float(np.clip(self.correction * ratio, *_CORRECTIONS))
+            self._over = max(0.0, self._over + self._spent - self._wanted)
+            ratio = (self._wanted * self._saving / self._spent) ** _STEP
+            self._follows = float(np.clip(self._follows * ratio, *_CORRECTIONS))
+            # At most what a period like the last one can save.
+            self._saving = max(_SAVING, 1.0 - self._over / max(self._wanted, 1e-9))
             self._wanted = self._spent = 0.0
         if self._lists > _KEPT:
             self._lists /= 2

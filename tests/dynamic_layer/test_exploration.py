@@ -162,3 +162,16 @@ def test_a_budget_of_which_half_is_spent_is_corrected():
         rarity.add(ITEM, np.zeros((100, 1)), step * 100_000)
         rarity.spend(10.0, 5.0 * rarity.correction)
     assert rarity.correction == pytest.approx(2.0, rel=0.01)
+
+
+def test_what_was_explored_too_much_is_saved_later():
+    """As after a start, when it is not known yet how rare a match is."""
+    rarity, wanted, spent = MatchRarity(), 0.0, 0.0
+    for step in range(60):
+        rarity.add(ITEM, np.zeros((100, 1)), step * 100_000)
+        now = 30.0 * rarity.correction
+        rarity.spend(10.0, now)
+        if step >= 2:  # with fewer lists nothing is noted
+            wanted, spent = wanted + 10.0, spent + now
+    assert spent / wanted == pytest.approx(1.0, abs=0.01)
+    assert rarity.correction == pytest.approx(1 / 3, rel=0.01)

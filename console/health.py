@@ -114,7 +114,12 @@ def _models(view: View) -> Iterator[Finding]:
                 level="warn", runbook="SegueChannelLacksBundle",
                 text=f"Channel {channel['channel']} has no bundle of its own.",
             )  # fmt: skip
-        if channel["pinned"]:
+        if channel["pinned"] and channel["served"] not in (None, channel["pinned"]):
+            yield Finding(
+                level="bad", runbook="SeguePinned",
+                text=f"{channel['pinned']} is pinned{name}, but {channel['served']} is served.",
+            )  # fmt: skip
+        elif channel["pinned"]:
             yield Finding(
                 level="warn", runbook="SeguePinned",
                 text=f"{channel['pinned']} is pinned{name}: what the trainer learns is not served.",

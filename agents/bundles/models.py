@@ -195,10 +195,18 @@ class Models:
         return self._pinned or self._trained
 
     async def follow(self) -> None:
-        """Load the bundle to serve, if it is not loaded."""
-        wanted = self.wanted
-        if wanted is not None and wanted != self._wanted:
-            self._wanted = wanted if await self.load(wanted) else None
+        """Load the bundle to serve, if it is not loaded.
+
+        A pinned bundle that cannot be loaded is tried again with each announcement. If nothing is
+        served until then, as after a restart, the trainer's newest bundle is.
+        """
+        wanted, newest = self.wanted, self._trained
+        if wanted is None or wanted == self._wanted:
+            return
+        self._wanted = wanted if await self.load(wanted) else None
+        nothing_served = self._wanted is None and self.recommender is None
+        if nothing_served and newest not in (None, wanted) and await self.load(newest):
+            logger.warning("%s is served: the pinned bundle %s cannot be loaded", newest, wanted)
 
     async def drop(self) -> None:
         """Stop serving: this channel's users get the bundle of another channel."""

@@ -268,6 +268,22 @@ async def test_a_pin_holds_for_its_channel_alone(world, bundles):
     assert world.generation(NEXT) == 3
 
 
+async def test_a_worker_that_starts_without_its_pinned_bundle_serves_the_newest(world, bundles):
+    held = await world.publish(bundles[0])
+    newest = await world.publish(bundles[1])
+    world.store.delete("dynamic", held)
+    channels = world.new_worker("another").channels
+    pin = ModelAnnouncement(
+        kind="pinned", name=held, url="", generation=1, created_at=NOW, metrics={}
+    )
+    await channels.announced([as_record(pin), *world.log.read(TOPICS.models, 0, 0)])
+    assert channels.default.serving == newest
+    assert channels.default.wanted == held, "it is tried again with the next announcement"
+    await world.publish(bundles[0], wanted=lambda: asyncio.sleep(0, [held]))
+    await channels.announced([as_record(pin)])
+    assert channels.default.serving == held
+
+
 async def test_pruning_leaves_what_another_channel_serves(world, bundles):
     names = [await world.publish(replaced(bundles[0], n), NEXT) for n in (1, 2)]
     for n in (1, 2, 3):

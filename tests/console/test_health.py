@@ -54,6 +54,7 @@ def test_a_healthy_system_has_no_finding():
     ("what", "runbook", "says"),
     [
         (view(log_answers=False), "SegueNothingApplied", "Kafka does not answer"),
+        (view(channels=channel(pinned="g0")), "SeguePinned", "g0 is pinned, but g1 is served"),
         (view(behind=1_200), "", "still reads the log: 1,200 records"),
         (view(partitions=[{"partition": 4, "workers_lag": 50_001}]), "SegueWorkersBehind", "4"),
         (view(lags(10, 1)), "SegueWorkersBehind", "69 records wait"),
@@ -62,7 +63,7 @@ def test_a_healthy_system_has_no_finding():
         (view([second(refused=1)] * 60), "SegueManyDeadLetters", "5.0 %"),
         (view(channels=channel(served=None)), "SegueBundleOld", "No bundle is served"),
         (view(channels=channel(lacks_bundle=True)), "SegueChannelLacksBundle", "of its own"),
-        (view(channels=channel(pinned="g0")), "SeguePinned", "g0 is pinned:"),
+        (view(channels=channel(pinned="g0", served="g0")), "SeguePinned", "g0 is pinned:"),
         (view(models={"static": made(70_000_000)}), "SegueStaticBuildFails", "19 h"),
         (view(models={"dynamic": made(7_300_000)}), "SegueBundleOld", "2 h"),
     ],
@@ -90,7 +91,7 @@ def test_too_little_evidence_is_no_finding(what):
 
 
 def test_the_worst_comes_first():
-    found = findings(view(channels=channel(pinned="g0"), log_answers=False))
+    found = findings(view(channels=channel(pinned="g0", served="g0"), log_answers=False))
     assert [one.level for one in found] == ["bad", "warn"]
 
 

@@ -420,6 +420,20 @@ def test_a_wide_table_says_so_until_its_end(page: Page):
     page.wait_for_function("e => !e.classList.contains('more')", arg=place.element_handle())
 
 
+def test_a_long_table_says_so_until_its_end(page: Page):
+    page.goto("/#/quality")
+    place = page.get_by_role("region", name="Prequential HR@10")
+    place.wait_for()
+    hint = "e => getComputedStyle(e.parentElement, '::after').content"
+    if not place.evaluate("e => e.scrollHeight > e.clientHeight"):
+        place.evaluate("e => { e.style.maxHeight = '4rem'; dispatchEvent(new Event('resize')); }")
+    page.wait_for_function("e => e.classList.contains('below')", arg=place.element_handle())
+    assert place.evaluate(hint) == '"scroll for more ↓"'
+    place.evaluate("e => { e.scrollTop = e.scrollHeight; }")
+    page.wait_for_function("e => !e.classList.contains('below')", arg=place.element_handle())
+    assert place.evaluate(hint) == "none"
+
+
 def test_the_map_is_coloured_by_type_genre_or_age(page: Page):
     page.goto("/#/space")
     said = page.locator("#groups")

@@ -15,7 +15,7 @@ export function prequential(place, figures) {
   put(place, html`<form class="search"><label>One point per <select name="by"><option value="days">day of events</option><option value="bundles">bundle</option></select></label>
       <label>Arm <select name="arm">${arms.map((a) => html`<option>${a}</option>`)}</select></label></form>
     <div class="chart" id="prequential" role="img" aria-labelledby="prequential-title" aria-describedby="prequential-said"></div>
-    <p class="soft" id="prequential-said"></p><p class="soft">▲ and ▼: the difference is greater than its 95 % margin. ≈: it can be chance.</p><div id="prequential-table"></div>`);
+    <p class="soft" id="prequential-said"></p><p class="soft">▲ and ▼: the difference is greater than its 95 % margin. ≈: it can be chance.</p><div class="long" id="prequential-table"></div>`);
   const form = place.querySelector("form");
   const drawn = chart(place.querySelector("#prequential"), { xAxis: { type: "category" }, yAxis: { type: "value", min: 0 }, series: [] });
   const draw = () => {

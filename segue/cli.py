@@ -1,5 +1,6 @@
 """The command line. It imports a command, and what this needs, only when it is called."""
 
+import logging
 import sys
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from segue.lazy_commands import LazyCommands
 from segue.log_format import is_json, log_crash
-from segue.screen import log_to_screen
+from segue.screen import errors, log_to_screen, marked
 from segue.threads import sleep_at_barriers
 
 __all__ = ["app", "main"]
@@ -48,12 +49,18 @@ def _all_commands(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. With --verbose, an error of the system has its traceback."""
     sleep_at_barriers()
     try:
         app()
     except Exception as error:
-        if not is_json():
+        if is_json():
+            log_crash(error)
+        elif isinstance(error, OSError) and not logging.getLogger("segue").isEnabledFor(
+            logging.DEBUG
+        ):
+            # A file, folder, address or store that is not as it should be: no fault of the program.
+            errors.print(marked("[red]error:[/] {}", error), highlight=False, soft_wrap=True)
+        else:
             raise
-        log_crash(error)
         sys.exit(1)

@@ -57,7 +57,10 @@ class ArtifactStore:
     ) -> None:
         """Open the store at `url`; a plain path is a directory and is made when needed."""
         self.url = url
-        self.files, self.root = fsspec.core.url_to_fs(url)
+        try:
+            self.files, self.root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:  # no package for it; no such kind of store
+            raise StoreUnavailable(f"artifact store {url}: {error}") from error
         self.failed: Callable[[str], None] = lambda _operation: None
         self._patience = patience or Patience()
         self._sleep = sleep

@@ -24,7 +24,9 @@ def console(
         typer.Option("--name", help="Name of this process; its replica is stored under this name."),
     ] = "console-1",
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 selects a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port; 0 selects a free one.")
+    ] = None,
     log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,

@@ -37,7 +37,9 @@ def demo(
     ] = "podcast,audiobook",
     types: Annotated[
         int,
-        typer.Option(help="Number of types of unequal size, as in a shop; replaces --item-types."),
+        typer.Option(
+            min=0, help="Number of types of unequal size, as in a shop; replaces --item-types."
+        ),
     ] = 0,
     shop: Annotated[
         bool,
@@ -47,13 +49,15 @@ def demo(
         ),
     ] = False,
     world_items: Annotated[
-        int | None, typer.Option(help="Items in the simulated world. Default: 5000; a shop: 1500.")
+        int | None,
+        typer.Option(min=1, help="Items in the simulated world. Default: 5000; a shop: 1500."),
     ] = None,
     world_users: Annotated[
-        int | None, typer.Option(help="Its users. Default: 20000; a shop: 3000.")
+        int | None, typer.Option(min=1, help="Its users. Default: 20000; a shop: 3000.")
     ] = None,
     world_events: Annotated[
-        int | None, typer.Option(help="Events in its history. Default: 1000000; a shop: 100000.")
+        int | None,
+        typer.Option(min=1, help="Events in its history. Default: 1000000; a shop: 100000."),
     ] = None,
     live_seconds: Annotated[
         float | None,
@@ -64,12 +68,16 @@ def demo(
     live_rate: Annotated[float, typer.Option(help="Live events per second.")] = 100.0,
     hgnn_epochs: Annotated[
         int | None,
-        typer.Option(help="Epochs of the HGNN's training. Default: 5; --events, --types: 10."),
+        typer.Option(
+            min=1, help="Epochs of the HGNN's training. Default: 5; --events, --types: 10."
+        ),
     ] = None,
     hgnn_seconds: Annotated[
         float, typer.Option(help="Emergency stop of the HGNN's training; 0 for none.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated world and of the models.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the simulated world and of the models.")
+    ] = 1,
     log: Annotated[
         str, typer.Option(help="auto, kafka, or embedded (one process, no Java).")
     ] = "auto",

@@ -60,7 +60,10 @@ def evaluate(
         ),
     ] = "next",
     asked: Annotated[
-        int, typer.Option(help="prequential, live: test a random sample of queries; 0 tests all.")
+        int,
+        typer.Option(
+            min=0, help="prequential, live: test a random sample of queries; 0 tests all."
+        ),
     ] = 0,
     every: Annotated[
         float,
@@ -83,20 +86,24 @@ def evaluate(
         str, typer.Option(help="Rank `all` items with text or events, or only the `trained` ones.")
     ] = "all",
     min_events: Annotated[
-        int, typer.Option(help="Drop items with fewer events, before the split (as papers do).")
+        int,
+        typer.Option(min=0, help="Drop items with fewer events, before the split (as papers do)."),
     ] = 0,
     where: Annotated[
         str | None,
         typer.Option(help="Keep events that match this SQL condition, e.g. 'src % 2 = 1'."),
     ] = None,
     order: Annotated[str | None, typer.Option(help="Column that orders equal timestamps.")] = None,
-    users: Annotated[int, typer.Option(help="Test a random sample; 0 tests all users.")] = 0,
+    users: Annotated[int, typer.Option(min=0, help="Test a random sample; 0 tests all users.")] = 0,
     seeds: Annotated[
-        int, typer.Option(help="Seeds per model; figures are averaged over them.")
+        int, typer.Option(min=1, help="Seeds per model; figures are averaged over them.")
     ] = 1,
-    seed: Annotated[int, typer.Option(help="First seed; also used for samples and intervals.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="First seed; also used for samples and intervals.")
+    ] = 1,
     tune: Annotated[
-        int, typer.Option(help="Configurations tried per model, before the split; 0 for none.")
+        int,
+        typer.Option(min=0, help="Configurations tried per model, before the split; 0 for none."),
     ] = 0,
     strong: Annotated[
         str, typer.Option(help="Event kinds that count as consumption, comma-separated.")
@@ -139,7 +146,9 @@ def evaluate(
             "an hour at most)."
         ),
     ] = "",
-    threads: Annotated[int, typer.Option(help="Threads of the models; 0 for all cores.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of the models; 0 for all cores.")
+    ] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the rows to this file.")
     ] = None,

@@ -32,10 +32,14 @@ def reproduce(
     ] = Path("benchmarks/reproduction"),
     page: Annotated[Path | None, typer.Option(help="Write the page with the figures.")] = None,
     only: Annotated[str, typer.Option(help="Rows, comma-separated; default: all.")] = "",
-    seeds: Annotated[int, typer.Option(help="Training runs per row.")] = 3,
-    users: Annotated[int, typer.Option(help="Number of sampled test users; 0 for all.")] = 4_000,
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs per row.")] = 3,
+    users: Annotated[
+        int, typer.Option(min=0, help="Number of sampled test users; 0 for all.")
+    ] = 4_000,
     again: Annotated[bool, typer.Option(help="Recompute rows that already have figures.")] = False,
-    threads: Annotated[int, typer.Option(help="Threads of the models; 0 for all cores.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of the models; 0 for all cores.")
+    ] = 1,
     config: ConfigOption = None,
     flags: SetOption = None,
 ) -> None:

@@ -21,7 +21,10 @@ Name = Annotated[
     typer.Option("--name", help="Name of this process; its local state is stored under this name."),
 ]
 MetricsPort = Annotated[
-    int | None, typer.Option(help="Serve Prometheus metrics on this port of --metrics-host.")
+    int | None,
+    typer.Option(
+        min=0, max=65_535, help="Serve Prometheus metrics on this port of --metrics-host."
+    ),
 ]
 MetricsHost = Annotated[
     str, typer.Option(help="Listen address for Prometheus; the default accepts only this machine.")

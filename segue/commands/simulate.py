@@ -41,15 +41,17 @@ Types = Annotated[
     ),
 ]
 Items = Annotated[
-    int | None, typer.Option(help="Items in the catalogue; default 5,000; `news`: 400 a day.")
+    int | None,
+    typer.Option(min=1, help="Items in the catalogue; default 5,000; `news`: 400 a day."),
 ]
-Users = Annotated[int | None, typer.Option(help="Users; default 20,000; `news`: 3,000.")]
-Seed = Annotated[int, typer.Option(help="Seed of the world.")]
-Days = Annotated[int | None, typer.Option(help="Days of history; default 90; `news`: 14.")]
+Users = Annotated[int | None, typer.Option(min=1, help="Users; default 20,000; `news`: 3,000.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the world.")]
+Days = Annotated[int | None, typer.Option(min=1, help="Days of history; default 90; `news`: 14.")]
 Events = Annotated[
     int | None,
     typer.Option(
-        help="Approximate number of events in the history; default 1,000,000; `news`: 150,000."
+        min=1,
+        help="Approximate number of events in the history; default 1,000,000; `news`: 150,000.",
     ),
 ]
 Drift = Annotated[
@@ -61,7 +63,8 @@ Drift = Annotated[
     ),
 ]
 EndMs = Annotated[
-    int | None, typer.Option(help="End of the history in ms UTC; default now (not reproducible).")
+    int | None,
+    typer.Option(min=0, help="End of the history in ms UTC; default now (not reproducible)."),
 ]
 
 
@@ -151,7 +154,7 @@ def live(
     days: Days = None,
     events: Events = None,
     drift: Drift = None,
-    launches: Annotated[int, typer.Option(help="New items during the traffic.")] = 20,
+    launches: Annotated[int, typer.Option(min=0, help="New items during the traffic.")] = 20,
     seed: Seed = 0,
     as_json: JsonOption = False,
     config: ConfigOption = None,

@@ -46,7 +46,7 @@ def diff(
     left: StateName,
     right: StateName,
     limit: Annotated[
-        int, typer.Option(help="Maximum number of differences to print; 0 prints all.")
+        int, typer.Option(min=0, help="Maximum number of differences to print; 0 prints all.")
     ] = 20,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -102,7 +102,7 @@ def show(
     state: Annotated[
         str, typer.Option(help="live, checkpoint, a replay's name, or a folder.")
     ] = "live",
-    limit: Annotated[int, typer.Option(help="Maximum number of rows.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of rows.")] = 20,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     flags: SetOption = None,

@@ -32,7 +32,7 @@ app = typer.Typer(
     epilog="Example: segue static build",
 )
 
-Seed = Annotated[int, typer.Option(help="Random seed.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 
 
 Recipe = Annotated[
@@ -96,7 +96,10 @@ def schedule(
     every: Annotated[str, typer.Option(help="Time between starts, such as 30m, 6h, 1d.")],
     seed: Seed = 1,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Serve Prometheus metrics on this port of --metrics-host.")
+        int | None,
+        typer.Option(
+            min=0, max=65_535, help="Serve Prometheus metrics on this port of --metrics-host."
+        ),
     ] = None,
     metrics_host: Annotated[
         str,
@@ -161,11 +164,13 @@ def compare(
             "more."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Training runs per recipe.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs per recipe.")] = 2,
     two_tower: Annotated[
         bool, typer.Option(help="Also train the two-tower with and without the HGNN vectors.")
     ] = True,
-    users: Annotated[int, typer.Option(help="Test users per type, a sample; 0: all.")] = 4_000,
+    users: Annotated[
+        int, typer.Option(min=0, help="Test users per type, a sample; 0: all.")
+    ] = 4_000,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Output file for the figures.")
     ] = None,

@@ -50,7 +50,9 @@ def try_out(
     serve: Annotated[
         bool, typer.Option("--serve/--no-serve", help="Serve the console until Ctrl-C.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated world and of the models.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the simulated world and of the models.")
+    ] = 1,
     as_json: JsonOption = False,
     flags: SetOption = None,
 ) -> None:

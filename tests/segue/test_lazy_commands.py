@@ -65,6 +65,32 @@ def test_the_terminal_decides_where_lines_of_a_help_text_end():
     assert "genres (a list; in CSV separated by |)" in load_command("catalogue").help
 
 
+def test_every_whole_number_has_a_least_value():
+    """A size of -1 is refused by its option, and not by what is made of it later."""
+    without = [
+        f"{' '.join(words)} {option.opts[0]}"
+        for words, command in every_command()
+        for option in command.params
+        if option.type_descriptor.annotation is int and option.min is None
+    ]
+    assert without == []
+
+
+def test_an_error_of_the_system_is_one_line(tmp_path):
+    """Of a folder that cannot be made, and of a store whose package is not installed."""
+    (tmp_path / "file").write_text("")
+    for words in (
+        ["kafka", "start", "--set", f"data={tmp_path / 'file'}"],
+        ["backup", "nowhere://backups/today", "--set", f"data={tmp_path}"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "segue", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 #: Roles run until they are stopped (`--log-format json`), and `kafka env` prints for a shell.
 WITHOUT_JSON = {"worker", "trainer", "rekey", "console", "static schedule", "kafka env"}
 

@@ -20,12 +20,15 @@ def throughput(
     ] = None,
     peer_events: Annotated[
         int,
-        typer.Option(help="Events for the peers: those of the first users in the same data."),
+        typer.Option(
+            min=1, help="Events for the peers: those of the first users in the same data."
+        ),
     ] = 200_000,
     faust_events: Annotated[
-        int, typer.Option(help="Events for Faust: those of the first users in the same data.")
+        int,
+        typer.Option(min=1, help="Events for Faust: those of the first users in the same data."),
     ] = 10_000,
-    repeat: Annotated[int, typer.Option(help="Rounds; a row shows the median.")] = 3,
+    repeat: Annotated[int, typer.Option(min=1, help="Rounds; a row shows the median.")] = 3,
     jobs: Annotated[
         str,
         typer.Option(
@@ -33,8 +36,10 @@ def throughput(
             "kafka-streams, kafka-streams-changelog, faust; without it all."
         ),
     ] = "",
-    workers: Annotated[int, typer.Option(help="2: also measure two workers on two cores.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="2: also measure two workers on two cores.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the events.")] = 1,
     timeout: Annotated[float, typer.Option(help="Maximum time of one run, in seconds.")] = 300.0,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-throughput.json"
@@ -76,7 +81,7 @@ def growth(
         list[int] | None, typer.Option(help="Events in the state; repeat for more rows.")
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Runs per row; the row shows the median.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the events.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-growth.json"
     ),
@@ -90,9 +95,9 @@ def growth(
 
 @app.command(epilog="Example: segue bench recovery --events 200000 --repeat 1")
 def recovery(
-    events: Annotated[int, typer.Option(help="Events in the state.")] = 1_000_000,
-    repeat: Annotated[int, typer.Option(help="Kills per kind.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
+    events: Annotated[int, typer.Option(min=1, help="Events in the state.")] = 1_000_000,
+    repeat: Annotated[int, typer.Option(min=1, help="Kills per kind.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the events.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-recovery.json"
     ),
@@ -106,14 +111,14 @@ def recovery(
 
 @app.command(epilog="Example: segue bench latency --seconds 60 --no-head")
 def latency(
-    rate: Annotated[int, typer.Option(help="Events per second.")] = 2_000,
+    rate: Annotated[int, typer.Option(min=1, help="Events per second.")] = 2_000,
     seconds: Annotated[float, typer.Option(help="Length of the measurement.")] = 120.0,
-    items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 100_000,
-    users: Annotated[int, typer.Option(help="Users who send events.")] = 20_000,
+    items: Annotated[int, typer.Option(min=1, help="Items in the catalogue.")] = 100_000,
+    users: Annotated[int, typer.Option(min=1, help="Users who send events.")] = 20_000,
     swap: Annotated[float, typer.Option(help="Seconds between bundles.")] = 30.0,
-    workers: Annotated[int, typer.Option(help="Workers that share the partitions.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Workers that share the partitions.")] = 2,
     head: Annotated[bool, typer.Option(help="Rank by a ranking head.")] = True,
-    seed: Annotated[int, typer.Option(help="Seed of events and vectors.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of events and vectors.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-latency.json"
     ),
@@ -139,15 +144,15 @@ def latency(
 
 @app.command(epilog="Example: segue bench api --rate 500 --seconds 20")
 def api(
-    items: Annotated[int, typer.Option(help="Items in the index.")] = 100_000,
-    users: Annotated[int, typer.Option(help="Users with a history.")] = 5_000,
+    items: Annotated[int, typer.Option(min=1, help="Items in the index.")] = 100_000,
+    users: Annotated[int, typer.Option(min=1, help="Users with a history.")] = 5_000,
     rate: Annotated[
         list[int] | None, typer.Option(help="Requests per second; repeat for more rows.")
     ] = None,
     seconds: Annotated[float, typer.Option(help="Seconds per rate.")] = 20.0,
     repeat: Annotated[int, typer.Option(min=1, help="Rounds over all rates.")] = 3,
     head: Annotated[bool, typer.Option(help="Rank the lists with a ranking head.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of items, users and request times.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of items, users and request times.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-api.json"
     ),

@@ -14,16 +14,18 @@ from segue.screen import StageBars, console, progress_bars
 
 @app.command(epilog="Example: segue bench newcomers --newcomers 10 --users 3000 --events 60000")
 def newcomers(
-    newcomers: Annotated[int, typer.Option(help="New items, one after another.")] = 30,
+    newcomers: Annotated[int, typer.Option(min=1, help="New items, one after another.")] = 30,
     asked: Annotated[
-        int, typer.Option(help="Users of each kind that are queried for each item.")
+        int, typer.Option(min=1, help="Users of each kind that are queried for each item.")
     ] = 8,
-    items: Annotated[int, typer.Option(help="Items in the simulated world.")] = 2_000,
-    users: Annotated[int, typer.Option(help="Users in the simulated world.")] = 5_000,
-    events: Annotated[int, typer.Option(help="Events in the world's history.")] = 200_000,
+    items: Annotated[int, typer.Option(min=1, help="Items in the simulated world.")] = 2_000,
+    users: Annotated[int, typer.Option(min=1, help="Users in the simulated world.")] = 5_000,
+    events: Annotated[int, typer.Option(min=1, help="Events in the world's history.")] = 200_000,
     deadline: Annotated[float, typer.Option(help="Seconds to wait for an item.")] = 5.0,
-    hgnn_epochs: Annotated[int, typer.Option(help="Epochs of the HGNN's training.")] = 10,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated world and of the models.")] = 1,
+    hgnn_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the HGNN's training.")] = 10,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the simulated world and of the models.")
+    ] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-newcomers.json"
     ),
@@ -51,13 +53,15 @@ def newcomers(
 
 @app.command(epilog="Example: segue bench explore --seed 2")
 def explore(
-    launches: Annotated[int, typer.Option(help="New items a day.")] = 5,
+    launches: Annotated[int, typer.Option(min=1, help="New items a day.")] = 5,
     share: Annotated[float, typer.Option(help="Share of the places that explore.")] = 0.01,
-    items: Annotated[int, typer.Option(help="Items in the simulated world.")] = 2_000,
-    users: Annotated[int, typer.Option(help="Users in the simulated world.")] = 5_000,
-    events: Annotated[int, typer.Option(help="Events in the world's history.")] = 200_000,
-    pairs: Annotated[int, typer.Option(help="Pairs of policies to compare offline.")] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated world and of the models.")] = 1,
+    items: Annotated[int, typer.Option(min=1, help="Items in the simulated world.")] = 2_000,
+    users: Annotated[int, typer.Option(min=1, help="Users in the simulated world.")] = 5_000,
+    events: Annotated[int, typer.Option(min=1, help="Events in the world's history.")] = 200_000,
+    pairs: Annotated[int, typer.Option(min=0, help="Pairs of policies to compare offline.")] = 100,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the simulated world and of the models.")
+    ] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-explore.json"
     ),
@@ -87,10 +91,10 @@ def static(
     edges: Annotated[
         list[int] | None, typer.Option(help="Edges of the graph, one value per --items.")
     ] = None,
-    fan_out: Annotated[int, typer.Option(help="Neighbours per relation and layer.")] = 5,
-    batch_size: Annotated[int, typer.Option(help="Edges per step.")] = 4096,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
-    seed: Annotated[int, typer.Option(help="Seed of the graph and of the training.")] = 1,
+    fan_out: Annotated[int, typer.Option(min=1, help="Neighbours per relation and layer.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Edges per step.")] = 4096,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the graph and of the training.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-static.json"
     ),
@@ -124,13 +128,15 @@ def static(
 
 @app.command(epilog="Example: segue bench samplers --items 100000 --edges 2000000")
 def samplers(
-    items: Annotated[int, typer.Option(help="Items in the graph.")] = 100_000,
-    edges: Annotated[int, typer.Option(help="Edges of the graph.")] = 2_000_000,
-    fan_out: Annotated[int, typer.Option(help="Neighbours per relation and layer.")] = 10,
-    batch_size: Annotated[int, typer.Option(help="Edges per step: twice as many targets.")] = 1024,
-    steps: Annotated[int, typer.Option(help="Steps that are timed.")] = 20,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
-    seed: Annotated[int, typer.Option(help="Seed of the graph and of sampling.")] = 1,
+    items: Annotated[int, typer.Option(min=1, help="Items in the graph.")] = 100_000,
+    edges: Annotated[int, typer.Option(min=1, help="Edges of the graph.")] = 2_000_000,
+    fan_out: Annotated[int, typer.Option(min=1, help="Neighbours per relation and layer.")] = 10,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Edges per step: twice as many targets.")
+    ] = 1024,
+    steps: Annotated[int, typer.Option(min=1, help="Steps that are timed.")] = 20,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the graph and of sampling.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-samplers.json"
     ),
@@ -149,11 +155,11 @@ def samplers(
 @app.command(epilog="Example: segue bench trainer --recipe paper --repeat 3")
 def trainer(
     recipe: Annotated[str, typer.Option(help="default or paper.")] = "default",
-    items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 20_000,
-    history: Annotated[int, typer.Option(help="Entries of a history.")] = 50,
-    steps: Annotated[int, typer.Option(help="Steps per slice.")] = 40,
+    items: Annotated[int, typer.Option(min=1, help="Items in the catalogue.")] = 20_000,
+    history: Annotated[int, typer.Option(min=1, help="Entries of a history.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Steps per slice.")] = 40,
     repeat: Annotated[int, typer.Option(min=3, help="Slices of each, alternating.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of vectors and examples.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of vectors and examples.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-trainer.json"
     ),
@@ -179,10 +185,10 @@ def types(
         list[int] | None,
         typer.Option("--types", help="Item types; repeat for more rows. [1, 2, 5, 40]"),
     ] = None,
-    items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 20_000,
-    users: Annotated[int, typer.Option(help="Users with a history.")] = 4_000,
+    items: Annotated[int, typer.Option(min=1, help="Items in the catalogue.")] = 20_000,
+    users: Annotated[int, typer.Option(min=1, help="Users with a history.")] = 4_000,
     repeat: Annotated[int, typer.Option(min=1, help="Batches of lists.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the world and the models.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world and the models.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-types.json"
     ),
@@ -212,7 +218,7 @@ def adoption(
     every: Annotated[
         float, typer.Option(help="Days between later graphs, and of each test.")
     ] = 3.0,
-    switches: Annotated[int, typer.Option(help="Number of switches.")] = 3,
+    switches: Annotated[int, typer.Option(min=1, help="Number of switches.")] = 3,
     lag: Annotated[float, typer.Option(help="Days from a snapshot to its switch.")] = 0.25,
     arm: Annotated[
         list[str] | None, typer.Option(help="Way of switching; repeat for more. [all]")

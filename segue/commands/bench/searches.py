@@ -12,10 +12,10 @@ from segue.screen import console
 
 @app.command(epilog="Example: segue bench filters --items 100000")
 def filters(
-    items: Annotated[int, typer.Option(help="Items in the index.")] = 200_000,
-    list_items: Annotated[int, typer.Option(help="Items of the world of lists.")] = 20_000,
+    items: Annotated[int, typer.Option(min=1, help="Items in the index.")] = 200_000,
+    list_items: Annotated[int, typer.Option(min=1, help="Items of the world of lists.")] = 20_000,
     repeat: Annotated[int, typer.Option(min=3, help="Pairs of batches of each kind.")] = 40,
-    seed: Annotated[int, typer.Option(help="Seed of the items and the models.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the items and the models.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-filters.json"
     ),
@@ -31,12 +31,12 @@ def filters(
 
 @app.command(epilog="Example: segue bench index --items 200000 --minutes 0.5")
 def index(
-    items: Annotated[int, typer.Option(help="Items in the index.")] = 1_000_000,
+    items: Annotated[int, typer.Option(min=1, help="Items in the index.")] = 1_000_000,
     churn: Annotated[float, typer.Option(help="Share of the items replaced per minute.")] = 0.01,
     minutes: Annotated[float, typer.Option(help="Length of the measurement.")] = 2.0,
     rate: Annotated[float, typer.Option(help="Searches per second.")] = 40.0,
-    batch: Annotated[int, typer.Option(help="Queries per search.")] = 1,
-    width: Annotated[int, typer.Option(help="Width of the towers.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Queries per search.")] = 1,
+    width: Annotated[int, typer.Option(min=1, help="Width of the towers.")] = 128,
     storage: Annotated[str, typer.Option(help="float32, fp16, int8, int4.")] = "int4",
     curve: Annotated[
         bool, typer.Option("--curve", help="Measure time and recall by size and storage instead.")
@@ -50,7 +50,7 @@ def index(
     filtered: Annotated[
         bool, typer.Option("--filter", help="Measure filtered searches instead, of all shares.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of items and queries.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of items and queries.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-index.json"
     ),

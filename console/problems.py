@@ -1,7 +1,7 @@
 """Errors in the format of RFC 9457, including the framework's."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -122,7 +122,7 @@ def handle_problems(app: FastAPI) -> None:
         errors = [
             # What was sent is not repeated: it may be long, and it may be a secret.
             {"where": ".".join(str(part) for part in found["loc"]), "what": found["msg"]}
-            for found in error.errors()[:20]
+            for found in _of_one_form(error.errors())[:20]
         ]
         return problem_response(422, "the request is not as it should be", errors=errors)
 
@@ -134,3 +134,26 @@ def handle_problems(app: FastAPI) -> None:
     async def unexpected(_: Request, error: Exception) -> Response:
         logger.error("a request failed", exc_info=error)
         return problem_response(500, "the server failed; its log says why")
+
+
+def _of_one_form(errors: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the errors of the form that was meant, of a body that may have several.
+
+    Such errors name the form behind `body`. The one that lacks the fewest fields was meant.
+    """
+    forms = {form: [one for one in errors if _form(one) == form] for form in map(_form, errors)}
+    others = forms.pop("", [])
+    if not forms:
+        return others
+
+    def lacks(form: str) -> tuple[int, int]:
+        return sum(one["type"] == "missing" for one in forms[form]), len(forms[form])
+
+    meant = forms[min(forms, key=lacks)]
+    return [*others, *({**one, "loc": (one["loc"][0], *one["loc"][2:])} for one in meant)]
+
+
+def _form(error: dict[str, Any]) -> str:
+    """Return the name of a body's form; fields begin with a small letter."""
+    name = error["loc"][1] if len(error["loc"]) > 1 else ""
+    return name if isinstance(name, str) and name[:1].isupper() else ""

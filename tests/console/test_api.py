@@ -302,6 +302,22 @@ def test_a_policy_reads_the_context_of_a_request(running, client):
     assert client.post("/v1/recommendations", json=bad).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ({"user": "user-03", "k": 0}, ["body.k"]),
+        ({"user": "user-03", "context": {"mood": "good"}}, ["body.context.mood"]),
+        ({"items": [{"item_type": "song"}]}, ["body.items.0.item_id"]),
+        ({"items": [], "k": 10**9, "birth_year": -1}, ["body.k", "body.birth_year"]),
+    ],
+)
+def test_mistakes_are_those_of_the_body_that_was_meant(client, body, where):
+    """A user's and a session's list have one path; a body of one has no mistakes of the other."""
+    answer = client.post("/v1/recommendations", json=body)
+    assert answer.status_code == 422
+    assert sorted(one["where"] for one in answer.json()["errors"]) == sorted(where)
+
+
 def test_a_session_is_explained_too(client):
     [best, *_] = client.get("/v1/recommendations", params={"user": "user-03"}).json()["items"]
     seen = {name: best[name] for name in ("item_type", "item_id")}

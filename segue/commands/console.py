@@ -122,6 +122,8 @@ def token(
     )
     from segue.serving_console import new_token
 
+    if not name.strip():
+        raise typer.BadParameter("expected the name of the token's owner, got an empty one")
     kinds = (EVENTS, IMPRESSIONS, ITEMS, USERS)
     if unknown := sorted(set(records or ()) - set(kinds)):
         raise typer.BadParameter(f"--records: expected {', '.join(kinds)}, got {unknown[0]!r}")

@@ -57,3 +57,9 @@ def test_segue_token_refuses_what_no_token_may_have(arguments, message):
     answer = CliRunner().invoke(app, ["token", "shop", *arguments])
     assert answer.exit_code != 0
     assert message in " ".join(answer.output.split())
+
+
+def test_segue_token_refuses_an_owner_without_a_name():
+    answer = CliRunner().invoke(app, ["token", " "])
+    assert answer.exit_code == 2
+    assert "expected the name" in " ".join(answer.output.split())

@@ -7,6 +7,8 @@ into batches. The dump does not: it holds what the definition in DESIGN.md defin
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -141,11 +143,12 @@ def shown_view(
     state: PartitionState, stored: bytes
 ) -> dict[int, tuple[int, tuple[tuple[int, int], ...]]]:
     """Stored impressions of a user by item key; without those that left the window."""
-    live, keys = state.live_shown(stored), state.items.keys
-    return {
-        int(keys[item]): (live.last[item], tuple(sorted(buckets.items())))
-        for item, buckets in live.counts.items()
-    }
+    rows, keys = state.live_shown(stored).rows.tolist(), state.items.keys
+    found = {}
+    for item, own in groupby(rows, itemgetter(0)):
+        cells = [*own]
+        found[int(keys[item])] = cells[-1][3], tuple((b, n) for _, b, n, _ in cells)
+    return found
 
 
 def showings_view(

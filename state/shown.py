@@ -10,7 +10,8 @@ what is forgotten does not depend on the order in which impressions arrive.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numba
@@ -50,39 +51,20 @@ SHOWN_PER_ENTRY = 8
 READ = 128
 
 
-@dataclass
-class UserShown:
+class UserShown(NamedTuple):
     """Impressions of one user.
 
-    floor: first bucket that counts. last: item number -> ms UTC of the latest impression.
-    counts: item number -> bucket -> impressions, and `ASSUMED` where some were assumed.
+    floor: first bucket that counts. rows: int64 [c, 4], ascending by item and bucket: item number,
+    bucket, impressions (plus `ASSUMED` where some were assumed), and a time. In the last row of an
+    item that is the time of its latest impression, ms UTC.
     """
 
-    floor: int = 0
-    last: dict[int, int] = field(default_factory=dict)
-    counts: dict[int, dict[int, int]] = field(default_factory=dict)
-
-    def add(self, item: int, time: int, bucket: int, *, assumed: bool) -> None:
-        """Count an impression."""
-        if bucket >= self.floor:
-            self.last[item] = max(self.last.get(item, time), time)
-            of_item = self.counts.setdefault(item, {})
-            known = of_item.get(bucket, 0)
-            of_item[bucket] = known | ASSUMED if assumed else known + 1
+    floor: int
+    rows: I64
 
     def live(self, first: int, most: int) -> "UserShown":
         """Return what counts: buckets from `first` on, and of at most so many items."""
-        floor = self.floor
-        latest = sorted((max(buckets) for buckets in self.counts.values()), reverse=True)
-        if len(latest) > most:
-            floor = max(floor, latest[most] + 1)
-        begin = max(floor, first)
-        counts = {
-            item: kept
-            for item, buckets in self.counts.items()
-            if (kept := {b: n for b, n in buckets.items() if b >= begin})
-        }
-        return UserShown(floor, {item: self.last[item] for item in counts}, counts)
+        return UserShown(*_live(self.rows, self.floor, first, most))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,31 +124,29 @@ class Shown:
         self, users: Sequence[str], items: I64, times: I64, counted: Bools, assumed: Bools
     ) -> None:
         """Count impressions: item numbers and ms UTC, int64 [n]; counted, assumed: bool [n]."""
-        rows = np.flatnonzero(counted)
-        self._users.load({users[row] for row in rows.tolist()})
-        buckets = times[rows] // self._window.bucket_ms
-        for row, item, time, bucket, guess in zip(
-            rows.tolist(), items[rows].tolist(), times[rows].tolist(), buckets.tolist(),
-            assumed[rows].tolist(), strict=True,
-        ):  # fmt: skip
-            self._users.of(users[row]).add(item, time, bucket, assumed=guess)
-            self._users.touch(users[row])
-        self.any |= bool(len(rows))
+        rows_of: dict[str, list[int]] = {}
+        for row in np.flatnonzero(counted).tolist():
+            rows_of.setdefault(users[row], []).append(row)
+        self._users.load(rows_of)
+        buckets = times // self._window.bucket_ms
+        for user, rows in rows_of.items():
+            floor, held = self._users.of(user)
+            added = _added(held, floor, np.array(rows), items, buckets, times, assumed)
+            self._users.put(user, UserShown(floor, added))
+        self.any |= bool(rows_of)
 
     def of(self, user: str, first: int, keys: U64) -> ShownItems:
         """Return what a user was shown in the buckets from `first` on; keys: by item number."""
         if not self.any:
             return _NOTHING
-        live = self._users.of(user).live(first, self._most)
-        rows = [(n, b, c) for n, buckets in live.counts.items() for b, c in buckets.items()]
-        number, bucket, count = np.array(rows, np.int64).reshape(-1, 3).T
+        number, bucket, count, _ = self._users.of(user).live(first, self._most).rows.T
         count = count % ASSUMED + count // ASSUMED
         length = self._window.bucket_ms
         return ShownItems(items=keys[number], begin=bucket * length, count=count, bucket_ms=length)
 
     def has(self, user: str) -> bool:
         """Whether there is anything of a user, inside the window or not."""
-        return self.any and bool(self._users.of(user).counts)
+        return self.any and bool(len(self._users.of(user).rows))
 
     def forget(self, user: str) -> None:
         """Drop the impressions of a user; the next commit deletes them."""
@@ -222,16 +202,18 @@ _NOTHING = ShownItems(
 def shown_of(stored: bytes) -> UserShown:
     """Read what `_pack` wrote; nothing of no bytes."""
     if not stored:
-        return UserShown()
+        return UserShown(0, _NO_ROWS)
     floor, packed = msgspec.msgpack.decode(stored, type=tuple[int, tuple[bytes, bytes, bytes]])
     sizes, last, cells = (np.frombuffer(part, "<i8") for part in packed)
-    found, at = UserShown(floor), 0
-    cells = cells.reshape(-1, 2)
-    for (item, size), time in zip(sizes.reshape(-1, 2).tolist(), last.tolist(), strict=True):
-        found.last[item] = time
-        found.counts[item] = dict(cells[at : at + size].tolist())
-        at += size
-    return found
+    item, size = sizes.reshape(-1, 2).T
+    rows = np.empty((size.sum(), 4), np.int64)
+    rows[:, 0], rows[:, 1:3], rows[:, 3] = (
+        np.repeat(item, size), cells.reshape(-1, 2), np.repeat(last, size)
+    )  # fmt: skip
+    keys = _keys(rows[:, 0], rows[:, 1])
+    if (keys[1:] < keys[:-1]).any():  # earlier versions wrote them in the order of arrival
+        rows = rows[np.argsort(keys)]
+    return UserShown(floor, rows)
 
 
 def _pack(shown: UserShown) -> bytes:
@@ -239,10 +221,63 @@ def _pack(shown: UserShown) -> bytes:
 
     No bytes where nothing counts and nothing was forgotten.
     """
-    if not shown.counts and not shown.floor:
+    rows = shown.rows
+    if not len(rows) and not shown.floor:
         return b""
-    sizes = [(item, len(buckets)) for item, buckets in shown.counts.items()]
-    last = [shown.last[item] for item, _ in sizes]
-    cells = [cell for buckets in shown.counts.values() for cell in buckets.items()]
-    parts = (np.array(part, "<i8").tobytes() for part in (sizes, last, cells))
+    ends = np.flatnonzero(np.append(rows[1:, 0] != rows[:-1, 0], True))[: len(rows)]
+    sizes = np.stack([rows[ends, 0], np.diff(ends, prepend=-1)], axis=1)
+    parts = (part.astype("<i8").tobytes() for part in (sizes, rows[ends, 3], rows[:, 1:3]))
     return msgspec.msgpack.encode((shown.floor, tuple(parts)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _keys(item: I64, bucket: I64) -> I64:
+    """Return numbers that order rows by item and bucket; both are below 2^31."""
+    return (item << 32) | bucket
+
+
+@numba.njit(cache=True, nogil=True)
+def _added(
+    rows: I64, floor: int, of: I64, items: I64, buckets: I64, times: I64, assumed: Bools
+) -> I64:
+    """Return a user's rows with the impressions `of` a batch counted, from bucket `floor` on."""
+    of = of[buckets[of] >= floor]
+    new = _keys(items[of], buckets[of])
+    order = np.argsort(new, kind="mergesort")
+    old = _keys(rows[:, 0], rows[:, 1])
+    merged, n, at = np.empty((len(rows) + len(of), 4), np.int64), 0, 0
+    for place in order:
+        key, row = new[place], of[place]
+        while at < len(rows) and old[at] <= key:
+            merged[n] = rows[at]
+            n, at = n + 1, at + 1
+        if not n or merged[n - 1, 0] != items[row] or merged[n - 1, 1] != buckets[row]:
+            merged[n, 0], merged[n, 1], merged[n, 2], merged[n, 3] = (
+                items[row], buckets[row], 0, times[row]
+            )  # fmt: skip
+            n += 1
+        if assumed[row]:
+            merged[n - 1, 2] |= ASSUMED
+        else:
+            merged[n - 1, 2] += 1
+        merged[n - 1, 3] = max(merged[n - 1, 3], times[row])
+    left = len(rows) - at
+    merged[n : n + left] = rows[at:]
+    return merged[: n + left]
+
+
+@numba.njit(cache=True, nogil=True)
+def _live(rows: I64, floor: int, first: int, most: int) -> tuple[int, I64]:
+    """Return the floor for at most so many items, and the rows from it and `first` on."""
+    latest, n = np.empty(len(rows), np.int64), 0
+    for row in range(len(rows)):
+        if row and rows[row, 0] == rows[row - 1, 0]:
+            n -= 1
+        latest[n] = rows[row, 1]
+        n += 1
+    if n > most:
+        floor = max(floor, np.sort(latest[:n])[n - most - 1] + 1)
+    return floor, rows[rows[:, 1] >= max(floor, first)]
+
+
+_NO_ROWS = np.zeros((0, 4), np.int64)

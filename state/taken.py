@@ -138,21 +138,33 @@ class ShownAndTaken:
         held = [self._held(name) for name in number]
         old_user = np.repeat(np.arange(len(held)), [len(one.rows) for one in held])
         old = np.concatenate([one.rows for one in held])
-        user = np.concatenate([old_user, np.array([number[name] for name in names], np.int64)])
-        rows = np.concatenate([old, *(rows for _, rows in self._added)])
+        new_user = np.fromiter(map(number.__getitem__, names), np.int64, len(names))
+        new = np.concatenate([rows for _, rows in self._added])
         self._added.clear()
         floor = np.array([one.floor for one in held], np.int64)
-        live = rows[:, 1] // self._bucket_ms >= np.maximum(floor[user], first)
-        user, rows = self._distinct(user[live], rows[live])
-        for of in np.flatnonzero(np.bincount(user, minlength=len(held)) > self._most).tolist():
+        # Of a user's items only those that came are put in order and counted again.
+        again = _of_groups(_groups(old_user, old), _groups(new_user, new))
+        user = np.concatenate([old_user[again], new_user])
+        rows = np.concatenate([old[again], new])
+        user, rows = self._distinct(*self._live(user, rows, np.maximum(floor, first)))
+        counted = len(user)
+        others = self._live(old_user[~again], old[~again], np.maximum(floor, first))
+        user, rows = np.concatenate([user, others[0]]), np.concatenate([rows, others[1]])
+        order = np.argsort(_groups(user, rows), kind="stable")
+        user, rows, counted_again = user[order], rows[order], order < counted
+        full = np.bincount(user, minlength=len(held)) > self._most
+        for of in np.flatnonzero(full).tolist():
             buckets = np.sort(rows[user == of, 1] // self._bucket_ms)
             floor[of] = buckets[-self._most - 1] + 1
-        live = rows[:, 1] // self._bucket_ms >= floor[user]
-        user, rows = user[live], rows[live]
+        again, counted_again = again | full[old_user], counted_again | full[user]
+        if full.any():
+            kept = rows[:, 1] // self._bucket_ms >= floor[user]
+            user, rows, counted_again = user[kept], rows[kept], counted_again[kept]
+        before, after = old[again], rows[counted_again]
         self._count(
-            np.concatenate([old_user, user + len(held)]),
-            np.concatenate([old, rows]),
-            np.repeat([-1, 1], [len(old), len(rows)]),
+            np.concatenate([old_user[again], user[counted_again] + len(held)]),
+            np.concatenate([before, after]),
+            np.repeat([-1, 1], [len(before), len(after)]),
             first,
         )
         ends = np.searchsorted(user, np.arange(len(held)), side="right").tolist()
@@ -187,6 +199,11 @@ class ShownAndTaken:
         self._lists.written()
         for counts in (self.shown, self.taken, *self._by_list):
             counts.written()
+
+    def _live(self, user: I64, rows: I64, first: I64) -> tuple[I64, I64]:
+        """Return the rows in buckets from the user's first one on; first: int64 [users]."""
+        live = rows[:, 1] // self._bucket_ms >= first[user]
+        return user[live], rows[live]
 
     def _distinct(self, user: I64, rows: I64) -> tuple[I64, I64]:
         """Return the rows in order, without those that change nothing."""
@@ -225,6 +242,19 @@ class ShownAndTaken:
             named = chosen & (of > 0)
             nowhere = np.zeros(int(named.sum()), np.int64)
             by_list.change(bucket[named], of[named], nowhere, by[named])
+
+
+def _groups(user: I64, rows: I64) -> I64:
+    """Return a number for each row's user and item, both below 2^31, that orders them."""
+    return (user << 32) | rows[:, 0]
+
+
+def _of_groups(groups: I64, wanted: I64) -> Bools:
+    """Return which rows, ascending by group, are of a wanted group: bool [n]."""
+    wanted = np.unique(wanted)
+    edges = (np.searchsorted(groups, wanted, side) for side in ("left", "right"))
+    begins, ends = (np.bincount(edge, minlength=len(groups) + 1) for edge in edges)
+    return np.cumsum(begins - ends)[: len(groups)] > 0
 
 
 def rows_of_user(stored: bytes) -> UserRows:

@@ -10,7 +10,7 @@ import numpy as np
 from state.merge import merge_folders
 from state.partition import PartitionState
 from state.settings import StateSettings, Window
-from state.shown import ShownItems
+from state.shown import SHOWN_KIND
 
 __all__ = ["compile_kernels"]
 
@@ -44,8 +44,11 @@ def compile_kernels() -> None:
             state.commit()
         state.neighbours("t", "i0")
         state.history("u")
-        nothing = np.zeros(1, np.int64)
-        ShownItems(items=nothing.astype(np.uint64), begin=nothing, count=nothing).before(DAY)
+        impressions = SimpleNamespace(**vars(events) | {"kind": [SHOWN_KIND] * n})
+        impressions.position = impressions.list_code = None
+        state.apply_events("shown", impressions, 6 * n)
+        state.commit()
+        state.shown("u").before(7 * DAY)
         merge_folders({0: state.folder}, settings)
         state.erase("events", "u", 6 * 6, 0)
         state.commit()

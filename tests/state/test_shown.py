@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from state import ASSUMED_KIND, SHOWN_KIND, PartitionState, StateSettings, Window, item_key
 from state.compare import differences
 from state.dump import dump
-from state.shown import ASSUMED, READ, SHOWN, SHOWN_PER_ENTRY
+from state.shown import ASSUMED, READ, SHOWN, SHOWN_PER_ENTRY, shown_of
 from tests.state.conftest import SCRATCH
 from tests.state.streams_of_events import BUCKET, Columns, Erasure, Event, feed, tried
 
@@ -304,6 +305,18 @@ def test_of_a_user_who_is_shown_very_much_the_oldest_days_are_forgotten_in_any_o
                 state.commit()
         with closing(PartitionState(Path(folder), 0, setting)) as state:
             assert dump(state).shown == expected
+
+
+def test_what_earlier_versions_stored_in_the_order_of_arrival_is_put_in_order():
+    """Item 7 was shown in buckets 4 and 2, then item 3 in bucket 5."""
+    parts = ([(7, 2), (3, 1)], [4_500, 5_100], [(4, 1), (2, 3), (5, ASSUMED)])
+    stored = msgspec.msgpack.encode((1, [np.array(part, "<i8").tobytes() for part in parts]))
+    found = shown_of(stored)
+    assert found.floor == 1
+    assert found.rows[:, :3].tolist() == [[3, 5, ASSUMED], [7, 2, 3], [7, 4, 1]]
+    assert found.rows[[0, 2], 3].tolist() == [5_100, 4_500]
+    assert found.live(5, 9).rows[:, 0].tolist() == [3]
+    assert found.live(0, 1)[0] == 5, "of one item the buckets from 5 on are remembered"
 
 
 def test_what_is_assumed_counts_once_a_day(fresh_state):

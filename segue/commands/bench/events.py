@@ -93,6 +93,24 @@ def growth(
     console.print(f"figures: {json_file}")
 
 
+@app.command(epilog="Example: segue bench impressions --days 6 --repeat 1")
+def impressions(
+    users: Annotated[int, typer.Option(min=1, help="Users of the partition.")] = 2_000,
+    lists: Annotated[int, typer.Option(min=1, help="Lists of ten items shown per event.")] = 3,
+    days: Annotated[int, typer.Option(min=3, help="Days of events; two per user and day.")] = 30,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
+        "var/bench-impressions.json"
+    ),
+) -> None:
+    """Cost of impressions: applying, reading and committing what users were shown."""
+    from benchmarks.impressions import run, show
+
+    show(run(users, lists, days, repeat, seed, json_file))
+    console.print(f"figures: {json_file}")
+
+
 @app.command(epilog="Example: segue bench recovery --events 200000 --repeat 1")
 def recovery(
     events: Annotated[int, typer.Option(min=1, help="Events in the state.")] = 1_000_000,

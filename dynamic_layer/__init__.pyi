@@ -68,6 +68,7 @@ from .popularity.live import LivePopularity as LivePopularity
 from .popularity.shown_counts import ShownCounts as ShownCounts
 from .ragged import take_rows as take_rows
 from .saved import Saved as Saved
+from .sequence_settings import SequenceSettings as SequenceSettings
 from .serving.explaining import answered as answered
 from .serving.explaining import explain as explain
 from .serving.explaining import search_text as search_text

@@ -76,7 +76,7 @@ def optimiser_saved(optimiser: torch.optim.Optimizer) -> Saved:
     """Return an optimiser's moments and steps; its settings are not part of it."""
     return Saved(
         arrays={
-            f"{parameter}.{name}": _array(value)
+            f"{parameter}.{name}": _array(torch.as_tensor(value))
             for parameter, values in optimiser.state_dict()["state"].items()
             for name, value in values.items()
         }

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dynamic_layer.sequence_settings import SequenceSettings
+
 SEPARATE_TYPES = 4
 NEAR = ("hgnn", "text")
 """Vectors of items that item-item weights are made of, beside counts; the weights' names."""
-GROUPS = ("weights", "vectors", "shown", "towers", "demand", "age", "user")
+GROUPS = ("weights", "vectors", "shown", "towers", "sequence", "demand", "age", "user")
 """Groups of the features of a head; `vectors` has the weights of `NEAR`."""
 
 
@@ -18,7 +20,7 @@ class EaseSettings:
     neighbours: maximum number of items to which an item has weights, those with the greatest
         cosine.
     min_users: items with fewer users have no weights.
-    kept: maximum number of weights of an item by `cosine` and `next` (`RankingSettings.weights`).
+    kept: maximum number of weights of an item by `cosine` and `next`.
     degree_cap: counts per item that are used for the fit, those with the greatest cosine.
     """
 
@@ -62,8 +64,7 @@ class HeadSettings:
     few_lists: with fewer lists the head is linear: the weights of towers, demand and item-item
         weights that are most probable, given the lists and what is expected without any (ADR 87).
         0: never.
-    few_strength: of what is expected: one over the variance of a weight, of features at unit
-        variance.
+    few_strength: one over the variance of an expected weight, of features at unit variance.
     """
 
     hidden: int = 32
@@ -102,8 +103,7 @@ class ListSettings:
 class TowerSettings:
     """Shape of the two towers.
 
-    layers: widths of each tower's layers; the last is the width of the shared space (as in paper
-        B).
+    layers: widths of each tower's layers; the last is the width of the shared space (paper B).
     short_cut: add one linear map of the content, shared by both towers, to the outputs of the
         layers, and let the user tower read the history through it. The towers then start as a
         nearest-neighbour model. The papers have none.
@@ -140,8 +140,7 @@ class KindWeight:
 class LossSettings:
     """Which items compete with the target, and whether their frequency is corrected for.
 
-    uniform_negatives: items drawn uniformly from the catalogue per batch, in addition to the
-        batch's own.
+    uniform_negatives: items drawn uniformly per batch, in addition to the batch's own.
     log_q: subtract the log-probability that an item was in the batch (paper B). The score then
         contains popularity, which is out of date a day later.
     weak_weight: weight of examples of weak events; 0 leaves them out.
@@ -228,8 +227,7 @@ class IndexSettings:
     flat_storage: format of the vectors in an index without lists: float32, fp16 or int8.
     recall: recall@10 against exact search for which the number of lists and candidates is chosen
         when an index is built. An index that cannot reach it is searched exactly.
-    fresh_limit: number of items added or removed since an index was built above which a new index
-        is built in the background.
+    fresh_limit: items added or removed above which an index is built again in the background.
     fresh_share: the same as a share of the index; the greater of the two counts.
     device: cpu or cuda (faiss-gpu instead of faiss-cpu); on cuda int4 is fp16.
     """
@@ -314,8 +312,7 @@ class RankingSettings:
     first_lists: maximum number of lists that are made of these examples.
     lists: maximum number of lists that are made of the examples between two bundles.
     min_lists: with fewer lists no head is published.
-    type_prior: weight of the catalogue's mixture of types in a user's shares of types, in history
-        entries.
+    type_prior: history entries that the catalogue's mixture of types counts in a user's shares.
     ease: item-item weights, made by the static job.
     head: shape and training.
     """
@@ -363,7 +360,8 @@ class DynamicSettings:
     averaging: decay per step of the averaged weights that are published; 0 publishes the last
         weights.
     use_hgnn: whether the towers read the HGNN's vectors; otherwise they read text vectors alone.
-    towers, loss, replay, popularity, adoption, ranking, index, gate: settings of the parts.
+    towers, loss, replay, popularity, adoption, sequence, ranking, index, gate: settings of the
+        parts.
     """
 
     batch_size: int = 256
@@ -375,6 +373,7 @@ class DynamicSettings:
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     popularity: PopularitySettings = field(default_factory=PopularitySettings)
     adoption: AdoptionSettings = field(default_factory=AdoptionSettings)
+    sequence: SequenceSettings = field(default_factory=SequenceSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     gate: GateSettings = field(default_factory=GateSettings)

@@ -148,7 +148,7 @@ def models() -> dict[str, Model]:
         ),
         Model(
             name="sequence_tower",
-            about="the sequence-aware user tower over the item tower's vectors; not served",
+            about="self-attention over the history in order, alone: workers have it in the head",
             fit=_lazily("evaluation.sequence", "sequence"),
             space={
                 "epochs": (8, 2, 4, 12),

@@ -1,13 +1,13 @@
-"""The sequence tower as a baseline: causal attention over a user's items, and an item tower.
+"""The sequence tower alone, as a baseline: it ranks all items, without a head and live counts.
 
-Workers do not serve it.
+Workers serve it as one of the sources of the ranking head (`dynamic.sequence`).
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from dynamic_layer.towers.sequence_fit import FitSettings, Sequences, fit
-from dynamic_layer.towers.sequence_tower import SequenceSettings
+from dynamic_layer.towers.sequence_tower import SequenceShape
 from evaluation.baselines import Rows, Scorer, Scores
 from evaluation.dataset import Dataset
 from evaluation.model import CannotFit, Past
@@ -44,7 +44,7 @@ def sequence(
     content = _content(dataset, split) if text else None
     model = fit(
         known, len(dataset.items), seed=seed, content=content,
-        shape=SequenceSettings(length=length, width=width, blocks=blocks, dropout=dropout),
+        shape=SequenceShape(length=length, width=width, blocks=blocks, dropout=dropout),
         settings=FitSettings(epochs=epochs, negatives=negatives, learning_rate=learning_rate),
         progress=lambda done, of, loss: progress("sequence tower", done, of, {"loss": loss}),
     )  # fmt: skip

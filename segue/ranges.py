@@ -47,6 +47,9 @@ _RANGES = {
         dynamic.ranking.entries dynamic.ranking.limit dynamic.ranking.near_items
         dynamic.replay.capacity
         dynamic.replay.entries dynamic.replay.history_cap dynamic.replay.whole_history
+        dynamic.sequence.blocks dynamic.sequence.candidates dynamic.sequence.examples
+        dynamic.sequence.heads dynamic.sequence.lags dynamic.sequence.negatives
+        dynamic.sequence.width
         dynamic.towers.layers events.max_bytes experiments.arms.canary.publications
         experiments.arms.canary.questions kafka.request_timeout_ms ray.cpus ray.workers rekey.batch
         rekey.settle_every_ms state.delta_room state.demand_bucket_ms state.history_cap
@@ -68,7 +71,7 @@ _RANGES = {
         dynamic.ranking.demand_half_lives_days dynamic.ranking.ease.ridge
         dynamic.ranking.half_lives_days dynamic.ranking.head.epochs
         dynamic.ranking.head.learning_rate dynamic.ranking.shown_half_lives_days
-        dynamic.replay.epochs dynamic.replay.window_days
+        dynamic.replay.epochs dynamic.replay.window_days dynamic.sequence.learning_rate
         dynamic.towers.half_lives_days dynamic.towers.temperature experiments.arms.canary.every_s
         experiments.arms.canary.look_s static.train.learning_rate static.train.temperature
         static.train.tune_learning_rate trainer.slice_s worker.demand_hours
@@ -78,7 +81,8 @@ _RANGES = {
         dynamic.averaging dynamic.gate.max_similarity dynamic.gate.min_coverage
         dynamic.gate.min_recall dynamic.index.fresh_share dynamic.index.recall
         dynamic.loss.repeat_share dynamic.ranking.first_share dynamic.ranking.head.averaging
-        dynamic.replay.holdout_share dynamic.towers.dropout experiments.arms.canary.first
+        dynamic.replay.holdout_share dynamic.sequence.dropout dynamic.towers.dropout
+        experiments.arms.canary.first
         experiments.arms.canary.step experiments.arms.share static.keep static.train.cold_share
         static.train.validation_share worker.example_share worker.whole_share
     """,

@@ -17,11 +17,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dynamic_layer.bundles.sequence import ServedSequence
 from dynamic_layer.errors import CorruptBundle
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.item_index import ItemIndex
 from dynamic_layer.items.alignment import turned
-from dynamic_layer.items.features import ItemFeatures, UserFeatures, item_features
+from dynamic_layer.items.features import (
+    ItemFeatures,
+    UserFeatures,
+    average_bias,
+    item_features,
+    unit_texts,
+)
 from dynamic_layer.items.grown_items import cold_vectors
 from dynamic_layer.popularity.demand import Demand
 from dynamic_layer.settings import DynamicSettings, IndexSettings, TowerSettings
@@ -36,9 +43,20 @@ WEIGHTS = "weights.safetensors"
 _S = TypeVar("_S")
 
 
+def settings_values(settings: DynamicSettings) -> dict[str, Any]:
+    """Return settings as a manifest has them; those of a sequence tower that is off are left out.
+
+    So bundles without one are, byte for byte, what earlier versions made.
+    """
+    values = dataclasses.asdict(settings)
+    if not settings.sequence.enabled:
+        del values["sequence"]
+    return values
+
+
 def settings_hash(settings: DynamicSettings) -> str:
     """Return a short hash of all settings, equal in every process."""
-    text = json.dumps(dataclasses.asdict(settings), sort_keys=True)
+    text = json.dumps(settings_values(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -62,6 +80,7 @@ class DynamicBundle:
     weights:    item-item weights f32 [n, n] by name, [source, target], for candidates and features.
     demand:     as it was when the bundle was made, for workers that know no other; None without a
                 head.
+    sequence:   the sequence tower; None where none was trained.
     """
 
     manifest: dict[str, Any]
@@ -80,6 +99,7 @@ class DynamicBundle:
     weights: dict[str, sp.csr_array] = field(default_factory=dict)
     demand: Demand | None = None
     rotation: Matrix | None = None
+    sequence: ServedSequence | None = None
 
     @property
     def generation(self) -> int:
@@ -143,9 +163,13 @@ class DynamicBundle:
 
     def texts(self, content: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the text vectors in rows of items' content, f32 [..., dt], of unit length."""
-        text = content[rows, : content.shape[1] if self.hgnn is None else self.hgnn.text_width]
-        norm = np.linalg.norm(text, axis=-1, keepdims=True)
-        return np.asarray(text / np.maximum(norm, 1e-9), np.float32)
+        width = content.shape[1] if self.hgnn is None else self.hgnn.text_width
+        return unit_texts(content[rows, :width])
+
+    @property
+    def new_bias(self) -> NDArray[np.float32]:
+        """Bias of items that come later, by type number: f32 [types]; see `average_bias`."""
+        return average_bias(self.bias, self.features.type_number.numpy(), len(self.types))
 
     @property
     def popularity_types(self) -> frozenset[str]:
@@ -222,6 +246,8 @@ class DynamicBundle:
             self.head.save(folder)
         if self.weights:
             save_sparse(self.weights, folder / WEIGHTS)
+        if self.sequence is not None:
+            self.sequence.save(folder)
         manifest = self.manifest | {"hgnn": None, "head": self.head is not None}
         if self.hgnn is not None:
             manifest["hgnn"] = self.hgnn.shape
@@ -272,11 +298,13 @@ class DynamicBundle:
         sizes |= {len(demand)} if demand is not None else set()
         if len(sizes) > 1:
             raise ValueError(f"expected columns of one length, got {sorted(sizes)}")
+        type_number, of_index = features.type_number.numpy(), manifest["settings"]["index"]
+        index_settings = _settings_of(IndexSettings, of_index)
         index = ItemIndex.load(
             folder,
             served_vectors(vectors, bias),
-            features.type_number.numpy(),
-            _settings_of(IndexSettings, manifest["settings"]["index"]),
+            type_number,
+            index_settings,
             scale=index_scale(model, vectors.shape[1]),
         )
         return cls(
@@ -300,6 +328,9 @@ class DynamicBundle:
             weights=weights,
             demand=demand,
             rotation=states["rotation"].numpy() if "rotation" in states else None,
+            sequence=ServedSequence.load(
+                folder, type_number, len(manifest["types"]), index_settings
+            ),
         )
 
 

@@ -16,7 +16,9 @@ from dynamic_layer.bundles.bundle import (
     index_scale,
     served_vectors,
     settings_hash,
+    settings_values,
 )
+from dynamic_layer.bundles.sequence import ServedSequence
 from dynamic_layer.examples.ranking import user_features
 from dynamic_layer.examples.replay import PaddedExamples
 from dynamic_layer.index.item_index import ItemIndex
@@ -48,6 +50,7 @@ def make_bundle(
     half_lives_days: Mapping[str, float],
     manifest: dict[str, Any],
     weights: Mapping[str, sp.csr_array],
+    sequence: ServedSequence | None = None,
 ) -> DynamicBundle:
     """Return the bundle of a model that nothing will change any more.
 
@@ -55,7 +58,7 @@ def make_bundle(
     which holds while held-out examples are few; half_lives_days: of demand by item type, as far as
     they were asked about; newest_ms: time of the newest event, to which popularity is decayed;
     manifest: generation, created_at, types and metrics, completed here;
-    weights: item-item weights f32 [n, n] by name, [source, target], for a head.
+    weights: item-item weights f32 [n, n] by name, [source, target], for a head; sequence: tower.
     """
     static, features, rows, items = known.static, known.features, known.rows, len(known.features)
     vectors, number = model.item_vectors(features), features.type_number.numpy()
@@ -101,7 +104,7 @@ def make_bundle(
             "text": static.manifest.get("text"),
             "use_hgnn": known.use_hgnn,
             "static_items": known.static_items,
-            "settings": asdict(settings),
+            "settings": settings_values(settings),
             "settings_hash": settings_hash(settings),
             "popularity": asdict(fit),
             "newest_event": newest_ms,
@@ -129,6 +132,7 @@ def make_bundle(
         ),
         weights=dict(weights) if ranking.enabled else {},
         demand=demand if ranking.enabled else None,
+        sequence=sequence,
     )
 
 

@@ -14,6 +14,8 @@ from dynamic_layer.head.impressions import FEATURE, Impressions
 from dynamic_layer.items.vector_store import inner_products
 from dynamic_layer.settings import GROUPS, NEAR, SEPARATE_TYPES, FeatureSettings
 
+#: Name of the sequence tower's feature, and of its group.
+SEQUENCE = "sequence"
 _ACTIVE = ("active@7d", "active@30d", "active@120d")
 _LOUD = np.float32(6.0)  # standardised values beyond this are cut: one outlier must not rule
 
@@ -27,6 +29,8 @@ class Sources:
                  `SEPARATE_TYPES` of them.
     weights:     item-item weights f32 [n, n] by name, [source, target].
     towers:      unit vectors of users f32 [users, e] and items f32 [n, e], or None.
+    sequence:    queries of users f32 [users, w] and what they are multiplied with of items,
+                 f32 [n, w], by the sequence tower, or None.
     """
 
     type_number: NDArray[np.int64]
@@ -34,6 +38,7 @@ class Sources:
     type_columns: bool | None = None
     weights: Mapping[str, sp.csr_array] = field(default_factory=dict)
     towers: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    sequence: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     @property
     def columns(self) -> int:
@@ -60,12 +65,11 @@ def _pair_names(sources: Sources, settings: FeatureSettings) -> list[tuple[str, 
     groups: dict[str, list[str]] = {
         "weights": [f"{name}@{half}" for name in sources.weights for half in halves],
         "shown": [f"{FEATURE}{half:g}d" for half in settings.shown_half_lives_days],
-        "towers": ["towers"],
+        "towers": ["towers"] if sources.towers is not None else [],
+        "sequence": [SEQUENCE] if sources.sequence is not None else [],
         "demand": [f"demand@{half:g}d" for half in settings.demand_half_lives_days],
         "age": ["age", "silent", "new"],
     }
-    if sources.towers is None:
-        groups["towers"] = []
     near = {f"{name}@{half}" for name in NEAR for half in halves}
     return [
         ("vectors" if group == "weights" and name in near else group, name)
@@ -140,8 +144,12 @@ def pair_features(
         elif group == "shown" and settings.shown_half_lives_days and not parts:
             parts.append(_shown(shown, candidates, settings))
         elif group == "towers" and sources.towers is not None:
-            user, item = sources.towers
-            parts.append(inner_products(item, rows, user[users])[:, :, None])
+            parts.append(_products(*sources.towers, users, rows))
+        elif group == SEQUENCE and sources.sequence is not None:
+            found = _products(*sources.sequence, users, rows)
+            # As above: no part of its own.
+            before = [parts.pop()] if parts else []
+            parts.append(np.concatenate([*before, found], axis=2))
         elif group == "demand" or (group == "age" and "demand" not in settings.groups):
             parts.append(
                 _figures(moment, rows, settings) if figures is None else figures.take(rows, axis=0)
@@ -164,6 +172,16 @@ def columns(
     return _columns(  # type: ignore[no-any-return]
         tuple(np.ascontiguousarray(part, np.float32) for part in parts), valid, own
     )
+
+
+def _products(
+    user: NDArray[np.float32],
+    item: NDArray[np.float32],
+    users: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Return inner products of users and candidates, f32 [b, c, 1]."""
+    return inner_products(item, rows, user[users])[:, :, None]
 
 
 def _shown(

@@ -146,6 +146,29 @@ def rows_by_type(type_number: NDArray[np.integer[Any]]) -> dict[int, NDArray[np.
     return dict(zip(numbers.tolist(), parts, strict=False))
 
 
+def average_bias(
+    bias: NDArray[np.float32], type_number: NDArray[np.int64], types: int
+) -> NDArray[np.float32]:
+    """Return the logarithm of the average demand of each type's items, f32 [types].
+
+    bias: f32 [n], logarithms of demand. Demand is averaged, not its logarithm: the scores'
+    logarithms stand for chances, and the chance of an item of which nothing is known is the mean of
+    what it may turn out to be. A few items have most of the demand, so that the mean of the
+    logarithms, which is that of a common item, is far below it.
+    """
+    found = np.zeros(types, np.float32)
+    for number, rows in rows_by_type(type_number).items():
+        own = bias[rows].astype(np.float64)
+        found[number] = np.log(np.exp(own - own.max()).mean()) + own.max()
+    return found
+
+
+def unit_texts(text: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the text part of items' content, f32 [..., dt], at unit length; zeros stay zeros."""
+    norm = np.linalg.norm(text, axis=-1, keepdims=True)
+    return np.asarray(text / np.maximum(norm, 1e-9), np.float32)
+
+
 class ItemRows:
     """Finds the row numbers of item keys."""
 

@@ -15,6 +15,7 @@ class TrainedItems:
     static: the bundle; use_hgnn: whether its vectors are read at all; rotation: f32 [d, d], None
     where they are read as they are.
     types: names in the order of their numbers; rows: of item keys; features: as towers read them.
+    text_width: columns of the features' content that are text.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class TrainedItems:
         self.static, self.rotation = static, rotation if use_hgnn else None
         self.use_hgnn = use_hgnn
         self.types = sorted(set(static.item_types))
+        self.text_width = int(static.text.shape[1])
         self.rows = ItemRows(static.item_keys)
         self.features = item_features(
             types=self.types,

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
+from dynamic_layer.bundles.sequence import ServedSequence
 from dynamic_layer.counts.moments import Histories
 from dynamic_layer.head.impressions import Impressions
 from dynamic_layer.lists.served_features import ListWatch
@@ -30,6 +31,7 @@ class Asking:
     cooling:   i64 [b, y], rows of items that are in no list of theirs for now, -1 for none; None
                where there are none.
     shown:     impressions before the bucket of the moment; None where none are read.
+    sequence:  f32 [b, w + 1], queries of the sequence tower; None without one.
     """
 
     vectors: NDArray[np.float32]
@@ -41,6 +43,7 @@ class Asking:
     watches: tuple[ListWatch | None, ...] = ()
     cooling: NDArray[np.int64] | None = None
     shown: Impressions | None = None
+    sequence: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Number of users."""
@@ -59,6 +62,7 @@ class Asking:
             cooling=None if self.cooling is None else self.cooling[places],
             watches=tuple(self.watches[n] for n in rows.tolist() if self.watches),
             shown=None if self.shown is None else self.shown.take(rows),
+            sequence=None if self.sequence is None else self.sequence[places],
         )
 
     @cached_property
@@ -91,6 +95,7 @@ def asking(
     disliked: NDArray[np.int64] | None = None,
     demotion: NDArray[np.float32] | None = None,
     shown: Impressions | None = None,
+    sequence: ServedSequence | None = None,
 ) -> Asking:
     """Return users as a list maker reads them. What a user knows is no candidate.
 
@@ -98,7 +103,7 @@ def asking(
     history: i64, item rows, -1 for none or unknown; age_s: f32, seconds since the entry;
     strong: bool, whether the entry has a strong event.
     known: bool, whether the user knows its item; where it is strong if None. disliked, demotion,
-    shown: see Asking; nothing is disliked if None.
+    shown: see Asking; nothing is disliked if None. sequence: the tower that reads the histories.
     """
     there = history >= 0
     sizes = there.sum(axis=1)
@@ -115,4 +120,5 @@ def asking(
         disliked=np.zeros((len(sizes), 0), np.int64) if disliked is None else disliked,
         demotion=np.ones(len(sizes), np.float32) if demotion is None else demotion,
         shown=shown,
+        sequence=None if sequence is None else sequence.queries(history, age_s, strong),
     )

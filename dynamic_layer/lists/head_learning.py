@@ -29,7 +29,13 @@ from dynamic_layer.settings import SEPARATE_TYPES, RankingSettings
 K = 10
 _CHUNK = 64
 _AT_ONCE = 1_024  # users whose vectors are computed at once
-_SURE = ("weights", "vectors", "towers", "demand")  # groups of features that few lists teach
+_SURE = (
+    "weights",
+    "vectors",
+    "towers",
+    "sequence",
+    "demand",
+)  # groups of features that few lists teach
 _ITEM_ITEM = 0.2  # expected weight of a sum over item-item weights, in deviations of a list
 _TOGETHER = 16  # lists of one moment, about, below which moments are drawn together
 
@@ -151,6 +157,7 @@ def asked_of(
         age_s=examples.history_age,
         strong=examples.history_strong,
         shown=_shown_of(examples, rows),
+        sequence=bundle.sequence,
     )
 
 
@@ -315,7 +322,7 @@ class HeadLearning:
         self._first = replay.written
         if not len(examples):
             return {}
-        maker = ListMaker(self._bundle, settings, shown=self._reads_shown(examples))
+        maker = ListMaker(self._bundle, settings, shown=self._reads_shown(examples), learning=True)
         trainer = self._trainer(maker)
         head = towers = 0
         measured = len(examples)  # by lists of one type, as all figures are
@@ -364,7 +371,9 @@ class HeadLearning:
         """
         if self._head is None or self._head.held < self.settings.min_lists:
             return None
-        maker = ListMaker(bundle, self.settings)
+        maker = ListMaker(bundle, self.settings, shown=True)
+        if not set(self._names) <= set(maker.names):
+            return None  # as after the sequence tower was turned off: no worker could read it
         expected = _as_served(bundle) | _item_item(self._names, self.settings)
         self._head.expect(expected, _sure(maker))
         return self._head.publish()

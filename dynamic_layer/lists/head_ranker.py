@@ -11,6 +11,7 @@ from dynamic_layer.counts.moments import Histories
 from dynamic_layer.head.contributions import contributions
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.item_index import Hits, ItemIndex
+from dynamic_layer.items.features import ItemFeatures
 from dynamic_layer.lists.asking import Asking
 from dynamic_layer.lists.head_learning import ranking_settings
 from dynamic_layer.lists.list_maker import ListMaker, Proposed, log_shares
@@ -30,7 +31,10 @@ class HeadRanker:
         index: ItemIndex,
     ) -> None:
         """index: the bundle's, with items that came or went since."""
-        self._maker = ListMaker(bundle, settings, index)
+        #: The bundle's sequence tower, with the items that are added here; None without one.
+        self.sequence = None if bundle.sequence is None else bundle.sequence.copy()
+        self._maker = ListMaker(bundle, settings, index, sequence=self.sequence)
+        self._texts = bundle.texts
         self._head, self._prior = head, settings.type_prior
         self._type_number = bundle.features.type_number.numpy()
         sizes = np.bincount(self._type_number, minlength=len(bundle.types))
@@ -50,8 +54,12 @@ class HeadRanker:
         """Whether the head reads impressions."""
         return self._maker.reads_shown
 
-    def add_items(self, type_number: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Append items that the bundle does not have: i64 [m] and unit vectors f32 [m, d]."""
+    def add_items(self, items: ItemFeatures, vectors: NDArray[np.float32]) -> None:
+        """Append `m` items that the bundle does not have; vectors: unit vectors f32 [m, d]."""
+        type_number = items.type_number.numpy()
+        if self.sequence is not None:
+            texts = self._texts(items.content.numpy(), np.arange(len(items)))
+            self.sequence.add_items(texts, type_number)
         self._maker.add_items(type_number, vectors)
         self._type_number = np.concatenate([self._type_number, type_number])
 

@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
+from dynamic_layer.bundles.sequence import ServedSequence
 from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import Neighbours, neighbours_of
 from dynamic_layer.head.candidates import NONE, newest_items, union
 from dynamic_layer.head.features import (
+    SEQUENCE,
     Sources,
     feature_groups,
     feature_names,
@@ -24,6 +26,7 @@ from dynamic_layer.head.impressions import is_of_impressions
 from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.items.grown_items import padded_weights
 from dynamic_layer.lists.asking import Asking
+from dynamic_layer.lists.item_sources import first_of, nearest
 from dynamic_layer.popularity.demand import Demand, most_demanded
 from dynamic_layer.settings import SEPARATE_TYPES, RankingSettings
 
@@ -57,13 +60,18 @@ class ListMaker:
         settings: RankingSettings,
         index: ItemIndex | None = None,
         *,
+        sequence: ServedSequence | None = None,
         shown: bool = False,
+        learning: bool = False,
     ) -> None:
-        """index: the bundle's, with items that came or went since; its own when None.
+        """index, sequence: the bundle's, with items that came or went since; its own when None.
 
         shown: read impressions even if the bundle's head reads none, or there is no head.
+        learning: use the bundle's sequence tower even if the bundle's head does not read it.
         """
         shown |= bundle.head is not None and any(map(is_of_impressions, bundle.head.names))
+        learning |= bundle.head is None or SEQUENCE in bundle.head.names
+        self._sequence = (sequence or bundle.sequence) if learning else None
         self._settings, self._features = settings, settings.features(shown=shown)
         self._index = index or bundle.index
         self._set_items(bundle.features.type_number.numpy(), bundle.vectors, bundle.weights)
@@ -151,7 +159,10 @@ class ListMaker:
         # Copied: kernels are compiled again for arrays that are not to be written.
         numbers = np.array(np.broadcast_to(np.asarray(number, np.int64), len(users)))
         near = self.neighbours(users) if near is None else near
-        hits = self._nearest(users, numbers, allowed)
+        hits = nearest(
+            self._index, users.queries, users.barred, numbers, self._settings.towers, allowed
+        )
+        near_by = [hits.rows, *self._by_sequence(users, numbers, allowed)]
         group = self._groups(allowed)
         best = [of.best_of_group(group, numbers, self._settings.neighbours)
                 for of in near.values()]  # fmt: skip
@@ -161,7 +172,7 @@ class ListMaker:
         weak = self._weakly_met(
             users, lambda owner, item: group[item] == numbers[owner].astype(group.dtype)
         )
-        rows = self._joined(users, [hits.rows, weak], best, demanded, self._settings.limit)
+        rows = self._joined(users, [*near_by, weak], best, demanded, self._settings.limit)
         features = self.read(users, rows, demand, near, mixed=False)
         return Proposed(rows=rows, features=features, towers=hits)
 
@@ -186,10 +197,11 @@ class ListMaker:
             allowed=only,
         )  # fmt: skip
         best = [of.best(allowed, _MIXED * settings.neighbours) for of in near.values()]
-        tops = [_first_of(order, allowed, _MIXED * settings.demand) for order in demand.order.T]
+        tops = [first_of(order, allowed, _MIXED * settings.demand) for order in demand.order.T]
         demanded = [np.broadcast_to(top, (len(users), len(top))) for top in tops]
         weak = self._weakly_met(users, lambda _owner, item: allowed[item])
-        rows = self._joined(users, [hits.rows, weak], best, demanded, _MIXED * settings.limit)
+        near_by = [hits.rows, *self._by_sequence_mixed(users, types, only)]
+        rows = self._joined(users, [*near_by, weak], best, demanded, _MIXED * settings.limit)
         features = self.read(users, rows, demand, near, mixed=True)
         return Proposed(rows=rows, features=features, towers=hits)
 
@@ -203,25 +215,27 @@ class ListMaker:
             self._limited = (allowed, group)
         return self._limited[1]
 
-    def _nearest(
+    def _by_sequence(
         self, users: Asking, numbers: NDArray[np.int64], allowed: NDArray[np.bool_] | None
-    ) -> Hits:
-        """Return the items of each user's type nearest to the user, by towers and popularity."""
-        kinds, k = np.unique(numbers).tolist(), self._settings.towers
-        if len(kinds) == 1:
-            return self._index.search_type(
-                users.queries, kinds[0], k, users.barred, rough=True, allowed=allowed
-            )
-        found = Hits(
-            np.full((len(users), k), NONE, np.int64), np.full((len(users), k), -np.inf, np.float32)
-        )
-        for number in kinds:
-            own = np.flatnonzero(numbers == number)
-            part = self._index.search_type(
-                users.queries[own], number, k, users.barred[own], rough=True, allowed=allowed
-            )
-            found.rows[own], found.scores[own] = part.rows, part.scores
-        return found
+    ) -> list[NDArray[np.int64]]:
+        """Return the best items of each user's type by the sequence tower, i64 [b, k], if any."""
+        sequence, asked = self._sequence, users.sequence
+        if sequence is None or asked is None:
+            return []
+        k = sequence.settings.candidates
+        return [nearest(sequence.index, asked, users.barred, numbers, k, allowed).rows]
+
+    def _by_sequence_mixed(
+        self, users: Asking, types: Sequence[int], allowed: NDArray[np.bool_] | None
+    ) -> list[NDArray[np.int64]]:
+        sequence, asked = self._sequence, users.sequence
+        if sequence is None or asked is None:
+            return []
+        hits = sequence.index.search(
+            asked, _MIXED * sequence.settings.candidates, types=types, exclude=users.barred,
+            rough=True, allowed=allowed,
+        )  # fmt: skip
+        return [hits.rows]
 
     def _weakly_met(
         self, users: Asking, wanted: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[Any]]
@@ -313,7 +327,7 @@ class ListMaker:
             moment,
             np.arange(len(users)),
             candidates,
-            self._sources(users.vectors),
+            self._sources(users.vectors, users.sequence),
             self._features,
             neighbours,
             figures,
@@ -321,26 +335,24 @@ class ListMaker:
             mixed=mixed,
         )
 
-    def _sources(self, user_vectors: NDArray[np.float32]) -> Sources:
+    def _sources(
+        self, user_vectors: NDArray[np.float32], asked: NDArray[np.float32] | None = None
+    ) -> Sources:
+        sequence = None
+        if self._sequence is not None:
+            items = self._sequence.served
+            sequence = (
+                np.zeros((0, items.shape[1]), np.float32) if asked is None else asked,
+                items,
+            )
         return Sources(
             type_number=self._type_number,
             types=self._types,
             type_columns=self._columns,
             weights=self._weights,
             towers=(user_vectors, self._vectors),
+            sequence=sequence,
         )
-
-
-def _first_of(ordered: NDArray[np.int64], allowed: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
-    """Return the first rows of an order that are allowed, i64 [<= k]."""
-    found: list[NDArray[np.int64]] = []
-    count, start, step = 0, 0, 4 * k
-    while count < k and start < len(ordered):
-        part = ordered[start : start + step]
-        found.append(part[allowed[part]])
-        count += len(found[-1])
-        start, step = start + step, 2 * step
-    return np.concatenate([np.zeros(0, np.int64), *found])[:k]
 
 
 def _met(rows: NDArray[np.int64]) -> Histories:

@@ -33,7 +33,7 @@ from dynamic_layer.serving.new_items import ItemsToExplore
 from dynamic_layer.serving.policy_lists import PolicyLists
 from dynamic_layer.serving.rankings import ItemNames, Ranking, UserState
 from dynamic_layer.serving.reasons import Filtered, RuleEffect
-from dynamic_layer.serving.served_rows import ServedRows, average_bias
+from dynamic_layer.serving.served_rows import ServedRows
 from dynamic_layer.serving.user_reading import (
     features_of,
     histories_of,
@@ -67,8 +67,8 @@ class Recommender:
         """bundle: stays as it is; items added here live in this object.
 
         live: counts of demand that go on after the bundle was made; shown: counts of what was shown
-        and taken, None where no impressions are read; use_head: rank by the bundle's
-        head if it has one; in_force: policies of lists, shared with the code that changes them.
+        and taken, None where no impressions are read; use_head: rank by the bundle's head if it has
+        one; in_force: policies of lists, shared with the code that changes them.
         """
         self.bundle = bundle
         self._items = bundle.features
@@ -78,7 +78,7 @@ class Recommender:
         self._names = ItemNames(ids=list(bundle.item_ids), types=list(bundle.item_types))
         self._index = bundle.index.copy()
         self._type_number = {name: number for number, name in enumerate(bundle.types)}
-        self._bias_of_new = average_bias(bundle)
+        self._bias_of_new = bundle.new_bias
         self._demand = LiveDemand(bundle, live)
         self._shown = shown
         #: What ranks lists of discovery; None without a head.
@@ -145,8 +145,7 @@ class Recommender:
     def add_items(self, items: NewItems) -> int:
         """Make new items recommendable at once; return how many were new.
 
-        Items that are known already, and items of types that the towers never saw, wait for the
-        next bundle.
+        Known items are left out; those of types that the towers never saw wait for the next bundle.
         """
         new = items.addable(self._rows, self._type_number)
         if not len(new):
@@ -161,7 +160,7 @@ class Recommender:
         self.served_rows.add_items(served)
         self.search.add_items(features.type_number.numpy())
         if self.head is not None:
-            self.head.add_items(features.type_number.numpy(), vectors)
+            self.head.add_items(features, vectors)
         self._demand.add_items(new.item_keys, features.type_number.numpy())
         self._items = self._items.join(features)
         self._prepared = torch.cat([self._prepared, self.bundle.prepared(features)])
@@ -280,6 +279,7 @@ class Recommender:
             disliked=rows_of([user.disliked for user in users], self._rows, least=0),
             demotion=np.array([user.demotion for user in users], np.float32),
             shown=impressions_of(users, self._rows, now_ms, self.head),
+            sequence=None if self.head is None else self.head.sequence,
         )
         return asked, np.any(history >= 0, axis=1)
 

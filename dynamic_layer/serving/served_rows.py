@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from dynamic_layer.bundles.bundle import DynamicBundle, served_vectors
 from dynamic_layer.bundles.row_delta import BundleRows
 from dynamic_layer.index.item_index import ItemIndex
-from dynamic_layer.items.features import ItemRows, rows_by_type
+from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.head_ranker import HeadRanker
 
-__all__ = ["ServedRows", "average_bias"]
+__all__ = ["ServedRows"]
 
 
 class ServedRows:
@@ -81,19 +81,3 @@ class ServedRows:
         served[early] = served_vectors(bundle.vectors[rows[early]], bundle.bias[rows[early]])
         served[~early] = self._added[rows[~early] - first]
         return served
-
-
-def average_bias(bundle: DynamicBundle) -> NDArray[np.float32]:
-    """Return the logarithm of the average demand of each type's items, f32 [types].
-
-    Demand is averaged, not its logarithm: the scores' logarithms stand for chances, and the chance
-    of an item of which nothing is known is the mean of what it may turn out to be. A few items have
-    most of the demand, so that the mean of the logarithms, which is that of a common item, is far
-    below it.
-    """
-    bias = bundle.bias.astype(np.float64)
-    found = np.zeros(len(bundle.types), np.float32)
-    for number, rows in rows_by_type(bundle.features.type_number.numpy()).items():
-        own = bias[rows]
-        found[number] = np.log(np.exp(own - own.max()).mean()) + own.max()
-    return found

@@ -20,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 
 from dynamic_layer.towers.sequence_tower import (
     SequenceItems,
-    SequenceSettings,
+    SequenceShape,
     SequenceTower,
     gap_buckets,
 )
@@ -190,21 +190,28 @@ def neighbour_vectors(
 
 
 def drawn_softmax(
-    found: Tensor, target: Tensor, items: SequenceItems, pool: Tensor, negatives: int
+    found: Tensor,
+    target: Tensor,
+    items: SequenceItems,
+    pool: Tensor,
+    negatives: int,
+    weight: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Mean cross-entropy of user vectors f32[m, d] and next items i64[m], over drawn negatives.
 
     They are drawn uniformly from `pool`, i64[p], and stand for all of it: their logits gain
     log(p / negatives), which makes the sum over them an unbiased estimate of the whole sum.
+    weight: f32[m], of the targets in the mean; generator: of the draws, None for torch's own.
     """
-    drawn = pool[torch.randint(len(pool), (negatives,))]
+    drawn = pool[torch.randint(len(pool), (negatives,), generator=generator)]
     # Each item's vector is made once, however often it is a target.
     rows, place = torch.unique(target, return_inverse=True)
     aim = (found * F.embedding(place, items(rows))).sum(1) + items.bias[target]
     scores = found @ items(drawn).T + (items.bias[drawn] + math.log(len(pool) / negatives))
     scores = scores.masked_fill(drawn == target.unsqueeze(1), -torch.inf)
     loss: Tensor = torch.logaddexp(torch.logsumexp(scores, dim=1), aim) - aim
-    return loss.mean()
+    return loss.mean() if weight is None else (loss * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 class SequenceModel(nn.Module):
@@ -251,7 +258,7 @@ def fit(
     *,
     seed: int,
     content: NDArray[np.float32] | None = None,
-    shape: SequenceSettings | None = None,
+    shape: SequenceShape | None = None,
     settings: FitSettings | None = None,
     progress: Callable[[int, int, float], None] = lambda done, of, loss: None,
 ) -> SequenceModel:
@@ -260,7 +267,7 @@ def fit(
     content: f32[n_items, c], what is known of items beside their events. progress: is told the
     epochs done, all epochs, and the mean loss of the last.
     """
-    shape, settings = shape or SequenceSettings(), settings or FitSettings()
+    shape, settings = shape or SequenceShape(), settings or FitSettings()
     start = neighbour_vectors(sequences, n_items, shape.width, settings)
     with seeded(seed):
         model = SequenceModel(SequenceTower(shape), SequenceItems(start, content), shape.length)

@@ -6,13 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynamic_layer.bundles.sequence import ServedSequence
 from dynamic_layer.examples.ranking import user_features
 from dynamic_layer.examples.replay import PaddedExamples, Replay
 from dynamic_layer.examples.same_user import later_events
 from dynamic_layer.items.trained_items import TrainedItems
+from dynamic_layer.saved import Saved
 from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.training.intake import example_weights
 from dynamic_layer.training.learner import Learner
+from dynamic_layer.training.sequence_learner import HeldOutEvents, SequenceLearner
 
 __all__ = ["Steps", "TrainingStats"]
 
@@ -35,10 +38,41 @@ class TrainingStats:
 class Steps:
     """Turns examples into what the loss reads, and has a learner take a step."""
 
-    def __init__(self, settings: DynamicSettings, learner: Learner) -> None:
-        """learner: of the towers."""
+    def __init__(
+        self,
+        settings: DynamicSettings,
+        learner: Learner,
+        held_out: Replay,
+        *,
+        seed: int,
+    ) -> None:
+        """learner: of the two towers; held_out: examples to judge by; seed: of a sequence tower."""
         self._settings, self._learner = settings, learner
+        own = settings.sequence.enabled
+        self._sequence = SequenceLearner(settings, seed=seed) if own else None
+        self._held = HeldOutEvents(held_out)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with fresh towers."""
         self.count_again()
+        if self._sequence is not None:
+            self._sequence.restart()
+
+    def sequence(self, items: TrainedItems, replay: Replay) -> ServedSequence | None:
+        """Return the sequence tower for a bundle; None where the settings have none."""
+        if self._sequence is None:
+            return None
+        return self._sequence.published(items, self._held, replay)
+
+    def saved(self) -> dict[str, Saved]:
+        """Return the parts of a checkpoint that are of the sequence tower."""
+        return {} if self._sequence is None else {"sequence": self._sequence.saved()}
+
+    def restore(self, saved: Saved) -> None:
+        """Go on where another was; checkpoints without a sequence tower have none to go on with."""
+        if self._sequence is not None and "sequence" in saved.values:
+            self._sequence.restore(saved.part("sequence"))
 
     def count_again(self) -> None:
         """Count the targets again: rows of items, or the examples held, are others."""
@@ -46,8 +80,13 @@ class Steps:
         self._frequency = torch.zeros(0)
 
     def take(self, examples: PaddedExamples, items: TrainedItems, replay: Replay) -> Tensor:
-        """Take a step on examples; return the loss. replay: tells how frequent targets are."""
+        """Take a step on examples; return the loss of the two towers.
+
+        replay: tells how frequent targets are.
+        """
         settings = self._settings
+        if self._sequence is not None:
+            self._sequence.step(examples, items, self._held, replay)
         target = torch.from_numpy(items.rows(examples.target))
         known = target >= 0
         later = None

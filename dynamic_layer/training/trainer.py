@@ -87,7 +87,7 @@ class Trainer:
             features=self._items.features,
             types=len(self._items.types),
         )
-        self._steps = Steps(self.settings, self._learner)
+        self._steps = Steps(self.settings, self._learner, self._holdout, seed=seed)
         self._start()
 
     def _start(self) -> None:
@@ -97,7 +97,7 @@ class Trainer:
         self._unseen = 0  # number of the first example that these weights never saw
         self._staged = False  # whether the first head has had its towers
         self._restored = False  # whether the head still lacks the towers of a checkpoint
-        self._steps.count_again()
+        self._steps.begin()
 
     def add(
         self, batch: ExampleBatch, witness: Callable[[ExampleBatch], None] | None = None
@@ -242,6 +242,7 @@ class Trainer:
             weights=renewed_weights(
                 self._items.static, self._replay, self._learned, self.settings.ranking
             ),
+            sequence=self._steps.sequence(self._items, self._replay),
         )
 
     def item_rows(
@@ -365,6 +366,7 @@ class Trainer:
             "learner": self._learner.saved(),
             "schedule": self._schedule.saved(),
             **self._intake.saved(),
+            **self._steps.saved(),
         }
         if self._ranking is not None:
             parts["ranking"] = self._ranking.saved()
@@ -389,6 +391,7 @@ class Trainer:
         self._unseen, self._staged = int(own["unseen"]), bool(own["staged"])
         if self._ranking is not None and "ranking" in saved.values:
             self._ranking.restore(saved.part("ranking"))
+        self._steps.restore(saved)
         fits = self._learner.restore(saved.part("learner")) and own["types"] == self._items.types
         if not same or not fits:
             self._adopted(fits=fits)

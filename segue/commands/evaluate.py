@@ -135,7 +135,8 @@ def evaluate(
         str,
         typer.Option(
             help="served: also measure without these parts, comma-separated: head, hgnn (text "
-            "alone), hgnn:scalars (two scalars for each vector). The last two train again."
+            "alone), hgnn:scalars (two scalars for each vector), sequence (no sequence tower). All "
+            "but the first train again."
         ),
     ] = "",
     learn: Annotated[

@@ -1,7 +1,7 @@
 """The variants of the product that a run measures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evaluation.scalars import Reads
 from segue.served.learning import FROZEN, LEARNERS
@@ -15,12 +15,19 @@ class Arm:
 
     head: workers rank with it. reads: what stands beside the text vectors; `text` for nothing,
     `control` for two scalars, which tell what of a gain is no more than popularity.
+    sequence: train a sequence tower where `dynamic.sequence` says so.
     learn: when the trainer learns while the test is played, of `LEARNERS`; by default never.
     """
 
     head: bool = True
     reads: Reads = "hgnn"
+    sequence: bool = True
     learn: str = FROZEN
+
+    @property
+    def trained(self) -> "Arm":
+        """The arm that this one shares its training with."""
+        return replace(self, head=True, learn=FROZEN)
 
     @property
     def name(self) -> str:
@@ -31,6 +38,7 @@ class Arm:
             + ("" if self.learn == FROZEN else f" {self.learn}")
             + head
             + {"hgnn": "", "text": " without hgnn", "control": " with scalars"}[self.reads]
+            + ("" if self.sequence else " without sequence")
         )
 
 
@@ -38,6 +46,7 @@ _WITHOUT = {
     "head": Arm(head=False),
     "hgnn": Arm(reads="text"),
     "hgnn:scalars": Arm(reads="control"),
+    "sequence": Arm(sequence=False),
 }
 
 

@@ -95,8 +95,14 @@ async def run_served(
     live; None plays nothing live. kafka: on the configured Kafka, or on a development broker that
     is started, instead of the embedded log; then no arm learns during the test. Files are in
     `<data>/served` and removed at the end. Raises DemoError if nothing can be learned, BrokerError
-    without a Kafka, ValueError for scalars on a catalogue that grows.
+    without a Kafka, ValueError for scalars on a catalogue that grows, or for an arm without a
+    sequence tower where the settings have none.
     """
+    if any(not arm.sequence for arm in arms) and not settings.dynamic.sequence.enabled:
+        raise ValueError(
+            "without sequence: expected settings with a sequence tower; add "
+            "--set dynamic.sequence.enabled=true"
+        )
     material = material_of(dataset, trial, end_ms, settings)
     if material.launches and any(arm.reads == "control" for arm in arms):
         raise ValueError(
@@ -112,13 +118,13 @@ async def run_served(
                 settings, root, material, dataset, trial, arms, seeds, questions, bars
             )
         for seed in seeds:
-            for reads in dict.fromkeys(arm.reads for arm in arms):
-                base = _settings(settings, material, trial, root / "trained", seed, reads)
+            for trained in dict.fromkeys(arm.trained for arm in arms):
+                base = _settings(settings, material, trial, root / "trained", seed, trained)
                 started = time.perf_counter()
-                generation = await _train(base, material, seed, reads, bars)
+                generation = await _train(base, material, seed, trained.reads, bars)
                 seconds = time.perf_counter() - started
                 for arm in arms:
-                    if arm.reads == reads:
+                    if arm.trained == trained:
                         with _copied(base, root / "serving") as own:
                             outcomes.append(
                                 await _serve(
@@ -133,7 +139,7 @@ async def run_served(
 
 
 def _settings(
-    settings: Settings, material: Material, trial: Trial, folder: Path, seed: int, reads: Reads
+    settings: Settings, material: Material, trial: Trial, folder: Path, seed: int, arm: Arm
 ) -> Settings:
     """Return settings of the roles; without the HGNN the static job trains it for one epoch.
 
@@ -145,13 +151,13 @@ def _settings(
     one = in_one_folder(
         settings, folder, texts=str(text_cache(settings)), models=str(text_models(settings))
     )
-    train = one.static.train if reads == "hgnn" else replace(one.static.train, epochs=1)
+    train = one.static.train if arm.reads == "hgnn" else replace(one.static.train, epochs=1)
     found = spanning(one, material, train, seed=seed)
     # The bundle stays that of the split while the test is played: all later demand is live.
     hours = (int(material.events["timestamp"][-1]) - material.split_ms) / HOUR_MS
     return replace(
         found,
-        dynamic=_reading(found.dynamic, reads),
+        dynamic=_dynamic_of(found.dynamic, arm),
         worker=replace(
             found.worker,
             lists=(*lists_of(material.item_types, repeats=trial.settings.repeats), *shown),
@@ -161,13 +167,15 @@ def _settings(
     )
 
 
-def _reading(dynamic: DynamicSettings, reads: Reads) -> DynamicSettings:
-    """Return settings under which text takes the place of the HGNN wherever it is read."""
-    if reads == "hgnn":
+def _dynamic_of(dynamic: DynamicSettings, arm: Arm) -> DynamicSettings:
+    """Return settings of an arm; without the HGNN text takes its place wherever it is read."""
+    if not arm.sequence:
+        dynamic = replace(dynamic, sequence=replace(dynamic.sequence, enabled=False))
+    if arm.reads == "hgnn":
         return dynamic
     ranking = dynamic.ranking
     near = tuple(dict.fromkeys("text" if name == "hgnn" else name for name in ranking.near))
-    return replace(dynamic, use_hgnn=reads != "text", ranking=replace(ranking, near=near))
+    return replace(dynamic, use_hgnn=arm.reads != "text", ranking=replace(ranking, near=near))
 
 
 async def _train(
@@ -264,7 +272,7 @@ async def _run_on_kafka(
         for number, (seed, arm) in enumerate(product(seeds, arms)):
             folder = root / f"arm-{number}"
             own = _of_one_arm(
-                _settings(settings, material, trial, folder, seed, arm.reads), arm,
+                _settings(settings, material, trial, folder, seed, arm), arm,
                 f"served-{uuid.uuid4().hex[:8]}",
             )  # fmt: skip
             own.folder.mkdir(parents=True)

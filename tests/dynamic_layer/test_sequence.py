@@ -17,12 +17,12 @@ from dynamic_layer.towers.sequence_fit import (
 from dynamic_layer.towers.sequence_tower import (
     GAPS,
     SequenceItems,
-    SequenceSettings,
+    SequenceShape,
     SequenceTower,
     gap_buckets,
 )
 
-SMALL = SequenceSettings(width=16, length=12, lags=4, blocks=2, heads=2)
+SMALL = SequenceShape(width=16, length=12, lags=4, blocks=2, heads=2)
 QUICK = FitSettings(negatives=20, tokens=256, steps=1, epochs=30, learning_rate=3e-3)
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agents import TrainerSettings, WorkerSettings
-from dynamic_layer import ListSettings
+from dynamic_layer import DynamicSettings, ListSettings, SequenceSettings
 from evaluation import Interactions, dataset_of
 from evaluation.measure import Measured
 from evaluation.prequential.stream import PrequentialSettings
@@ -21,7 +21,13 @@ from segue.cli import app
 from segue.served.arms import Arm, arms_of
 from segue.served.command import _asked
 from segue.served.feed import Clock, Reader, _kinds, live_lists, material_of
-from segue.served.flow import _of_one_arm, _scalars_for_vectors, _settings
+from segue.served.flow import (
+    _dynamic_of,
+    _of_one_arm,
+    _scalars_for_vectors,
+    _settings,
+    run_served,
+)
 from segue.served.learning import (
     HOUR_MS,
     LEARNERS,
@@ -273,7 +279,7 @@ def test_lists_that_count_as_shown_are_made_and_read_and_not_measured():
         ),
     )
     material = material_of(dataset, made, made.past.at_ms + 4 * DAY, base)
-    found = _settings(base, material, made, Path("folder"), 1, "hgnn")
+    found = _settings(base, material, made, Path("folder"), 1, Arm())
     assert [one.topic for one in found.sources] == ["segue.impressions"]
     assert found.state.impressions
     assert [one.name for one in found.worker.lists] == ["mix", "discover-pod", "top"]
@@ -332,12 +338,32 @@ def test_live_questions_are_those_of_the_replay_and_lie_in_the_test():
 
 
 def test_arms_are_named_by_what_they_lack():
-    assert [arm.name for arm in arms_of(["hgnn", "head", "hgnn:scalars"])] == [
+    assert [arm.name for arm in arms_of(["hgnn", "head", "hgnn:scalars", "sequence"])] == [
         "segue", "segue without hgnn", "segue without head", "segue with scalars",
+        "segue without sequence",
     ]  # fmt: skip
     assert arms_of([]) == [Arm()]
-    with pytest.raises(ValueError, match="of head, hgnn, hgnn:scalars; got towers"):
+    with pytest.raises(ValueError, match="of head, hgnn, hgnn:scalars, sequence; got towers"):
         arms_of(["towers"])
+
+
+def test_arms_that_learn_alike_are_trained_once():
+    arms = arms_of(["head", "hgnn", "sequence"], ["hourly"])
+    assert [arm.trained.name for arm in arms] == [
+        "segue", "segue", "segue without hgnn", "segue without sequence", "segue",
+    ]  # fmt: skip
+    dynamic = DynamicSettings(sequence=SequenceSettings(enabled=True))
+    assert [_dynamic_of(dynamic, arm).sequence.enabled for arm in arms] == [True] * 3 + [
+        False,
+        True,
+    ]
+    assert _dynamic_of(dynamic, arms[0]) is dynamic
+
+
+async def test_an_arm_without_a_sequence_tower_needs_one_to_leave_out():
+    dataset, made = trial()
+    with pytest.raises(ValueError, match="add --set dynamic"):
+        await run_served(Settings(), dataset, made, 0, arms_of(["sequence"]), [1], None, None)
 
 
 @pytest.mark.parametrize(

@@ -309,8 +309,8 @@ class RankingSettings:
     first_share: share of the first examples, the last ones, that the first towers do not train on
         before the first head has learned from them.
     first_least: these examples are at least so many, or all but the first batch.
-    first_lists: maximum number of lists that are made of these examples.
-    lists: maximum number of lists that are made of the examples between two bundles.
+    first_lists: lists with their target, of these examples; four times as many are made at most.
+    lists: the same, of the examples between two bundles (ADR 92).
     min_lists: with fewer lists no head is published.
     type_prior: history entries that the catalogue's mixture of types counts in a user's shares.
     ease: item-item weights, made by the static job.
@@ -319,7 +319,7 @@ class RankingSettings:
 
     enabled: bool = True
     half_lives_days: tuple[float, ...] = (3_650.0, 30.0, 1.0, 1 / 24)
-    demand_half_lives_days: tuple[float, ...] = (1.0, 4.0, 14.0, 60.0)
+    demand_half_lives_days: tuple[float, ...] = (1.0, 4.0, 7.0, 14.0, 30.0, 60.0, 180.0)
     shown_half_lives_days: tuple[float, ...] = (1.0, 30.0)
     entries: int = 512
     towers: int = 80
@@ -327,14 +327,14 @@ class RankingSettings:
     neighbours: int = 60
     weights: tuple[Literal["ease", "cosine", "next"], ...] = ("ease", "cosine", "next")
     renewed_counts: int = 200_000
-    near: tuple[Literal["hgnn", "text"], ...] = ()
+    near: tuple[Literal["hgnn", "text"], ...] = ("text",)
     near_items: int = 32
-    demand: int = 20
+    demand: int = 60
     limit: int = 400
     first_share: float = 0.3
     first_least: int = 1_000
-    first_lists: int = 6_000
-    lists: int = 2_000
+    first_lists: int = 4_000
+    lists: int = 1_500
     min_lists: int = 32
     type_prior: float = 2.0
     ease: EaseSettings = field(default_factory=EaseSettings)

@@ -65,7 +65,8 @@ class DynamicBundle:
     """Towers, item vectors, popularity and index of one generation; `n` items.
 
     manifest:   JSON values: format, generation, created_at (ms), static (name of the static
-                bundle), types, use_hgnn, settings, settings_hash, popularity, metrics.
+                bundle), types, use_hgnn, settings, settings_hash, popularity, metrics; reach (share
+                of the lists of a type whose target was a candidate) since there was a head.
     item_keys:  u64 [n]; item_ids, item_types: n strings; titles: n strings or None.
     features:   of the items, as the towers read them.
     model:      the towers.

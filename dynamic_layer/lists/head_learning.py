@@ -1,9 +1,7 @@
 """How the head learns in the stream: from examples that the towers behind it have not seen."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,6 +19,7 @@ from dynamic_layer.head.ranking_head import HeadTrainer, Lists, RankingHead
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.asking import Asking, asking
 from dynamic_layer.lists.list_maker import ListMaker
+from dynamic_layer.lists.reach import Reach
 from dynamic_layer.popularity.demand import DemandReader
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.saved import Saved, generator_saved, restore_generator
@@ -37,6 +36,7 @@ _SURE = (
     "demand",
 )  # groups of features that few lists teach
 _ITEM_ITEM = 0.2  # expected weight of a sum over item-item weights, in deviations of a list
+_MOST_MADE = 4  # lists of a lesson for each that it wants, where most lack their target
 _TOGETHER = 16  # lists of one moment, about, below which moments are drawn together
 
 
@@ -188,54 +188,6 @@ def _before(
     return np.where(label.any(axis=1), before, -1)
 
 
-class HitRates(NamedTuple):
-    """HR@10 of a bundle's head and of its towers on the same examples, and where they differ.
-
-    better, worse: examples that only the head, and only the towers, have among their best ten.
-    """
-
-    head: float
-    towers: float
-    better: int
-    worse: int
-
-    @property
-    def towers_win(self) -> bool:
-        """Whether the towers are ahead by more than chance: twice the deviation of a fair coin."""
-        return self.worse - self.better >= 2 * math.sqrt(self.better + self.worse) > 0
-
-
-def hit_rates(bundle: DynamicBundle, examples: PaddedExamples, popularity: Popularity) -> HitRates:
-    """Return HR@10 of a bundle's head and of its towers on the same examples.
-
-    Items that the user knew do not compete; targets that are unknown or no candidates are misses.
-    """
-    settings = ranking_settings(bundle)
-    if settings is None or not len(examples):
-        return HitRates(0.0, 0.0, 0, 0)
-    maker = ListMaker(bundle, settings)
-    head = towers = better = worse = 0
-    for made in made_lists(bundle, maker, examples, popularity, settings.demand_half_lives_days):
-        head += int(made.head.sum())
-        towers += int(made.towers.sum())
-        better += int((made.head & ~made.towers).sum())
-        worse += int((made.towers & ~made.head).sum())
-    return HitRates(head / len(examples), towers / len(examples), better, worse)
-
-
-def head_hits(
-    bundle: DynamicBundle, examples: PaddedExamples, popularity: Popularity
-) -> NDArray[np.bool_]:
-    """Return which targets are among the ten best of a bundle's head, bool [b]."""
-    hits, settings = np.zeros(len(examples), np.bool_), ranking_settings(bundle)
-    if settings is None or not len(examples):
-        return hits
-    maker = ListMaker(bundle, settings)
-    for made in made_lists(bundle, maker, examples, popularity, settings.demand_half_lives_days):
-        hits[made.place] = made.head
-    return hits
-
-
 def _as_served(bundle: DynamicBundle | None) -> dict[str, float]:
     """Return the weights with which a head ranks about as towers and popularity of a bundle do."""
     if bundle is None:
@@ -266,6 +218,16 @@ def _sure(maker: ListMaker) -> list[str]:
     ]  # fmt: skip
 
 
+@dataclass
+class _Lesson:
+    """Lists of a lesson: those that taught; those of one type, and their hits among ten."""
+
+    taught: int = 0
+    measured: int = 0
+    head: int = 0
+    towers: int = 0
+
+
 class HeadLearning:
     """The head of a trainer, and the bundle whose towers its lists are made with.
 
@@ -287,6 +249,7 @@ class HeadLearning:
         self._names: list[str] = []
         self._bundle: DynamicBundle | None = None
         self._first = 0
+        self._reach = Reach(settings.head.capacity)
         #: Lists that the call of `learn` that runs has made, and how many it makes; (0, 0) else.
         self.making = (0, 0)
 
@@ -315,37 +278,61 @@ class HeadLearning:
             return {}
         settings = self.settings
         numbers = replay.discoveries(self._history_cap)
-        numbers = numbers[numbers >= self._first]
-        most = settings.lists if self._head is not None else settings.first_lists
-        chosen = self._rng.permutation(len(numbers))[:most]
-        examples = replay.take(numbers[np.sort(chosen)])
+        numbers = self._rng.permutation(numbers[numbers >= self._first])
         self._first = replay.written
-        if not len(examples):
+        if not len(numbers):
             return {}
+        most = settings.lists if self._head is not None else settings.first_lists
+        start, end = 0, min(most, len(numbers))
+        examples, lesson = replay.take(np.sort(numbers[:end])), _Lesson()
         maker = ListMaker(self._bundle, settings, shown=self._reads_shown(examples), learning=True)
         trainer = self._trainer(maker)
-        head = towers = 0
-        measured = len(examples)  # by lists of one type, as all figures are
-        self.making = (0, len(examples))
-        for made in made_lists(
-            self._bundle, maker, examples, popularity, settings.demand_half_lives_days, mixed=True
-        ):
-            trainer.add(made.lists)
-            self.making = (self.making[0] + len(made.place), len(examples))
-            if made.mixed:
-                measured -= len(made.place)
-                continue
-            head += int(made.head.sum())
-            towers += int(made.towers.sum())
+        while start < end:
+            self.making = (start, end)
+            self._make_lists(self._bundle, trainer, maker, examples, popularity, lesson)
+            # Lists without the target teach nothing: those of further examples make up for them.
+            needed = round(most * min(_MOST_MADE, end / max(1, lesson.taught))) if not start else 0
+            start, end = end, min(len(numbers), max(end, needed))
+            examples = replay.take(np.sort(numbers[start:end]))
         trainer.train()
         self.making = (0, 0)
+        measured = max(1, lesson.measured)
         figures = {
-            "prequential_examples": float(measured),
-            "prequential_towers_hr_at_10": towers / max(1, measured),
+            "prequential_examples": float(lesson.measured),
+            "prequential_towers_hr_at_10": lesson.towers / measured,
         }
         if self._bundle.head is not None:
-            figures["prequential_hr_at_10"] = head / max(1, measured)
+            figures["prequential_hr_at_10"] = lesson.head / measured
         return figures
+
+    def _make_lists(
+        self,
+        bundle: DynamicBundle,
+        trainer: HeadTrainer,
+        maker: ListMaker,
+        examples: PaddedExamples,
+        popularity: Popularity,
+        lesson: _Lesson,
+    ) -> None:
+        """Add the lists of examples to the trainer's, and count them."""
+        halves = self.settings.demand_half_lives_days
+        number = bundle.features.type_number.numpy()[ItemRows(bundle.item_keys)(examples.target)]
+        hit, done = np.zeros(len(examples), np.bool_), np.zeros(len(examples), np.bool_)
+        for made in made_lists(bundle, maker, examples, popularity, halves, mixed=True):
+            lesson.taught += trainer.add(made.lists)
+            self.making = (self.making[0] + len(made.place), self.making[1])
+            if made.mixed:
+                lesson.measured -= len(made.place)  # all figures are of lists of one type
+                continue
+            hit[made.place], done[made.place] = made.lists.label.any(axis=1), True
+            lesson.head += int(made.head.sum())
+            lesson.towers += int(made.towers.sum())
+        lesson.measured += len(examples)
+        self._reach.add(bundle.types, number[done], hit[done])
+
+    def reach(self) -> dict[str, float]:
+        """Return how often the target is among the candidates of a list, by item type."""
+        return self._reach.shares()
 
     def _reads_shown(self, examples: PaddedExamples) -> bool:
         """Return whether the head reads impressions: from the first ones on that come."""
@@ -380,7 +367,12 @@ class HeadLearning:
 
     def saved(self) -> Saved:
         """Return what was learned and the lists it was learned from, without the bundle."""
-        parts = {"own": Saved(values={"names": self._names, "rng": generator_saved(self._rng)})}
+        own = {
+            "names": self._names,
+            "rng": generator_saved(self._rng),
+            "reach": self._reach.saved(),
+        }
+        parts = {"own": Saved(values=own)}
         if self._head is not None:
             parts["head"] = self._head.saved()
         return Saved.joined(parts)
@@ -394,6 +386,8 @@ class HeadLearning:
         own = saved.part("own").values
         self._names = list(own["names"])
         restore_generator(self._rng, own["rng"])
+        # Checkpoints of earlier versions know nothing of it.
+        self._reach = Reach(self.settings.head.capacity, own.get("reach"))
         if "head" in saved.values:
             self._head = HeadTrainer(self._names, self.settings.head, seed=self._seed)
             self._head.restore(saved.part("head"))

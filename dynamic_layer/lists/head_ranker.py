@@ -39,6 +39,10 @@ class HeadRanker:
         self._type_number = bundle.features.type_number.numpy()
         sizes = np.bincount(self._type_number, minlength=len(bundle.types))
         self._shares = sizes / max(1, sizes.sum())
+        # Bundles of earlier versions do not say it, and types without lists are as the others.
+        reach: dict[str, float] = bundle.manifest.get("reach", {})
+        average = sum(reach.values()) / max(1, len(reach))
+        self._reach = np.array([reach.get(name, average) or 1.0 for name in bundle.types])
 
     @classmethod
     def of(cls, bundle: DynamicBundle, index: ItemIndex) -> Self | None:
@@ -141,13 +145,14 @@ class HeadRanker:
         """Return the types' hits with log P(type | user) added, so that they can be mixed.
 
         P(type | user): the shares of the types among the user's entries, beginning with a few
-        entries of the catalogue's own mixture.
+        entries of the catalogue's own mixture; each times how often the answer is among the type's
+        candidates, since the hits' scores are of an answer that is.
         """
         users = len(histories)
         owner = np.repeat(np.arange(users), np.diff(histories.indptr))
         bag = owner * len(self._shares) + self._type_number[histories.item]
         met = np.bincount(bag, minlength=users * len(self._shares)).reshape(users, -1)
-        share = (met + self._prior * self._shares)[:, list(types)]
+        share = ((met + self._prior * self._shares) * self._reach)[:, list(types)]
         log_share = np.log(share / np.maximum(share.sum(axis=1, keepdims=True), 1e-12) + 1e-12)
         return [
             Hits(part.rows, part.scores + log_share[:, place, None].astype(np.float32))

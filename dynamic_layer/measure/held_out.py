@@ -8,7 +8,7 @@ from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.examples.ranking import affinities, known_rows, user_features
 from dynamic_layer.examples.replay import PaddedExamples
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.lists.head_learning import head_hits
+from dynamic_layer.lists.hit_rates import head_hits
 from dynamic_layer.measure.against_popularity import (
     AgainstPopularity,
     compared,

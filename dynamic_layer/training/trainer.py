@@ -16,7 +16,8 @@ from dynamic_layer.examples.replay import PaddedExamples, Replay
 from dynamic_layer.items.features import StaticItems
 from dynamic_layer.items.grown_items import NewItems
 from dynamic_layer.items.trained_items import TrainedItems
-from dynamic_layer.lists.head_learning import HeadLearning, hit_rates
+from dynamic_layer.lists.head_learning import HeadLearning
+from dynamic_layer.lists.hit_rates import hit_rates
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.popularity.fit import PopularityFit
 from dynamic_layer.saved import Saved
@@ -188,7 +189,7 @@ class Trainer:
         bundle = self._bundle(figures, half_lives_days)
         self._fit = PopularityFit.of(bundle.manifest["popularity"])
         head = None if self._ranking is None else self._ranking.publish(bundle)
-        if head is not None:
+        if self._ranking is not None and head is not None:
             bundle = replace(bundle, head=head)
             found = hit_rates(bundle, self.holdout().newest(_JUDGED), self.popularity)
             bundle.manifest["metrics"] |= {
@@ -196,6 +197,7 @@ class Trainer:
             }  # fmt: skip
             if found.towers_win:
                 bundle = replace(bundle, head=None)
+            bundle.manifest["reach"] = self._ranking.reach()
         if self._ranking is not None:
             self._ranking.freeze(bundle, self._learned)
         self._generation += 1

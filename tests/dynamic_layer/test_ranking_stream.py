@@ -29,12 +29,11 @@ from dynamic_layer.head.ranking_head import HeadTrainer, Lists
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.asking import asking
 from dynamic_layer.lists.head_learning import (
-    HitRates,
     asked_of,
-    hit_rates,
     made_lists,
     ranking_settings,
 )
+from dynamic_layer.lists.hit_rates import HitRates, hit_rates
 from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import DemandReader
 from dynamic_layer.serving.user_reading import features_of, histories_of, tower_part
@@ -241,9 +240,9 @@ def test_a_lesson_says_how_many_lists_it_has_made(
     seen = []
     add = HeadTrainer.add
 
-    def watched(head: HeadTrainer, lists: Lists) -> None:
+    def watched(head: HeadTrainer, lists: Lists) -> int:
         seen.append(trainer.lists_made)
-        add(head, lists)
+        return add(head, lists)
 
     monkeypatch.setattr(HeadTrainer, "add", watched)
     assert trainer.lists_made == (0, 0)
@@ -254,6 +253,54 @@ def test_a_lesson_says_how_many_lists_it_has_made(
     assert len({*lists}) == 1
     assert lists[0] > made[-1]
     assert trainer.lists_made == (0, 0)
+
+
+def test_examples_whose_target_is_no_candidate_are_made_up_for_by_others(
+    static: Items, examples: ExampleBatch
+) -> None:
+    few = replace(
+        HEADED.ranking, towers=6, neighbours=4, demand=2, limit=12, first_least=2_000, min_lists=1
+    )
+    held, made = {}, {}
+    for most in (100, 400):
+        settings = replace(HEADED, ranking=replace(few, first_lists=most))
+        trainer = Trainer(static, settings, seed=7, ranking=True)
+        trainer.add(examples)
+        trainer.train()
+        bundle = trainer.publish()
+        assert trainer._ranking is not None
+        assert trainer._ranking._head is not None
+        held[most] = trainer._ranking._head.held
+        made[most] = bundle.manifest["metrics"]["prequential_examples"]
+        share = held[most] / made[most]
+        reach = bundle.manifest["reach"]
+        assert min(reach.values()) <= share <= max(reach.values())
+    assert held[100] < made[100] <= 400
+    # Of a hundred lists a part teaches: as many more are made as that leaves to be desired.
+    assert held[100] == pytest.approx(100, rel=0.2)
+    assert held[400] > 1.5 * held[100]
+
+
+def test_a_type_whose_candidates_often_lack_the_answer_comes_later_in_mixed_lists(
+    bundle: DynamicBundle, static: Items
+) -> None:
+    numbers = list(range(len(bundle.types)))
+    even = dict.fromkeys(bundle.types, 0.5)
+    users, mix = [make_user(static, [0, 6], now_ms=NOW_MS)], [ListSettings(name="mix", k=20)]
+    counts = {}
+    for name in (None, bundle.types[0], bundle.types[1]):
+        reach = even if name is None else even | {name: 0.05}
+        one = replace(bundle, manifest=bundle.manifest | {"reach": reach})
+        found = Recommender(one).recommend(users, [ListSettings(name="mix", k=20)], NOW_MS)[0][
+            "mix"
+        ]
+        counts[name] = [found.item_types.count(bundle.types[number]) for number in numbers]
+    for number, name in enumerate(bundle.types[:2]):
+        assert counts[name][number] < counts[None][number]
+    old = replace(bundle, manifest={k: v for k, v in bundle.manifest.items() if k != "reach"})
+    found = Recommender(old).recommend(users, mix, NOW_MS)[0]["mix"]
+    # A bundle of an earlier version says nothing of it, and all types are alike.
+    assert [found.item_types.count(name) for name in bundle.types] == counts[None]
 
 
 def test_a_head_is_judged_before_it_learns_from_an_example(

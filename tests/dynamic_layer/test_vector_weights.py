@@ -84,7 +84,8 @@ def test_the_settings_say_whose_vectors():
         text=vectors.astype(np.float16),
         hgnn=vectors[:, ::-1].copy(),
     )
-    assert near_weights(bundle, RankingSettings()) == {}
+    assert near_weights(bundle, RankingSettings(near=())) == {}
+    assert list(near_weights(bundle, RankingSettings())) == ["text"]
     found = near_weights(bundle, RankingSettings(near=("hgnn", "text"), near_items=3))
     assert list(found) == ["hgnn", "text"]
     expected = vector_weights(bundle.hgnn, types, known, 3)

@@ -96,7 +96,7 @@ async def test_a_store_that_fails_now_and_then_costs_no_build(
     assert ArtifactStore(store.url).names("static") == [bundle.name]
     made = StaticBundle.load(store.fetch("static", bundle.name, tmp_path / "fetched"))
     assert {name for name, matrix in made.weights.items() if matrix.nnz} == {
-        "ease", "cosine", "next"
+        "ease", "cosine", "next", "text"
     }  # fmt: skip
     assert {name for name, matrix in made.counts.items() if matrix.nnz} == {
         "together", "following"

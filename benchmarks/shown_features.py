@@ -199,7 +199,7 @@ def _made(
 ) -> Iterator[tuple[int, _Lists]]:
     settings = ranking_settings(bundle)
     if settings is None or bundle.head is None:
-        raise ValueError("expected a bundle with a head")
+        raise ValueError("expected a bundle with a head; towers rank better here: take more events")
     reads = any("shown" in name for name in bundle.head.names)
     maker, rows = ListMaker(bundle, settings, shown=reads), ItemRows(bundle.item_keys)
     demand = DemandReader(live, rows, len(bundle.item_keys), settings.demand_half_lives_days)

@@ -1,5 +1,6 @@
 """The definition of a state over topics of events: those that no erasure of their user covers."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -109,12 +110,16 @@ def files_with(folder: Path, user: str) -> list[str]:
 def files_with_each(folder: Path, users: Sequence[str]) -> dict[str, list[str]]:
     """User -> files with the user's id, as of `files_with`; each file is read once."""
     found: dict[str, list[str]] = {user: [] for user in users}
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if inside.parts[0] == "log" or path.name.startswith("LOG") or not path.is_file():
-            continue
-        content = path.read_bytes()
-        for user, files in found.items():
-            if user.encode() in content:
-                files.append(str(inside))
+    begin = os.path.commonprefix(users).encode()
+    for place, folders, names in os.walk(folder):
+        if place == str(folder) and "log" in folders:
+            folders.remove("log")
+        folders.sort()
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith("LOG")):
+            content = path.read_bytes()
+            if begin not in content:
+                continue
+            for user, files in found.items():
+                if user.encode() in content:
+                    files.append(str(path.relative_to(folder)))
     return found

@@ -43,14 +43,12 @@ class ReplicaLife:
         self.loop.run_until_complete(self.replica.__aenter__())
         self.running = self.loop.create_task(self.replica.run())
 
-    def go_on(self, turns: int = 0, seconds: float = 0.0) -> None:
-        """Let its tasks have so many turns, or go on for a time; raises what it died of."""
+    def go_on(self, turns: int) -> None:
+        """Let its tasks have so many turns; raises what it died of."""
 
         async def wait() -> None:
             for _ in range(turns):
                 await asyncio.sleep(0)
-            if seconds:
-                await asyncio.sleep(seconds)
 
         self.loop.run_until_complete(wait())
         if self.running is not None and self.running.done():
@@ -174,7 +172,8 @@ class Console:
             if self.life is not None and not unread(self.life.replica):
                 break
         # It commits each second, and looks for a bundle that was not there again within one.
-        self.run(lambda life: life.go_on(seconds=1.2))
+        self.night.sleep(1.2)
+        self.run(lambda life: life.go_on(turns=40))
         assert self.life is not None, "the console died where nothing fails"
         replica = self.life.replica
         for what in unread(replica):

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -39,6 +40,9 @@ class NightLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._ticks_ms = ticks_ms
         self._selector = _Waiting(sleep)
+        # `asyncio.all_tasks` goes through those of all processes, after each happening.
+        self._own_tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        self.set_task_factory(self._task)
 
     def time(self) -> float:
         """Seconds since the night began."""
@@ -72,11 +76,18 @@ class NightLoop(asyncio.BaseEventLoop):
 
     def give_up(self) -> None:
         """Cancel the tasks that are left, and have them end."""
-        left = asyncio.all_tasks(self)
+        left = [task for task in self._own_tasks if not task.done()]
         for task in left:
             task.cancel()
         if left:
             self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+    def _task(
+        self, _loop: asyncio.AbstractEventLoop, work: Any, **more: Any
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(work, loop=self, **more)
+        self._own_tasks.add(task)
+        return task
 
     def _process_events(self, event_list: list[Any]) -> None:
         """There are no sockets."""

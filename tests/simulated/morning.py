@@ -40,7 +40,7 @@ def dawn(night: Night) -> None:
     late = random.Random(f"end of {night.seed}")
     if late.random() < 0.5:
         a_last_user_is_erased(night, late)
-    work_is_done(night)
+    work_is_done(night, learning=False)  # what is left on the disks is no matter of the trainer's
     wait_for_removals(night)
     for user, files in files_with_each(night.folder, USERS).items():
         night.left_at_dawn[user] = [name for name in files if not is_leftover(night, user, name)]
@@ -104,11 +104,12 @@ def is_leftover(night: Night, user: str, name: str) -> bool:
     return found[2] is not None and int(found[3]) not in night.lives[int(found[2])].owned
 
 
-def work_is_done(night: Night) -> None:
-    """Let every worker do what there is to do."""
+def work_is_done(night: Night, *, learning: bool = True) -> None:
+    """Let every worker do what there is to do, the console, and with `learning` the trainer."""
     for life in list(night.lives.values()):
         works_everything_off(night, life)
-    night.learning.work_is_done()
+    if learning:
+        night.learning.work_is_done()
     night.models.check()
     for life in list(night.lives.values()):
         night.run(life, lambda life=life: life.hear(100))

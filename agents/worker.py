@@ -198,7 +198,8 @@ class Worker:
         async with self._turn:
             if before == self._assignments:
                 self._check_topology(log)
-                self.partitions.check_log(log)
+                # A topic of which nothing is read yet may be another one than at the assignment.
+                await asyncio.to_thread(self.partitions.note_log, log)
 
     def _check_topology(self, log: Mapping[str, TopicIdentity]) -> None:
         for identity in log.values():

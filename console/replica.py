@@ -271,7 +271,8 @@ class Replica:
         async def check() -> None:
             found = await watch.topics_now(self._keyed)
             self._check_topology(found)
-            self.partitions.check_log(found)
+            async with self.turn:
+                await _to_the_end(partial(self.partitions.note_log, found))
 
         try:
             await check_again(check)

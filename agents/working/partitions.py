@@ -188,6 +188,8 @@ class Partitions:
             except LogChanged as changed:
                 if not changed.another_topic:
                     raise
+                # Where the store fails below, what is closed is not closed again.
+                del self.states[number]
                 state.close()
                 folder, aside = state.folder, other_log_folder(state.folder)
                 shutil.rmtree(aside, ignore_errors=True)

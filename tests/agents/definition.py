@@ -1,6 +1,7 @@
 """The definition of a state over topics of events: those that no erasure of their user covers."""
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from streams import (
     event_decoders,
 )
 from streams.codec import decode_events
+from streams.event_batch import Erasure
 from tests.state.streams_of_events import Columns
 
 
@@ -36,17 +38,26 @@ def counting_events(
     partition: int,
     rules: EventRules,
     sources: Sequence[SourceSettings] = (),
+    ids: Mapping[str, str] | None = None,
 ) -> list[Event]:
     """Return the good events of a partition's topics that count.
 
     own: Segue's own topic, which holds the erasures too; they cover what lies before them there. Of
     another topic they cover what lies below the offset that they name, or what the log took no
-    later than they were logged. sources: those that are not read as our own topic is; each item of
-    an impression is an event of its own kind (`ShownAt`).
+    later than they were logged. ids: of the topics as they are now, where one was created again
+    since: offsets that an erasure names are of the topic with the id that it names. sources: those
+    that are not read as our own topic is; each item of an impression is an event of its own kind
+    (`ShownAt`).
     """
     decoders = event_decoders(own, sources, rules)
     erasures = decode_events(records[own], rules)[0].erasures
     found = []
+
+    def named(erasure: Erasure, topic: str) -> bool:
+        """Whether an erasure says for this topic, and for none before it, what it covers."""
+        same = not ids or erasure.topic_ids.get(topic, ids[topic]) == ids[topic]
+        return same and f"{topic}/{partition}" in erasure.count_from
+
     for topic, those in records.items():
         batch, _ = decoders.get(topic, decoders[own])(those)
         logged = {record.offset: record.timestamp for record in those}
@@ -58,7 +69,7 @@ def counting_events(
                     continue
                 if topic == own:
                     gone |= offset < erasure.offset
-                elif f"{topic}/{partition}" in erasure.count_from:
+                elif named(erasure, topic):
                     gone |= offset < erasure.count_from[f"{topic}/{partition}"]
                 else:
                     gone |= logged[offset] <= erasure.logged_at
@@ -110,14 +121,14 @@ def files_with(folder: Path, user: str) -> list[str]:
 def files_with_each(folder: Path, users: Sequence[str]) -> dict[str, list[str]]:
     """User -> files with the user's id, as of `files_with`; each file is read once."""
     found: dict[str, list[str]] = {user: [] for user in users}
-    begin = os.path.commonprefix(users).encode()
+    any_of_them = re.compile(b"|".join(re.escape(user.encode()) for user in users))
     for place, folders, names in os.walk(folder):
         if place == str(folder) and "log" in folders:
             folders.remove("log")
         folders.sort()
         for path in (Path(place, name) for name in sorted(names) if not name.startswith("LOG")):
             content = path.read_bytes()
-            if begin not in content:
+            if any_of_them.search(content) is None:
                 continue
             for user, files in found.items():
                 if user.encode() in content:

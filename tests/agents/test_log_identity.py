@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from unittest.mock import Mock
 
 import pytest
 
@@ -10,7 +11,7 @@ from agents import Train, TrainerSettings, WorkerSettings
 from agents.apps.embedded import EmbeddedRoles
 from agents.outputs import EmbeddedOutputs
 from dynamic_layer import DynamicSettings
-from state import ArtifactStore, Checkpoints, MadeFrom
+from state import ArtifactStore, Checkpoints, MadeFrom, StoreUnavailable
 from streams import (
     EmbeddedLog,
     LogChanged,
@@ -87,6 +88,34 @@ async def test_a_running_worker_notices_too(tmp_path):
         recreate(b, 50)
         with pytest.raises(LogChanged, match="another topic of this name"):
             await check(b, now(b))
+
+
+async def test_a_topic_that_is_another_one_before_a_record_of_it_is_read_is_no_other_log(tmp_path):
+    """The state is made from the new topic alone."""
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed, now(b))
+        recreate(b, 5)
+        await check(b, now(b))
+        await b.drain()
+        await b.worker.commit()
+        await check(b, now(b))
+        restarted(b)
+        await b.worker.assigned(b.keyed, now(b))
+        assert max(s.position(TOPICS.events) or 0 for s in b.worker.partitions.states.values()) == 5
+
+
+async def test_a_beginning_that_the_store_interrupts_leaves_no_closed_state_behind(
+    tmp_path, monkeypatch
+):
+    """Closing the worker then does not hide why it ends."""
+    with bench(tmp_path) as b:
+        await applied(b, 20, now(b))
+        recreate(b, 50)
+        unreachable = StoreUnavailable("the store is away")
+        monkeypatch.setattr(Checkpoints, "put_aside", Mock(side_effect=unreachable))
+        with pytest.raises(StoreUnavailable):
+            await b.worker.assigned(b.keyed, now(b), begin_again=True)
+        b.worker.close()
 
 
 async def test_a_state_of_a_version_that_noted_no_ids_adopts_those_of_now(tmp_path):

@@ -24,7 +24,8 @@ def differences(night: Night) -> Iterator[str]:
     stay = set()
     for part in range(PARTITIONS):
         records = {topic: night.log.read(topic, part, 0, 100_000) for topic in BY_USER}
-        events = counting_events(records, TOPICS.events, part, RULES, SOURCES)
+        ids = night.recreation.ids()
+        events = counting_events(records, TOPICS.events, part, RULES, SOURCES, ids)
         stay |= {event.user_id for event in events}
         [owner] = [life for life in night.lives.values() if part in life.owned]
         found = replace(dump(owner.worker.partitions[part]), demand={})
@@ -45,7 +46,7 @@ def differences(night: Night) -> Iterator[str]:
     yield from _letters(night, erasures)
     yield from _receipts(night, erasures)
     yield from _answers(night, erasures)
-    yield from _lists(night, erasures, stay)
+    yield from _lists(night, erasures, stay | night.recreation.users)
 
 
 def _records(night: Night, topic: str) -> Iterator[LogRecord]:
@@ -72,7 +73,7 @@ def _letters(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
     expected = {place for place, user in night.bad.items() if user not in erased}
     if missing := expected - found:
         yield f"no dead letter for {sorted(missing)}"
-    if more := found - night.bad.keys():
+    if more := found - night.bad.keys() - night.recreation.bad:
         yield f"a dead letter for good records {sorted(more)}"
 
 
@@ -108,7 +109,7 @@ def _lists(night: Night, erasures: dict[int, list[Erasure]], stay: set[str]) -> 
 
     That of an erased user without further events was made from nothing, and withdrawn if nobody
     has asked for one. stay: users with events that no erasure covers, also such as have left the
-    window since the list was made.
+    window, or were in a topic that is gone, since the list was made.
     """
     erased = {erasure.user_id for those in erasures.values() for erasure in those}
     asked = {(record.key or b"").decode() for record in _records(night, TOPICS.requests)}

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from console.replica import Replica
 from state.dump import Dump, dump
+from streams import topic_identities
 from streams.codec import decode_events
 from tests.agents.definition import counting_events, defined_dump
 from tests.simulated.faults import DEATHS, flip_byte, lose, tear_wal
 from tests.simulated.loop import NightLoop
+from tests.simulated.rows import check_rows
 from tests.simulated.worlds import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, Texts
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class ReplicaLife:
             clock_ms=night.clock,
             sources=SOURCES,
             apply=4,
+            experiments=night.experiments,
         )
         self.running: asyncio.Task[None] | None = None
 
@@ -122,8 +125,15 @@ class Console:
             self.night.note("disk of the console lost")
             lose(folder)
 
+    def check_log(self) -> None:
+        """Have it notice topics that were created again, as it does of Kafka each two seconds."""
+        if self.life is not None:
+            found = topic_identities(self.night.log, BY_USER)
+            self.run(lambda life: life.replica.partitions.note_log(found))
+
     def the_console_is_asked(self) -> None:
         """What it knows must be the definition of what lies before the positions that it names."""
+        self.check_log()
         if self.life is None:
             return
         for line in self.differences(self.fate.randrange(PARTITIONS)):
@@ -145,7 +155,8 @@ class Console:
         erasures = decode_events(records[TOPICS.events], RULES)[0].erasures
         if any(erasure.offset >= named[TOPICS.events] for erasure in erasures):
             return
-        events = counting_events(read, TOPICS.events, part, RULES, SOURCES)
+        ids = self.night.recreation.ids()
+        events = counting_events(read, TOPICS.events, part, RULES, SOURCES, ids)
         found = replace(dump(replica.partitions[part]), demand={})
         defined = defined or defined_dump(self.night.folder / "defined", events, STATE)
         if erasures and found.watermark > defined.watermark:
@@ -154,6 +165,7 @@ class Console:
 
     def work_is_done(self) -> None:
         """Let the console read what there is."""
+        self.check_log()
         ends = {
             (topic, part): self.night.log.end_offset(topic, part)
             for topic in BY_USER
@@ -178,7 +190,10 @@ class Console:
         replica = self.life.replica
         for what in unread(replica):
             self.night.complain(f"the console has not read {what}")
-        self.night.models.check_served(replica.models, 10**9, "the console")
+        for channel in replica.channels.arms.settings.channels:
+            models = replica.channels.serving(channel)
+            self.night.models.check_served(models, 10**9, "the console", channel)
+            check_rows(self.night, models, 10**9, "the console")
 
     def close(self) -> None:
         """End it."""

@@ -15,7 +15,7 @@ from agents.outputs import EmbeddedOutputs
 from agents.working import leftovers
 from dynamic_layer.training.checkpoint_files import CheckpointFiles
 from state import ArtifactStore, DamagedState, Patience, StoreUnavailable
-from streams import EmbeddedLog
+from streams import EmbeddedLog, LogChanged
 from streams.outbox import Outgoing
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ class Killed(BaseException):
     """The process died. Nothing in the process can catch that."""
 
 
-#: Ends of a process that a night expects: a kill, or a store that is away when states are opened.
-DEATHS = (Killed, StoreUnavailable, DamagedState)
+#: Ends of a process that a night expects: a kill, a store that is away when states are opened, a
+#: topic that was created again.
+DEATHS = (Killed, StoreUnavailable, DamagedState, LogChanged)
 
 
 class Fuse:
@@ -58,10 +59,10 @@ class Fuse:
 
 
 class Store:
-    """An artifact store that all workers share; it can be away, and it can tear what is written."""
+    """An artifact store of all workers; it can be away or slow, and tear what is written."""
 
     def __init__(self, folder: Path, fuse: Fuse, draw: random.Random) -> None:
-        self.folder, self.away, self.torn = folder, False, 0.0
+        self.folder, self.away, self.torn, self.slow_s = folder, False, 0.0, 0.0
         self._fuse, self._draw = fuse, draw
         folder.mkdir(parents=True)
 
@@ -71,12 +72,16 @@ class Store:
         # Not the file system that all stores of a process share.
         store.files = LocalFileSystem(skip_instance_cache=True)
         for name in OPERATIONS:
-            setattr(store.files, name, self._faulty(name, getattr(store.files, name)))
+            setattr(store.files, name, self._faulty(name, getattr(store.files, name), sleep))
         return store
 
-    def _faulty(self, name: str, really: Callable[..., Any]) -> Callable[..., Any]:
+    def _faulty(
+        self, name: str, really: Callable[..., Any], sleep: Callable[[float], None]
+    ) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             self._fuse.burn()
+            if self.slow_s:
+                sleep(self.slow_s)
             if self.away:
                 raise ConnectionError("the store is away")
             if name == "put_file" and self._draw.random() < self.torn:

@@ -54,6 +54,8 @@ SETTINGS = TrainerSettings(
     min_examples=1,
     keep_bundles=2,
     prequential_per_s=1_000.0,
+    rows_every_steps=2,
+    rows_threshold=0.01,
 )
 DYNAMIC = DynamicSettings(
     batch_size=16,
@@ -158,6 +160,7 @@ class TrainerLife:
             ticks_ms=night.ticks,
             pause=night.pause,
             read_models=self._models,
+            experiments=night.experiments,
         )
         mortal_files(self.train._continuity._checkpoints._files, night.fuse, night.delivery)
         self.train.begin_when(
@@ -306,12 +309,15 @@ class Learning:
         generation = int(self.store.manifest("dynamic", name)["generation"])
         said = ModelAnnouncement(
             kind="pinned", name=name, url="", generation=generation, created_at=self.night.now,
-            metrics={},
+            metrics={}, channel=self._channel(),
         )  # fmt: skip
         self.night.log.append(TOPICS.models, said.key, encode(said))
 
     def a_pin_is_removed(self) -> None:
-        self.night.log.append(TOPICS.models, announcement_key("pinned"), None)
+        self.night.log.append(TOPICS.models, announcement_key("pinned", self._channel()), None)
+
+    def _channel(self) -> str:
+        return self.fate.choice(self.night.experiments.channels)
 
     def work(self) -> None:
         """Let the trainer read what there is, and work for a minute."""

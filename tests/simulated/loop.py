@@ -82,9 +82,7 @@ class NightLoop(asyncio.BaseEventLoop):
         if left:
             self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
-    def _task(
-        self, _loop: asyncio.AbstractEventLoop, work: Any, **more: Any
-    ) -> asyncio.Task[Any]:
+    def _task(self, _loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(work, loop=self, **more)
         self._own_tasks.add(task)
         return task

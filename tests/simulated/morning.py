@@ -9,6 +9,7 @@ from streams import erasure_value, murmur2_partition
 from tests.agents.definition import files_with_each
 from tests.simulated.night import Night
 from tests.simulated.purging import wait_for_removals
+from tests.simulated.rows import check_rows
 from tests.simulated.workers import Life
 from tests.simulated.worlds import (
     DAY,
@@ -26,8 +27,9 @@ from tests.simulated.worlds import (
 
 def dawn(night: Night) -> None:
     """Heal everything, and let the workers do what there is to do; then events come again."""
-    night.store.away, night.store.torn = False, 0.0
+    night.store.away, night.store.torn, night.store.slow_s = False, 0.0, 0.0
     night.fuse.out()
+    night.recreation.all_begin_again()
     for number in range(WORKERS):
         if number not in night.lives:
             night.begins(number)
@@ -53,7 +55,10 @@ def dawn(night: Night) -> None:
     night.sleep((LEFTOVER_DAYS + 1) * DAY / SECOND)
     for life in night.lives.values():
         life.worker.partitions.remove_leftovers()
-        night.models.check_served(life.worker.models, 10**9, f"worker {life.number}")
+        for channel in night.experiments.channels:
+            models = life.worker.channels.serving(channel)
+            night.models.check_served(models, 10**9, f"worker {life.number}", channel)
+            check_rows(night, models, 10**9, f"worker {life.number}")
 
 
 def a_last_user_is_erased(night: Night, late: random.Random) -> None:
@@ -112,7 +117,7 @@ def work_is_done(night: Night, *, learning: bool = True) -> None:
         night.learning.work_is_done()
     night.models.check()
     for life in list(night.lives.values()):
-        night.run(life, lambda life=life: life.hear(100))
+        night.run(life, life.hear_all)
     night.console.work_is_done()
     assert len(night.lives) == WORKERS, "a worker died where nothing fails"
 

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agents import Worker, WorkerSettings
+from agents.experiments.arms import ExperimentSettings
 from agents.outputs import EmbeddedOutputs
 from streams import (
     EmbeddedLog,
     Event,
     Impression,
+    LogChanged,
     Request,
     ShownItem,
     Source,
@@ -20,15 +22,18 @@ from streams import (
 )
 from streams.topics import TopicDefinition
 from tests.agents.worlds import NOW
+from tests.simulated.canaries import Canaries
 from tests.simulated.consoles import Console
 from tests.simulated.faults import DEATHS, Fuse, Store, flip_byte, lose, tear_wal
 from tests.simulated.learning import Learning
 from tests.simulated.models import ModelsTopic
+from tests.simulated.recreation import Recreation
 from tests.simulated.workers import Life
 from tests.simulated.worlds import (
     BAD,
     BY_USER,
     DAY,
+    EXPERIMENTS,
     HOUR,
     ITEMS,
     PARTITIONS,
@@ -77,8 +82,13 @@ class Night:
         self.sure = EmbeddedOutputs(self.log)
         #: Topics of whose events examples are made.
         self.learned_topics = (TOPICS.events, PLAYER)
+        #: With a canary in half of the nights.
+        chosen = random.Random(f"canary of {seed}")
+        self.experiments = EXPERIMENTS if chosen.random() < 0.5 else ExperimentSettings()
+        self.recreation = Recreation(self, random.Random(f"topics of {seed}"))
         self.models = ModelsTopic(self)
         self.learning = Learning(self, self.draw, random.Random(f"trainer of {seed}"))
+        self.canaries = Canaries(self, chosen)
         self.console = Console(self, random.Random(f"console of {seed}"))
 
     # Time
@@ -114,8 +124,10 @@ class Night:
             (10, self.a_worker_ticks), (5, self.a_worker_commits), (5, self.a_worker_checkpoints),
             (4, self.a_worker_dies), (6, self.the_next_death_is_near), (8, self.partitions_move),
             (5, self.the_store_changes), (4, self.time_passes), (1, self.the_clock_is_set_back),
-            (4, self.a_worker_hears_of_models),
+            (4, self.a_worker_hears_of_models), (4, self.a_worker_reads_rows),
             *self.learning.happenings(), *self.console.happenings(),
+            *self.recreation.happenings(),
+            *(self.canaries.happenings() if self.experiments.arms else ()),
         ]  # fmt: skip
         weights = [weight for weight, _ in happenings]
         for happening in self.draw.choices([call for _, call in happenings], weights, k=steps):
@@ -141,6 +153,8 @@ class Night:
             return life.loop.whole(_whole(life.worker, work))
         except DEATHS as death:
             self.note(f"worker {life.number} dies: {type(death).__name__}")
+            if isinstance(death, LogChanged):
+                self.recreation.begin_again.add(life.number)
             self.dies(life)
             return None
 
@@ -234,6 +248,11 @@ class Night:
         if life := self.worker():
             self.run(life, lambda: life.hear(count))
 
+    def a_worker_reads_rows(self) -> None:
+        count = self.fate.choice([1, 2, 100])
+        if life := self.worker():
+            self.run(life, lambda: life.read_rows(count))
+
     def a_worker_commits(self) -> None:
         if life := self.worker():
             self.commit(life)
@@ -285,7 +304,7 @@ class Night:
         """Start a process; most of them have read of models before their first partition."""
         life = self.lives[number] = Life(self, number)
         if self.fate.random() < 0.8:
-            self.run(life, lambda: life.hear(100))
+            self.run(life, life.hear_all)
 
     def revoke(self, life: Life, parts: set[int]) -> None:
         if not parts:
@@ -304,8 +323,8 @@ class Night:
             life.read_to = {at: to for at, to in life.read_to.items() if at[1] not in parts}
 
     def assign(self, life: Life, part: int) -> None:
-        given = [(topic, part) for topic in life.worker.topics]
-        self.run(life, lambda: life.worker.assigned(given))
+        given, log = [(topic, part) for topic in life.worker.topics], self.recreation.found(life)
+        self.run(life, lambda: life.worker.assigned(given, log, begin_again=life.begin_again))
         if life.number not in self.lives or part not in life.worker.partitions.states:
             return
         life.owned.add(part)
@@ -317,6 +336,7 @@ class Night:
     def the_store_changes(self) -> None:
         self.store.away = not self.store.away and self.fate.random() < 0.6
         self.store.torn = self.fate.choice([0.0, 0.0, 0.1])
+        self.store.slow_s = self.fate.choice([0.0, 0.0, 0.0, 2.0])
 
     def time_passes(self) -> None:
         self.sleep(self.draw.choice([1, 60, 3_600, 6 * 3_600]))

@@ -1,5 +1,6 @@
 """A worker of a night: the product's own, but for the ranking of lists."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from agents import Worker
 from dynamic_layer import ItemNames, Ranking
 from tests.simulated.faults import Outputs
 from tests.simulated.loop import NightLoop
+from tests.simulated.rows import check_rows
 from tests.simulated.worlds import RULES, SOURCES, STATE, TOPICS, Texts
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ class Life:
         self.owned: set[int] = set()
         self.read_to: dict[tuple[str, int], int] = {}
         self.models_to = 0
+        self.rows_to = 0
+        self.begin_again = number in night.recreation.begin_again
+        night.recreation.begin_again.discard(number)
         self.loop = NightLoop(night.ticks, night.sleep)
         self.worker = Worker(
             settings=night.settings,
@@ -41,16 +46,21 @@ class Life:
             sources=SOURCES,
             pause=night.pause,
             log=night.log,
+            experiments=night.experiments,
         )
         self._night = night
-        self.worker.models.recommend = self._histories  # type: ignore[method-assign]
+        for channel in self.worker.channels.arms.settings.channels:
+            models = self.worker.channels.following(channel)
+            models.recommend = partial(self._histories, models)  # type: ignore[method-assign]
 
-    async def _histories(self, users, lists, now_ms, *, hurry=False):  # type: ignore[no-untyped-def]
+    async def _histories(self, models, users, lists, now_ms, *, hurry=False):  # type: ignore[no-untyped-def]
         """Make lists that hold the keys of their users' histories, so that they can be checked."""
-        models = self.worker.models
         if models.recommender is None:
             return None
-        self._night.models.check_served(models, self.models_to, f"worker {self.number}")
+        night = self._night
+        for channel in {night.canaries.channel_of(one.user_id, self.models_to) for one in users}:
+            night.models.check_served(models, self.models_to, f"worker {self.number}", channel)
+        check_rows(night, models, self.rows_to, f"worker {self.number}")
         histories = [user.history_item.tolist() for user in users]
         return models.generation, [dict.fromkeys(LISTS, _of_keys(keys)) for keys in histories]
 
@@ -61,6 +71,18 @@ class Life:
             await self.worker.channels.announced(records)
             self.models_to = records[-1].offset + 1
         return bool(records)
+
+    async def hear_all(self) -> None:
+        """Read what is announced, and changed rows."""
+        await self.hear(100)
+        await self.read_rows(100)
+
+    async def read_rows(self, count: int) -> None:
+        """Read the next records of the topic of changed rows."""
+        records = self._night.log.read(TOPICS.rows, 0, self.rows_to, count)
+        if records:
+            await self.worker.channels.rows(records)
+            self.rows_to = records[-1].offset + 1
 
     def states(self) -> list[Path]:
         """Folders of the states on this disk."""

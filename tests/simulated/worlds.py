@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.experiments.arms import ArmSettings, CanarySettings, ExperimentSettings
 from state import Action, StateSettings
 from streams import ActionSettings, EventRules, SourceSettings, TopicSettings, murmur2_partition
 
@@ -23,6 +24,19 @@ STATE = StateSettings(
 RULES = EventRules(
     actions=(
         ActionSettings(kind="dislike", sign="negative"), ActionSettings(kind="follow", known=True)
+    )
+)  # fmt: skip
+CANARY = "canary"
+#: Of the nights that have a canary.
+EXPERIMENTS = ExperimentSettings(
+    arms=(
+        ArmSettings(name="control", share=0.4),
+        ArmSettings(
+            name="canary", share=0.6, channel=CANARY,
+            canary=CanarySettings(
+                first=0.2, step=0.2, every_s=300, margin=0.5, questions=200, publications=1
+            ),
+        ),
     )
 )  # fmt: skip
 #: Topics of what users did and were shown.

@@ -57,14 +57,19 @@ class ReplicaLife:
         if self.running is not None and self.running.done():
             self.running.result()
 
-    def commit(self) -> None:
-        """Commit the states, as after a second or many records."""
+    def dumped(self, part: int) -> tuple[dict[str, int], Dump]:
+        """Commit the states, as after a second; returns what one holds, and its positions.
 
-        async def commit() -> None:
+        All of it in one turn: what is dumped is committed without what a commit does beside it.
+        """
+
+        async def commit() -> tuple[dict[str, int], Dump]:
             async with self.replica.turn:
                 await self.replica._commit()
+                positions = self.replica.event_positions(part)["positions"]
+                return positions, replace(dump(self.replica.partitions[part]), demand={})
 
-        self.loop.run_until_complete(commit())
+        return self.loop.run_until_complete(commit())
 
     def end(self) -> None:
         """Die: what was not committed is gone."""
@@ -147,9 +152,8 @@ class Console:
         """
         if self.life is None:
             return
-        log, replica = self.night.log, self.life.replica
-        self.life.commit()
-        named = replica.event_positions(part)["positions"]
+        log = self.night.log
+        named, found = self.life.dumped(part)
         records = {topic: log.read(topic, part, 0, 100_000) for topic in BY_USER}
         read = {topic: those[: named[topic]] for topic, those in records.items()}
         erasures = decode_events(records[TOPICS.events], RULES)[0].erasures
@@ -157,7 +161,6 @@ class Console:
             return
         ids = self.night.recreation.ids()
         events = counting_events(read, TOPICS.events, part, RULES, SOURCES, ids)
-        found = replace(dump(replica.partitions[part]), demand={})
         defined = defined or defined_dump(self.night.folder / "defined", events, STATE)
         if erasures and found.watermark > defined.watermark:
             return  # erased events had told the time

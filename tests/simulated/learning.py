@@ -25,6 +25,7 @@ from dynamic_layer import (
     DynamicBundle,
     DynamicSettings,
     ExampleBatch,
+    HeadSettings,
     Judgement,
     LossSettings,
     PopularitySettings,
@@ -54,7 +55,7 @@ SETTINGS = TrainerSettings(
     min_examples=1,
     keep_bundles=2,
     prequential_per_s=1_000.0,
-    rows_every_steps=2,
+    rows_every_steps=1,
     rows_threshold=0.01,
 )
 DYNAMIC = DynamicSettings(
@@ -74,6 +75,15 @@ DYNAMIC = DynamicSettings(
     adoption=AdoptionSettings(follow_steps=0),
     ranking=RankingSettings(enabled=False),
 )
+#: Of a fourth of the nights: a head takes the trainer as long as all the rest.
+WITH_HEAD = replace(
+    DYNAMIC,
+    ranking=RankingSettings(
+        entries=8, towers=4, weak=2, neighbours=4, demand=2, limit=12, first_least=8,
+        first_lists=32, lists=16, min_lists=1,
+        head=HeadSettings(hidden=4, negatives=8, epochs=1.0, capacity=64),
+    ),
+)  # fmt: skip
 
 
 @cache
@@ -103,23 +113,35 @@ def first_static() -> StaticBundle:
 
 
 @cache
-def first_dynamic() -> DynamicBundle:
+def first_dynamic(*, with_head: bool = False) -> DynamicBundle:
     """The bundle that is served as the night begins."""
     torch.set_num_threads(1)
-    trainer = Trainer(first_static(), DYNAMIC, seed=1, clock_ms=lambda: 0)
-    keys = first_static().item_keys
-    n = len(keys)
-    trainer.add(
-        ExampleBatch(
-            topic="earlier", partition=0, offset=np.arange(n), target=keys,
-            timestamp=np.arange(n), strong=np.ones(n, np.bool_), repeat=np.zeros(n, np.bool_),
-            country=[""] * n, birth_year=np.zeros(n, np.int16), indptr=np.zeros(n + 1, np.int64),
-            history_item=np.zeros(0, np.uint64), history_time=np.zeros(0, np.int64),
-            history_strong=np.zeros(0, np.bool_),
-        )
-    )  # fmt: skip
+    settings = WITH_HEAD if with_head else DYNAMIC
+    trainer = Trainer(first_static(), settings, seed=1, clock_ms=lambda: 0, ranking=with_head)
+    trainer.add(_earlier(0))
     trainer.train()
-    return trainer.publish()
+    bundle = trainer.publish()
+    if with_head:  # it learns from lists that are made by the bundle before
+        trainer.add(_earlier(1))
+        trainer.train()
+        bundle, ranking = trainer.publish(), trainer._ranking
+        # Whether the head is better than the towers is no matter here.
+        head = ranking.publish(bundle) if ranking is not None else None
+        bundle = replace(bundle, head=head, manifest=bundle.manifest | {"generation": 1})
+    return bundle
+
+
+def _earlier(times: int) -> ExampleBatch:
+    """Each item as an example, of a user with so many other items."""
+    keys, n = first_static().item_keys, len(first_static().item_keys)
+    ends = np.arange(n + 1) * times
+    return ExampleBatch(
+        topic="earlier", partition=times, offset=np.arange(n), target=keys,
+        timestamp=np.arange(n), strong=np.ones(n, np.bool_), repeat=np.zeros(n, np.bool_),
+        country=[""] * n, birth_year=np.zeros(n, np.int16), indptr=ends,
+        history_item=np.roll(keys, 1)[: ends[-1]], history_time=np.zeros(ends[-1], np.int64),
+        history_strong=np.ones(ends[-1], np.bool_),
+    )  # fmt: skip
 
 
 def _unit(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -151,7 +173,7 @@ class TrainerLife:
         self.ends = {part: log.end_offset(topic, part) for part in range(log.partitions(topic))}
         self.train = Train(
             settings=SETTINGS,
-            dynamic=DYNAMIC,
+            dynamic=night.learning.dynamic,
             topics=TOPICS,
             store=night.store.opened(night.sleep),
             folder=night.folder / "trainer",
@@ -180,6 +202,8 @@ class Learning:
     def __init__(self, night: "Night", draw: random.Random, fate: random.Random) -> None:
         self.night, self.draw, self.fate = night, draw, fate
         self.life: TrainerLife | None = None
+        with_head = random.Random(f"head of {night.seed}").random() < 0.25
+        self.dynamic = WITH_HEAD if with_head else DYNAMIC
         #: Next offset of each partition, by topic, that the graph of the newest bundle ends at.
         self.graph_ends: dict[str, dict[str, int]] = {}
         self.statics = 1
@@ -187,7 +211,7 @@ class Learning:
         self.store = ArtifactStore(str(night.store.folder))
         self.loop = NightLoop(night.ticks, night.sleep)
         self._announce(first_static(), "static-001")
-        self._announce(first_dynamic(), bundle_name(1))
+        self._announce(first_dynamic(with_head=with_head), bundle_name(1))
 
     def _announce(self, bundle: StaticBundle | DynamicBundle, name: str) -> None:
         self.loop.whole(

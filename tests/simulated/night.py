@@ -28,6 +28,7 @@ from tests.simulated.faults import DEATHS, Fuse, Store, flip_byte, lose, tear_wa
 from tests.simulated.learning import Learning
 from tests.simulated.models import ModelsTopic
 from tests.simulated.recreation import Recreation
+from tests.simulated.rows import check_lists
 from tests.simulated.workers import Life
 from tests.simulated.worlds import (
     BAD,
@@ -249,9 +250,12 @@ class Night:
             self.run(life, lambda: life.hear(count))
 
     def a_worker_reads_rows(self) -> None:
+        """It serves what it reads at once: its lists must be those of bundle and rows alone."""
         count = self.fate.choice([1, 2, 100])
         if life := self.worker():
             self.run(life, lambda: life.read_rows(count))
+            if life.number in self.lives:
+                check_lists(self, life.worker.models, life.rows_to, f"worker {life.number}")
 
     def a_worker_commits(self) -> None:
         if life := self.worker():

@@ -6,7 +6,7 @@ import numpy as np
 
 from agents.bundles.models import Models
 from agents.bundles.rows import channel_of_rows
-from dynamic_layer import BundleRows, RowDelta
+from dynamic_layer import BundleRows, Recommender, RowDelta, UserState, default_lists
 from tests.simulated.worlds import TOPICS
 
 if TYPE_CHECKING:
@@ -59,6 +59,36 @@ def check_rows(night: "Night", models: Models, read_to: int, who: str) -> None:
             f"{who} serves rows {models.rows_checksum:08x} of bundle {models.serving}, where"
             f" {checksum:08x} have been sent"
         )
+
+
+def check_lists(night: "Night", models: Models, read_to: int, who: str) -> None:
+    """Note lists that are not those of the bundle and rows alone, whatever was served before.
+
+    Only where there is a head or a row that has changed. For a user with three items.
+    """
+    served = models.recommender
+    if served is None or not (served.has_head or served.served_rows.changed):
+        return
+    bundle = served.bundle
+    sent = rows_of(night, models.channel, bundle.made, read_to)
+    if served.served_rows.changed and bundle.made not in newest_of(night, models.channel, read_to):
+        return
+    fresh = Recommender(bundle)
+    fresh.serve_rows(None if models.pinned else sent)
+    keys = bundle.item_keys[:3]
+    user = UserState(
+        user_id="", history_item=keys, history_time=np.full(3, night.now),
+        history_strong=np.ones(3, np.bool_),
+    )  # fmt: skip
+    found, expected = (
+        [
+            (list(ranking.rows), np.asarray(ranking.scores).round(4).tolist())
+            for ranking in one.recommend([user], default_lists(bundle.types), night.now)[0].values()
+        ]
+        for one in (served, fresh)
+    )
+    if found != expected:
+        night.complain(f"{who} makes the lists {found} by {models.serving}, not {expected}")
 
 
 def newest_of(night: "Night", channel: str, read_to: int) -> list[tuple[int, int]]:

@@ -9,8 +9,10 @@ import pytest
 from agents import Worker
 from agents.bundles import announcing
 from agents.bundles import models as served
+from agents.bundles.channels import Channels
 from agents.recommend import Recommend
 from agents.train import Train
+from agents.training import canaries
 from agents.training.publishing import Publisher
 from agents.training.quality import QualityStore
 from console import replica as consoles
@@ -186,6 +188,53 @@ def erased_users_stay_in_the_queue() -> AbstractContextManager[object]:
     return patch.object(Recommend, "withdraw", lambda *_: None)
 
 
+def topics_that_were_created_again_are_not_noticed() -> AbstractContextManager[object]:
+    """As it was: a state went on at its position in another topic of the same name."""
+    return patch("agents.working.partitions.check_made_from", lambda *_: None)
+
+
+def rows_are_served_over_a_pinned_bundle() -> AbstractContextManager[object]:
+    """A bundle to which a person has gone back is changed by rows of its trainer."""
+    return patch.object(
+        served.Models, "_rows_for", lambda self, recommender: self.rows.of(recommender.bundle.made)
+    )
+
+
+def rows_wait_for_the_next_bundle() -> AbstractContextManager[object]:
+    """Rows are kept as they come, and served with the next announcement."""
+
+    async def changed(self, records):  # type: ignore[no-untyped-def]
+        self.rows.take(records)
+
+    return patch.object(served.Models, "rows_changed", changed)
+
+
+def a_canary_is_served_by_the_default_channel() -> AbstractContextManager[object]:
+    """Its users are measured as such, and get the lists of the control."""
+    return patch.object(Channels, "serving", lambda self, _: self.default)
+
+
+def shares_of_canaries_are_known_from_a_start_on() -> AbstractContextManager[object]:
+    """A worker that runs does not follow a canary that grows, or that is stopped."""
+    really = Channels._take_shares
+
+    def take(self, records):  # type: ignore[no-untyped-def]
+        if not self._shares:
+            really(self, records)
+
+    return patch.object(Channels, "_take_shares", take)
+
+
+def a_canary_that_was_stopped_is_started() -> AbstractContextManager[object]:
+    """It begins with its first share at the next look."""
+    really = canaries.decide
+
+    def decide(arm, held, *of):  # type: ignore[no-untyped-def]
+        return really(arm, held if held is None or held.state != "stopped" else None, *of)
+
+    return patch.object(canaries, "decide", decide)
+
+
 #: Each fault, with what the nights say of it.
 FOUND: dict[Fault, str] = {
     uploads_that_fail_are_taken_as_done: "is announced, and",
@@ -206,6 +255,12 @@ FOUND: dict[Fault, str] = {
     an_erasure_is_not_checkpointed_after_a_restart: "without further events still in",
     states_that_were_put_aside_stay: "without further events still in",
     erased_users_stay_in_the_queue: "and a list was written afterwards",
+    topics_that_were_created_again_are_not_noticed: "partition",
+    rows_are_served_over_a_pinned_bundle: "serves rows",
+    rows_wait_for_the_next_bundle: "serves rows",
+    a_canary_is_served_by_the_default_channel: "to channel canary",
+    shares_of_canaries_are_known_from_a_start_on: "to channel canary",
+    a_canary_that_was_stopped_is_started: "a canary that was stopped",
 }
 
 

@@ -40,6 +40,9 @@ def test_short_nights_have_every_kind_of_fault():
         "write-ahead log torn", "table damaged", "checkpoint torn", "disk of a worker lost",
         "disk of the trainer lost", "disk of the console lost", "the_clock_is_set_back",
         "partitions_move", "a_user_is_erased", "a_static_bundle_is_built", "a_bundle_is_pinned",
+        "player is another topic now", "segue.impressions is another topic now",
+        "a_canary_is_published", "a_canary_is_decided_on", "a_person_moves_the_canary",
+        "a_worker_reads_rows", "the_store_changes",
     }  # fmt: skip
     assert kinds <= found.keys()
 

@@ -96,7 +96,8 @@ class RowMasks:
             return mask
         key = (id(mask), id(other))
         known = self._both.get(key)
-        if known is None or known[0] is not mask or known[1] is not other:
+        if known is None:
+            # Both are held with it, so that no other array has their ids meanwhile.
             self._both[key] = known = (mask, other, mask & other)
             while len(self._both) > KEPT:
                 self._both.popitem(last=False)

@@ -120,6 +120,22 @@ def test_few_lists_explore_where_the_share_is_small(recommender, items):
     assert 0.05 * 1_000 < times < 0.25 * 1_000
 
 
+def test_weights_count_for_what_is_explored(recommender, users):
+    """By their ratios: a weight that all new items have changes nothing."""
+    rule = OFTEN | {"share": 0.05}
+
+    def found(**rules):
+        made = lists_of(recommender, users, explore=rule, **rules)
+        return [row for one in made for row in explored(one)]
+
+    def times(**rules):
+        return found(**rules).count(900)
+
+    heavy = [{"when": "item.stock = 0", "factor": 20}]
+    assert times(bury=heavy) < times() < times(boost=heavy)
+    assert found(bury=[{"when": "item.creator = 'c900'", "factor": 1e3}]) == found()
+
+
 def test_an_explored_item_keeps_to_all_other_rules(recommender, users, items):
     assert not any(explored(one) for one in lists_of(recommender, users, filter="item.stock = 7"))
     some = lists_of(recommender, users, filter="item.stock <= 1")

@@ -208,6 +208,21 @@ def test_a_record_replaces_all_attributes_at_once():
     assert columns.slots_of(np.array([7], np.uint64)).tolist() == [0]
 
 
+@pytest.mark.parametrize(
+    ("puts", "known"),
+    [([[1]] * 4, [True, True, True, False]), ([[]] * 5, [True, True, True, False, False]),
+     ([[1], [1, 2, 3]], [True, False]), ([[1, 2, 3, 4]], [False])],
+)  # fmt: skip
+def test_as_many_changes_are_known_as_fit(monkeypatch, puts, known):
+    """Changes of three slots, and three changes: what lies further back is not known."""
+    monkeypatch.setattr("dynamic_layer.policies.columns._REMEMBERED", 3)
+    columns = ItemColumns()
+    for keys in puts:
+        columns.put(keys, [{"stock": 1}] * len(keys))
+    behind = [columns.changed_keys(columns.version - n) for n in range(1, len(puts) + 1)]
+    assert [keys is not None for keys in behind] == known
+
+
 def test_a_column_without_words_has_none():
     columns = ItemColumns()
     columns.put([1, 2], [{"n": 1}, {}])

@@ -460,6 +460,17 @@ def test_an_item_that_the_catalogue_learns_of_while_lists_are_made_counts_for_th
     assert mask() is first  # nothing that the condition says has changed
 
 
+def test_the_intersection_of_unchanged_masks_is_the_same_array():
+    """Results that are derived from it are kept by it."""
+    masks = RowMasks(ItemColumns())
+    one, other = np.array([True, True, False]), np.array([True, False, False])
+    both = masks.both(one, other)
+    assert both.tolist() == [True, False, False]
+    assert masks.both(one, other) is both
+    assert masks.both(one, ~other).tolist() == [False, True, False]
+    assert masks.both(one, None) is one
+
+
 def test_a_change_counts_for_items_whose_keys_came_later():
     columns = ItemColumns()
     columns.put([1, 2, 3, 4], [{"stock": 1}] * 4)

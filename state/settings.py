@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 __all__ = ["Action", "Sign", "StateSettings", "Window"]
@@ -220,5 +221,11 @@ class StateSettings:
 
     def fingerprint(self) -> str:
         """Hash of the settings that decide what the state is, 16 hex digits."""
-        meaning = json.dumps(self.meaning(), sort_keys=True)
-        return hashlib.sha256(meaning.encode()).hexdigest()[:16]
+        return _fingerprint(self)
+
+
+@lru_cache(maxsize=16)
+def _fingerprint(settings: StateSettings) -> str:
+    """Every commit asks for it."""
+    meaning = json.dumps(settings.meaning(), sort_keys=True)
+    return hashlib.sha256(meaning.encode()).hexdigest()[:16]

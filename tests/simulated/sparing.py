@@ -10,13 +10,16 @@ from unittest.mock import patch
 
 import torch
 
-from dynamic_layer import DynamicBundle
+from agents.bundles import models
+from dynamic_layer import DynamicBundle, Ranking, Recommender
 from state.artifacts import MANIFEST
 from static_layer import StaticBundle
 
 #: Bundles that are kept, by the digests of their manifests.
 KEPT = 32
 _known: dict[bytes, Any] = {}
+#: Bundles of which lists were made.
+_warmed: set[tuple[int, int]] = set()
 
 
 @contextmanager
@@ -30,6 +33,7 @@ def sparing() -> Iterator[None]:
     with ExitStack() as stack:
         for kind in (DynamicBundle, StaticBundle):
             stack.enter_context(patch.object(kind, "load", _once(kind.load)))
+        stack.enter_context(patch.object(models, "Recommender", _WarmedOnce))
         seed = torch.default_generator.manual_seed
         stack.enter_context(patch("static_layer.seeding.torch.manual_seed", seed))
         # What was there before a night is no garbage of the night, and the night's own can wait for
@@ -39,6 +43,17 @@ def sparing() -> Iterator[None]:
         stack.callback(gc.unfreeze)
         stack.callback(gc.enable)
         yield
+
+
+class _WarmedOnce(Recommender):
+    """Makes the first lists of a bundle, which only warm it up, once for all processes."""
+
+    def recommend(self, *of: Any, **more: Any) -> list[dict[str, Ranking]]:
+        if self.bundle.made not in _warmed or getattr(self, "_asked", False):
+            _warmed.add(self.bundle.made)
+            return super().recommend(*of, **more)
+        self._asked = True
+        return []
 
 
 def _once(load: Callable[[Path], Any]) -> Callable[[Path], Any]:

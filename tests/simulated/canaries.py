@@ -19,7 +19,7 @@ from agents.training.quality import Decision, QualityStore
 from agents.training.train_tally import TrainTally
 from dynamic_layer import KEPT_DAYS, DynamicBundle
 from streams import DEFAULT_CHANNEL, ArmShare, LogRecord, decode, encode
-from tests.simulated.learning import first_dynamic
+from tests.simulated.bundles import first_dynamic
 from tests.simulated.worlds import CANARY, EXPERIMENTS, TOPICS
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from streams import DeadLetter, LogRecord, Receipt, Recommendation, decode, murm
 from streams.codec import decode_events
 from streams.event_batch import Erasure
 from tests.agents.definition import counting_events, defined_dump, files_with_each
-from tests.simulated.learning import DYNAMIC, unique_examples
+from tests.simulated.bundles import DYNAMIC
+from tests.simulated.learning import unique_examples
 from tests.simulated.night import Night
 from tests.simulated.purging import wait_for_removals
 from tests.simulated.worlds import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, USERS

@@ -48,12 +48,14 @@ def sparing() -> Iterator[None]:
 class _WarmedOnce(Recommender):
     """Makes the first lists of a bundle, which only warm it up, once for all processes."""
 
+    _first = True
+
     def recommend(self, *of: Any, **more: Any) -> list[dict[str, Ranking]]:
-        if self.bundle.made not in _warmed or getattr(self, "_asked", False):
-            _warmed.add(self.bundle.made)
-            return super().recommend(*of, **more)
-        self._asked = True
-        return []
+        first, self._first = self._first, False
+        if first and self.bundle.made in _warmed:
+            return []
+        _warmed.add(self.bundle.made)
+        return super().recommend(*of, **more)
 
 
 def _once(load: Callable[[Path], Any]) -> Callable[[Path], Any]:

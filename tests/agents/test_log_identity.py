@@ -9,6 +9,7 @@ import pytest
 
 from agents import Train, TrainerSettings, WorkerSettings
 from agents.apps.embedded import EmbeddedRoles
+from agents.erased import ErasedUsers
 from agents.outputs import EmbeddedOutputs
 from dynamic_layer import DynamicSettings
 from state import ArtifactStore, Checkpoints, MadeFrom, StoreUnavailable
@@ -21,6 +22,7 @@ from streams import (
     topic_identities,
     topics,
 )
+from streams.event_batch import Erasure
 from tests.agents.worlds import TOPICS, bench
 from tests.waiting import PATIENCE_S
 
@@ -102,6 +104,16 @@ async def test_a_topic_that_is_another_one_before_a_record_of_it_is_read_is_no_o
         restarted(b)
         await b.worker.assigned(b.keyed, now(b))
         assert max(s.position(TOPICS.events) or 0 for s in b.worker.partitions.states.values()) == 5
+
+
+async def test_an_erasure_names_the_topic_that_it_lies_in(tmp_path):
+    """Its place covers nothing of a topic that is created again under this name."""
+    with bench(tmp_path) as b:
+        erased = ErasedUsers(TOPICS, b.log)
+        await erased.read()
+        erased.note(TOPICS.events, 0, Erasure(user_id="ann", offset=3, logged_at=5, count_from={}))
+        [erasure] = erased.of("ann").erasures
+        assert erasure.topic_ids == {TOPICS.events: b.log.topic_id(TOPICS.events)}
 
 
 async def test_a_beginning_that_the_store_interrupts_leaves_no_closed_state_behind(

@@ -23,7 +23,7 @@ from state import ArtifactStore, StoreUnavailable
 from tests.simulated.run import run_night
 
 #: Nights in which a fault must show itself.
-NIGHTS = 40
+NIGHTS = 80
 
 Fault = Callable[[], AbstractContextManager[object]]
 

@@ -28,6 +28,12 @@ class _Waiting:
         return []
 
 
+def _except_kills(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what no task has asked for, but not that a process was killed."""
+    if isinstance(context.get("exception"), Exception | None):
+        loop.default_exception_handler(context)
+
+
 class NightLoop(asyncio.BaseEventLoop):
     """The tasks of one process. What it gives to other threads runs here, as a task's turn would.
 
@@ -43,6 +49,7 @@ class NightLoop(asyncio.BaseEventLoop):
         # `asyncio.all_tasks` goes through those of all processes, after each happening.
         self._own_tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.set_task_factory(self._task)
+        self.set_exception_handler(_except_kills)
 
     def time(self) -> float:
         """Seconds since the night began."""

@@ -7,8 +7,9 @@ __all__ = ["SequenceSettings"]
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceSettings:
-    """The sequence tower (ADR 91): self-attention over the newest `dynamic.replay.history_cap`
-    entries.
+    """The sequence tower (ADR 91): self-attention over the newest entries of a history.
+
+    It reads `dynamic.replay.history_cap` entries.
 
     enabled: train it beside the two towers. The ranking head then has its score as a feature and
         its best items among the candidates. Bundles have its weights and item vectors.

@@ -303,7 +303,8 @@ class RankingSettings:
     near: vectors, `text` or `hgnn`, by which a history points to items with similar vectors. They
         become item-item weights like those of counts, but items without an event have them too (ADR
         75).
-    near_items: number of nearest items, of each type, from which an item has such weights.
+    near_items: number of nearest items, of each type, from which an item has such weights; at most
+        a hundredth of the type's items with events.
     demand: candidates by demand, for each half-life.
     limit: maximum number of candidates; those by demand are last and are cut first.
     first_share: share of the first examples, the last ones, that the first towers do not train on

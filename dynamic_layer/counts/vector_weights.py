@@ -17,17 +17,25 @@ from dynamic_layer.settings import SEPARATE_TYPES, RankingSettings
 _BATCH = 8_192
 _EXACT = 50_000  # sources up to which a search reads all of them
 _PROBES = 32
+#: Of the items of a type, those that an item is near to, at most. Of a hundred items the 32
+#: nearest are a third of it: they say little of taste, and heads learned to avoid them.
+_NEAR_SHARE = 0.01
 
 
 def vector_weights(
-    vectors: NDArray[np.floating], type_number: NDArray[np.int64], known: NDArray[np.bool_], k: int
+    vectors: NDArray[np.floating],
+    type_number: NDArray[np.int64],
+    known: NDArray[np.bool_],
+    k: int,
+    *,
+    share: float = 1.0,
 ) -> sp.csr_array:
     """Return the cosines of each item with its nearest items, f32 [source, target].
 
     vectors: [n, d]; what all of them share is taken out. type_number: i64 [n]. known: bool [n],
     items that are in histories: the only sources. k: sources of a target, of each type; of all
-    together with more than `SEPARATE_TYPES` types. An item is not near to itself, and a negative
-    cosine is none.
+    together with more than `SEPARATE_TYPES` types; and at most this share of the possible sources.
+    An item is not near to itself, and a negative cosine is none.
     """
     n = len(vectors)
     unit = centred(vectors)
@@ -36,16 +44,17 @@ def vector_weights(
     sources, targets, values = [nothing], [nothing], [np.zeros(0, np.float32)]
     for number in np.unique(group).tolist():
         rows = np.flatnonzero(known & (group == number))
-        if not len(rows):
+        most = min(k, int(share * len(rows)))
+        if not most:
             continue
         index = _index(unit[rows])
         for start in range(0, n, _BATCH):
             # One more, which may be the item itself.
-            cosine, place = index.search(unit[start : start + _BATCH], min(k + 1, len(rows)))
+            cosine, place = index.search(unit[start : start + _BATCH], min(most + 1, len(rows)))
             source = np.where(place >= 0, rows[np.maximum(place, 0)], -1)
             target = np.arange(start, start + len(place))[:, None]
             kept = (source >= 0) & (source != target) & (cosine > 0)
-            kept &= np.cumsum(kept, axis=1) <= k
+            kept &= np.cumsum(kept, axis=1) <= most
             sources.append(source[kept])
             targets.append(np.broadcast_to(target, kept.shape)[kept])
             values.append(cosine[kept])
@@ -72,7 +81,9 @@ def near_weights(items: Vectors, settings: RankingSettings) -> dict[str, sp.csr_
     _, number = np.unique(np.asarray(items.item_types), return_inverse=True)
     vectors = {"text": items.text, "hgnn": items.hgnn}
     return {
-        name: vector_weights(vectors[name], number, items.users > 0, settings.near_items)
+        name: vector_weights(
+            vectors[name], number, items.users > 0, settings.near_items, share=_NEAR_SHARE
+        )
         for name in dict.fromkeys(settings.near)
     }
 

@@ -69,6 +69,14 @@ def test_lists_of_a_large_catalogue_find_nearly_the_same(monkeypatch: pytest.Mon
     assert (exact & found).sum() > 0.9 * exact.sum()
 
 
+def test_an_item_is_near_to_a_share_of_the_sources_at_most():
+    vectors = unit(np.abs(np.random.default_rng(2).normal(size=(50, 8))) + 5 * np.eye(8)[0])
+    types, known = np.zeros(50, int), np.arange(50) < 40
+    near = vector_weights(vectors, types, known, 9, share=0.1)
+    assert near.count_nonzero(axis=0).max() == 4
+    assert not vector_weights(vectors, types, known, 9, share=0.02).nnz
+
+
 def test_nothing_is_near_without_vectors_or_histories():
     vectors, types, known = world()
     assert not vector_weights(vectors, types, known & False, 5).nnz
@@ -76,7 +84,7 @@ def test_nothing_is_near_without_vectors_or_histories():
     assert not vector_weights(vectors[:0], types[:0], known[:0], 5).nnz
 
 
-def test_the_settings_say_whose_vectors():
+def test_the_settings_say_whose_vectors(monkeypatch: pytest.MonkeyPatch):
     vectors, types, known = world()
     bundle = SimpleNamespace(
         item_types=[f"type-{number}" for number in types],
@@ -86,6 +94,8 @@ def test_the_settings_say_whose_vectors():
     )
     assert near_weights(bundle, RankingSettings(near=())) == {}
     assert list(near_weights(bundle, RankingSettings())) == ["text"]
+    assert not near_weights(bundle, RankingSettings())["text"].nnz, "too few to be near to a few"
+    monkeypatch.setattr(module, "_NEAR_SHARE", 1.0)
     found = near_weights(bundle, RankingSettings(near=("hgnn", "text"), near_items=3))
     assert list(found) == ["hgnn", "text"]
     expected = vector_weights(bundle.hgnn, types, known, 3)

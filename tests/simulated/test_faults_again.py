@@ -13,6 +13,7 @@ from agents.bundles.channels import Channels
 from agents.recommend import Recommend
 from agents.train import Train
 from agents.training import canaries
+from agents.training.followed import FollowedBundles
 from agents.training.publishing import Publisher
 from agents.training.quality import QualityStore
 from console import replica as consoles
@@ -53,9 +54,9 @@ def pins_count_once_the_trainer_has_heard_of_them() -> AbstractContextManager[ob
     """As it was: a bundle that was pinned just now, or before a restart, could be pruned."""
 
     async def heard(self):  # type: ignore[no-untyped-def]
-        return self._bundles.wanted
+        return set(self._wanted.values())
 
-    return patch.object(Train, "_not_to_prune", heard)
+    return patch.object(FollowedBundles, "not_to_prune", heard)
 
 
 def generations_begin_again() -> AbstractContextManager[object]:
@@ -235,38 +236,38 @@ def a_canary_that_was_stopped_is_started() -> AbstractContextManager[object]:
     return patch.object(canaries, "decide", decide)
 
 
-#: Each fault, with what the nights say of it.
-FOUND: dict[Fault, str] = {
-    uploads_that_fail_are_taken_as_done: "is announced, and",
-    bundles_that_are_pinned_are_pruned: "is in force, and not in the store",
-    pins_count_once_the_trainer_has_heard_of_them: "is in force, and not in the store",
-    generations_begin_again: "is announced after",
-    refused_bundles_are_announced: "is announced, and the gate refused it",
-    the_gate_forgets_what_is_served: "the gate held",
-    seen_examples_are_not_in_a_checkpoint: "the trainer has taken twice",
-    a_checkpoint_names_later_positions: "the trainer has skipped",
-    only_the_first_record_of_a_batch_is_taken: "the trainer has counted",
-    removed_pins_stay: "is in force",
-    the_first_of_two_announcements_counts: "is in force",
-    a_pin_is_served_only_if_it_is_newer: "is in force",
-    a_replica_forgets_erasures_at_a_restart: "console, partition",
-    a_replica_names_what_it_has_not_read: "the console has not read",
-    a_replica_loses_a_record_at_a_restart: "console, partition",
-    an_erasure_is_not_checkpointed_after_a_restart: "without further events still in",
-    states_that_were_put_aside_stay: "without further events still in",
-    erased_users_stay_in_the_queue: "and a list was written afterwards",
-    topics_that_were_created_again_are_not_noticed: "partition",
-    rows_are_served_over_a_pinned_bundle: "serves rows",
-    rows_wait_for_the_next_bundle: "serves rows",
-    a_canary_is_served_by_the_default_channel: "to channel canary",
-    shares_of_canaries_are_known_from_a_start_on: "to channel canary",
-    a_canary_that_was_stopped_is_started: "a canary that was stopped",
+#: Each fault, with what the nights say of it, and the first seed that found it when it was put in.
+FOUND: dict[Fault, tuple[str, int]] = {
+    uploads_that_fail_are_taken_as_done: ("is announced, and", 5),
+    bundles_that_are_pinned_are_pruned: ("is in force, and not in the store", 3),
+    pins_count_once_the_trainer_has_heard_of_them: ("is in force, and not in the store", 41),
+    generations_begin_again: ("is announced after", 0),
+    refused_bundles_are_announced: ("is announced, and the gate refused it", 1),
+    the_gate_forgets_what_is_served: ("the gate held", 39),
+    seen_examples_are_not_in_a_checkpoint: ("the trainer has taken twice", 10),
+    a_checkpoint_names_later_positions: ("the trainer has skipped", 1),
+    only_the_first_record_of_a_batch_is_taken: ("the trainer has counted", 0),
+    removed_pins_stay: ("is in force", 4),
+    the_first_of_two_announcements_counts: ("is in force", 0),
+    a_pin_is_served_only_if_it_is_newer: ("is in force", 0),
+    a_replica_forgets_erasures_at_a_restart: ("console, partition", 53),
+    a_replica_names_what_it_has_not_read: ("the console has not read", 0),
+    a_replica_loses_a_record_at_a_restart: ("console, partition", 0),
+    an_erasure_is_not_checkpointed_after_a_restart: ("without further events still in", 2),
+    states_that_were_put_aside_stay: ("without further events still in", 7),
+    erased_users_stay_in_the_queue: ("and a list was written afterwards", 2),
+    topics_that_were_created_again_are_not_noticed: ("partition", 0),
+    rows_are_served_over_a_pinned_bundle: ("serves rows", 17),
+    rows_wait_for_the_next_bundle: ("serves rows", 31),
+    a_canary_is_served_by_the_default_channel: ("to channel canary", 1),
+    shares_of_canaries_are_known_from_a_start_on: ("to channel canary", 8),
+    a_canary_that_was_stopped_is_started: ("a canary that was stopped", 0),
 }
 
 
 @pytest.mark.parametrize("fault", FOUND, ids=lambda fault: fault.__name__)
 def test_nights_find_a_fault_that_is_put_in(fault):
+    """The known seed first; where other draws have made it another one, all from 0 on."""
+    says, known = FOUND[fault]
     with fault():
-        assert any(FOUND[fault] in line for seed in range(NIGHTS) for line in run_night(seed)[1]), (
-            "no night has found it"
-        )
+        assert any(says in line for seed in (known, *range(NIGHTS)) for line in run_night(seed)[1])

@@ -99,7 +99,7 @@ def impressions(
     lists: Annotated[int, typer.Option(min=1, help="Lists of ten items shown per event.")] = 3,
     days: Annotated[int, typer.Option(min=3, help="Days of events; two per user and day.")] = 30,
     repeat: Annotated[int, typer.Option(min=1, help="Runs.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the events.")] = 1,
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-impressions.json"
     ),

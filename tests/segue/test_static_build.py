@@ -95,9 +95,9 @@ async def test_a_store_that_fails_now_and_then_costs_no_build(
     bundle = await run_static_job(settings, outputs, seed=5, progress=silent, store=store)
     assert ArtifactStore(store.url).names("static") == [bundle.name]
     made = StaticBundle.load(store.fetch("static", bundle.name, tmp_path / "fetched"))
-    assert {name for name, matrix in made.weights.items() if matrix.nnz} == {
-        "ease", "cosine", "next", "text"
-    }  # fmt: skip
+    # Of so few items none is near to a hundredth.
+    filled = {name: matrix.nnz > 0 for name, matrix in made.weights.items()}
+    assert filled == {"ease": True, "cosine": True, "next": True, "text": False}
     assert {name for name, matrix in made.counts.items() if matrix.nnz} == {
         "together", "following"
     }  # fmt: skip

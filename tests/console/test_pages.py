@@ -323,6 +323,13 @@ def test_each_channel_has_its_own_way_back(browser: Browser, tmp_path, items, bu
         rows.nth(1).get_by_role("button", name=f"Roll back to {ITS_FIRST}").click()
         page.get_by_role("heading", name=f"Serve {ITS_FIRST} on channel next?").wait_for()
         assert "for the users of deeper" in page.locator("#confirm-text").inner_text()
+
+        def pinned_but_not_loaded(route: Route) -> None:
+            said = route.fetch().json()
+            said[1] |= {"pinned": ITS_FIRST, "served": ITS_SECOND}
+            route.fulfill(json=said)
+
+        page.route("**/v1/channels", pinned_but_not_loaded, times=1)
         page.get_by_role("button", name="Confirm").click()
         page.get_by_text(f"{ITS_FIRST} is now served on channel next.").wait_for()
         assert served_by(client) == (SECOND, ITS_FIRST)

@@ -28,7 +28,9 @@ export function bundles(main, channels, found) {
       await new Promise((done) => setTimeout(done, 1000));
       const known = await ask("v1/channels");
       const is = known.find((c) => c.channel === channel);
-      if (is.served === was.served && is.pinned === was.pinned) continue;
+      // A bundle is pinned before it is loaded.
+      const wanted = is.pinned ?? is.newest;
+      if ((is.served === was.served && is.pinned === was.pinned) || (wanted && is.served !== wanted)) continue;
       [channels, found] = [known, await ask("v1/generations")];
       if (left) return;
       draw();

@@ -19,7 +19,7 @@ from agents.working.request_queue import Asked
 from agents.working.tally import Tally
 from agents.working.tracing import Traces
 from dynamic_layer import ListSettings, ListWatch, UserState, default_lists, hashed_share
-from state import DamagedState
+from state import DamagedState, PartitionState
 from streams import (
     MAX_SHOWN,
     AssumedImpression,
@@ -113,11 +113,11 @@ class Answers:
                 batch.failed.append((one, error))
             else:
                 batch.asked.append(one)
-                batch.users.append(self._watched(one, user))
+                batch.users.append(self._watched(one, user, state))
                 batch.read_to.append(state.position(self._topics.events) or 0)
         return batch
 
-    def _watched(self, one: Asked, user: UserState) -> UserState:
+    def _watched(self, one: Asked, user: UserState, state: PartitionState) -> UserState:
         """Have what the head reads of a user collected, for a share of the answers.
 
         Only where an event is the reason and the newest of the history: then the event's example
@@ -132,7 +132,9 @@ class Answers:
         if not hashed_share(np.array([because.offset]), share)[0]:
             return user
         newest = int(user.history_time[0]) == because.event_timestamp
-        return replace(user, watch=ListWatch()) if newest else user
+        if not newest:
+            return user
+        return replace(user, watch=ListWatch(topic=state.log_name(because.topic)))
 
     async def write(self, batch: UserBatch, *, hurry: bool = False) -> bool:
         """Write the lists of a batch; returns False, with nothing written, without a bundle.
@@ -204,7 +206,7 @@ class Answers:
             because = one.touched
             if user.watch is None or because.user_id in withdrawn:
                 continue
-            read = user.watch.chosen(because.topic, because.partition, because.offset)
+            read = user.watch.chosen(because.partition, because.offset)
             if read is not None:
                 key = f"{because.topic}/{because.partition}".encode()
                 await self._outputs.send(self._topics.examples, key, read.pack())

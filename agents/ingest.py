@@ -216,7 +216,7 @@ def _examples(
     users = [state.user(events.user_id[row]) for row in rows.tolist()]
     graph = state.settings.graph_kinds
     return ExampleBatch(
-        topic=topic,
+        topic=state.log_name(topic),
         partition=state.partition,
         offset=events.offset[rows],
         target=state.items.keys[

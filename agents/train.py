@@ -17,6 +17,7 @@ from agents.training.aside import Aside
 from agents.training.cadence import Cadence
 from agents.training.canaries import Canaries
 from agents.training.continuing import Continuity
+from agents.training.examples_read import ExamplesRead
 from agents.training.followed import FollowedBundles
 from agents.training.growing import NewItemLearning
 from agents.training.measure import Measure
@@ -104,7 +105,7 @@ class Train:
         self._new_items = NewItemLearning(encoder, ticks_ms, self._aside)
         self._pending: Pending | None = None  # made, and not judged yet
         self._cadence = Cadence(settings, clock_ms, ticks_ms)
-        self._positions: dict[tuple[str, int], int] = {}
+        self.read = ExamplesRead()
         quality = QualityStore(store, keep_days=KEPT_DAYS, channel=self._channel)
         self._measure = Measure(
             settings=settings, dynamic=dynamic, store=store, folder=folder, tally=self.tally,
@@ -135,11 +136,11 @@ class Train:
 
     def position(self, topic: str, partition: int) -> int | None:
         """Return the next offset to read of the examples topic; None for the earliest there is."""
-        return self._positions.get((topic, partition))
+        return self.read.positions.get((topic, partition))
 
     def positions(self) -> Mapping[tuple[str, int], int]:
         """Return the next offset of each partition that was read, by topic and partition."""
-        return self._positions
+        return self.read.positions
 
     def passed_over(self, topic: str, partition: int, offset: int) -> None:
         """Record that examples before an offset were deleted before they were read."""
@@ -168,8 +169,8 @@ class Train:
         """Take records of the examples topic."""
         batches: list[tuple[LogRecord, ExampleBatch | None]] = []
         for record in records:
-            if record.offset < self._positions.get((record.topic, record.partition), 0):
-                continue  # it was taken
+            if self.read.has(record):
+                continue
             try:
                 served = ServedFeatures.unpack(record.value or b"")
                 if served is None:
@@ -188,7 +189,7 @@ class Train:
                     self._early.append(batch)
                 elif batch is not None and self._trainer is not None:
                     self._take(self._trainer, batch)
-                self._positions[record.topic, record.partition] = record.offset + 1
+                self.read.note(record)
 
     async def demand(self, records: Sequence[LogRecord]) -> None:
         """Take records of the demand topic, of any partition."""
@@ -360,7 +361,7 @@ class Train:
             values={
                 "static": self._static,
                 "static_generation": self._static_generation,
-                "positions": [[*place, offset] for place, offset in self._positions.items()],
+                **self.read.notes(),
                 "examples": self.examples,
                 "best": self._publisher.best_name,
                 **self._cadence.notes(),
@@ -368,7 +369,7 @@ class Train:
         )
 
     def _recall(self, notes: Mapping[str, Any]) -> None:
-        self._positions = {(topic, part): offset for topic, part, offset in notes["positions"]}
+        self.read.recall(notes)
         self._cadence.recall(notes)
         self.examples = notes["examples"]
         self._static_generation = notes["static_generation"]

@@ -247,7 +247,7 @@ class Worker:
         async with self._turn:
             if topic in self._ingest.decoders:
                 self._ingest.learning = self.models.learns_from(
-                    topic, partition, records[-1].offset
+                    self.partitions[partition].log_name(topic), partition, records[-1].offset
                 )
                 self._ingest.with_shown = self._impressions and self.channels.learn_from_impressions
                 self._recommend.touch(await self._ingest(records))

@@ -178,6 +178,10 @@ class Checkpoints:
         names = self.names(manifest.partition)
         return bool(names) and sum_of_positions(names[-1]) > sum(manifest.positions.values())
 
+    def of_other_log(self, partition: int) -> bool:
+        """Whether checkpoints of a partition were put aside, and none was written since."""
+        return any(name.endswith(OTHER_LOG) for name in self.store.listing(self._folder(partition)))
+
     def partitions(self) -> list[int]:
         """Partitions that have a checkpoint."""
         numbers = (int(name) for name in self.store.listing("checkpoints"))

@@ -55,10 +55,25 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class MadeFrom(msgspec.Struct, frozen=True):
-    """Which topic a position belongs to: its id, empty where the log gives none, and partitions."""
+    """Which topic a position belongs to.
+
+    id: of the topic; empty where the log gives none. partitions: how many the topic has.
+    again: whether an earlier topic of this name was read before: its offsets mean other records.
+    """
 
     id: str = ""
     partitions: int = 0
+    again: bool = False
+
+    def log_name(self, topic: str) -> str:
+        """Return what tells the records of this topic from those of earlier ones of its name.
+
+        The topic's own name, except for a topic that was created again. No topic's name has an @.
+
+        >>> MadeFrom(id="4f", again=True).log_name("reads"), MadeFrom(id="4f").log_name("reads")
+        ('reads@4f', 'reads')
+        """
+        return f"{topic}@{self.id}" if self.again and self.id else topic
 
 
 class CountsTaken(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from state import database
 from state.artifacts import CorruptArtifact
 from state.checkpoint import Checkpoints
 from state.co_interactions import CoInteractions, read_co_interactions
-from state.commit_record import check_meta, read_meta
+from state.commit_record import CommitRecord, MadeFrom, check_meta, read_meta
 from state.database import Database
 from state.items import ItemNumbers
 from state.keys import item_key
@@ -54,7 +54,8 @@ class MergedState:
     co_interactions: summed over partitions and restricted to the common window.
     catalogue:       live items, columns of `CATALOGUE_SCHEMA`, one row an item; among them the
                      items of `settings.text_types` that `settings.text_users` users have had.
-    offsets:         topic -> partition -> next offset: everything below is in the counts.
+    offsets:         topic, by its `MadeFrom.log_name` -> partition -> next offset: everything
+                     below is in the counts.
     watermark:       greatest bucket seen by any partition; -1 if there were no events.
     settings:        settings of the state.
     transitions:     summed over partitions, in the same window; none of a merge on a cluster.
@@ -75,7 +76,7 @@ class PartitionCounts:
     co_interactions: restricted to the window that the reader asked for.
     catalogue:       its live items, columns of `CATALOGUE_SCHEMA`.
     texts:           items of the text types that its users have had, in the same columns.
-    positions:       topic -> next offset.
+    positions:       topic, by its `MadeFrom.log_name` -> next offset.
     watermark:       greatest bucket that this partition has seen; -1 if it had no events.
     transitions:     of its users, in that window; none of what `read_checkpoint` returns.
     """
@@ -204,10 +205,15 @@ def _read(
         co_interactions=counts,
         catalogue=_catalogue(rows),
         texts=_catalogue(texts),
-        positions=dict(meta.positions) if meta else {},
+        positions=_by_log_name(meta) if meta else {},
         watermark=meta.watermark if meta else -1,
         transitions=followed,
     )
+
+
+def _by_log_name(meta: CommitRecord) -> dict[str, int]:
+    made = meta.made_from
+    return {made.get(topic, MadeFrom()).log_name(topic): at for topic, at in meta.positions.items()}
 
 
 def _catalogue_rows(source: Database) -> Iterator[dict[str, Any]]:

@@ -177,11 +177,19 @@ class StoredPartition:
         """Which topic of a name the position belongs to; None if the state does not say."""
         return self._made_from.get(topic)
 
+    def log_name(self, topic: str) -> str:
+        """Name under which offsets of a topic go to the trainer: `MadeFrom.log_name`."""
+        made = self._made_from.get(topic)
+        return topic if made is None else made.log_name(topic)
+
     def set_made_from(self, topic: str, made_from: MadeFrom) -> bool:
         """Note for the next commit which topic of a name is read.
 
         Returns whether a position that is committed already is without it until then.
         """
+        known = self._made_from.get(topic)
+        if known is not None and known.again and known.id == made_from.id:
+            made_from = msgspec.structs.replace(made_from, again=True)
         self._made_from[topic] = made_from
         noted = self._meta.made_from.get(topic) == made_from
         return not noted and topic in self._meta.positions

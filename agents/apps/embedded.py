@@ -157,11 +157,15 @@ class EmbeddedRoles:
     def _examples_from(self) -> dict[int, int]:
         """The trainer's next offset in each partition; deleted records are skipped."""
         topic = self._topics.examples
+        held = [Held.by_embedded(self._log, topic, part) for part in self._numbers(topic)]
+        self._train.read.begin(topic_identities(self._log, [topic]), held)
         return {
-            number: Held.by_embedded(self._log, topic, number).start(
-                self._train.position(topic, number), self._train.passed_over, accept_gap=True
+            part.partition: part.start(
+                self._train.position(topic, part.partition),
+                self._train.passed_over,
+                accept_gap=True,
             )
-            for number in range(self._log.partitions(topic))
+            for part in held
         }
 
     async def _keyed(self) -> None:

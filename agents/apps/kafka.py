@@ -14,6 +14,7 @@ from agents.train import Train
 from agents.worker import Worker
 from streams import (
     AdminError,
+    Held,
     KafkaSettings,
     LogRecord,
     PositionError,
@@ -174,6 +175,7 @@ async def serve_trainer(
     """
     # Before the group is joined: this may wait for the artifact store, and no rebalance should.
     await train.assigned()
+    watch, examples = LogWatch(kafka), (topics.examples,)
     demand_read, catalogue_read = asyncio.Event(), asyncio.Event()
     ends: dict[tuple[str, int], int] = {}
     ends_found = asyncio.Event()
@@ -181,6 +183,13 @@ async def serve_trainer(
     def caught_up() -> bool:
         known = demand_read.is_set() and ends_found.is_set()
         return known and all((train.position(*part) or 0) >= end for part, end in ends.items())
+
+    async def assigned(_partitions: set[tuple[str, int]]) -> None:
+        log = await watch.wait_for_topics(examples, lambda: app.should_stop)
+        train.read.begin(log, await _held(kafka, examples, lambda: app.should_stop))
+
+    async def check_log() -> None:
+        train.read.check(await watch.topics_now(examples))
 
     train.begin_when(caught_up, catalogue_read.is_set)
     app = create_app(
@@ -190,7 +199,7 @@ async def serve_trainer(
         positions=train.position,
         pass_over=train.passed_over,
         accept_gap=True,  # examples that are gone are a loss, not an error
-        on_assigned=train.assigned,
+        on_assigned=assigned,
         pulse=pulse,
     )
     outputs.app = app
@@ -205,7 +214,9 @@ async def serve_trainer(
         _follow(kafka, topics.demand, train.demand, demand_read),
         _follow(kafka, topics.catalogue, train.catalogue, catalogue_read),
         _show_positions(app, train.positions),
+        check_again(check_log),
     )
+    await watch.close()
     if status == 0:
         await train.close()
     return status
@@ -240,16 +251,26 @@ async def _crash_with(app: WorkerApp, job: Coroutine[Any, Any, None]) -> None:
 async def _find_ends(
     kafka: KafkaSettings, topic: str, ends: dict[tuple[str, int], int], found: asyncio.Event
 ) -> None:
-    """Fill in where each partition of a topic ends now; waits for a broker that is away."""
-    while not found.is_set():
+    """Fill in where each partition of a topic ends now."""
+    held = await _held(kafka, [topic])
+    ends.update(((part.topic, part.partition), part.end) for part in held if part.end > part.first)
+    found.set()
+
+
+async def _held(
+    kafka: KafkaSettings, names: Sequence[str], given_up: Callable[[], bool] = lambda: False
+) -> Sequence[Held]:
+    """Return what the log holds of each partition of topics; waits for a broker that is away.
+
+    Returns nothing if it is away and `given_up` holds.
+    """
+    while not given_up():
         try:
-            held = await asyncio.to_thread(held_offsets, kafka, [topic])
+            return list((await asyncio.to_thread(held_offsets, kafka, names)).values())
         except AdminError as error:
-            logger.warning("where the log of examples ends is not known yet: %s", error)
+            logger.warning("what the log holds of %s is not known yet: %s", names[0], error)
             await asyncio.sleep(RETRY_S)
-            continue
-        ends.update((place, part.end) for place, part in held.items() if part.end > part.first)
-        found.set()
+    return []
 
 
 async def _follow(

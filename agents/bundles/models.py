@@ -112,7 +112,10 @@ class Models:
         return self.recommender is not None and self.recommender.has_head
 
     def learns_from(self, topic: str, partition: int, offset: int) -> bool:
-        """Whether an event at this place can be trained on: it is later than a graph."""
+        """Whether an event at this place can be trained on: it is later than a graph.
+
+        topic: by its `log_name`, as in examples.
+        """
         ends = self._graph_ends.get(topic, {})
         return self.static_generation is not None and offset >= ends.get(partition, 0)
 

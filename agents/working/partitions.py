@@ -98,6 +98,14 @@ def check_made_from(state: PartitionState, found: Iterable[TopicIdentity]) -> No
         raise min(changed, key=lambda error: error.another_topic)
 
 
+def _read_earlier(state: PartitionState, found: TopicIdentity) -> bool:
+    """Whether a state has read an earlier topic of this name than the one found."""
+    made = state.made_from(found.topic)
+    if made is None or state.position(found.topic) is None:
+        return False
+    return made.again or bool(made.id and found.id and made.id != found.id)
+
+
 class Partitions:
     """Opens states when partitions are assigned and closes them when they are revoked.
 
@@ -126,6 +134,8 @@ class Partitions:
             shutil.rmtree(left, ignore_errors=True)
         self.states: dict[int, PartitionState] = {}
         self._uploads = 0
+        # Their first commit is still to say that an earlier topic of the name was read.
+        self._begun_again: set[int] = set()
 
     @property
     def uploading(self) -> bool:
@@ -168,8 +178,11 @@ class Partitions:
         """
         self.check_log(found)
         for state in list(self.states.values()):
+            again = state.partition in self._begun_again
             noted = [
-                state.set_made_from(topic, MadeFrom(id=its.id, partitions=its.partitions))
+                state.set_made_from(
+                    topic, MadeFrom(id=its.id, partitions=its.partitions, again=again)
+                )
                 for topic, its in found.items()
             ]
             # A version that did not note it has made the position. A state with uncommitted work
@@ -188,6 +201,7 @@ class Partitions:
             except LogChanged as changed:
                 if not changed.another_topic:
                     raise
+                again = {topic for topic, its in found.items() if _read_earlier(state, its)}
                 # Where the store fails below, what is closed is not closed again.
                 del self.states[number]
                 state.close()
@@ -201,9 +215,13 @@ class Partitions:
                 )  # fmt: skip
                 if with_store:
                     self._checkpoints.put_aside(number)
-                self.states[number] = open_or_restore(
-                    self._checkpoints, folder, number, self._settings
-                )
+                fresh = open_or_restore(self._checkpoints, folder, number, self._settings)
+                self.states[number] = fresh
+                for topic in again if not fresh.positions else ():
+                    its = found[topic]
+                    fresh.set_made_from(
+                        topic, MadeFrom(id=its.id, partitions=its.partitions, again=True)
+                    )
 
     def open(self, assigned: Iterable[tuple[str, int]]) -> list[int]:
         """Open the states of assigned partitions; returns the numbers that are new here."""
@@ -213,9 +231,14 @@ class Partitions:
                 continue
             self._assigned.setdefault(partition, set()).add(topic)
             if partition not in self.states:
-                self.states[partition] = open_or_restore(
-                    self._checkpoints, self._place(partition), partition, self._settings
-                )
+                place = self._place(partition)
+                state = open_or_restore(self._checkpoints, place, partition, self._settings)
+                self.states[partition] = state
+                # A worker that began again ended before it wrote a checkpoint.
+                if not state.positions and (
+                    other_log_folder(place).exists() or self._checkpoints.of_other_log(partition)
+                ):
+                    self._begun_again.add(partition)
                 opened.append(partition)
         if opened:
             self._share_cache()
@@ -233,6 +256,7 @@ class Partitions:
             if not remaining:
                 del self._assigned[partition]
                 self.states.pop(partition).close()
+                self._begun_again.discard(partition)
                 closed.append(partition)
         if closed:
             self._share_cache()

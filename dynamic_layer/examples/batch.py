@@ -53,7 +53,8 @@ def kind_code(kind: str) -> int:
 class ExampleBatch:
     """`n` examples that came from one partition of the events topic, `t` history entries in all.
 
-    topic, partition: where the events were read.
+    topic, partition: where the events were read; a topic that was created again has its id behind
+                      its name (`state.MadeFrom.log_name`).
     offset:           i64 [n], of each event; (topic, partition, offset) names an example.
     target:           u64 [n], key of the item of the event.
     timestamp:        i64 [n], ms UTC.

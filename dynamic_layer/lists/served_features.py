@@ -108,10 +108,12 @@ class _Stored(_Head, kw_only=True):
 class ListWatch:
     """Collects what a head reads of one user, by list.
 
+    topic: of the event that is the reason, as in its example.
     found: whole; noted: with rows in place of the candidates' keys, until `finish`.
     popular: scores by row of the item types, by number, that live popularity ranks.
     """
 
+    topic: str = ""
     found: list[ServedFeatures] = field(default_factory=list)
     noted: list[ServedFeatures] = field(default_factory=list)
     popular: dict[int, dict[int, float]] = field(default_factory=dict)
@@ -162,9 +164,9 @@ class ListWatch:
         ]
         self.noted.clear()
 
-    def chosen(self, topic: str, partition: int, offset: int) -> ServedFeatures | None:
+    def chosen(self, partition: int, offset: int) -> ServedFeatures | None:
         """Return one of the lists, chosen by the event's offset; None where no head ranked."""
         if not self.found:
             return None
         one = self.found[offset % len(self.found)]
-        return replace(one, topic=topic, partition=partition, offset=offset)
+        return replace(one, topic=self.topic, partition=partition, offset=offset)

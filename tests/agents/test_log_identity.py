@@ -11,8 +11,15 @@ from agents import Train, TrainerSettings, WorkerSettings
 from agents.apps.embedded import EmbeddedRoles
 from agents.erased import ErasedUsers
 from agents.outputs import EmbeddedOutputs
-from dynamic_layer import DynamicSettings
-from state import ArtifactStore, Checkpoints, MadeFrom, StoreUnavailable
+from dynamic_layer import DynamicSettings, ExampleBatch
+from state import (
+    ArtifactStore,
+    Checkpoints,
+    MadeFrom,
+    StateSettings,
+    StoreUnavailable,
+    merge_checkpoints,
+)
 from streams import (
     EmbeddedLog,
     LogChanged,
@@ -284,3 +291,66 @@ async def test_a_source_that_only_has_more_partitions_is_not_read_from_its_begin
             b.worker.partitions.begin_again(found)
         b.worker.partitions.begin_again(now(b) | {"plays": plays})
         assert b.worker.partitions[state.partition].position(TOPICS.events) is None
+
+
+def example_topics(b):
+    """The topics that the examples of the log so far name, in order."""
+    return [ExampleBatch.unpack(value).topic for value in b.records(TOPICS.examples)]
+
+
+async def begun_again(b):
+    """A worker that reads the new topic from its beginning, with examples of it in the log."""
+    await applied(b, 20, now(b))
+    recreate(b, 5)
+    b.worker.models.static_generation = 1  # examples are made once there is a graph
+    await b.worker.assigned(b.keyed, now(b), begin_again=True)
+    await b.drain()
+    return f"{TOPICS.events}@{now(b)[TOPICS.events].id}"
+
+
+async def again_elsewhere(b, name):
+    """Another disk, on which examples are made once more."""
+    b.worker.close()
+    b.worker = b.new_worker(name)
+    b.worker.models.static_generation = 1
+    await b.worker.assigned(b.keyed, now(b))
+    before = len(example_topics(b))
+    b.listen("ann", "later")
+    await b.drain()
+    return set(example_topics(b)[before:])
+
+
+async def test_examples_of_a_topic_that_was_created_again_are_those_of_another_topic(tmp_path):
+    """The trainer knows the offsets of the earlier topic: it took these for repeats, unseen."""
+    with bench(tmp_path) as b:
+        renamed = await begun_again(b)
+        assert example_topics(b) == [renamed]
+        await b.worker.commit()
+        await b.worker.checkpoint()
+        assert await again_elsewhere(b, "restored") == {renamed}
+        offsets = merge_checkpoints(
+            Checkpoints(ArtifactStore(str(tmp_path / "artifacts"))), StateSettings()
+        ).offsets
+        assert renamed in offsets
+        # An event is trained on where it is later than the graph, which names the same topic.
+        b.worker.models._graph_ends = {TOPICS.events: {0: 1_000, 1: 1_000}}
+        [(part, end)] = offsets[renamed].items()
+        assert b.worker.models.learns_from(renamed, part, end)
+
+
+async def test_a_worker_that_ends_before_its_first_checkpoint_is_followed_by_one_that_knows(
+    tmp_path,
+):
+    with bench(tmp_path) as b:
+        renamed = await begun_again(b)
+        assert await again_elsewhere(b, "other disk") == {renamed}
+        assert await again_elsewhere(b, "w") == {renamed}
+
+
+async def test_a_topic_that_was_created_once_goes_by_its_name(tmp_path):
+    with bench(tmp_path) as b:
+        b.worker.models.static_generation = 1
+        await b.worker.assigned(b.keyed, now(b))
+        b.listen("ann", "a", "b")
+        await b.drain()
+        assert set(example_topics(b)) == {TOPICS.events}

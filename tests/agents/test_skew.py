@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -185,22 +186,24 @@ def test_a_trainer_shows_the_worst_feature(log, caplog):
 
 def test_answers_are_watched_whose_example_holds_the_rest_of_the_history():
     answers = Answers(SETTINGS, TOPICS, None, None, None, None, None)
+    state = SimpleNamespace(log_name=str)
     touched = Touched(user_id="u", topic="t", partition=0, offset=5, event_timestamp=9)
     user = UserState(
         user_id="u", history_item=np.arange(2, dtype=np.uint64), history_time=np.array([9, 3]),
         history_strong=np.ones(2, bool),
     )  # fmt: skip
     event = Asked(touched=touched)
-    assert answers._watched(event, user).watch is not None
+    assert answers._watched(event, user, state).watch is not None
     late = replace(user, history_time=np.array([10, 9]))
-    assert answers._watched(event, late).watch is None
+    assert answers._watched(event, late, state).watch is None
     disliking = replace(user, disliked=np.ones(1, np.uint64))
-    assert answers._watched(event, disliking).watch is None
-    assert answers._watched(Asked(touched=touched, record=object()), user).watch is None
+    assert answers._watched(event, disliking, state).watch is None
+    assert answers._watched(Asked(touched=touched, record=object()), user, state).watch is None
     seldom = Answers(replace(SETTINGS, skew_share=0.1), TOPICS, None, None, None, None, None)
     offsets = np.arange(200)
     watched = [
-        seldom._watched(Asked(touched=structs.replace(touched, offset=n)), user).watch is not None
+        seldom._watched(Asked(touched=structs.replace(touched, offset=n)), user, state).watch
+        is not None
         for n in offsets.tolist()
     ]
     assert watched == hashed_share(offsets, 0.1).tolist()

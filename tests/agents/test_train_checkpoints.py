@@ -22,7 +22,18 @@ from agents.training.quality import QualityStore
 from agents.training.train_tally import TrainTally
 from dynamic_layer import Asked, ExampleBatch, Judgement, Row, hashed_share
 from state import ArtifactStore, StoreUnavailable, item_key
-from streams import AdminError, Item, LogRecord, ModelAnnouncement, Record, TopicSettings, encode
+from streams import (
+    AdminError,
+    Held,
+    Item,
+    LogChanged,
+    LogRecord,
+    ModelAnnouncement,
+    Record,
+    TopicIdentity,
+    TopicSettings,
+    encode,
+)
 from tests.dynamic_layer.worlds import SMALL, START_MS, make_examples, make_items
 
 ITEMS = make_items()
@@ -55,8 +66,9 @@ def today(batch: ExampleBatch) -> ExampleBatch:
     return replace(batch, timestamp=moved, history_time=before - 60_000)
 
 
-def records(n: int) -> list[LogRecord]:
-    """Records of the examples topic, of two partitions in turn."""
+def records(n: int, topic: str | None = None) -> list[LogRecord]:
+    """Records of the examples topic, of two partitions in turn; topic: of the events."""
+    of = {"topic": topic} if topic else {}
     return [
         Record(
             topic=TOPICS.examples,
@@ -64,8 +76,11 @@ def records(n: int) -> list[LogRecord]:
             offset=k // 2,
             timestamp=0,
             key=None,
-            value=today(
-                make_examples(ITEMS, 25, first_offset=25 * (k // 2), partition=k % 2, seed=k)
+            value=replace(
+                today(
+                    make_examples(ITEMS, 25, first_offset=25 * (k // 2), partition=k % 2, seed=k)
+                ),
+                **of,
             ).pack(),
         )
         for k in range(n)
@@ -631,3 +646,45 @@ def held_out_of(record: LogRecord) -> list[int]:
     batch = ExampleBatch.unpack(record.value)
     held = hashed_share(batch.offset, DYNAMIC.replay.holdout_share) & batch.strong
     return batch.offset[held].tolist()
+
+
+def identities(of: str, parts: int = 2) -> dict[str, TopicIdentity]:
+    return {TOPICS.examples: TopicIdentity(topic=TOPICS.examples, id=of, partitions=parts)}
+
+
+def held(*ends: int) -> list[Held]:
+    return [
+        Held(topic=TOPICS.examples, partition=n, first=0, end=end) for n, end in enumerate(ends)
+    ]
+
+
+async def test_examples_of_a_topic_that_was_created_again_are_learned_from(tmp_path, monkeypatch):
+    """Their offsets begin at 0 again, below what the checkpoint has read of the earlier topic."""
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock))
+    train.read.begin(identities("first"), held(50, 50))
+    await train.examples_came(records(6))
+    await train.close()
+    again = await began(process(tmp_path, monkeypatch, clock))
+    again.read.begin(identities("first"), held(50, 50))
+    assert again.positions() == train.positions() != {}
+    again.read.check(identities("first"))
+    with pytest.raises(LogChanged, match=r"Start the trainer again"):
+        again.read.check(identities("second"))
+    again.read.begin(identities("second"), held(50, 50))
+    assert again.positions() == {}
+    before = again.examples
+    await again.examples_came(records(6, "plays@2"))
+    assert again.examples == 2 * before
+
+
+async def test_a_partition_that_lost_its_newest_examples_is_read_on_from_its_end(
+    tmp_path, monkeypatch
+):
+    clock = SimpleNamespace(ms=1_000_000)
+    train = await began(process(tmp_path, monkeypatch, clock))
+    await train.examples_came(records(6))
+    read = dict(train.positions())
+    train.read.begin(identities("only"), held(1, 50))
+    assert train.position(TOPICS.examples, 0) == 1 < read[TOPICS.examples, 0]
+    assert train.position(TOPICS.examples, 1) == read[TOPICS.examples, 1]

@@ -213,7 +213,9 @@ def _made(
             asked = asked_of(bundle, examples.take(part), rows)
             at = demand.at(int(examples.timestamp[part].min()))
             found = maker.propose(asked, types[target[part]], at)
-            scores = bundle.head.scores(found.features, found.rows != NONE).astype(np.float64)
+            scores = bundle.head.scores(found.values.features(), found.rows != NONE).astype(
+                np.float64
+            )
             for n, place in enumerate(part.tolist()):
                 when, own = int(examples.timestamp[place]), found.rows[n]
                 rate = rates(bundle.item_keys[np.maximum(own, 0)], when)

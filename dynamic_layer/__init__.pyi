@@ -20,7 +20,6 @@ from .examples.shares import hashed_share as hashed_share
 from .examples.shown_columns import ShownColumns as ShownColumns
 from .head.features import Sources as Sources
 from .head.features import feature_names as feature_names
-from .head.features import pair_features as pair_features
 from .head.ranking_head import HeadTrainer as HeadTrainer
 from .head.ranking_head import Lists as Lists
 from .head.ranking_head import RankingHead as RankingHead

@@ -12,7 +12,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from dynamic_layer.counts.kth import kth_smallest
 from dynamic_layer.counts.moments import Histories
 
 NONE = -1
@@ -54,33 +53,19 @@ class Neighbours:
         )
         return cls(indptr=indptr, own=own, item=item, sums=sums, items=weights.shape[1])
 
-    def best(self, allowed: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
-        """Return each user's items with the greatest sums at each recency, i64 [b, h, k].
-
-        allowed: bool [items]. In no order; items of the history are left out, as are those whose
-        sum is not above 0; NONE where there are fewer than k.
-        """
-        group = np.where(allowed, 0, NONE).astype(np.int16)
-        return self.best_of_group(group, np.zeros(len(self.own), np.int64), k)
-
-    def best_of_group(
-        self, group: NDArray[np.int16], wanted: NDArray[np.int64], k: int
-    ) -> NDArray[np.int64]:
-        """Return what `best` does among the items of each user's own group, i64 [b, h, k].
-
-        group: i16 [items], negative for items of none; wanted: i64 [b].
-        """
-        found: NDArray[np.int64] = _best(
-            self.indptr, self.own, self.item, self.sums, group, wanted, k
-        )
-        return found
-
     def scores(self, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the sums of candidates, f32 [b, c, h]; candidates: i64 [b, c], NONE scores 0."""
-        found: NDArray[np.float32] = _scores(
-            self.indptr, self.item, self.sums, np.ascontiguousarray(candidates), self.items
-        )
+        found = np.zeros((*candidates.shape, self.sums.shape[1]), np.float32)
+        self.put_scores(candidates, found, 0)
         return found
+
+    def put_scores(
+        self, candidates: NDArray[np.int64], out: NDArray[np.float32], first: int
+    ) -> int:
+        """Put the scores into columns of zeros, f32 [b, c, f], from one on; return the next one."""
+        candidates = np.ascontiguousarray(candidates)
+        _put_scores(self.indptr, self.item, self.sums, candidates, self.items, out, first)
+        return first + int(self.sums.shape[1])
 
 
 def neighbours_of(
@@ -150,83 +135,16 @@ def _room(
 
 
 @numba.njit(cache=True, nogil=True)
-def _best(
-    indptr: NDArray[np.int64],
-    own: NDArray[np.int64],
-    item: NDArray[np.int32],
-    sums: NDArray[np.float32],
-    group: NDArray[np.int16],
-    wanted: NDArray[np.int64],
-    k: int,
-) -> NDArray[np.int64]:
-    b, h = len(own), sums.shape[1]
-    out = np.full((b, h, k), -1, np.int64)
-    widest = (indptr[1:] - indptr[:-1]).max() if b else 0
-    member, value = np.empty(widest, np.int64), np.empty(widest, np.float32)
-    place = np.empty(widest, np.int64)
-    for row in range(b if k else 0):
-        size = 0
-        for at in range(indptr[row] + own[row], indptr[row + 1]):
-            if group[item[at]] == wanted[row]:
-                member[size] = at
-                size += 1
-        for part in range(h):
-            count = 0
-            for n in range(size):
-                if sums[member[n], part] > 0:
-                    value[count] = sums[member[n], part]
-                    place[count] = member[n]
-                    count += 1
-            taken = 0
-            bound = _kth(value[:count], k)
-            for n in range(count):
-                if value[n] > bound:
-                    out[row, part, taken] = item[place[n]]
-                    taken += 1
-            for n in range(count):
-                if value[n] == bound and taken < k:
-                    out[row, part, taken] = item[place[n]]
-                    taken += 1
-    return out
-
-
-_STEP_BITS, _STEPS = 20, 256  # eight steps for a factor of two, and a last one for all below 2^-31
-
-
-@numba.njit(cache=True, nogil=True)
-def _kth(value: NDArray[np.float32], k: int) -> float:
-    """Return the k-th greatest of values above 0; 0 where there are fewer.
-
-    The bits of such numbers are in their order: those in the k-th one's step are few.
-    """
-    if len(value) < k:
-        return 0.0
-    bits = value.view(np.int32)
-    most, counts = bits.max(), np.zeros(_STEPS, np.int64)
-    for one in bits:
-        counts[min((most - one) >> _STEP_BITS, _STEPS - 1)] += 1
-    step, above = 0, 0
-    while above + counts[step] < k:
-        above += counts[step]
-        step += 1
-    near, found = np.empty(counts[step], np.float32), 0
-    for n in range(len(bits)):
-        if min((most - bits[n]) >> _STEP_BITS, _STEPS - 1) == step:
-            near[found] = value[n]
-            found += 1
-    return float(kth_smallest(near, found - (k - above)))
-
-
-@numba.njit(cache=True, nogil=True)
-def _scores(
+def _put_scores(
     indptr: NDArray[np.int64],
     item: NDArray[np.int32],
     sums: NDArray[np.float32],
     candidates: NDArray[np.int64],
     items: int,
-) -> NDArray[np.float32]:
+    out: NDArray[np.float32],
+    first: int,
+) -> None:
     b, c = candidates.shape
-    out = np.zeros((b, c, sums.shape[1]), np.float32)
     place_of = np.full(items, -1, np.int32)
     for row in range(b):
         for place in range(c):
@@ -235,8 +153,8 @@ def _scores(
         for at in range(indptr[row], indptr[row + 1]):
             place = place_of[item[at]]
             if place >= 0:
-                out[row, place] = sums[at]
+                for part in range(sums.shape[1]):
+                    out[row, place, first + part] = sums[at, part]
         for place in range(c):
             if candidates[row, place] >= 0:
                 place_of[candidates[row, place]] = -1
-    return out

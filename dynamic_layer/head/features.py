@@ -1,6 +1,6 @@
 """What a ranking head reads of a user and a candidate, from counting state and vectors alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numba
@@ -17,7 +17,7 @@ from dynamic_layer.settings import GROUPS, NEAR, SEPARATE_TYPES, FeatureSettings
 #: Name of the sequence tower's feature, and of its group.
 SEQUENCE = "sequence"
 _ACTIVE = ("active@7d", "active@30d", "active@120d")
-_LOUD = np.float32(6.0)  # standardised values beyond this are cut: one outlier must not rule
+LOUD = np.float32(6.0)  # standardised values beyond this are cut: one outlier must not rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,41 @@ def item_figures(
     return np.concatenate(parts, axis=-1)
 
 
-def pair_features(
+@dataclass(frozen=True, kw_only=True)
+class PairValues:
+    """What a head reads of `b` users and their `c` candidates, each value once.
+
+    pairs: f32 [b, c, f], values of a pair; anything where there is no candidate.
+    valid: bool [b, c], where there is one.
+    own:   f32 [b, 1, u], the user's own values; f32 [b, c, u] in a list over several types.
+    """
+
+    pairs: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    own: NDArray[np.float32]
+
+    def features(self) -> NDArray[np.float32]:
+        """Return the features, f32 [b, c, 2 f + u], as of `feature_names`; 0 without a candidate.
+
+        Every value of a pair comes twice, standardised in its list and as it is: the former carries
+        over when the models behind it are fitted again on more events.
+        """
+        return _features(self.pairs, self.valid, self.own)  # type: ignore[no-any-return]
+
+    def take(self, users: slice) -> "PairValues":
+        """Return those of some of the users."""
+        return PairValues(pairs=self.pairs[users], valid=self.valid[users], own=self.own[users])
+
+    def centred(self) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the pairs' values less their list's means, the means, and what standardises them.
+
+        f32 [b, c, f], 0 without a candidate; f64 [b, f] each. A standardised value is the first
+        times the last, at most `LOUD` from 0.
+        """
+        return _centred(self.pairs, self.valid)  # type: ignore[no-any-return]
+
+
+def pair_values(
     moment: Moment,
     users: NDArray[np.int64],
     candidates: NDArray[np.int64],
@@ -116,115 +150,75 @@ def pair_features(
     shown: Impressions | None = None,
     *,
     mixed: bool = False,
-) -> NDArray[np.float32]:
-    """Return the features of users and their candidates, f32 [b, c, f]; 0 where there is none.
+) -> PairValues:
+    """Return what a head reads of users and their candidates.
 
     users: i64 [b], rows of the moment's histories; candidates: i64 [b, c], with NONE; a list's
     are of one type unless `mixed`.
     neighbours: sums of each of the sources' weights at the settings' half-lives, for these users;
     made here when None. figures: `item_figures` of all items, where they are read again and again;
-    made here for the candidates when None. shown: impressions of these users; None for none.
-    Every feature of a pair comes twice, as it is and standardised in its list: the latter carries
-    over when the models behind it are fitted again on more events.
+    made here when None. shown: impressions of these users; None for none.
     """
     histories = moment.histories.take(users)
-    valid = candidates != NONE
-    rows = np.maximum(candidates, 0)
-    parts: list[NDArray[np.float32]] = []
-    for group in GROUPS:
-        if group not in settings.groups:
-            continue
+    valid, rows = candidates != NONE, np.maximum(candidates, 0)
+    width, first = len(_pair_names(sources, settings)), 0
+    pairs = np.zeros((*candidates.shape, width), np.float32)
+    for group in (group for group in GROUPS if group in settings.groups):
         if group == "weights":
             near = neighbours or neighbours_of(histories, sources.weights, settings.half_lives_days)
-            sums = [one.scores(candidates) for one in near.values()]
-            if settings.shown_half_lives_days and "shown" in settings.groups:
-                sums.append(_shown(shown, candidates, settings))
-            # One part however many weights there are: `columns` is compiled for a number of parts.
-            parts += [np.concatenate(sums, axis=2)] if len(sums) > 1 else sums
-        elif group == "shown" and settings.shown_half_lives_days and not parts:
-            parts.append(_shown(shown, candidates, settings))
-        elif group == "towers" and sources.towers is not None:
-            parts.append(_products(*sources.towers, users, rows))
-        elif group == SEQUENCE and sources.sequence is not None:
-            found = _products(*sources.sequence, users, rows)
-            # As above: no part of its own.
-            before = [parts.pop()] if parts else []
-            parts.append(np.concatenate([*before, found], axis=2))
-        elif group == "demand" or (group == "age" and "demand" not in settings.groups):
-            parts.append(
-                _figures(moment, rows, settings) if figures is None else figures.take(rows, axis=0)
-            )
+            for sums in near.values():
+                first = sums.put_scores(candidates, pairs, first)
+        elif group == "shown" and settings.shown_half_lives_days:
+            halves = settings.shown_half_lives_days
+            if shown is not None:
+                pairs[:, :, first : first + len(halves)] = shown.features(candidates, halves)
+            first += len(halves)
+        elif group in ("towers", SEQUENCE):
+            products = sources.towers if group == "towers" else sources.sequence
+            if products is not None:
+                pairs[:, :, first] = inner_products(products[1], rows, products[0][users])
+                first += 1
+    if first < width:  # of demand and age: the last ones
+        if figures is None:
+            states = (moment.demand, moment.age_days, moment.silent_days)
+            figures = item_figures(*states, settings)
+        _put_rows(figures, rows, pairs, first)
     own = np.zeros((len(candidates), 1, 0), np.float32)
     if "user" in settings.groups:
         own = _user(histories, rows, valid, sources, mixed=mixed)
-    pairs = parts or [np.zeros((*candidates.shape, 0), np.float32)]
-    return columns(pairs, valid, own)
-
-
-def columns(
-    parts: Sequence[NDArray[np.floating]], valid: NDArray[np.bool_], own: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return values, f32 [b, c, .] each, standardised, as they are, and the user's own.
-
-    valid: bool [b, c]; own: f32 [b, c, u], or f32 [b, 1, u] where they are the same for all
-    candidates of a list.
-    """
-    return _columns(  # type: ignore[no-any-return]
-        tuple(np.ascontiguousarray(part, np.float32) for part in parts), valid, own
-    )
-
-
-def _products(
-    user: NDArray[np.float32],
-    item: NDArray[np.float32],
-    users: NDArray[np.int64],
-    rows: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Return inner products of users and candidates, f32 [b, c, 1]."""
-    return inner_products(item, rows, user[users])[:, :, None]
-
-
-def _shown(
-    shown: Impressions | None, candidates: NDArray[np.int64], settings: FeatureSettings
-) -> NDArray[np.float32]:
-    halves = settings.shown_half_lives_days
-    if shown is None:
-        return np.zeros((*candidates.shape, len(halves)), np.float32)
-    return shown.features(candidates, halves)
-
-
-def _figures(
-    moment: Moment, rows: NDArray[np.int64], settings: FeatureSettings
-) -> NDArray[np.float32]:
-    states = (moment.demand[rows], moment.age_days[rows], moment.silent_days[rows])
-    return item_figures(*states, settings)
+    return PairValues(pairs=pairs, valid=valid, own=own)
 
 
 @numba.njit(cache=True, nogil=True)
-def _columns(
-    parts: tuple[NDArray[np.float32], ...], valid: NDArray[np.bool_], own: NDArray[np.float32]
+def _put_rows(
+    figures: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    out: NDArray[np.float32],
+    first: int,
+) -> None:
+    """Put the figures of rows, i64 [b, c], into columns of f32 [b, c, f], from one on."""
+    for user in range(rows.shape[0]):
+        for place in range(rows.shape[1]):
+            for column in range(figures.shape[1]):
+                out[user, place, first + column] = figures[rows[user, place], column]
+
+
+@numba.njit(cache=True, nogil=True)
+def _features(
+    pairs: NDArray[np.float32], valid: NDArray[np.bool_], own: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """See `columns`. Parts are joined row by row: all in one array would be one more pass."""
-    (b, c), f = valid.shape, 0
-    for part in parts:
-        f += part.shape[2]
+    """See `PairValues.features`."""
+    (b, c), f = valid.shape, pairs.shape[2]
     out = np.zeros((b, c, 2 * f + own.shape[2]), np.float32)
-    pairs = np.empty((c, f), np.float32)
     for row in range(b):
-        first = 0
-        for part in parts:
-            for place in range(c):
-                for column in range(part.shape[2]):
-                    pairs[place, first + column] = part[row, place, column]
-            first += part.shape[2]
-        mean, scale = _spread(pairs, valid[row])
+        mean, scale = _spread(pairs[row], valid[row])
         for place in range(c):
             if not valid[row, place]:
                 continue
             for column in range(f):
-                value = pairs[place, column]
+                value = pairs[row, place, column]
                 standard = (value - mean[column]) * scale[column]
-                out[row, place, column] = min(max(standard, -_LOUD), _LOUD)
+                out[row, place, column] = min(max(standard, -LOUD), LOUD)
                 out[row, place, f + column] = value
             # Number by number: assigning a row takes numba three seconds more to compile.
             for column in range(own.shape[2]):
@@ -233,19 +227,43 @@ def _columns(
 
 
 @numba.njit(cache=True, nogil=True)
+def _centred(
+    pairs: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """See `PairValues.centred`."""
+    b, c, f = pairs.shape
+    out, means, scales = np.zeros((b, c, f), np.float32), np.empty((b, f)), np.empty((b, f))
+    for row in range(b):
+        mean, scale = _spread(pairs[row], valid[row])
+        for column in range(f):
+            means[row, column], scales[row, column] = mean[column], scale[column]
+        for place in range(c):
+            if valid[row, place]:
+                for column in range(f):
+                    out[row, place, column] = pairs[row, place, column] - mean[column]
+    return out, means, scales
+
+
+@numba.njit(cache=True, nogil=True)
 def _spread(
     values: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the columns' means and what brings them to a deviation of one, f64 [f] each."""
-    f, count = values.shape[1], max(valid.sum(), 1)
+    f, count = values.shape[1], 0
     mean, square = np.zeros(f), np.zeros(f)
-    for place in np.flatnonzero(valid):
-        for column in range(f):
-            mean[column] += values[place, column] / count
-    for place in np.flatnonzero(valid):
-        for column in range(f):
-            square[column] += (values[place, column] - mean[column]) ** 2 / count
-    return mean, 1 / np.maximum(np.sqrt(square), 1e-6)
+    for place in range(len(valid)):
+        if valid[place]:
+            count += 1
+            for column in range(f):
+                mean[column] += values[place, column]
+    count = max(count, 1)
+    for column in range(f):
+        mean[column] /= count
+    for place in range(len(valid)):
+        if valid[place]:
+            for column in range(f):
+                square[column] += (values[place, column] - mean[column]) ** 2
+    return mean, 1 / np.maximum(np.sqrt(square / count), 1e-6)
 
 
 def _user(

@@ -119,12 +119,11 @@ def made_lists(
                 else maker.propose(asked, number[part], known_demand)
             )
             label, valid = proposed.rows == own[:, None], proposed.rows != NONE
-            before = _before(head, proposed.features, label, valid)
+            features = proposed.values.features()
+            before = _before(head, features, label, valid)
             yield MadeLists(
                 place=part,
-                lists=Lists(
-                    features=proposed.features.astype(np.float16), label=label, valid=valid
-                ),
+                lists=Lists(features=features.astype(np.float16), label=label, valid=valid),
                 head=(before >= 0) & (before < K),
                 towers=(proposed.towers.rows[:, :K] == own[:, None]).any(axis=1),
                 before=before,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.counts.moments import Histories
 from dynamic_layer.head.contributions import contributions
+from dynamic_layer.head.list_scores import ListScorer
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.items.features import ItemFeatures
@@ -35,7 +36,7 @@ class HeadRanker:
         self.sequence = None if bundle.sequence is None else bundle.sequence.copy()
         self._maker = ListMaker(bundle, settings, index, sequence=self.sequence)
         self._texts = bundle.texts
-        self._head, self._prior = head, settings.type_prior
+        self._head, self._scorer, self._prior = head, ListScorer(head), settings.type_prior
         self._type_number = bundle.features.type_number.numpy()
         sizes = np.bincount(self._type_number, minlength=len(bundle.types))
         self._shares = sizes / max(1, sizes.sum())
@@ -112,13 +113,14 @@ class HeadRanker:
         self, users: Asking, proposed: Proposed, demand: Demand, number: int
     ) -> NDArray[np.float32]:
         """Return the head's scores of candidates, f32 [b, c]; show watched users' what it read."""
-        scores = self._head.scores(proposed.features, proposed.rows >= 0)
+        scores = self._scorer.scores(proposed.values)
         shown_to_ms = 0 if users.shown is None else users.shown.to_ms
         for place, watch in enumerate(users.watches):
             if watch is not None:
                 entries = int(np.diff(users.histories.indptr)[place])
+                features = proposed.values.take(slice(place, place + 1)).features()[0]
                 watch.note(
-                    proposed.rows[place], proposed.features[place], scores[place],
+                    proposed.rows[place], features, scores[place],
                     number=number, names=self._head.names, demand_at_ms=demand.at_ms,
                     entries=entries, shown_to_ms=shown_to_ms,
                 )  # fmt: skip

@@ -13,14 +13,15 @@ from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.bundles.sequence import ServedSequence
 from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import Neighbours, neighbours_of
-from dynamic_layer.head.candidates import NONE, newest_items, union
+from dynamic_layer.head.candidates import NONE, Union, newest_items
 from dynamic_layer.head.features import (
     SEQUENCE,
+    PairValues,
     Sources,
     feature_groups,
     feature_names,
     item_figures,
-    pair_features,
+    pair_values,
 )
 from dynamic_layer.head.impressions import is_of_impressions
 from dynamic_layer.index.item_index import Hits, ItemIndex
@@ -38,12 +39,12 @@ class Proposed:
     """Candidates of `b` users' lists, and what a head reads of them.
 
     rows:     i64 [b, c], NONE where there are fewer.
-    features: f32 [b, c, f].
+    values:   of them.
     towers:   the best of them by the towers and popularity alone, best first.
     """
 
     rows: NDArray[np.int64]
-    features: NDArray[np.float32]
+    values: PairValues
     towers: Hits
 
 
@@ -164,17 +165,15 @@ class ListMaker:
         )
         near_by = [hits.rows, *self._by_sequence(users, numbers, allowed)]
         group = self._groups(allowed)
-        best = [of.best_of_group(group, numbers, self._settings.neighbours)
-                for of in near.values()]  # fmt: skip
         tops = self._most_demanded(demand, allowed)
         known = np.where((numbers >= 0) & (numbers < self._types), numbers, 0)
-        demanded = [*np.where((known == numbers)[:, None, None], tops[known], NONE).swapaxes(0, 1)]
+        demanded = np.where((known == numbers)[:, None, None], tops[known], NONE)
         weak = self._weakly_met(
             users, lambda owner, item: group[item] == numbers[owner].astype(group.dtype)
         )
-        rows = self._joined(users, [*near_by, weak], best, demanded, self._settings.limit)
-        features = self.read(users, rows, demand, near, mixed=False)
-        return Proposed(rows=rows, features=features, towers=hits)
+        rows = self._joined(users, [*near_by, weak], near, group, numbers, demanded)
+        values = self.read(users, rows, demand, near, mixed=False)
+        return Proposed(rows=rows, values=values, towers=hits)
 
     def propose_mixed(
         self,
@@ -196,14 +195,14 @@ class ListMaker:
             users.queries, _MIXED * settings.towers, types=types, exclude=users.barred, rough=True,
             allowed=only,
         )  # fmt: skip
-        best = [of.best(allowed, _MIXED * settings.neighbours) for of in near.values()]
         tops = [first_of(order, allowed, _MIXED * settings.demand) for order in demand.order.T]
-        demanded = [np.broadcast_to(top, (len(users), len(top))) for top in tops]
+        demanded = np.tile(np.concatenate([np.zeros(0, np.int64), *tops]), (len(users), 1))
         weak = self._weakly_met(users, lambda _owner, item: allowed[item])
         near_by = [hits.rows, *self._by_sequence_mixed(users, types, only)]
-        rows = self._joined(users, [*near_by, weak], best, demanded, _MIXED * settings.limit)
-        features = self.read(users, rows, demand, near, mixed=True)
-        return Proposed(rows=rows, features=features, towers=hits)
+        group, every = np.where(allowed, 0, NONE).astype(np.int16), np.zeros(len(users), np.int64)
+        rows = self._joined(users, [*near_by, weak], near, group, every, demanded, of_one=_MIXED)
+        values = self.read(users, rows, demand, near, mixed=True)
+        return Proposed(rows=rows, values=values, towers=hits)
 
     def _groups(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.int16]:
         """Return the type number of each item, i16 [n]; -1 for those that are not allowed."""
@@ -281,19 +280,24 @@ class ListMaker:
         self,
         users: Asking,
         first: Sequence[NDArray[np.int64]],
-        best: Sequence[NDArray[np.int64]],
-        demanded: Sequence[NDArray[np.int64]],
-        limit: int,
+        near: Mapping[str, Neighbours],
+        group: NDArray[np.int16],
+        wanted: NDArray[np.int64],
+        demanded: NDArray[np.int64],
+        of_one: int = 1,
     ) -> NDArray[np.int64]:
         """Return the union of what the sources bring, i64 [b, c], without what is removed.
 
-        first: what stays where the limit cuts, i64 [b, k] each; best: by each kind of weights,
-        i64 [b, h, k]; demanded: at each half-life, i64 [b, k].
+        first: i64 [b, k] each; group, wanted: see `Union.add_best`; demanded: i64 [b, ...]. of_one:
+        candidates, in those of a list of one type.
         """
-        lists = [*first]
-        for one in best:
-            lists += [*one.transpose(1, 0, 2)]
-        rows = union([*lists, *demanded], _met(users.barred), limit=limit)
+        settings = self._settings
+        found = Union(_met(users.barred), limit=of_one * settings.limit, items=len(self))
+        found.add(np.concatenate(first, axis=1))
+        for sums in near.values():
+            found.add_best(sums, group, wanted, of_one * settings.neighbours)
+        found.add(demanded.reshape(len(users), -1))
+        rows = found.rows
         if self._index.removed:
             rows = np.where(self._index.is_removed(rows), NONE, rows)
         return rows
@@ -306,8 +310,8 @@ class ListMaker:
         neighbours: Mapping[str, Neighbours],
         *,
         mixed: bool,
-    ) -> NDArray[np.float32]:
-        """Return the features of users and candidates, f32 [b, c, f]; mixed: of several types.
+    ) -> PairValues:
+        """Return what a head reads of users and candidates; mixed: of several types.
 
         candidates: i64 [b, c], item rows, NONE for none; neighbours: of the users.
         """
@@ -323,7 +327,7 @@ class ListMaker:
             age_days=known.age_days,
             silent_days=known.silent_days,
         )
-        return pair_features(
+        return pair_values(
             moment,
             np.arange(len(users)),
             candidates,

@@ -148,12 +148,12 @@ class SkewCheck:
             return Skew(outcome="new_items")
         demand = self._demand(popularity, at_ms)
         asked = asked_of(bundle, pad(answered, self._history_cap, 0), self._rows)
-        features = maker.read(
+        values = maker.read(
             asked, rows[None], demand, maker.neighbours(asked), mixed=served.number == MIXED
-        )[0]
+        )
         timely = demand.at_ms == served.demand_at_ms
         timely &= served.at_ms - served.demand_at_ms >= SETTLE_MS
-        found = differences(bundle.head, served, features, rows >= 0)
+        found = differences(bundle.head, served, values.features()[0], rows >= 0)
         if not timely:
             found = {name: value for name, value in found.items() if not of_demand(name)}
         # Between the event and the answer a bucket of impressions may have ended.

@@ -7,14 +7,16 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from dynamic_layer.counts.item_weights import capped, ease_weights
-from dynamic_layer.counts.moments import Histories
+from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import neighbours_of
 from dynamic_layer.counts.state_weights import count_matrix
-from dynamic_layer.head.candidates import union
-from dynamic_layer.head.features import columns
+from dynamic_layer.head.candidates import Union
+from dynamic_layer.head.features import Sources, feature_names, pair_values
 from dynamic_layer.head.impressions import Impressions
+from dynamic_layer.head.list_scores import ListScorer
+from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.hits import Hits
-from dynamic_layer.settings import EaseSettings
+from dynamic_layer.settings import EaseSettings, FeatureSettings
 
 __all__ = ["compile_list_kernels"]
 
@@ -46,12 +48,20 @@ def compile_list_kernels() -> None:
         indptr=np.array([0, 1], np.int64), item=np.zeros(1, np.int64), age_days=one
     )
     near = neighbours_of(histories, {"ease": weights}, [1.0])["ease"]
-    near.best_of_group(np.zeros(3, np.int16), np.zeros(1, np.int64), 1)
-    rows = np.array([[1, 2]], np.int64)
+    rows, nothing = np.array([[1, 2]], np.int64), np.zeros(1, np.int64)
     near.scores(rows)
-    union([rows], histories, limit=2)
-    nothing = np.zeros(1, np.int64)
+    found = Union(histories, limit=2, items=3)
+    found.add(rows[:, :1])
+    found.add_best(near, np.zeros(3, np.int16), nothing, 1)
     Impressions.of(1, nothing, nothing, one, nothing).features(rows, (1.0,))
     Hits(rows, np.ones((1, 2), np.float32)).best(1)
-    part = np.ones((1, 2, 1), np.float32)
-    columns([part, part, part], rows > 0, np.zeros((1, 1, 1), np.float32))
+    figures = np.ones((3, 1), np.float32)
+    moment = Moment(
+        at_ms=0, histories=histories, demand=figures, age_days=figures[:, 0],
+        silent_days=figures[:, 0],
+    )  # fmt: skip
+    sources = Sources(type_number=np.zeros(3, np.int64), types=1, weights={"ease": weights})
+    read = FeatureSettings(half_lives_days=(1.0,), demand_half_lives_days=(1.0,))
+    values = pair_values(moment, nothing, rows, sources, read)
+    ListScorer(RankingHead(feature_names(sources, read), hidden=1)).scores(values)
+    values.features()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dynamic_layer.counts.moments import Moment
 from dynamic_layer.head.candidates import NONE
-from dynamic_layer.head.features import Sources, feature_names, pair_features
+from dynamic_layer.head.features import Sources, feature_names, pair_values
 from dynamic_layer.settings import GROUPS, FeatureSettings
 from tests.dynamic_layer.moments import moment_at
 
@@ -64,8 +64,8 @@ def test_later_events_never_change_a_feature(before: Events, more: Events) -> No
     )
     later = [(user, item, 20 + age) for user, item, age in more]
     users = np.arange(4)
-    one = pair_features(moment_of(before, 20), users, CANDIDATES, models, READ)
-    other = pair_features(moment_of(before + later, 20), users, CANDIDATES, models, READ)
+    one = pair_values(moment_of(before, 20), users, CANDIDATES, models, READ).features()
+    other = pair_values(moment_of(before + later, 20), users, CANDIDATES, models, READ).features()
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_features_by_hand(sources: Sources) -> None:
     # User 0 met item 2 twice (days 1 and 8) and item 4 once (day 6); it is day 10.
     rows = [(0, 2, 1), (0, 2, 8), (0, 4, 6), (1, 0, 6)]
     candidates = np.array([[0, 2, NONE]])
-    found = pair_features(moment_of(rows, 10), np.array([0]), candidates, sources, READ)
+    found = pair_values(moment_of(rows, 10), np.array([0]), candidates, sources, READ).features()
     assert found.shape == (1, 3, len(feature_names(sources, READ)))
     assert not found[0, 2].any()
     ease = sources.weights["ease"].toarray()
@@ -101,7 +101,7 @@ def test_recent_activity_by_hand(sources: Sources) -> None:
     # User 0 met item 2 twice (days 1 and 8) and item 0 once (day 3); it is day 10.
     rows = [(0, 2, 1), (0, 2, 8), (0, 0, 3), (1, 0, 9)]
     candidates = np.array([[0, 2, 3]])
-    found = pair_features(moment_of(rows, 10), np.array([0]), candidates, sources, READ)
+    found = pair_values(moment_of(rows, 10), np.array([0]), candidates, sources, READ).features()
     get = {name: column(found, sources, name)[0] for name in feature_names(sources, READ)}
     # The items met lately, each by the age of its latest event: 7 and 2 days.
     for half in (7, 30, 120):
@@ -120,11 +120,13 @@ def test_a_group_that_is_left_out_has_no_features(sources: Sources) -> None:
         assert len(names) < len(all_names)
         demand = np.repeat(now.demand, len(fewer.demand_half_lives_days), axis=1)
         wide = Moment(**{**vars(now), "demand": demand})
-        found = pair_features(wide, np.arange(4), CANDIDATES, sources, fewer)
+        found = pair_values(wide, np.arange(4), CANDIDATES, sources, fewer).features()
         assert found.shape[2] == len(names)
 
 
 def test_a_user_without_past_has_finite_features(sources: Sources) -> None:
-    found = pair_features(moment_of([(0, 1, 1)], 5), np.array([3]), CANDIDATES[:1], sources, READ)
+    found = pair_values(
+        moment_of([(0, 1, 1)], 5), np.array([3]), CANDIDATES[:1], sources, READ
+    ).features()
     assert np.isfinite(found).all()
     assert not column(found, sources, "ease@2d").any()

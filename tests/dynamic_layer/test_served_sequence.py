@@ -195,7 +195,7 @@ def test_its_best_items_are_candidates_and_its_score_is_a_feature() -> None:
     column = maker.names.index("sequence")
     inside = found.rows >= 0
     wanted = np.take_along_axis(scores, np.maximum(found.rows, 0), axis=1)[inside]
-    np.testing.assert_allclose(found.features[:, :, column][inside], wanted, atol=1e-4)
+    np.testing.assert_allclose(found.values.features()[:, :, column][inside], wanted, atol=1e-4)
 
 
 def test_serving_reads_what_training_read() -> None:
@@ -224,8 +224,9 @@ def test_serving_reads_what_training_read() -> None:
         )  # fmt: skip
         asked, _ = recommender.asked([user], now_ms)
         again = served.read(asked, made.rows, demand, served.neighbours(asked), mixed=False)
-        np.testing.assert_array_equal(again[:, :, column], made.features[:, :, column])
-        differ += int(np.ptp(made.features[0][:, column]) > 0)
+        features = made.values.features()
+        np.testing.assert_array_equal(again.features()[:, :, column], features[:, :, column])
+        differ += int(np.ptp(features[0][:, column]) > 0)
     assert differ > 10
 
 

@@ -136,4 +136,4 @@ def test_an_item_without_an_event_is_a_candidate_by_its_vector():
     assert groups["text@30d"] == "vectors"
     assert groups["ease@30d"] == "weights"
     place = found["ease", "text"].index(lonely)
-    assert proposed.features[0, place, maker.names.index("text@30d")] > 0
+    assert proposed.values.features()[0, place, maker.names.index("text@30d")] > 0

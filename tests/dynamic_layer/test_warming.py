@@ -10,13 +10,13 @@ SCRIPT = """
 import numba
 from dynamic_layer import ListSettings, Recommender, compile_list_kernels
 from dynamic_layer.counts import item_weights, neighbours
-from dynamic_layer.head import candidates, features
+from dynamic_layer.head import candidates, features, list_scores
 from dynamic_layer.index import hits
 
 def compiled():
     return {
         (module.__name__, name, signature)
-        for module in (item_weights, neighbours, candidates, features, hits)
+        for module in (item_weights, neighbours, candidates, features, list_scores, hits)
         for name, kernel in vars(module).items()
         if isinstance(kernel, numba.core.registry.CPUDispatcher)
         for signature in kernel.signatures

@@ -10,7 +10,7 @@ from types import FrameType
 import pytest
 
 from dynamic_layer import Recommender
-from dynamic_layer.head.ranking_head import RankingHead
+from dynamic_layer.head.list_scores import ListScorer
 from dynamic_layer.lists.list_maker import ListMaker
 from state.histories import Histories
 from tests.agents.test_skew import SETTINGS
@@ -91,7 +91,7 @@ def follow(folder: Path, patched: pytest.MonkeyPatch) -> tuple[list[Call], set[s
 
     milestone(Histories, "slots")
     milestone(ListMaker, "propose")
-    milestone(RankingHead, "scores")
+    milestone(ListScorer, "scores")
     milestone(BenchOutputs, "send_many")
     before = (sys.getprofile(), threading.getprofile())
     # The thread that makes the lists begins after this.

@@ -297,8 +297,9 @@ def test_serving_reads_of_impressions_what_training_read() -> None:
         made = maker.propose(example, row % 2, demand)
         asked, _ = recommender.asked([user_of(batch, row)], now_ms)
         read_again = served.read(asked, made.rows, demand, served.neighbours(asked), mixed=False)
-        np.testing.assert_array_equal(read_again[:, :, columns], made.features[:, :, columns])
-        differ += int((np.ptp(made.features[0][:, columns[-1]]) > 0).any())
+        again, features = read_again.features(), made.values.features()
+        np.testing.assert_array_equal(again[:, :, columns], features[:, :, columns])
+        differ += int((np.ptp(features[0][:, columns[-1]]) > 0).any())
     assert differ > 10, "some candidates were shown and others were not"
 
 

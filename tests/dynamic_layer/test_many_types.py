@@ -24,6 +24,8 @@ from dynamic_layer import (
     UserState,
     default_lists,
 )
+from dynamic_layer.head.features import PairValues
+from dynamic_layer.head.list_scores import ListScorer
 from dynamic_layer.index.state import ALL_TYPES
 from dynamic_layer.lists.asking import Asking, asking
 from dynamic_layer.lists.list_maker import ListMaker
@@ -179,13 +181,13 @@ def test_a_mixed_list_is_one_search_and_twice_the_candidates(
 
     monkeypatch.setattr(ItemIndex, "search_type", counted)
     widths: list[int] = []
-    score = type(bundle.head).scores
+    score = ListScorer.scores
 
-    def measured(self: Any, features: NDArray[np.float32], valid: Any) -> Any:
-        widths.append(features.shape[1])
-        return score(self, features, valid)
+    def measured(self: ListScorer, values: PairValues) -> NDArray[np.float32]:
+        widths.append(values.valid.shape[1])
+        return score(self, values)
 
-    monkeypatch.setattr(type(bundle.head), "scores", measured)
+    monkeypatch.setattr(ListScorer, "scores", measured)
     rows = np.flatnonzero(items.topic == 2)[:4].tolist()
     user = user_of(items, rows, now_ms=NOW_MS)
     answer = recommender.recommend([user], [ListSettings(name="mix")], NOW_MS)[0]["mix"]
@@ -239,7 +241,7 @@ def test_features_of_a_mixed_list_name_the_candidates_own_type(
     valid = made.rows[0] >= 0
     own = number[made.rows[0][valid]]
     expected = np.select([own == 0, own == 1], [0.75, 0.25], 0.0)
-    np.testing.assert_allclose(made.features[0][valid][:, column], expected, atol=1e-6)
+    np.testing.assert_allclose(made.values.features()[0][valid][:, column], expected, atol=1e-6)
     assert len(set(own.tolist())) > 2
     assert not any(name.startswith("type-0") for name in maker.names)
     # Lists of several types made in one call are those made one by one.
@@ -251,8 +253,9 @@ def test_features_of_a_mixed_list_name_the_candidates_own_type(
         assert (together.rows[place][:width] == alone.rows[0][:width]).all()
         assert (together.rows[place][width:] == -1).all()
         np.testing.assert_allclose(
-            together.features[place][:width], alone.features[0][:width], atol=1e-5
-        )
+            together.values.features()[place][:width], alone.values.features()[0][:width],
+            atol=1e-5,
+        )  # fmt: skip
 
 
 def test_default_lists_are_one_where_there_are_many_types() -> None:

@@ -124,7 +124,7 @@ def test_serving_reads_the_features_that_training_read(
             inside = made.lists.valid[place]
             assert (served.rows[0] == target).any() == made.lists.label[place].any()
             np.testing.assert_allclose(
-                served.features[0][: inside.sum()],
+                served.values.features()[0][: inside.sum()],
                 made.lists.features[place][inside].astype(np.float32),
                 atol=4e-3, rtol=2e-3,
             )  # fmt: skip

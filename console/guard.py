@@ -130,7 +130,7 @@ async def only_known_parameters(request: Request) -> None:
         there_are = ", ".join(sorted(known)) or "none"
         what = f"a parameter that this operation does not have; it has: {there_are}"
         raise Problem(
-            422, "the request is not as it should be", errors=[{"where": "query", "what": what}]
+            422, "the request is invalid", errors=[{"where": "query", "what": what}]
         )
 
 

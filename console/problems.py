@@ -124,7 +124,7 @@ def handle_problems(app: FastAPI) -> None:
             {"where": ".".join(str(part) for part in found["loc"]), "what": found["msg"]}
             for found in _of_one_form(error.errors())[:20]
         ]
-        return problem_response(422, "the request is not as it should be", errors=errors)
+        return problem_response(422, "the request is invalid", errors=errors)
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:

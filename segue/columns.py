@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from segue.column_hints import column_hint
 from streams.sources import SECONDS_BELOW
 
 __all__ = [
@@ -247,10 +248,15 @@ def guess_columns(
             found[field] = Column(field=field, column=guess, example=_example(rows, guess))
     missing = [name for name in fields if _KNOWN[name].needed and name not in found]
     if missing and needed:
-        wanted = " ".join(f"--field {name}=COLUMN" for name in missing)
+        taken = {column.column for column in found.values()}
+        free = [name for name in columns if name not in taken]
+        free = [name for name in free if not _fits(rows, name, _is_clear_time)]
+        hints = {name: column_hint(name, rows, free) for name in missing}
+        wanted = " ".join(f"--field {name}={hints[name] or 'COLUMN'}" for name in missing)
         raise ColumnError(
             f"{where}: no column looks like {' or '.join(missing)}; it has {', '.join(columns)}. "
-            f"Name {'them' if len(missing) > 1 else 'it'}: {wanted}"
+            f"Name {'them' if len(missing) > 1 else 'it'}"
+            f"{', for example' if any(hints.values()) else ''}: {wanted}"
         )
     return {field: found[field] for field in fields if field in found}
 

@@ -7,6 +7,7 @@ from typing import Any
 from agents.bundles.announcements import announcement_of
 from agents.bundles.catalogue_frame import catalogue_frame
 from segue.doctor import Finding, Verdict, fact
+from segue.options import NO_BROKER
 from segue.rights import RIGHTS
 from segue.settings import Settings
 from segue.source_check import check_sources_now
@@ -58,8 +59,8 @@ async def check_kafka(settings: Settings) -> list[Finding]:
         return [
             Finding(
                 check="broker", verdict="fail", found=str(error),
-                fix="set KAFKA_BOOTSTRAP_SERVERS, or start one for development: segue kafka start. "
-                "Topics, clocks, workers and models are not checked without a broker",
+                fix=f"{NO_BROKER}. Topics, clocks, workers and models are not checked without a "
+                "broker",
             )
         ]  # fmt: skip
     found = [fact("broker", f"Kafka answers at {address}")]

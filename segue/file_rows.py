@@ -31,6 +31,8 @@ def read_rows(file: Path) -> Iterator[Row]:
     Raises TableError for a file that cannot be read or has an unknown suffix.
     """
     reader = _READERS.get(file.suffix.lower())
+    if file.is_dir():
+        raise TableError(f"{file} is a folder; expected a file")
     if reader is None:
         raise TableError(
             f"{file}: expected a file name that ends with {', '.join(_READERS)}, got "

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from segue.settings import Settings
 
 __all__ = [
+    "NO_BROKER",
     "ConfigOption",
     "JsonOption",
     "LogFormatOption",
     "SetOption",
+    "existing_file",
     "explained",
     "folder_settings_of",
+    "said",
     "settings_of",
     "usable_id",
 ]
@@ -44,6 +47,9 @@ LogFormatOption = Annotated[
         "--log-format", metavar="text|json", help="Log format: text, or JSON for programs."
     ),
 ]
+
+#: What to do where no broker answers.
+NO_BROKER = "set KAFKA_BOOTSTRAP_SERVERS, or start one for development: segue kafka start"
 
 _NOT_SETTINGS = {"SEGUE_CONFIG_FILE"}
 
@@ -87,7 +93,7 @@ def folder_settings_of(config: Path | None, flags: list[str] | None) -> FolderSe
 
 def _require_broker_of(config: Path | None, flags: list[str] | None) -> None:
     """Exit if no broker answers at the address in the settings."""
-    from streams.reach import AdminError, require_broker
+    from streams.reach import AdminError, UnreachableError, require_broker
     from streams.security import SecurityError
 
     found = _explained(
@@ -95,7 +101,10 @@ def _require_broker_of(config: Path | None, flags: list[str] | None) -> None:
     )
     format_log(found.log.format, LogAs(), hidden=secrets_of(found))
     with explained(AdminError, SecurityError):
-        require_broker(found.kafka)
+        try:
+            require_broker(found.kafka)
+        except UnreachableError as error:
+            raise UnreachableError(f"{error}; {NO_BROKER}") from error
 
 
 def _explained(compose: Callable[[dict[str, str]], Root]) -> Root:
@@ -116,6 +125,17 @@ def usable_id(value: str | None) -> str | None:
     return value
 
 
+def existing_file(file: Path) -> Path:
+    """Return a file from the command line; exit with status 1 if it does not exist."""
+    if not file.is_file():
+        what = (
+            f"{file} is a folder, expected a file" if file.is_dir() else f"file not found: {file}"
+        )
+        errors.print(marked("[red]error:[/] {}", what), highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
+    return file
+
+
 @contextmanager
 def explained(*kinds: type[Exception], status: int = 1) -> Iterator[None]:
     """Exit with a status and only the message on an expected error."""
@@ -125,5 +145,16 @@ def explained(*kinds: type[Exception], status: int = 1) -> Iterator[None]:
         if is_json():
             log_crash(error)
             raise typer.Exit(status) from error
-        errors.print(marked("[red]error:[/] {}", error), highlight=False, soft_wrap=True)
+        errors.print(marked("[red]error:[/] {}", said(error)), highlight=False, soft_wrap=True)
         raise typer.Exit(status) from error
+
+
+def said(error: Exception) -> str:
+    """Return the message of an error, for an error of the system without its number.
+
+    >>> said(PermissionError(13, "Permission denied", "/data"))
+    '/data: Permission denied'
+    """
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    return str(error)

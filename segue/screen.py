@@ -203,6 +203,15 @@ def progress_bars(screen: SafeConsole | None = None) -> Progress | LineBars:
     )
 
 
+def _figure(value: float) -> str:
+    """Return a figure as text: counts in full, other numbers with four digits.
+
+    >>> _figure(23210), _figure(0.096391)
+    ('23,210', '0.09639')
+    """
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
+
+
 class StageBars:
     """One bar for each stage of a job that reports (stage, done, total, figures)."""
 
@@ -217,7 +226,7 @@ class StageBars:
         """Advance a stage's bar."""
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
-        note = "  ".join(f"{name} {value:.4g}" for name, value in (figures or {}).items())
+        note = "  ".join(f"{name} {_figure(value)}" for name, value in (figures or {}).items())
         self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from console.policies import PolicyEditing
 from console.quality import Quality
 from console.settings import ConsoleSettings, Right
 from segue.folders import folder_of
+from segue.ports import bound_socket
 from segue.roles import spare_collections, text_settings
 from segue.settings import Settings
 from static_layer import TextEncoder
@@ -208,21 +210,23 @@ async def serve_console(
     name: str,
     started: Callable[[str], None],
     log: EmbeddedLog | None = None,
+    bound: socket.socket | None = None,
 ) -> None:
-    """Serve until a signal arrives or following fails; raises the error of following.
+    """Serve until a signal arrives or following fails; raises the error of following, or PortError.
 
     started: called with the address when the console listens. log: as in `open_console`.
+    bound: from `bound_socket`; default a new one at the address of the settings.
     """
     own = settings.console
+    bound = bound or bound_socket(own.host, own.port)
     spare_collections()  # one look through everything keeps all who ask waiting for .3 s
     async with open_console(settings, name, log) as (app, following):
         server = uvicorn.Server(server_config(own, app))
-        serving = asyncio.ensure_future(server.serve())
+        serving = asyncio.ensure_future(server.serve([bound]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.02)
         if server.started:
-            port = server.servers[0].sockets[0].getsockname()[1]
-            started(f"http://{own.host}:{port}")
+            started(f"http://{own.host}:{bound.getsockname()[1]}")
         both: set[asyncio.Future[Any]] = {serving, following}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True

@@ -9,6 +9,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from segue.options import explained
+from segue.ports import PortError, explained_port
 from streams.pulse import Pulse
 
 __all__ = ["Probed", "serve_metrics"]
@@ -52,8 +54,9 @@ class Probed:
 def serve_metrics(port: int, host: str, registry: CollectorRegistry, pulse: Pulse) -> int:
     """Serve metrics and liveness from a thread until the process ends; returns the port.
 
-    port: 0 for a free one. Raises OSError if the port cannot be opened.
+    port: 0 for a free one. Exits with status 1 and a message if the port cannot be opened.
     """
-    server = make_server(host, port, Probed(registry, pulse), _Server, _Silent)
+    with explained(PortError), explained_port(host, port, "--metrics-port"):
+        server = make_server(host, port, Probed(registry, pulse), _Server, _Silent)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return int(server.server_port)

@@ -89,7 +89,8 @@ def _ask_all(kafka: KafkaSettings, answer_s: float) -> None:
         try:
             _ask(address, context, answer_s)
         except (OSError, SecurityError) as error:
-            found.put(f"{address}: {_reason(error)}")
+            place = f"{address}: " if len(kafka.servers) > 1 else ""
+            found.put(f"{place}{_reason(error)}")
         else:
             found.put(None)
 
@@ -108,8 +109,8 @@ def _ask_all(kafka: KafkaSettings, answer_s: float) -> None:
             return
         failures.append(failure)
     raise UnreachableError(
-        f"no Kafka broker answers at {kafka.bootstrap_servers} ({'; '.join(failures)}). Is one "
-        "running there, and is security_protocol right?"
+        f"no Kafka broker answers at {kafka.bootstrap_servers} ({'; '.join(failures)}). Check the "
+        "address and security_protocol"
     )
 
 

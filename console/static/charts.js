@@ -13,8 +13,8 @@ export function chart(place, option) {
   const [text, line, card] = ["--text", "--line", "--card"].map((name) => css.getPropertyValue(name).trim());
   const drawn = echarts.init(place, null, { renderer: "canvas" });
   const axis = { axisLabel: { color: text, hideOverlap: true }, axisLine: { lineStyle: { color: text } }, splitLine: { lineStyle: { color: line } }, nameTextStyle: { color: text } };
-  // Days say their month, too: the label of the month's first day is often left out.
-  const time = { formatter: { month: "{d} {MMM}", day: "{d} {MMM}" } };
+  // Days say their month, and hours their day: the first label of a month or day is often left out.
+  const time = { formatter: { month: "{d} {MMM}", day: "{d} {MMM}", hour: "{HH}:{mm}\n{d} {MMM}" } };
   const on = (own) => ({ ...axis, ...own, axisLabel: { ...axis.axisLabel, ...(own?.type === "time" && time), ...own?.axisLabel } });
   const set = (more) =>
     drawn.setOption({

@@ -42,6 +42,7 @@ def console(
 
     from console.settings import RIGHTS
     from segue.folders import require_folders_of
+    from segue.ports import PortError
     from segue.rights import require_rights_of
     from segue.serving_console import new_token, serve_console, tune_search
     from segue.threads import use_threads
@@ -69,6 +70,7 @@ def console(
 
     faults = (
         AdminError, PositionError, WrongState, DamagedState, KafkaError, TextModelError, OSError,
+        PortError,
     )  # fmt: skip
     with explained(*faults):
         import uvloop

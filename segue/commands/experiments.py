@@ -9,7 +9,14 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from segue.commands.results import result_of, say
-from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
+from segue.options import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    existing_file,
+    explained,
+    settings_of,
+)
 from segue.screen import console
 
 app = typer.Typer(
@@ -79,7 +86,10 @@ def stop(
 
 @app.command(epilog="Example: segue experiments estimate new.toml --list mix --days 7")
 def estimate(
-    file: Annotated[Path, typer.Argument(help="Policy in TOML; see docs/policies.md.")],
+    file: Annotated[
+        Path,
+        typer.Argument(callback=existing_file, help="Policy in TOML; see docs/policies.md."),
+    ],
     list_name: Annotated[
         str, typer.Option("--list", help="List whose log is read. Default: that of the policy.")
     ] = "",

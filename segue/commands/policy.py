@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
+from segue.options import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    existing_file,
+    explained,
+    settings_of,
+)
 from segue.screen import clock_time, console, marked
 
 if TYPE_CHECKING:
@@ -23,7 +30,10 @@ app = typer.Typer(
     epilog="Example: segue policy check shop.toml",
 )
 
-FileArgument = Annotated[Path, typer.Argument(help="Policy in TOML; see docs/policies.md.")]
+FileArgument = Annotated[
+    Path,
+    typer.Argument(callback=existing_file, help="Policy in TOML; see docs/policies.md."),
+]
 #: Figures of an effect, and their names.
 _FIGURES = {"hr_at_10": "HR@10", "coverage": "coverage", "diversity": "diversity"}
 

@@ -107,7 +107,10 @@ def read_own_files(
     """
     options = list(options)
     item_rows, event_rows = sample_rows(items), sample_rows(events)
-    item_columns = _item_columns(items, item_rows, options, item_type)
+    try:
+        item_columns = _item_columns(items, item_rows, options, item_type)
+    except ColumnError as error:
+        raise ColumnError(f"{error}{_of_events(events, event_rows, item_rows, options)}") from error
     if "item_type" not in item_columns:
         item_type = item_type or ITEM_TYPE
     read = read_columns(items, _names(item_columns), item_type)
@@ -187,6 +190,21 @@ def _item_columns(file: Path, rows: Rows, options: Sequence[str], item_type: str
     _drop_unless_here(named, options, rows, EVENT_FIELDS)
     fields = [name for name in ITEM_FIELDS if not (item_type and name == "item_type")]
     return guess_columns(rows, fields, named, of_text=holds_text_only(file), where=str(file))
+
+
+def _of_events(file: Path, rows: Rows, item_rows: Rows, options: Sequence[str]) -> str:
+    """Return what the file of events lacks too, as a second line; empty if nothing."""
+    ids = {name for row in item_rows for name in row}
+    rest = [{name: value for name, value in row.items() if name not in ids} for row in rows]
+    try:
+        named = named_columns("events", EVENT_FIELDS, options)
+        _drop_unless_here(named, options, rows, ITEM_FIELDS)
+        named.pop("item_id", None)
+        fields = ("user_id", "timestamp")
+        guess_columns(rest, fields, named, of_text=holds_text_only(file), where=str(file))
+    except ColumnError as error:
+        return f"\n{error}"
+    return ""
 
 
 def _event_columns(

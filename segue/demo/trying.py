@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from console.settings import RIGHTS
+from console.settings import RIGHTS, ConsoleSettings
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
 from segue.demo.first_look import Budget, first_look, require_enough, try_settings
 from segue.demo.material import Material, from_tables, simulated
@@ -24,6 +24,7 @@ from segue.demo.own_files import OwnData
 from segue.demo.runtime import DemoError
 from segue.demo.settings import in_one_folder
 from segue.demo.steps import get_ready
+from segue.ports import PortError, bound_socket
 from segue.screen import SafeConsole, StageBars, progress_bars
 from segue.serving_console import new_token, serve_console, tune_search
 from segue.settings import Settings
@@ -42,7 +43,7 @@ __all__ = ["TRY_ERRORS", "TryOptions", "distinct_titles", "run_try"]
 #: What ends the command with one line.
 TRY_ERRORS = (
     AdminError, BulkWriteError, CorruptArtifact, DamagedState, DemoError, EmbeddedLogError,
-    OSError, PositionError, TextModelError, ValueError, WrongState,
+    OSError, PortError, PositionError, TextModelError, ValueError, WrongState,
 )  # fmt: skip
 #: Says that a folder is of `segue try`, and may be emptied by the next one.
 MARKER = "segue-try.txt"
@@ -90,6 +91,8 @@ async def run_try(
     material = _material(data, options.seed)
     require_enough(material)
     _prepare(options.folder)
+    # Before the models are trained, so that a port in use is said at once.
+    bound = _bound(settings.console, options.port) if options.serve else None
     settings = try_settings(settings, material, budget)
     language = language_finding(settings, pl.DataFrame(pl.from_arrow(material.catalogue)))
     if language.verdict != "ok":
@@ -112,8 +115,8 @@ async def run_try(
             "console": None,
             "seconds": round(time.monotonic() - started, 1),
         }
-        if options.serve:
-            await _serve(settings, runtime, options, report, show)
+        if bound is not None:
+            await _serve(settings, runtime, bound, report, show)
         else:
             show(report)
 
@@ -198,29 +201,26 @@ def _compiled() -> Iterator[None]:
 async def _serve(
     settings: Settings,
     runtime: EmbeddedRuntime,
-    options: TryOptions,
+    bound: socket.socket,
     report: Mapping[str, Any],
     show: Callable[[dict[str, Any]], None],
 ) -> None:
     """Serve the console next to the roles; ends with a signal."""
     own, made = settings.console, new_token("segue try", RIGHTS)
-    port = options.port
-    if port is None:
-        port = own.port if _is_free(own.host, own.port) else 0
-    settings = replace(settings, console=replace(own, port=port, tokens=(made.settings,)))
+    settings = replace(settings, console=replace(own, tokens=(made.settings,)))
     tune_search()
 
     def started(address: str) -> None:
         show({**report, "console": f"{address}/#token={made.token}"})
 
-    await serve_console(settings, NAME, started, runtime.log)
+    await serve_console(settings, NAME, started, runtime.log, bound)
 
 
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+def _bound(own: ConsoleSettings, port: int | None) -> socket.socket:
+    """Return the console's socket: at a port, or at that of the settings, or at a free one."""
+    try:
+        return bound_socket(own.host, own.port if port is None else port)
+    except PortError:
+        if port is not None:
+            raise
+        return bound_socket(own.host, 0)

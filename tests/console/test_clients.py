@@ -117,6 +117,15 @@ def test_the_python_example_gets_a_list_without_what_was_bought(shop):
     assert [entry["item_id"] for entry in history] == ["i1"]
 
 
+def test_the_python_example_says_that_a_token_is_wrong(shop):
+    done = subprocess.run(
+        [sys.executable, str(PYTHON / "examples" / "shop.py")],
+        env=shop_environment(shop) | {"SEGUE_TOKEN": "wrong"}, capture_output=True, text=True,
+        timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "the token is not known\n")
+
+
 def test_the_typescript_example_is_built_and_gets_a_list_without_what_was_bought(shop):
     run(tool(MODULES / "tsc"), cwd=TYPESCRIPT)
     out = run("node", "dist/examples/shop.js", cwd=TYPESCRIPT, env=shop_environment(shop))

@@ -121,6 +121,16 @@ def test_every_page_is_readable(page: Page):
         check_readable(page, re.sub(r"\W+", "-", path))
 
 
+def test_hours_on_a_time_axis_say_their_day(page: Page):
+    page.goto(f"/#token={OWNER}")
+    page.goto("/#/user?user=user-03")
+    page.locator("#history canvas, .chart canvas").first.wait_for()
+    shown = """[...document.querySelectorAll('.chart')].map((one) => echarts.getInstanceByDom(one))
+      .flatMap((one) => one?.getOption().xAxis ?? []).filter((axis) => axis.type === 'time')
+      .map((axis) => axis.axisLabel.formatter.hour)"""
+    assert page.evaluate(shown) == ["{HH}:{mm}\n{d} {MMM}"]
+
+
 def test_the_token_leaves_the_address(page: Page):
     page.goto(f"/#token={OWNER}")
     page.locator("#partitions table").wait_for()

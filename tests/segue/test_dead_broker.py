@@ -185,6 +185,17 @@ def test_a_dead_broker_is_told_in_one_line(
     assert f"error: no Kafka broker answers at {dead}" in lines[-1]
 
 
+def test_a_command_without_a_broker_says_what_to_do(files: dict[str, str], dead: str) -> None:
+    _, output = run("status", COMMANDS["status"], dead, files["folder"])
+    assert "set KAFKA_BOOTSTRAP_SERVERS, or start one for development" in output
+
+
+def test_a_file_that_is_missing_is_told_before_the_broker(files: dict[str, str], dead: str) -> None:
+    for command in ("policy check", "policy apply", "experiments estimate"):
+        status, output = run(command, ["missing.toml"], dead, files["folder"])
+        assert (status, output) == (1, "error: file not found: missing.toml\n")
+
+
 @pytest.mark.parametrize("command", ["status", "models list", "feed"])
 def test_a_broker_that_hangs_is_told_after_the_wait_for_a_first_answer(
     command: str, files: dict[str, str], silent: str, monkeypatch: pytest.MonkeyPatch

@@ -232,3 +232,25 @@ def test_an_empty_file_is_refused(news, read, text):
     (news / "reads.csv").write_text(text)
     with pytest.raises((TableError, ColumnError), match=r"reads\.csv has no rows"):
         read()
+
+
+def test_columns_without_a_usual_name_are_suggested_for_both_files_at_once(tmp_path, read):
+    csv(tmp_path / "medien.csv", "signatur,werk,regal",
+        *(f"S{n},Das Buch {n},{n % 4}" for n in range(40)))  # fmt: skip
+    csv(tmp_path / "ausleihen.csv", "karte,signatur,entliehen",
+        *(f"L{n % 15},S{n % 40},2025-01-01T0{n % 9}:00:00Z" for n in range(60)))  # fmt: skip
+    with pytest.raises(ColumnError) as fault:
+        read("ausleihen.csv", "medien.csv")
+    first, second = str(fault.value).splitlines()
+    assert first.endswith("for example: --field item_id=signatur --field title=werk")
+    assert second.endswith("for example: --field user_id=karte")
+    data = read("ausleihen.csv", "medien.csv",
+                options=("item_id=signatur", "title=werk", "user_id=karte"))  # fmt: skip
+    assert data.events.height == 60
+
+
+def test_a_folder_instead_of_a_file_is_named(news, read):
+    with pytest.raises(TableError, match=r"is a folder; expected a file"):
+        read_own_files(
+            news / "reads.csv", news, rules=EventRules(), now_ms=NOW, most_events=0, most_items=0
+        )

@@ -22,7 +22,7 @@ export function clickThrough(place, found) {
     <div class="chart" id="click-through" role="img" aria-labelledby="click-through-title" aria-describedby="click-through-said"></div>
     <p class="soft" id="click-through-said">Highest at position ${best.position}: ${percent(best.rate)} of ${count(best.shown)} (95 % interval ${interval(best)}).</p>
     ${table("Click-through by list", heads("list"), found.lists.map((r) => [r.list ?? html`<em>other lists, or none named</em>`, ...cells(r)]), "")}
-    <p class="soft">It counts for the list of its first impression of that day: the part of <code>list_id</code> before the slash.</p>
+    <p class="soft">An item counts for the list of its first impression of that day: the part of <code>list_id</code> before the slash.</p>
     ${table("Click-through by position", heads("position"), found.rows.map((r) => [r.position, ...cells(r)]), "")}`);
   const ends = (name, key) => ({ name, type: "line", showSymbol: false, color: colour(0), lineStyle: { width: 1, type: "dashed" }, data: placed.map((r) => r[key]) });
   const drawn = chart(place.querySelector("#click-through"), {

@@ -1,4 +1,4 @@
-"""docs/path.md names the files between an event and its list, in the order in which they run."""
+"""agents/PATH.md names the files between an event and its list, in the order in which they run."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ COMPILED = {("state/kernel.py", "apply_events")}
 
 def on_the_page() -> list[Call]:
     """The files of the page and the functions to start with, in its order."""
-    rows = ROW.findall((ROOT / "docs" / "path.md").read_text())
+    rows = ROW.findall((ROOT / "agents" / "PATH.md").read_text())
     return [(path, name) for path, names in rows for name in re.findall(r"`([\w.]+)`", names)]
 
 

@@ -37,6 +37,8 @@ NAMED = 3
 #: Share of a column's values that must be known, so that it counts as ids or types of our items.
 SHARED = 0.5
 
+_KEY = ["item_type", "item_id"]
+
 Rows = Sequence[Mapping[str, Any]]
 Columns = dict[str, Column]
 
@@ -117,6 +119,8 @@ def read_own_files(
     rows = {key: msgspec.json.decode(value) for key, value in read.records}
     catalogue = list(rows.values())
     notes: list[str] = []
+    if repeated := len(read.records) - len(rows):
+        notes.append(f"rows of {items} that repeat an id: {repeated:,}; the last one is used")
     event_columns = _event_columns(events, event_rows, options, catalogue, item_type, rules, notes)
     types = _Types(catalogue, item_type)
     found = read_events(
@@ -126,6 +130,9 @@ def read_own_files(
     bad = {str(items): read.bad, str(events): found.bad}
     _check(bad, {str(items): len(rows), str(events): found.frame.height}, skip_bad=skip_bad)
     frame = found.frame.sort("timestamp", maintain_order=True)
+    unknown = frame.height - frame.join(_keys(catalogue), on=_KEY, how="semi").height
+    if unknown:
+        notes.append(f"events of items that {items} does not have: {unknown:,}")
     if most_events and frame.height > most_events:
         notes.append(f"the newest {most_events:,} of {frame.height:,} events are used")
         frame = frame.tail(most_events)
@@ -134,11 +141,7 @@ def read_own_files(
             f"{most_items:,} of {len(catalogue):,} items are used, those with the most events first"
         )
         catalogue = _busiest(catalogue, frame, most_items)
-        kept = pl.DataFrame(
-            [(row["item_type"], row["item_id"]) for row in catalogue],
-            schema=["item_type", "item_id"], orient="row",
-        )  # fmt: skip
-        frame = frame.join(kept, on=["item_type", "item_id"], how="semi", maintain_order="left")
+        frame = frame.join(_keys(catalogue), on=_KEY, how="semi", maintain_order="left")
     return OwnData(
         catalogue=_table(catalogue),
         events=frame,
@@ -310,6 +313,12 @@ def _table(catalogue: Rows) -> pa.Table:
     """Return items as a table; a missing field is null."""
     fields = [name for name in ITEM_FIELDS if any(name in row for row in catalogue)]
     return pa.table({name: [row.get(name) for row in catalogue] for name in fields})
+
+
+def _keys(catalogue: Rows) -> pl.DataFrame:
+    """Return the types and ids of items."""
+    keys = [(row["item_type"], row["item_id"]) for row in catalogue]
+    return pl.DataFrame(keys, schema=dict.fromkeys(_KEY, pl.String), orient="row")
 
 
 def _busiest(catalogue: Rows, frame: pl.DataFrame, most: int) -> list[Mapping[str, Any]]:

@@ -223,7 +223,7 @@ def test_the_newest_events_and_the_items_with_most_of_them_are_kept(news, read):
     data = read(most_events=2, most_items=2)
     assert data.events["item_id"].to_list() == ["b"]  # the other one is of no item that is kept
     assert [row["item_id"] for row in data.catalogue.to_pylist()] == ["b", "a"]
-    assert len(data.notes) == 2
+    assert len(data.notes) == 3  # one event is of an item that the catalogue does not have
     assert (data.items_read, data.events_read) == (3, 3)
 
 
@@ -254,3 +254,12 @@ def test_a_folder_instead_of_a_file_is_named(news, read):
         read_own_files(
             news / "reads.csv", news, rules=EventRules(), now_ms=NOW, most_events=0, most_items=0
         )
+
+
+def test_repeated_items_and_events_of_unknown_items_are_counted(news, read):
+    assert any(note.endswith("does not have: 1") for note in read().notes)
+    with (news / "articles.csv").open("a") as file:
+        file.write("a,First again,,2025-01-01,x\n")
+    data = read()
+    assert any("that repeat an id: 1; the last" in note for note in data.notes)
+    assert (data.items_read, data.events_read) == (3, 3)

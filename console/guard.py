@@ -129,9 +129,7 @@ async def only_known_parameters(request: Request) -> None:
     if set(request.query_params) - known:
         there_are = ", ".join(sorted(known)) or "none"
         what = f"a parameter that this operation does not have; it has: {there_are}"
-        raise Problem(
-            422, "the request is invalid", errors=[{"where": "query", "what": what}]
-        )
+        raise Problem(422, "the request is invalid", errors=[{"where": "query", "what": what}])
 
 
 _KNOWN: dict[str, set[str]] = {}

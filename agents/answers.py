@@ -136,18 +136,18 @@ class Answers:
             return user
         return replace(user, watch=ListWatch(topic=state.log_name(because.topic)))
 
-    async def write(self, batch: UserBatch, *, hurry: bool = False) -> bool:
+    async def write(self, batch: UserBatch, *, fewer: int = 1) -> bool:
         """Write the lists of a batch; returns False, with nothing written, without a bundle.
 
         Do not await anything between `read` and this call: an erasure in between would be missed.
-        hurry: without the ranking head.
+        fewer: see `Recommender.recommend`.
         """
         with self._withdrawable() as withdrawn:
             if self._traces is None:
-                return await self._write(batch, withdrawn, {}, hurry=hurry)
+                return await self._write(batch, withdrawn, {}, fewer=fewer)
             users = [one.touched.user_id for one in batch.asked]
             with self._traces.answering(users) as headers:
-                return await self._write(batch, withdrawn, headers, hurry=hurry)
+                return await self._write(batch, withdrawn, headers, fewer=fewer)
 
     def lists(self, types: Sequence[str]) -> Sequence[ListSettings]:
         """Return the lists that are made."""
@@ -164,9 +164,9 @@ class Answers:
             self._withdrawn = [other for other in self._withdrawn if other is not withdrawn]
 
     async def _write(
-        self, batch: UserBatch, withdrawn: set[str], headers: Mapping[str, Headers], *, hurry: bool
+        self, batch: UserBatch, withdrawn: set[str], headers: Mapping[str, Headers], *, fewer: int
     ) -> bool:
-        made = await self._make_or_raise(batch.users, hurry=hurry)
+        made = await self._make_or_raise(batch.users, fewer=fewer)
         if made is None:
             return False
         failed, records, by_arm = list(batch.failed), list[Outgoing](), Counter[str | None]()
@@ -190,7 +190,7 @@ class Answers:
             logger.error("no lists for %d users", len(failures), exc_info=failed[0][1])
         await self._refuse(letters + failures)
         good = [served for served in made if not isinstance(served, Exception)]
-        self._tally.hurried(Counter(served.arm for served in good if served.without_head))
+        self._tally.shortened(Counter(served.arm for served in good if served.shortened))
         # An erasure from here on sends its own record behind these.
         await self._outputs.send_many(self._topics.recommendations, records)
         if shown:
@@ -218,29 +218,29 @@ class Answers:
             await self._outputs.send(self._topics.dead_letters, letter.key, encode(letter))
 
     async def _make_or_raise(
-        self, users: Sequence[UserState], *, hurry: bool
+        self, users: Sequence[UserState], *, fewer: int
     ) -> list[Served | Exception] | None:
         """Return the lists of each user, or why there are none; None without a bundle."""
         if not users:
             return [] if self.possible else None
-        made = await self._make(users, hurry=hurry)
+        made = await self._make(users, fewer=fewer)
         if made is None or not all(isinstance(one, Exception) for one in made):
             return made
-        await self._channels.recommend([_NO_USER], self.lists, self._clock_ms(), hurry=hurry)
-        return await self._make(users, hurry=hurry) if len(users) == 1 else made
+        await self._channels.recommend([_NO_USER], self.lists, self._clock_ms(), fewer=fewer)
+        return await self._make(users, fewer=fewer) if len(users) == 1 else made
 
     async def _make(
-        self, users: Sequence[UserState], *, hurry: bool
+        self, users: Sequence[UserState], *, fewer: int
     ) -> list[Served | Exception] | None:
         try:
-            found = await self._channels.recommend(users, self.lists, self._clock_ms(), hurry=hurry)
+            found = await self._channels.recommend(users, self.lists, self._clock_ms(), fewer=fewer)
             return None if found is None else [*found]
         except Exception as error:
             if len(users) == 1:
                 return [error]
         half = len(users) // 2
-        first = await self._make(users[:half], hurry=hurry)
-        second = await self._make(users[half:], hurry=hurry)
+        first = await self._make(users[:half], fewer=fewer)
+        second = await self._make(users[half:], fewer=fewer)
         return None if first is None or second is None else first + second
 
     def _assumed(self, one: Asked, read_to: int, served: Served) -> Iterator[Outgoing]:

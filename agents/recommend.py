@@ -32,7 +32,7 @@ class Recommend:
         )  # fmt: skip
         self._serving_since = ticks_ms()
         self._answering: list[Touched] = []
-        self._hurry = False
+        self._fewer = 1
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -74,15 +74,24 @@ class Recommend:
             self._waiting.shed_older(oldest)
         self._tally.shed(self._waiting.shed)
         self._answering = self._waiting.due(now, self._settings.answer_users)
-        self._hurry = len(self._waiting) >= self._settings.head_waiting
+        self._fewer = _fewer(len(self._waiting), self._settings.head_waiting)
         if not self._answering:
             return None
         return self._answers.read([Asked(touched=touched) for touched in self._answering])
 
     async def answer(self, batch: UserBatch) -> None:
         """Write the lists of users that were taken."""
-        if not await self._answers.write(batch, hurry=self._hurry):
+        if not await self._answers.write(batch, fewer=self._fewer):
             raise RuntimeError(
                 "the current bundle is missing; a worker never drops its default one"
             )
         self._answering = []
+
+
+def _fewer(waiting: int, many: int) -> int:
+    """Return by what candidates are divided while so many users wait beside a round.
+
+    >>> [_fewer(waiting, 32) for waiting in (31, 32, 64, 1_000)]
+    [1, 2, 4, 4]
+    """
+    return 1 if waiting < many else 2 if waiting < 2 * many else 4

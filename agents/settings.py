@@ -51,8 +51,8 @@ class WorkerSettings:
                         what training reads; up to 50 KB each. Not more than 0.01, of which the
                         trainer remembers the examples; 0 turns the comparison off.
     ranking_head:       rank with a bundle's head if it has one; else with towers and popularity.
-    head_waiting:       number of further waiting users from which on a round skips the head: it
-                        takes half the time, so that lists are not late.
+    head_waiting:       number of further waiting users from which on the head ranks half of the
+                        candidates, so that lists are not late; from twice as many on, a quarter.
     demand_hours:       hours of live popularity that a worker keeps in memory; older counts come
                         from the bundle, which must not be older than this.
     lists:              the named lists; empty means one mixed list and one per item type.

@@ -27,7 +27,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from agents import announce
 from agents.outputs import ProducerOutputs
 from benchmarks.broker import broker_at
-from benchmarks.latency_workers import HURRIED, BenchWorker, processor_s, worker
+from benchmarks.latency_workers import SHORTENED, BenchWorker, processor_s, worker
 from benchmarks.machine import cpu_model
 from benchmarks.report import measured
 from benchmarks.trained_world import World, bundle_of
@@ -99,7 +99,7 @@ def show(report: dict[str, Any]) -> None:
         f" {head} ranking head\n"
         f"event to recommendation: {latency}; {report['recommendations']:,} recommendations, "
         f"{report['unanswered']:,} of {report['events']:,} events without; "
-        f"{report['users_without_head']:,} users answered in a hurry\n"
+        f"{report['users_with_fewer_candidates']:,} users with fewer candidates\n"
         f"cores in use: {busy}",
         highlight=False,
     )
@@ -176,10 +176,10 @@ class _Measurement:
             self._counting, self._answers = True, 0
             self._generations.clear()
             before, started = processor_s(), time.monotonic()
-            hurried = self._hurried()
+            shortened = self._shortened()
             await self._write(producer, plan.seconds)
             took, after = time.monotonic() - started, processor_s()
-            hurried = self._hurried() - hurried
+            shortened = self._shortened() - shortened
             deadline = time.monotonic() + DRAIN_S
             while any(self._open.values()) and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
@@ -207,7 +207,7 @@ class _Measurement:
             },
             "unanswered": len(waited),
             "recommendations": self._answers,
-            "users_without_head": hurried,
+            "users_with_fewer_candidates": shortened,
             "swaps": max(0, len(self._generations) - 1),
             "cores_in_use": {
                 what: round((seconds - before.get(what, 0.0)) / took, 2)
@@ -215,9 +215,9 @@ class _Measurement:
             },
         }
 
-    def _hurried(self) -> int:
-        """Users whom the workers answered without the head since they started."""
-        return sum(int(worker.counter(HURRIED)) for worker in self._workers)
+    def _shortened(self) -> int:
+        """Users whose lists the workers ranked from fewer candidates since they started."""
+        return sum(int(worker.counter(SHORTENED)) for worker in self._workers)
 
     async def _announce(self) -> None:
         """Publish the bundle under the next generation and say so."""

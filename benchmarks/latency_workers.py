@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from segue.compose import without_settings
 
-__all__ = ["HURRIED", "BenchWorker", "processor_s", "worker"]
+__all__ = ["SHORTENED", "BenchWorker", "processor_s", "worker"]
 
 ROOT = Path(__file__).parents[1]
-HURRIED = "segue_answers_without_head_total"
+SHORTENED = "segue_answers_shortened_total"
 
 
 @dataclass(frozen=True, kw_only=True)

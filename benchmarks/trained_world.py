@@ -115,6 +115,7 @@ def with_drawn_head(bundle: DynamicBundle, seed: int) -> DynamicBundle:
     """Return a bundle with drawn item-item weights, and a head that has learned nothing."""
     ranking, rng = DynamicSettings().ranking, np.random.default_rng(seed)
     rows: dict[str, int] = dict.fromkeys(ranking.weights, ranking.ease.kept)
+    rows |= dict.fromkeys(ranking.near, ranking.near_items)
     rows["ease"] = ranking.ease.neighbours
     weights = {name: _drawn_weights(len(bundle.item_ids), row, rng) for name, row in rows.items()}
     bundle = replace(bundle, weights=weights)

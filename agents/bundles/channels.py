@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 class Served:
     """A user's rankings by list, the generation that made them, and the user's arm if any.
 
-    without_head: whether the bundle has a head, and others were waiting.
+    shortened: whether a head ranked fewer candidates, since others were waiting.
     """
 
     arm: str | None
     generation: int
     rankings: dict[str, Ranking]
-    without_head: bool
+    shortened: bool
 
 
 class Channels:
@@ -186,17 +186,17 @@ class Channels:
         lists: Callable[[Sequence[str]], Sequence[ListSettings]],
         now_ms: int,
         *,
-        hurry: bool = False,
+        fewer: int = 1,
     ) -> list[Served] | None:
         """Return the served lists of each user; None while that is not `possible`.
 
         If the catalogue entry of an item in a list changes while the list is made, the list is made
         once more: on a busy machine a list may be late, but it holds no item that has left.
-        lists: item types -> lists to make; hurry: without the ranking head.
+        lists: item types -> lists to make; fewer: see `Recommender.recommend`.
         """
         columns = self.policies.in_force.columns
         version = columns.version
-        made = await self._recommend(users, lists, now_ms, hurry=hurry)
+        made = await self._recommend(users, lists, now_ms, fewer=fewer)
         if made is None or columns.version == version:
             return made
         changed = columns.changed_keys(version)
@@ -205,7 +205,7 @@ class Channels:
             return made
         # The features that the head read were collected the first time.
         asked = [replace(users[place], watch=None) for place in stale]
-        again = await self._recommend(asked, lists, now_ms, hurry=hurry)
+        again = await self._recommend(asked, lists, now_ms, fewer=fewer)
         if again is None:
             return None
         for place, served in zip(stale, again, strict=True):
@@ -218,7 +218,7 @@ class Channels:
         lists: Callable[[Sequence[str]], Sequence[ListSettings]],
         now_ms: int,
         *,
-        hurry: bool,
+        fewer: int,
     ) -> list[Served] | None:
         if not self.possible:
             return None
@@ -231,20 +231,20 @@ class Channels:
             asked = [users[place] for place in of_it]
             # A channel may have lost its bundle since; the default one never does.
             models = self._models[channel]
-            made = await models.recommend(asked, lists, now_ms, hurry=hurry)
+            made = await models.recommend(asked, lists, now_ms, fewer=fewer)
             if made is None:
                 models = self.default
-                made = await models.recommend(asked, lists, now_ms, hurry=hurry)
+                made = await models.recommend(asked, lists, now_ms, fewer=fewer)
             if made is None:
                 return None
             generation, rankings = made
-            without_head = hurry and models.has_head
+            shortened = fewer > 1 and models.has_head
             for place, ranked in zip(of_it, rankings, strict=True):
                 found[place] = Served(
                     arm=arms[place],
                     generation=generation,
                     rankings=ranked,
-                    without_head=without_head,
+                    shortened=shortened,
                 )
         return [found[place] for place in range(len(users))]
 

@@ -125,15 +125,15 @@ class Models:
         lists: Callable[[Sequence[str]], Sequence[ListSettings]],
         now_ms: int,
         *,
-        hurry: bool = False,
+        fewer: int = 1,
     ) -> tuple[int, list[dict[str, Ranking]]] | None:
         """Return the generation and each user's rankings; None while no bundle is loaded.
 
-        lists: item types -> lists to make; hurry: without the ranking head.
+        lists: item types -> lists to make; fewer: see `Recommender.recommend`.
         """
         return await self.ask(
             lambda recommender: answered(
-                recommender, users, lists(recommender.bundle.types), now_ms, hurry=hurry
+                recommender, users, lists(recommender.bundle.types), now_ms, fewer=fewer
             )
         )
 

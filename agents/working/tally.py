@@ -54,9 +54,9 @@ class Tally:
         self._answers = Metric(
             "segue_recommendations", "Recommendation records written.", registry=registry
         )
-        self._hurried = Metric(
-            "segue_answers_without_head",
-            "Users whose lists were made without the ranking head because many users were waiting.",
+        self._shortened = Metric(
+            "segue_answers_shortened",
+            "Users whose lists were ranked from fewer candidates because many users were waiting.",
             registry=registry,
         )
         self._shed = Metric(
@@ -107,9 +107,9 @@ class Tally:
             ["arm"],
             registry=registry,
         )
-        self._arm_hurried = Metric(
-            "segue_arm_answers_without_head",
-            "Users of an arm whose lists were made without the ranking head.",
+        self._arm_shortened = Metric(
+            "segue_arm_answers_shortened",
+            "Users of an arm whose lists were ranked from fewer candidates.",
             ["arm"],
             registry=registry,
         )
@@ -183,7 +183,7 @@ class Tally:
         for arm in arms.settings.arms:
             self._arm_share.labels(arm.name).set_function(partial(arms.share, arm.name))
             self._arm_answers.labels(arm.name)
-            self._arm_hurried.labels(arm.name)
+            self._arm_shortened.labels(arm.name)
 
         def generation(channel: str) -> int:
             return channels.serving(channel).generation or 0
@@ -265,12 +265,12 @@ class Tally:
         self._shed.inc(users - self.users_shed)
         self.users_shed = users
 
-    def hurried(self, users: Mapping[str | None, int]) -> None:
+    def shortened(self, users: Mapping[str | None, int]) -> None:
         """Count users, by arm, who were answered without the head because others were waiting."""
         for arm, of_it in users.items():
-            self._hurried.inc(of_it)
+            self._shortened.inc(of_it)
             if arm is not None:
-                self._arm_hurried.labels(arm).inc(of_it)
+                self._arm_shortened.labels(arm).inc(of_it)
 
     def answered(self, records: int, by_arm: Mapping[str, int] | None = None) -> None:
         """Count recommendation records; by_arm: of these, those to users of arms."""

@@ -20,6 +20,8 @@ from dynamic_layer.lists.served_features import MIXED, ServedFeatures
 from dynamic_layer.popularity.demand import Demand
 from dynamic_layer.settings import RankingSettings
 
+_PLACES = 4  # candidates that are left for each place of a list where there are to be fewer
+
 
 class HeadRanker:
     """Ranks a user's candidates of a type by the head."""
@@ -35,7 +37,7 @@ class HeadRanker:
         #: The bundle's sequence tower, with the items that are added here; None without one.
         self.sequence = None if bundle.sequence is None else bundle.sequence.copy()
         self._maker = ListMaker(bundle, settings, index, sequence=self.sequence)
-        self._texts = bundle.texts
+        self._texts, self._limit = bundle.texts, settings.limit
         self._head, self._scorer, self._prior = head, ListScorer(head), settings.type_prior
         self._type_number = bundle.features.type_number.numpy()
         sizes = np.bincount(self._type_number, minlength=len(bundle.types))
@@ -79,15 +81,18 @@ class HeadRanker:
         demand: Demand,
         k: int,
         allowed: NDArray[np.bool_] | None = None,
+        fewer: int = 1,
     ) -> dict[int, Hits]:
         """Return the k best candidates of some types, with log P(item | type, user) as scores.
 
-        allowed: bool [rows], the only candidates; all items when None.
+        allowed: bool [rows], the only candidates; all items when None. fewer: candidates are
+        divided by this, as far as a list is left several times as many as it has places.
         """
+        fewer = self._fewer(fewer, k)
         near = self._maker.neighbours(users)
         found = {}
         for number in numbers:
-            proposed = self._maker.propose(users, number, demand, near, allowed)
+            proposed = self._maker.propose(users, number, demand, near, allowed, fewer)
             scores = self._scores(users, proposed, demand, number)
             found[number] = Hits(proposed.rows, log_shares(scores)).best(k)
         return found
@@ -99,15 +104,20 @@ class HeadRanker:
         demand: Demand,
         k: int,
         allowed: NDArray[np.bool_] | None = None,
+        fewer: int = 1,
     ) -> Hits:
         """Return the k best candidates among all of some types, in one pass over them.
 
         For more types than `across` should join: the head has learned from mixed lists too.
-        allowed: as of `best`.
+        allowed, fewer: as of `best`.
         """
-        proposed = self._maker.propose_mixed(users, types, demand, only=allowed)
+        fewer = self._fewer(fewer, k)
+        proposed = self._maker.propose_mixed(users, types, demand, only=allowed, fewer=fewer)
         scores = self._scores(users, proposed, demand, MIXED)
         return Hits(proposed.rows, log_shares(scores)).best(k)
+
+    def _fewer(self, fewer: int, k: int) -> int:
+        return max(1, min(fewer, self._limit // max(1, _PLACES * k)))
 
     def _scores(
         self, users: Asking, proposed: Proposed, demand: Demand, number: int

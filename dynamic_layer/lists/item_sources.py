@@ -1,12 +1,15 @@
 """Items that sources of candidates propose: the nearest by an index, the first of an order."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.head.candidates import NONE
 from dynamic_layer.index.item_index import Hits, ItemIndex
+from dynamic_layer.settings import RankingSettings
 
-__all__ = ["first_of", "nearest"]
+__all__ = ["first_of", "nearest", "with_fewer"]
 
 
 def nearest(
@@ -41,3 +44,9 @@ def first_of(ordered: NDArray[np.int64], allowed: NDArray[np.bool_], k: int) -> 
         count += len(found[-1])
         start, step = start + step, 2 * step
     return np.concatenate([np.zeros(0, np.int64), *found])[:k]
+
+
+def with_fewer(settings: RankingSettings, divisor: int) -> RankingSettings:
+    """Return settings with numbers of candidates, and their limit, divided and rounded up."""
+    counts = ("towers", "weak", "neighbours", "demand", "limit")
+    return replace(settings, **{name: -(-getattr(settings, name) // divisor) for name in counts})

@@ -27,7 +27,7 @@ from dynamic_layer.head.impressions import is_of_impressions
 from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.items.grown_items import padded_weights
 from dynamic_layer.lists.asking import Asking
-from dynamic_layer.lists.item_sources import first_of, nearest
+from dynamic_layer.lists.item_sources import first_of, nearest, with_fewer
 from dynamic_layer.popularity.demand import Demand, most_demanded
 from dynamic_layer.settings import SEPARATE_TYPES, RankingSettings
 
@@ -150,28 +150,31 @@ class ListMaker:
         demand: Demand,
         near: Mapping[str, Neighbours] | None = None,
         allowed: NDArray[np.bool_] | None = None,
+        fewer: int = 1,
     ) -> Proposed:
         """Return the candidates of each user's list and their features.
 
         number: of the list's type, for all users or i64 [b]. near: the users' `neighbours`; made
         here when None. allowed: bool [rows], the only candidates; all items when None. What it
-        leaves is kept for the next call with the same object, which is not to change.
+        leaves is kept for the next call with the same object, which is not to change. fewer: each
+        source is asked for its number divided by this.
         """
+        settings = with_fewer(self._settings, fewer)
         # Copied: kernels are compiled again for arrays that are not to be written.
         numbers = np.array(np.broadcast_to(np.asarray(number, np.int64), len(users)))
         near = self.neighbours(users) if near is None else near
-        hits = nearest(
-            self._index, users.queries, users.barred, numbers, self._settings.towers, allowed
-        )
-        near_by = [hits.rows, *self._by_sequence(users, numbers, allowed)]
+        hits = nearest(self._index, users.queries, users.barred, numbers, settings.towers, allowed)
+        near_by = [hits.rows, *self._by_sequence(users, numbers, allowed, fewer)]
         group = self._groups(allowed)
-        tops = self._most_demanded(demand, allowed)
+        tops = self._most_demanded(demand, allowed)[:, :, : settings.demand]
         known = np.where((numbers >= 0) & (numbers < self._types), numbers, 0)
         demanded = np.where((known == numbers)[:, None, None], tops[known], NONE)
         weak = self._weakly_met(
-            users, lambda owner, item: group[item] == numbers[owner].astype(group.dtype)
+            users,
+            lambda owner, item: group[item] == numbers[owner].astype(group.dtype),
+            settings.weak,
         )
-        rows = self._joined(users, [*near_by, weak], near, group, numbers, demanded)
+        rows = self._joined(settings, users, [*near_by, weak], near, group, numbers, demanded)
         values = self.read(users, rows, demand, near, mixed=False)
         return Proposed(rows=rows, values=values, towers=hits)
 
@@ -182,14 +185,16 @@ class ListMaker:
         demand: Demand,
         near: Mapping[str, Neighbours] | None = None,
         only: NDArray[np.bool_] | None = None,
+        fewer: int = 1,
     ) -> Proposed:
         """Return the candidates of one list over several types, and their features.
 
         Each source is asked once for all of the types, for twice as many as for a list of one
         type: so the list costs as much as two of those, however many types it has. only: as
-        `allowed` of `propose`.
+        `allowed` of `propose`; fewer: as there.
         """
-        settings, near = self._settings, self.neighbours(users) if near is None else near
+        settings = with_fewer(self._settings, fewer)
+        near = self.neighbours(users) if near is None else near
         allowed = np.isin(self._groups(only), np.asarray(types))
         hits = self._index.search(
             users.queries, _MIXED * settings.towers, types=types, exclude=users.barred, rough=True,
@@ -197,10 +202,12 @@ class ListMaker:
         )  # fmt: skip
         tops = [first_of(order, allowed, _MIXED * settings.demand) for order in demand.order.T]
         demanded = np.tile(np.concatenate([np.zeros(0, np.int64), *tops]), (len(users), 1))
-        weak = self._weakly_met(users, lambda _owner, item: allowed[item])
-        near_by = [hits.rows, *self._by_sequence_mixed(users, types, only)]
+        weak = self._weakly_met(users, lambda _owner, item: allowed[item], settings.weak)
+        near_by = [hits.rows, *self._by_sequence_mixed(users, types, only, fewer)]
         group, every = np.where(allowed, 0, NONE).astype(np.int16), np.zeros(len(users), np.int64)
-        rows = self._joined(users, [*near_by, weak], near, group, every, demanded, of_one=_MIXED)
+        rows = self._joined(
+            settings, users, [*near_by, weak], near, group, every, demanded, of_one=_MIXED
+        )
         values = self.read(users, rows, demand, near, mixed=True)
         return Proposed(rows=rows, values=values, towers=hits)
 
@@ -215,41 +222,48 @@ class ListMaker:
         return self._limited[1]
 
     def _by_sequence(
-        self, users: Asking, numbers: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+        self,
+        users: Asking,
+        numbers: NDArray[np.int64],
+        allowed: NDArray[np.bool_] | None,
+        fewer: int,
     ) -> list[NDArray[np.int64]]:
         """Return the best items of each user's type by the sequence tower, i64 [b, k], if any."""
         sequence, asked = self._sequence, users.sequence
         if sequence is None or asked is None:
             return []
-        k = sequence.settings.candidates
+        k = -(-sequence.settings.candidates // fewer)
         return [nearest(sequence.index, asked, users.barred, numbers, k, allowed).rows]
 
     def _by_sequence_mixed(
-        self, users: Asking, types: Sequence[int], allowed: NDArray[np.bool_] | None
+        self, users: Asking, types: Sequence[int], allowed: NDArray[np.bool_] | None, fewer: int
     ) -> list[NDArray[np.int64]]:
         sequence, asked = self._sequence, users.sequence
         if sequence is None or asked is None:
             return []
         hits = sequence.index.search(
-            asked, _MIXED * sequence.settings.candidates, types=types, exclude=users.barred,
-            rough=True, allowed=allowed,
+            asked, -(-_MIXED * sequence.settings.candidates // fewer), types=types,
+            exclude=users.barred, rough=True, allowed=allowed,
         )  # fmt: skip
         return [hits.rows]
 
     def _weakly_met(
-        self, users: Asking, wanted: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[Any]]
+        self,
+        users: Asking,
+        wanted: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[Any]],
+        k: int,
     ) -> NDArray[np.int64]:
-        """Return the latest items that users met by weak signals alone, i64 [b, <= weak].
+        """Return the latest items that users met by weak signals alone, i64 [b, <= k].
 
         wanted: of (user, item row) of the entries, i64 [t] each, those of the list.
         """
         histories = users.histories.newest(self._settings.entries)
         strong = histories.strong
-        if strong is None or strong.all() or not self._settings.weak:
+        if strong is None or strong.all() or not k:
             return np.zeros((len(users), 0), np.int64)
         owner = np.repeat(np.arange(len(users)), np.diff(histories.indptr))
         kept = ~strong & wanted(owner, histories.item)
-        return newest_items(histories.where(kept), self._settings.weak)
+        return newest_items(histories.where(kept), k)
 
     def _most_demanded(
         self, demand: Demand, allowed: NDArray[np.bool_] | None = None
@@ -278,6 +292,7 @@ class ListMaker:
 
     def _joined(
         self,
+        settings: RankingSettings,
         users: Asking,
         first: Sequence[NDArray[np.int64]],
         near: Mapping[str, Neighbours],
@@ -291,7 +306,6 @@ class ListMaker:
         first: i64 [b, k] each; group, wanted: see `Union.add_best`; demanded: i64 [b, ...]. of_one:
         candidates, in those of a list of one type.
         """
-        settings = self._settings
         found = Union(_met(users.barred), limit=of_one * settings.limit, items=len(self))
         found.add(np.concatenate(first, axis=1))
         for sums in near.values():

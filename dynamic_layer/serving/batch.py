@@ -16,7 +16,8 @@ __all__ = ["Batch"]
 class Batch:
     """Users who are answered together.
 
-    markets: i64 [b]; personal: whether anything of their histories is known; hurry: no head.
+    markets: i64 [b]; personal: whether anything of their histories is known; fewer: see
+    `Recommender.recommend`.
     """
 
     users: Sequence[UserState]
@@ -24,7 +25,7 @@ class Batch:
     markets: NDArray[np.int64]
     personal: list[bool]
     now_ms: int
-    hurry: bool
+    fewer: int
 
     def take(self, places: Sequence[int]) -> "Batch":
         """Return some of the users; the same object for all of them."""

@@ -28,15 +28,15 @@ def answered(
     lists: Sequence[ListSettings],
     now_ms: int,
     *,
-    hurry: bool,
+    fewer: int,
 ) -> list[dict[str, Ranking]]:
     """Return what `Recommender.recommend` does, with reasons in the lists that are to have them.
 
-    hurry: without reasons, and without the head.
+    fewer: see `Recommender.recommend`; without reasons where it is above 1.
     """
-    with_reasons = [] if hurry else [settings for settings in lists if settings.explain]
+    with_reasons = [] if fewer > 1 else [settings for settings in lists if settings.explain]
     plain = [settings for settings in lists if settings not in with_reasons]
-    found = recommender.recommend(users, plain, now_ms, hurry=hurry)
+    found = recommender.recommend(users, plain, now_ms, fewer=fewer)
     if not with_reasons:
         return found
     for user, rankings in zip(users, found, strict=True):

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.index.item_index import Hits, ItemIndex
-from dynamic_layer.lists.asking import Asking
 from dynamic_layer.lists.demotion import deeper, demoted
 from dynamic_layer.lists.head_ranker import HeadRanker
 from dynamic_layer.lists.list_maker import log_shares
@@ -51,8 +50,7 @@ class ListSearch:
         allowed: bool [n], the only items; all when None. Lists that draw from the same types share
         what was found of these.
         """
-        asked, now_ms = batch.asked, batch.now_ms
-        head = None if batch.hurry else self.head
+        asked, head = batch.asked, self.head
         length = {settings.name: settings.k for settings in lists}
         if more := deeper(asked, lists):
             lists = [replace(settings, k=settings.k + more) for settings in lists]
@@ -63,8 +61,8 @@ class ListSearch:
         }
         # Where a head ranks, popularity replaces its lists of these types.
         ranked = self._popular_types if head is not None else set[int]()
-        new = self._search(asked, lists, "exclude", head, now_ms, allowed, ranked)
-        all_items = self._search(asked, lists, "include", head, now_ms, allowed)
+        new = self._search(batch, lists, "exclude", allowed, ranked)
+        all_items = self._search(batch, lists, "include", allowed)
         for settings in lists:
             types = self.type_numbers(settings.item_types)
             discovery = settings.repeats == "exclude"
@@ -73,7 +71,7 @@ class ListSearch:
             if settings.repeats == "only":
                 hits = self._among_history(asked.queries, asked.met, types, settings.k, allowed)
             elif wide:
-                hits = self._mixed(asked, types, settings, head, now_ms, allowed)
+                hits = self._mixed(batch, types, settings, allowed)
             else:
                 # Scores of towers cannot be mixed with those of popularity.
                 mixable = head is not None or popular.keys() >= set(types)
@@ -88,11 +86,9 @@ class ListSearch:
 
     def _search(
         self,
-        asked: Asking,
+        batch: Batch,
         lists: Sequence[ListSettings],
         repeats: str,
-        head: HeadRanker | None,
-        now_ms: int,
         allowed: NDArray[np.bool_] | None,
         ranked: Collection[int] = (),
     ) -> dict[int, Hits]:
@@ -102,9 +98,11 @@ class ListSearch:
         """
         numbers = [n for n in self._searched(lists, repeats) if n not in ranked]
         depth = max((one.k for one in lists if one.repeats == repeats), default=0)
+        asked, head = batch.asked, self.head
         excluded = asked.excluded(repeats)
         if numbers and repeats == "exclude" and head is not None:
-            return head.best(asked, numbers, self._demand.at(now_ms), depth, allowed)
+            demand = self._demand.at(batch.now_ms)
+            return head.best(asked, numbers, demand, depth, allowed, batch.fewer)
         return {
             n: self._index.search_type(asked.queries, n, depth, excluded, allowed=allowed)
             for n in numbers
@@ -142,16 +140,16 @@ class ListSearch:
 
     def _mixed(
         self,
-        asked: Asking,
+        batch: Batch,
         types: Sequence[int],
         settings: ListSettings,
-        head: HeadRanker | None,
-        now_ms: int,
         allowed: NDArray[np.bool_] | None,
     ) -> Hits:
         """Return a list over many types: one search and one ranking, not one for each type."""
+        asked, head = batch.asked, self.head
         if settings.repeats == "exclude" and head is not None:
-            return head.best_mixed(asked, types, self._demand.at(now_ms), settings.k, allowed)
+            demand = self._demand.at(batch.now_ms)
+            return head.best_mixed(asked, types, demand, settings.k, allowed, batch.fewer)
         return self._index.search(
             asked.queries, settings.k, types=types, exclude=asked.excluded(settings.repeats),
             allowed=allowed,

@@ -195,21 +195,21 @@ class Recommender:
         lists: Sequence[ListSettings],
         now_ms: int,
         *,
-        hurry: bool = False,
+        fewer: int = 1,
         policies: Policies | None = None,
     ) -> list[dict[str, Ranking]]:
         """Return, for each user, a ranking for each list by name.
 
-        hurry: rank by towers and popularity even where there is a head, in about half the time.
+        fewer: a head ranks this many times fewer candidates, to be done sooner.
         policies: instead of those in force, for a preview.
         """
         rejecting = [bool(len(user.disliked)) for user in users]
         if any(rejecting) and not all(rejecting):
             # Their lists are chosen from more candidates: those of others do not change.
-            return self._apart(users, rejecting, lists, now_ms, hurry=hurry, policies=policies)
+            return self._apart(users, rejecting, lists, now_ms, fewer=fewer, policies=policies)
         if not users:
             return []
-        batch = self.batch(users, now_ms, hurry=hurry)
+        batch = self.batch(users, now_ms, fewer=fewer)
         answers: list[dict[str, Ranking]] = [{} for _ in users]
         by_policy: dict[Policy | None, list[ListSettings]] = {}
         if policies is None and self._in_force is not None:
@@ -250,7 +250,7 @@ class Recommender:
             self._items.type_number.numpy(), self._row_of,
         )  # fmt: skip
 
-    def batch(self, users: Sequence[UserState], now_ms: int, *, hurry: bool = False) -> Batch:
+    def batch(self, users: Sequence[UserState], now_ms: int, *, fewer: int = 1) -> Batch:
         """Return users as lists are made for them; one pass of the user tower."""
         asked, personal = self.asked(users, now_ms)
         watches = tuple(user.watch for user in users)
@@ -262,7 +262,7 @@ class Recommender:
             markets=bucket_of([user.country for user in users], COUNTRIES),
             personal=personal.tolist(),
             now_ms=now_ms,
-            hurry=hurry,
+            fewer=fewer,
         )
 
     def asked(self, users: Sequence[UserState], now_ms: int) -> tuple[Asking, NDArray[np.bool_]]:
@@ -290,7 +290,7 @@ class Recommender:
         lists: Sequence[ListSettings],
         now_ms: int,
         *,
-        hurry: bool,
+        fewer: int,
         policies: Policies | None,
     ) -> list[dict[str, Ranking]]:
         """Answer users who dislike items, and the others, in two batches."""
@@ -298,7 +298,7 @@ class Recommender:
         for which in (False, True):
             places = [place for place, found in enumerate(rejecting) if found is which]
             made = self.recommend(
-                [users[place] for place in places], lists, now_ms, hurry=hurry, policies=policies
+                [users[place] for place in places], lists, now_ms, fewer=fewer, policies=policies
             )
             answers |= zip(places, made, strict=True)
         return [answers[place] for place in range(len(users))]

@@ -151,7 +151,7 @@ async def test_records_carry_the_arm_and_the_generation_that_its_channel_serves(
 
 @pytest.fixture
 def hasty(tmp_path: Path) -> Iterator[Channelled]:
-    """A worker that answers twenty at once and hurries while as many more wait."""
+    """A worker that answers twenty at once, with fewer candidates while as many more wait."""
     found = Channelled(tmp_path, settings=WorkerSettings(answer_users=20, head_waiting=20))
     try:
         yield found
@@ -160,11 +160,11 @@ def hasty(tmp_path: Path) -> Iterator[Channelled]:
         found.log.close()
 
 
-async def test_users_who_do_without_the_head_are_counted_by_arm(hasty):
+async def test_users_with_fewer_candidates_are_counted_by_arm(hasty):
     world = hasty
 
-    async def lists(users, *_, hurry):
-        empty = Ranking(names=ItemNames(), rows=[], scores=np.zeros(0), by_head=not hurry)
+    async def lists(users, *_, fewer):
+        empty = Ranking(names=ItemNames(), rows=[], scores=np.zeros(0), by_head=fewer == 1)
         return 1, [{"mix": empty} for _ in users]
 
     bundle = SimpleNamespace(generation=1)
@@ -183,11 +183,11 @@ async def test_users_who_do_without_the_head_are_counted_by_arm(hasty):
     without = Counter(one.arm for one in said if not one.by_head)
     assert set(without) == {"old", "new"}, "no share of the canary was announced"
     counted = world.worker.tally.registry.get_sample_value
-    metric = "segue_arm_answers_without_head_total"
+    metric = "segue_arm_answers_shortened_total"
     assert counted(metric, {"arm": "new"}) == without["new"]
-    assert counted("segue_answers_without_head_total") == without["new"]
+    assert counted("segue_answers_shortened_total") == without["new"]
     for arm in ("old", "cage"):
-        assert counted(metric, {"arm": arm}) == 0, "its bundle has none to do without"
+        assert counted(metric, {"arm": arm}) == 0, "its bundle has no head"
 
 
 async def test_examples_say_the_users_arm_and_nothing_else_of_who_they_are(world, bundles):

@@ -52,7 +52,7 @@ class SlowModels:
     def __init__(self) -> None:
         self.asked, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def recommend(self, users, lists, now_ms, *, hurry):
+    async def recommend(self, users, lists, now_ms, *, fewer):
         self.asked.set()
         await self.go_on.wait()
         ranking = Ranking(

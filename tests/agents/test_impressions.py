@@ -306,7 +306,7 @@ class Lists:
         )
         worker.models.recommend = self.recommend
 
-    async def recommend(self, users, lists, now_ms, *, hurry=False):
+    async def recommend(self, users, lists, now_ms, *, fewer=1):
         names = ItemNames(ids=["a", "b"], types=["p", "p"])
         made = Ranking(names=names, rows=[1, 0], scores=np.ones(2, np.float32))
         return 1, [{"mix": made, "other": made} for _ in users]

@@ -25,7 +25,7 @@ class Serving:
         worker.models.recommender = SimpleNamespace(has_head=False)
         worker.models.recommend = self.recommend
 
-    async def recommend(self, users, lists, now_ms, *, hurry=False):
+    async def recommend(self, users, lists, now_ms, *, fewer=1):
         names = [user.user_id for user in users]
         self.calls.append(names)
         if self.broken or self.poison & set(names):

@@ -43,9 +43,9 @@ class Bent(Recommender):
     bend: Callable[[UserState], UserState] = staticmethod(lambda user: user)
     ahead_ms = 0
 
-    def recommend(self, users, lists, now_ms, *, hurry=False):
+    def recommend(self, users, lists, now_ms, *, fewer=1):
         bent = [self.bend(user) for user in users]
-        return super().recommend(bent, lists, now_ms + self.ahead_ms, hurry=hurry)
+        return super().recommend(bent, lists, now_ms + self.ahead_ms, fewer=fewer)
 
 
 def without_second(user: UserState) -> UserState:

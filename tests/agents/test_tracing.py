@@ -27,7 +27,7 @@ class OneList:
 
     recommender = object()
 
-    async def recommend(self, users, lists, now_ms, *, hurry):
+    async def recommend(self, users, lists, now_ms, *, fewer):
         ranking = Ranking(
             names=ItemNames(ids=["a"], types=["podcast"]), rows=[0], scores=np.ones(1)
         )

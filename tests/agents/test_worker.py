@@ -69,20 +69,17 @@ async def test_a_worker_goes_on_where_its_commit_was(tmp_path):
 def answering(worker):
     """Have a worker answer with empty lists, as if it had a model with a head.
 
-    Its `models.hurried` has the users of each round, and whether they were to do without the head.
-    Records say so, too.
+    Its `models.rounds` has the users of each round, and by what their candidates were divided.
     """
-    hurried = []
+    rounds = []
 
-    async def recommend(users, lists, now_ms, *, hurry=False):
-        hurried.append((len(users), hurry))
-        empty = Ranking(
-            names=ItemNames(), rows=[], scores=np.zeros(0, np.float32), by_head=not hurry
-        )
+    async def recommend(users, lists, now_ms, *, fewer=1):
+        rounds.append((len(users), fewer))
+        empty = Ranking(names=ItemNames(), rows=[], scores=np.zeros(0, np.float32), by_head=True)
         return 1, [{"mix": empty} for _ in users]
 
     worker.models.recommender = SimpleNamespace(has_head=True)
-    worker.models.recommend, worker.models.hurried = recommend, hurried
+    worker.models.recommend, worker.models.rounds = recommend, rounds
     return worker
 
 
@@ -103,23 +100,21 @@ def answered(b):
     )
 
 
-async def test_rounds_do_without_the_head_while_many_wait(tmp_path):
+async def test_rounds_have_fewer_candidates_while_many_wait(tmp_path):
     settings = WorkerSettings(answer_users=3, head_waiting=2)
     with bench(tmp_path, settings=settings) as b:
         answering(b.worker)
         await b.worker.assigned(b.keyed)
-        for number in range(7):
+        for number in range(9):
             b.listen(f"u{number}", "a")
         await read_on(b)
         for _ in range(3):
             await b.worker.tick()
-        # Behind the rounds 4, 1 and 0 users wait.
-        assert b.worker.models.hurried == [(3, True), (3, False), (1, False)]
-        metric = "segue_answers_without_head_total"
-        assert b.worker.tally.registry.get_sample_value(metric) == 3
-        assert len(answered(b)) == 7
-        said = [decode(Recommendation, value) for value in b.records(TOPICS.recommendations)]
-        assert sorted(one.by_head for one in said) == [False] * 3 + [True] * 4
+        # Behind the rounds 6, 3 and 0 users wait.
+        assert b.worker.models.rounds == [(3, 4), (3, 2), (3, 1)]
+        metric = "segue_answers_shortened_total"
+        assert b.worker.tally.registry.get_sample_value(metric) == 6
+        assert len(answered(b)) == 9
 
 
 async def test_a_worker_that_is_closed_before_its_sweep_begins_leaves_its_states(tmp_path):

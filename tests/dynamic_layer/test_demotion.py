@@ -45,13 +45,13 @@ LISTS = [
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-@pytest.mark.parametrize("hurry", [False, True])
-def test_no_list_holds_a_disliked_item_and_lists_stay_full(recommender, items, history, hurry):
+@pytest.mark.parametrize("fewer", [1, 4])
+def test_no_list_holds_a_disliked_item_and_lists_stay_full(recommender, items, history, fewer):
     plain = make_user(items, history, now_ms=NOW_MS)
-    before = recommender.recommend([plain], LISTS, NOW_MS, hurry=hurry)[0]
+    before = recommender.recommend([plain], LISTS, NOW_MS, fewer=fewer)[0]
     disliked = sorted({row for one in before.values() for row in rows(one)[:5]} - {0, 6})
     user = rejecting(items, history, disliked)
-    found = recommender.recommend([user], LISTS, NOW_MS, hurry=hurry)[0]
+    found = recommender.recommend([user], LISTS, NOW_MS, fewer=fewer)[0]
     for name, one in found.items():
         assert not set(rows(one)) & set(disliked), name
         assert len(set(rows(one))) == len(one)

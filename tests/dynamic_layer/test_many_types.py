@@ -203,7 +203,7 @@ def test_a_mixed_list_is_one_search_and_twice_the_candidates(
     recommender.recommend([user], [few], NOW_MS)
     assert sorted(searches) == [0, 1], "a few types are ranked one by one, as before"
     searches.clear()
-    recommender.recommend([user], [ListSettings(name="mix")], NOW_MS, hurry=True)
+    recommender.recommend([user], [ListSettings(name="mix")], NOW_MS, fewer=4)
     assert searches == [ALL_TYPES]
     some = ListSettings(name="some", item_types=TYPES[: SEPARATE_TYPES + 2])
     answer = recommender.recommend([user], [some], NOW_MS)[0]["some"]

@@ -405,12 +405,35 @@ def test_bundles_without_a_head_and_workers_told_so_rank_by_the_towers(
     told = Recommender(bundle, use_head=False).recommend([user], lists, NOW_MS)[0]
     with_head = Recommender(bundle)
     by_head = with_head.recommend([user], lists, NOW_MS)[0]
-    hurried = with_head.recommend([user], lists, NOW_MS, hurry=True)[0]
-    assert {n: r.item_ids for n, r in hurried.items()} == {n: r.item_ids for n, r in told.items()}
     assert {n: r.item_ids for n, r in by_towers.items()} == {n: r.item_ids for n, r in told.items()}
     assert any(by_head[n].item_ids != told[n].item_ids for n in told)
     assert all(one.by_head for one in by_head.values())
-    assert not any(one.by_head for lists in (by_towers, told, hurried) for one in lists.values())
+    assert not any(one.by_head for lists in (by_towers, told) for one in lists.values())
+
+
+def test_a_head_ranks_fewer_candidates_where_many_users_wait(
+    bundle: DynamicBundle, static: Items
+) -> None:
+    recommender = Recommender(bundle)
+    head = recommender.head
+    assert head is not None
+    user = make_user(static, [0, 6], now_ms=NOW_MS)
+    asked, _ = recommender.asked([user], NOW_MS)
+    demand = recommender._demand.at(NOW_MS)
+    most = HEADED.ranking.limit
+    widths = [
+        head._maker.propose(asked, 0, demand, fewer=fewer).rows.shape[1] for fewer in (1, 2, 4)
+    ]
+    assert widths[1:] == [most // 2, most // 4]
+    assert widths[0] > most // 2
+    by_quarter = head.best(asked, [0], demand, 2, fewer=4)[0]
+    every = head._maker.propose(asked, 0, demand, fewer=4)
+    assert set(by_quarter.rows[0].tolist()) <= set(every.rows[0].tolist())
+    # A list keeps four candidates for each of its places.
+    whole, hurried = (head.best(asked, [0], demand, most // 4, fewer=fewer)[0] for fewer in (1, 4))
+    np.testing.assert_array_equal(whole.rows, hurried.rows)
+    short = [ListSettings(name="short", k=2)]
+    assert recommender.recommend([user], short, NOW_MS, fewer=4)[0]["short"].by_head
 
 
 def test_lists_say_whether_the_head_ranked_them(bundle: DynamicBundle, static: Items) -> None:

@@ -20,9 +20,9 @@ def test_nothing_grows_in_hours_without_faults():
 def test_what_is_kept_of_each_answer_is_noticed(monkeypatch):
     kept, really = [], Answers.write
 
-    async def write(self, batch, *, hurry=False):
+    async def write(self, batch, *, fewer=1):
         kept.extend([user, {}] for user in batch.users)
-        return await really(self, batch, hurry=hurry)
+        return await really(self, batch, fewer=fewer)
 
     monkeypatch.setattr(Answers, "write", write)
     [said] = growth(list(run_days(2, 6)), resident=False)

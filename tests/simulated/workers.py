@@ -53,7 +53,7 @@ class Life:
             models = self.worker.channels.following(channel)
             models.recommend = partial(self._histories, models)  # type: ignore[method-assign]
 
-    async def _histories(self, models, users, lists, now_ms, *, hurry=False):  # type: ignore[no-untyped-def]
+    async def _histories(self, models, users, lists, now_ms, *, fewer=1):  # type: ignore[no-untyped-def]
         """Make lists that hold the keys of their users' histories, so that they can be checked."""
         if models.recommender is None:
             return None

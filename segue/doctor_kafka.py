@@ -240,7 +240,12 @@ async def _sources(settings: Settings) -> list[Finding]:
         bad = [record for record in source.records if record.reason]
         if source.fault:
             found.append(
-                Finding(check=name, verdict="fail", found=source.fault, fix="segue sources check")
+                Finding(
+                    check=name,
+                    verdict="fail",
+                    found=source.fault,
+                    fix="correct the topic, or its entry in [[sources]]",
+                )
             )
         elif bad:
             found.append(

@@ -24,6 +24,8 @@ def language_finding(settings: Settings, catalogue: pl.DataFrame) -> Finding:
     catalogue: item_type and title; description, genres and language, if there are any.
     """
     texts, _ = catalogue_texts(catalogue)
+    if not texts:
+        return fact(CHECK, "not checked: the catalogue has no items yet")
     try:
         # Without a cache and a folder of models: the check writes nothing.
         with closing(TextEncoder(replace(settings.static.text, cache="", compiled=""))) as encoder:

@@ -20,8 +20,7 @@ def topic_faults(log: Log, sources: Iterable[SourceSettings], partitions: int) -
             faults[source.topic] = "the topic does not exist"
         elif source.keyed_by_user and count != partitions:
             faults[source.topic] = (
-                f"it has {count} partitions and Segue's topics have {partitions}, so "
-                "that its users would lie elsewhere than the rest of what is known of them: set "
+                f"it has {count} partitions and Segue's topics have {partitions}: set "
                 f"topics.partitions to {count} before the topics are created, or "
                 "keyed_by_user to false for this source"
             )

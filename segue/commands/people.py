@@ -196,8 +196,9 @@ def _show_status(found: dict[str, Any]) -> None:
     counts = found["records"]
     console.print(f"{counts['applied']:,} events applied, {counts['refused']:,} dead letters")
     for source in found["sources"]:
-        state = f"[red]{source['fault']}[/]" if source["fault"] else f"lag {source['lag']:,}"
-        console.print(f"source {source['topic']} ({source['group']}): {state}")
+        state = source["fault"] or f"lag {source['lag']:,}"
+        style = "red" if source["fault"] else None
+        console.print(f"source {source['topic']} ({source['group']}): {state}", style=style)
     for kind in ("static", "dynamic"):
         model = found["models"].get(kind)
         console.print(

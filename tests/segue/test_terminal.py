@@ -1,7 +1,9 @@
 """Titles, ids and messages come from other people: none of them may act on a terminal."""
 
+import ast
 import io
 import logging
+from pathlib import Path
 
 import pytest
 from rich.table import Table
@@ -184,3 +186,22 @@ def test_an_id_that_no_record_can_have_is_refused_with_one_sentence(words):
         done = CliRunner().invoke(app, [*words, bad])
         assert done.exit_code == 2
         assert "expected an id" in done.output
+
+
+def markup_outside_templates(source: str) -> list[str]:
+    """Return formatted strings with rich's markup that no `marked` turns into styles."""
+    nodes = list(ast.walk(ast.parse(source)))
+    calls = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "marked"]
+    allowed = {id(below) for call in calls for below in ast.walk(call)}
+    return [
+        ast.unparse(node) for node in nodes
+        if isinstance(node, ast.JoinedStr) and id(node) not in allowed
+        and any("[/]" in str(part.value) for part in node.values if isinstance(part, ast.Constant))
+    ]  # fmt: skip
+
+
+def test_markup_is_in_templates_alone_since_other_text_is_printed_as_it_is():
+    assert markup_outside_templates('print(f"[red]{x}[/]")') == ["f'[red]{x}[/]'"]
+    assert markup_outside_templates('print(marked(f"[{colour}]{{}}[/]", x))') == []
+    for file in sorted((Path(__file__).parents[2] / "segue").rglob("*.py")):
+        assert markup_outside_templates(file.read_text()) == [], file

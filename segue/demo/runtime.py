@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import psutil
 
 from agents.outputs import Outputs
+from segue.screen import errors
 from segue.settings import Settings
 from streams import Log, LogRecord
 
@@ -42,6 +43,8 @@ async def stoppable(job: Coroutine[Any, Any, T]) -> T:
     try:
         return await task
     except asyncio.CancelledError as error:
+        # The program ends with the threads that it started, which can take seconds.
+        errors.print("stopping: the current step ends first", highlight=False)
         if not asked.is_set():
             raise
         raise DemoError("stopped by a signal; no process is left running") from error

@@ -1,5 +1,6 @@
 """segue demo --stop finds what segue demo --keep left running, wherever its data folder is."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from segue.cli import app
+from segue.demo.runtime import stoppable
 
 
 @pytest.fixture
@@ -67,3 +69,18 @@ def test_a_demo_that_was_started_in_another_directory_is_left_alone(kept, tmp_pa
     process = kept("data", tmp_path)
     assert "nothing was running" in stop()
     assert psutil.pid_exists(process.pid)
+
+
+async def test_a_demo_that_is_stopped_says_that_a_step_ends_first(capsys):
+    began = asyncio.Event()
+
+    async def job():
+        began.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.ensure_future(stoppable(job()))
+    await began.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert capsys.readouterr().err == "stopping: the current step ends first\n"

@@ -170,6 +170,10 @@ def dataset_of(
     )
 
 
+#: Suffix of a text file -> the function of polars that reads it.
+_TEXT = {".csv": "read_csv", ".jsonl": "read_ndjson", ".ndjson": "read_ndjson"}
+
+
 def _read(path: Path, name: str) -> pl.DataFrame:
     if path.is_dir() and not any(path.glob("*.parquet")):
         raise DatasetError(f"{name}: there are no .parquet files in {path}")
@@ -178,6 +182,11 @@ def _read(path: Path, name: str) -> pl.DataFrame:
     except FileNotFoundError as error:
         raise DatasetError(f"{name}: file not found: {path}") from error
     except (OSError, pl.exceptions.PolarsError) as error:
+        if path.suffix.lower() in _TEXT:
+            raise DatasetError(
+                f"{name}: expected a Parquet file, got {path}; convert it with "
+                f'polars.{_TEXT[path.suffix.lower()]}("{path}").write_parquet(...)'
+            ) from error
         raise DatasetError(f"{name}: {path} is no readable Parquet file: {error}") from error
 
 

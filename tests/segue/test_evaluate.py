@@ -103,13 +103,16 @@ def test_mistakes_are_explained(files, options, message):
 def test_bad_files_are_explained(files, tmp_path):
     broken, empty = tmp_path / "broken.parquet", tmp_path / "empty.parquet"
     broken.write_bytes(b"no parquet")
+    table = tmp_path / "events.csv"
     events = pl.read_parquet(files[0])
+    events.write_csv(table)
     events.clear().write_parquet(empty)
     holes, odd = tmp_path / "holes.parquet", tmp_path / "odd.parquet"
     events.with_columns(user_id=pl.lit(None, pl.String)).write_parquet(holes)
     events.with_columns(timestamp=pl.lit("today")).write_parquet(odd)
     for first, message in (
         (str(broken), "no readable Parquet file"),
+        (str(table), "expected a Parquet file, got"),
         (str(tmp_path / "none.parquet"), "file not found:"),
         (files[1], "missing: user_id, timestamp"),
         (str(empty), "there are none"),

@@ -61,6 +61,21 @@ class Adjacency:
     indices: NDArray[np.int32]
 
 
+def edges_of(
+    adjacency: Adjacency, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the compressed rows of some nodes i64[m]: indptr i64[m + 1] and indices i32[...].
+
+    >>> path = Adjacency(np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1], np.int32))
+    >>> [part.tolist() for part in edges_of(path, np.array([2, 1]))]
+    [[0, 1, 3], [1, 0, 2]]
+    """
+    start, degree = adjacency.indptr[rows], np.diff(adjacency.indptr)[rows]
+    indptr = np.concatenate([[0], np.cumsum(degree)])
+    within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], degree)
+    return indptr, adjacency.indices[np.repeat(start, degree) + within]
+
+
 @dataclass(frozen=True)
 class HeteroGraph:
     """Catalogue items and their co-interactions, by relation.
@@ -98,10 +113,6 @@ class HeteroGraph:
     def groups(self) -> NDArray[np.int64]:
         """Group of each node as a receiver of messages, i64[n]: its type; 0 if folded."""
         return np.zeros_like(self.node_types) if self.folded else self.node_types
-
-    def senders(self, kind: int) -> NDArray[np.int64]:
-        """Return the nodes that can be neighbours of a kind, i64[...] ascending; see adjacency."""
-        return np.arange(self.nodes) if self.folded else np.flatnonzero(self.node_types == kind)
 
     @cached_property
     def adjacency(self) -> tuple[Adjacency, ...]:

@@ -114,7 +114,7 @@ class Train:
         )  # fmt: skip
         check = SkewCheck(history_cap=dynamic.replay.whole_history)
         self._skews = Skews(check, self.tally, ticks_ms)
-        self._rows = RowSender(settings, topics, outputs, self.tally)
+        self._rows = RowSender(settings, dynamic.live_graph, topics, outputs, self.tally)
         self._publisher = Publisher(
             settings, dynamic, topics, store=store, folder=folder, outputs=outputs,
             clock_ms=clock_ms, ticks_ms=ticks_ms, tally=self.tally, quality=quality,
@@ -378,6 +378,7 @@ class Train:
 
     def _take(self, trainer: Trainer, batch: ExampleBatch) -> None:
         intake = trainer.add(batch, self._witness)
+        self._rows.counted(self._ticks_ms())
         self.examples += intake.accepted
         self.tally.examples.inc(intake.accepted)
         self._cadence.news += intake.accepted

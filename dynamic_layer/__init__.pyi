@@ -3,6 +3,7 @@ from .bundles.row_delta import BundleRows as BundleRows
 from .bundles.row_delta import RowDelta as RowDelta
 from .counts.moments import Histories as Histories
 from .counts.moments import Moment as Moment
+from .counts.state_weights import carried as carried
 from .counts.state_weights import item_counts as item_counts
 from .counts.state_weights import renewable as renewable
 from .counts.state_weights import weights_of as weights_of
@@ -28,6 +29,7 @@ from .index.item_index import ItemIndex as ItemIndex
 from .items.grown_items import NewItems as NewItems
 from .lists.served_features import ListWatch as ListWatch
 from .lists.served_features import ServedFeatures as ServedFeatures
+from .live_settings import LiveGraphSettings as LiveGraphSettings
 from .measure.against_popularity import AgainstPopularity as AgainstPopularity
 from .measure.gate import Judgement as Judgement
 from .measure.gate import judge as judge
@@ -100,5 +102,7 @@ from .training.changed_rows import ChangedRows as ChangedRows
 from .training.checkpoints import TrainerCheckpoint as TrainerCheckpoint
 from .training.checkpoints import TrainerCheckpoints as TrainerCheckpoints
 from .training.intake import Intake as Intake
+from .training.live_graph import GraphRound as GraphRound
+from .training.live_graph import LiveGraph as LiveGraph
 from .training.steps import TrainingStats as TrainingStats
 from .training.trainer import Trainer as Trainer

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dynamic_layer.live_settings import LiveGraphSettings
 from dynamic_layer.sequence_settings import SequenceSettings
 
 SEPARATE_TYPES = 4
@@ -61,9 +62,8 @@ class HeadSettings:
     weight_decay: weight decay of AdamW.
     averaging: decay per step of the averaged weights that are published.
     capacity: maximum number of lists kept for training; the newest are kept.
-    few_lists: with fewer lists the head is linear: the weights of towers, demand and item-item
-        weights that are most probable, given the lists and what is expected without any (ADR 87).
-        0: never.
+    few_lists: with fewer lists the head is linear (0: never): the weights of towers, demand and
+        item-item weights that are most probable, given the lists and what is expected (ADR 87).
     few_strength: one over the variance of an expected weight, of features at unit variance.
     """
 
@@ -358,11 +358,10 @@ class DynamicSettings:
 
     batch_size: examples per step.
     learning_rate: learning rate of Adam.
-    averaging: decay per step of the averaged weights that are published; 0 publishes the last
-        weights.
+    averaging: decay per step of the averaged weights that are published; 0: the last weights.
     use_hgnn: whether the towers read the HGNN's vectors; otherwise they read text vectors alone.
-    towers, loss, replay, popularity, adoption, sequence, ranking, index, gate: settings of the
-        parts.
+    towers, loss, replay, popularity, adoption, live_graph, sequence, ranking, index, gate: settings
+        of the parts.
     """
 
     batch_size: int = 256
@@ -374,6 +373,7 @@ class DynamicSettings:
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     popularity: PopularitySettings = field(default_factory=PopularitySettings)
     adoption: AdoptionSettings = field(default_factory=AdoptionSettings)
+    live_graph: LiveGraphSettings = field(default_factory=LiveGraphSettings)
     sequence: SequenceSettings = field(default_factory=SequenceSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
     index: IndexSettings = field(default_factory=IndexSettings)

@@ -40,7 +40,8 @@ _RANGES = {
         console.apply console.batch console.burst console.clients console.max_body_bytes
         console.threads console.waiting console.writes.body_bytes
         console.writes.in_flight_bytes console.writes.key_bytes console.writes.keys
-        console.writes.rows dynamic.batch_size dynamic.ranking.ease.degree_cap
+        console.writes.rows dynamic.batch_size dynamic.live_graph.most_counts
+        dynamic.live_graph.most_items dynamic.ranking.ease.degree_cap
         dynamic.ranking.ease.kept dynamic.ranking.ease.neighbours
         dynamic.ranking.head.batch_size
         dynamic.ranking.head.capacity dynamic.ranking.head.hidden dynamic.ranking.head.negatives
@@ -80,7 +81,7 @@ _RANGES = {
     _SHARE: """
         dynamic.averaging dynamic.gate.max_similarity dynamic.gate.min_coverage
         dynamic.gate.min_recall dynamic.index.fresh_share dynamic.index.recall
-        dynamic.loss.repeat_share dynamic.ranking.first_share dynamic.ranking.head.averaging
+        dynamic.live_graph.threshold dynamic.loss.repeat_share dynamic.ranking.first_share dynamic.ranking.head.averaging
         dynamic.replay.holdout_share dynamic.sequence.dropout dynamic.towers.dropout
         experiments.arms.canary.first
         experiments.arms.canary.step experiments.arms.share static.keep static.train.cold_share

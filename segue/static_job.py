@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agents import announce
 from agents.outputs import Outputs
-from dynamic_layer import item_counts, near_weights, renewable, weights_of
+from dynamic_layer import carried, item_counts, near_weights, weights_of
 from segue.replaying import replay
 from segue.roles import make_encoder, text_settings
 from segue.settings import Settings
@@ -141,7 +141,7 @@ def _here(
     counts = item_counts(merged, bundle.item_keys, ranking)
     weights = weights_of(counts, ranking) | near_weights(bundle, ranking)
     progress("item weights", 1, 1)
-    return replace(bundle, weights=weights, counts=renewable(counts, ranking))
+    return replace(bundle, weights=weights, counts=carried(counts, settings.dynamic))
 
 
 def _require_publishable(settings: Settings) -> None:

@@ -177,7 +177,7 @@ def build_graph(
     for pair, of_pair in _edges_by_relation(*ends, () if folded else type_names):
         mine = np.flatnonzero(of_pair)
         if settings.max_degree:
-            mine = mine[_heaviest(left[mine], right[mine], weight[mine], settings.max_degree)]
+            mine = mine[heaviest(left[mine], right[mine], weight[mine], settings.max_degree)]
         if len(mine):
             relations[pair] = Edges(
                 left[mine].astype(np.int32),
@@ -220,9 +220,9 @@ def _rows(keys: NDArray[np.uint64], sorted_keys: NDArray[np.uint64]) -> NDArray[
     return np.where(sorted_keys[place] == keys, place, -1).astype(np.int64)
 
 
-def _heaviest(
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
+def heaviest(
+    left: NDArray[np.integer],
+    right: NDArray[np.integer],
     weight: NDArray[np.float64],
     max_degree: int,
 ) -> NDArray[np.bool_]:

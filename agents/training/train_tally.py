@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from agents.store_tally import StoreTally
-from dynamic_layer import AgainstPopularity, Asked, Row
+from dynamic_layer import AgainstPopularity, Asked, GraphRound, Row
 
 __all__ = ["TrainTally"]
 
@@ -47,6 +47,30 @@ class TrainTally:
         )
         self.row_bytes = Counter(
             "segue_row_delta_sent_bytes", "Bytes of the deltas sent.", registry=registry
+        )
+        self.graph_computed = Counter(
+            "segue_live_graph_computed",
+            "Items whose values the live graph computed, summed over the layers of the HGNN.",
+            registry=registry,
+        )
+        self.graph_changed = Counter(
+            "segue_live_graph_changed", "Items whose HGNN vector changed.", registry=registry
+        )
+        self.graph_waiting = Gauge(
+            "segue_live_graph_waiting",
+            "Items whose new neighbours wait for the next delta of changed rows.",
+            registry=registry,
+        )
+        self.graph_seconds = Counter(
+            "segue_live_graph_seconds",
+            "Processor time of one thread in which the trainer computed graph and vectors.",
+            registry=registry,
+        )
+        self.graph_lag = Gauge(
+            "segue_live_graph_lag_seconds",
+            "Time between the last delta of changed rows and the arrival of the oldest example of "
+            "its graph that was in no earlier one.",
+            registry=registry,
         )
         self.published_at = Gauge(
             "segue_bundle_timestamp_seconds", "Creation time of the last bundle.", registry=registry
@@ -137,6 +161,13 @@ class TrainTally:
         """Show which item types the last bundle serves by popularity."""
         for name, one in found.items():
             self.popularity_types.labels(name).set(one.popularity)
+
+    def followed(self, done: GraphRound) -> None:
+        """Count what the live graph computed for a delta of changed rows."""
+        self.graph_computed.inc(done.computed)
+        self.graph_changed.inc(done.changed)
+        self.graph_waiting.set(done.waiting)
+        self.graph_seconds.inc(done.seconds)
 
     def asked(self, row: Row, asked: Asked) -> None:
         """Count the results of an evaluation."""

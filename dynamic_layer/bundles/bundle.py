@@ -46,9 +46,11 @@ _S = TypeVar("_S")
 def settings_values(settings: DynamicSettings) -> dict[str, Any]:
     """Return settings as a manifest has them; those of a sequence tower that is off are left out.
 
-    So bundles without one are, byte for byte, what earlier versions made.
+    So bundles without one are, byte for byte, what earlier versions made. The live graph changes
+    rows between bundles, and no bundle.
     """
     values = dataclasses.asdict(settings)
+    del values["live_graph"]
     if not settings.sequence.enabled:
         del values["sequence"]
     return values

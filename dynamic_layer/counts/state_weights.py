@@ -15,7 +15,7 @@ from dynamic_layer.counts.item_weights import (
     transition_weights,
 )
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.settings import RankingSettings
+from dynamic_layer.settings import DynamicSettings, RankingSettings
 from static_layer.graph import CoInteractionCounts
 
 
@@ -86,6 +86,14 @@ def renewable(
     """Return the counts if they are few enough for a trainer to solve them again, else none."""
     few = sum(matrix.nnz for matrix in counts.values()) <= settings.renewed_counts
     return counts if few else {}
+
+
+def carried(counts: dict[str, sp.csr_array], settings: DynamicSettings) -> dict[str, sp.csr_array]:
+    """Return the counts that a static bundle has: if they are few, or the graph is followed."""
+    live = settings.live_graph
+    if live.enabled and counts[TOGETHER].nnz <= 2 * live.most_counts:  # each pair stands twice
+        return counts
+    return renewable(counts, settings.ranking)
 
 
 def transition_matrix(transitions: TransitionCounts, item_keys: NDArray[np.uint64]) -> sp.csr_array:

@@ -22,7 +22,7 @@ _DAY_S = 86_400.0
 _YEAR_MS = 31_556_952_000
 SIGNALS_PER_TYPE = 3
 """Up to so many item types have parts of their own in towers, lists and the index (ADR 0042)."""
-_GAIN = np.float32(12.0)
+GAIN = np.float32(12.0)
 
 
 class StaticItems(Protocol):
@@ -125,7 +125,7 @@ def item_features(
         genre[list(rows), list(places)] = bucket_of(names, GENRES)
     parts = [text] if hgnn is None else [text, hgnn]
     # Unit vectors have tiny entries; at about unit variance the towers learn in fewer steps.
-    content = _GAIN * np.concatenate([np.asarray(part, np.float32) for part in parts], axis=1)
+    content = GAIN * np.concatenate([np.asarray(part, np.float32) for part in parts], axis=1)
     return ItemFeatures(
         type_number=torch.tensor([number[name] for name in item_types], dtype=torch.int64),
         language=torch.from_numpy(bucket_of(languages, LANGUAGES)),

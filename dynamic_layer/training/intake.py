@@ -11,11 +11,15 @@ from dynamic_layer.examples.batch import ExampleBatch, kind_code
 from dynamic_layer.examples.replay import PaddedExamples, Replay, pad
 from dynamic_layer.examples.seen_offsets import SeenOffsets
 from dynamic_layer.examples.shares import hashed_share
+from dynamic_layer.items.features import StaticItems
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.saved import Saved
 from dynamic_layer.settings import DynamicSettings, LossSettings
+from dynamic_layer.training.live_graph import LiveGraph
 
 __all__ = ["ExampleIntake", "Intake", "example_weights"]
+
+_AT_ONCE = 4_096  # examples: histories of 512 entries are 27 MB
 
 #: By topic and partition, the offset from which on a graph holds no event.
 GraphEnds = Mapping[str, Mapping[str, int]]
@@ -41,7 +45,8 @@ class ExampleIntake:
     """Takes in examples, and holds those to train on and those to judge by.
 
     replay, holdout: the two. popularity: counts of all strong examples. sources: number of each
-    topic and partition. newest_ms: time of the newest example, ms UTC.
+    topic and partition. newest_ms: time of the newest example, ms UTC. graph: follows the examples
+    after the static bundle's snapshot; None where it is off.
     """
 
     def __init__(self, settings: DynamicSettings) -> None:
@@ -56,6 +61,7 @@ class ExampleIntake:
         )
         self.sources: dict[tuple[str, int], int] = {}
         self.newest_ms = 0
+        self.graph: LiveGraph | None = None
         self._seen = SeenOffsets()
         self._next: dict[tuple[str, int], int] = {}  # behind the greatest offset taken
 
@@ -85,6 +91,8 @@ class ExampleIntake:
             examples.target[strong], examples.timestamp[strong], examples.country[strong]
         )
         after = self.after(examples, graph_ends)
+        if self.graph is not None:
+            self.graph.add(examples.take(after))
         # A hash, not a draw: the same examples are held out in every run and after a restart.
         held = hashed_share(batch.offset, settings.replay.holdout_share)
         held &= strong & ~examples.repeat & after
@@ -100,6 +108,17 @@ class ExampleIntake:
             before_snapshot=int((~after).sum()),
             unwanted=int((after & ~wanted & ~held).sum()),
         )
+
+    def follow(self, static: StaticItems) -> None:
+        """Have the graph begin with a static bundle and the examples that are held after it."""
+        settings = self._settings
+        self.graph = graph = LiveGraph.of(settings.live_graph, static, use_hgnn=settings.use_hgnn)
+        if graph is None:
+            return
+        for memory in (self.replay, self.holdout):
+            numbers = memory.numbers()
+            for start in range(0, len(numbers), _AT_ONCE):
+                graph.add(memory.take(numbers[start : start + _AT_ONCE]))
 
     def after(self, examples: PaddedExamples, graph_ends: GraphEnds) -> NDArray[np.bool_]:
         """Return which examples a graph cannot contain, bool [b]."""
@@ -141,10 +160,18 @@ class ExampleIntake:
 
     def saved(self) -> dict[str, Saved]:
         """Return the parts of a checkpoint that are no examples."""
-        return {"seen": self._seen.saved(), "popularity": self.popularity.saved()}
+        parts = {"seen": self._seen.saved(), "popularity": self.popularity.saved()}
+        return parts if self.graph is None else {**parts, "graph": self.graph.saved()}
 
-    def restore(self, notes: Mapping[str, Any], saved: Saved) -> None:
-        """Go on where another was, of `notes` and the parts of `saved`; with its examples held."""
+    def restore(self, notes: Mapping[str, Any], saved: Saved, static: StaticItems) -> None:
+        """Go on where another was, of `notes` and the parts of `saved`; with its examples held.
+
+        static: the bundle that it learned on. Where its graph was off, that one begins here with
+        the examples held.
+        """
+        self.follow(static)
+        if self.graph is not None and "graph" in saved.values:
+            self.graph.restore(saved.part("graph"))
         self.newest_ms = int(notes["newest_ms"])
         self.sources = {(topic, part): n for n, (topic, part, _) in enumerate(notes["sources"])}
         self._next = {(topic, part): end for topic, part, end in notes["sources"]}

@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from dynamic_layer.counts.item_weights import capped
-from dynamic_layer.counts.state_weights import FOLLOWING, TOGETHER, weights_of
+from dynamic_layer.counts.state_weights import FOLLOWING, TOGETHER, renewable, weights_of
+from dynamic_layer.examples.pairs import added_pairs
 from dynamic_layer.examples.replay import PaddedExamples, Replay
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.settings import RankingSettings
@@ -34,12 +35,12 @@ def renewed_weights(
 ) -> dict[str, sp.csr_array]:
     """Return the item-item weights of a static bundle, f32 [n, n] by name, [source, target].
 
-    Where it has counts, the first events of users on items are added to them, as the examples held
-    say, up to number `end`: lists of later examples read nothing of what they ask for. Without
-    counts, or without such examples, the weights are the bundle's own.
+    Where it has counts and they are few, the first events of users on items are added to them, as
+    the examples held say, up to number `end`: lists of later examples read nothing of what they ask
+    for. Without counts, or without such examples, the weights are the bundle's own.
     """
     held: dict[str, sp.csr_array] = dict(getattr(static, "weights", {}))
-    counts: dict[str, sp.csr_array] = dict(getattr(static, "counts", {}))
+    counts = renewable(dict(getattr(static, "counts", {})), settings)
     numbers = replay.numbers()
     numbers = numbers[numbers < end]
     if not counts or not len(numbers) or not set(settings.weights) <= set(held):
@@ -61,18 +62,20 @@ def _counted(examples: PaddedExamples, rows: ItemRows, n: int) -> dict[str, sp.c
 
     As the state counts: graph-making events alone, each item of a user once.
     """
+    one, other = (rows(keys) for keys in added_pairs(examples))
+    pair = (one >= 0) & (other >= 0)
+    one, other = one[pair], other[pair]
+    apart = one != other
     examples = examples.take(examples.strong & ~examples.repeat)
     target, item = rows(examples.target), rows(examples.history_item)
     inside = np.arange(item.shape[1]) < examples.length[:, None]
     strong = inside & examples.history_strong
     place = np.cumsum(strong, axis=1) - 1  # among graph-making entries, newest first
     known = strong & (item >= 0) & (target >= 0)[:, None] & (item != target[:, None])
-    owner, entry = np.nonzero(known)
-    met, had, own = target[owner], item[owner, entry], target[target >= 0]
     recent = known & (place < STEPS) & (examples.history_age <= SESSION_MS / 1_000)
     owner, entry = np.nonzero(recent)
     return {
-        TOGETHER: _matrix([own, met, had], [own, had, met], n),
+        TOGETHER: _matrix([one, other[apart]], [other, one[apart]], n),
         FOLLOWING: _matrix([item[owner, entry]], [target[owner]], n, _DECAY[place[owner, entry]]),
     }
 

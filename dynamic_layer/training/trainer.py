@@ -22,10 +22,11 @@ from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.popularity.fit import PopularityFit
 from dynamic_layer.saved import Saved
 from dynamic_layer.settings import DynamicSettings
-from dynamic_layer.training.bundle_rows import TURNED_BY, rows_for, same_form
+from dynamic_layer.training.bundle_rows import rows_for
 from dynamic_layer.training.following import follow
 from dynamic_layer.training.intake import ExampleIntake, Intake
 from dynamic_layer.training.learner import Learner
+from dynamic_layer.training.live_graph import LiveGraph
 from dynamic_layer.training.renewed_weights import renewed_weights
 from dynamic_layer.training.schedule import Schedule
 from dynamic_layer.training.steps import Steps, TrainingStats
@@ -82,6 +83,7 @@ class Trainer:
         )
         self._fit: PopularityFit | None = None  # of the last bundle
         self._items = TrainedItems(static, use_hgnn=self.settings.use_hgnn)
+        self._intake.follow(static)
         self._learner = Learner(
             self.settings,
             seed=seed,
@@ -128,7 +130,8 @@ class Trainer:
             numbers = self._schedule.next_batch()
             if numbers is None:
                 break
-            losses.append(self._step(self._replay.take(numbers, self.settings.replay.history_cap)))
+            examples = self._replay.take(numbers, self.settings.replay.history_cap)
+            losses.append(self._steps.take(examples, self._items, self._replay))
             seen += len(numbers)
         return TrainingStats(
             steps=len(losses),
@@ -169,9 +172,6 @@ class Trainer:
     def _learned(self) -> int:
         """Number of the first example that neither towers nor item-item weights know."""
         return max(self._schedule.trained, self._unseen)
-
-    def _step(self, examples: PaddedExamples) -> Tensor:
-        return self._steps.take(examples, self._items, self._replay)
 
     def holdout(self) -> PaddedExamples:
         """Return the held-out examples that lie after the snapshot, oldest arrival first."""
@@ -252,19 +252,18 @@ class Trainer:
     ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.float32]] | None:
         """Return item keys u64 [n], vectors f32 [n, d] and biases f32 [n] for workers of a bundle.
 
-        Training turns both towers together. Workers have the bundle's user tower, so the vectors
-        are turned back by the rotation that brings the users of the latest examples nearest to
-        where the bundle has them. Demand has the bundle's weight and half-lives. None where the
-        bundle is of another static bundle or form, or there are no examples.
+        See `rows_for`. None where the bundle is of another static bundle or form, or there are no
+        examples.
         """
-        numbers = self._replay.numbers()[-TURNED_BY:]
-        if not len(numbers) or not same_form(bundle, self._items):
-            return None
-        latest = self._replay.take(numbers, self.settings.replay.history_cap)
         return rows_for(
-            bundle, self._items, self._learner.published(), latest, self.popularity,
-            self._intake.newest_ms, self.settings,
+            bundle, self._items, self._learner.published(), self._intake, self.popularity,
+            self.settings,
         )  # fmt: skip
+
+    @property
+    def graph(self) -> LiveGraph | None:
+        """Follows the examples after the static bundle; None where it is off."""
+        return self._intake.graph
 
     def adopt(self, static: StaticItems) -> None:
         """Go over to a new static bundle, keeping the towers' weights (warm start).
@@ -330,6 +329,7 @@ class Trainer:
         }
         self._holdout.keep(after["holdout"])
         self._schedule.keep(after["replay"], relearn=self.settings.adoption.relearn)
+        self._intake.follow(self._items.static)
         if self._ranking is not None:
             self._ranking.thaw()
         # The towers have seen the examples at hand: only later ones teach the head again.
@@ -388,7 +388,7 @@ class Trainer:
         # Checkpoints of earlier versions know of no fit.
         self._fit = PopularityFit.of(own.get("fit"))
         self._generation = max(self._generation, int(own["generation"]))
-        self._intake.restore(own, saved)
+        self._intake.restore(own, saved, self._items.static)
         self._schedule.restore(saved.part("schedule"))
         self._unseen, self._staged = int(own["unseen"]), bool(own["staged"])
         if self._ranking is not None and "ranking" in saved.values:

@@ -48,13 +48,16 @@ class Topics:
 class World:
     """A trainer whose clock a test moves, its log, and its store."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings) -> None:
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, items=ITEMS, dynamic=DYNAMIC,
+        **settings,
+    ) -> None:  # fmt: skip
         async def static_bundle(_self, name):
-            return ITEMS
+            return items
 
         monkeypatch.setattr(Continuity, "static_bundle", static_bundle)
         monkeypatch.setattr(Models, "_warm_encoder", lambda *_: None)
-        self.folder, self.topics = folder, Topics()
+        self.folder, self.topics, self.items, self.dynamic = folder, Topics(), items, dynamic
         self.store = ArtifactStore(str(folder / "store"))
         self.clock = SimpleNamespace(ms=1_000_000)
         self.settings = {
@@ -62,11 +65,12 @@ class World:
             "judge_within_s": 0.0, "rows_every_steps": 5, "rows_within_s": 1e6,
         } | settings  # fmt: skip
         self.fed = 0
+        self.examples: list[LogRecord] = []
         self.train = self.started()
 
     def started(self) -> Train:
         return Train(
-            settings=TrainerSettings(**self.settings), dynamic=DYNAMIC, topics=TOPICS,
+            settings=TrainerSettings(**self.settings), dynamic=self.dynamic, topics=TOPICS,
             store=self.store, folder=self.folder, outputs=self.topics,
             clock_ms=lambda: self.clock.ms, ticks_ms=lambda: self.clock.ms,
         )  # fmt: skip
@@ -84,14 +88,19 @@ class World:
         return self
 
     async def learn(self, examples: int = 1_000) -> None:
-        """Take new examples, and train until nothing is left to learn."""
-        batch = make_examples(ITEMS, examples, first_offset=self.fed, seed=self.fed)
+        """Take new examples, and learn all of them."""
+        batch = make_examples(self.items, examples, first_offset=self.fed, seed=self.fed)
         record = Record(
             topic=TOPICS.examples, partition=0, offset=self.fed, timestamp=0, key=None,
             value=batch.pack(),
         )  # fmt: skip
         self.fed += examples
+        self.examples.append(record)
         await self.train.examples_came([record])
+        await self.rest()
+
+    async def rest(self) -> None:
+        """Train until nothing is left to learn."""
         self.clock.ms += 1_000
         idle = 0
         while idle < 3:  # the first steps look whether the log has been read

@@ -22,6 +22,6 @@ class LiveGraphSettings:
     """
 
     enabled: bool = False
-    most_items: int = 2_000
-    most_counts: int = 10_000_000
+    most_items: int = 20_000
+    most_counts: int = 5_000_000
     threshold: float = 0.001

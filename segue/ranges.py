@@ -81,7 +81,8 @@ _RANGES = {
     _SHARE: """
         dynamic.averaging dynamic.gate.max_similarity dynamic.gate.min_coverage
         dynamic.gate.min_recall dynamic.index.fresh_share dynamic.index.recall
-        dynamic.live_graph.threshold dynamic.loss.repeat_share dynamic.ranking.first_share dynamic.ranking.head.averaging
+        dynamic.live_graph.threshold dynamic.loss.repeat_share dynamic.ranking.first_share
+        dynamic.ranking.head.averaging
         dynamic.replay.holdout_share dynamic.sequence.dropout dynamic.towers.dropout
         experiments.arms.canary.first
         experiments.arms.canary.step experiments.arms.share static.keep static.train.cold_share

@@ -1,5 +1,7 @@
 """Sends item rows that changed since the last bundle, between bundles."""
 
+import logging
+
 from agents.bundles.rows import rows_key
 from agents.outputs import Outputs
 from agents.settings import TrainerSettings
@@ -8,6 +10,8 @@ from dynamic_layer import ChangedRows, DynamicBundle, LiveGraphSettings, RowDelt
 from streams import TopicSettings
 
 __all__ = ["RowSender"]
+
+logger = logging.getLogger(__name__)
 
 
 class RowSender:
@@ -34,6 +38,8 @@ class RowSender:
         self._rows: ChangedRows | None = None
         self._steps, self._sent_at = 0, 0
         self._live_graph = graph.enabled
+        if graph.enabled and not settings.rows_every_steps:
+            logger.warning("dynamic.live_graph needs trainer.rows_every_steps: no rows are sent")
         self._counted_at: int | None = None  # when the oldest example came that is in no row
         self._behind = False
 

@@ -46,7 +46,7 @@ from segue.served.feed import (
     material_of,
 )
 from segue.served.kafka_runtime import kafka_in_process
-from segue.served.learning import FROZEN, learning_settings, learning_times
+from segue.served.learning import FROZEN, follows_graph, learning_settings, learning_times
 from segue.settings import Settings
 from static_layer import StaticBundle
 
@@ -96,12 +96,17 @@ async def run_served(
     is started, instead of the embedded log; then no arm learns during the test. Files are in
     `<data>/served` and removed at the end. Raises DemoError if nothing can be learned, BrokerError
     without a Kafka, ValueError for scalars on a catalogue that grows, or for an arm without a
-    sequence tower where the settings have none.
+    sequence tower, or with a live graph, where the settings have none.
     """
     if any(not arm.sequence for arm in arms) and not settings.dynamic.sequence.enabled:
         raise ValueError(
             "without sequence: expected settings with a sequence tower; add "
             "--set dynamic.sequence.enabled=true"
+        )
+    if any(follows_graph(arm.learn) for arm in arms) and not settings.dynamic.live_graph.enabled:
+        raise ValueError(
+            "a learner that follows the graph: expected a static bundle with counts; add "
+            "--set dynamic.live_graph.enabled=true"
         )
     material = material_of(dataset, trial, end_ms, settings)
     if material.launches and any(arm.reads == "control" for arm in arms):
@@ -237,6 +242,10 @@ async def _serve(
         settings,
         worker=replace(settings.worker, ranking_head=arm.head),
         trainer=learning_settings(settings.trainer, arm.learn),
+        dynamic=replace(
+            settings.dynamic,
+            live_graph=replace(settings.dynamic.live_graph, enabled=follows_graph(arm.learn)),
+        ),
     )
     clock = Clock(material.split_ms)
     async with embedded_runtime(settings, "the embedded log", clock, IDLE_S, clock) as runtime:

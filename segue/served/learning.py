@@ -12,7 +12,9 @@ import numpy.typing as npt
 from agents.settings import TrainerSettings
 from evaluation.prequential.stream import HOUR_MS
 
-__all__ = ["FROZEN", "LEARNERS", "ROW_EVENTS", "learning_settings", "learning_times"]
+__all__ = [
+    "FROZEN", "LEARNERS", "ROW_EVENTS", "follows_graph", "learning_settings", "learning_times",
+]  # fmt: skip
 
 FROZEN, CONTINUAL = "frozen", "continual"
 _EVERY_MS = {
@@ -22,11 +24,14 @@ _EVERY_MS = {
 RARELY, SPARED = "rare", 10
 #: Learners of which `ROWS` is a part send changed rows after so many events, between bundles.
 ROWS, ROW_EVENTS = "rows", 200
+#: Learners of which `LIVE` is a part also send rows whose HGNN vectors follow the graph.
+LIVE = "live"
 
 #: Names of the learners, slowest first.
 LEARNERS = (
     FROZEN, *_EVERY_MS,
     f"{CONTINUAL}-{ROWS}", f"{CONTINUAL}-{RARELY}", f"{CONTINUAL}-{RARELY}-{ROWS}",
+    f"{CONTINUAL}-{ROWS}-{LIVE}", f"{CONTINUAL}-{RARELY}-{ROWS}-{LIVE}",
 )  # fmt: skip
 
 
@@ -62,6 +67,11 @@ def learning_times(
         done = int(np.searchsorted(events_ms, last))
         found.append(last)
     return found
+
+
+def follows_graph(learner: str) -> bool:
+    """Whether rows of a learner have the HGNN's vectors of the graph of their time."""
+    return LIVE in learner.split("-")
 
 
 def learning_settings(settings: TrainerSettings, learner: str) -> TrainerSettings:

@@ -32,6 +32,7 @@ from segue.served.learning import (
     HOUR_MS,
     LEARNERS,
     ROW_EVENTS,
+    follows_graph,
     learning_settings,
     learning_times,
 )
@@ -494,7 +495,9 @@ def test_learners_with_changed_rows_learn_more_often_than_they_publish():
     for learner, hours, rows in (
         ("daily", 0, False), ("continual", 0, False), ("continual-rows", 1, True),
         ("continual-rare", 10, False), ("continual-rare-rows", 10, True),
+        ("continual-rare-rows-live", 10, True),
     ):  # fmt: skip
+        assert follows_graph(learner) == learner.endswith("live")
         made = learning_settings(TrainerSettings(rows_every_steps=7), learner)
         assert made.publish_every_s == hours * 3_600
         assert bool(made.rows_every_steps) is rows

@@ -207,6 +207,29 @@ def types(
     console.print(f"figures: {json_file}")
 
 
+@app.command("live-graph", epilog="Example: segue bench live-graph --items 5000 --users 2000")
+def live_graph(
+    items: Annotated[int, typer.Option(min=1, help="Items in the catalogue.")] = 12_500,
+    users: Annotated[int, typer.Option(min=1, help="Users with a history.")] = 5_000,
+    rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 2_000,
+    every_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two deltas.")] = 5.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Deltas of changed rows.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world and the model.")] = 1,
+    json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
+        "var/bench-live-graph.json"
+    ),
+) -> None:
+    """Cost of the live graph beside a stream of events, and how late vectors follow it."""
+    from benchmarks.live_graph import LiveGraphPlan, run, show
+
+    plan = LiveGraphPlan(
+        items=items, users=users, rate=rate, every_s=every_s, rounds=rounds, seed=seed
+    )
+    with explained(ValueError):
+        show(run(plan, json_file))
+    console.print(f"figures: {json_file}")
+
+
 @app.command(epilog="Example: segue bench adoption --seed 1 --switches 1")
 def adoption(
     world: Annotated[str, typer.Argument(help="simulated, lfm1m or amazon-fk.")] = "simulated",

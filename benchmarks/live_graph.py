@@ -1,27 +1,31 @@
 """What the live graph costs beside a stream of events, and how late vectors follow it.
 
     segue bench live-graph
+    segue bench live-graph ../shared/data/lfm1m
 
-A drawn world of users who keep to a few topics: the first events of each are in the static bundle,
-the next ones come at a rate, and rows are made every few seconds. Weights of the HGNN are drawn.
+The events of a data set, or of a drawn world of users who keep to a few topics: the first ones are
+in the static bundle, the last ones come at a rate, and rows are made every few seconds. Vectors of
+texts and weights of the HGNN are drawn.
 Seconds are of the processor, on one thread. Not in them: the towers' vectors and the sending, which
 changed rows cost without a graph too.
 """
 
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from rich.table import Table
 
 from benchmarks.machine import cpu_model
 from benchmarks.report import measured
-from benchmarks.trained_world import StaticItems, World
-from dynamic_layer import EaseSettings, LiveGraph, LiveGraphSettings
+from benchmarks.trained_world import EXAMPLES, StaticItems, World
+from dynamic_layer import DynamicSettings, EaseSettings, LiveGraph, LiveGraphSettings
 from dynamic_layer.counts.item_weights import capped
 from dynamic_layer.counts.live_counts import LiveCounts
 from dynamic_layer.counts.state_weights import TOGETHER, count_matrix
@@ -31,19 +35,24 @@ from dynamic_layer.examples.replay import PaddedExamples, pad
 from dynamic_layer.items.features import GAIN
 from dynamic_layer.items.trained_items import TrainedItems
 from segue.screen import console
+from state import item_key
 
 __all__ = ["LiveGraphPlan", "run", "show"]
+
+_AT_ONCE = 40_000  # examples: histories of 512 entries are 270 MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveGraphPlan:
     """What is measured.
 
-    items, users: size of the world. before: events of a user in the static bundle.
+    data: folder with events.parquet and items.parquet; None for a drawn world.
+    items, users: size of the world. before: events of a user in its static bundle.
     rate: events a second. every_s: seconds between two deltas of rows. rounds: deltas.
     history: entries of an example; the default of `worker.example_history`.
     """
 
+    data: str | None = None
     items: int = 12_500
     users: int = 5_000
     before: int = 60
@@ -71,23 +80,40 @@ def run(plan: LiveGraphPlan, file: Path) -> dict[str, Any]:
         torch.set_num_threads(threads)
 
 
+@dataclass(frozen=True)
+class _Events:
+    """Events in order of time: user i64 [n], item u64 [n], time i64 [n], ms UTC."""
+
+    user: NDArray[np.int64]
+    item: NDArray[np.uint64]
+    time: NDArray[np.int64]
+
+    def examples(self, begin: int, end: int, history: int) -> PaddedExamples:
+        """Return events `begin` to before `end` with the histories before them."""
+        batch = examples_of(
+            user=self.user[:end], item_key=self.item[:end], timestamp=self.time[:end],
+            strong=np.ones(end, np.bool_), first=begin, history_cap=history,
+        )  # fmt: skip
+        return pad(batch, history, 0)
+
+
 def _measured(plan: LiveGraphPlan) -> dict[str, Any]:
-    events = int(plan.rate * plan.every_s)
-    more = -(-events * plan.rounds // plan.users)
-    world = World.draw(
-        items=plan.items, users=plan.users, history=plan.before + more, seed=plan.seed
-    )
-    static = _static(plan, world)
+    number = int(plan.rate * plan.every_s)
+    drawn, events = _drawn(plan) if plan.data is None else _read(Path(plan.data), plan.seed)
+    first = len(events.user) - number * plan.rounds
+    if first <= 0:
+        raise ValueError(
+            f"expected more than {number * plan.rounds} events, got {len(events.user)}"
+        )
+    static = _static(drawn, events, first)
     items = TrainedItems(static, use_hgnn=True)
     settings = LiveGraphSettings(enabled=True)
     graph = LiveGraph(settings, static)
     started = time.process_time()
     graph.features(items)
     begun, rows = time.process_time() - started, []
-    first = plan.before * plan.users
-    for number in range(plan.rounds):
-        begin = first + number * events
-        came = _examples(plan, world, begin, begin + events)
+    for begin in range(first, len(events.user), number):
+        came = events.examples(begin, begin + number, plan.history)
         started = time.process_time()
         graph.add(came)
         counted = time.process_time()
@@ -107,42 +133,61 @@ def _measured(plan: LiveGraphPlan) -> dict[str, Any]:
     batch = exact.features(items)
     both = (made.content * batch.content)[:, items.text_width :].sum(dim=1) / float(GAIN) ** 2
     return {
-        "machine": cpu_model(), "plan": asdict(plan), "counts": len(graph.counts.count),
-        "begin_s": begun, "rows": rows, "least_cosine": float(both.min()),
+        "machine": cpu_model(), "plan": asdict(plan), "items": len(items.features),
+        "counts": len(graph.counts.count), "begin_s": begun, "rows": rows,
+        "least_cosine": float(both.min()),
     }  # fmt: skip
 
 
-def _static(plan: LiveGraphPlan, world: World) -> _Counted:
+def _drawn(plan: LiveGraphPlan) -> tuple[StaticItems, _Events]:
+    """Return a world's items, and its events: users in turn."""
+    more = -(-int(plan.rate * plan.every_s) * plan.rounds // plan.users)
+    world = World.draw(
+        items=plan.items, users=plan.users, history=plan.before + more, seed=plan.seed
+    )
+    user, step = np.arange(plan.users), np.arange(plan.before + more)
+    events = _Events(
+        np.tile(user, len(step)),
+        world.items.item_keys[world.histories.T.ravel()],
+        np.repeat(world.times, plan.users),
+    )
+    return world.items, events
+
+
+def _read(folder: Path, seed: int) -> tuple[StaticItems, _Events]:
+    """Return items of a data set with drawn vectors, and its events."""
+    items = pl.read_parquet(folder / "items.parquet").unique(["item_type", "item_id"])
+    names = zip(items["item_type"], items["item_id"], strict=True)
+    keys = pl.Series("key", [item_key(*name) for name in names], dtype=pl.UInt64())
+    items = items.with_columns(keys).sort("key")
+    events = pl.read_parquet(folder / "events.parquet").sort("timestamp", maintain_order=True)
+    events = events.join(items, on=["item_type", "item_id"], maintain_order="left")
+    n, types = len(items), items["item_type"].unique().sort().to_list()
+    drawn = World.draw(items=n, users=1, history=EXAMPLES, seed=seed, types=types).items
+    own = replace(drawn, item_keys=items["key"].to_numpy(), item_types=items["item_type"].to_list())
+    return own, _Events(
+        events["user_id"].rank("dense").cast(pl.Int64).to_numpy(),
+        events["key"].to_numpy(),
+        events["timestamp"].cast(pl.Int64).to_numpy(),
+    )
+
+
+def _static(items: StaticItems, events: _Events, first: int) -> _Counted:
     """Return the bundle of the first events, with as many counts as the static job gives it."""
-    counts = LiveCounts(2**31)
-    for begin in range(0, plan.before * plan.users, 4 * plan.users):
-        came = _examples(plan, world, begin, min(begin + 4 * plan.users, plan.before * plan.users))
-        counts.add(*added_pairs(came))
+    counts, whole = LiveCounts(2**31), DynamicSettings().replay.whole_history
+    for begin in range(0, first, _AT_ONCE):
+        counts.add(*added_pairs(events.examples(begin, min(begin + _AT_ONCE, first), whole)))
     counts.sum()
-    keys = world.items.item_keys
-    matrix = capped(count_matrix(counts, keys), EaseSettings().degree_cap)
-    own = {field.name: getattr(world.items, field.name) for field in fields(world.items)}
+    matrix = capped(count_matrix(counts, items.item_keys), EaseSettings().degree_cap)
+    own = {field.name: getattr(items, field.name) for field in fields(items)}
     return _Counted(**own, counts={TOGETHER: matrix})
-
-
-def _examples(plan: LiveGraphPlan, world: World, begin: int, end: int) -> PaddedExamples:
-    """Return events `begin` to before `end`, users in turn, with the histories before them."""
-    users, length = world.histories.shape
-    place = np.arange(min(end, users * length))
-    user, step = place % users, place // users
-    batch = examples_of(
-        user=user, item_key=world.items.item_keys[world.histories[user, step]],
-        timestamp=world.times[step], strong=np.ones(len(place), np.bool_), first=begin,
-        history_cap=plan.history,
-    )  # fmt: skip
-    return pad(batch, plan.history, 0)
 
 
 def show(report: dict[str, Any]) -> None:
     """Print a row for each delta."""
     plan = report["plan"]
     table = Table(
-        title=f"live graph, {plan['items']:,} items, {report['counts']:,} counts, "
+        title=f"live graph, {report['items']:,} items, {report['counts']:,} counts, "
         f"{plan['rate']:,} events/s, {report['machine']}"
     )
     for name in ("counting", "graph and vectors", "share of a core", "lag", "computed", "changed"):

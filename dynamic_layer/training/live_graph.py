@@ -96,8 +96,9 @@ class LiveGraph:
             return None
         if not getattr(static, "counts", None) or getattr(static, "model", None) is None:
             logger.warning(
-                "static bundle %s has no item-item counts: its HGNN vectors stay as they are; "
-                "build it again with dynamic.live_graph.enabled", static.manifest.get("name"),
+                "static bundle %s has no item-item counts: its HGNN vectors stay as they are. It "
+                "has them if it is built with dynamic.live_graph.enabled and a ranking head, and "
+                "at most dynamic.live_graph.most_counts of them", static.manifest.get("name"),
             )  # fmt: skip
             return None
         return cls(settings, static)

@@ -209,6 +209,9 @@ def types(
 
 @app.command("live-graph", epilog="Example: segue bench live-graph --items 5000 --users 2000")
 def live_graph(
+    data: Annotated[
+        str | None, typer.Argument(help="Folder of a data set; a drawn world without it.")
+    ] = None,
     items: Annotated[int, typer.Option(min=1, help="Items in the catalogue.")] = 12_500,
     users: Annotated[int, typer.Option(min=1, help="Users with a history.")] = 5_000,
     rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 2_000,
@@ -223,7 +226,7 @@ def live_graph(
     from benchmarks.live_graph import LiveGraphPlan, run, show
 
     plan = LiveGraphPlan(
-        items=items, users=users, rate=rate, every_s=every_s, rounds=rounds, seed=seed
+        data=data, items=items, users=users, rate=rate, every_s=every_s, rounds=rounds, seed=seed
     )
     with explained(ValueError):
         show(run(plan, json_file))

@@ -99,7 +99,7 @@ class LiveVectors:
         return np.flatnonzero(moved)
 
     def _grow(self, graph: HeteroGraph) -> Mask:
-        """Make room for the nodes of a graph; return which of them are new."""
+        """Take over the nodes of a graph; return which of them are new."""
         before = self.graph
         place = np.searchsorted(graph.item_keys, before.item_keys)
         inside = place < graph.nodes

@@ -102,7 +102,7 @@ class LiveCounts:
         return found
 
     def _meet(self, keys: Keys) -> None:
-        """Make room for items; the order of the pairs stays."""
+        """Add items; the order of the pairs stays."""
         self.sum()
         known = np.union1d(self.item_keys, keys)
         place = np.searchsorted(known, self.item_keys)

@@ -99,13 +99,13 @@ def test_kills_lose_no_example_and_train_none_more_often_than_the_schedule_allow
     saved_times = times.copy()
 
     def count(trainer: Trainer, times: Counter[tuple[int, int]]) -> None:
-        step = trainer._step
+        take = trainer._steps.take
 
-        def counting(examples):
+        def counting(examples, items, replay):
             times.update(zip(examples.source.tolist(), examples.offset.tolist(), strict=True))
-            return step(examples)
+            return take(examples, items, replay)
 
-        trainer._step = counting
+        trainer._steps.take = counting
 
     count(trainer, times)
     kills = 0

@@ -79,7 +79,6 @@ class Train:
         """Keep scratch files below `folder`; live: sum of the partitions' counts of demand.
 
         clock_ms: the time, ms UTC; ticks_ms: when periodic work is due, which never goes back.
-
         read_models: reads the models topic whole, before old bundles are pruned and for decisions
         on canaries; without it no canary is decided on, and pins count once they are announced.
         encoder: of texts, made when the first new item comes; without it, items that came after

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agents.erased import ErasedUsers
+from agents.erased import ErasedUsers, logged_at
 from agents.outputs import Outputs
 from agents.working.partitions import States
 from agents.working.tally import Tally
@@ -61,7 +61,7 @@ class Catalog:
         def stored(offset: int, user: User) -> bytes | None:
             record = by_offset[offset]
             gone = user.deleted or self._erased.covered(record, user.user_id)
-            return None if gone else _attributes(user, record.timestamp)
+            return None if gone else _attributes(user, logged_at(record))
 
         self._partitions[records[0].partition].apply_users(
             records[0].topic,
@@ -79,5 +79,5 @@ class Catalog:
         self._tally.refused(letters)
 
 
-def _attributes(user: User, logged_at: int) -> bytes:
-    return msgspec.json.encode({**msgspec.to_builtins(user), LOGGED_AT: logged_at})
+def _attributes(user: User, at: int) -> bytes:
+    return msgspec.json.encode({**msgspec.to_builtins(user), LOGGED_AT: at})

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from agents.working.leftovers import LEFTOVER_DAYS
-from streams import HoldingCopy, SourceSettings, TopicSettings
+from streams import HoldingCopy, PersonalTopic, TopicSettings
 
 __all__ = ["copies_of"]
 
 
-def copies_of(topics: TopicSettings, sources: Iterable[SourceSettings]) -> list[HoldingCopy]:
+def copies_of(topics: TopicSettings, sources: Iterable[PersonalTopic]) -> list[HoldingCopy]:
     """Return every place, as a receipt names it; docs/erasure.md says what each holds.
 
     Without a number of days: Segue does not remove it, or another event removes it.

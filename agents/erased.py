@@ -25,8 +25,8 @@ from streams import (
     EventBatch,
     Log,
     LogRecord,
+    PersonalTopic,
     Source,
-    SourceSettings,
     TopicSettings,
     UnreachableError,
     held_offsets,
@@ -41,7 +41,7 @@ from streams.log_watch import hasty
 from streams.record_columns import log_times
 from streams.spans import Span, open_reader
 
-__all__ = ["READ", "ErasedUsers", "covers", "user_hash"]
+__all__ = ["READ", "ErasedUsers", "covers", "logged_at", "user_hash"]
 
 #: Records that are read at once.
 READ = 4_096
@@ -50,9 +50,10 @@ T = TypeVar("T")
 
 
 class _FromElsewhere(msgspec.Struct):
-    """The part of a re-keyed event that says where it lay first."""
+    """The part of a re-keyed event or user that says where it lay first, and when it came there."""
 
     source: Source | None = None
+    source_time: int | None = None
 
 
 def covers(
@@ -89,7 +90,7 @@ class ErasedUsers:
         self,
         topics: TopicSettings,
         log: Log | None = None,
-        sources: Iterable[SourceSettings] = (),
+        sources: Iterable[PersonalTopic] = (),
         *,
         patience: Patience = ONCE,
         pause: Pause = asyncio.sleep,
@@ -98,7 +99,7 @@ class ErasedUsers:
 
         log: None if there is none to read: then erasures are known only when they are read among
              the events.
-        sources: topics of events beside Segue's own.
+        sources: topics of events and users beside Segue's own.
         patience, pause: how often a broker that does not answer is asked, and how to wait between.
         """
         self._topics = topics
@@ -295,7 +296,7 @@ class ErasedUsers:
         return (
             first.offset < self._below.get(f"{first.topic}/{first.partition}", 0)
             or (self._names_rekeyed and first.topic == self._topics.events)
-            or first.topic == self._topics.impressions
+            or first.topic in (self._topics.users, self._topics.impressions)
             or int(log_times(records).min()) <= self._logged_to
         )
 
@@ -312,7 +313,9 @@ class ErasedUsers:
         return known and self.is_of(erasure, events) and place.offset >= (made_at or 0)
 
     def _covers_source(self, erasure: ErasurePlace, record: LogRecord) -> bool:
-        """Whether an erasure covers the record that a re-keyed event was made of."""
+        """Whether an erasure covers the record that a re-keyed event or user was made of."""
+        if record.topic == self._topics.users:
+            return logged_at(record) <= erasure.logged_at
         if not self._names_rekeyed or record.topic != self._topics.events:
             return False
         try:
@@ -324,6 +327,21 @@ class ErasedUsers:
         first = erasure.count_from.get(f"{source.topic}/{source.partition}")
         same = self.is_of(erasure, source.topic)
         return same and first is not None and source.offset < first
+
+
+def logged_at(record: LogRecord) -> int:
+    """Return when the log took what a record of the users' topic says, ms UTC.
+
+    Of a record that `segue rekey` wrote, when its owner's topic took it: it may be written again
+    after an erasure.
+    """
+    if record.value is None or b'"source_time"' not in record.value:
+        return record.timestamp
+    try:
+        there = msgspec.json.decode(record.value, type=_FromElsewhere).source_time
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return record.timestamp
+    return record.timestamp if there is None else min(there, record.timestamp)
 
 
 def user_hash(user: bytes) -> bytes:

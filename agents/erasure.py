@@ -11,9 +11,9 @@ from agents.working.partitions import Partitions
 from state import Erased
 from streams import (
     HoldingCheckpoint,
+    PersonalTopic,
     Receipt,
     Source,
-    SourceSettings,
     TopicSettings,
     encode,
     user_sha256,
@@ -39,7 +39,7 @@ class Withdraw:
         self,
         settings: WorkerSettings,
         topics: TopicSettings,
-        sources: Sequence[SourceSettings],
+        sources: Sequence[PersonalTopic],
         partitions: Partitions,
         withdraw: Callable[[str], None],
         outputs: Outputs,

@@ -40,7 +40,7 @@ from dynamic_layer import (
 )
 from state import ArtifactStore
 from static_layer import TextEncoder
-from streams import LogRecord, Reason, TopicSettings, dead_letter, encode
+from streams import ItemCatalogue, LogRecord, Reason, TopicSettings, dead_letter, encode
 
 __all__ = ["Train"]
 
@@ -75,6 +75,7 @@ class Train:
         encoder: Callable[[], TextEncoder] | None = None,
         ticks_ms: Callable[[], int] = monotonic_ms,
         pause: Pause = asyncio.sleep,
+        items: ItemCatalogue | None = None,
     ) -> None:
         """Keep scratch files below `folder`; live: sum of the partitions' counts of demand.
 
@@ -84,24 +85,23 @@ class Train:
         encoder: of texts, made when the first new item comes; without it, items that came after
         the static bundle are not learned.
         pause: waits for so many seconds between two attempts on the artifact store.
+        items: takes the catalogue; by default it is Segue's own topic alone.
         """
         experiments = experiments or ExperimentSettings()
         self.tally = tally or TrainTally()
         self.tally.store.watch(store)
-        self._settings = settings
-        self._topics = topics
-        self._outputs = outputs
+        self._settings, self._topics, self._outputs = settings, topics, outputs
         self._clock_ms, self._ticks_ms = clock_ms, ticks_ms
         self._live = live
-        self._aside = Aside()
-        self._turn = asyncio.Lock()
+        self._aside, self._turn = Aside(), asyncio.Lock()
         self._trainer: Trainer | None = None
         self._static: str | None = None
         self._static_generation = 0
         self._channel = settings.channel
         self._bundles = FollowedBundles(self._channel, read_models)
         self._early: list[ExampleBatch] = []
-        self._new_items = NewItemLearning(encoder, ticks_ms, self._aside)
+        self.items = items or ItemCatalogue(topics)
+        self._new_items = NewItemLearning(encoder, ticks_ms, self._aside, self.items)
         self._pending: Pending | None = None  # made, and not judged yet
         self._cadence = Cadence(settings, clock_ms, ticks_ms)
         self.read = ExamplesRead()
@@ -128,10 +128,9 @@ class Train:
             experiments, self._channel, store=store, topics=topics, outputs=outputs,
             tally=self.tally, clock_ms=clock_ms, ticks_ms=ticks_ms, read_models=read_models,
         )  # fmt: skip
-        self._opened = False
         self._caught_up: Callable[[], bool] = lambda: True
         self._catalogue_read: Callable[[], bool] = lambda: True
-        self.examples = 0
+        self._opened, self.examples = False, 0
 
     def position(self, topic: str, partition: int) -> int | None:
         """Return the next offset to read of the examples topic; None for the earliest there is."""
@@ -196,7 +195,7 @@ class Train:
             take_demand(self._live, records)
 
     async def catalogue(self, records: Sequence[LogRecord]) -> None:
-        """Take records of the catalogue topic, of any partition: new items are to be learned."""
+        """Take records of a topic of the catalogue (`items`): new items are to be learned."""
         if self._new_items.possible:
             async with self._turn:
                 self._new_items.take(records)

@@ -29,9 +29,11 @@ from state import ArtifactStore, Checkpoints, StateSettings
 from static_layer import TextEncoder
 from streams import (
     EventRules,
+    ItemCatalogue,
+    ItemSourceSettings,
     Log,
     LogRecord,
-    SourceSettings,
+    PersonalTopic,
     TopicIdentity,
     TopicSettings,
     check_partitions,
@@ -74,7 +76,8 @@ class Worker:
         outputs: Outputs,
         clock_ms: Callable[[], int],
         tally: Tally | None = None,
-        sources: Sequence[SourceSettings] = (),
+        sources: Sequence[PersonalTopic] = (),
+        item_sources: Sequence[ItemSourceSettings] = (),
         traces: Traces | None = None,
         experiments: ExperimentSettings | None = None,
         ticks_ms: Callable[[], int] = monotonic_ms,
@@ -83,6 +86,7 @@ class Worker:
     ) -> None:
         """Keep state and scratch files below `folder`; read sources that are keyed by user too.
 
+        item_sources: topics of items of other owners; they are read whole and not into the state.
         clock_ms: the time, ms UTC, for what is written down. ticks_ms: when periodic work is due;
         it never goes back. pause: waits for so many seconds between two attempts on the artifact
         store or on the broker. log: erasures are read from it before any other record; without a
@@ -108,6 +112,7 @@ class Worker:
         self.channels = Channels(
             store, folder / "bundles", encoder, clock_ms, live, shown=shown_counts(state),
             use_head=settings.ranking_head, experiments=experiments, pause=pause,
+            items=ItemCatalogue(topics, item_sources),
         )  # fmt: skip
         self.models = self.channels.default
         self._erased = ErasedUsers(topics, log, sources, patience=UNTIL_ANSWERED, pause=pause)
@@ -125,6 +130,7 @@ class Worker:
         )
         self.tally.watch_channels(self.channels)
         self.tally.watch_rows(self.channels, clock_ms)
+        self.channels.items.refused = self.tally.items_refused
         self.tally.watch_policies(self.channels.policies)
         withdraw = Withdraw(
             settings, topics, sources, self.partitions, self._forget_user, outputs, self._erased,

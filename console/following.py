@@ -1,7 +1,9 @@
 """Reading topics from given positions without end, as one of many readers that join no group."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -10,7 +12,7 @@ from streams import AdminError, EmbeddedLog, KafkaSettings, LogRecord, held_offs
 from streams.admin import partition_counts
 from streams.broadcast import read_again
 
-__all__ = ["Log", "Place", "Take", "follow", "for_ever", "read_whole"]
+__all__ = ["Log", "Place", "Take", "follow", "for_ever", "read_all_whole", "read_whole"]
 
 Log = KafkaSettings | EmbeddedLog
 Place = tuple[str, int]
@@ -86,6 +88,23 @@ async def read_whole(
             passed(place, end, end)
 
     await for_ever(read, topic)
+
+
+def read_all_whole(
+    log: Log, topics: Sequence[str], take: Take, caught_up: Callable[[], None]
+) -> list[Coroutine[Any, Any, None]]:
+    """Return what reads several topics as `read_whole` does.
+
+    caught_up: called once each topic was read to the end that it had.
+    """
+    left = set(topics)
+
+    def read(topic: str) -> None:
+        left.discard(topic)
+        if not left:
+            caught_up()
+
+    return [read_whole(log, topic, take, caught_up=partial(read, topic)) for topic in topics]
 
 
 async def for_ever(read: Callable[[], Awaitable[None]], what: str) -> None:

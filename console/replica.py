@@ -22,7 +22,7 @@ from agents.ingest import Ingest
 from agents.outputs import NoOutputs
 from agents.working.partitions import Partitions, user_state
 from console.applied_erasures import AppliedErasures
-from console.following import Log, Place, follow, for_ever, read_whole
+from console.following import Log, Place, follow, for_ever, read_all_whole, read_whole
 from console.log_times import LogTimes
 from console.waiting import Applied
 from dynamic_layer import UserState
@@ -32,7 +32,9 @@ from streams import (
     EmbeddedLog,
     EventRules,
     Held,
-    SourceSettings,
+    ItemCatalogue,
+    ItemSourceSettings,
+    PersonalTopic,
     TopicIdentity,
     TopicSettings,
     check_partitions,
@@ -41,7 +43,7 @@ from streams import (
     murmur2_partition,
     topic_identities,
 )
-from streams.log_watch import LogWatch, check_again
+from streams.log_watch import LogWatch, SameTopics, check_again
 
 __all__ = ["Replica"]
 
@@ -74,7 +76,8 @@ class Replica:
         folder: Path,
         encoder: Callable[[], TextEncoder],
         clock_ms: Callable[[], int],
-        sources: Sequence[SourceSettings] = (),
+        sources: Sequence[PersonalTopic] = (),
+        item_sources: Sequence[ItemSourceSettings] = (),
         apply: int = 256,
         ready_lag: int = 1_000,
         waiting: int = 512,
@@ -104,8 +107,9 @@ class Replica:
         )
         self.applied = Applied(self.partitions.position, waiting, at_least_s)
         self.channels = Channels(
-            store, folder / "bundles", encoder, clock_ms, experiments=experiments
-        )
+            store, folder / "bundles", encoder, clock_ms, experiments=experiments,
+            items=ItemCatalogue(topics, item_sources),
+        )  # fmt: skip
         self.models = self.channels.default
         nowhere = NoOutputs()
         self._erased = ErasedUsers(topics, log, sources)
@@ -164,11 +168,9 @@ class Replica:
                 for_ever(self._follow_keyed, self._keyed[-1]),
                 read_whole(self.log, self.topics.models, self.channels.announced),
                 read_whole(self.log, self.topics.rows, self.channels.rows, optional=True),
-                read_whole(
-                    self.log,
-                    self.topics.catalogue,
-                    self.channels.catalogue,
-                    caught_up=policies.catalogue_read.set,
+                *read_all_whole(
+                    self.log, self.channels.items.topics, self.channels.catalogue,
+                    policies.catalogue_read.set,
                 ),
                 read_whole(
                     self.log,
@@ -181,7 +183,7 @@ class Replica:
                 self._check_log(),
                 self._remove_leftovers(),
             )
-        ]
+        ]  # fmt: skip
         try:
             await asyncio.gather(*jobs)
         finally:
@@ -266,11 +268,12 @@ class Replica:
     async def _check_log(self) -> None:
         if isinstance(self.log, EmbeddedLog):
             return  # no other process can have it open
-        watch = LogWatch(self.log)
+        watch, same = LogWatch(self.log), SameTopics()
 
         async def check() -> None:
             found = await watch.topics_now(self._keyed)
             self._check_topology(found)
+            same.check((await watch.topics_now(self.channels.items.topics[1:])).values())
             async with self.turn:
                 await _to_the_end(partial(self.partitions.note_log, found))
 

@@ -17,6 +17,8 @@ __all__ = ["entry", "names", "neighbours", "title", "user_attributes", "users_li
 
 def entry(replica: Replica, item_type: str, item_id: str) -> dict[str, Any] | None:
     """The catalogue's entry of an item; committed entries only, None if there is none."""
+    if (theirs := replica.channels.items.decides(item_type, item_id)) is not None:
+        return None if theirs.deleted else msgspec.to_builtins(theirs)
     key = f"{item_type}\0{item_id}".encode()
     state = replica.partitions[murmur2_partition(key, replica.topics.partitions)]
     stored = state.database.get(CATALOGUE + key)

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from segue.attribute_fields import AttributeField
 from segue.catalogue_file import BadRow, CheckedItems, read_attributes, read_columns
 from segue.columns import ITEM_FIELDS, Column, guess_columns, named_columns
 from segue.doctor import Finding
 from segue.file_rows import holds_text_only, sample_rows
 from segue.settings import Settings
+from streams.attribute_fields import AttributeField
 
 __all__ = ["CatalogueCheck", "check_catalogue"]
 

@@ -4,20 +4,16 @@ Every row goes through the decoder that workers use for the topic. A row that wo
 refused here, with its place in the file.
 """
 
-import datetime
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from segue.attribute_fields import ATTRIBUTES, AttributeField, attribute_fields
 from segue.file_rows import Row, holds_text_only, read_rows
-from streams import Record, decode_items, encode
-from streams.json_rows import text_ids
-from streams.timestamps import time_ms, time_text_ms
+from streams import decode_items, encode
+from streams.attribute_fields import ATTRIBUTES, AttributeField, attribute_fields
+from streams.item_rows import item_record, typed_value
 
 __all__ = [
     "BadRow",
@@ -34,8 +30,6 @@ REQUIRED = ("item_id", "item_type", "title")
 OPTIONAL = ("description", "language", "genres", "published_at", "attributes")
 #: Rows that are checked at once.
 BATCH = 1_000
-#: What separates genres in a cell of CSV.
-GENRES_APART = "|"
 
 
 class CatalogueError(ValueError):
@@ -122,7 +116,7 @@ def checked_items(rows: Iterable[Row]) -> CheckedItems:
         records, faults = [], {}
         for number, (_, row) in enumerate(batch):
             try:
-                records.append(_record(number, row))
+                records.append(item_record(number, row))
             except (TypeError, ValueError, OverflowError) as error:
                 faults[number] = str(error)
         items, letters = decode_items(records)
@@ -131,20 +125,6 @@ def checked_items(rows: Iterable[Row]) -> CheckedItems:
             faults[letter.source.offset] = f"{letter.reason.value}: {letter.detail}"
         found.bad += [BadRow(batch[number][0], faults[number]) for number in sorted(faults)]
     return found
-
-
-def _record(offset: int, row: Mapping[str, Any] | str) -> Record:
-    """Return a row as a record of the catalogue topic; raises ValueError with the reason.
-
-    Raises TypeError and OverflowError too, for values that JSON cannot represent.
-    """
-    if isinstance(row, str):
-        raise ValueError(row)
-    row = {name: value for name, value in row.items() if value is not None}
-    row |= text_ids(row)
-    key = f"{row.get('item_type')}\0{row.get('item_id')}".encode(errors="replace")
-    value = msgspec.json.encode(row)
-    return Record(topic="", partition=0, offset=offset, timestamp=0, key=key, value=value)
 
 
 def _chosen(
@@ -167,7 +147,7 @@ def _chosen(
         seen.update(dict.fromkeys(row))
         try:
             ours = {
-                our: _typed(our, row[their], of_text=of_text)
+                our: typed_value(our, row[their], of_text=of_text)
                 for our, their in names.items()
                 if their in row
             }
@@ -202,49 +182,3 @@ def _names(fields: Iterable[str]) -> dict[str, str]:
             )
         names[ours] = theirs
     return names
-
-
-# Values that JSON or CSV have no type for
-
-
-def _typed(name: str, value: Any, *, of_text: bool) -> Any:
-    """Convert a value to the type of its field. of_text: the file holds only text."""
-    if name == "published_at" and isinstance(value, (datetime.date, str)):
-        return _published(value, of_text=of_text)
-    if not of_text or value is None:
-        return value
-    if name == "attributes":
-        return _json_object(value)
-    return _genres(value) if name == "genres" else value
-
-
-def _genres(text: str) -> Any:
-    if text.lstrip().startswith("["):
-        return _json_array(text)
-    return [genre.strip() for genre in text.split(GENRES_APART) if genre.strip()]
-
-
-def _published(value: datetime.date | str, *, of_text: bool) -> Any:
-    """Return a time in ms UTC; other text stays unchanged, and the decoder refuses it."""
-    if isinstance(value, datetime.date):
-        return time_ms(value)
-    if of_text and value.strip().removeprefix("-").isdecimal():
-        return int(value)
-    try:
-        return time_text_ms(value.strip())
-    except ValueError:
-        return value
-
-
-def _json_array(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"genres: expected a JSON array, got {text!r}: {error}") from error
-
-
-def _json_object(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"attributes: expected a JSON object, got {text!r}: {error}") from error

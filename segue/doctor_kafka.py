@@ -7,10 +7,11 @@ from typing import Any
 from agents.bundles.announcements import announcement_of
 from agents.bundles.catalogue_frame import catalogue_frame
 from segue.doctor import Finding, Verdict, fact
+from segue.item_source_check import ItemSourceCheck, MappedItem, MappedUser, check_item_sources_now
 from segue.options import NO_BROKER
 from segue.rights import RIGHTS
 from segue.settings import Settings
-from segue.source_check import check_sources_now
+from segue.source_check import MappedRecord, SourceCheck, check_sources_now
 from segue.system_status import system_status
 from segue.text_language import language_finding
 from state import CorruptArtifact, StoreUnavailable
@@ -19,13 +20,14 @@ from streams import (
     LogRecord,
     TopicReport,
     compare_topics,
-    decode_items,
     end_offsets,
     offsets_at,
+    read_catalogue,
     read_from,
     require_broker,
     topics,
 )
+from streams.admin import partition_counts
 from streams.rights import missing_rights
 from streams.security import SecurityError
 from streams.wall_clock import now_ms
@@ -235,9 +237,13 @@ def _rights(settings: Settings) -> Finding:
 
 async def _sources(settings: Settings) -> list[Finding]:
     found = []
-    for source in await check_sources_now(settings, SAMPLE):
+    checked: list[SourceCheck | ItemSourceCheck] = []
+    checked += await check_sources_now(settings, SAMPLE)
+    checked += await check_item_sources_now(settings, SAMPLE)
+    for source in checked:
         name = f"source {source.topic}"
-        bad = [record for record in source.records if record.reason]
+        records: list[MappedRecord | MappedItem | MappedUser] = [*source.records]
+        bad = [record for record in records if record.reason]
         if source.fault:
             found.append(
                 Finding(
@@ -257,7 +263,7 @@ async def _sources(settings: Settings) -> list[Finding]:
             )  # fmt: skip
         else:
             found.append(fact(name, f"the newest {len(source.records)} records map"))
-        if source.create_time:
+        if isinstance(source, SourceCheck) and source.create_time:
             found.append(
                 Finding(
                     check=name, verdict="warn",
@@ -285,9 +291,11 @@ async def _roles(settings: Settings) -> list[Finding]:
     found += worker_findings(status)
     corrupt = await asyncio.to_thread(_corrupt, settings, status["models"])
     found += model_findings(status["models"], corrupt)
-    items, _ = decode_items(await read_from(settings.kafka, names.catalogue))
-    live = {(item.item_type, item.item_id): item for item in items.records}
-    rows = [item for item in live.values() if not item.deleted]
+    theirs = [source.topic for source in settings.item_sources]
+    there = await asyncio.to_thread(partition_counts, settings.kafka, theirs) if theirs else {}
+    sources = [source for source in settings.item_sources if source.topic in there]
+    items, _ = await read_catalogue(settings.kafka, names, sources)
+    rows = [item for item in items if not item.deleted]
     found.append(await asyncio.to_thread(language_finding, settings, catalogue_frame(rows)))
     return found
 

@@ -44,14 +44,16 @@ async def erase_user(
     receipts = settings.topics.receipts
     if log is None:
         ends = (await asyncio.to_thread(end_offsets, settings.kafka, [receipts]))[receipts]
-        value = await asyncio.to_thread(erasure_value, settings.kafka, user, settings.sources)
+        value = await asyncio.to_thread(
+            erasure_value, settings.kafka, user, settings.personal_sources
+        )
         attributes, events = await _write(settings, user, value)
 
         async with following(settings.kafka, receipts, ends) as poll:
             found = await _receipt(poll, events, wait_s)
     else:
         ends = end_offsets(log, [receipts])[receipts]
-        value = erasure_value(log, user, settings.sources)
+        value = erasure_value(log, user, settings.personal_sources)
         attributes, events = (
             Source(topic=topic, partition=partition, offset=offset)
             for topic, what in _records(settings, value)

@@ -23,8 +23,8 @@ from streams import (
     Item,
     KafkaSettings,
     LogRecord,
-    decode_items,
     event_decoders,
+    read_catalogue,
     without_rows,
 )
 from streams.spans import Span, open_reader
@@ -63,7 +63,7 @@ async def export_history(
     Events are those of `segue.events` and of the sources that workers read in place, decoded by
     the workers' decoders, with columns user_id, item_type, item_id, kind and timestamp (ms UTC);
     each partition is in the order of its log. Users whose erasure is recorded are left out. Items
-    are the live ones of the catalogue topic. Files appear when they are complete.
+    are the live ones of the catalogue and of `item_sources`. Files appear when they are complete.
 
     Raises ExportExists, NothingToExport, AdminError, PositionError, and ValueError for points
     that do not fit.
@@ -80,9 +80,9 @@ async def export_history(
         span
         for of_partition in spans.values()
         for topic, span in of_partition.items()
-        if topic in decoders or topic == names.catalogue
+        if topic in decoders
     ]
-    erased = ErasedUsers(names, log, settings.sources)
+    erased = ErasedUsers(names, log, settings.personal_sources)
     await erased.read()
     folder.mkdir(parents=True, exist_ok=True)
     made = {name: path.with_name(f"{name}.part") for name, path in paths.items()}
@@ -100,7 +100,9 @@ async def export_history(
             progress(total, total)
         if not reading.events:
             raise NothingToExport(f"the log holds no event from {begin.text} to {end.text}")
-        _items_frame(reading.items).write_parquet(made[ITEMS])
+        items, refused = await read_catalogue(log, names, settings.item_sources)
+        items = [item for item in items if not item.deleted]
+        _items_frame(items).write_parquet(made[ITEMS])
         for name, path in paths.items():
             made[name].replace(path)
     finally:
@@ -109,15 +111,15 @@ async def export_history(
     return {
         **{name: str(path) for name, path in paths.items()},
         "events": reading.events,
-        "items": len(reading.items),
-        "refused": reading.refused,
+        "items": len(items),
+        "refused": reading.refused + refused,
         "erased": reading.erased,
         "seconds": round(time.monotonic() - started, 1),
     }
 
 
 class _Reading:
-    """What was read: events go to the writer, the newest record of each item is kept."""
+    """What was read: events go to the writer."""
 
     def __init__(
         self,
@@ -126,15 +128,10 @@ class _Reading:
         writer: pq.ParquetWriter,
     ) -> None:
         self._erased, self._decoders, self._writer = erased, decoders, writer
-        self.items: dict[tuple[str, str], Item] = {}
         self.events = self.refused = self.erased = 0
 
     def take(self, span: Span, records: Sequence[LogRecord]) -> None:
-        decoder = self._decoders.get(span.topic)
-        if decoder is None:
-            self._take_items(records)
-            return
-        events, letters = decoder(records)
+        events, letters = self._decoders[span.topic](records)
         self.refused += len(letters)
         gone = self._erased.gone(records, events)
         if events.erasures:
@@ -146,24 +143,13 @@ class _Reading:
             self._writer.write_table(_table(events))
             self.events += len(events)
 
-    def _take_items(self, records: Sequence[LogRecord]) -> None:
-        items, letters = decode_items(records)
-        self.refused += len(letters)
-        for item in items.records:
-            name = item.item_type, item.item_id
-            if item.deleted:
-                self.items.pop(name, None)
-            else:
-                self.items[name] = item
-
 
 def _table(events: EventBatch) -> pa.Table:
     columns = [pa.array(getattr(events, name), pa.string()) for name in _COLUMNS]
     return pa.Table.from_arrays([*columns, pa.array(events.timestamp)], schema=_EVENTS)
 
 
-def _items_frame(items: Mapping[tuple[str, str], Item]) -> pl.DataFrame:
-    found = list(items.values())
+def _items_frame(found: Sequence[Item]) -> pl.DataFrame:
     return catalogue_frame(found).with_columns(
         pl.Series("item_id", [item.item_id for item in found], pl.String),
         pl.Series("published_at", [item.published_at for item in found], pl.Int64),

@@ -35,7 +35,7 @@ _PANELS = {
     "Your data": {
         "sources": (
             "sources",
-            "Check how records of your own event topics are read.",
+            "Check how records of your own topics of events, items and users are read.",
         ),
         "catalogue": (
             "catalogue:catalogue",

@@ -9,14 +9,7 @@ from agents.policy_text import PolicyFile, parse_policy
 from agents.policy_versions import AttributeTypes, newest_of, write_version
 from dynamic_layer import PolicyError
 from segue.settings import Settings
-from streams import (
-    AdminError,
-    ListPolicy,
-    bulk_write,
-    decode_items,
-    decode_users,
-    read_from,
-)
+from streams import AdminError, ListPolicy, bulk_write, decode_users, read_catalogue, read_from
 from streams.admin import partition_counts
 
 __all__ = ["apply", "attribute_types", "read_file", "versions"]
@@ -33,7 +26,7 @@ def read_file(file: Path) -> PolicyFile:
 async def attribute_types(settings: Settings) -> AttributeTypes:
     """Return the types of the attributes in the topics of items and users. Raises AdminError."""
     book, topics = PolicyBook(), settings.topics
-    book.take_items(decode_items(await read_from(settings.kafka, topics.catalogue))[0].records)
+    book.take_items((await read_catalogue(settings.kafka, topics, settings.item_sources))[0])
     found = AttributeTypes.of(book.in_force.columns)
     for user in decode_users(await read_from(settings.kafka, topics.users))[0].records:
         found.add_user(user.attributes or {})

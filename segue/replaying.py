@@ -92,7 +92,7 @@ async def replay(
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     started = time.monotonic()
     done: dict[int, Replayed] = {}
-    erased = ErasedUsers(settings.topics, log, settings.sources)
+    erased = ErasedUsers(settings.topics, log, settings.personal_sources)
     await erased.read()
     ends = {
         (topic, partition): span.end
@@ -205,7 +205,7 @@ async def _replay_partition(
         state=settings.state,
         topics=settings.topics,
         rules=settings.events,
-        sources=settings.sources,
+        sources=settings.personal_sources,
         erased=erased,
     )
     records = 0

@@ -4,18 +4,31 @@ from collections.abc import Callable
 
 from segue.options import explained
 from segue.settings import Settings
-from streams import AdminError, read_in_place, rekeyed, require_broker, wait_for_broker
+from streams import (
+    AdminError,
+    SourceError,
+    item_topics,
+    read_in_place,
+    rekeyed,
+    require_broker,
+    require_item_topics,
+    wait_for_broker,
+)
 from streams.app import TransportError, require_transport
 from streams.rights import MissingRight, Rights, require_rights
 
 __all__ = ["RIGHTS", "require_rights_of"]
 
 
+def _items(settings: Settings) -> tuple[str, ...]:
+    return item_topics(settings.topics, settings.item_sources)
+
+
 def _worker(settings: Settings) -> Rights:
     names = settings.topics
     return Rights(
         read=frozenset(
-            {names.events, names.catalogue, names.users, names.requests, names.models}
+            {names.events, *_items(settings), names.users, names.requests, names.models}
             | {names.demand, names.erasures, names.policies, names.rows}
             | {source.topic for source in read_in_place(settings.sources)}
         ),
@@ -31,14 +44,18 @@ def _worker(settings: Settings) -> Rights:
 def _trainer(settings: Settings) -> Rights:
     names = settings.topics
     return Rights(
-        read=frozenset({names.examples, names.models, names.demand, names.catalogue}),
+        read=frozenset({names.examples, names.models, names.demand, *_items(settings)}),
         write=frozenset({names.models, names.rows, names.dead_letters}),
         group=settings.trainer.own_group,
     )
 
 
 def _static(settings: Settings) -> Rights:
-    return Rights(write=frozenset({settings.topics.models}))
+    """Rights of the job; where there are no `item_sources`, checkpoints have the catalogue."""
+    return Rights(
+        read=frozenset(_items(settings) if settings.item_sources else ()),
+        write=frozenset({settings.topics.models}),
+    )
 
 
 def _console(settings: Settings) -> Rights:
@@ -46,7 +63,7 @@ def _console(settings: Settings) -> Rights:
     names = settings.topics
     return Rights(
         read=frozenset(
-            {names.events, names.catalogue, names.users, names.models}
+            {names.events, *_items(settings), names.users, names.models}
             | {names.recommendations, names.dead_letters, names.receipts, names.erasures}
             | {names.policies, names.rows}
             | {source.topic for source in read_in_place(settings.sources)}
@@ -57,8 +74,12 @@ def _console(settings: Settings) -> Rights:
 def _rekey(settings: Settings) -> Rights:
     names = settings.topics
     return Rights(
-        read=frozenset(source.topic for source in rekeyed(settings.sources)),
-        write=frozenset({names.events, names.dead_letters}),
+        read=frozenset(source.topic for source in rekeyed(settings.personal_sources)),
+        write=frozenset(
+            {names.dead_letters}
+            | ({names.events} if rekeyed(settings.sources) else set())
+            | ({names.users} if settings.user_sources else set())
+        ),
         group=settings.rekey.group,
     )
 
@@ -74,13 +95,15 @@ RIGHTS: dict[str, Callable[[Settings], Rights]] = {
 
 
 def require_rights_of(role: str, settings: Settings) -> None:
-    """Exit if no broker answers, a package is missing, or the Kafka user lacks required rights.
+    """Exit if no broker answers, a package, a topic of items or a right of the user is missing.
 
     A long-running role waits half a minute for a broker; the static job does not.
     """
     rights = RIGHTS[role](settings)
-    with explained(MissingRight, AdminError, TransportError):
+    with explained(MissingRight, AdminError, SourceError, TransportError):
         if rights.group:
             require_transport(settings.kafka)
         (require_broker if role == "static" else wait_for_broker)(settings.kafka)
         require_rights(settings.kafka, rights)
+        if role != "rekey":
+            require_item_topics(settings.kafka, settings.item_sources)

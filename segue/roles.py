@@ -14,7 +14,7 @@ from segue.folders import folder_of, text_cache, text_models, trainer_name
 from segue.settings import Settings
 from segue.tracing import make_traces
 from static_layer import TextEncoder, TextSettings
-from streams import Log, LogRecord
+from streams import ItemCatalogue, Log, LogRecord
 from streams.wall_clock import now_ms
 
 __all__ = [
@@ -76,7 +76,8 @@ def make_worker(
         encoder=lambda: make_encoder(settings),
         outputs=outputs,
         clock_ms=clock_ms,
-        sources=settings.sources,
+        sources=settings.personal_sources,
+        item_sources=settings.item_sources,
         traces=make_traces(settings.trace, "segue-worker"),
         experiments=settings.experiments,
         log=log,
@@ -110,6 +111,7 @@ def make_train(
         read_models=read_models,
         ticks_ms=ticks_ms,
         encoder=lambda: make_encoder(settings),
+        items=ItemCatalogue(settings.topics, settings.item_sources),
     )
 
 

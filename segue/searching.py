@@ -13,7 +13,7 @@ from segue.served_bundle import read_if_there
 from segue.settings import Settings
 from segue.showing import titles_of
 from state import CorruptArtifact
-from streams import decode_items, read_from
+from streams import read_catalogue, read_from
 from streams.wall_clock import now_ms
 
 __all__ = ["search_view"]
@@ -42,8 +42,8 @@ async def search_view(
             known = models.recommender.bundle.types
             if unknown := sorted(set(types) - set(known)):
                 raise ValueError(f"expected types of {', '.join(known)}; got {', '.join(unknown)}")
-            catalogue = await read_from(settings.kafka, topics.catalogue)
-            await models.catalogue(decode_items(catalogue)[0].records)
+            catalogue, _ = await read_catalogue(settings.kafka, topics, settings.item_sources)
+            await models.catalogue(catalogue)
             serving = Serving(models, now_ms, batch=1, waiting=1)
             generation, found = await serving.search(text, types, k)
         finally:

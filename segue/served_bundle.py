@@ -17,7 +17,7 @@ from dynamic_layer import ListSettings, Recommender, UserState, default_lists
 from segue.roles import make_encoder
 from segue.settings import Settings
 from state import Checkpoints, CorruptArtifact, open_or_restore
-from streams import KafkaSettings, LogRecord, decode_items, murmur2_partition, read_from
+from streams import Item, KafkaSettings, LogRecord, murmur2_partition, read_catalogue, read_from
 from streams.admin import partition_counts
 from streams.wall_clock import now_ms
 
@@ -28,13 +28,13 @@ __all__ = ["Served", "read_if_there", "served", "users_of"]
 class Served:
     """What workers serve, in this process.
 
-    lists: that are made; catalogue: records of the catalogue's topic.
+    lists: that are made; catalogue: its items, each once, deleted ones among them.
     """
 
     recommender: Recommender
     book: PolicyBook
     lists: Sequence[ListSettings]
-    catalogue: Sequence[LogRecord]
+    catalogue: Sequence[Item]
 
 
 @asynccontextmanager
@@ -61,10 +61,9 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
                 raise CorruptArtifact(
                     "no complete bundle is served: `segue status` shows what was announced"
                 )
-            catalogue = await read_from(settings.kafka, topics.catalogue)
-            items = decode_items(catalogue)[0].records
-            book.take_items(items)
-            await models.catalogue(items)
+            catalogue, _ = await read_catalogue(settings.kafka, topics, settings.item_sources)
+            book.take_items(catalogue)
+            await models.catalogue(catalogue)
             lists = settings.worker.lists or default_lists(
                 models.recommender.bundle.types, settings.worker.list_length
             )

@@ -24,11 +24,15 @@ from state import Action, ArtifactStore, Patience, StateSettings
 from static_layer import RaySettings, StaticSettings
 from streams import (
     EventRules,
+    ItemSourceSettings,
     KafkaSettings,
     RekeySettings,
     SourceSettings,
     TopicSettings,
+    UserSourceSettings,
+    check_item_sources,
     check_sources,
+    check_user_sources,
 )
 from streams.toml_text import toml_value
 
@@ -43,6 +47,9 @@ class Settings:
     artifacts: URL of the artifact store (checkpoints and bundles), shared by all processes;
                empty means the folder `artifacts` below `data`.
     sources:   external event topics that are read in addition to Segue's own.
+    item_sources: external topics of items that are read in addition to Segue's own catalogue, the
+               first that has an item before the others.
+    user_sources: external topics of users, which `segue rekey` writes to Segue's own.
     """
 
     data: str = "var"
@@ -61,6 +68,8 @@ class Settings:
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     experiments: ExperimentSettings = field(default_factory=ExperimentSettings)
     sources: tuple[SourceSettings, ...] = ()
+    item_sources: tuple[ItemSourceSettings, ...] = ()
+    user_sources: tuple[UserSourceSettings, ...] = ()
     rekey: RekeySettings = field(default_factory=RekeySettings)
 
     def __post_init__(self) -> None:
@@ -85,6 +94,10 @@ class Settings:
                 " impressions are written"
             )
         check_sources(self.sources, self.events.kinds, self.topics)
+        check_item_sources(self.item_sources, self.sources, self.topics)
+        others = [source.topic for source in self.sources]
+        others += [source.topic for source in self.item_sources]
+        check_user_sources(self.user_sources, others, self.topics)
 
     def _set_actions(self) -> None:
         """Tell the state and the trainer what the kinds of events mean; raises ValueError."""
@@ -106,6 +119,11 @@ class Settings:
         loss = dataclasses.replace(loss, kind_weights=weights)
         object.__setattr__(self, "state", state)
         object.__setattr__(self, "dynamic", dataclasses.replace(self.dynamic, loss=loss))
+
+    @property
+    def personal_sources(self) -> tuple[SourceSettings | UserSourceSettings, ...]:
+        """Topics of other owners with records of users: of events, and of users themselves."""
+        return (*self.sources, *self.user_sources)
 
     @property
     def folder(self) -> Path:

@@ -1,6 +1,6 @@
 """Views of a user or an item in a state, as JSON values."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from state import PartitionState, item_key
 from state.compare import entry_view
 from state.database import CATALOGUE
 from state.dump import entries_of
-from streams import LogRecord, decode_items, murmur2_partition
+from streams import Item, murmur2_partition
 
 __all__ = ["Titles", "history_rows", "item_view", "titles_of", "user_state_view"]
 
@@ -21,14 +21,10 @@ Titles = Callable[[str, str], str | None]
 """(type, id) -> title; None if the catalogue has none."""
 
 
-def titles_of(records: Sequence[LogRecord]) -> dict[tuple[str, str], str]:
-    """Return (type, id) -> title of the live entries of a catalogue topic.
-
-    Records that the workers refuse are omitted.
-    """
-    items, _ = decode_items(records)
+def titles_of(items: Iterable[Item]) -> dict[tuple[str, str], str]:
+    """Return (type, id) -> title of the live items of a catalogue, in the order of its records."""
     titles: dict[tuple[str, str], str] = {}
-    for item in items.records:
+    for item in items:
         if item.deleted:
             titles.pop((item.item_type, item.item_id), None)
         else:

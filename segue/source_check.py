@@ -9,6 +9,8 @@ from segue.settings import Settings
 from streams import (
     DeadLetter,
     EventBatch,
+    Log,
+    LogRecord,
     SourceError,
     SourceSettings,
     end_offsets,
@@ -18,7 +20,7 @@ from streams import (
     topic_faults,
 )
 
-__all__ = ["MappedRecord", "SourceCheck", "check_sources_now"]
+__all__ = ["MappedRecord", "SourceCheck", "check_sources_now", "newest_records"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class SourceCheck:
 
     def as_json(self) -> dict[str, object]:
         """Return it as JSON values."""
-        return {**asdict(self), "good": self.good}
+        return {"of": "events", **asdict(self), "good": self.good}
 
 
 async def check_sources_now(settings: Settings, limit: int) -> list[SourceCheck]:
@@ -98,15 +100,20 @@ async def _check(
 
 async def _newest(settings: Settings, source: SourceSettings, limit: int) -> list[MappedRecord]:
     decode = event_decoder(source, settings.events)
-    ends = (await asyncio.to_thread(end_offsets, settings.kafka, [source.topic]))[source.topic]
-    first = {partition: max(0, end - limit) for partition, end in ends.items()}
-    records = await read_from(settings.kafka, source.topic, first)
-    records = sorted(records, key=lambda record: record.timestamp)[-limit:]
+    records = await newest_records(settings.kafka, source.topic, limit)
     found: list[MappedRecord] = []
     for partition in sorted({record.partition for record in records}):
         events, letters = decode([r for r in records if r.partition == partition])
         found += _mapped(partition, events, letters)
     return found
+
+
+async def newest_records(log: Log, topic: str, limit: int) -> list[LogRecord]:
+    """Return the newest records of a topic by log time, `limit` at most. Raises AdminError."""
+    ends = (await asyncio.to_thread(end_offsets, log, [topic]))[topic]
+    first = {partition: max(0, end - limit) for partition, end in ends.items()}
+    records = await read_from(log, topic, first)
+    return sorted(records, key=lambda record: record.timestamp)[-limit:]
 
 
 def _mapped(

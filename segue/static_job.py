@@ -4,11 +4,14 @@ import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from agents import announce
 from agents.outputs import Outputs
@@ -19,7 +22,7 @@ from segue.settings import Settings
 from segue.state_folders import found_state, replays
 from segue.times import LogPoint
 from state import LONG, ArtifactStore, Checkpoints, MergedState, merge_checkpoints
-from state.merge import merge_folders
+from state.merge import merge_folders, with_items
 from static_layer import (
     Parallel,
     Progress,
@@ -30,6 +33,7 @@ from static_layer import (
     share_state,
     silent,
 )
+from streams import Log, read_catalogue
 from streams.wall_clock import now_ms
 
 __all__ = ["help_static_job", "run_static_job"]
@@ -53,6 +57,7 @@ async def run_static_job(
     progress: Progress,
     until: LogPoint | None = None,
     store: ArtifactStore | None = None,
+    log: Log | None = None,
     clock_ms: Callable[[], int] = now_ms,
     change: Callable[[StaticBundle], StaticBundle] | None = None,
 ) -> StaticBundle:
@@ -63,6 +68,7 @@ async def run_static_job(
     until: build from the log up to this point instead; later events are left for examples. The
            temporary state is in `<data>/replays`.
     clock_ms: the time of the announcement, ms UTC.
+    log: of which the catalogue is read where there are `item_sources`; by default Kafka.
     change: makes another bundle of it before it is published, for controls of an evaluation.
     store: the artifact store; by default that of the settings, with retries for two minutes.
     A cancellation ends the job at its next word of progress; until then its files are needed.
@@ -91,10 +97,12 @@ async def run_static_job(
             raise _Stopped
         progress(stage, done, total, figures)
 
+    items = await _items_of_log(settings, settings.kafka if log is None else log)
+
     def job() -> StaticBundle:
         if on_ray:
-            return _on_ray(settings, seed, tell)
-        made = _here(settings, store, seed, tell, from_log=until is not None)
+            return _on_ray(settings, seed, tell, items)
+        made = _here(settings, store, seed, tell, items, from_log=until is not None)
         return made if change is None else change(made)
 
     running = asyncio.ensure_future(asyncio.to_thread(job))
@@ -123,10 +131,26 @@ def help_static_job(settings: Settings, *, seed: int) -> None:
         build_together(merged, settings.static, seed=seed, encoder=encoder, progress=silent)
 
 
+async def _items_of_log(settings: Settings, log: Log) -> list[dict[str, Any]] | None:
+    """Return the live items of all topics; None where checkpoints have them all."""
+    if not settings.item_sources:
+        return None
+    found, _ = await read_catalogue(log, settings.topics, settings.item_sources)
+    return [msgspec.to_builtins(item) for item in found if not item.deleted]
+
+
 def _here(
-    settings: Settings, store: ArtifactStore, seed: int, progress: Progress, *, from_log: bool
+    settings: Settings,
+    store: ArtifactStore,
+    seed: int,
+    progress: Progress,
+    items: Sequence[Mapping[str, Any]] | None,
+    *,
+    from_log: bool,
 ) -> StaticBundle:
     merged = _merged(settings, store, from_log=from_log, progress=progress)
+    if items is not None:
+        merged = with_items(merged, items)
     merged = share_state(merged, settings.state)
     with closing(make_encoder(settings)) as encoder:
         bundle = build_together(
@@ -153,7 +177,12 @@ def _require_publishable(settings: Settings) -> None:
         )
 
 
-def _on_ray(settings: Settings, seed: int, progress: Progress) -> StaticBundle:
+def _on_ray(
+    settings: Settings,
+    seed: int,
+    progress: Progress,
+    items: Sequence[Mapping[str, Any]] | None,
+) -> StaticBundle:
     if Parallel.here().size > 1:
         raise ValueError("ray.address is set under torchrun: expected only one of the two")
     try:
@@ -175,7 +204,7 @@ def _on_ray(settings: Settings, seed: int, progress: Progress) -> StaticBundle:
     url = url if "://" in url else str(Path(url).resolve())
     return build_on_ray(
         url, settings.state, settings.static, settings.ray,
-        seed=seed, encoder=partial(TextEncoder, text), progress=progress,
+        seed=seed, encoder=partial(TextEncoder, text), progress=progress, items=items,
     )  # fmt: skip
 
 

@@ -93,10 +93,10 @@ def _noted_counts(notes: Mapping[tuple[str, int], str]) -> dict[int, dict[str, i
 
 def _sources(settings: Settings) -> list[dict[str, Any]]:
     """Number of records of each source that are not read yet; `fault` says why it is unknown."""
-    found = partition_counts(settings.kafka, [source.topic for source in settings.sources])
+    found = partition_counts(settings.kafka, [source.topic for source in settings.personal_sources])
     readers = (
         (settings.worker.group, read_in_place(settings.sources)),
-        (settings.rekey.group, rekeyed(settings.sources)),
+        (settings.rekey.group, rekeyed(settings.personal_sources)),
     )
     rows: list[dict[str, Any]] = []
     for group, sources in readers:

@@ -26,6 +26,7 @@ from streams import (
     event_decoders,
     following,
     murmur2_partition,
+    read_catalogue,
     read_from,
     readable,
     topic_identities,
@@ -71,7 +72,7 @@ async def _history(
 ) -> tuple[dict[tuple[str, str], str], list[dict[str, Any]]]:
     """Titles of the catalogue, and the user's entries, from the checkpoint and the log after it."""
     topics = settings.topics
-    titles = titles_of(await read_from(settings.kafka, topics.catalogue))
+    titles = titles_of((await read_catalogue(settings.kafka, topics, settings.item_sources))[0])
     partition = murmur2_partition(user.encode(), topics.partitions)
     with tempfile.TemporaryDirectory(prefix="segue-look-") as scratch:
         folder = Path(scratch) / "state"
@@ -91,7 +92,7 @@ async def _history(
 async def _catch_up(settings: Settings, state: PartitionState, partition: int, user: str) -> None:
     """Apply a user's events after the checkpoint to a restored state, as a worker does."""
     decoders = event_decoders(settings.topics.events, settings.sources, settings.events)
-    erased = ErasedUsers(settings.topics, settings.kafka, settings.sources)
+    erased = ErasedUsers(settings.topics, settings.kafka, settings.personal_sources)
     await erased.read()
     await drop_unread(erased, state, decoders)
     ends = await asyncio.to_thread(end_offsets, settings.kafka, decoders)

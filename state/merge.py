@@ -1,8 +1,8 @@
 """What the static job reads: the sum over the partitions' checkpoints."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,18 @@ def merged_of(
     )
 
 
+def with_items(merged: MergedState, items: Sequence[Mapping[str, Any]]) -> MergedState:
+    """Return a merged state with another catalogue.
+
+    items: live items, values by the names of `CATALOGUE_SCHEMA`. Items of the text types stay that
+           are not among them.
+    """
+    entries = _catalogue(items)
+    texts = merged.catalogue.filter(pl.col("item_type").is_in(merged.settings.text_types))
+    texts = texts.join(entries, on="item_key", how="anti")
+    return replace(merged, catalogue=pl.concat([entries, texts]).sort("item_key"))
+
+
 def _restore(checkpoints: Checkpoints, partition: int, folder: Path) -> None:
     if checkpoints.restore(partition, folder) is None:
         raise CorruptArtifact(f"no checkpoint of partition {partition} is whole")
@@ -237,7 +249,7 @@ def _text_rows(
             yield {"item_type": item_type, "item_id": item_id, "title": item_id}
 
 
-def _catalogue(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+def _catalogue(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     columns: dict[str, list[Any]] = {
         name: [row.get(name) for row in rows] for name in CATALOGUE_SCHEMA if name != "item_key"
     }

@@ -12,11 +12,11 @@ cluster's ports can run code on it. No file that Segue writes or reads is a pick
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import pyarrow.fs
@@ -26,6 +26,7 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from state import LONG, ArtifactStore, CorruptArtifact, MergedState, StateSettings, WrongState
+from state.merge import with_items
 from static_layer.bundle import StaticBundle
 from static_layer.job import build_together
 from static_layer.merge_on_ray import merge_on_ray
@@ -62,17 +63,21 @@ def build_on_ray(
     seed: int,
     encoder: Callable[[], TextEncoder],
     progress: Progress = silent,
+    items: Sequence[Mapping[str, Any]] | None = None,
 ) -> StaticBundle:
     """Merge the latest checkpoints and build the bundle on a cluster; return it, published.
 
     store_url: of the artifact store, as every machine reaches it; the bundle lies there, and is
                not announced yet. encoder: makes the text encoder of a worker.
+    items:     the catalogue in the place of the checkpoints'; see `state.merge.with_items`.
     Raises ClusterFailed, and what state.merge_checkpoints and static_layer.build raise.
     """
     with _cluster(where), _explained():
         merged = merge_on_ray(
             store_url, state, progress=lambda done, total: progress("merge", done, total)
         )
+        if items is not None:
+            merged = with_items(merged, items)
         task = _Task(
             merged=[ray.put(merged)], settings=settings, encoder=encoder, store=store_url, seed=seed
         )

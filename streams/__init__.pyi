@@ -40,6 +40,13 @@ from .impressions import SHOWN_KIND as SHOWN_KIND
 from .impressions import are_impressions as are_impressions
 from .impressions import decode_impressions as decode_impressions
 from .impressions import list_code as list_code
+from .item_catalogue import ItemCatalogue as ItemCatalogue
+from .item_catalogue import read_catalogue as read_catalogue
+from .item_mapping import ItemDecoder as ItemDecoder
+from .item_sources import DeletedMapping as DeletedMapping
+from .item_sources import ItemSourceSettings as ItemSourceSettings
+from .item_sources import check_item_sources as check_item_sources
+from .item_sources import item_topics as item_topics
 from .keyed_records import decode_items as decode_items
 from .keyed_records import decode_requests as decode_requests
 from .keyed_records import decode_users as decode_users
@@ -94,9 +101,11 @@ from .records import User as User
 from .records import announcement_key as announcement_key
 from .security import KafkaSettings as KafkaSettings
 from .security import SecurityError as SecurityError
+from .source_topics import require_item_topics as require_item_topics
 from .source_topics import require_topics as require_topics
 from .source_topics import topic_faults as topic_faults
 from .sources import AvroSettings as AvroSettings
+from .sources import PersonalTopic as PersonalTopic
 from .sources import RekeySettings as RekeySettings
 from .sources import SourceError as SourceError
 from .sources import SourceSettings as SourceSettings
@@ -110,3 +119,6 @@ from .topic_reader import read_from as read_from
 from .topics import TopicDefinition as TopicDefinition
 from .topics import TopicSettings as TopicSettings
 from .topics import topics as topics
+from .user_sources import UserDecoder as UserDecoder
+from .user_sources import UserSourceSettings as UserSourceSettings
+from .user_sources import check_user_sources as check_user_sources

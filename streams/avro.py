@@ -30,7 +30,7 @@ class AvroReader:
     known about the record: the reader stops without loss.
     """
 
-    def __init__(self, settings: AvroSettings, row: type[msgspec.Struct]) -> None:
+    def __init__(self, settings: AvroSettings, row: Any) -> None:
         """Read into rows of a type. Raises SourceError when fastavro is not installed."""
         try:
             import fastavro  # noqa: PLC0415 an extra

@@ -7,12 +7,12 @@ from streams.codec import encode
 from streams.erasure_records import EraseUser
 from streams.offsets import end_offsets
 from streams.partitioner import murmur2_partition
-from streams.sources import SourceSettings
+from streams.sources import PersonalTopic
 
 __all__ = ["erasure_value"]
 
 
-def erasure_value(log: Log, user_id: str, sources: Iterable[SourceSettings]) -> bytes | None:
+def erasure_value(log: Log, user_id: str, sources: Iterable[PersonalTopic]) -> bytes | None:
     """Return the value of the record that erases a user now, under the user's key.
 
     It names the ends of the sources' topics: of a topic that is read in place in the user's own

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from streams.admin import IdentityClient, Log
 from streams.embedded import EmbeddedLog
-from streams.positions import TopicIdentity
+from streams.positions import LogChanged, TopicIdentity
 from streams.reach import UnreachableError
 from streams.security import KafkaSettings
 
@@ -44,6 +44,9 @@ class LogWatch:
         Returns nothing, with a warning, if Kafka does not answer. Topics that do not exist are left
         out. Raises AdminError if Kafka refuses.
         """
+        names = list(names)
+        if not names:
+            return {}
         try:
             return await asyncio.to_thread(self._client.topic_identities, names)
         except UnreachableError as error:
@@ -62,6 +65,24 @@ class LogWatch:
     async def close(self) -> None:
         """Close the connection."""
         await asyncio.to_thread(self._client.close)
+
+
+class SameTopics:
+    """Whether topics that are read whole are still those that the reading began with."""
+
+    def __init__(self) -> None:
+        """Take the first topics that are found as those."""
+        self._first: dict[str, TopicIdentity] = {}
+
+    def check(self, found: Iterable[TopicIdentity]) -> None:
+        """Raise LogChanged for a topic that was created again, or that has other partitions."""
+        for now in found:
+            first = self._first.setdefault(now.topic, now)
+            if now != first:
+                raise LogChanged(
+                    f"topic {now.topic} was created again, or has other partitions than at the "
+                    "start: restart this process, which then reads it from the beginning"
+                )
 
 
 async def check_again(check: CheckLog, every_s: float = CHECK_EVERY_S) -> None:

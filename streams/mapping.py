@@ -24,6 +24,7 @@ from streams.log_record import MAX_ID_BYTES, LogRecord
 from streams.records import DeadLetter, Event, Reason
 from streams.sources import (
     Path,
+    PersonalTopic,
     SourceSettings,
     TimestampUnit,
     ValueMapping,
@@ -51,10 +52,14 @@ def event_decoder(source: SourceSettings, rules: EventRules) -> EventDecoder:
 
 
 def event_decoders(
-    own: str, sources: Iterable[SourceSettings], rules: EventRules
+    own: str, sources: Iterable[PersonalTopic], rules: EventRules
 ) -> dict[str, EventDecoder]:
     """Return by topic the decoders of what a worker reads: our own topic and sources in place."""
-    in_place = {source.topic: event_decoder(source, rules) for source in read_in_place(sources)}
+    in_place = {
+        source.topic: event_decoder(source, rules)
+        for source in read_in_place(sources)
+        if isinstance(source, SourceSettings)
+    }
     return {own: partial(decode_events, rules=rules), **in_place}
 
 

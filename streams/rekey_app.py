@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -17,7 +17,7 @@ from streams.pulse import Pulse
 from streams.rekeying import Rekeyer
 from streams.running import serve
 from streams.security import KafkaSettings
-from streams.sources import RekeySettings, SourceSettings, require_rekeyed
+from streams.sources import PersonalTopic, RekeySettings, require_rekeyed
 from streams.topics import TopicSettings
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 async def serve_rekey(
     kafka: KafkaSettings,
     topics: TopicSettings,
-    sources: tuple[SourceSettings, ...],
+    sources: Sequence[PersonalTopic],
     rules: EventRules,
     settings: RekeySettings,
     registry: CollectorRegistry | None = None,

@@ -1,4 +1,4 @@
-"""Events of topics that are not keyed by user, written once more under their users.
+"""Events of topics that are not keyed by user, and users, written once more under their users.
 
 One definition for Kafka, the embedded log and the tests; `streams.rekey_app` runs it on Kafka.
 """
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from msgspec import structs
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as Metric
 
@@ -16,9 +17,10 @@ from streams.event_batch import EventRules
 from streams.log_record import LogRecord, Source
 from streams.mapping import EventDecoder, event_decoder
 from streams.partitioner import murmur2_partitions
-from streams.records import DeadLetter, Event
-from streams.sources import SourceSettings, rekeyed
+from streams.records import DeadLetter, Event, User
+from streams.sources import PersonalTopic, SourceSettings, rekeyed
 from streams.topics import TopicSettings
+from streams.user_sources import UserDecoder, UserSourceSettings
 
 KeyValue = tuple[bytes, bytes]
 
@@ -27,6 +29,13 @@ class RekeyedEvent(Event, frozen=True, kw_only=True):
     """An event with the place it was read from; written again, it is equal, and changes nothing."""
 
     source: Source
+
+
+class RekeyedUser(User, frozen=True, kw_only=True):
+    """What is known of a user, with the place it was read from, and the log's time there."""
+
+    source: Source
+    source_time: int
 
 
 class ManyOutputs(Protocol):
@@ -40,33 +49,44 @@ class ManyOutputs(Protocol):
 
 
 class Rekeyer:
-    """Writes events under their users into Segue's own events topic.
+    """Writes events, and what is known of users, under their users into Segue's own topics.
 
-    Guaranteed: a record of a position below `settled` is in the events topic or in that of dead
+    Guaranteed: a record of a position below `settled` is in Segue's own topic or in that of dead
     letters. The events of one user that come from one partition keep their order; where some are
     written again, the first writings do. Every record written names the place it came from.
     """
 
     def __init__(
         self,
-        sources: Iterable[SourceSettings],
+        sources: Iterable[PersonalTopic],
         rules: EventRules,
         topics: TopicSettings,
         outputs: ManyOutputs,
         registry: CollectorRegistry | None = None,
     ) -> None:
         """Re-key those sources that need it. Raises SourceError for one that cannot be decoded."""
+        wanted = rekeyed(sources)
         self._decoders: dict[str, EventDecoder] = {
-            source.topic: event_decoder(source, rules) for source in rekeyed(sources)
+            source.topic: event_decoder(source, rules)
+            for source in wanted
+            if isinstance(source, SourceSettings)
+        }
+        self._user_decoders = {
+            source.topic: UserDecoder(source)
+            for source in wanted
+            if isinstance(source, UserSourceSettings)
         }
         self._topics = topics
         self._outputs = outputs
         self._read: dict[tuple[str, int], int] = {}
         self._settled: dict[tuple[str, int], int] = {}
-        self.events = 0
+        self.events = self.users = 0
         self.dead_letters: Counter[str] = Counter()
         registry = registry or CollectorRegistry()
         self._written = Metric("segue_events_rekeyed", "Events re-keyed.", registry=registry)
+        self._users_written = Metric(
+            "segue_users_rekeyed", "Records of users re-keyed.", registry=registry
+        )
         self._refused = Metric(
             "segue_rekey_refused", "Records refused while re-keying.", ["reason"], registry=registry
         )
@@ -74,7 +94,7 @@ class Rekeyer:
     @property
     def source_topics(self) -> tuple[str, ...]:
         """The topics that are re-keyed."""
-        return tuple(self._decoders)
+        return (*self._decoders, *self._user_decoders)
 
     @property
     def settled(self) -> dict[tuple[str, int], int]:
@@ -82,7 +102,38 @@ class Rekeyer:
         return dict(self._settled)
 
     async def __call__(self, records: Sequence[LogRecord]) -> None:
-        """Send the events of one partition's records; they are safe when `settle` has returned."""
+        """Send what one partition's records say; it is safe when `settle` has returned."""
+        topic, partition = records[0].topic, records[0].partition
+        if topic in self._user_decoders:
+            letters = await self._send_users(records)
+        else:
+            letters = await self._send_events(records)
+        await self._send(
+            self._topics.dead_letters,
+            [letter.key for letter in letters],
+            [encode(letter) for letter in letters],
+        )
+        for letter in letters:
+            self.dead_letters[letter.reason.value] += 1
+            self._refused.labels(letter.reason.value).inc()
+        self._read[topic, partition] = records[-1].offset + 1
+
+    async def _send_users(self, records: Sequence[LogRecord]) -> list[DeadLetter]:
+        users, letters = self._user_decoders[records[0].topic](records)
+        values = [
+            encode(
+                RekeyedUser(
+                    **structs.asdict(user), source=place_of(record), source_time=record.timestamp
+                )
+            )
+            for record, user in users
+        ]
+        await self._send(self._topics.users, [user.key for _, user in users], values)
+        self.users += len(values)
+        self._users_written.inc(len(values))
+        return letters
+
+    async def _send_events(self, records: Sequence[LogRecord]) -> list[DeadLetter]:
         topic, partition = records[0].topic, records[0].partition
         events, letters = self._decoders[topic](records)
         keys = [user.encode() for user in events.user_id]
@@ -101,13 +152,9 @@ class Rekeyer:
             for user, item, of_type, kind, when, offset in rows
         ]  # fmt: skip
         await self._send(self._topics.events, keys, values)
-        await self._send(
-            self._topics.dead_letters,
-            [letter.key for letter in letters],
-            [encode(letter) for letter in letters],
-        )
-        self._count(len(values), letters)
-        self._read[topic, partition] = records[-1].offset + 1
+        self.events += len(values)
+        self._written.inc(len(values))
+        return letters
 
     async def pass_empty(self, topic: str, partition: int, first: int, end: int) -> bool:
         """Go on at `end`: no offset from `first` up to it holds a record.
@@ -144,9 +191,7 @@ class Rekeyer:
             rows = np.flatnonzero(partition == number).tolist()
             await self._outputs.send_many(topic, number, [(keys[r], values[r]) for r in rows])
 
-    def _count(self, events: int, letters: Sequence[DeadLetter]) -> None:
-        self.events += events
-        self._written.inc(events)
-        for letter in letters:
-            self.dead_letters[letter.reason.value] += 1
-            self._refused.labels(letter.reason.value).inc()
+
+def place_of(record: LogRecord) -> Source:
+    """Return the place of a record."""
+    return Source(topic=record.topic, partition=record.partition, offset=record.offset)

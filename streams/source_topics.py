@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 from streams.admin import Log, partition_counts
-from streams.sources import SourceError, SourceSettings
+from streams.item_sources import ItemSourceSettings
+from streams.sources import PersonalTopic, SourceError
 
 
-def topic_faults(log: Log, sources: Iterable[SourceSettings], partitions: int) -> dict[str, str]:
+def topic_faults(log: Log, sources: Iterable[PersonalTopic], partitions: int) -> dict[str, str]:
     """Return by topic what is wrong with sources' topics as they are in Kafka; often nothing.
 
     partitions: of our own keyed topics. Raises AdminError.
@@ -27,8 +28,19 @@ def topic_faults(log: Log, sources: Iterable[SourceSettings], partitions: int) -
     return faults
 
 
-def require_topics(log: Log, sources: Iterable[SourceSettings], partitions: int) -> None:
+def require_topics(log: Log, sources: Iterable[PersonalTopic], partitions: int) -> None:
     """Raise SourceError when a source's topic cannot be read as configured."""
     faults = topic_faults(log, sources, partitions)
     if faults:
         raise SourceError("; ".join(f"source {name}: {fault}" for name, fault in faults.items()))
+
+
+def require_item_topics(log: Log, sources: Iterable[ItemSourceSettings]) -> None:
+    """Raise SourceError for a source of items without a topic. Raises AdminError."""
+    names = [source.topic for source in sources]
+    found = partition_counts(log, names) if names else {}
+    if missing := [name for name in names if name not in found]:
+        raise SourceError(
+            f"item_sources: the topic {', '.join(missing)} does not exist: have its owner create "
+            "it, or correct the name in the settings"
+        )

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from streams.topics import TopicSettings
 
@@ -222,17 +222,35 @@ class RekeySettings:
     settle_every_ms: int = 500
 
 
-def read_in_place(sources: Iterable[SourceSettings]) -> list[SourceSettings]:
+class PersonalTopic(Protocol):
+    """A topic of another owner with records of users: of events, or of users themselves."""
+
+    @property
+    def topic(self) -> str:
+        """Name of the topic."""
+
+    @property
+    def keyed_by_user(self) -> bool:
+        """Whether it is read in place; otherwise it is re-keyed."""
+
+
+Personal = TypeVar("Personal", bound=PersonalTopic)
+
+
+def read_in_place(sources: Iterable[Personal]) -> list[Personal]:
     """Return the sources that workers read themselves."""
     return [source for source in sources if source.keyed_by_user]
 
 
-def rekeyed(sources: Iterable[SourceSettings]) -> list[SourceSettings]:
+def rekeyed(sources: Iterable[Personal]) -> list[Personal]:
     """Return the sources that `segue rekey` reads."""
     return [source for source in sources if not source.keyed_by_user]
 
 
-def require_rekeyed(sources: Iterable[SourceSettings]) -> None:
+def require_rekeyed(sources: Iterable[PersonalTopic]) -> None:
     """Raise SourceError where `segue rekey` has nothing to read."""
     if not rekeyed(sources):
-        raise SourceError("no source has keyed_by_user = false: there is nothing to re-key")
+        raise SourceError(
+            "no source has keyed_by_user = false, and there are no user_sources: there is nothing "
+            "to re-key"
+        )

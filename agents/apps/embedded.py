@@ -68,15 +68,16 @@ class EmbeddedRoles:
         )
         await self._train.assigned()
         self._check_positions()
+        channels = self._worker.channels
         reads: list[tuple[str, Take]] = [
-            (self._topics.models, self._worker.channels.announced),
-            (self._topics.catalogue, self._worker.channels.catalogue),
+            (self._topics.models, channels.announced),
+            *((name, channels.catalogue) for name in channels.items.topics),
             (self._topics.demand, self._worker.models.demand),
         ]
         if self._topics.policies in self._log.topics():  # not in logs of earlier versions
-            reads.append((self._topics.policies, self._worker.channels.policies.take))
+            reads.append((self._topics.policies, channels.policies.take))
         if self._topics.rows in self._log.topics():
-            reads.append((self._topics.rows, self._worker.channels.rows))
+            reads.append((self._topics.rows, channels.rows))
         jobs = [self._keyed(), self._worker.run(self._stopping)]
         for topic, take in reads:
             at = self._worker_at.setdefault(topic, dict.fromkeys(self._numbers(topic), 0))
@@ -94,12 +95,12 @@ class EmbeddedRoles:
         names = self._topics
         self._train.begin_when(
             lambda: self.unread(names.examples) == self.unread(names.demand) == 0,
-            lambda: self.unread(names.catalogue) == 0,
+            lambda: not any(map(self.unread, self._worker.channels.items.topics)),
         )
         reads: list[tuple[str, Take]] = [
             (names.models, self._train.announced),
             (names.demand, self._train.demand),
-            (names.catalogue, self._train.catalogue),
+            *((name, self._train.catalogue) for name in self._worker.channels.items.topics),
             (names.examples, self._train.examples_came),
         ]
         jobs = [self._train.run(self._stopping)] if by_itself else []

@@ -26,7 +26,7 @@ from streams.admin import partition_counts
 from streams.app import WorkerApp, create_app
 from streams.broadcast import RETRY_S, Broadcast, read_again
 from streams.log_source import concerning
-from streams.log_watch import LogWatch, check_again
+from streams.log_watch import LogWatch, SameTopics, check_again
 from streams.outbox import Headers, Outbox, Outgoing
 from streams.pulse import Pulse
 from streams.running import serve
@@ -112,8 +112,12 @@ async def serve_worker(
         positions, counts = await worker.revoked(partitions)
         await app.commit_closed(positions, _notes(counts))
 
+    catalogue = worker.channels.items.topics
+    same = SameTopics()
+
     async def check_log() -> None:
         await worker.check_log(lambda: watch.topics_now(worker.topics))
+        same.check((await watch.topics_now(catalogue[1:])).values())
 
     app = create_app(
         settings.group,
@@ -144,7 +148,7 @@ async def serve_worker(
         stop,
         worker.run(asyncio.Event()),
         follow(topics.models, worker.channels.announced),
-        follow(topics.catalogue, worker.channels.catalogue, policies.catalogue_read),
+        *_follow_all(follow, catalogue, worker.channels.catalogue, policies.catalogue_read),
         follow(topics.policies, policies.take, policies.policies_read, optional=True),
         follow(topics.demand, worker.models.demand),
         follow(topics.rows, worker.channels.rows, optional=True),
@@ -175,7 +179,7 @@ async def serve_trainer(
     """
     # Before the group is joined: this may wait for the artifact store, and no rebalance should.
     await train.assigned()
-    watch, examples = LogWatch(kafka), (topics.examples,)
+    watch, same, examples = LogWatch(kafka), SameTopics(), (topics.examples,)
     demand_read, catalogue_read = asyncio.Event(), asyncio.Event()
     ends: dict[tuple[str, int], int] = {}
     ends_found = asyncio.Event()
@@ -190,6 +194,7 @@ async def serve_trainer(
 
     async def check_log() -> None:
         train.read.check(await watch.topics_now(examples))
+        same.check((await watch.topics_now(train.items.topics[1:])).values())
 
     train.begin_when(caught_up, catalogue_read.is_set)
     app = create_app(
@@ -212,7 +217,7 @@ async def serve_trainer(
         _find_ends(kafka, topics.examples, ends, ends_found),
         _follow(kafka, topics.models, train.announced),
         _follow(kafka, topics.demand, train.demand, demand_read),
-        _follow(kafka, topics.catalogue, train.catalogue, catalogue_read),
+        *_follow_all(partial(_follow, kafka), train.items.topics, train.catalogue, catalogue_read),
         _show_positions(app, train.positions),
         check_again(check_log),
     )
@@ -301,6 +306,25 @@ async def _follow(
             taken(records)
 
     await read_again(read, topic, retried=(KafkaError, UnreachableError))
+
+
+def _follow_all(
+    follow: Callable[..., Coroutine[Any, Any, None]],
+    topics: Sequence[str],
+    take: Callable[[Sequence[LogRecord]], Awaitable[None]],
+    caught_up: asyncio.Event,
+) -> list[Coroutine[Any, Any, None]]:
+    """Return what reads several complete topics, and what sets `caught_up` once each is read."""
+    read = [asyncio.Event() for _ in topics]
+
+    async def wait_for_each() -> None:
+        await asyncio.gather(*(one.wait() for one in read))
+        caught_up.set()
+
+    return [
+        wait_for_each(),
+        *(follow(topic, take, one) for topic, one in zip(topics, read, strict=True)),
+    ]
 
 
 async def _show_positions(

@@ -15,7 +15,7 @@ from agents.outputs import NoOutputs
 from agents.settings import WorkerSettings
 from agents.working.tally import Tally
 from state import PartitionState, StateSettings
-from streams import EventRules, LogRecord, SourceSettings, TopicSettings, event_decoders
+from streams import EventRules, LogRecord, PersonalTopic, TopicSettings, event_decoders
 from streams.wall_clock import now_ms
 
 __all__ = ["Replay"]
@@ -39,7 +39,7 @@ class Replay:
         state: StateSettings,
         topics: TopicSettings,
         rules: EventRules,
-        sources: Sequence[SourceSettings] = (),
+        sources: Sequence[PersonalTopic] = (),
         clock_ms: Callable[[], int] = now_ms,
         erased: ErasedUsers | None = None,
     ) -> None:

@@ -16,7 +16,7 @@ from agents.policies import PolicyBook
 from dynamic_layer import ListSettings, LivePopularity, Ranking, ShownCounts, UserState
 from state import ArtifactStore, item_key
 from static_layer import TextEncoder
-from streams import DEFAULT_CHANNEL, LogRecord, decode_items
+from streams import DEFAULT_CHANNEL, ItemCatalogue, LogRecord
 
 __all__ = ["Channels", "Served"]
 
@@ -56,8 +56,13 @@ class Channels:
         use_head: bool = True,
         experiments: ExperimentSettings | None = None,
         pause: Pause = asyncio.sleep,
+        items: ItemCatalogue | None = None,
     ) -> None:
-        """As of `Models`; experiments: says which channels there are."""
+        """As of `Models`; experiments: says which channels there are; items: takes the catalogue.
+
+        By default the catalogue is Segue's own topic alone.
+        """
+        self.items = items or ItemCatalogue()
         self.arms = Arms(experiments or ExperimentSettings())
         self._shares: dict[str, float] = {}
         encoder = cache(encoder)
@@ -169,8 +174,8 @@ class Channels:
             self.arms.take(self._shares)
 
     async def catalogue(self, records: Sequence[LogRecord]) -> None:
-        """Take catalogue entries of any partition; attributes before items are recommended."""
-        items = decode_items(records)[0].records
+        """Take records of a topic of `items`; attributes before items are recommended."""
+        items = self.items.take(records)
         self.policies.take_items(items)
         for models in self._models.values():
             await models.catalogue(items)

@@ -9,7 +9,7 @@ from agents.bundles.text_encoders import TextEncoders
 from agents.training.aside import Aside
 from dynamic_layer import Trainer
 from static_layer import TextEncoder
-from streams import LogRecord, decode_items
+from streams import ItemCatalogue, LogRecord
 
 __all__ = ["NewItemLearning"]
 
@@ -27,8 +27,13 @@ class NewItemLearning:
         encoder: Callable[[], TextEncoder] | None,
         ticks_ms: Callable[[], int],
         aside: Aside,
+        items: ItemCatalogue,
     ) -> None:
-        """encoder: of texts, made when the first new item comes; without it none is learned."""
+        """encoder: of texts, made when the first new item comes; without it none is learned.
+
+        items: takes the records of the catalogue.
+        """
+        self._items = items
         self._launched = Launched()
         self._encoders = None if encoder is None else TextEncoders(encoder)
         self._ticks_ms, self._aside = ticks_ms, aside
@@ -50,8 +55,8 @@ class NewItemLearning:
         return self._encoders is not None
 
     def take(self, records: Sequence[LogRecord]) -> None:
-        """Take records of the catalogue topic, of any partition."""
-        if self._launched.take(decode_items(records)[0].records)[1] and self._due_at is None:
+        """Take records of a topic of the catalogue."""
+        if self._launched.take(self._items.take(records))[1] and self._due_at is None:
             self._due_at = self._ticks_ms() + GROW_EVERY_MS
 
     async def learn(self, trainer: Trainer) -> None:

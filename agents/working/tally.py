@@ -50,6 +50,12 @@ class Tally:
             "Records of kinds that the settings ignore: neither applied nor refused.",
             registry=registry,
         )
+        self._items_refused = Metric(
+            "segue_item_sources_refused",
+            "Records of topics of items of other owners that are no items.",
+            ["topic", "reason"],
+            registry=registry,
+        )
         self._written = Metric("segue_examples", "Training examples written.", registry=registry)
         self._answers = Metric(
             "segue_recommendations", "Recommendation records written.", registry=registry
@@ -249,6 +255,11 @@ class Tally:
         for gauge in (self._age, self._checkpointed):
             with suppress(KeyError):
                 gauge.remove(partition)
+
+    def items_refused(self, letters: Sequence[DeadLetter]) -> None:
+        """Count refused records of topics of items of other owners."""
+        for letter in letters:
+            self._items_refused.labels(letter.source.topic, letter.reason.value).inc()
 
     def refused(self, letters: Sequence[DeadLetter]) -> None:
         """Count dead letters of any topic."""

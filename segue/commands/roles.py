@@ -220,6 +220,8 @@ def rekey(
 ) -> None:
     """Write events of sources that are not keyed by user to Segue's own topic, keyed by user.
 
+    Users of user_sources are written to Segue's own topic of users.
+
     Delivery is at least once. Several processes share the partitions. SIGTERM finishes the records
     that are read, and exits.
 
@@ -239,16 +241,17 @@ def rekey(
     log = LogAs(role="rekey", format=log_format)
     settings = settings_of(config, flags, log)
     with explained(SourceError):
-        require_rekeyed(settings.sources)
+        require_rekeyed(settings.personal_sources)
     require_rights_of("rekey", settings)
     registry, pulse = CollectorRegistry(), Pulse()
     if metrics_port is not None:
         serve_metrics(metrics_port, metrics_host, registry, pulse)
     with explained(AdminError, SourceError):
-        require_topics(settings.kafka, rekeyed(settings.sources), settings.topics.partitions)
+        sources = rekeyed(settings.personal_sources)
+        require_topics(settings.kafka, sources, settings.topics.partitions)
         status = asyncio.run(
             serve_rekey(
-                settings.kafka, settings.topics, settings.sources, settings.events,
+                settings.kafka, settings.topics, settings.personal_sources, settings.events,
                 settings.rekey, registry, pulse=pulse, on_stop=StopLimit().begin,
             )
         )  # fmt: skip

@@ -19,6 +19,7 @@ from segue.demo.steps import Speed, applied, until
 from segue.screen import Bars
 from segue.settings import Settings
 from segue.showing import titles_of
+from streams import decode_items
 
 __all__ = ["Budget", "Person", "first_look", "require_enough", "try_settings"]
 
@@ -113,7 +114,8 @@ async def _people(runtime: OneProcess, material: Material) -> list[Person]:
     users = _chosen(material.events)
     answers = await ask(runtime, users)
     lists = {user: next(iter(answers[user].values())) for user in users}
-    titles = titles_of(await runtime.read(runtime.settings.topics.catalogue, {}))
+    catalogue = await runtime.read(runtime.settings.topics.catalogue, {})
+    titles = titles_of(decode_items(catalogue)[0].records)
     several = len(material.item_types) > 1
 
     def name(item_type: str, item_id: str) -> str:

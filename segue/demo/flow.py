@@ -35,6 +35,7 @@ from segue.settings import Settings
 from segue.showing import titles_of
 from static_layer import StaticBundle
 from static_layer.text_model import MULTILINGUAL_MODEL
+from streams import decode_items
 
 __all__ = ["DemoOptions", "demo_settings", "run_demo"]
 
@@ -127,7 +128,7 @@ async def run_demo(
         await runtime.checkpoint()
         final = await asyncio.to_thread(Histories, runtime.settings, scratch / "end")
         records_in = sum((await runtime.ends(names.events)).values())
-        titles = titles_of(await runtime.read(names.catalogue, {}))
+        titles = titles_of(decode_items(await runtime.read(names.catalogue, {}))[0].records)
         report = built | _report(material, options, quality, live, speed, final)
         report["people"] = _people(live, final, titles)
         final.close()

@@ -25,8 +25,9 @@ def in_one_folder(
     text = replace(settings.static.text, cache=texts, compiled=models)
     own = tuple(one for one in settings.sources if one.topic == settings.topics.impressions)
     return replace(
-        settings, data=str(folder), artifacts="", sources=own, ray=RaySettings(),
-        experiments=ExperimentSettings(), static=replace(settings.static, text=text),
+        settings, data=str(folder), artifacts="", sources=own, item_sources=(), user_sources=(),
+        ray=RaySettings(), experiments=ExperimentSettings(),
+        static=replace(settings.static, text=text),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from agents import WorkerSettings
 from agents.apps.embedded import EmbeddedRoles
+from agents.training.examples_read import ExamplesRead
 from agents.working.waiting import TouchedUsers
 from dynamic_layer import ItemNames, Ranking
 from state.run_files import DamagedState
@@ -390,6 +391,8 @@ async def test_requests_in_the_embedded_log_survive_a_restart(tmp_path):
         b.settings = settings
 
         class NoTrainer:
+            read = ExamplesRead()
+
             async def assigned(self): ...
             async def announced(self, records): ...
             async def demand(self, records): ...

@@ -261,3 +261,51 @@ def test_sources_check_shows_what_maps_what_fails_and_why(
     refused = CliRunner().invoke(app, ["worker", *(o for f in flags for o in ("--set", f))])
     assert refused.exit_code == 1
     assert "source nowhere: the topic does not exist" in refused.stderr
+
+
+def test_sources_check_shows_items_and_users_and_suggests_the_settings_of_items(
+    broker: str, theirs: tuple[str, str]
+) -> None:
+    products, people = theirs
+    kafka = KafkaSettings(bootstrap_servers=broker)
+    rows = [
+        (b"k1", b'{"op": "u", "after": {"sku": 1, "name": "One", "stock": 3}}'),
+        (b"k2", b'{"op": "d", "after": {"sku": 2}}'),
+        (b"k1", None),
+        (b"k3", b"{}"),
+    ]
+    asyncio.run(bulk_write(kafka, products, 2, rows))
+    asyncio.run(bulk_write(kafka, people, 1, [(b"ann", b'{"user_id": "ann", "country": "AT"}')]))
+    items = [
+        {
+            "topic": products,
+            "item_id": "after.sku",
+            "title": "after.name",
+            "item_type": {"default": "product"},
+            "deleted": {"field": "op", "values": ["d"]},
+        },
+        {"topic": "nowhere"},
+    ]
+    flags = [
+        f"kafka.bootstrap_servers={broker}",
+        f"item_sources={json.dumps(items)}",
+        f"user_sources={json.dumps([{'topic': people}])}",
+    ]
+    options = [option for flag in flags for option in ("--set", flag)]
+    shown = CliRunner().invoke(app, ["sources", "check", "--json", *options])
+    assert shown.exit_code == 4, shown.output
+    found = {source["topic"]: source for source in json.loads(shown.output)}
+    by_item = {row["item_id"]: row for row in found[products]["records"] if row["item_id"]}
+    assert (by_item["1"]["title"], by_item["2"]["deleted"]) == ("One", True)
+    others = [row for row in found[products]["records"] if not row["item_id"]]
+    assert sorted((row["removes"], row["reason"]) for row in others) == [
+        (False, "missing_field"), (True, "")
+    ]  # fmt: skip
+    assert found["nowhere"]["fault"] == "the topic does not exist"
+    [ann] = found[people]["records"]
+    assert (found[people]["of"], ann["user_id"], ann["country"]) == ("users", "ann", "AT")
+    assert "missing_field" in CliRunner().invoke(app, ["sources", "check", *options]).output
+    guess = ["sources", "check", "--items", products, *options]
+    said = CliRunner().invoke(app, guess).output
+    assert 'item_id = "after.sku"' in said
+    assert '"stock" = "after.stock"' in said

@@ -29,9 +29,13 @@ from segue.rights import RIGHTS
 from segue.settings import Settings, write_settings
 from streams import (
     Event,
+    Item,
+    ItemSourceSettings,
     KafkaSettings,
     SourceSettings,
     TopicDefinition,
+    UserSourceSettings,
+    bulk_write,
     create_topics,
     encode,
     group_lag,
@@ -68,13 +72,16 @@ def guarded(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
     )
     address = node.start(timeout=PATIENCE_S)
     settings = settings_for(node, "nobody")
-    foreign = [TopicDefinition(name=source.topic, partitions=1) for source in settings.sources]
+    foreign = [
+        TopicDefinition(name=source.topic, partitions=1)
+        for source in (*settings.personal_sources, *settings.item_sources)
+    ]
     create_topics(KafkaSettings(bootstrap_servers=address), [*topics(settings.topics), *foreign])
     tool = node.data_dir / "kafka-acls"
     command = KafkaDistribution(pom=POM, libs=jars).command(
         "org.apache.kafka.tools.AclCommand", options=("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
     )
-    # The script calls it eleven times: the first call leaves its loaded classes to the others.
+    # The script calls it fourteen times: the first call leaves its loaded classes to the others.
     java, *words = (f"'{word}'" for word in command)
     archive = f"{tool}.jsa"
     tool.write_text(
@@ -85,7 +92,8 @@ def guarded(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
     tool.chmod(0o755)
     done = subprocess.run(
         [SCRIPT, address], capture_output=True, text=True, check=False,
-        env=os.environ | {"KAFKA_ACLS": str(tool), "IN_PLACE": "plays", "REKEYED": "clicks"},
+        env=os.environ | {"KAFKA_ACLS": str(tool), "IN_PLACE": "plays", "REKEYED": "clicks",
+                          "ITEMS": "products", "USERS": "people"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     yield node
@@ -105,6 +113,8 @@ def settings_for(node: LoginBroker, user: str) -> Settings:
             SourceSettings(topic="plays"),
             SourceSettings(topic="clicks", keyed_by_user=False),
         ),
+        item_sources=(ItemSourceSettings(topic="products"),),
+        user_sources=(UserSourceSettings(topic="people"),),
     )
 
 
@@ -158,6 +168,7 @@ def test_nobody_is_told_everything_that_he_lacks(guarded: LoginBroker) -> None:
     settings = settings_for(guarded, "nobody")
     missing = missing_rights(settings.kafka, RIGHTS["trainer"](settings))
     assert missing == [
+        "Read on topic products",
         "Read on topic segue.catalogue",
         "Write on topic segue.dead-letters",
         "Read on topic segue.demand",
@@ -186,7 +197,7 @@ def test_a_role_without_a_right_ends_and_names_it(guarded: LoginBroker) -> None:
 
 
 def test_a_worker_lives_on_its_own_rights(guarded: LoginBroker) -> None:
-    """It applies what the producer's user wrote, in its own topic and in one read in place."""
+    """It applies what the producer's user wrote, and reads a topic of items in place."""
     names = settings_for(guarded, "worker").topics
 
     async def write() -> None:
@@ -210,12 +221,19 @@ def test_a_worker_lives_on_its_own_rights(guarded: LoginBroker) -> None:
         return [record.value]
 
     asyncio.run(write())
-    worker = started(guarded, "worker", "worker")
+    item = Item(item_id="i1", item_type="podcast", title="One")
     admin = KafkaSettings(bootstrap_servers=guarded._address())
+    asyncio.run(bulk_write(admin, "products", 1, [(item.key, encode(item)), (b"k", b"[]")]))
+    worker = started(guarded, "worker", "worker")
     try:
         wait_until(
             lambda: group_lag(admin, "segue-workers", [names.events])[names.events] == {0: 0},
             "the worker's commits",
+            ended=end_of(worker, lambda: log_of(guarded, "worker", "worker")),
+        )  # fmt: skip
+        wait_until(
+            lambda: "products/0/1 is no item" in said_by_worker(guarded),
+            "the worker to read the products",
             ended=end_of(worker, lambda: log_of(guarded, "worker", "worker")),
         )  # fmt: skip
         [letter] = asyncio.run(letters())
@@ -227,10 +245,15 @@ def test_a_worker_lives_on_its_own_rights(guarded: LoginBroker) -> None:
     assert "lacks" not in log_of(guarded, "worker", "worker")
 
 
+def said_by_worker(guarded: LoginBroker) -> str:
+    """The worker's log without the ends of its lines, which a screen has set."""
+    return " ".join(log_of(guarded, "worker", "worker").split())
+
+
 def started(guarded: LoginBroker, user: str, role: str) -> subprocess.Popen[bytes]:
     settings = settings_for(guarded, user)
     config = Path(settings.data) / "segue.toml"
-    write_settings(replace(settings, sources=settings.sources[:1]), config)
+    write_settings(settings, config)
     with (Path(settings.data) / f"{role}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "segue", role, "--config", str(config)],

@@ -4,7 +4,7 @@ import pytest
 
 from agents.bundles.announcements import announced_names, announcement_of, newest_shares
 from segue.showing import titles_of
-from streams import ArmShare, Item, ModelAnnouncement, Record, encode
+from streams import ArmShare, Item, ModelAnnouncement, Record, decode_items, encode
 
 BAD = [b"", b"\xff", b"5", b"{}", b'{"item_id":1.5,"item_type":"m"}', b"[" * 20_000]
 
@@ -25,9 +25,13 @@ def test_titles_are_read_as_the_workers_read_the_catalogue():
     records += [record(b"m\0x", value) for value in BAD]
     records.append(record(b"m\0c", None))
     deleted = Item(item_id="a", item_type="m", deleted=True)
-    assert titles_of(records) == {("m", "a"): "A", ("m", "b"): "b", ("m", "7"): "Seven"}
+    assert titles_of(decode_items(records)[0].records) == {
+        ("m", "a"): "A",
+        ("m", "b"): "b",
+        ("m", "7"): "Seven",
+    }
     records.append(record(deleted.key, encode(deleted)))
-    assert ("m", "a") not in titles_of(records)
+    assert ("m", "a") not in titles_of(decode_items(records)[0].records)
 
 
 @pytest.mark.parametrize("value", BAD)

@@ -41,11 +41,13 @@ from segue.settings import Settings, load_settings
 from static_layer import StaticBundle, TextSettings
 from static_layer.progress import silent
 from streams import (
+    ItemSourceSettings,
     Recommendation,
     RecommendedItem,
     Record,
     Source,
     SourceSettings,
+    UserSourceSettings,
     encode,
 )
 
@@ -275,6 +277,8 @@ def test_lists_that_count_as_shown_are_made_and_read_and_not_measured():
             SourceSettings(topic="segue.impressions", format="impressions"),
             SourceSettings(topic="others", format="json"),
         ),
+        item_sources=(ItemSourceSettings(topic="products"),),
+        user_sources=(UserSourceSettings(topic="people"),),
         worker=WorkerSettings(
             lists=(ListSettings(name="top", k=10), ListSettings(name="other")), shown_lists=("top",)
         ),
@@ -282,6 +286,7 @@ def test_lists_that_count_as_shown_are_made_and_read_and_not_measured():
     material = material_of(dataset, made, made.past.at_ms + 4 * DAY, base)
     found = _settings(base, material, made, Path("folder"), 1, Arm())
     assert [one.topic for one in found.sources] == ["segue.impressions"]
+    assert found.item_sources == found.user_sources == ()
     assert found.state.impressions
     assert [one.name for one in found.worker.lists] == ["mix", "discover-pod", "top"]
     assert found.worker.lists[-1].k == 10

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,17 @@ from typer.testing import CliRunner
 from segue.cli import app
 from segue.settings import load_settings
 from segue.static_job import run_static_job
-from state import LONG, ArtifactStore, Checkpoints, merge_checkpoints
+from state import LONG, ArtifactStore, Checkpoints, MergedState, merge_checkpoints
 from static_layer import StaticBundle, TextEncoder, build, silent
+from streams import (
+    EmbeddedLog,
+    Item,
+    ItemSourceSettings,
+    TopicDefinition,
+    create_topics,
+    encode,
+    topics,
+)
 from tests.static_layer.small_world import STATE, STATIC, flags, text_settings, write_world
 from tests.waiting import PATIENCE_S
 
@@ -129,6 +139,37 @@ async def test_a_cancelled_build_has_ended_when_that_is_said(
     with pytest.raises(asyncio.CancelledError):
         await job
     assert ended.is_set()
+
+
+async def test_the_catalogue_is_that_of_all_its_topics_where_there_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class _Merged(Exception):
+        pass
+
+    def seen(merged: MergedState, *_: object, **__: object) -> None:
+        raise _Merged(merged)
+
+    monkeypatch.setattr("segue.static_job.build_together", seen)
+    write_world(tmp_path)
+    settings = load_settings(flags=flags(tmp_path)[1::2])
+    settings = replace(settings, item_sources=(ItemSourceSettings(topic="shop"),))
+    log = EmbeddedLog(tmp_path / "log")
+    create_topics(log, [*topics(settings.topics), TopicDefinition(name="shop", partitions=1)])
+    for item in (
+        Item(item_id="0", item_type="audiobook", title="theirs", attributes={"stock": 1}),
+        Item(item_id="1", item_type="podcast", deleted=True),
+        Item(item_id="new", item_type="podcast", title="new"),
+    ):
+        log.append("shop", item.key, encode(item))
+    with pytest.raises(_Merged) as found:
+        await run_static_job(settings, _Sent(), seed=5, progress=silent, log=log)
+    [merged] = found.value.args
+    rows = merged.catalogue.select("item_type", "item_id", "title").sort("item_id").rows()
+    # Not those of the checkpoints: the log no longer has them.
+    assert rows == [("audiobook", "0", "theirs"), ("podcast", "new", "new")]
+    assert merged.catalogue["item_key"].is_sorted()
+    log.close()
 
 
 def test_without_ray_the_command_names_the_extra(

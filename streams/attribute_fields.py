@@ -42,7 +42,11 @@ class AttributeField:
 
     def value(self, row: Mapping[str, Any]) -> Any:
         """Return the attribute of a row; None where it has none. Raises ValueError."""
-        value = _plain(row.get(self.theirs))
+        return self.converted(row.get(self.theirs))
+
+    def converted(self, value: Any) -> Any:
+        """Return a value of the field as one of the attribute. Raises ValueError."""
+        value = _plain(value)
         if value is None or not self.of:
             return value
         try:

@@ -1,0 +1,172 @@
+"""The catalogue as all its topics make it: Segue's own and those of other owners."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from streams.admin import Log
+from streams.item_mapping import ItemDecoder, own_items
+from streams.item_sources import ItemSourceSettings, item_topics
+from streams.keyed_records import decode_items
+from streams.log_record import LogRecord
+from streams.records import DeadLetter, Item
+from streams.topic_reader import read_from
+from streams.topics import TopicSettings
+
+__all__ = ["ItemCatalogue", "read_catalogue"]
+
+logger = logging.getLogger(__name__)
+
+#: Rank of Segue's own topic among topics; those of other owners have 0, 1, ... as in the settings.
+OWN = -1
+
+Place = tuple[int, int, bytes]
+"""Rank of a topic, partition, and the key of a record, or of its item where keys say nothing."""
+
+
+class _Said(NamedTuple):
+    """The latest record at a place. value: JSON of the item; None where the record deletes it."""
+
+    item: bytes
+    time: int
+    offset: int
+    value: bytes | None
+
+
+class ItemCatalogue:
+    """Which record of an item is in force, when several topics have one.
+
+    The rule depends on the latest record of each key and on nothing else, so that it gives the
+    same in every process, in whatever order topics and partitions are read:
+
+    1. `deleted` in Segue's own topic hides an item.
+    2. Otherwise the first source, in the order of the settings, that has a record of the item
+       decides. Of several partitions, the record with the latest log time decides, then that of
+       the highest partition; within a partition the last one does.
+    3. Otherwise Segue's own topic decides.
+
+    A null value removes what its key said, as if that had never been written. In Segue's own topic
+    so does a record of nothing but the ids: it ends a takedown and leaves the item to its owner.
+
+    Without sources nothing is kept: each record of Segue's own topic is in force.
+    """
+
+    def __init__(
+        self, topics: TopicSettings | None = None, sources: Sequence[ItemSourceSettings] = ()
+    ) -> None:
+        """Start empty. Raises SourceError if what reads a source is not installed."""
+        #: Records that were refused, of any topic.
+        self.refused_records = 0
+        self.topics = item_topics(topics or TopicSettings(), sources)
+        #: Called with the records that are refused, of any topic of items of other owners.
+        self.refused: Callable[[Sequence[DeadLetter]], None] = lambda _letters: None
+        self._ranks = {name: number for number, name in enumerate(self.topics, OWN)}
+        self._by_item = {source.topic for source in sources if not source.keyed_by_item}
+        self._decoders = {source.topic: ItemDecoder(source) for source in sources}
+        self._said: dict[Place, _Said] = {}
+        self._places: dict[bytes, list[Place]] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    def take(self, records: Sequence[LogRecord]) -> list[Item]:
+        """Take records of one topic; return the items in force of which records came.
+
+        Each item is there once; those that no topic has any more are deleted.
+        """
+        if not records:
+            return []
+        topic = records[0].topic
+        if not self._decoders:
+            batch, letters = decode_items(records)
+            self.refused_records += len(letters)
+            return batch.records
+        found, letters = self._decoders.get(topic, own_items)(records)
+        self.refused_records += len(letters)
+        if topic in self._decoders:
+            self._refuse(topic, letters)
+        changed: dict[bytes, None] = {}
+        rank, by_item = self._ranks[topic], topic in self._by_item
+        for record, item in found:
+            key = item.key if by_item and item is not None else record.key or b""
+            place = rank, record.partition, key
+            before = self._said.get(place)
+            if before is not None and record.offset < before.offset:
+                continue  # read again after a lost connection
+            if before is not None:
+                del self._said[place]
+                self._places[before.item].remove(place)
+                changed[before.item] = None
+            if item is not None and not (rank == OWN and _says_nothing(item)):
+                value = None if item.deleted else msgspec.json.encode(item)
+                self._said[place] = _Said(item.key, record.timestamp, record.offset, value)
+                self._places.setdefault(item.key, []).append(place)
+                changed[item.key] = None
+        return [self._in_force(key) for key in changed]
+
+    def decides(self, item_type: str, item_id: str) -> Item | None:
+        """Return the item in force where a topic of another owner has it; deleted if hidden.
+
+        None: Segue's own topic decides, or no topic has the item.
+        """
+        key = f"{item_type}\0{item_id}".encode()
+        places = self._places.get(key, ())
+        return self._in_force(key) if any(rank != OWN for rank, _, _ in places) else None
+
+    def _in_force(self, key: bytes) -> Item:
+        places = self._places.get(key, [])
+        if not places:
+            self._places.pop(key, None)
+        own = self._latest(places, OWN)
+        hidden = own is not None and own.value is None
+        first = min((rank for rank, _, _ in places if rank != OWN), default=OWN)
+        said = own if hidden else self._latest(places, first)
+        if said is None or said.value is None:
+            item_type, _, item_id = key.decode().partition("\0")
+            return Item(item_type=item_type, item_id=item_id, deleted=True)
+        return msgspec.json.decode(said.value, type=Item)
+
+    def _latest(self, places: Sequence[Place], rank: int) -> _Said | None:
+        """Return what a topic says of the item at these places; None if it says nothing."""
+        of_partitions: dict[int, _Said] = {}
+        for place in places:
+            said, partition = self._said[place], place[1]
+            before = of_partitions.get(partition)
+            if place[0] == rank and (before is None or said.offset > before.offset):
+                of_partitions[partition] = said
+        latest = max(
+            of_partitions.items(), key=lambda found: (found[1].time, found[0]), default=None
+        )
+        return None if latest is None else latest[1]
+
+    def _refuse(self, topic: str, letters: Sequence[DeadLetter]) -> None:
+        """Count refused records, and log the first one of each reason."""
+        for letter in letters:
+            reason = letter.reason.value
+            if (topic, reason) not in self._told:
+                self._told.add((topic, reason))
+                logger.warning(
+                    "%s is no item (%s: %s); further records like this are counted only: "
+                    "segue sources check shows them",
+                    letter.source.place.decode(), reason, letter.detail,
+                )  # fmt: skip
+        self.refused(letters)
+
+
+def _says_nothing(item: Item) -> bool:
+    return item == Item(item_type=item.item_type, item_id=item.item_id)
+
+
+async def read_catalogue(
+    log: Log, topics: TopicSettings, sources: Sequence[ItemSourceSettings]
+) -> tuple[list[Item], int]:
+    """Read all topics of the catalogue to their end; return the items, and the refused records.
+
+    The items are those that were in force last, deleted ones among them, each once. Raises
+    AdminError where a topic does not exist, SourceError as of `ItemCatalogue`.
+    """
+    catalogue, found = ItemCatalogue(topics, sources), dict[bytes, Item]()
+    for topic in catalogue.topics:
+        for item in catalogue.take(await read_from(log, topic)):
+            found[item.key] = item
+    return list(found.values()), catalogue.refused_records

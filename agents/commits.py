@@ -10,8 +10,11 @@ from agents.settings import WorkerSettings
 from agents.working.partitions import Partitions
 from streams import TopicSettings
 
-__all__ = ["Commits"]
+__all__ = ["BEHIND", "Commits"]
 
+#: Name of the number of records before a committed position whose users are not all answered, the
+#: greatest of the topics of events: a standby does not go beyond it.
+BEHIND = "behind"
 #: Time after which counts of earlier days are told to others; those of today are with each commit.
 TELL_EVERY_MS = 60_000
 
@@ -47,7 +50,7 @@ class Commits:
     def opened(self, partition: int, now: int) -> None:
         """Take note that a partition was opened."""
         self._committed_at[partition] = now
-        self._counts[partition] = self._partitions[partition].counts
+        self._counts[partition] = self._noted(partition)
         for topic in self._event_topics:
             position = self._partitions.position(topic, partition) or 0
             self.read_to[topic, partition] = position - self._partitions.rewind(topic, partition)
@@ -62,8 +65,14 @@ class Commits:
 
     @property
     def counts(self) -> Mapping[int, dict[str, int]]:
-        """Events applied and records refused by partition, as of the last commit."""
+        """Events applied, records refused and `BEHIND` by partition, as of the last commit."""
         return self._counts
+
+    def _noted(self, number: int) -> dict[str, int]:
+        """What the group's offsets of a partition say beside them, at a commit."""
+        state = self._partitions[number]
+        behind = max(self._partitions.rewind(topic, number) for topic in self._event_topics)
+        return {**state.counts, BEHIND: behind}
 
     def due(self, now: int) -> set[int]:
         """Open partitions to commit: the last commit is long ago, or nothing more comes."""
@@ -93,7 +102,7 @@ class Commits:
             state = self._partitions.states[number]
             if number in changed or state.positions != state.committed or state.telling:
                 state.commit()
-            self._counts[number] = state.counts
+            self._counts[number] = self._noted(number)
             self._committed_at[number] = self._ticks_ms()
             self._handled_at.pop(number, None)
 

@@ -57,6 +57,9 @@ class WorkerSettings:
                         from the bundle, which must not be older than this.
     lists:              the named lists; empty means one mixed list and one per item type.
     list_length:        items of the default lists.
+    standby:            keep warm states of the partitions that other workers own, so that this
+                        worker takes one over within seconds. It costs one more application of each
+                        event, and disk and memory for every partition (docs/standby.md).
     shown_lists:        lists that count as shown when they are written, by name
                         (docs/impressions.md).
     """
@@ -88,6 +91,7 @@ class WorkerSettings:
     demand_hours: float = 48.0
     lists: tuple[ListSettings, ...] = ()
     list_length: int = 10
+    standby: bool = False
     shown_lists: tuple[str, ...] = ()
 
 

@@ -20,6 +20,8 @@ from agents.patience import BRIEFLY, UNTIL_ANSWERED, Pause, patiently
 from agents.recommend import Recommend
 from agents.requests import Requests
 from agents.settings import WorkerSettings
+from agents.standby import Standby
+from agents.state_copies import StateCopies
 from agents.ticks import monotonic_ms
 from agents.working.checkpointing import Checkpointing
 from agents.working.partitions import Partitions
@@ -142,6 +144,18 @@ class Worker:
         )  # fmt: skip
         self._turn = asyncio.Lock()
         self._assignments = 0
+        self.standby: Standby | None = None
+        if settings.standby and log is not None:
+            copies = StateCopies(
+                settings=settings, state=state, topics=topics, rules=rules, sources=sources,
+                checkpoints=Checkpoints(store), folder=folder / "state", clock_ms=clock_ms,
+                erased=self._erased, tally=Tally(),
+            )  # fmt: skip
+            self.standby = Standby(
+                copies, self.partitions, settings, numbers=topics.partitions, log=log,
+                erased=self._erased, ticks_ms=ticks_ms, pause=pause,
+            )  # fmt: skip
+            self.tally.watch_standby(self.standby)
         self._commits = Commits(
             settings, topics, self.partitions, self._recommend, self._requests, outputs, ticks_ms,
             decoders,
@@ -174,6 +188,8 @@ class Worker:
             await self._erased.read()
             now, before = self._ticks_ms(), set(self.partitions.states)
             given = list(partitions)
+            if self.standby:
+                await self.standby.release({number for _, number in given})
             await patiently(
                 lambda: self.partitions.open(given), "opening states", BRIEFLY, self._pause
             )
@@ -192,6 +208,8 @@ class Worker:
                 # store is not asked while the group waits.
                 if state.erased or state.uncompacted:
                     self._checkpoints.changed.add(partition)
+            if self.standby:
+                self.standby.settled()
 
     async def check_log(self, ask: Callable[[], Awaitable[Mapping[str, TopicIdentity]]]) -> None:
         """Raise LogChanged unless the topics are those that are being read; see `assigned`.
@@ -230,6 +248,8 @@ class Worker:
                 self._commits.closed(partition)
                 self.tally.closed(partition)
             self._checkpoints.closed()
+            if self.standby:
+                self.standby.left(closed)
         self._checkpoints.upload_left(left)
         return LastPositions(
             {place: offset for place, offset in positions.items() if place[1] in closed},
@@ -308,8 +328,9 @@ class Worker:
             async with self._turn:
                 await self._commits.commit(self._commits.due(now))
         if self._checkpointing is None:
+            followed = self.standby.followed if self.standby else frozenset()
             self._checkpointing = asyncio.ensure_future(
-                self._checkpoints.due(now, frozenset(self.partitions.states))
+                self._checkpoints.due(now, followed | self.partitions.states.keys())
             )
         elif self._checkpointing.done():
             self._checkpointing.result()
@@ -362,12 +383,14 @@ class Worker:
         }
 
     def counts(self) -> dict[int, dict[str, int]]:
-        """Events applied and records refused by partition, as of the last commit."""
+        """See `Commits.counts`."""
         return dict(self._commits.counts)
 
     def close(self) -> None:
         """Close every state; uncommitted work is dropped and will be read again."""
         self.partitions.close_all()
+        if self.standby:
+            self.standby.close()
 
     def _forget_user(self, user: str) -> None:
         """Drop pending output for an erased user."""

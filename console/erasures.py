@@ -5,10 +5,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from console.following import read_whole
 from console.replica import Replica
 from console.writers import Writer
 from streams import LogRecord, Receipt, Source, erasure_value, readable
+from streams.following import read_whole
 
 __all__ = ["Erasures"]
 

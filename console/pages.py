@@ -15,7 +15,6 @@ from agents.working.partitions import user_state
 from console import state_reads
 from console.answers import known_of
 from console.bundles import followed
-from console.following import read_whole
 from console.guard import Client, Credentials, Tokens
 from console.health import findings
 from console.letters import Letters
@@ -30,6 +29,7 @@ from console.user_page import user_page
 from console.watchers import Watcher, Watchers
 from state import Checkpoints, CorruptArtifact
 from streams import LogRecord, ModelAnnouncement, Recommendation, readable
+from streams.following import read_whole
 
 __all__ = ["Pages", "router"]
 

@@ -7,22 +7,18 @@ own copy; it joins no group, and writes to no topic and no checkpoint.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agents import Tally, WorkerSettings
 from agents.bundles.channels import Channels
-from agents.catalog import Catalog
 from agents.erased import ErasedUsers
 from agents.experiments.arms import ExperimentSettings
-from agents.forgetting import drop_unread
-from agents.ingest import Ingest
-from agents.outputs import NoOutputs
-from agents.working.partitions import Partitions, user_state
+from agents.state_copies import StateCopies, to_the_end
+from agents.working.partitions import user_state
 from console.applied_erasures import AppliedErasures
-from console.following import Log, Place, follow, for_ever, read_all_whole, read_whole
 from console.log_times import LogTimes
 from console.waiting import Applied
 from dynamic_layer import UserState
@@ -35,14 +31,12 @@ from streams import (
     ItemCatalogue,
     ItemSourceSettings,
     PersonalTopic,
-    TopicIdentity,
     TopicSettings,
-    check_partitions,
-    event_decoders,
     held_offsets,
     murmur2_partition,
     topic_identities,
 )
+from streams.following import Log, Place, follow, for_ever, read_all_whole, read_whole
 from streams.log_watch import LogWatch, SameTopics, check_again
 
 __all__ = ["Replica"]
@@ -99,26 +93,21 @@ class Replica:
         self._clock_ms = clock_ms
         self._apply = apply
         self._ready_lag = ready_lag
-        decoders = event_decoders(topics.events, sources, rules)
-        self._events = tuple(decoders)
-        self._keyed = (topics.users, topics.catalogue, *decoders)
-        self.partitions = Partitions(
-            folder / "state", state, self._keyed, Checkpoints(store), clock_ms
-        )
+        self._erased = ErasedUsers(topics, log, sources)
+        self._applied_erasures = AppliedErasures(folder / "erasures", self._erased)
+        self._copies = StateCopies(
+            settings=settings, state=state, topics=topics, rules=rules, sources=self.sources,
+            checkpoints=Checkpoints(store), folder=folder / "state", clock_ms=clock_ms,
+            erased=self._erased, tally=self.tally, withdraw=self._applied_erasures.note,
+        )  # fmt: skip
+        self._events, self._keyed = self._copies.events, self._copies.keyed
+        self.partitions = self._copies.partitions
         self.applied = Applied(self.partitions.position, waiting, at_least_s)
         self.channels = Channels(
             store, folder / "bundles", encoder, clock_ms, experiments=experiments,
             items=ItemCatalogue(topics, item_sources),
         )  # fmt: skip
         self.models = self.channels.default
-        nowhere = NoOutputs()
-        self._erased = ErasedUsers(topics, log, sources)
-        self._applied_erasures = AppliedErasures(folder / "erasures", self._erased)
-        self._catalog = Catalog(topics, self.partitions, nowhere, self.tally, self._erased)
-        self._ingest = Ingest(
-            settings, topics, decoders, self.partitions, nowhere, self.tally, self._erased,
-            self._applied_erasures.note, rules, clock_ms,
-        )  # fmt: skip
         self._held: dict[Place, Held] = {}
         self._caught_up = False
         self._uncommitted = 0
@@ -134,18 +123,9 @@ class Replica:
         await asyncio.to_thread(self._applied_erasures.read)
         held = await asyncio.to_thread(held_offsets, self.log, self._keyed)
         found = await asyncio.to_thread(topic_identities, self.log, self._keyed)
-        await asyncio.to_thread(self.partitions.open, sorted(held))
         self._held = dict(held)
         try:
-            self._check_topology(found)
-            # The replica's own states are copies: of another log, they are restored once more.
-            await asyncio.to_thread(self.partitions.begin_again, found, with_store=False)
-            await asyncio.to_thread(self.partitions.note_log, found)
-            for place, part in held.items():
-                part.start(self.partitions.position(*place), self.partitions.pass_over)
-            for state in self.partitions.states.values():
-                await drop_unread(self._erased, state, self._ingest.decoders)
-                await asyncio.to_thread(self.partitions.compact_erased, state.partition)
+            await self._copies.open(held, found, begin_again=True)
         except BaseException:
             self.partitions.close_all()
             raise
@@ -245,20 +225,14 @@ class Replica:
     # Following
 
     async def _follow_keyed(self) -> None:
-        states = self.partitions
-        positions = {place: states.position(*place) or 0 for place in self._held}
+        positions = {place: self.partitions.position(*place) or 0 for place in self._held}
         async for records in follow(self.log, positions, self._apply, self._pass_empty):
             topic, partition = records[0].topic, records[0].partition
             async with self.turn:
+                state = await self._copies.apply(records)
                 if topic in self._events:
-                    await self._ingest(records)
                     self.log_times.applied(records)
-                elif topic == self.topics.catalogue:
-                    await self._catalog.items(records)
-                else:
-                    await self._catalog.users(records)
                 self._uncommitted += len(records)
-                state = states[partition]
                 if state.erasing or self._uncommitted >= COMMIT_RECORDS:
                     await self._commit()
             self.applied.moved((topic, partition))
@@ -272,10 +246,10 @@ class Replica:
 
         async def check() -> None:
             found = await watch.topics_now(self._keyed)
-            self._check_topology(found)
+            self._copies.check_topology(found)
             same.check((await watch.topics_now(self.channels.items.topics[1:])).values())
             async with self.turn:
-                await _to_the_end(partial(self.partitions.note_log, found))
+                await to_the_end(partial(self.partitions.note_log, found))
 
         try:
             await check_again(check)
@@ -284,12 +258,8 @@ class Replica:
 
     async def _remove_leftovers(self) -> None:
         while True:
-            await _to_the_end(self.partitions.remove_leftovers)
+            await to_the_end(self.partitions.remove_leftovers)
             await asyncio.sleep(SWEEP_S)
-
-    def _check_topology(self, found: Mapping[str, TopicIdentity]) -> None:
-        for identity in found.values():
-            check_partitions(identity, self.topics.partitions, f"{self.topics.prefix}.")
 
     def _pass_empty(self, place: Place, first: int, end: int) -> None:
         topic, partition = place
@@ -309,23 +279,5 @@ class Replica:
     async def _commit(self) -> None:
         """Commit every state that changed, in another thread; `turn` is held."""
         self._uncommitted = 0
-        await _to_the_end(self._applied_erasures.write)
-        for state in self.partitions.states.values():
-            if state.positions != state.committed or state.pending:
-                erasing = state.erasing
-                await _to_the_end(state.commit)
-                if erasing:
-                    await _to_the_end(partial(self.partitions.compact_erased, state.partition))
-
-
-async def _to_the_end(work: Callable[[], object]) -> None:
-    """Run a function in another thread; a cancelled caller waits until it has finished.
-
-    Otherwise a state would be closed while it is being committed.
-    """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
+        await to_the_end(self._applied_erasures.write)
+        await self._copies.commit()

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from console.batching import Overloaded
-from console.following import Place
+from streams.following import Place
 
 __all__ = ["Applied"]
 

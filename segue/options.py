@@ -21,6 +21,7 @@ __all__ = [
     "JsonOption",
     "LogFormatOption",
     "SetOption",
+    "broker_settings_of",
     "existing_file",
     "explained",
     "folder_settings_of",
@@ -91,14 +92,19 @@ def folder_settings_of(config: Path | None, flags: list[str] | None) -> FolderSe
     )
 
 
+def broker_settings_of(config: Path | None, flags: list[str] | None) -> BrokerSettings:
+    """Compose the settings that are needed to reach a broker; see `folder_settings_of`."""
+    return _explained(
+        lambda environment: composed(BrokerSettings, config, environment, flags or (), partial=True)
+    )
+
+
 def _require_broker_of(config: Path | None, flags: list[str] | None) -> None:
     """Exit if no broker answers at the address in the settings."""
     from streams.reach import AdminError, UnreachableError, require_broker
     from streams.security import SecurityError
 
-    found = _explained(
-        lambda environment: composed(BrokerSettings, config, environment, flags or (), partial=True)
-    )
+    found = broker_settings_of(config, flags)
     format_log(found.log.format, LogAs(), hidden=secrets_of(found))
     with explained(AdminError, SecurityError):
         try:

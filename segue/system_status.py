@@ -86,9 +86,13 @@ def _noted_counts(notes: Mapping[tuple[str, int], str]) -> dict[int, dict[str, i
             counts = msgspec.json.decode(note, type=dict[str, int])
         except msgspec.DecodeError:
             continue
-        if sum(counts.values()) > sum(found.get(partition, {}).values()):
+        if _records(counts) > _records(found.get(partition, {})):
             found[partition] = counts
     return found
+
+
+def _records(counts: Mapping[str, int]) -> int:
+    return counts.get("applied", 0) + counts.get("refused", 0)
 
 
 def _sources(settings: Settings) -> list[dict[str, Any]]:

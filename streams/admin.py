@@ -4,7 +4,6 @@ Each function takes settings of a Kafka cluster, or an embedded log, and does th
 They block; an event loop calls them by asyncio.to_thread.
 """
 
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
-    KafkaError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
 
-from streams.admin_client import admin_client, connected, refusals
+from streams.admin_client import admin_client
 from streams.embedded import EmbeddedLog
 from streams.positions import TopicIdentity
 from streams.reach import AdminError, UnreachableError
@@ -182,49 +180,9 @@ def topic_identities(log: Log, names: Iterable[str]) -> dict[str, TopicIdentity]
         return _identities(client, names)
 
 
-class IdentityClient:
-    """Answers `topic_identities` over a connection that stays open, for a question asked often.
-
-    Opening a connection costs about seven times what the question costs (15 and 2 ms of CPU). May
-    be used by several threads; a question waits for the one before it.
-    """
-
-    def __init__(self, kafka: KafkaSettings) -> None:
-        """Connect with the first question."""
-        self._kafka = kafka
-        self._lock = threading.Lock()
-        self._client: Any = None
-
-    def topic_identities(self, names: Iterable[str]) -> dict[str, TopicIdentity]:
-        """Return which topics these names stand for now, as `topic_identities`. Raises AdminError.
-
-        A connection that no longer works (the broker was restarted, a session has ended) is opened
-        again once.
-        """
-        names = sorted(set(names))
-        with self._lock:
-            if self._client is not None:
-                try:
-                    return _identities(self._client, names)
-                except KafkaError:
-                    self._close()
-            with refusals(self._kafka):
-                self._client = connected(self._kafka)
-                try:
-                    return _identities(self._client, names)
-                except KafkaError:
-                    self._close()
-                    raise
-
-    def close(self) -> None:
-        """Close the connection; the next question opens another."""
-        with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+def identities_by(client: Any, names: Iterable[str]) -> dict[str, TopicIdentity]:
+    """Answer `topic_identities` by a client that is connected."""
+    return _identities(client, sorted(set(names)))
 
 
 def _identities(client: Any, names: Iterable[str]) -> dict[str, TopicIdentity]:

@@ -62,6 +62,10 @@ class WorkerApp(Protocol):
         """Whether it stops, has stopped or has crashed."""
         ...
 
+    async def member(self) -> str:
+        """Return the id of this member in its group; empty while it is in none."""
+        ...
+
     def batches(self, *topics: str) -> Callable[[BatchHandler], BatchHandler]:
         """Register the handler of batched topics: an async function of one `Batch`.
 

@@ -14,10 +14,12 @@ from streams.positions import Held, PassOver, Positions
 from streams.record_columns import RecordColumns
 
 __all__ = [
-    "COMMIT_S", "POLL_RECORDS", "AskHeld", "Batch", "BatchHandler", "BatchReading", "Hooks",
-    "OnPartitions", "Partitions", "PassEmpty", "Place", "Rewind", "cut",
+    "COMMIT_S", "HEARTBEAT_S", "POLL_RECORDS", "AskHeld", "Batch", "BatchHandler", "BatchReading",
+    "Hooks", "OnPartitions", "Partitions", "PassEmpty", "Place", "Rewind", "cut",
 ]  # fmt: skip
 
+HEARTBEAT_S = 0.5
+"""Longest time between two heartbeats: their answers tell a member of a rebalance."""
 # A commit that takes longer is given up: the next one, or that of the next owner, covers it.
 COMMIT_S = 2.0
 # Records that are made of fetched bytes at once. A compressed fetch can hold half a million, each

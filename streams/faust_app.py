@@ -8,7 +8,15 @@ from typing import Any
 import faust
 from faust.types import TP
 
-from streams.batches import COMMIT_S, POLL_RECORDS, Batch, BatchHandler, Hooks, Partitions
+from streams.batches import (
+    COMMIT_S,
+    HEARTBEAT_S,
+    POLL_RECORDS,
+    Batch,
+    BatchHandler,
+    Hooks,
+    Partitions,
+)
 from streams.log_levels import limit_client_messages
 from streams.open_partitions import OpenPartitions
 from streams.outbox import BATCH_BYTES, RECORD_BYTES, Outbox
@@ -72,7 +80,7 @@ class FaustApp(faust.App):
             consumer_metadata_max_age_ms=_METADATA_AGE_MS,
             broker_max_poll_records=POLL_RECORDS,
             broker_session_timeout=session_timeout_s,
-            broker_heartbeat_interval=session_timeout_s / 4,
+            broker_heartbeat_interval=min(session_timeout_s / 4, HEARTBEAT_S),
             broker_rebalance_timeout=rebalance_timeout_s,
             broker_request_timeout=max(90.0, rebalance_timeout_s + 30.0),
             producer_compression_type=compression,
@@ -94,6 +102,10 @@ class FaustApp(faust.App):
     def open_partitions(self) -> Partitions:
         """See `streams.app.WorkerApp`."""
         return self.opened.places
+
+    async def member(self) -> str:
+        """See `streams.app.WorkerApp`."""
+        return self.consumer.member() if self._consumer is not None else ""
 
     def batches(self, *topics: str) -> Callable[[BatchHandler], BatchHandler]:
         """Register the handler of batched topics: an async function of one `Batch`.

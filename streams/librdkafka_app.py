@@ -103,6 +103,12 @@ class LibrdkafkaApp:
         """See `streams.app.WorkerApp`."""
         return self._stopping or self._crashed.is_set()
 
+    async def member(self) -> str:
+        """See `streams.app.WorkerApp`."""
+        if self._thread is None or self._stopped.is_set():
+            return ""
+        return await self._thread.call(self._consumer.member)
+
     def batches(self, *topics: str) -> Callable[[BatchHandler], BatchHandler]:
         """Register the handler of batched topics; see `streams.app.WorkerApp`."""
         if unknown := set(topics) - self._hooks.batched.keys():

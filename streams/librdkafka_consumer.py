@@ -14,7 +14,7 @@ from typing import Any
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.batches import Partitions, Place
+from streams.batches import HEARTBEAT_S, Partitions, Place
 from streams.consumer_thread import FETCH_BYTES, FETCH_WAIT_MS
 from streams.librdkafka_columns import by_partition, message_columns
 from streams.log_levels import LIBRDKAFKA
@@ -75,7 +75,7 @@ def group_properties(
         "classic": {
             "partition.assignment.strategy": "range",
             "session.timeout.ms": session_ms,
-            "heartbeat.interval.ms": session_ms // 4,
+            "heartbeat.interval.ms": min(session_ms // 4, int(1000 * HEARTBEAT_S)),
         },
     }
     return kafka.for_librdkafka() | {
@@ -212,6 +212,10 @@ class LibrdkafkaConsumer:
             log.info("offsets are not committed, the next commit covers them: %s", error)
             return False
         return all(entry.error is None for entry in answer)
+
+    def member(self) -> str:
+        """Return the id of this member in its group; empty while it is in none."""
+        return self._consumer.memberid() or ""
 
     def close(self) -> None:
         """Leave the group and close the connections; `on_revoked` is called for what is left."""

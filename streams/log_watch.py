@@ -5,8 +5,10 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
-from streams.admin import IdentityClient, Log
+from streams.admin import Log, identities_by
+from streams.admin_client import KeptClient
 from streams.embedded import EmbeddedLog
+from streams.offsets import Committed, committed_by
 from streams.positions import LogChanged, TopicIdentity
 from streams.reach import UnreachableError
 from streams.security import KafkaSettings
@@ -32,11 +34,11 @@ def _hasty(kafka: KafkaSettings) -> KafkaSettings:
 
 
 class LogWatch:
-    """Asks Kafka which topics names stand for, over one connection that stays open."""
+    """Asks Kafka what names of topics stand for, over one connection that stays open."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         """Connect with the first question."""
-        self._client = IdentityClient(_hasty(kafka))
+        self._client = KeptClient(_hasty(kafka))
 
     async def topics_now(self, names: Iterable[str]) -> Mapping[str, TopicIdentity]:
         """Return which topics names stand for now.
@@ -48,7 +50,9 @@ class LogWatch:
         if not names:
             return {}
         try:
-            return await asyncio.to_thread(self._client.topic_identities, names)
+            return await asyncio.to_thread(
+                self._client.ask, lambda client: identities_by(client, names)
+            )
         except UnreachableError as error:
             logger.warning("the topics are not checked now: %s", error)
             return {}
@@ -61,6 +65,10 @@ class LogWatch:
         while not (found := await self.topics_now(names)) and not given_up():
             await asyncio.sleep(pause_s)
         return found
+
+    async def committed(self, group: str) -> Mapping[tuple[str, int], Committed]:
+        """Return what a group has committed, by (topic, partition). Raises AdminError."""
+        return await asyncio.to_thread(self._client.ask, lambda client: committed_by(client, group))
 
     async def close(self) -> None:
         """Close the connection."""

@@ -7,10 +7,10 @@ them by asyncio.to_thread.
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import TopicPartition
-from kafka.admin import OffsetSpec
+from kafka.admin import MemberToRemove, OffsetSpec
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
@@ -33,6 +33,13 @@ _COORDINATOR_NOT_READY = (
     CoordinatorLoadInProgressError,
     NotCoordinatorError,
 )
+
+
+class Committed(NamedTuple):
+    """Next offset that a group has committed of a partition, and the note with it."""
+
+    offset: int
+    note: str
 
 
 def end_offsets(log: Log, names: Iterable[str]) -> PartitionOffsets:
@@ -118,8 +125,7 @@ def group_notes(kafka: KafkaSettings, group: str) -> dict[tuple[str, int], str]:
     """Return by (topic, partition) the note that a consumer group committed with its offset."""
     with admin_client(kafka) as client:
         committed = _committed(client, group, kafka.request_timeout_ms)
-    # confluent-kafka commits the zero byte at the end of a C string, too.
-    return {tuple(place): (at.metadata or "").rstrip("\0") for place, at in committed.items()}
+    return {tuple(place): _note(at) for place, at in committed.items()}
 
 
 def group_positions(kafka: KafkaSettings, group: str) -> dict[tuple[str, int], int]:
@@ -127,6 +133,23 @@ def group_positions(kafka: KafkaSettings, group: str) -> dict[tuple[str, int], i
     with admin_client(kafka) as client:
         committed = _committed(client, group, kafka.request_timeout_ms)
     return {(place.topic, place.partition): at.offset for place, at in committed.items()}
+
+
+def committed_by(client: Any, group: str) -> dict[tuple[str, int], Committed]:
+    """Return what a group has committed, by a client that is connected."""
+    found: dict[Any, Any] = client.list_group_offsets(group).get(group, {})
+    return {tuple(place): Committed(at.offset, _note(at)) for place, at in found.items()}
+
+
+def remove_member(kafka: KafkaSettings, group: str, member: str) -> None:
+    """Have a member leave its group, as if it did so itself. Raises AdminError."""
+    with admin_client(kafka) as client:
+        client.remove_group_members(group, [MemberToRemove(member_id=member)])
+
+
+def _note(at: Any) -> str:
+    # confluent-kafka commits the zero byte at the end of a C string, too.
+    return (at.metadata or "").rstrip("\0")
 
 
 def group_members(kafka: KafkaSettings, group: str) -> list[str]:

@@ -168,6 +168,11 @@ class Consumer(FaustConsumer):
             generation_id=self.app.consumer_generation_id,
         )
 
+    def member(self) -> str:
+        """Return the id of this member in its group; empty while it is in none."""
+        coordinator = getattr(self._thread._consumer, "_coordinator", None)
+        return str(coordinator.member_id) if coordinator is not None else ""
+
     async def commit_positions(
         self, offsets: Mapping[TP, int], notes: Mapping[int, str] | None = None
     ) -> bool:

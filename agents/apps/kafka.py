@@ -89,6 +89,7 @@ async def serve_worker(
     on_stop: Callable[[], None] = lambda: None,
     stop: asyncio.Event | None = None,
     taken: Taken = _forget,
+    tell_member: Callable[[str, str], None] | None = None,
 ) -> int:
     """Run `segue worker` until it is stopped or fails; returns the exit status.
 
@@ -98,6 +99,7 @@ async def serve_worker(
     pulse:      receives heartbeats. on_stop: called when the stop begins. stop: stops it in the
                 place of a signal.
     taken:      told of records of topics that every process reads whole, once they are taken.
+    tell_member: told of the group and of this process's member id in it.
     """
 
     watch = LogWatch(kafka)
@@ -140,6 +142,12 @@ async def serve_worker(
     outputs.app = app
     app.batches(*worker.topics, topics.requests)(worker.handle)
 
+    jobs: list[Coroutine[Any, Any, None]] = []
+    if worker.standby is not None:
+        worker.standby.begin_again = begin_again
+        jobs.append(worker.standby.run(watch))
+    if tell_member is not None:
+        jobs.append(_tell_member(app, tell_member))
     policies, follow = worker.channels.policies, partial(_follow, kafka, taken=taken)
     policies.wait()
     status = await _serve(
@@ -154,7 +162,10 @@ async def serve_worker(
         follow(topics.rows, worker.channels.rows, optional=True),
         _show_positions(app, worker.positions, worker.counts),
         check_again(check_log),
+        *jobs,
     )
+    if worker.standby is not None:
+        await worker.standby.stop()
     await watch.close()
     # The group was left: others read the partitions by now.
     await worker.uploaded()
@@ -327,17 +338,27 @@ def _follow_all(
     ]
 
 
+async def _tell_member(app: WorkerApp, tell: Callable[[str, str], None]) -> None:
+    """Tell the id of this member whenever it is another one."""
+    told = ""
+    while True:
+        if (member := await app.member()) and member != told:
+            await asyncio.to_thread(tell, app.group, member)
+            told = member
+        await asyncio.sleep(COMMIT_GROUP_S)
+
+
 async def _show_positions(
     app: WorkerApp,
     positions: Callable[[], Mapping[tuple[str, int], int]],
     counts: Callable[[], Mapping[int, Mapping[str, int]]] = dict,
 ) -> None:
     """Commit the group's offsets: they show its lag, and requests are read on from them."""
-    shown: Mapping[tuple[str, int], int] = {}
+    shown: Any = None
     while True:
         await asyncio.sleep(COMMIT_GROUP_S)
-        now = dict(positions())
-        if now != shown and await app.commit_positions(now, _notes(counts())):
+        now = dict(positions()), _notes(counts())
+        if now != shown and await app.commit_positions(*now):
             shown = now
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Metric
@@ -18,6 +19,15 @@ from streams import DeadLetter, LogRecord
 __all__ = ["Tally"]
 
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 120)
+
+
+class Follows(Protocol):
+    """What metrics show of a standby; see `agents.standby.Standby`."""
+
+    @property
+    def followed(self) -> frozenset[int]: ...
+
+    def lag(self) -> int: ...
 
 
 class Tally:
@@ -182,6 +192,16 @@ class Tally:
         self._generation.set_function(lambda: generation() or 0)
         self._waiting.set_function(waiting)
         self._requests.set_function(requests)
+
+    def watch_standby(self, standby: Follows) -> None:
+        """Read gauges of a standby when they are asked for; without one there are none."""
+        for name, what, value in (
+            ("partitions", "Partitions of other workers that this one follows.",
+             lambda: len(standby.followed)),
+            ("lag_records", "Records that the owners have committed and answered, and that the "
+             "standby has not applied.", standby.lag),
+        ):  # fmt: skip
+            Gauge(f"segue_standby_{name}", what, registry=self.registry).set_function(value)
 
     def watch_channels(self, channels: Channels) -> None:
         """Read gauges of an experiment when they are asked for; without one there are none."""

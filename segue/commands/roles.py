@@ -3,12 +3,20 @@
 import asyncio
 import logging
 import signal
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segue.log_format import LogAs
-from segue.options import ConfigOption, LogFormatOption, SetOption, explained, settings_of
+from segue.options import (
+    ConfigOption,
+    LogFormatOption,
+    SetOption,
+    broker_settings_of,
+    explained,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from segue.settings import Settings
@@ -51,12 +59,23 @@ BeginAgain = Annotated[
 ]
 
 
+Supervised = Annotated[
+    bool,
+    typer.Option(
+        "--supervised",
+        help="Run as the child of a small process that leaves the group at once if the worker is "
+        "killed or crashes.",
+    ),
+]
+
+
 def worker(
     name: Name = "worker-1",
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     accept_gap: AcceptGap = False,
     begin_again: BeginAgain = False,
+    supervised: Supervised = False,
     log_format: LogFormatOption = None,
     config: ConfigOption = None,
     flags: SetOption = None,
@@ -68,6 +87,13 @@ def worker(
 
     Example: segue worker --name worker-2 --metrics-port 9101
     """
+    from segue.supervised import member_reporter, supervise
+
+    tell_member = member_reporter()
+    if supervised and tell_member is None:
+        broker = broker_settings_of(config, flags)
+        raise typer.Exit(supervise(broker.kafka, sys.argv[1:]))
+
     from agents.apps.kafka import KafkaOutputs, serve_worker
     from segue.folders import require_folders_of
     from segue.rights import require_rights_of
@@ -117,6 +143,7 @@ def worker(
                 agents, outputs, settings.kafka, settings.topics, settings.worker,
                 accept_gap=accept_gap, begin_again=begin_again, pulse=pulse,
                 on_stop=StopLimit(lambda: agents.partitions.uploading).begin,
+                tell_member=tell_member,
             )  # fmt: skip
         finally:
             agents.close()

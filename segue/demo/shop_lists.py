@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from console.following import Log, follow
 from streams import LogRecord
+from streams.following import Log, follow
 
 __all__ = ["ALLOWED_MS", "IN_FORCE_MS", "Consumer", "Name", "Removal", "RuleFigures", "WrittenList"]
 

@@ -119,8 +119,18 @@ def recovery(
     json_file: Annotated[Path, typer.Option("--json", help="Output file for the figures.")] = Path(
         "var/bench-recovery.json"
     ),
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Of two workers that follow each other's partitions.")
+    ] = False,
+    rate: Annotated[int, typer.Option(min=1, help="Events per second, with --standby.")] = 500,
 ) -> None:
-    """Recovery time of a killed worker, with its disk and with an empty one."""
+    """Recovery time of a killed worker: with its disk and with an empty one, or with a standby."""
+    if standby:
+        from benchmarks import failover
+
+        failover.show(failover.run(events, repeat, rate, seed, json_file))
+        console.print(f"figures: {json_file}")
+        return
     from benchmarks.recovery import run, show
 
     show(run(events, repeat, seed, json_file))

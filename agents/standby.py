@@ -238,8 +238,9 @@ class Standby:
         self._again_at[number] = self._ticks_ms() + AGAIN_MS
         self._drop(number)
 
-    async def follow(self, *, ended: Callable[[], bool]) -> None:
-        """Apply what the owners have committed of the states that are open, until `ended`."""
+    async def follow(self, ended: Callable[[], bool] = lambda: False) -> None:
+        """Apply what the owners have committed, until `ended`, or until states come and go."""
+        self._changed = False
         partitions = self._copies.partitions
         positions = {
             (topic, number): partitions.position(topic, number) or 0
@@ -247,7 +248,12 @@ class Standby:
             for topic in self._copies.keyed
         }
         reading = follow(
-            self._log, positions, APPLY, self._pass_empty, below=self._below, ended=ended
+            self._log,
+            positions,
+            APPLY,
+            self._pass_empty,
+            below=self._below,
+            ended=lambda: self._changed or ended(),
         )
         try:
             async for records in reading:
@@ -262,8 +268,7 @@ class Standby:
 
     async def _follow(self) -> None:
         while True:
-            self._changed = False
-            await self.follow(ended=lambda: self._changed)
+            await self.follow()
 
     async def _apply(self, records: Sequence[LogRecord]) -> None:
         number = records[0].partition

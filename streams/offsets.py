@@ -15,7 +15,9 @@ from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     GroupIdNotFoundError,
+    NoError,
     NotCoordinatorError,
+    UnknownMemberIdError,
     for_code,
 )
 from kafka.protocol.consumer.offsets import IsolationLevel
@@ -141,10 +143,17 @@ def committed_by(client: Any, group: str) -> dict[tuple[str, int], Committed]:
     return {tuple(place): Committed(at.offset, _note(at)) for place, at in found.items()}
 
 
-def remove_member(kafka: KafkaSettings, group: str, member: str) -> None:
-    """Have a member leave its group, as if it did so itself. Raises AdminError."""
+def remove_member(kafka: KafkaSettings, group: str, member: str) -> bool:
+    """Have a member leave its group, as if it did so itself; False if it is none any more.
+
+    Raises AdminError.
+    """
+    leaving = MemberToRemove(member_id=member)
     with admin_client(kafka) as client:
-        client.remove_group_members(group, [MemberToRemove(member_id=member)])
+        [error] = client.remove_group_members(group, [leaving]).values()
+        if error not in (NoError, UnknownMemberIdError):
+            raise error
+    return error is NoError
 
 
 def _note(at: Any) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,10 @@ class Bench:
         create_topics(self.log, topics(TOPICS))
         self.worker = self.new_worker("w")
 
-    def new_worker(self, name: str) -> Worker:
+    def new_worker(self, name: str, *, standby: bool = False) -> Worker:
         return Worker(
-            settings=self.settings,
+            settings=replace(self.settings, standby=standby),
+            log=self.log if standby else None,
             state=self.state,
             topics=TOPICS,
             rules=self.rules,

@@ -36,6 +36,7 @@ def main() -> int:
         help="start with this commit's code, and upgrade one process after each fault",
     )  # fmt: skip
     parser.add_argument("--transport", choices=("faust", "librdkafka"), default="faust")
+    parser.add_argument("--standby", action="store_true", help="workers follow what others own")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and states")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     asked = parser.parse_args()
@@ -49,7 +50,7 @@ def main() -> int:
     options = Options(
         seed=asked.seed, faults=asked.faults, workers=asked.workers, only=only, folder=folder,
         minutes=asked.minutes, rate=asked.rate, age_limit_s=asked.age_limit, upgrade=asked.upgrade,
-        brokers=asked.brokers, transport=asked.transport,
+        brokers=asked.brokers, transport=asked.transport, standby=asked.standby,
     )  # fmt: skip
     try:
         report = asyncio.run(run(options))

@@ -62,6 +62,7 @@ class Options:
     age_limit_s: longest time for which a partition may apply nothing.
     brokers:     brokers of the cluster.
     transport:   client with which workers and trainers read in groups.
+    standby:     workers keep warm states of the partitions that others own.
     upgrade:     commit whose code every process runs at first; one is upgraded after each fault.
     """
 
@@ -75,6 +76,7 @@ class Options:
     age_limit_s: float = 120.0
     brokers: int = 1
     transport: Literal["faust", "librdkafka"] = "faust"
+    standby: bool = False
     upgrade: str | None = None
 
 
@@ -102,7 +104,11 @@ async def run(options: Options) -> Report:
     settings = crash_settings(
         options.folder.resolve(), await brokers.start(), options.brokers, console_settings()
     )
-    settings = replace(settings, kafka=replace(settings.kafka, transport=options.transport))
+    settings = replace(
+        settings,
+        kafka=replace(settings.kafka, transport=options.transport),
+        worker=replace(settings.worker, standby=options.standby),
+    )
     code = options.upgrade and checked_out(options.upgrade, options.folder / "earlier")
     cluster = Cluster(settings, brokers, code or None)
     if code is None:  # earlier versions do not know these settings

@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient
 from streams.app import WorkerApp, create_app
 from streams.batches import Batch
 from streams.faust_app import FaustApp
-from streams.offsets import group_notes
+from streams.offsets import group_notes, remove_member
 from streams.outbox import DeliveryError, Outgoing
 from streams.partitioner import murmur2_partition
 from streams.positions import PositionError
@@ -137,6 +137,21 @@ async def test_committed_offsets_follow_the_store_for_lag_monitoring(
     assert committed() == {0: 300, 1: 300}
     assert not await app.commit_positions({(topic, 0): 1})
     admin.close()
+
+
+@pytest.mark.parametrize("kafka", ["faust", "classic", "librdkafka"], indirect=True)
+async def test_another_process_has_a_member_leave_its_group(
+    broker: str, kafka: KafkaSettings, new_topic: NewTopic
+) -> None:
+    topic, group = new_topic("events"), f"group-{uuid.uuid4().hex[:8]}"
+    await fill(broker, topic, 0, [b"0"])
+    app = new_app(kafka, topic, group, session_timeout_s=30.0)
+    reader = Reader(app, topic, {0: 1})
+    async with running(app):
+        await reader.finished()
+        member = await app.member()
+        assert await asyncio.to_thread(remove_member, kafka, group, member)
+    assert not await asyncio.to_thread(remove_member, kafka, group, member)
 
 
 async def test_a_topic_without_a_store_goes_on_where_the_group_committed(

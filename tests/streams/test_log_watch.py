@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from kafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
-from streams import AdminError, KafkaSettings, TopicIdentity, admin
+from streams import AdminError, KafkaSettings, TopicIdentity, admin_client
 from streams.log_watch import LogWatch
 
 EVENTS = {"name": "events", "topic_id": "t-1", "partitions": [{}, {}], "error_code": 0}
@@ -35,7 +35,7 @@ class Broker:
 def watched(monkeypatch: pytest.MonkeyPatch):
     def with_faults(*faults: Exception) -> tuple[Broker, LogWatch]:
         broker = Broker(*faults)
-        monkeypatch.setattr(admin, "connected", broker.connect)
+        monkeypatch.setattr(admin_client, "connected", broker.connect)
         return broker, LogWatch(KafkaSettings())
 
     return with_faults

@@ -105,7 +105,7 @@ class LibrdkafkaApp:
 
     async def member(self) -> str:
         """See `streams.app.WorkerApp`."""
-        if self._thread is None or self._stopped.is_set():
+        if self._thread is None or self.should_stop:
             return ""
         return await self._thread.call(self._consumer.member)
 

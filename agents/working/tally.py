@@ -117,6 +117,17 @@ class Tally:
         self._requests = Gauge(
             "segue_waiting_requests", "Requests that wait for an answer.", registry=registry
         )
+        self._standby_partitions = Gauge(
+            "segue_standby_partitions",
+            "Partitions of other workers that this one follows (worker.standby).",
+            registry=registry,
+        )
+        self._standby_lag = Gauge(
+            "segue_standby_lag_records",
+            "Records that their owners have committed and answered, and that the standby of this "
+            "worker has not applied.",
+            registry=registry,
+        )
         self._arm_answers = Metric(
             "segue_arm_recommendations",
             "Recommendation records written to users of an arm.",
@@ -194,14 +205,9 @@ class Tally:
         self._requests.set_function(requests)
 
     def watch_standby(self, standby: Follows) -> None:
-        """Read gauges of a standby when they are asked for; without one there are none."""
-        for name, what, value in (
-            ("partitions", "Partitions of other workers that this one follows.",
-             lambda: len(standby.followed)),
-            ("lag_records", "Records that the owners have committed and answered, and that the "
-             "standby has not applied.", standby.lag),
-        ):  # fmt: skip
-            Gauge(f"segue_standby_{name}", what, registry=self.registry).set_function(value)
+        """Read gauges of a standby when they are asked for; without one they stay 0."""
+        self._standby_partitions.set_function(lambda: len(standby.followed))
+        self._standby_lag.set_function(standby.lag)
 
     def watch_channels(self, channels: Channels) -> None:
         """Read gauges of an experiment when they are asked for; without one there are none."""

@@ -112,7 +112,8 @@ async def defined(b, folder):
         clock_ms=b.clock,
     )  # fmt: skip
     for topic in (TOPICS.users, TOPICS.catalogue, TOPICS.events):
-        await replay.handle(b.log.read(topic, ANN, 0, 1_000_000))
+        if records := b.log.read(topic, ANN, 0, 1_000_000):
+            await replay.handle(records)
     replay.state.commit()
     found = dump(replay.state)
     replay.state.close()

@@ -50,10 +50,10 @@ async def test_an_erasure_that_no_worker_has_applied_covers_what_is_read_after_a
             log.append(PLAYER, event.key, encode(event))
         log.append(TOPICS.events, b"ann", erasure_value(log, "ann", SOURCES))
         async with opened(tmp_path, log) as replica:
-            await replica._ingest(log.read(TOPICS.events, 0, 0))
+            await replica._copies.apply(log.read(TOPICS.events, 0, 0))
         async with opened(tmp_path, log) as replica:
             assert replica.event_positions(0)["positions"] == {TOPICS.events: 1, PLAYER: 0}
-            await replica._ingest(log.read(PLAYER, 0, 0))
+            await replica._copies.apply(log.read(PLAYER, 0, 0))
             await replica._commit()
             assert list(replica.partitions[0].user_ids()) == ["bob"]
             assert b"ann" not in (tmp_path / "console" / "erasures").read_bytes()
@@ -69,7 +69,7 @@ async def test_a_line_that_cannot_be_read_is_passed_over(tmp_path, caplog):
     with a_log(tmp_path) as log:
         log.append(TOPICS.events, b"ann", None)
         async with opened(tmp_path, log) as replica:
-            await replica._ingest(log.read(TOPICS.events, 0, 0))
+            await replica._copies.apply(log.read(TOPICS.events, 0, 0))
             known = replica._erased.of("ann")
         file = tmp_path / "console" / "erasures"
         file.write_bytes(b"{\n" + file.read_bytes())

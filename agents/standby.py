@@ -94,6 +94,7 @@ class Standby:
         self._numbers, self._log, self._erased = numbers, log, erased
         self._ticks_ms, self._pause = ticks_ms, pause
         self._turn = asyncio.Lock()
+        self._ready: set[int] = set()
         self._taken: set[int] = set()
         self._opening: tuple[int, asyncio.Future[None]] | None = None
         self._not_before = ticks_ms() + SETTLE_MS
@@ -128,14 +129,21 @@ class Standby:
 
     def close(self) -> None:
         """Close every state; uncommitted work is dropped."""
+        self._ready.clear()
         self._copies.partitions.close_all()
 
     # What is known of it
 
     @property
     def followed(self) -> frozenset[int]:
-        """Partitions whose state is open here."""
-        return frozenset(self._copies.partitions.states)
+        """Partitions whose state is open here, and ready to apply records."""
+        return frozenset(self._ready)
+
+    @property
+    def in_use(self) -> frozenset[int]:
+        """Partitions whose folder is used here: those that are followed, or being opened."""
+        opening = {self._opening[0]} if self._opening is not None else set[int]()
+        return self.followed | opening
 
     def lag(self) -> int:
         """Records that the owners have committed and answered, and that are not applied here."""
@@ -143,19 +151,21 @@ class Standby:
         return sum(
             max(0, end - (partitions.position(*place) or 0))
             for place, end in list(self._ends.items())
-            if place[1] in partitions.states and place[0] in self._copies.keyed
+            if place[1] in self._ready and place[0] in self._copies.keyed
         )
 
     # Following
 
     async def run(self, owners: Owners) -> None:
         """Follow what the worker does not own, without end."""
-        looking = asyncio.ensure_future(self._look(owners))
+        following = read_again(self._follow, "the standby's partitions", retried=(KafkaError,))
+        jobs = [asyncio.ensure_future(job) for job in (following, self._look(owners))]
         try:
-            await read_again(self._follow, "the standby's partitions", retried=(KafkaError,))
+            await asyncio.gather(*jobs)
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
 
     async def look(self, owners: Owners) -> None:
         """Ask how far the owners are, close states of other topics, open those that are missing."""
@@ -209,6 +219,8 @@ class Standby:
                 if place[1] == number
             }
             await self._copies.open(held, found, begin_again=self.begin_again)
+            self._ready.add(number)
+            self._changed = True
             logger.info("the standby follows partition %d", number)
 
         opening = asyncio.ensure_future(self._guarded(number, opened))
@@ -217,7 +229,6 @@ class Standby:
             await opening
         finally:
             self._opening = None
-        self._changed = True
 
     async def _guarded(self, number: int, work: Callable[[], Awaitable[None]]) -> None:
         """Do something with a partition; if it cannot be followed, close it for a while."""
@@ -314,6 +325,7 @@ class Standby:
 
     def _drop(self, number: int) -> None:
         """Close a state; uncommitted work is dropped."""
+        self._ready.discard(number)
         if number in self._copies.partitions.states:
             self._copies.partitions.close([(topic, number) for topic in self._copies.keyed])
             self._changed = True

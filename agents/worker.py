@@ -189,7 +189,7 @@ class Worker:
             now, before = self._ticks_ms(), set(self.partitions.states)
             given = list(partitions)
             if self.standby:
-                await self.standby.release({number for _, number in given})
+                await self.standby.release({n for topic, n in given if topic in self.topics})
             await patiently(
                 lambda: self.partitions.open(given), "opening states", BRIEFLY, self._pause
             )
@@ -328,7 +328,7 @@ class Worker:
             async with self._turn:
                 await self._commits.commit(self._commits.due(now))
         if self._checkpointing is None:
-            followed = self.standby.followed if self.standby else frozenset()
+            followed = self.standby.in_use if self.standby else frozenset()
             self._checkpointing = asyncio.ensure_future(
                 self._checkpoints.due(now, followed | self.partitions.states.keys())
             )

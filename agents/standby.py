@@ -182,11 +182,15 @@ class Standby:
                 await self._open(number, found)
 
     async def _look(self, owners: Owners) -> None:
+        known = True
         while True:
             try:
                 await self.look(owners)
+                known = True
             except AdminError as error:
-                logger.warning("the standby does not know how far the owners are: %s", error)
+                level = logging.WARNING if known else logging.DEBUG
+                logger.log(level, "the standby does not know how far the owners are: %s", error)
+                known = False
             await self._pause(LOOK_S)
 
     def _is_wanted(self, number: int) -> bool:

@@ -88,11 +88,11 @@ class Status(int):
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, begin_again: bool = False
+    settings: Settings, name: str = "w", *, begin_again: bool = False
 ) -> AsyncIterator[tuple[Worker, "asyncio.Task[int]"]]:
     """A worker in this process; leaving ends it as a signal does."""
     outputs = KafkaOutputs()
-    worker = make_worker(settings, "w", outputs)
+    worker = make_worker(settings, name, outputs, log=settings.kafka)
 
     async def serve() -> Status:
         status = Status(

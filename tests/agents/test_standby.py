@@ -35,7 +35,7 @@ class Answers:
 
     recommender = static_generation = object()
 
-    async def recommend(self, users, lists, now_ms, *, hurry):
+    async def recommend(self, users, lists, now_ms, *, fewer):
         ranking = Ranking(
             names=ItemNames(ids=["a"], types=["podcast"]), rows=[0], scores=np.ones(1)
         )

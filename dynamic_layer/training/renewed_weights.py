@@ -1,7 +1,8 @@
 """Item-item weights that know the examples which came after the static bundle.
 
-A static job makes weights of what it merged. Where the whole history is small, the events since
-then are a large part of it: the trainer adds them to the job's counts, and solves again.
+A static job makes weights of what it merged. The trainer adds the events since then to the job's
+counts, and solves again. That takes seconds where there are millions of counts: it is done when
+enough events came.
 """
 
 from collections.abc import Sequence
@@ -19,15 +20,50 @@ from dynamic_layer.items.features import ItemRows
 from dynamic_layer.settings import RankingSettings
 from state.transitions import SESSION_MS, STEP_DECAY, STEPS
 
-__all__ = ["renewed_weights"]
+__all__ = ["RenewedWeights", "renewed_weights"]
 
 _AT_ONCE = 4_096  # examples: histories of 512 entries are 19 MB
 _DECAY = (STEP_DECAY ** np.arange(STEPS)).astype(np.float32)
 
 
+#: Chosen: the weights are made again once so large a share of the events behind them is new.
+NEWS = 0.02
+
+
 class _Static(Protocol):
     @property
     def item_keys(self) -> NDArray[np.uint64]: ...
+
+
+class RenewedWeights:
+    """The weights of `renewed_weights`, made again after enough examples or for other items."""
+
+    def __init__(self) -> None:
+        """Begin without weights."""
+        self._made: tuple[_Static, int, int, dict[str, sp.csr_array]] | None = None
+
+    def until(
+        self, static: _Static, replay: Replay, end: int, settings: RankingSettings
+    ) -> dict[str, sp.csr_array]:
+        """Return weights that know the examples up to number `end`, or nearly up to it, none later.
+
+        The number of examples decides, not the time: the same examples give the same weights.
+        """
+        if self._made is not None:
+            of, numbered, made, weights = self._made
+            same = of is static and numbered == replay.numbered
+            if same and 0 <= end - made < NEWS * events_behind(static, replay, made):
+                return weights
+        weights = renewed_weights(static, replay, end, settings)
+        self._made = (static, replay.numbered, end, weights)
+        return weights
+
+
+def events_behind(static: _Static, replay: Replay, end: int) -> int:
+    """Return the events in a static bundle's counts and in the examples held up to `end`."""
+    counts: dict[str, sp.csr_array] = getattr(static, "counts", {})
+    counted = counts[TOGETHER].diagonal().sum() if TOGETHER in counts else 0
+    return int(counted) + end - replay.written + len(replay)
 
 
 def renewed_weights(

@@ -27,7 +27,7 @@ from dynamic_layer.training.following import follow
 from dynamic_layer.training.intake import ExampleIntake, Intake
 from dynamic_layer.training.learner import Learner
 from dynamic_layer.training.live_graph import LiveGraph
-from dynamic_layer.training.renewed_weights import renewed_weights
+from dynamic_layer.training.renewed_weights import RenewedWeights
 from dynamic_layer.training.schedule import Schedule
 from dynamic_layer.training.steps import Steps, TrainingStats
 
@@ -84,6 +84,7 @@ class Trainer:
         self._fit: PopularityFit | None = None  # of the last bundle
         self._items = TrainedItems(static, use_hgnn=self.settings.use_hgnn)
         self._intake.follow(static)
+        self._weights = RenewedWeights()
         self._learner = Learner(
             self.settings,
             seed=seed,
@@ -183,9 +184,8 @@ class Trainer:
         half_lives_days: of popularity by item type, as `HalfLives` chose them; types that are not
         in it keep theirs.
         """
-        figures = {}
-        if self._ranking is not None:
-            figures = self._ranking.learn(self._replay, self.popularity)
+        ranking = self._ranking
+        figures = {} if ranking is None else ranking.learn(self._replay, self.popularity)
         bundle = self._bundle(figures, half_lives_days)
         self._fit = PopularityFit.of(bundle.manifest["popularity"])
         head = None if self._ranking is None else self._ranking.publish(bundle)
@@ -241,7 +241,7 @@ class Trainer:
                 "unseen_from": self._intake.unseen_from(self._items.graph_ends()),
                 "metrics": metrics,
             },
-            weights=renewed_weights(
+            weights=self._weights.until(
                 self._items.static, self._replay, self._learned, self.settings.ranking
             ),
             sequence=self._steps.sequence(self._items, self._replay),
@@ -279,16 +279,11 @@ class Trainer:
         fits = before.fits(self._items) and self._learner.grow(before.types, self._items.types)
         if fits and self._learner.steps:  # fresh towers have said nothing yet
             follow(
-                self._learner,
-                old,
-                before,
-                self._items,
-                self._replay,
-                steps=settings.follow_steps,
-                batch_size=self.settings.batch_size,
+                self._learner, old, before, self._items, self._replay,
+                steps=settings.follow_steps, batch_size=self.settings.batch_size,
                 history_cap=self.settings.replay.history_cap,
                 seed=self._seed + self._learner.steps,
-            )
+            )  # fmt: skip
         self._adopted(fits=fits)
 
     @property

@@ -1,5 +1,6 @@
 """Weights of a static bundle's counts and of later examples are those of all events together."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,12 @@ from dynamic_layer import ExampleBatch, RankingSettings, Trainer, renewable
 from dynamic_layer.counts.state_weights import FOLLOWING, TOGETHER, weights_of
 from dynamic_layer.examples.replay import Replay, pad
 from dynamic_layer.settings import EaseSettings
-from dynamic_layer.training.renewed_weights import renewed_weights
+from dynamic_layer.training.renewed_weights import (
+    NEWS,
+    RenewedWeights,
+    events_behind,
+    renewed_weights,
+)
 from state.transitions import SESSION_MS, STEP_DECAY, STEPS
 from tests.dynamic_layer.headed import HEADED, live_of
 from tests.dynamic_layer.worlds import START_MS, TOPIC, make_examples, make_items
@@ -130,6 +136,24 @@ def test_weak_events_and_repeats_add_nothing() -> None:
     assert_alike(
         renewed_weights(static, replay_of(weak), n, SETTINGS), weights_of(counts, SETTINGS)
     )
+
+
+def test_weights_are_made_again_once_enough_examples_came_and_never_know_later_ones() -> None:
+    found = events(7)
+    cut = len(found) // 2
+    static, replay = static_of(counted(found[:cut])), replay_of(batch_of(found[cut:]))
+    weights, n = RenewedWeights(), len(found) - cut
+    enough = math.ceil(NEWS * events_behind(static, replay, n // 2))
+    assert enough > NEWS * (n // 2)
+    first = weights.until(static, replay, n // 2, SETTINGS)
+    assert weights.until(static, replay, n // 2 + enough - 1, SETTINGS) is first
+    later = weights.until(static, replay, n // 2 + enough, SETTINGS)
+    assert_alike(later, renewed_weights(static, replay, n // 2 + enough, SETTINGS))
+    # Earlier examples than those behind the weights: a list must not read what it asks for.
+    earlier = weights.until(static, replay, n // 2, SETTINGS)
+    assert_alike(earlier, renewed_weights(static, replay, n // 2, SETTINGS))
+    other = static_of(counted(found[: cut // 2]))
+    assert weights.until(other, replay, n // 2, SETTINGS) is not earlier
 
 
 def test_many_counts_stay_in_the_static_job() -> None:

@@ -52,17 +52,14 @@ class PolicyBook:
     def ready(self) -> bool:
         """Whether lists can be made as the owner wants them; stays true once it is.
 
-        Until the topic of policies is read this is unknown; with a policy, the attributes of the
-        whole catalogue are needed too.
+        Until both topics are read it is unknown what policies say, and which items were taken down.
         """
-        if self._waiting and self.policies_read.is_set():
-            self._waiting = bool(self.in_force.policies.by_list) and not (
-                self.catalogue_read.is_set()
-            )
+        if self._waiting:
+            self._waiting = not (self.policies_read.is_set() and self.catalogue_read.is_set())
         return not self._waiting
 
     def wait(self) -> None:
-        """Be ready only after `policies_read`, and `catalogue_read` where there is a policy."""
+        """Be ready only after `policies_read` and `catalogue_read`."""
         self._waiting = True
 
     @property

@@ -69,19 +69,23 @@ class EmbeddedRoles:
         await self._train.assigned()
         self._check_positions()
         channels = self._worker.channels
-        reads: list[tuple[str, Take]] = [
-            (self._topics.models, channels.announced),
-            *((name, channels.catalogue) for name in channels.items.topics),
-            (self._topics.demand, self._worker.models.demand),
+        policies = channels.policies
+        policies.wait()
+        items_read = {name: asyncio.Event() for name in channels.items.topics}
+        reads: list[tuple[str, Take, asyncio.Event | None]] = [
+            (self._topics.models, channels.announced, None),
+            *((name, channels.catalogue, read) for name, read in items_read.items()),
+            (self._topics.demand, self._worker.models.demand, None),
+            (self._topics.policies, policies.take, policies.policies_read),
+            (self._topics.rows, channels.rows, None),
         ]
-        if self._topics.policies in self._log.topics():  # not in logs of earlier versions
-            reads.append((self._topics.policies, channels.policies.take))
-        if self._topics.rows in self._log.topics():
-            reads.append((self._topics.rows, channels.rows))
-        jobs = [self._keyed(), self._worker.run(self._stopping)]
-        for topic, take in reads:
-            at = self._worker_at.setdefault(topic, dict.fromkeys(self._numbers(topic), 0))
-            jobs.append(self._pump(topic, take, at))
+        jobs = [self._keyed(), self._worker.run(self._stopping), self._wait_for_items(items_read)]
+        for topic, take, read in reads:
+            if topic in self._log.topics():
+                at = self._worker_at.setdefault(topic, dict.fromkeys(self._numbers(topic), 0))
+                jobs.append(self._pump(topic, take, at, read))
+            elif read is not None:  # not in logs of earlier versions
+                read.set()
         self._tasks = [asyncio.ensure_future(job) for job in jobs]
         if self._learning:
             self.learn()
@@ -203,8 +207,19 @@ class EmbeddedRoles:
             self._log.commit(self._group, now)
             self._committed = now
 
-    async def _pump(self, topic: str, take: Take, at: dict[int, int]) -> None:
-        """Have all records of a topic taken; at: next offset of each partition, kept up to date."""
+    async def _wait_for_items(self, read: Mapping[str, asyncio.Event]) -> None:
+        """Have lists made once all topics of items are read."""
+        while not all(one.is_set() for one in read.values()) and not self._stopping.is_set():
+            await asyncio.sleep(self._idle_s)
+        self._worker.channels.policies.catalogue_read.set()
+
+    async def _pump(
+        self, topic: str, take: Take, at: dict[int, int], read: asyncio.Event | None = None
+    ) -> None:
+        """Have all records of a topic taken.
+
+        at: next offset of each partition, kept up to date; read: set once all is taken.
+        """
         numbers = self._numbers(topic)
         limit = 32 if topic == self._topics.examples else self._batch
         while not self._stopping.is_set():
@@ -215,4 +230,6 @@ class EmbeddedRoles:
                     await take(records)
                     at[number] = records[-1].offset + 1
                     moved = True
+            if read is not None and not moved:
+                read.set()
             await asyncio.sleep(0 if moved else self._idle_s)

@@ -246,6 +246,8 @@ class Models:
             current = self.recommender
             if current is not None:
                 await self._remove(current, gone)
+                async with self._using:
+                    current.restore_items(np.array(sorted(live), np.uint64))
                 await self._add(current, self._encoder, self._launched.unknown(current, live))
 
     @property

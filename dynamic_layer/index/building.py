@@ -108,7 +108,7 @@ def folded(
     Lists and codes stay as they were trained, as long as the recall can be had with them; how much
     of them is read is measured again.
     """
-    rows = came if old is None else np.concatenate([old.rows[~removed[old.rows]], came])
+    rows = came if old is None else np.sort(np.append(old.rows[~removed[old.rows]], came))
     if not len(rows):
         return None
     if old is None or (not old.lists and len(rows) > settings.ivf_above):

@@ -151,7 +151,7 @@ class BuiltIndex:
             return replace(self, index=index, rows=rows, searched=None)
         index = faiss.clone_index(self.index)
         index.reset()
-        made = replace(self, index=index, rows=rows, searched=None)
+        made = replace(self, index=index, rows=np.sort(rows), searched=None)
         fill(made, vectors)
         return made
 

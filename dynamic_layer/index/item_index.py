@@ -28,6 +28,7 @@ from dynamic_layer.index.state import (
     with_added,
     with_folded,
     with_removed,
+    with_restored,
 )
 from dynamic_layer.items.features import rows_by_type
 from dynamic_layer.items.vector_store import VectorStore
@@ -153,9 +154,18 @@ class ItemIndex:
         self._fold_if_due()
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Never return these rows again."""
+        """Return these rows no more, unless they are restored."""
         with self._changing:
             self._state = with_removed(self._state, rows)
+        self._fold_if_due()
+
+    def restore(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Return removed rows again, i64 [m], with vectors of those that have none here any more.
+
+        vectors: f32 [m, d].
+        """
+        with self._changing:
+            self._state = with_restored(self._state, rows, vectors)
         self._fold_if_due()
 
     def update(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
@@ -257,7 +267,7 @@ class ItemIndex:
             late, self._changed_since = self._changed_since, None
             if built is not None and late is not None and len(late):
                 built = self._recoded(built, late, state.vectors, len(state.types))
-            self._state = with_folded(state, number, tier, built)
+            self._state = with_folded(state, number, built)
 
     def search_type(
         self,

@@ -30,7 +30,6 @@ class _Selection:
 
     allowed: NDArray[np.bool_]
     built: BuiltIndex
-    removals: int
     rows: NDArray[np.int64]
     vectors: NDArray[np.float32] | None
     bits: NDArray[np.uint8] | None
@@ -45,7 +44,7 @@ class Selections:
 
     def of(self, state: IndexState, built: BuiltIndex, allowed: NDArray[np.bool_]) -> _Selection:
         """Return what a filter leaves; allowed: bool [rows], the same object while it is equal."""
-        key = (id(allowed), id(built), state.removals)
+        key = (id(allowed), id(built), state.version)
         found = self._kept.get(key)
         if found is not None and found.allowed is allowed and found.built is built:
             self._keep(key, found)
@@ -60,7 +59,6 @@ class Selections:
         found = _Selection(
             allowed=allowed,
             built=built,
-            removals=state.removals,
             rows=rows,
             vectors=np.ascontiguousarray(state.vectors(rows)) if few and len(rows) else None,
             bits=bits,

@@ -1,5 +1,6 @@
 """What one search of an index reads: per type what was built, what is fresh, and what is gone."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import faiss
@@ -42,7 +43,8 @@ class IndexState:
     """All that a search reads; a change replaces it as a whole.
 
     tiers: by type number, and of `ALL_TYPES` where there are many.
-    types: i16 [rows], type of each row that ever was; removed: bool [rows].
+    types: i16 [rows], type of each row that ever was; removed: bool [rows]; version: grows with
+    each change of what is removed.
     """
 
     tiers: dict[int, Tiers]
@@ -50,6 +52,7 @@ class IndexState:
     types: NDArray[np.int64]
     removed: NDArray[np.bool_]
     removals: int = 0
+    version: int = 0
 
 
 def search_built(
@@ -100,11 +103,6 @@ def search_fresh(state: IndexState, tier: Tiers, queries: NDArray[np.float32], k
     return Hits(all_rows, scores).without(state.removed[all_rows]).best(k)
 
 
-def first_row(fresh: VectorStore) -> float:
-    """Return the first row of a fresh tier; all that is built comes before it."""
-    return float(fresh.rows[0]) if fresh.size else np.inf
-
-
 def sealed(state: IndexState) -> IndexState:
     """Return the same state, from which two may go on without writing to each other's arrays."""
     tiers = {t: replace(tier, fresh=tier.fresh.sealed()) for t, tier in state.tiers.items()}
@@ -139,32 +137,83 @@ def with_removed(state: IndexState, rows: NDArray[np.int64]) -> IndexState:
     removed = state.removed.copy()
     removed[rows] = True
     tiers = dict(state.tiers)
-    types = state.types[rows]
-    parts = [(t, rows[types == t]) for t in np.unique(types).tolist()]
-    for t, of_type in [*parts, *[(ALL_TYPES, rows)] * (ALL_TYPES in tiers)]:
+    for t, of_type in _by_tier(state, rows):
         tier = tiers[t]
-        fresh = int((of_type >= first_row(tier.fresh)).sum())
+        fresh = int(np.isin(of_type, tier.fresh.held[0]).sum())
         tiers[t] = replace(
             tier, gone=tier.gone + len(of_type) - fresh, fresh_gone=tier.fresh_gone + fresh
         )
-    return replace(state, tiers=tiers, removed=removed, removals=state.removals + len(rows))
+    return replace(
+        state,
+        tiers=tiers,
+        removed=removed,
+        removals=state.removals + len(rows),
+        version=state.version + 1,
+    )
 
 
-def with_folded(
-    state: IndexState, number: int, before: Tiers, built: BuiltIndex | None
+def with_restored(
+    state: IndexState, rows: NDArray[np.int64], vectors: NDArray[np.float32]
 ) -> IndexState:
-    """Return the state with an index of one type that was made aside.
+    """Return the state in which removed rows, i64 [m], are found again.
 
-    number: of the type; before: its tiers as they were read for it; built: with what was fresh
-    then, and without what was gone.
+    vectors: f32 [m, d], of those rows that are held no more; the others keep the vectors they have.
+    Rows that were folded away come into the fresh tier.
     """
-    now = state.tiers[number]
-    fresh = now.fresh.after(before.fresh.size)
-    # What was removed since is still in what was built.
-    since = now.gone + now.fresh_gone - before.gone - before.fresh_gone
-    fresh_gone = int(state.removed[fresh.held[0]].sum())
+    rows, first = np.unique(rows, return_index=True)
+    gone = state.removed[rows]
+    rows, vectors = rows[gone], vectors[first][gone]
+    removed = state.removed.copy()
+    removed[rows] = False
+    lost = (rows >= len(state.vectors.base)) & ~np.isin(rows, state.vectors.held[0])
+    store = state.vectors.inserted(rows[lost], vectors[lost])
     tiers = dict(state.tiers)
-    tiers[number] = Tiers(built=built, fresh=fresh, gone=since - fresh_gone, fresh_gone=fresh_gone)
+    for t, of_type in _by_tier(state, rows):
+        tier = tiers[t]
+        fresh = np.isin(of_type, tier.fresh.held[0])
+        built = np.isin(of_type, [] if tier.built is None else tier.built.rows)
+        left = of_type[~fresh & ~built]
+        tiers[t] = replace(
+            tier,
+            fresh=tier.fresh.inserted(left, store(left)),
+            gone=tier.gone - int(built.sum()),
+            fresh_gone=tier.fresh_gone - int(fresh.sum()),
+        )
+    return replace(
+        state,
+        tiers=tiers,
+        vectors=store,
+        removed=removed,
+        removals=state.removals - len(rows),
+        version=state.version + 1,
+    )
+
+
+def _by_tier(
+    state: IndexState, rows: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield the tiers that rows, i64 [m], belong to, each with its own."""
+    types = state.types[rows]
+    for t in np.unique(types).tolist():
+        yield t, rows[types == t]
+    if ALL_TYPES in state.tiers:
+        yield ALL_TYPES, rows
+
+
+def with_folded(state: IndexState, number: int, built: BuiltIndex | None) -> IndexState:
+    """Return the state with an index of one type that was made aside, of what was there then.
+
+    number: of the type. What came or was restored since is fresh.
+    """
+    now, in_built, gone = state.tiers[number], np.zeros(len(state.types), np.bool_), 0
+    if built is not None:
+        in_built[built.rows] = True
+        gone = int(state.removed[built.rows].sum())
+    there = np.concatenate([[] if now.built is None else now.built.rows, now.fresh.held[0]])
+    there = np.sort(there.astype(np.int64))
+    left = there[~in_built[there] & ~state.removed[there]]
+    fresh = VectorStore.of(state.vectors.base[:0]).append(left, state.vectors(left))
+    tiers = {**state.tiers, number: Tiers(built=built, fresh=fresh, gone=gone)}
     vectors = state.vectors
     dead = state.removed[vectors.held[0]]
     if 2 * dead.sum() > len(dead):

@@ -73,10 +73,14 @@ class VectorStore:
         held[self.size : size], later[self.size : size] = rows, vectors
         return VectorStore(self.base, size, held, later)
 
-    def after(self, places: int) -> "VectorStore":
-        """Return a store without the first of the later rows."""
-        rows, vectors = self.held
-        return VectorStore.of(self.base).append(rows[places:], vectors[places:])
+    def inserted(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> "VectorStore":
+        """Return a store with more rows, ascending, that may be less than some that it has."""
+        if not len(rows):
+            return self
+        held, later = self.held
+        place = np.searchsorted(held, rows)
+        held, later = np.insert(held, place, rows), np.insert(later, place, vectors, axis=0)
+        return VectorStore(self.base, len(held), held, later)
 
     def kept(self, keep: NDArray[np.bool_]) -> "VectorStore":
         """Return a store with some of the later rows, bool [size]."""

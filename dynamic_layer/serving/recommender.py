@@ -143,10 +143,7 @@ class Recommender:
         return np.asarray((rows >= 0) & (rows < self.bundle.static_items))
 
     def add_items(self, items: NewItems) -> int:
-        """Make new items recommendable at once; return how many were new.
-
-        Known items are left out; those of types that the towers never saw wait for the next bundle.
-        """
+        """Make new items of the bundle's types recommendable at once; return how many were new."""
         new = items.addable(self._rows, self._type_number)
         if not len(new):
             return 0
@@ -168,8 +165,7 @@ class Recommender:
         self._rows = ItemRows(self._keys)
         self._names.ids.extend(new.item_ids)
         self._names.types.extend(new.item_types)
-        if self.served_rows.changed is not None:
-            self.serve_rows(self.served_rows.changed)
+        self.serve_rows(self.served_rows.changed)
         return len(new)
 
     @property
@@ -188,6 +184,10 @@ class Recommender:
         rows = self._rows(item_keys)
         self._index.remove(rows[rows >= 0])
         return int((rows >= 0).sum())
+
+    def restore_items(self, item_keys: NDArray[np.uint64]) -> int:
+        """Recommend removed items again; return how many of them were removed."""
+        return self.served_rows.restore(self._rows(item_keys), self._rows)
 
     def recommend(
         self,

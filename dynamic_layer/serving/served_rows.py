@@ -31,6 +31,15 @@ class ServedRows:
         """Take note of what the index holds of items behind all others, f32 [m, d + 1]."""
         self._added = np.concatenate([self._added, served])
 
+    def restore(self, rows: NDArray[np.int64], rows_of: ItemRows) -> int:
+        """Have removed rows be found again, i64 [m]; return how many were removed."""
+        rows = rows[self._index.is_removed(rows)]
+        if len(rows):
+            self._index.restore(rows, self._unchanged(rows))
+            # What came of changed rows meanwhile may have found no vector to change.
+            self.serve(self.changed, rows_of)
+        return len(rows)
+
     def serve(self, changed: BundleRows | None, rows_of: ItemRows) -> int:
         """Serve these rows in the place of the bundle's own; return how many rows changed.
 

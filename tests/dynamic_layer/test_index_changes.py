@@ -67,6 +67,13 @@ def remove_best(world: World, rng: np.random.Generator, n: int) -> None:
     world.alive[rows] = False
 
 
+def restore(world: World, rng: np.random.Generator, n: int) -> None:
+    """Have rows found again; those that are there stay as they are."""
+    rows = rng.integers(len(world.alive), size=n)
+    world.index.restore(rows, world.vectors[rows])
+    world.alive[rows] = True
+
+
 def fold(world: World, rng: np.random.Generator, n: int) -> None:
     world.index.fold(world.index.known_types()[n % len(world.index.known_types())])
 
@@ -102,7 +109,10 @@ def agree(world: World, rng: np.random.Generator) -> None:
     assert (world.index.is_removed(np.arange(len(world.alive))) == ~world.alive).all()
 
 
-CHANGES = {"add": add, "remove": remove, "remove_best": remove_best, "fold": fold, "update": update}
+CHANGES = {
+    "add": add, "remove": remove, "remove_best": remove_best, "restore": restore, "fold": fold,
+    "update": update,
+}  # fmt: skip
 STEPS = st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.integers(1, 60)), max_size=8)
 
 
@@ -127,6 +137,7 @@ def test_lists_find_what_is_there_after_any_changes(storage: str) -> None:
     world = made(rng, 900, given)
     for name, size in [("add", 50), ("remove", 200), ("remove_best", 60), ("fold", 0), ("fold", 1),
                        ("add", 30), ("remove", 100), ("update", 300), ("fold", 0),
+                       ("restore", 200), ("fold", 1), ("restore", 90), ("fold", 0),
                        ("remove_best", 40), ("update", 40)]:  # fmt: skip
         CHANGES[name](world, rng, size)
         queries = rng.standard_normal((50, D), dtype=np.float32)
@@ -162,12 +173,14 @@ def test_changes_during_a_fold_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
     rng = np.random.default_rng(7)
     world = made(rng, 200, FEW)
     add(world, rng, 30)
+    remove(world, rng, 90)
     fold_of = item_index.folded
 
     def meanwhile(*given: Any, **more: Any) -> Any:
         done = fold_of(*given, **more)
         add(world, rng, 25)
         remove(world, rng, 60)
+        restore(world, rng, 90)
         return done
 
     monkeypatch.setattr(item_index, "folded", meanwhile)

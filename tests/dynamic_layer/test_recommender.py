@@ -183,6 +183,32 @@ def test_removed_items_are_never_recommended_not_even_as_popular(
     assert not gone & set(rows(before[0]["only"].item_ids)) - {3}
 
 
+def test_restored_items_are_recommended_as_before(recommender: Recommender, items: Items) -> None:
+    """Also where the index was made without them meanwhile, and of items that came later."""
+    later = NewItems(
+        item_keys=np.array([item_key("podcast", "new")], np.uint64), item_ids=["new"],
+        item_types=["podcast"], languages=[None], genres=[None], text=items.text[:1],
+    )  # fmt: skip
+    recommender.add_items(later)
+    everything = ListSettings(name="all", k=len(recommender), repeats="include")
+    user = make_user(items, [3], now_ms=NOW_MS)
+
+    def scores() -> dict[str, float]:
+        found = recommender.recommend([user], [everything], NOW_MS)[0]["all"]
+        return dict(zip(found.item_ids, found.scores.tolist(), strict=True))
+
+    before = scores()
+    gone = np.append(items.item_keys[:40], later.item_keys)
+    for fold in (False, True):
+        recommender.remove_items(gone)
+        assert len(scores()) == len(before) - len(gone)
+        for number in recommender.index.known_types() if fold else ():
+            recommender.index.fold(number)
+        assert recommender.restore_items(gone) == len(gone)
+        assert scores() == pytest.approx(before, abs=1e-5)
+    assert recommender.restore_items(gone) == 0
+
+
 def test_unknown_items_and_types_in_a_request_are_no_error(
     recommender: Recommender, items: Items
 ) -> None:

@@ -27,6 +27,7 @@ from streams import (
     LogRecord,
     PersonalTopic,
     Source,
+    TopicIdentity,
     TopicSettings,
     UnreachableError,
     held_offsets,
@@ -144,7 +145,7 @@ class ErasedUsers:
             return
         names = (self._topics.events, *(source.topic for source in self._sources))
         found = await asyncio.to_thread(topic_identities, log, names)
-        self._ids = {name: identity.id for name, identity in found.items() if identity.id}
+        self.note_topics(found)
         held = await asyncio.to_thread(held_offsets, log, (name,))
         async with open_reader(log) as reader:
             for (topic, partition), part in held.items():
@@ -154,6 +155,10 @@ class ErasedUsers:
                     for _, user in readable(ErasedUser, records):
                         self.take(user)
                 self._read_to[partition] = part.end
+
+    def note_topics(self, found: Mapping[str, TopicIdentity]) -> None:
+        """Know topics by the ids that they have now: one that was created again has another."""
+        self._ids |= {name: identity.id for name, identity in found.items() if identity.id}
 
     def take(self, user: ErasedUser) -> bool:
         """Add the erasures of a user; returns whether one of them was unknown."""

@@ -46,6 +46,7 @@ class PolicyBook:
         self.changed: Callable[[str, int], None] = lambda _list, _version: None
         self.policies_read, self.catalogue_read = asyncio.Event(), asyncio.Event()
         self._newest: dict[str, int] = {}
+        self._read_to = 0
         self._waiting = False
 
     @property
@@ -72,8 +73,10 @@ class PolicyBook:
         return self._newest.get(list_name, 0)
 
     async def take(self, records: Sequence[LogRecord]) -> None:
-        """Take records of the topic of policies."""
-        for _, said in readable(ListPolicy, records):
+        """Take records of the topic of policies; those that were taken before say nothing."""
+        unread = [record for record in records if record.offset >= self._read_to]
+        self._read_to = max([self._read_to, *(record.offset + 1 for record in unread)])
+        for _, said in readable(ListPolicy, unread):
             if said.version < self._newest.get(said.list, 0):
                 continue
             self._newest[said.list] = said.version

@@ -223,6 +223,7 @@ class Worker:
             if before == self._assignments:
                 self._check_topology(log)
                 # A topic of which nothing is read yet may be another one than at the assignment.
+                self._erased.note_topics(log)
                 await asyncio.to_thread(self.partitions.note_log, log)
 
     def _check_topology(self, log: Mapping[str, TopicIdentity]) -> None:

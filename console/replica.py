@@ -246,15 +246,23 @@ class Replica:
 
         async def check() -> None:
             found = await watch.topics_now(self._keyed)
-            self._copies.check_topology(found)
             same.check((await watch.topics_now(self.channels.items.topics[1:])).values())
-            async with self.turn:
-                await to_the_end(partial(self.partitions.note_log, found))
+            await self.note_log(found)
 
         try:
             await check_again(check)
         finally:
             await watch.close()
+
+    async def note_log(self, found: Mapping[str, TopicIdentity]) -> None:
+        """Compare the topics as they are now with those that the states were made from.
+
+        Raises LogChanged if they are others.
+        """
+        self._copies.check_topology(found)
+        async with self.turn:
+            self._erased.note_topics(found)
+            await to_the_end(partial(self.partitions.note_log, found))
 
     async def _remove_leftovers(self) -> None:
         while True:

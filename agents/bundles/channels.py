@@ -83,6 +83,8 @@ class Channels:
             for channel in self.arms.settings.channels
         }
         self.default = self._models[DEFAULT_CHANNEL]
+        # Next offset of each partition of the topics of items.
+        self._catalogue_to: dict[tuple[str, int], int] = {}
         # Channel -> the channel whose bundle it serves.
         self._served_by: dict[str, str] = {}
 
@@ -174,8 +176,17 @@ class Channels:
             self.arms.take(self._shares)
 
     async def catalogue(self, records: Sequence[LogRecord]) -> None:
-        """Take records of a topic of `items`; attributes before items are recommended."""
-        items = self.items.take(records)
+        """Take records of a topic of `items`; attributes before items are recommended.
+
+        Records that were taken before, as after a lost connection, are left out: what has left
+        would be listed until its last record is read again.
+        """
+        if not records:
+            return
+        place = records[0].topic, records[0].partition
+        taken = self._catalogue_to.get(place, 0)
+        self._catalogue_to[place] = max(taken, records[-1].offset + 1)
+        items = self.items.take([one for one in records if one.offset >= taken])
         self.policies.take_items(items)
         for models in self._models.values():
             await models.catalogue(items)

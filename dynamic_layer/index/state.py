@@ -189,9 +189,7 @@ def with_restored(
     )
 
 
-def _by_tier(
-    state: IndexState, rows: NDArray[np.int64]
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _by_tier(state: IndexState, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield the tiers that rows, i64 [m], belong to, each with its own."""
     types = state.types[rows]
     for t in np.unique(types).tolist():

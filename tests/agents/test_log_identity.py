@@ -11,6 +11,7 @@ from agents import Train, TrainerSettings, WorkerSettings
 from agents.apps.embedded import EmbeddedRoles
 from agents.erased import ErasedUsers
 from agents.outputs import EmbeddedOutputs
+from agents.working.partitions import user_state
 from dynamic_layer import DynamicSettings, ExampleBatch
 from state import (
     ArtifactStore,
@@ -111,6 +112,22 @@ async def test_a_topic_that_is_another_one_before_a_record_of_it_is_read_is_no_o
         restarted(b)
         await b.worker.assigned(b.keyed, now(b))
         assert max(s.position(TOPICS.events) or 0 for s in b.worker.partitions.states.values()) == 5
+
+
+async def test_an_erasure_covers_nothing_of_a_topic_that_is_created_again(tmp_path):
+    """Also while the worker goes on, for it had read nothing of the topic before."""
+    with bench(tmp_path) as b:
+        await b.worker.assigned(b.keyed, now(b))
+        b.worker._erased.log = b.log  # it knows the topics' ids
+        await b.worker._erased.read()
+        for part in range(TOPICS.partitions):
+            erasure = Erasure(user_id="ann", offset=3, logged_at=5, count_from={})
+            b.worker._erased.note(TOPICS.events, part, erasure)
+        recreate(b, 5)
+        await check(b, now(b))
+        await b.drain()
+        states = b.worker.partitions.states.values()
+        assert sum(len(user_state(state, "ann").history_item) for state in states) == 5
 
 
 async def test_an_erasure_names_the_topic_that_it_lies_in(tmp_path):

@@ -1,5 +1,6 @@
 """Policies in a worker: what it writes follows them and the catalogue without a restart."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -30,10 +31,14 @@ from tests.dynamic_layer.worlds import Items
 TYPES = {"item.stock": "number"}
 
 
-def record(value, topic="t", offset=0):
+offsets = itertools.count()
+
+
+def record(value, topic="t"):
     return Record(
-        topic=topic, partition=0, offset=offset, timestamp=0, key=value.key, value=encode(value)
-    )
+        topic=topic, partition=0, offset=next(offsets), timestamp=0, key=value.key,
+        value=encode(value),
+    )  # fmt: skip
 
 
 def policy(version, rules, name="*"):
@@ -52,7 +57,7 @@ async def test_a_bad_version_is_refused_and_the_last_good_one_stays(caplog):
     ):
         await book.take([record(policy(number, rules))])
     # Something else on the topic is nobody's policy.
-    await book.take([Record("t", 0, 9, 0, b"*/00000009", b"no json")])
+    await book.take([Record("t", 0, next(offsets), 0, b"*/9", b"no json")])
     assert book.in_force.policies.of("mix") is in_force
     assert book.versions == {"*": 1}
     assert book.refused == 3
@@ -65,6 +70,15 @@ async def test_a_bad_version_is_refused_and_the_last_good_one_stays(caplog):
     assert book.in_force.policies.of("mix") is None
     shown = {m.name: m.samples[0].value for m in tally.registry.collect() if "polic" in m.name}
     assert shown == {"segue_policy_version": 5, "segue_policies_refused": 3}
+
+
+async def test_a_version_that_was_written_over_is_not_in_force_again():
+    """Its record is read again after a lost connection."""
+    book = PolicyBook()
+    first, second = record(policy(1, {"diversity": 0.2})), record(policy(1, {"diversity": 0.5}))
+    await book.take([first, second])
+    await book.take([first])
+    assert book.in_force.policies.of("mix").rules.diversity == 0.5
 
 
 async def test_a_list_has_its_own_policy_before_that_of_all():
@@ -146,7 +160,9 @@ async def test_stock_takedown_and_policy_count_for_the_next_list(bench, items: I
         item_id=gone.item_id, item_type=gone.item_type, title="", attributes={"stock": 0}
     )
     taken_down = Item(item_id=deleted.item_id, item_type=deleted.item_type, deleted=True)
+    earlier = record(deleted, TOPICS.catalogue)
     await channels.catalogue([record(one, TOPICS.catalogue) for one in (sold_out, taken_down)])
+    await channels.catalogue([earlier])  # is read again
     after = await written(bench, "ann", ["i12"])
     assert not set(after) & set(first[:2])
     assert len(after) == 10

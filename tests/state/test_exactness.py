@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from state import CoInteractions, StateSettings, Window
 from state.co_interactions import read_co_interactions
 from state.dump import dump
+from state.kernel import _bucket
 from tests.state.streams_of_events import (
     BUCKET,
     Columns,
@@ -23,6 +24,14 @@ from tests.state.streams_of_events import (
     streams,
     tried,
 )
+
+
+@pytest.mark.parametrize("bucket_ms", [1, 3, 86_400_000])
+def test_buckets_are_exact_whatever_the_time(bucket_ms):
+    """Also of times that are no exact floating-point numbers."""
+    times = [0, bucket_ms - 1, bucket_ms, 1_800_000_000_000, 2**53 - 1, 2**53, 2**60 + 100]
+    found = [int(_bucket(np.int64(time), bucket_ms, 1 / bucket_ms)) for time in times]
+    assert found == [time // bucket_ms for time in times]
 
 
 @tried()

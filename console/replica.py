@@ -7,7 +7,7 @@ own copy; it joins no group, and writes to no topic and no checkpoint.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from streams import (
     ItemCatalogue,
     ItemSourceSettings,
     PersonalTopic,
+    TopicIdentity,
     TopicSettings,
     held_offsets,
     murmur2_partition,

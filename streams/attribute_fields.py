@@ -51,9 +51,11 @@ class AttributeField:
             return value
         try:
             return _CONVERT[self.of](value)
-        except (ValueError, TypeError, OverflowError) as error:
+        # OSError: the C library refuses a time. RecursionError: a list is too deep for `str`.
+        except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
+            got = "a nested value" if isinstance(value, list | dict) else repr(value)
             raise ValueError(
-                f"{self.theirs}: expected a value of type {self.of} for {self.name}, got {value!r}"
+                f"{self.theirs}: expected a value of type {self.of} for {self.name}, got {got}"
             ) from error
 
 

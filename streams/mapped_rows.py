@@ -57,6 +57,8 @@ def check_paths(paths: Mapping[str, str], attributes: Mapping[str, str]) -> None
             raise ValueError(f"{name}: {error}") from error
     for name, path in attributes.items():
         try:
+            if "=" in name:
+                raise ValueError(f"expected a name without =, got {name!r}")
             AttributeField.read(f"{ATTRIBUTES}{name}={path}")
             path_of(path)
         except ValueError as error:
@@ -118,16 +120,17 @@ def decoded(
                 faults[number] = letters[0].reason, letters[0].detail
                 continue
             fields = rows[0]
-        row = row_of(record, fields)
-        if isinstance(row, dict):
-            try:
+        try:
+            row = row_of(record, fields)
+            if isinstance(row, dict):
                 written.append(record_of(number, row))
-            except (TypeError, ValueError, OverflowError, RecursionError) as error:
-                faults[number] = Reason.WRONG_TYPE, str(error)
-        elif row is None:
-            found[number] = None
-        else:
-            faults[number] = row
+            elif row is None:
+                found[number] = None
+            else:
+                faults[number] = row
+        # RecursionError: deep values that a message shows, or that are written as text.
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            faults[number] = Reason.WRONG_TYPE, str(error)
     good, refused = decode(written)
     found.update(zip(good.offset.tolist(), good.records, strict=True))
     faults.update((one.source.offset, (one.reason, one.detail)) for one in refused)

@@ -1,7 +1,9 @@
 """Catalogue topics of other owners: what their records mean, and which record is in force."""
 
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -144,6 +146,24 @@ def test_reading_never_raises_and_loses_nothing(values):
     assert sorted(offsets) == [*range(len(rows))]
 
 
+def test_values_at_the_limits_of_the_reader_are_refused_and_stop_nothing():
+    """Some depth is read, and fails only where a value is written as text for a message."""
+    source = replace(
+        CHANGES, attributes={"a:number": "a", "b:text": "b", "c:list": "c", "d:time": "d"}
+    )
+    limit = sys.getrecursionlimit()
+    values = [
+        f'{{"after": {{"sku": 1}}, "{name}": {"[" * depth}{"]" * depth}}}'
+        for name in "abc"
+        for depth in range(limit - 200, limit)
+    ]
+    values += [f'{{"after": {{"sku": 1}}, "d": {time}}}' for time in ("9" * 20, "1e300", "-1e17")]
+    rows = [record(b"k", value.encode(), at=at) for at, value in enumerate(values)]
+    found, letters = ItemDecoder(source)(rows)
+    assert len(found) + len(letters) == len(rows)
+    assert [one.source.offset for one in letters][-3:] == [*range(len(rows) - 3, len(rows))]
+
+
 def test_the_key_can_be_the_id_and_keys_can_mean_nothing():
     by_key = ItemSourceSettings(topic="t", item_id="", item_type=ValueMapping(default="film"))
     found, letters = ItemDecoder(by_key)([record(b"f1", {"title": "F"}), record(b"\xff", {}, at=1)])
@@ -163,6 +183,7 @@ def test_the_key_can_be_the_id_and_keys_can_mean_nothing():
         ({"topic": ""}, "topic: expected a name"),
         ({"title": "a..b"}, "title: expected names joined by dots"),
         ({"attributes": {"stock:int": "a"}}, "attributes.stock:int: .*TYPE is one of"),
+        ({"attributes": {"a=b": "a"}}, "attributes.a=b: expected a name without ="),
         ({"attributes": {"stock": "a..b"}}, "attributes.stock: expected names"),
         ({"format": "avro"}, "avro: expected a folder of schemas"),
     ],

@@ -20,20 +20,25 @@ DEEPEST = 6
 #: Values of `op` in change streams of Debezium's form: created, read, updated, deleted, truncated.
 _CHANGES = {"c", "r", "u", "d", "t"}
 _MICROSECONDS_FROM = 100_000_000_000_000
+#: Longer names are not accepted for attributes.
+MAX_ATTRIBUTE_NAME = 64
+#: In settings a colon ends an attribute's name, and = is refused.
+_NOT_IN_NAMES = str.maketrans(":=", "__")
 
 
 def guessed_source(topic: str, records: Sequence[LogRecord]) -> ItemSourceSettings:
     """Return a mapping of JSON records.
 
     Fields are found by the last name of their path, as columns of a file are; in a change stream
-    the state after the change counts. Fields beside the id that are not used become attributes.
+    the state after the change counts. Fields beside the id that are not used become attributes,
+    with _ for a colon or = in their names.
     Raises SourceError where no record is a JSON object, or nothing can be the id.
     """
-    rows = [dict(_leaves(row)) for row in _objects(records)]
+    rows = [leaves for row in _objects(records) if (leaves := dict(_leaves(row)))]
     if not rows:
         raise SourceError(
-            f"none of the newest {len(records)} records of {topic} is a JSON object: nothing to "
-            "suggest (Avro needs its settings first)"
+            f"none of the newest {len(records)} records of {topic} is a JSON object with fields: "
+            "nothing to suggest (Avro needs its settings first)"
         )
     paths = _chosen_paths(rows)
     named = [{name: row[path] for name, path in paths.items() if path in row} for row in rows]
@@ -64,9 +69,10 @@ def guessed_source(topic: str, records: Sequence[LogRecord]) -> ItemSourceSettin
         published_at=of.get("published_at", ""),
         published_unit=_unit(named, columns.get("published_at")),
         attributes={
-            name: path
+            name.translate(_NOT_IN_NAMES): path
             for name, path in paths.items()
             if path not in used
+            and len(name) <= MAX_ATTRIBUTE_NAME
             and _above(path) == beside
             and any(_is_attribute(row.get(name)) for row in named)
         },

@@ -73,8 +73,18 @@ def test_plain_records_without_an_id_have_it_as_their_key(tmp_path):
     assert settings_of(tmp_path, source_toml(source)) == (source,)
     with pytest.raises(SourceError, match="no field of shop looks like an item id"):
         guessed_source("shop", records({"headline": "H"}, key=None))
-    with pytest.raises(SourceError, match="none of the newest 1 records"):
-        guessed_source("shop", [Record("shop", 0, 0, 0, b"k", b"\0")])
+    for value in (b"\0", b"{}", b'{"": 1}'):
+        with pytest.raises(SourceError, match="none of the newest 1 records"):
+            guessed_source("shop", [Record("shop", 0, 0, 0, b"k", value)])
+
+
+def test_fields_whose_names_no_attribute_can_have_are_renamed_or_left_out(tmp_path):
+    rows = records({"sku": "1", "price:eur": 2, "a=b": 3, "x" * 65: 4})
+    source = guessed_source("shop", rows)
+    assert source.attributes == {"price_eur": "price:eur", "a_b": "a=b"}
+    assert settings_of(tmp_path, source_toml(source)) == (source,)
+    [(_, item)], letters = ItemDecoder(source)(rows)
+    assert (item.attributes, letters) == ({"price_eur": 2, "a_b": 3}, [])
 
 
 def test_the_examples_of_the_page_load_and_read_its_record(tmp_path):

@@ -38,7 +38,7 @@ class ExamplesRead:
                 self.positions = {
                     place: at for place, at in self.positions.items() if place[0] != topic
                 }
-            self._ids[topic] = its.id
+            self._ids[topic] = its.id or known or ""
         for part in held:
             place = (part.topic, part.partition)
             if self.positions.get(place, 0) > part.end:

@@ -18,6 +18,7 @@ from agents.bundles.announcements import newest_announcements
 from agents.bundles.text_encoders import TextEncoders
 from agents.train import Train
 from agents.training.continuing import Continuity
+from agents.training.examples_read import ExamplesRead
 from agents.training.quality import QualityStore
 from agents.training.train_tally import TrainTally
 from dynamic_layer import Asked, ExampleBatch, Judgement, Row, hashed_share
@@ -688,3 +689,11 @@ async def test_a_partition_that_lost_its_newest_examples_is_read_on_from_its_end
     train.read.begin(identities("only"), held(1, 50))
     assert train.position(TOPICS.examples, 0) == 1 < read[TOPICS.examples, 0]
     assert train.position(TOPICS.examples, 1) == read[TOPICS.examples, 1]
+
+
+def test_a_broker_that_gives_no_id_for_a_time_does_not_make_the_id_forgotten():
+    read = ExamplesRead()
+    for found in ("first", ""):
+        read.begin(identities(found), held(50, 50))
+    with pytest.raises(LogChanged, match=r"Start the trainer again"):
+        read.check(identities("second"))

@@ -247,8 +247,8 @@ class Replica:
 
         async def check() -> None:
             found = await watch.topics_now(self._keyed)
-            same.check((await watch.topics_now(self.channels.items.topics[1:])).values())
             await self.note_log(found)
+            same.check((await watch.topics_now(self.channels.items.watched)).values())
 
         try:
             await check_again(check)

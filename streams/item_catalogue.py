@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -11,8 +12,10 @@ from streams.item_mapping import ItemDecoder, own_items
 from streams.item_sources import ItemSourceSettings, item_topics
 from streams.keyed_records import decode_items
 from streams.log_record import LogRecord
+from streams.reach import AdminError
 from streams.records import DeadLetter, Item
-from streams.topic_reader import read_from
+from streams.sources import SourceError
+from streams.topic_reader import in_parts
 from streams.topics import TopicSettings
 
 __all__ = ["ItemCatalogue", "read_catalogue"]
@@ -68,6 +71,14 @@ class ItemCatalogue:
         self._said: dict[Place, _Said] = {}
         self._places: dict[bytes, list[Place]] = {}
         self._told: set[tuple[str, str]] = set()
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Topics whose records are told from earlier ones by their offsets; none without sources.
+
+        A reader must end when one of them is created again: it would take new records for old.
+        """
+        return self.topics if self._decoders else ()
 
     def take(self, records: Sequence[LogRecord]) -> list[Item]:
         """Take records of one topic; return the items in force of which records came.
@@ -162,11 +173,17 @@ async def read_catalogue(
 ) -> tuple[list[Item], int]:
     """Read all topics of the catalogue to their end; return the items, and the refused records.
 
-    The items are those that were in force last, deleted ones among them, each once. Raises
-    AdminError where a topic does not exist, SourceError as of `ItemCatalogue`.
+    The items are those that were in force last, deleted ones among them, each once. Of a topic's
+    history no more than a part is in memory at a time. Raises AdminError where a topic does not
+    exist or what reads a source does not work.
     """
-    catalogue, found = ItemCatalogue(topics, sources), dict[bytes, Item]()
-    for topic in catalogue.topics:
-        for item in catalogue.take(await read_from(log, topic)):
-            found[item.key] = item
+    found: dict[bytes, Item] = {}
+    try:
+        catalogue = ItemCatalogue(topics, sources)
+        for topic in catalogue.topics:
+            async with aclosing(in_parts(log, topic)) as parts:
+                async for records in parts:
+                    found.update((item.key, item) for item in catalogue.take(records))
+    except SourceError as error:
+        raise AdminError(f"item_sources: {error}") from error
     return list(found.values()), catalogue.refused_records

@@ -1,8 +1,9 @@
 """Whether the topics of sources can be read as they are configured."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from streams.admin import Log, partition_counts
+from streams.item_mapping import ItemDecoder
 from streams.item_sources import ItemSourceSettings
 from streams.sources import PersonalTopic, SourceError
 
@@ -35,8 +36,10 @@ def require_topics(log: Log, sources: Iterable[PersonalTopic], partitions: int) 
         raise SourceError("; ".join(f"source {name}: {fault}" for name, fault in faults.items()))
 
 
-def require_item_topics(log: Log, sources: Iterable[ItemSourceSettings]) -> None:
-    """Raise SourceError for a source of items without a topic. Raises AdminError."""
+def require_item_topics(log: Log, sources: Sequence[ItemSourceSettings]) -> None:
+    """Raise SourceError for a source of items without a topic or a reader. Raises AdminError."""
+    for source in sources:
+        ItemDecoder(source)
     names = [source.topic for source in sources]
     found = partition_counts(log, names) if names else {}
     if missing := [name for name in names if name not in found]:

@@ -1,8 +1,16 @@
 """Read topics of records from given offsets, in one pass or as records arrive."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -12,7 +20,7 @@ from streams.log_record import LogRecord
 from streams.offsets import end_offsets
 from streams.security import KafkaSettings
 
-__all__ = ["following", "read_from"]
+__all__ = ["following", "in_parts", "read_from"]
 
 POLL_MS = 500
 #: Records that are read from the embedded log at once.
@@ -26,33 +34,43 @@ async def read_from(
 
     first: the first offset of each partition; default: the earliest. Raises AdminError.
     """
+    async with aclosing(in_parts(log, topic, first)) as parts:
+        return [record async for records in parts for record in records]
+
+
+async def in_parts(
+    log: Log, topic: str, first: Mapping[int, int] | None = None
+) -> AsyncGenerator[Sequence[LogRecord], None]:
+    """Yield what `read_from` returns in lists, each of one partition in offset order."""
     starts = first or {}
     ends = (await asyncio.to_thread(end_offsets, log, [topic]))[topic]
     wanted = {p: end for p, end in ends.items() if starts.get(p, 0) < end}
-    found: list[LogRecord] = []
     if not wanted:
         # Not in the block below: aiokafka 0.14 raises CancelledError out of `stop` when a consumer
         # is stopped before its first task has run.
-        return found
+        return
     if isinstance(log, EmbeddedLog):
-        return [r for p, end in wanted.items() for r in _embedded(log, topic, p, starts, end)]
+        for partition, end in wanted.items():
+            for records in _embedded(log, topic, partition, starts, end):
+                yield records
+        return
     async with _assigned(log, topic, {p: starts.get(p) for p in wanted}) as consumer:
         while True:
             for partition, end in list(wanted.items()):
                 if await consumer.position(TopicPartition(topic, partition)) >= end:
                     del wanted[partition]
             if not wanted:
-                return found
+                return
             for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
-                found.extend(records)
+                yield records
 
 
 def _embedded(
     log: EmbeddedLog, topic: str, partition: int, starts: Mapping[int, int], end: int
-) -> Iterator[LogRecord]:
+) -> Iterator[list[LogRecord]]:
     at = max(starts.get(partition, 0), log.first_offset(topic, partition))
     while at < end and (records := log.read(topic, partition, at, READ)):
-        yield from (record for record in records if record.offset < end)
+        yield [record for record in records if record.offset < end]
         at = records[-1].offset + 1
 
 

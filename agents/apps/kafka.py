@@ -119,7 +119,7 @@ async def serve_worker(
 
     async def check_log() -> None:
         await worker.check_log(lambda: watch.topics_now(worker.topics))
-        same.check((await watch.topics_now(catalogue[1:])).values())
+        same.check((await watch.topics_now(worker.channels.items.watched)).values())
 
     app = create_app(
         settings.group,
@@ -205,7 +205,7 @@ async def serve_trainer(
 
     async def check_log() -> None:
         train.read.check(await watch.topics_now(examples))
-        same.check((await watch.topics_now(train.items.topics[1:])).values())
+        same.check((await watch.topics_now(train.items.watched)).values())
 
     train.begin_when(caught_up, catalogue_read.is_set)
     app = create_app(

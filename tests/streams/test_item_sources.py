@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams import (
+    AdminError,
+    AvroSettings,
     DeletedMapping,
     EmbeddedLog,
     Item,
@@ -29,6 +31,7 @@ from streams import (
     item_topics,
     read_catalogue,
     require_item_topics,
+    topic_reader,
     topics,
 )
 from streams.log_watch import SameTopics
@@ -346,6 +349,16 @@ def test_a_topic_that_is_read_again_shows_no_earlier_record():
     assert catalogue.take(rows[1:]) == [said[1]]
 
 
+def test_a_reader_watches_every_topic_whose_offsets_it_compares():
+    """With sources a record of a topic that was created again would be taken for an old one."""
+    item = Item(item_id="a", item_type="t", title="A")
+    rows = [Record(TOPICS.catalogue, 0, at, at, item.key, encode(item)) for at in (5, 0)]
+    alone, beside = ItemCatalogue(TOPICS), ItemCatalogue(TOPICS, [ItemSourceSettings(topic="x")])
+    assert [alone.take([row]) for row in rows] == [[item], [item]]
+    assert [beside.take([row]) for row in rows] == [[item], []]
+    assert (alone.watched, beside.watched) == ((), (TOPICS.catalogue, "x"))
+
+
 def test_refused_records_of_others_are_counted_and_each_reason_is_logged_once(caplog):
     catalogue, letters = ItemCatalogue(TOPICS, [CHANGES]), []
     catalogue.refused = letters.extend
@@ -367,7 +380,7 @@ def test_a_topic_that_was_created_again_ends_its_reader():
             same.check([now])
 
 
-async def test_the_whole_catalogue_is_read_and_a_missing_topic_is_named(tmp_path):
+async def test_the_whole_catalogue_is_read_and_a_missing_topic_is_named(tmp_path, monkeypatch):
     log = EmbeddedLog(tmp_path)
     create_topics(log, topics(TOPICS))
     with pytest.raises(SourceError, match=r"item_sources: the topic shop.products does not exist"):
@@ -385,4 +398,27 @@ async def test_the_whole_catalogue_is_read_and_a_missing_topic_is_named(tmp_path
         ("o", False), ("a", False), ("b", True)
     }  # fmt: skip
     assert refused == 1
+    # A long history is not held in memory.
+    held = []
+    monkeypatch.setattr(topic_reader, "READ", 1)
+    take = ItemCatalogue.take
+    monkeypatch.setattr(
+        ItemCatalogue, "take", lambda own, rows: (held.append(len(rows)), take(own, rows))[1]
+    )
+    assert (await read_catalogue(log, TOPICS, [CHANGES]))[0] == found
+    assert set(held) == {1}
+    log.close()
+
+
+async def test_a_source_whose_reader_is_not_installed_is_named_before_anything_is_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "fastavro", None)
+    log = EmbeddedLog(tmp_path)
+    create_topics(log, [TopicDefinition(name="t", partitions=1)])
+    theirs = [ItemSourceSettings(topic="t", format="avro", avro=AvroSettings(schemas="x"))]
+    with pytest.raises(SourceError, match="fastavro, which is not installed"):
+        require_item_topics(log, theirs)
+    with pytest.raises(AdminError, match=r"item_sources: .*fastavro"):
+        await read_catalogue(log, TOPICS, theirs)
     log.close()

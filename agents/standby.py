@@ -24,7 +24,7 @@ from agents.working.partitions import Partitions
 from state import DamagedState, WrongState
 from streams import AdminError, Log, LogRecord, PositionError, TopicIdentity, held_offsets
 from streams.broadcast import read_again
-from streams.following import Place, follow
+from streams.log_following import Place, follow
 from streams.offsets import Committed
 
 __all__ = ["Owners", "Standby", "followed_to"]

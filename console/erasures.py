@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from console.replica import Replica
 from console.writers import Writer
 from streams import LogRecord, Receipt, Source, erasure_value, readable
-from streams.following import read_whole
+from streams.log_following import read_whole
 
 __all__ = ["Erasures"]
 

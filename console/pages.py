@@ -29,7 +29,7 @@ from console.user_page import user_page
 from console.watchers import Watcher, Watchers
 from state import Checkpoints, CorruptArtifact
 from streams import LogRecord, ModelAnnouncement, Recommendation, readable
-from streams.following import read_whole
+from streams.log_following import read_whole
 
 __all__ = ["Pages", "router"]
 

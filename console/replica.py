@@ -37,7 +37,7 @@ from streams import (
     murmur2_partition,
     topic_identities,
 )
-from streams.following import Log, Place, follow, for_ever, read_all_whole, read_whole
+from streams.log_following import Log, Place, follow, for_ever, read_all_whole, read_whole
 from streams.log_watch import LogWatch, SameTopics, check_again
 
 __all__ = ["Replica"]

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from console.batching import Overloaded
-from streams.following import Place
+from streams.log_following import Place
 
 __all__ = ["Applied"]
 

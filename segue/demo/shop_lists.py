@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from streams import LogRecord
-from streams.following import Log, follow
+from streams.log_following import Log, follow
 
 __all__ = ["ALLOWED_MS", "IN_FORCE_MS", "Consumer", "Name", "Removal", "RuleFigures", "WrittenList"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.following import follow
+from streams.log_following import follow
 from streams.security import KafkaSettings
 from tests.integration.conftest import fill
 

@@ -13,7 +13,7 @@ from streams import KafkaSettings, end_offsets, group_lag, held_offsets, read_fr
 from streams.app import WorkerApp, create_app
 from streams.batches import Batch
 from streams.broadcast import Broadcast
-from streams.following import follow
+from streams.log_following import follow
 from streams.spans import Span, open_reader
 from tests.waiting import PATIENCE_S, crash_of, lives, until, within_patience
 

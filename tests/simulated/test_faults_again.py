@@ -98,7 +98,7 @@ def a_checkpoint_names_later_positions() -> AbstractContextManager[object]:
 
     def recall(self, saved):  # type: ignore[no-untyped-def]
         really(self, saved)
-        self._positions = {place: offset + 1 for place, offset in self._positions.items()}
+        self.read.positions = {place: offset + 1 for place, offset in self.read.positions.items()}
 
     return patch.object(Train, "_recall", recall)
 
@@ -110,7 +110,7 @@ def only_the_first_record_of_a_batch_is_taken() -> AbstractContextManager[object
     async def came(self, records):  # type: ignore[no-untyped-def]
         await really(self, records[:1])
         for record in records[1:]:
-            self._positions[record.topic, record.partition] = record.offset + 1
+            self.read.positions[record.topic, record.partition] = record.offset + 1
 
     return patch.object(Train, "examples_came", came)
 

@@ -75,7 +75,7 @@ def settings_of(
     from segue.settings import load_settings
     from streams.log_levels import limit_client_messages
 
-    given = [*(flags or ()), *([f"log.format={log.format}"] if log and log.format else ())]
+    given = _flags(flags, log)
     settings = _explained(lambda environment: load_settings(config, environment, given))
     format_log(settings.log.format, log or LogAs(), hidden=secrets_of(settings))
     limit_client_messages()
@@ -92,11 +92,19 @@ def folder_settings_of(config: Path | None, flags: list[str] | None) -> FolderSe
     )
 
 
-def broker_settings_of(config: Path | None, flags: list[str] | None) -> BrokerSettings:
-    """Compose the settings that are needed to reach a broker; see `folder_settings_of`."""
-    return _explained(
-        lambda environment: composed(BrokerSettings, config, environment, flags or (), partial=True)
+def broker_settings_of(
+    config: Path | None, flags: list[str] | None, log: LogAs | None = None
+) -> BrokerSettings:
+    """Compose the settings that are needed to reach a broker; see `folder_settings_of`.
+
+    log: as of `settings_of`.
+    """
+    given = _flags(flags, log)
+    found = _explained(
+        lambda environment: composed(BrokerSettings, config, environment, given, partial=True)
     )
+    format_log(found.log.format, log or LogAs(), hidden=secrets_of(found))
+    return found
 
 
 def _require_broker_of(config: Path | None, flags: list[str] | None) -> None:
@@ -105,12 +113,15 @@ def _require_broker_of(config: Path | None, flags: list[str] | None) -> None:
     from streams.security import SecurityError
 
     found = broker_settings_of(config, flags)
-    format_log(found.log.format, LogAs(), hidden=secrets_of(found))
     with explained(AdminError, SecurityError):
         try:
             require_broker(found.kafka)
         except UnreachableError as error:
             raise UnreachableError(f"{error}; {NO_BROKER}") from error
+
+
+def _flags(flags: list[str] | None, log: LogAs | None) -> list[str]:
+    return [*(flags or ()), *([f"log.format={log.format}"] if log and log.format else ())]
 
 
 def _explained(compose: Callable[[dict[str, str]], Root]) -> Root:

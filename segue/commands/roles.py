@@ -87,12 +87,15 @@ def worker(
 
     Example: segue worker --name worker-2 --metrics-port 9101
     """
-    from segue.supervised import member_reporter, supervise
+    from segue.supervised import member_reporter, stop_on_signals, supervise
 
     tell_member = member_reporter()
     if supervised and tell_member is None:
-        broker = broker_settings_of(config, flags)
-        raise typer.Exit(supervise(broker.kafka, sys.argv[1:]))
+        broker = broker_settings_of(
+            config, flags, LogAs(role="worker", name=name, format=log_format)
+        )
+        # As this process was started: `-m` would put the working folder before the packages.
+        raise typer.Exit(supervise(broker.kafka, sys.orig_argv[1:]))
 
     from agents.apps.kafka import KafkaOutputs, serve_worker
     from segue.folders import require_folders_of
@@ -137,13 +140,15 @@ def worker(
             asked.add(task)
             task.add_done_callback(asked.discard)
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, checkpoint)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, checkpoint)
+        stop = None if tell_member is None else stop_on_signals(loop)
         try:
             return await serve_worker(
                 agents, outputs, settings.kafka, settings.topics, settings.worker,
                 accept_gap=accept_gap, begin_again=begin_again, pulse=pulse,
                 on_stop=StopLimit(lambda: agents.partitions.uploading).begin,
-                tell_member=tell_member,
+                stop=stop, tell_member=tell_member,
             )  # fmt: skip
         finally:
             agents.close()

@@ -303,7 +303,7 @@ class Tally:
         self.users_shed = users
 
     def shortened(self, users: Mapping[str | None, int]) -> None:
-        """Count users, by arm, who were answered without the head because others were waiting."""
+        """Count users, by arm, whose head ranked fewer candidates because others were waiting."""
         for arm, of_it in users.items():
             self._shortened.inc(of_it)
             if arm is not None:

@@ -37,7 +37,7 @@ class HeadRanker:
         #: The bundle's sequence tower, with the items that are added here; None without one.
         self.sequence = None if bundle.sequence is None else bundle.sequence.copy()
         self._maker = ListMaker(bundle, settings, index, sequence=self.sequence)
-        self._texts, self._limit = bundle.texts, settings.limit
+        self._texts, self._settings = bundle.texts, settings
         self._head, self._scorer, self._prior = head, ListScorer(head), settings.type_prior
         self._type_number = bundle.features.type_number.numpy()
         sizes = np.bincount(self._type_number, minlength=len(bundle.types))
@@ -86,7 +86,8 @@ class HeadRanker:
         """Return the k best candidates of some types, with log P(item | type, user) as scores.
 
         allowed: bool [rows], the only candidates; all items when None. fewer: candidates are
-        divided by this, as far as a list is left several times as many as it has places.
+        divided by this, as far as a list is left several times as many as it has places, and the
+        towers bring as many as these.
         """
         fewer = self._fewer(fewer, k)
         near = self._maker.neighbours(users)
@@ -117,7 +118,9 @@ class HeadRanker:
         return Hits(proposed.rows, log_shares(scores)).best(k)
 
     def _fewer(self, fewer: int, k: int) -> int:
-        return max(1, min(fewer, self._limit // max(1, _PLACES * k)))
+        settings, k = self._settings, max(1, k)
+        # By the towers alone a list is filled: demand brings the same items at each half-life.
+        return max(1, min(fewer, settings.limit // (_PLACES * k), settings.towers // k))
 
     def _scores(
         self, users: Asking, proposed: Proposed, demand: Demand, number: int

@@ -33,6 +33,7 @@ from dynamic_layer.lists.head_learning import (
     made_lists,
     ranking_settings,
 )
+from dynamic_layer.lists.head_ranker import HeadRanker
 from dynamic_layer.lists.hit_rates import HitRates, hit_rates
 from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import DemandReader
@@ -434,6 +435,18 @@ def test_a_head_ranks_fewer_candidates_where_many_users_wait(
     np.testing.assert_array_equal(whole.rows, hurried.rows)
     short = [ListSettings(name="short", k=2)]
     assert recommender.recommend([user], short, NOW_MS, fewer=4)[0]["short"].by_head
+
+
+def test_a_list_is_full_where_a_head_ranks_fewer_candidates(
+    bundle: DynamicBundle, static: Items
+) -> None:
+    recommender, places = Recommender(bundle), 10
+    assert bundle.head is not None
+    few = replace(HEADED.ranking, towers=places + 2, demand=1, limit=16 * places)
+    head = HeadRanker(bundle, bundle.head, few, recommender._index)
+    asked, _ = recommender.asked([make_user(static, [], now_ms=NOW_MS)], NOW_MS)
+    found = head.best(asked, [0], recommender._demand.at(NOW_MS), places, fewer=4)[0]
+    assert (found.rows >= 0).sum() == places
 
 
 def test_lists_say_whether_the_head_ranked_them(bundle: DynamicBundle, static: Items) -> None:

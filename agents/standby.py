@@ -292,7 +292,7 @@ class Standby:
                 return
             state = await self._copies.apply(records)
             if state.erasing or state.pending > self._settings.commit_deltas:
-                await self._commit_all({number})
+                await self._commit_now(number)
 
     def _below(self, place: Place) -> int:
         return self._ends.get(place, 0) if place[1] in self.followed else 0
@@ -304,14 +304,18 @@ class Standby:
     # Commits
 
     async def _commit(self) -> None:
-        async with self._turn:
-            await self._commit_all(self.followed)
+        for number in self.followed:
+            await self._guarded(number, partial(self._commit_one, number))
         self._committed_at = self._ticks_ms()
 
-    async def _commit_all(self, numbers: Collection[int]) -> None:
-        for number in numbers:
-            self._note_answered(number)
-        await self._copies.commit(numbers)
+    async def _commit_one(self, number: int) -> None:
+        async with self._turn:
+            if number in self.followed:
+                await self._commit_now(number)
+
+    async def _commit_now(self, number: int) -> None:
+        self._note_answered(number)
+        await self._copies.commit({number})
 
     def _note_answered(self, number: int) -> None:
         """Note that the users below the owner's mark are answered: none is to be read again."""
@@ -324,7 +328,7 @@ class Standby:
     async def _close(self, number: int) -> None:
         async with self._turn:
             if number in self.followed:
-                await self._commit_all({number})
+                await self._commit_now(number)
                 self._drop(number)
 
     def _drop(self, number: int) -> None:

@@ -88,14 +88,17 @@ class StateCopies:
         Raises PositionError if the log does not hold what a state needs next, or is another one
         than the workers' states were made from; then the states of `held` stay open.
         """
+        numbers = {number for _, number in held}
         await to_the_end(partial(self.partitions.open, sorted(held)))
         self.check_topology(found)
         if begin_again:
-            await to_the_end(partial(self.partitions.begin_again, found, with_store=False))
-        await to_the_end(partial(self.partitions.note_log, found))
+            begin = partial(self.partitions.begin_again, found, numbers, with_store=False)
+            await to_the_end(begin)
+        # Of these alone: records are applied to the others meanwhile, and some may be closed.
+        await to_the_end(partial(self.partitions.note_log, found, numbers))
         for place, part in held.items():
             part.start(self.partitions.position(*place), self.partitions.pass_over)
-        for number in {number for _, number in held}:
+        for number in numbers:
             await drop_unread(self._erased, self.partitions[number], self._decoders)
             await to_the_end(partial(self.partitions.compact_erased, number))
 

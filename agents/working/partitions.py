@@ -166,18 +166,17 @@ class Partitions:
             topic, partition, first, offset - 1,
         )  # fmt: skip
 
-    def check_log(self, found: Mapping[str, TopicIdentity]) -> None:
-        """Raise LogChanged if an open state was made from other topics than those found."""
-        for state in list(self.states.values()):
-            check_made_from(state, found.values())
-
-    def note_log(self, found: Mapping[str, TopicIdentity]) -> None:
-        """Note in the open states which topics they are made from.
+    def note_log(
+        self, found: Mapping[str, TopicIdentity], numbers: Container[int] | None = None
+    ) -> None:
+        """Note in the open states, or those of some numbers, which topics they are made from.
 
         Raises LogChanged if these are others than before.
         """
-        self.check_log(found)
-        for state in list(self.states.values()):
+        states = [state for _, state in self._some(numbers)]
+        for state in states:
+            check_made_from(state, found.values())
+        for state in states:
             again = state.partition in self._begun_again
             noted = [
                 state.set_made_from(
@@ -190,12 +189,19 @@ class Partitions:
             if any(noted) and state.positions == state.committed:
                 state.commit()
 
-    def begin_again(self, found: Mapping[str, TopicIdentity], *, with_store: bool = True) -> None:
+    def begin_again(
+        self,
+        found: Mapping[str, TopicIdentity],
+        numbers: Container[int] | None = None,
+        *,
+        with_store: bool = True,
+    ) -> None:
         """Put aside the open states that were made from other topics; fresh ones take their place.
 
-        with_store: put their checkpoints aside too; otherwise a fresh state is restored from them.
+        numbers: as of `note_log`. with_store: put their checkpoints aside too; otherwise a fresh
+        state is restored from them.
         """
-        for number, state in list(self.states.items()):
+        for number, state in self._some(numbers):
             try:
                 check_made_from(state, found.values())
             except LogChanged as changed:
@@ -344,9 +350,15 @@ class Partitions:
         kept = set(self.states) if in_use is None else in_use
         remove_leftovers(self._folder, kept, self._clock_ms())
 
+    def _some(self, numbers: Container[int] | None) -> list[tuple[int, PartitionState]]:
+        """Return the open states, or those of some numbers; a copy, as others may come and go."""
+        open_now = list(self.states.items())
+        return [one for one in open_now if numbers is None or one[0] in numbers]
+
     def _share_cache(self) -> None:
-        for state in self.states.values():
-            state.share_cache(len(self.states))
+        states = self._some(None)
+        for _, state in states:
+            state.share_cache(len(states))
 
     def _place(self, partition: int) -> Path:
         return self._folder / f"{partition:05d}"

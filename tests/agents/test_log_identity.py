@@ -256,7 +256,7 @@ async def test_a_state_made_before_partitions_were_added_is_refused_under_the_ne
         identity = now(b)[TOPICS.events]
         grown = TopicIdentity(topic=identity.topic, id=identity.id, partitions=4)
         with pytest.raises(LogChanged, match="2 partitions, and it has 4 now"):
-            b.worker.partitions.check_log({TOPICS.events: grown})
+            b.worker.partitions.note_log({TOPICS.events: grown})
         assert state.made_from(TOPICS.events).partitions == 2
 
 

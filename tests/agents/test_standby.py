@@ -10,6 +10,7 @@ import pytest
 from agents.apps.replay import Replay
 from agents.standby import AGAIN_MS, SETTLE_MS, followed_to
 from dynamic_layer import ItemNames, Ranking
+from state import DamagedState
 from state.dump import dump
 from streams import (
     EmbeddedLog,
@@ -246,6 +247,46 @@ async def test_a_partition_whose_records_are_gone_is_tried_again_and_stops_no_on
         b.ticks.ms += AGAIN_MS
         await w.standby.look(w.owners)
         assert (ANN in w.standby.followed, w.position()) == (True, 35)
+
+
+async def test_a_partition_whose_commit_fails_is_given_up_for_a_while(tmp_path, monkeypatch):
+    def damaged():
+        raise DamagedState("a file is not as it was written")
+
+    async with world(tmp_path) as w:
+        b = w.b
+        b.listen("ann", "a")
+        await w.answered()
+        await w.follow()
+        b.listen("ann", "b")
+        await w.answered()
+        await w.standby.look(w.owners)
+        await w.standby.follow(ended=lambda: w.standby.lag() == 0)
+        monkeypatch.setattr(w.standby._copies.partitions[ANN], "commit", damaged)
+        b.ticks.ms += b.settings.commit_every_ms
+        await w.standby.look(w.owners)
+        assert w.standby.followed == frozenset(range(TOPICS.partitions)) - {ANN}
+
+
+async def test_what_is_followed_is_touched_in_its_turn_alone_while_another_state_is_opened(
+    tmp_path, monkeypatch
+):
+    async with world(tmp_path) as w:
+        b, standby, held = w.b, w.standby, []
+        b.listen("ann", "a")
+        await w.answered()
+        await w.follow()
+        await standby.release({ANN})
+        standby.left({ANN})
+        other = min(standby.followed)
+        monkeypatch.setattr(
+            standby._copies.partitions[other],
+            "set_made_from",
+            lambda *_: held.append(standby._turn.locked()),
+        )
+        await w.follow()
+        assert ANN in standby.followed
+        assert held and all(held)
 
 
 async def test_what_was_taken_over_is_followed_again_when_it_is_left(tmp_path):

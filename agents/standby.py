@@ -297,9 +297,10 @@ class Standby:
     def _below(self, place: Place) -> int:
         return self._ends.get(place, 0) if place[1] in self.followed else 0
 
-    def _pass_empty(self, place: Place, first: int, end: int) -> None:
-        if not self._turn.locked() and not self._changed and place[1] in self.followed:
-            self._copies.partitions[place[1]].pass_empty(place[0], first, end)
+    async def _pass_empty(self, place: Place, first: int, end: int) -> None:
+        async with self._turn:
+            if not self._changed and place[1] in self.followed:
+                self._copies.partitions[place[1]].pass_empty(place[0], first, end)
 
     # Commits
 

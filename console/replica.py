@@ -270,9 +270,10 @@ class Replica:
             await to_the_end(self.partitions.remove_leftovers)
             await asyncio.sleep(SWEEP_S)
 
-    def _pass_empty(self, place: Place, first: int, end: int) -> None:
+    async def _pass_empty(self, place: Place, first: int, end: int) -> None:
         topic, partition = place
-        self.partitions[partition].pass_empty(topic, first, end)
+        async with self.turn:
+            self.partitions[partition].pass_empty(topic, first, end)
         self._uncommitted += 1
         self.applied.moved(place)
 

@@ -24,7 +24,7 @@ __all__ = [
 Place = tuple[str, int]
 Take = Callable[[Sequence[LogRecord]], Awaitable[None]]
 
-PassEmpty = Callable[[Place, int, int], None]
+PassEmpty = Callable[[Place, int, int], Awaitable[None]]
 """(place, first, end): no offset from `first` up to `end` holds a record."""
 Limit = Callable[[Place], int]
 """place -> first offset that is not to be handed over now."""
@@ -38,7 +38,7 @@ POLL_MS = 500
 WHOLE = 4_096
 
 
-def _pass_nothing(_place: Place, _first: int, _end: int) -> None:
+async def _pass_nothing(_place: Place, _first: int, _end: int) -> None:
     """Take no note of offsets without records."""
 
 
@@ -92,7 +92,7 @@ async def read_whole(
         held = await asyncio.to_thread(held_offsets, log, (topic,))
         left = {place: part.end for place, part in held.items() if part.end > part.first}
 
-        def passed(place: Place, _: int, end: int) -> None:
+        async def passed(place: Place, _: int, end: int) -> None:
             if left and end >= left.get(place, end + 1):
                 del left[place]
                 if not left:
@@ -107,7 +107,7 @@ async def read_whole(
         async for records in follow(log, first, WHOLE, passed):
             await take(records)
             place, end = (records[0].topic, records[0].partition), records[-1].offset + 1
-            passed(place, end, end)
+            await passed(place, end, end)
 
     await for_ever(read, topic)
 
@@ -187,7 +187,7 @@ async def _follow_kafka(
             for place, offset in places.items():
                 reached = await consumer.position(place)
                 if reached > offset and place not in rest:
-                    passed((place.topic, place.partition), offset, reached)
+                    await passed((place.topic, place.partition), offset, reached)
                     places[place] = reached
 
 

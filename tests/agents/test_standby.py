@@ -1,5 +1,6 @@
 """A worker that follows partitions of another one, and takes them over, on the embedded log."""
 
+import asyncio
 import json
 import logging
 from contextlib import asynccontextmanager
@@ -287,6 +288,19 @@ async def test_what_is_followed_is_touched_in_its_turn_alone_while_another_state
         await w.follow()
         assert ANN in standby.followed
         assert held and all(held)
+
+
+async def test_offsets_without_records_are_passed_after_a_commit(tmp_path):
+    async with world(tmp_path) as w:
+        w.b.listen("ann", "a")
+        await w.answered()
+        await w.follow()
+        async with w.standby._turn:
+            passing = asyncio.ensure_future(w.standby._pass_empty(PLACE, 1, 2))
+            await asyncio.sleep(0)
+            assert w.position() == 1
+        await passing
+        assert w.position() == 2
 
 
 async def test_what_was_taken_over_is_followed_again_when_it_is_left(tmp_path):

@@ -47,7 +47,9 @@ class Union:
     @property
     def rows(self) -> NDArray[np.int64]:
         """The candidates, i64 [b, c], 1 <= c <= limit, NONE behind the last one of a user."""
-        return self._rows[:, : max(1, int(self._filled.max(initial=0)))]
+        filled = self._rows[:, : max(1, int(self._filled.max(initial=0)))]
+        # Kernels are compiled once more, in front of users, for rows with gaps between them.
+        return np.ascontiguousarray(filled)
 
     def add(self, lists: NDArray[np.int64]) -> None:
         """Add the items of lists, i64 [b, k], NONE for none, the first ones first."""

@@ -13,6 +13,7 @@ def test_union_keeps_the_order_of_sources(history: Histories) -> None:
         for own in lists:
             found.add(own)
         assert found.rows.tolist() == expected
+        assert found.rows.flags.c_contiguous, "kernels are compiled for such rows"
 
 
 def test_greatest_gives_all_of_a_short_row() -> None:

@@ -197,6 +197,7 @@ class Train:
     async def catalogue(self, records: Sequence[LogRecord]) -> None:
         """Take records of a topic of the catalogue (`items`): new items are to be learned."""
         if self._new_items.possible:
+            await self.items.prepare(records, asyncio.sleep)
             async with self._turn:
                 self._new_items.take(records)
 

@@ -7,7 +7,8 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,12 @@ class AvroReader:
 
     def __call__(self, value: bytes) -> Any:
         """Return the row of one value."""
-        if len(value) < HEADER_BYTES or value[0] != MAGIC:
+        if not _has_header(value):
             raise ValueError(
                 "expected a zero byte and a schema id of four bytes, got "
                 f"{value[:HEADER_BYTES].hex() or 'nothing'}"
             )
-        number = int.from_bytes(value[1:HEADER_BYTES], "big")
+        number = _schema_number(value)
         schema = self._parsed.get(number)
         if schema is None:
             schema = self._parsed[number] = self._schema(number)
@@ -67,6 +68,20 @@ class AvroReader:
             )
         return msgspec.convert(datum, self._row)
 
+    def unknown(self, values: Iterable[bytes | None]) -> set[int]:
+        """Return the schemas that values name and that were not asked for yet."""
+        named = {_schema_number(value) for value in values if value and _has_header(value)}
+        return named - self._parsed.keys() - self._schemas.missing
+
+    def fetch(self, numbers: Iterable[int]) -> None:
+        """Read schemas, so that records of theirs can be read at once; blocks. Raises SourceError.
+
+        One that does not exist is passed over: its records are refused.
+        """
+        for number in sorted(numbers):
+            with suppress(ValueError):
+                self._parsed[number] = self._schema(number)
+
     def _schema(self, number: int) -> Any:
         text, place = self._schemas.text(number)
         try:
@@ -75,16 +90,24 @@ class AvroReader:
             raise SourceError(f"schema {number} ({place}) is no Avro schema: {error!r}") from error
 
 
+def _has_header(value: bytes) -> bool:
+    return len(value) >= HEADER_BYTES and value[0] == MAGIC
+
+
+def _schema_number(value: bytes) -> int:
+    return int.from_bytes(value[1:HEADER_BYTES], "big")
+
+
 class _Schemas:
     """Texts of schemas by id, and where each comes from."""
 
     def __init__(self, settings: AvroSettings) -> None:
         self._settings = settings
-        self._unknown: set[int] = set()
+        self.missing: set[int] = set()
 
     def text(self, number: int) -> tuple[str, str]:
         """Return a schema; raises ValueError if there is none, SourceError if that is unknown."""
-        if number not in self._unknown:
+        if number not in self.missing:
             file = Path(self._settings.schemas or ".") / f"{number}.avsc"
             if self._settings.schemas and file.is_file():
                 return file.read_text(), str(file)
@@ -93,7 +116,7 @@ class _Schemas:
                 found = self._fetch(url)
                 if found is not None:
                     return found, url
-            self._unknown.add(number)
+            self.missing.add(number)
         places = [place for place in (self._settings.schemas, self._settings.registry) if place]
         raise ValueError(f"schema {number} is not in {' or '.join(places)}")
 

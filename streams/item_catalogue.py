@@ -1,7 +1,8 @@
 """The catalogue as all its topics make it: Segue's own and those of other owners."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 #: Rank of Segue's own topic among topics; those of other owners have 0, 1, ... as in the settings.
 OWN = -1
+
+#: Seconds until a schema registry that did not answer is asked again.
+SCHEMAS_S = 5.0
 
 Place = tuple[int, int, bytes]
 """Rank of a topic, partition, and the key of a record, or of its item where keys say nothing."""
@@ -80,8 +84,27 @@ class ItemCatalogue:
         """
         return self.topics if self._decoders else ()
 
+    async def prepare(
+        self, records: Sequence[LogRecord], pause: Callable[[float], Awaitable[None]]
+    ) -> None:
+        """Have what `take` needs to read records of one topic: schemas, which a registry has.
+
+        A registry that does not answer is asked until it does; pause: waits for so many seconds.
+        """
+        decoder = self._decoders.get(records[0].topic) if records else None
+        while decoder is not None and (unknown := decoder.unknown_schemas(records)):
+            try:
+                await asyncio.to_thread(decoder.fetch_schemas, unknown)
+            except SourceError as error:
+                logger.warning(
+                    "%s is read on when its schemas can be read: %s", records[0].topic, error
+                )
+                await pause(SCHEMAS_S)
+
     def take(self, records: Sequence[LogRecord]) -> list[Item]:
         """Take records of one topic; return the items in force of which records came.
+
+        Without `prepare` it may block, and raise SourceError, where a schema is unknown.
 
         Each item is there once; those that no topic has any more are deleted.
         """

@@ -62,7 +62,7 @@ class Channels:
 
         By default the catalogue is Segue's own topic alone.
         """
-        self.items = items or ItemCatalogue()
+        self.items, self._pause = items or ItemCatalogue(), pause
         self.arms = Arms(experiments or ExperimentSettings())
         self._shares: dict[str, float] = {}
         encoder = cache(encoder)
@@ -183,6 +183,7 @@ class Channels:
         """
         if not records:
             return
+        await self.items.prepare(records, self._pause)
         place = records[0].topic, records[0].partition
         taken = self._catalogue_to.get(place, 0)
         self._catalogue_to[place] = max(taken, records[-1].offset + 1)

@@ -15,10 +15,12 @@ from prometheus_client import generate_latest
 
 from agents import TrainerSettings
 from agents.bundles.announcements import newest_announcements
+from agents.bundles.channels import Channels
 from agents.bundles.text_encoders import TextEncoders
 from agents.train import Train
 from agents.training.continuing import Continuity
 from agents.training.examples_read import ExamplesRead
+from agents.training.growing import NewItemLearning
 from agents.training.quality import QualityStore
 from agents.training.train_tally import TrainTally
 from dynamic_layer import Asked, ExampleBatch, Judgement, Row, hashed_share
@@ -27,6 +29,7 @@ from streams import (
     AdminError,
     Held,
     Item,
+    ItemCatalogue,
     LogChanged,
     LogRecord,
     ModelAnnouncement,
@@ -697,3 +700,27 @@ def test_a_broker_that_gives_no_id_for_a_time_does_not_make_the_id_forgotten():
         read.begin(identities(found), held(50, 50))
     with pytest.raises(LogChanged, match=r"Start the trainer again"):
         read.check(identities("second"))
+
+
+async def test_a_catalogue_is_prepared_before_its_records_are_taken(tmp_path, monkeypatch):
+    """Taking them would ask a schema registry while the event loop waits."""
+    done = []
+
+    async def prepare(_items, records, _pause):
+        done.append(("prepared", len(records)))
+
+    def take(_items, records):
+        done.append(("taken", len(records)))
+        return []
+
+    monkeypatch.setattr(NewItemLearning, "possible", True)
+    monkeypatch.setattr(ItemCatalogue, "prepare", prepare)
+    monkeypatch.setattr(ItemCatalogue, "take", take)
+    row = Record("x", 0, 0, 0, b"k", b"{}")
+    train = process(tmp_path, monkeypatch, SimpleNamespace(ms=1_000_000))
+    await train.catalogue([row])
+    channels = Channels(
+        ArtifactStore(str(tmp_path)), tmp_path, lambda: None, lambda: 0, items=ItemCatalogue()
+    )
+    await channels.catalogue([row])
+    assert done == [("prepared", 1), ("taken", 1)] * 2

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
 from hypothesis import given, settings
@@ -34,6 +35,7 @@ from streams import (
     topic_reader,
     topics,
 )
+from streams.item_catalogue import SCHEMAS_S
 from streams.log_watch import SameTopics
 from streams.positions import LogChanged, TopicIdentity
 
@@ -422,3 +424,43 @@ async def test_a_source_whose_reader_is_not_installed_is_named_before_anything_i
     with pytest.raises(AdminError, match=r"item_sources: .*fastavro"):
         await read_catalogue(log, TOPICS, theirs)
     log.close()
+
+
+async def test_a_registry_that_is_away_is_waited_for_without_blocking(monkeypatch, caplog):
+    fastavro = pytest.importorskip("fastavro", reason="fastavro is not installed (extra avro)")
+    names = ("item_id", "item_type")
+    schema = {
+        "type": "record", "name": "R", "fields": [{"name": n, "type": "string"} for n in names]
+    }  # fmt: skip
+    answers, asked, paused = [None, SourceError("away"), SourceError("away"), schema], [], []
+
+    def fetch(_schemas, url):
+        asked.append(url)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer and json.dumps(answer)
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    def avro(number: int) -> bytes:
+        body = BytesIO()
+        fastavro.schemaless_writer(body, schema, {"item_id": "a", "item_type": "t"})
+        return b"\0" + number.to_bytes(4, "big") + body.getvalue()
+
+    monkeypatch.setattr("streams.avro._Schemas._fetch", fetch)
+    source = ItemSourceSettings(topic="x", format="avro", avro=AvroSettings(registry="http://r"))
+    catalogue = ItemCatalogue(TOPICS, [source])
+    rows = [
+        record(b"k", value, "x", at=at)
+        for at, value in enumerate([avro(1), b"no avro", None, avro(2)])
+    ]
+    await catalogue.prepare(rows, pause)
+    assert paused == [SCHEMAS_S] * 2
+    assert caplog.text.count("x is read on when its schemas can be read: away") == 2
+    # Reading asks for nothing more.
+    assert catalogue.take(rows) == [Item(item_id="a", item_type="t")]
+    assert asked == [f"http://r/schemas/ids/{number}" for number in (1, 2, 2, 2)]
+    assert catalogue.refused_records == 2
+    await catalogue.prepare([], pause)

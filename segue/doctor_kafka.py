@@ -263,13 +263,17 @@ async def _sources(settings: Settings) -> list[Finding]:
             )  # fmt: skip
         else:
             found.append(fact(name, f"the newest {len(source.records)} records map"))
-        if isinstance(source, SourceCheck) and source.create_time:
+        if source.create_time:
+            what = (
+                "events.jump_ms limits the effect of a wrong clock"
+                if isinstance(source, SourceCheck)
+                else "an erasure covers a user's record by this time"
+            )
             found.append(
                 Finding(
                     check=name, verdict="warn",
                     found="keeps producer timestamps (message.timestamp.type=CreateTime)",
-                    fix="set the topic to LogAppendTime if possible; otherwise events.jump_ms "
-                        "limits the effect of a wrong clock",
+                    fix=f"set the topic to LogAppendTime if possible; otherwise {what}",
                 )
             )  # fmt: skip
     return found

@@ -16,6 +16,7 @@ from streams import (
     SourceError,
     UserDecoder,
     UserSourceSettings,
+    producer_timed,
 )
 from streams.admin import partition_counts
 
@@ -70,7 +71,8 @@ class ItemSourceCheck:
     """Result for one topic of items or users.
 
     fault: a fault of the complete source, or empty. suggestion: settings in TOML of a topic that
-    the settings do not have; empty otherwise.
+    the settings do not have; empty otherwise. create_time: whether a topic of users keeps producer
+    timestamps; erasures go by them.
     """
 
     topic: str
@@ -78,6 +80,7 @@ class ItemSourceCheck:
     records: Sequence[MappedItem | MappedUser]
     of: Literal["items", "users"] = "items"
     suggestion: str = ""
+    create_time: bool = False
 
     @property
     def good(self) -> bool:
@@ -95,26 +98,29 @@ async def check_item_sources_now(settings: Settings, limit: int) -> list[ItemSou
     sources += settings.user_sources
     names = [source.topic for source in sources]
     there = await asyncio.to_thread(partition_counts, settings.kafka, names) if names else {}
+    of_users = [source.topic for source in settings.user_sources]
+    timed = await asyncio.to_thread(producer_timed, settings.kafka, of_users) if of_users else []
     found = []
     for source in sources:
-        of: Literal["items", "users"] = (
-            "users" if isinstance(source, UserSourceSettings) else "items"
-        )
-        if source.topic not in there:
-            fault = "the topic does not exist"
-            found.append(ItemSourceCheck(topic=source.topic, fault=fault, records=[], of=of))
-            continue
-        records = await newest_records(settings.kafka, source.topic, limit)
+        rows: Sequence[MappedItem | MappedUser] = ()
+        fault = "" if source.topic in there else "the topic does not exist"
         try:
-            rows = (
-                _users(source, records)
-                if isinstance(source, UserSourceSettings)
-                else _items(source, records)
-            )
-            found.append(ItemSourceCheck(topic=source.topic, fault="", records=rows, of=of))
+            if not fault:
+                records = await newest_records(settings.kafka, source.topic, limit)
+                rows = (
+                    _users(source, records)
+                    if isinstance(source, UserSourceSettings)
+                    else _items(source, records)
+                )
         except SourceError as error:
             fault = str(error)
-            found.append(ItemSourceCheck(topic=source.topic, fault=fault, records=[], of=of))
+        found.append(
+            ItemSourceCheck(
+                topic=source.topic, fault=fault, records=rows,
+                of="users" if source.topic in of_users else "items",
+                create_time=source.topic in timed,
+            )
+        )  # fmt: skip
     return found
 
 

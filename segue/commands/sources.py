@@ -80,13 +80,10 @@ def _show(source: "SourceCheck") -> None:
     way = "read in place" if source.keyed_by_user else "re-keyed by segue rekey"
     title = marked("[bold]{}[/] ({})", source.topic, way)
     if source.create_time:
-        console.print(
-            marked(
-                "[yellow]{} keeps producer timestamps (message.timestamp.type=CreateTime)[/]: a "
-                "wrong producer clock gives wrong log times. events.jump_ms refuses events "
-                "ahead of Segue's own clock. Set the topic to LogAppendTime if possible",
-                source.topic,
-            )
+        _warn_of_producer_times(
+            source.topic,
+            "a wrong producer clock gives wrong log times. events.jump_ms refuses events ahead of "
+            "Segue's own clock",
         )
     if source.fault:
         console.print(title, marked(": [red]{}[/]", source.fault), sep="")
@@ -114,6 +111,11 @@ def _show_items(source: "ItemSourceCheck") -> None:
 
     way = "items, read in place" if source.of == "items" else "users, re-keyed by segue rekey"
     title = marked("[bold]{}[/] ({})", source.topic, way)
+    if source.create_time:
+        _warn_of_producer_times(
+            source.topic,
+            "an erasure covers a record of a user by this time (docs/foreign-users.md)",
+        )
     if source.fault or not source.records:
         fault = marked(": [red]{}[/]", source.fault) if source.fault else ": no records yet"
         console.print(title, fault, sep="")
@@ -138,6 +140,16 @@ def _show_items(source: "ItemSourceCheck") -> None:
     _show_bad(bad, len(source.records))
     if source.suggestion:
         console.print(f"\n{source.suggestion}", highlight=False, soft_wrap=True)
+
+
+def _warn_of_producer_times(topic: str, why: str) -> None:
+    console.print(
+        marked(
+            "[yellow]{} keeps producer timestamps (message.timestamp.type=CreateTime)[/]: {}. Set "
+            "the topic to LogAppendTime if possible",
+            topic, why,
+        )
+    )  # fmt: skip
 
 
 def _show_bad(bad: "Sequence[MappedRecord | MappedItem | MappedUser]", checked: int) -> None:

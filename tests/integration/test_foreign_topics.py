@@ -304,7 +304,11 @@ def test_sources_check_shows_items_and_users_and_suggests_the_settings_of_items(
     assert found["nowhere"]["fault"] == "the topic does not exist"
     [ann] = found[people]["records"]
     assert (found[people]["of"], ann["user_id"], ann["country"]) == ("users", "ann", "AT")
-    assert "missing_field" in CliRunner().invoke(app, ["sources", "check", *options]).output
+    # An erasure goes by the times of a topic of users.
+    assert (found[people]["create_time"], found[products]["create_time"]) == (True, False)
+    printed = CliRunner().invoke(app, ["sources", "check", *options]).output
+    assert "missing_field" in printed
+    assert printed.count("keeps producer timestamps") == 1
     guess = ["sources", "check", "--items", products, *options]
     said = CliRunner().invoke(app, guess).output
     assert 'item_id = "after.sku"' in said

@@ -15,6 +15,7 @@ from tests.simulated.bundles import DYNAMIC
 from tests.simulated.learning import unique_examples
 from tests.simulated.night import Night
 from tests.simulated.purging import wait_for_removals
+from tests.simulated.workers import OF_HISTORY
 from tests.simulated.worlds import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, USERS
 
 
@@ -31,6 +32,8 @@ def differences(night: Night) -> Iterator[str]:
         [owner] = [life for life in night.lives.values() if part in life.owned]
         found = replace(dump(owner.worker.partitions[part]), demand={})
         defined = defined_dump(night.folder / "defined", events, STATE)
+        end = night.log.end_offset(TOPICS.catalogue, part)
+        defined = replace(defined, catalogue=night.catalogue.stored(part, end))
         yield from (f"partition {part}: {line}" for line in found.differences(defined))
         yield from night.console.differences(part, defined)
     wait_for_removals(night)
@@ -47,6 +50,7 @@ def differences(night: Night) -> Iterator[str]:
     yield from _letters(night, erasures)
     yield from _receipts(night, erasures)
     yield from _answers(night, erasures)
+    yield from _positions(night)
     yield from _lists(night, erasures, stay | night.recreation.users)
 
 
@@ -79,11 +83,13 @@ def _letters(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
 
 
 def _receipts(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
-    """Each erasure has a receipt."""
+    """Each erasure has a receipt, and nothing else has one."""
     found = set()
     for record in _records(night, TOPICS.receipts):
         source = decode(Receipt, record.value or b"").source
         found.add((source.partition, source.offset))
+    known = {(part, erasure.offset) for part, those in erasures.items() for erasure in those}
+    yield from (f"a receipt for no erasure, at {place}" for place in sorted(found - known))
     for part, those in erasures.items():
         for erasure in those:
             if (part, erasure.offset) not in found:
@@ -91,7 +97,7 @@ def _receipts(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]
 
 
 def _answers(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
-    """Each request is answered, unless its user was erased while it waited."""
+    """Each request is answered, unless its user was erased while it waited, and nothing else is."""
     answered = set()
     for record in _records(night, TOPICS.recommendations):
         source = decode(Recommendation, record.value).source if record.value else None
@@ -103,6 +109,16 @@ def _answers(night: Night, erasures: dict[int, list[Erasure]]) -> Iterator[str]:
         place = (record.partition, record.offset)
         if place not in answered and user not in erased:
             yield f"request {place[0]}/{place[1]} of {user} is not answered"
+        answered.discard(place)
+    yield from (f"no request is at {place}, and it is answered" for place in sorted(answered))
+
+
+def _positions(night: Night) -> Iterator[str]:
+    """Workers have read each partition to its end, also where no record lies there."""
+    for life in night.lives.values():
+        for (topic, part), found in sorted(life.worker.positions().items()):
+            if part in life.owned and found != (end := night.log.end_offset(topic, part)):
+                yield f"worker {life.number} has read {topic}/{part} up to {found}, not {end}"
 
 
 def _lists(night: Night, erasures: dict[int, list[Erasure]], stay: set[str]) -> Iterator[str]:
@@ -118,9 +134,10 @@ def _lists(night: Night, erasures: dict[int, list[Erasure]], stay: set[str]) -> 
     last: dict[str, set[int]] = {}
     withdrawn: dict[str, bool] = {}
     for record in _records(night, TOPICS.recommendations):
-        made = decode(Recommendation, record.value).items if record.value else []
+        said = decode(Recommendation, record.value) if record.value else None
         user = (record.key or b"").decode()
-        last[user] = {int(item.item_id) for item in made}
+        if said is None or said.list == OF_HISTORY:
+            last[user] = {int(item.item_id) for item in said.items} if said is not None else set()
         withdrawn[user] = record.value is None
     for part in range(PARTITIONS):
         [owner] = [life for life in night.lives.values() if part in life.owned]

@@ -13,7 +13,8 @@ from streams.codec import decode_events
 from tests.agents.definition import counting_events, defined_dump
 from tests.simulated.faults import DEATHS, flip_byte, lose, tear_wal
 from tests.simulated.loop import NightLoop
-from tests.simulated.rows import check_rows
+from tests.simulated.policies import check_policies
+from tests.simulated.rows import ReadTo, check_lists, check_rows
 from tests.simulated.worlds import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, Texts
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ class ReplicaLife:
         async def commit() -> tuple[dict[str, int], Dump]:
             async with self.replica.turn:
                 await self.replica._commit()
-                positions = self.replica.event_positions(part)["positions"]
+                positions = dict(self.replica.event_positions(part)["positions"])
+                read = self.replica.partitions.position(TOPICS.catalogue, part)
+                positions[TOPICS.catalogue] = read or 0
                 return positions, replace(dump(self.replica.partitions[part]), demand={})
 
         return self.loop.run_until_complete(commit())
@@ -134,7 +137,7 @@ class Console:
         """Have it notice topics that were created again, as it does of Kafka each two seconds."""
         if self.life is not None:
             found = topic_identities(self.night.log, BY_USER)
-            self.run(lambda life: life.replica.partitions.note_log(found))
+            self.run(lambda life: life.loop.run_until_complete(life.replica.note_log(found)))
 
     def the_console_is_asked(self) -> None:
         """What it knows must be the definition of what lies before the positions that it names."""
@@ -155,7 +158,10 @@ class Console:
         log = self.night.log
         named, found = self.life.dumped(part)
         records = {topic: log.read(topic, part, 0, 100_000) for topic in BY_USER}
-        read = {topic: those[: named[topic]] for topic, those in records.items()}
+        read = {
+            topic: [one for one in those if one.offset < named[topic]]
+            for topic, those in records.items()
+        }
         erasures = decode_events(records[TOPICS.events], RULES)[0].erasures
         if any(erasure.offset >= named[TOPICS.events] for erasure in erasures):
             return
@@ -164,6 +170,8 @@ class Console:
         defined = defined or defined_dump(self.night.folder / "defined", events, STATE)
         if erasures and found.watermark > defined.watermark:
             return  # erased events had told the time
+        catalogue = self.night.catalogue.stored(part, named[TOPICS.catalogue])
+        defined = replace(defined, catalogue=catalogue)
         yield from (f"console, partition {part}: {line}" for line in found.differences(defined))
 
     def work_is_done(self) -> None:
@@ -171,7 +179,7 @@ class Console:
         self.check_log()
         ends = {
             (topic, part): self.night.log.end_offset(topic, part)
-            for topic in BY_USER
+            for topic in (*BY_USER, TOPICS.catalogue)
             for part in range(PARTITIONS)
         }
 
@@ -179,7 +187,7 @@ class Console:
             return [
                 f"{topic}/{part} up to {end}"
                 for (topic, part), end in ends.items()
-                if replica.event_positions(part)["positions"][topic] != end
+                if (replica.partitions.position(topic, part) or 0) != end
             ]
 
         for _ in range(100):
@@ -197,6 +205,8 @@ class Console:
             models = replica.channels.serving(channel)
             self.night.models.check_served(models, 10**9, "the console", channel)
             check_rows(self.night, models, 10**9, "the console")
+            check_lists(self.night, models, ReadTo.ends_of(self.night.log), "the console")
+        check_policies(self.night, replica.channels.policies, 10**9, "the console")
 
     def close(self) -> None:
         """End it."""

@@ -95,6 +95,7 @@ class Days(Night):
         for life in self.lives.values():
             while self.run(life, lambda life=life: life.hear(100)):
                 pass
+            self.run(life, life.hear_all)
             for part in sorted(life.owned):
                 for topic in (*life.worker.topics, TOPICS.requests):
                     while self.read(life, topic, part, 100):

@@ -29,6 +29,7 @@ def dawn(night: Night) -> None:
     """Heal everything, and let the workers do what there is to do; then events come again."""
     night.store.away, night.store.torn, night.store.slow_s = False, 0.0, 0.0
     night.fuse.out()
+    night.producers.all_end()
     night.recreation.all_begin_again()
     for number in range(WORKERS):
         if number not in night.lives:
@@ -59,6 +60,7 @@ def dawn(night: Night) -> None:
             models = life.worker.channels.serving(channel)
             night.models.check_served(models, 10**9, f"worker {life.number}", channel)
             check_rows(night, models, 10**9, f"worker {life.number}")
+        life.check_served()
 
 
 def a_last_user_is_erased(night: Night, late: random.Random) -> None:

@@ -8,7 +8,6 @@ from agents import Worker, WorkerSettings
 from agents.experiments.arms import ExperimentSettings
 from agents.outputs import EmbeddedOutputs
 from streams import (
-    EmbeddedLog,
     Event,
     Impression,
     LogChanged,
@@ -23,12 +22,15 @@ from streams import (
 from streams.topics import TopicDefinition
 from tests.agents.worlds import NOW
 from tests.simulated.canaries import Canaries
+from tests.simulated.catalogue import Catalogue
 from tests.simulated.consoles import Console
 from tests.simulated.faults import DEATHS, Fuse, Store, flip_byte, lose, tear_wal
 from tests.simulated.learning import Learning
 from tests.simulated.models import ModelsTopic
+from tests.simulated.policies import ListPolicies
+from tests.simulated.readings import Readings
 from tests.simulated.recreation import Recreation
-from tests.simulated.rows import check_lists
+from tests.simulated.transactions import NightLog, Producers
 from tests.simulated.workers import Life
 from tests.simulated.worlds import (
     BAD,
@@ -59,7 +61,8 @@ class Night:
         self.now = NOW
         self.elapsed = 0  # of the clock that never goes back
         self.fuse = Fuse()
-        self.log = EmbeddedLog(folder / "log", clock=self.clock)
+        self.log = NightLog(folder / "log", self.clock)
+        self.producers = Producers(self, random.Random(f"transactions of {seed}"))
         create_topics(self.log, topics(TOPICS))
         self.log.create_topic(TopicDefinition(name=PLAYER, partitions=PARTITIONS))
         self.store = Store(folder / "store", self.fuse, random.Random(f"store of {seed}"))
@@ -86,6 +89,9 @@ class Night:
         #: With a canary in half of the nights.
         chosen = random.Random(f"canary of {seed}")
         self.experiments = EXPERIMENTS if chosen.random() < 0.5 else ExperimentSettings()
+        self.catalogue = Catalogue(self, random.Random(f"catalogue of {seed}"))
+        self.policies = ListPolicies(self, random.Random(f"policies of {seed}"))
+        self.readings = Readings(self, self.fate)
         self.recreation = Recreation(self, random.Random(f"topics of {seed}"))
         self.models = ModelsTopic(self)
         self.learning = Learning(self, self.draw, random.Random(f"trainer of {seed}"))
@@ -125,9 +131,10 @@ class Night:
             (10, self.a_worker_ticks), (5, self.a_worker_commits), (5, self.a_worker_checkpoints),
             (4, self.a_worker_dies), (6, self.the_next_death_is_near), (8, self.partitions_move),
             (5, self.the_store_changes), (4, self.time_passes), (1, self.the_clock_is_set_back),
-            (4, self.a_worker_hears_of_models), (4, self.a_worker_reads_rows),
+            (4, self.a_worker_hears_of_models),
             *self.learning.happenings(), *self.console.happenings(),
-            *self.recreation.happenings(),
+            *self.readings.happenings(), *self.catalogue.happenings(), *self.policies.happenings(),
+            *self.recreation.happenings(), *self.producers.happenings(),
             *(self.canaries.happenings() if self.experiments.arms else ()),
         ]  # fmt: skip
         weights = [weight for weight, _ in happenings]
@@ -182,7 +189,7 @@ class Night:
             kind=self.draw.choice(["stream", "follow", "dislike"]), timestamp=timestamp,
         )  # fmt: skip
         self.written.append((topic, user, item))
-        self.log.append(topic, event.key, encode(event))
+        self.producers.append(topic, event.key, encode(event))
 
     def a_list_is_shown(self) -> None:
         user, late = self.draw.choice(USERS), self.draw.choice([0, 0, HOUR, 40 * DAY, 120 * DAY])
@@ -192,7 +199,7 @@ class Night:
         ]
         shown = Impression(user_id=user, items=items, timestamp=self.now - late)
         self.written.append((TOPICS.impressions, user, "a list"))
-        self.log.append(TOPICS.impressions, shown.key, encode(shown))
+        self.producers.append(TOPICS.impressions, shown.key, encode(shown))
 
     def something_bad_comes(self) -> None:
         topic, user = (
@@ -209,12 +216,12 @@ class Night:
         user = self.draw.choice(USERS)
         value = erasure_value(self.log, user, SOURCES) if self.draw.random() < 0.8 else None
         self.written.append((TOPICS.events, user, "erasure"))
-        self.log.append(TOPICS.events, user.encode(), value)
+        self.producers.append(TOPICS.events, user.encode(), value)
 
     def somebody_asks(self) -> None:
         request = Request(user_id=self.draw.choice(USERS))
         self.written.append((TOPICS.requests, request.user_id, "request"))
-        self.log.append(TOPICS.requests, request.key, encode(request))
+        self.producers.append(TOPICS.requests, request.key, encode(request))
 
     def a_batch_is_read(self) -> None:
         if (life := self.worker()) is None or not life.owned:
@@ -225,14 +232,22 @@ class Night:
         self.read(life, topic, partition, self.fate.randint(1, 12), again)
 
     def read(self, life: Life, topic: str, partition: int, count: int, again: int = 0) -> bool:
-        """Deliver the next records, and some a second time; returns whether there were any."""
+        """Deliver the next records, and some a second time; returns whether there were any.
+
+        Offsets without a record behind them are reported, as the transports do.
+        """
         at = life.read_to.get((topic, partition), 0)
-        records = self.log.read(topic, partition, max(0, at - again), count + again)
-        if not records:
-            return False
-        life.read_to[topic, partition] = max(at, records[-1].offset + 1)
-        self.run(life, lambda: life.worker.handle(records))
-        return True
+        records = self.log.consumed(topic, partition, max(0, at - again), count + again)
+        if records:
+            at = life.read_to[topic, partition] = max(at, records[-1].offset + 1)
+            self.run(life, lambda: life.worker.handle(records))
+        reached = self.log.reached(topic, partition, at)
+        if life.number not in self.lives or reached <= at:
+            return bool(records)
+        passed = self.run(life, lambda: life.worker.pass_empty(topic, partition, at, reached))
+        if passed:
+            life.read_to[topic, partition] = reached
+        return bool(records) or bool(passed)
 
     def requests_are_read(self) -> None:
         life = self.worker()
@@ -248,14 +263,6 @@ class Night:
         count = self.fate.choice([1, 2, 100])
         if life := self.worker():
             self.run(life, lambda: life.hear(count))
-
-    def a_worker_reads_rows(self) -> None:
-        """It serves what it reads at once: its lists must be those of bundle and rows alone."""
-        count = self.fate.choice([1, 2, 100])
-        if life := self.worker():
-            self.run(life, lambda: life.read_rows(count))
-            if life.number in self.lives:
-                check_lists(self, life.worker.models, life.rows_to, f"worker {life.number}")
 
     def a_worker_commits(self) -> None:
         if life := self.worker():
@@ -305,10 +312,12 @@ class Night:
                 self.assign(life, part)
 
     def begins(self, number: int) -> None:
-        """Start a process; most of them have read of models before their first partition."""
+        """Start a process; most of them have read all topics before their first partition."""
         life = self.lives[number] = Life(self, number)
-        if self.fate.random() < 0.8:
+        if self.fate.random() < 0.6:
             self.run(life, life.hear_all)
+        elif self.fate.random() < 0.5:
+            self.run(life, lambda: life.read_policies(100))
 
     def revoke(self, life: Life, parts: set[int]) -> None:
         if not parts:

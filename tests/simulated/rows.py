@@ -1,18 +1,51 @@
-"""Changed rows: what a process that has read so much of their topic has to serve of a bundle."""
+"""What a process has to serve of a bundle where it has read the topics of rows and items to."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from agents.bundles.launched import encoded
 from agents.bundles.models import Models
 from agents.bundles.rows import channel_of_rows
 from dynamic_layer import BundleRows, Recommender, RowDelta, UserState, default_lists
-from tests.simulated.worlds import TOPICS
+from state import item_key
+from streams import EmbeddedLog
+from tests.simulated.worlds import PARTITIONS, TOPICS, Texts
 
 if TYPE_CHECKING:
     from tests.simulated.night import Night
 
-Rows = dict[int, bytes]
+
+@dataclass
+class ReadTo:
+    """Next offsets of the topics that each process reads whole; of the catalogue by partition."""
+
+    catalogue: dict[int, int]
+    policies: int
+    rows: int
+
+    @classmethod
+    def ends_of(cls, log: EmbeddedLog) -> Self:
+        """Return the ends of the topics."""
+        catalogue = {part: log.end_offset(TOPICS.catalogue, part) for part in range(PARTITIONS)}
+        return cls(catalogue, log.end_offset(TOPICS.policies, 0), log.end_offset(TOPICS.rows, 0))
+
+    def reaches(self, other: "ReadTo", topic: str) -> bool:
+        """Return whether as much of a topic is read as another has."""
+        if topic == "policies":
+            return self.policies >= other.policies
+        return all(self.catalogue.get(part, 0) >= at for part, at in other.catalogue.items())
+
+    def or_later(self, other: "ReadTo") -> "ReadTo":
+        """Return the greater of both of each topic."""
+        parts = self.catalogue.keys() | other.catalogue.keys()
+        one, two = self.catalogue, other.catalogue
+        return ReadTo(
+            {part: max(one.get(part, 0), two.get(part, 0)) for part in parts},
+            max(self.policies, other.policies),
+            max(self.rows, other.rows),
+        )
 
 
 def rows_of(night: "Night", channel: str, made: tuple[int, int], read_to: int) -> BundleRows | None:
@@ -61,34 +94,63 @@ def check_rows(night: "Night", models: Models, read_to: int, who: str) -> None:
         )
 
 
-def check_lists(night: "Night", models: Models, read_to: int, who: str) -> None:
-    """Note lists that are not those of the bundle and rows alone, whatever was served before.
+def check_lists(night: "Night", models: Models, read: "ReadTo", who: str) -> None:
+    """Note lists that are not those of bundle, rows, catalogue and policies alone, read once.
 
-    Only where there is a head or a row that has changed. For a user with three items.
+    For a user with three items.
     """
     served = models.recommender
-    if served is None or not (served.has_head or served.served_rows.changed):
+    if served is None:
         return
     bundle = served.bundle
-    sent = rows_of(night, models.channel, bundle.made, read_to)
-    if served.served_rows.changed and bundle.made not in newest_of(night, models.channel, read_to):
+    sent = rows_of(night, models.channel, bundle.made, read.rows)
+    if served.served_rows.changed and bundle.made not in newest_of(
+        night, models.channel, read.rows
+    ):
         return
-    fresh = Recommender(bundle)
+    entries = night.catalogue.entries(read.catalogue)
+    fresh = Recommender(
+        bundle, models._live, shown=models._shown, use_head=models._use_head,
+        in_force=night.policies.compiled(read.policies, entries),
+    )  # fmt: skip
+    launched = {item_key(*name): item for name, item in entries.items() if item is not None}
+
+    async def add() -> None:
+        async for part in encoded(launched, Texts()):
+            fresh.add_items(part)
+
+    night.learning.loop.whole(add())
+    gone = [item_key(*name) for name, item in entries.items() if item is None]
+    fresh.remove_items(np.array(gone, np.uint64))
     fresh.serve_rows(None if models.pinned else sent)
     keys = bundle.item_keys[:3]
     user = UserState(
         user_id="", history_item=keys, history_time=np.full(3, night.now),
         history_strong=np.ones(3, np.bool_),
     )  # fmt: skip
-    found, expected = (
-        [
-            (list(ranking.rows), np.asarray(ranking.scores).round(4).tolist())
-            for ranking in one.recommend([user], default_lists(bundle.types), night.now)[0].values()
-        ]
-        for one in (served, fresh)
-    )
-    if found != expected:
-        night.complain(f"{who} makes the lists {found} by {models.serving}, not {expected}")
+    found, expected = (_lists(one, user, night.now) for one in (served, fresh))
+    for name, those in expected.items():
+        if found[name].keys() != those.keys() or any(
+            abs(found[name][item] - score) > 1e-3 for item, score in those.items()
+        ):
+            night.complain(
+                f"{who} makes the list {name} {found[name]} by {models.serving}, not {those}"
+            )
+
+
+def _lists(made_by: Recommender, user: UserState, now_ms: int) -> dict[str, Any]:
+    """Return by list the scores of its items."""
+    [lists] = made_by.recommend([user], default_lists(made_by.bundle.types), now_ms)
+    return {
+        name: dict(
+            zip(
+                zip(ranking.item_types, ranking.item_ids, strict=True),
+                np.asarray(ranking.scores).tolist(),
+                strict=True,
+            )
+        )
+        for name, ranking in lists.items()
+    }
 
 
 def newest_of(night: "Night", channel: str, read_to: int) -> list[tuple[int, int]]:

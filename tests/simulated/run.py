@@ -6,13 +6,16 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
+from console import replica as consoles
 from tests.simulated.checker import differences
 from tests.simulated.faults import disks_in_the_clock_of
 from tests.simulated.learning import gate_by_lot
 from tests.simulated.morning import dawn
 from tests.simulated.night import Night
 from tests.simulated.sparing import sparing
+from tests.simulated.transactions import follower
 from tests.state.conftest import SCRATCH
 
 #: Things that happen in a night.
@@ -29,6 +32,7 @@ def run_night(seed: int, steps: int = STEPS) -> tuple[Night, list[str]]:
         with sparing(), gate_by_lot(random.Random(f"gate of {seed}")), ExitStack() as stack:
             night = Night(seed, folder)
             stack.enter_context(disks_in_the_clock_of(night))
+            stack.enter_context(patch.object(consoles, "follow", follower(night.log)))
             night.live(steps)
             dawn(night)
             return night, list(differences(night))

@@ -10,17 +10,22 @@ from agents import Worker
 from agents.bundles import announcing
 from agents.bundles import models as served
 from agents.bundles.channels import Channels
+from agents.policies import PolicyBook
+from agents.policy_versions import in_force, write_version
 from agents.recommend import Recommend
 from agents.train import Train
 from agents.training import canaries
 from agents.training.followed import FollowedBundles
 from agents.training.publishing import Publisher
 from agents.training.quality import QualityStore
+from agents.working.request_queue import RequestQueue
 from console import replica as consoles
 from console.applied_erasures import AppliedErasures
 from console.replica import Replica
+from dynamic_layer import ItemColumns, Policy, PolicyError, Recommender, rules_of
 from dynamic_layer.examples.seen_offsets import SeenOffsets
-from state import ArtifactStore, StoreUnavailable
+from state import ArtifactStore, PartitionState, StoreUnavailable
+from streams import KafkaSettings
 from tests.simulated.run import run_night
 
 #: Nights in which a fault must show itself.
@@ -236,6 +241,115 @@ def a_canary_that_was_stopped_is_started() -> AbstractContextManager[object]:
     return patch.object(canaries, "decide", decide)
 
 
+def consumers_get_records_of_aborted_transactions() -> AbstractContextManager[object]:
+    """As it was: clients were left at their own default."""
+    return patch.object(KafkaSettings, "for_consumer", lambda _: {"isolation_level": ""})
+
+
+def offsets_without_records_are_not_passed() -> AbstractContextManager[object]:
+    """As it was: a state stayed before the marker of a transaction, with a lag of 1 for good."""
+    return patch.object(PartitionState, "pass_empty", lambda *_: True)
+
+
+def requests_wait_before_a_marker() -> AbstractContextManager[object]:
+    """The same of requests, whose position is the group's."""
+    return patch.object(RequestQueue, "pass_empty", lambda *_: True)
+
+
+def items_that_come_back_stay_away() -> AbstractContextManager[object]:
+    """As it was: until the next bundle."""
+    return patch.object(Recommender, "restore_items", lambda *_: 0)
+
+
+def lists_do_not_wait_for_the_catalogue() -> AbstractContextManager[object]:
+    """As it was where there is no policy: after a start, items that were taken down are listed."""
+    ready = property(
+        lambda self: (
+            self.policies_read.is_set()
+            and (self.catalogue_read.is_set() or not self.in_force.policies.by_list)
+        )
+    )
+    return patch.object(PolicyBook, "ready", ready)
+
+
+def takedowns_wait_for_the_next_bundle() -> AbstractContextManager[object]:
+    """They are known, and the bundle in use goes on with the items."""
+    return patch.object(Recommender, "remove_items", lambda *_: 0)
+
+
+def the_catalogue_is_taken_again() -> AbstractContextManager[object]:
+    """As it was: after a lost connection, what has left came back for a moment."""
+    really = Channels.catalogue
+
+    async def catalogue(self, records):  # type: ignore[no-untyped-def]
+        self._catalogue_to.clear()
+        await really(self, records)
+
+    return patch.object(Channels, "catalogue", catalogue)
+
+
+def lists_that_are_late_hold_what_has_left() -> AbstractContextManager[object]:
+    """An item that leaves while a list is made is in it."""
+    return patch.object(ItemColumns, "changed_keys", lambda *_: set())
+
+
+def entries_that_are_deleted_stay_in_the_state() -> AbstractContextManager[object]:
+    """The static job goes on with them."""
+    really = PartitionState.apply_items
+
+    def apply(self, topic, records, next_offset):  # type: ignore[no-untyped-def]
+        really(self, topic, [one for one in records if one[2] is not None], next_offset)
+
+    return patch.object(PartitionState, "apply_items", apply)
+
+
+def a_bad_policy_ends_the_last_good_one() -> AbstractContextManager[object]:
+    """A version that cannot be compiled counts as one without rules."""
+    really = Policy.of
+
+    def of(rules, version=0):  # type: ignore[no-untyped-def]
+        try:
+            return really(rules, version)
+        except PolicyError:
+            return really(rules_of({}), version)
+
+    return patch("agents.policies.Policy.of", of)
+
+
+def policies_revert() -> AbstractContextManager[object]:
+    """A version that is read again is in force again."""
+    really = PolicyBook.take
+
+    async def take(self, records):  # type: ignore[no-untyped-def]
+        for record in records:
+            self._newest.clear()
+            await really(self, [record])
+
+    return patch.object(PolicyBook, "take", take)
+
+
+def an_undo_repeats_what_is_in_force() -> AbstractContextManager[object]:
+    """The version before may have the same rules."""
+    return patch("agents.policy_versions.before", lambda found: in_force(found[:-1]))
+
+
+def a_version_that_was_first_is_written_over() -> AbstractContextManager[object]:
+    """Of two people who write the same version, the second one wins."""
+    really = write_version
+
+    async def write(read, append, *of, **more):  # type: ignore[no-untyped-def]
+        wrote = []
+
+        async def once(key, value):  # type: ignore[no-untyped-def]
+            if not wrote:
+                await append(key, value)
+            wrote.append(key)
+
+        return await really(read, once, *of, **more)
+
+    return patch("tests.simulated.policies.write_version", write)
+
+
 #: Each fault, with what the nights say of it, and the first seed that found it when it was put in.
 FOUND: dict[Fault, tuple[str, int]] = {
     uploads_that_fail_are_taken_as_done: ("is announced, and", 5),
@@ -262,6 +376,19 @@ FOUND: dict[Fault, tuple[str, int]] = {
     a_canary_is_served_by_the_default_channel: ("to channel canary", 1),
     shares_of_canaries_are_known_from_a_start_on: ("to channel canary", 8),
     a_canary_that_was_stopped_is_started: ("a canary that was stopped", 0),
+    consumers_get_records_of_aborted_transactions: ("partition", 0),
+    offsets_without_records_are_not_passed: ("has read", 0),
+    items_that_come_back_stay_away: ("makes the list", 3),
+    lists_do_not_wait_for_the_catalogue: ("which was taken down", 0),
+    takedowns_wait_for_the_next_bundle: ("which was taken down", 0),
+    the_catalogue_is_taken_again: ("makes the list", 0),
+    lists_that_are_late_hold_what_has_left: ("which", 0),
+    entries_that_are_deleted_stay_in_the_state: ("catalogue", 0),
+    a_bad_policy_ends_the_last_good_one: ("of policies, not", 0),
+    policies_revert: ("of policies, not", 0),
+    an_undo_repeats_what_is_in_force: ("an undo of version", 0),
+    a_version_that_was_first_is_written_over: ("is not what was first", 0),
+    requests_wait_before_a_marker: ("has read segue.requests", 0),
 }
 
 

@@ -42,7 +42,9 @@ def test_short_nights_have_every_kind_of_fault():
         "partitions_move", "a_user_is_erased", "a_static_bundle_is_built", "a_bundle_is_pinned",
         "player is another topic now", "segue.impressions is another topic now",
         "a_canary_is_published", "a_canary_is_decided_on", "a_person_moves_the_canary",
-        "a_worker_reads_rows", "the_store_changes",
+        "a_worker_reads_rows", "the_store_changes", "transaction committed", "transaction aborted",
+        "an_item_is_launched", "items_change", "a_policy_is_written", "a_policy_is_refused",
+        "a_policy_is_undone", "a_worker_reads_again", "items_leave_while_lists_are_made",
     }  # fmt: skip
     assert kinds <= found.keys()
 

@@ -183,11 +183,16 @@ class Console:
             for part in range(PARTITIONS)
         }
 
+        def read_to(replica: Replica, topic: str, part: int) -> int:
+            if topic == TOPICS.catalogue:
+                return replica.partitions.position(topic, part) or 0
+            return int(replica.event_positions(part)["positions"][topic])
+
         def unread(replica: Replica) -> list[str]:
             return [
                 f"{topic}/{part} up to {end}"
                 for (topic, part), end in ends.items()
-                if (replica.partitions.position(topic, part) or 0) != end
+                if read_to(replica, topic, part) != end
             ]
 
         for _ in range(100):

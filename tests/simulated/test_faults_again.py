@@ -19,7 +19,6 @@ from agents.training.followed import FollowedBundles
 from agents.training.publishing import Publisher
 from agents.training.quality import QualityStore
 from agents.working.request_queue import RequestQueue
-from console import replica as consoles
 from console.applied_erasures import AppliedErasures
 from console.replica import Replica
 from dynamic_layer import ItemColumns, Policy, PolicyError, Recommender, rules_of
@@ -27,6 +26,7 @@ from dynamic_layer.examples.seen_offsets import SeenOffsets
 from state import ArtifactStore, PartitionState, StoreUnavailable
 from streams import KafkaSettings
 from tests.simulated.run import run_night
+from tests.simulated.transactions import follower
 
 #: Nights in which a fault must show itself.
 NIGHTS = 80
@@ -163,13 +163,16 @@ def a_replica_names_what_it_has_not_read() -> AbstractContextManager[object]:
 
 def a_replica_loses_a_record_at_a_restart() -> AbstractContextManager[object]:
     """Reading goes on one record behind the position of the state."""
-    really = consoles.follow
+    really = follower
 
-    def follow(log, positions, *of):  # type: ignore[no-untyped-def]
-        behind = {place: min(at + 1, log.end_offset(*place)) for place, at in positions.items()}
-        return really(log, behind, *of)
+    def behind(log):  # type: ignore[no-untyped-def]
+        def follow(_, positions, *of):  # type: ignore[no-untyped-def]
+            later = {place: min(at + 1, log.end_offset(*place)) for place, at in positions.items()}
+            return really(log)(log, later, *of)
 
-    return patch.object(consoles, "follow", follow)
+        return follow
+
+    return patch("tests.simulated.run.follower", behind)
 
 
 def an_erasure_is_not_checkpointed_after_a_restart() -> AbstractContextManager[object]:

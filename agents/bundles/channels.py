@@ -178,6 +178,7 @@ class Channels:
     async def catalogue(self, records: Sequence[LogRecord]) -> None:
         """Take records of a topic of `items`; attributes before items are recommended.
 
+        Deleted items go from all channels before new ones are embedded, which takes seconds.
         Records that were taken before, as after a lost connection, are left out: what has left
         would be listed until its last record is read again.
         """
@@ -189,8 +190,9 @@ class Channels:
         self._catalogue_to[place] = max(taken, records[-1].offset + 1)
         items = self.items.take([one for one in records if one.offset >= taken])
         self.policies.take_items(items)
-        for models in self._models.values():
-            await models.catalogue(items)
+        left = [await models.take_down(items) for models in self._models.values()]
+        for models, live in zip(self._models.values(), left, strict=True):
+            await models.bring(live)
 
     async def rows(self, records: Sequence[LogRecord]) -> None:
         """Take records of the rows topic."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TypeVar
 
@@ -230,25 +231,41 @@ class Models:
             logger.error("bundle %s is not served: %s", name, error)
             return False
         async with self._swap:
-            await self._remove(recommender, self._launched.deleted)
             await self._add(recommender, encoder, self._launched.unknown(recommender))
             await self._change_rows(recommender, self._rows_for(recommender))
             async with self._using:
+                await self._remove(recommender, self._launched.deleted)
                 self.recommender, self.serving = recommender, name
                 self._encoder = encoder
         logger.info("serving generation %d", recommender.bundle.generation)
         return True
 
     async def catalogue(self, entries: Sequence[Item]) -> None:
-        """Take catalogue entries of any partition: new items come, deleted ones go."""
+        """Take catalogue entries of any partition: deleted items go, then new ones come."""
+        await self.bring(await self.take_down(entries))
+
+    async def take_down(self, entries: Sequence[Item]) -> set[int]:
+        """Take catalogue entries and remove deleted items; returns the keys to `bring`.
+
+        Does not wait for a bundle that is loaded, for items that are embedded, or for changed rows.
+        """
+        gone, live = self._launched.take(entries)
+        async with self._using:
+            if self.recommender is not None:
+                await self._remove(self.recommender, gone)
+        return live
+
+    async def bring(self, keys: set[int]) -> None:
+        """Recommend items whose entries were taken, unless they were taken down since."""
+        if not keys:
+            return
         async with self._swap:
-            gone, live = self._launched.take(entries)
             current = self.recommender
             if current is not None:
-                await self._remove(current, gone)
                 async with self._using:
-                    current.restore_items(np.array(sorted(live), np.uint64))
-                await self._add(current, self._encoder, self._launched.unknown(current, live))
+                    back = keys - self._launched.deleted
+                    current.restore_items(np.array(sorted(back), np.uint64))
+                await self._add(current, self._encoder, self._launched.unknown(current, keys))
 
     @property
     def rows_checksum(self) -> int:
@@ -314,10 +331,11 @@ class Models:
         recommender.recommend([user], default_lists(bundle.types), self._clock_ms())
         return recommender
 
-    async def _remove(self, recommender: Recommender, keys: set[int]) -> None:
+    async def _remove(self, recommender: Recommender, keys: AbstractSet[int]) -> None:
+        """Remove items; `_using` is held."""
         if keys:
-            async with self._using:
-                recommender.remove_items(np.array(sorted(keys), np.uint64))
+            # In a thread: changed rows that are served meanwhile may keep the index for a moment.
+            await asyncio.to_thread(recommender.remove_items, np.array(sorted(keys), np.uint64))
 
     async def _add(
         self, recommender: Recommender, encoder: TextEncoder | None, items: dict[int, Item]
@@ -332,6 +350,8 @@ class Models:
         async for part in encoded(items, encoder):
             async with self._using:
                 await asyncio.to_thread(recommender.add_items, part)
+                gone = self._launched.deleted.intersection(part.item_keys.tolist())
+                await self._remove(recommender, gone)
 
     def _warm_encoder(self, recommender: Recommender) -> TextEncoder | None:
         """Return the encoder for a bundle, loaded: no answer waits for the seconds that takes."""

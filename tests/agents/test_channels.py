@@ -1,6 +1,7 @@
 """Channels: who is served which bundle, from whom, and what the records say of it."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from agents import Worker, WorkerSettings
 from agents.bundles.announcements import newest_announcements
@@ -20,6 +22,7 @@ from dynamic_layer import DynamicBundle, ExampleBatch, ItemNames, Ranking
 from state import ArtifactStore, StateSettings
 from streams import (
     ArmShare,
+    Item,
     LogRecord,
     ModelAnnouncement,
     Recommendation,
@@ -310,6 +313,47 @@ async def test_canaries_shares_are_those_announced_of_this_experiment(world):
     assert arms.share("cage") == 0
     shown = world.worker.tally.registry.get_sample_value
     assert shown("segue_arm_share_ratio", {"arm": "old"}) == pytest.approx(0.6)
+
+
+async def test_takedowns_do_not_wait_for_items_that_are_embedded(world, bundles, monkeypatch):
+    """Neither those of the same batch, in any channel, nor later ones, also of a new item."""
+    channels, words = world.worker.channels, WordVectors.encode
+    await world.publish(bundles[0])
+    await world.publish(bundles[1], NEXT)
+    embedding, embedded = threading.Event(), threading.Event()
+
+    def encode_slowly(self, texts):
+        embedding.set()
+        assert embedded.wait(30)
+        return words(self, texts)
+
+    monkeypatch.setattr(WordVectors, "encode", encode_slowly)
+    new = Item(item_id="new", item_type=ITEMS.item_types[0], title="new")
+    known = [
+        Item(item_id=name, item_type=kind)
+        for name, kind in zip(ITEMS.item_ids[:2], ITEMS.item_types[:2], strict=True)
+    ]
+
+    def entry(offset: int, item: Item, *, deleted: bool) -> LogRecord:
+        said = structs.replace(item, deleted=deleted)
+        return Record(
+            topic=TOPICS.catalogue, partition=0, offset=offset, timestamp=NOW, key=said.key,
+            value=encode(said),
+        )  # fmt: skip
+
+    batch = [entry(0, new, deleted=False), entry(1, known[0], deleted=True)]
+    served = [channels.following(channel).recommender for channel in ("default", NEXT)]
+    before = [len(one._index) for one in served]
+    bringing = asyncio.create_task(channels.catalogue(batch))
+    try:
+        assert await asyncio.to_thread(embedding.wait, 30)
+        assert [len(one._index) for one in served] == [size - 1 for size in before]
+        await channels.catalogue([entry(2, known[1], deleted=True), entry(3, new, deleted=True)])
+        assert [len(one._index) for one in served] == [size - 2 for size in before]
+    finally:
+        embedded.set()
+        await bringing
+    assert [len(one._index) for one in served] == [size - 2 for size in before]
 
 
 async def test_keys_of_later_versions_say_nothing(world, bundles):

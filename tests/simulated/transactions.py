@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console.following import IDLE_S, PassEmpty
 from streams import EmbeddedLog, KafkaSettings, Record
+from streams.following import IDLE_S, PassEmpty
 
 if TYPE_CHECKING:
     from tests.simulated.night import Night

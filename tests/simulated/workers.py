@@ -32,6 +32,8 @@ class Life:
         self.read_to: dict[tuple[str, int], int] = {}
         self.models_to = 0
         self.read = ReadTo(catalogue={}, policies=0, rows=0)
+        #: What was read when lists were made that are not written yet.
+        self.made_from: ReadTo | None = None
         #: What the topics held when the process began: without it no list is written.
         self.began = ReadTo.ends_of(night.log)
         self.begin_again = number in night.recreation.begin_again
@@ -54,11 +56,20 @@ class Life:
             experiments=night.experiments,
         )
         self._night = night
-        self.worker.channels.policies.wait()
+        channels = self.worker.channels
+        channels.policies.wait()
+        channels._recommend = partial(self._first_made, channels._recommend)  # type: ignore[method-assign]
         for channel in self.worker.channels.arms.settings.channels:
             models = self.worker.channels.following(channel)
             real = models.recommend
             models.recommend = partial(self._lists, models, real)  # type: ignore[method-assign]
+
+    async def _first_made(self, real, *of, **more):  # type: ignore[no-untyped-def]
+        """Make lists; what leaves once they were made first may be in those made once more."""
+        made = await real(*of, **more)
+        if made is None or self.made_from is None:
+            self.made_from = None if made is None else self.read.or_later(self.began)
+        return made
 
     async def _lists(self, models, real, users, lists, now_ms, *, fewer=1):  # type: ignore[no-untyped-def]
         """Make a real list, and one of the keys of the user's history, which can be checked."""
@@ -155,7 +166,7 @@ class _ListsLookedAt(Outputs):
     def _look_at(self, records: list[Outgoing]) -> None:
         made = [decode(Recommendation, one.value) for one in records if one.value is not None]
         night, life = self._night, self._life
-        known = life.read.or_later(life.began)
+        known, life.made_from = life.made_from or life.read.or_later(life.began), None
         entries = night.catalogue.entries(known.catalogue)
         policy = night.policies.of_mix(known.policies)
         for said in made:

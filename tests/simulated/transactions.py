@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streams import EmbeddedLog, KafkaSettings, Record
-from streams.following import IDLE_S, PassEmpty
+from streams.log_following import IDLE_S, PassEmpty
 
 if TYPE_CHECKING:
     from tests.simulated.night import Night
@@ -173,7 +173,7 @@ def follower(log: NightLog) -> Callable[..., AsyncIterator[Sequence[Record]]]:
                     at[place] = records[-1].offset + 1
                 reached = log.reached(*place, at[place])
                 if reached > at[place]:
-                    passed(place, at[place], reached)
+                    await passed(place, at[place], reached)
                 moved |= bool(records) or reached > at[place]
                 at[place] = reached
             await asyncio.sleep(0 if moved else IDLE_S)

@@ -1,6 +1,7 @@
 """What has to be so in the morning, by the log alone."""
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from agents.working.partitions import user_state
@@ -51,7 +52,8 @@ def differences(night: Night) -> Iterator[str]:
     yield from _receipts(night, erasures)
     yield from _answers(night, erasures)
     yield from _positions(night)
-    yield from _lists(night, erasures, stay | night.recreation.users)
+    # A list that is written of the last one would have impressions, which are events too.
+    yield from _lists(night, erasures, (stay | night.recreation.users) - {night.erased_last})
 
 
 def _records(night: Night, topic: str) -> Iterator[LogRecord]:
@@ -121,7 +123,9 @@ def _positions(night: Night) -> Iterator[str]:
                 yield f"worker {life.number} has read {topic}/{part} up to {found}, not {end}"
 
 
-def _lists(night: Night, erasures: dict[int, list[Erasure]], stay: set[str]) -> Iterator[str]:
+def _lists(
+    night: Night, erasures: dict[int, list[Erasure]], stay: AbstractSet[str | None]
+) -> Iterator[str]:
     """The last list of each user was made from all of the history.
 
     That of an erased user without further events was made from nothing, and withdrawn if nobody

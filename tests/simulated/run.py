@@ -21,7 +21,7 @@ from tests.state.conftest import SCRATCH
 #: Things that happen in a night.
 STEPS = 200
 #: Of a night in `make test`: two hundred of them in the time of a hundred.
-SHORT = 120
+SHORT = 80
 
 
 def run_night(seed: int, steps: int = STEPS) -> tuple[Night, list[str]]:

@@ -150,17 +150,6 @@ def a_canary_is_served_by_the_default_channel() -> AbstractContextManager[object
     return patch.object(Channels, "serving", lambda self, _: self.default)
 
 
-def shares_of_canaries_are_known_from_a_start_on() -> AbstractContextManager[object]:
-    """A worker that runs does not follow a canary that grows, or that is stopped."""
-    really = Channels._take_shares
-
-    def take(self, records):  # type: ignore[no-untyped-def]
-        if not self._shares:
-            really(self, records)
-
-    return patch.object(Channels, "_take_shares", take)
-
-
 def a_canary_that_was_stopped_is_started() -> AbstractContextManager[object]:
     """It begins with its first share at the next look."""
     really = canaries.decide
@@ -188,7 +177,6 @@ FOUND: dict[Fault, tuple[str, int]] = {
     rows_are_served_over_a_pinned_bundle: ("serves rows", 5),
     rows_wait_for_the_next_bundle: ("serves rows", 70),
     a_canary_is_served_by_the_default_channel: ("to channel canary", 0),
-    shares_of_canaries_are_known_from_a_start_on: ("to channel canary", 8),
     a_canary_that_was_stopped_is_started: ("a canary that was stopped", 0),
 }
 

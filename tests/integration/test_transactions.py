@@ -141,7 +141,11 @@ async def test_every_other_reader_sees_the_same_records_and_the_same_end(
         assert await first_of(Broadcast(kafka=kafka, topic=topic), 4) == COMMITTED
         # the console's replica
         passed: list[tuple[Any, int, int]] = []
-        reading = follow(kafka, {place: 0}, 100, lambda *gap: passed.append(gap))
+
+        async def note(place: Any, first: int, end: int) -> None:
+            passed.append((place, first, end))
+
+        reading = follow(kafka, {place: 0}, 100, note)
         seen = asyncio.ensure_future(first_of(reading, 5))
         await until(lambda: passed and passed[-1][2] >= 10, "the end to be passed")
         assert all(end - first > 0 for _, first, end in passed)

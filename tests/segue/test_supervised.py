@@ -32,8 +32,10 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         status = supervise(KAFKA, ["worker"], lambda _, group, member: left.append((group, member)))
         return status, left
 
-    # The test's own handlers come back.
+    # The test's own handlers come back. Another test of this process may have left one ignored.
     before = {number: signal.getsignal(number) for number in FORWARDED}
+    for number in FORWARDED:
+        signal.signal(number, signal.SIG_DFL)
     yield running
     for number, handler in before.items():
         signal.signal(number, handler)

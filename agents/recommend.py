@@ -7,6 +7,7 @@ from agents.settings import WorkerSettings
 from agents.working.request_queue import Asked
 from agents.working.tally import Tally
 from agents.working.waiting import Touched, TouchedUsers, Waiting
+from dynamic_layer.serving.batch import WITHOUT_HEAD
 
 __all__ = ["Recommend"]
 
@@ -91,7 +92,12 @@ class Recommend:
 def _fewer(waiting: int, many: int) -> int:
     """Return by what candidates are divided while so many users wait beside a round.
 
-    >>> [_fewer(waiting, 32) for waiting in (31, 32, 64, 1_000)]
-    [1, 2, 4, 4]
+    WITHOUT_HEAD from eight times `many` on: then a quarter of them does not suffice, and lists
+    would be late by seconds.
+
+    >>> [_fewer(waiting, 32) for waiting in (31, 32, 64, 255, 256)]
+    [1, 2, 4, 4, 0]
     """
+    if waiting >= 8 * many:
+        return WITHOUT_HEAD
     return 1 if waiting < many else 2 if waiting < 2 * many else 4

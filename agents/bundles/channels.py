@@ -257,7 +257,7 @@ class Channels:
             if made is None:
                 return None
             generation, rankings = made
-            shortened = fewer > 1 and models.has_head
+            shortened = fewer != 1 and models.has_head
             for place, ranked in zip(of_it, rankings, strict=True):
                 found[place] = Served(
                     arm=arms[place],

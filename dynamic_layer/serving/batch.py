@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from dynamic_layer.lists.asking import Asking
 from dynamic_layer.serving.rankings import UserState
 
-__all__ = ["Batch"]
+__all__ = ["WITHOUT_HEAD", "Batch"]
+
+#: In the place of the number that divides candidates: no head ranks.
+WITHOUT_HEAD = 0
 
 
 @dataclass(frozen=True, kw_only=True)

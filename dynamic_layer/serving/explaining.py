@@ -34,7 +34,7 @@ def answered(
 
     fewer: see `Recommender.recommend`; without reasons where it is above 1.
     """
-    with_reasons = [] if fewer > 1 else [settings for settings in lists if settings.explain]
+    with_reasons = [] if fewer != 1 else [settings for settings in lists if settings.explain]
     plain = [settings for settings in lists if settings not in with_reasons]
     found = recommender.recommend(users, plain, now_ms, fewer=fewer)
     if not with_reasons:

@@ -11,7 +11,7 @@ from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.lists.demotion import deeper, demoted
 from dynamic_layer.lists.head_ranker import HeadRanker
 from dynamic_layer.lists.list_maker import log_shares
-from dynamic_layer.serving.batch import Batch
+from dynamic_layer.serving.batch import WITHOUT_HEAD, Batch
 from dynamic_layer.serving.live_demand import LiveDemand
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 
@@ -50,7 +50,7 @@ class ListSearch:
         allowed: bool [n], the only items; all when None. Lists that draw from the same types share
         what was found of these.
         """
-        asked, head = batch.asked, self.head
+        asked, head = batch.asked, self.head if batch.fewer != WITHOUT_HEAD else None
         length = {settings.name: settings.k for settings in lists}
         if more := deeper(asked, lists):
             lists = [replace(settings, k=settings.k + more) for settings in lists]
@@ -98,7 +98,7 @@ class ListSearch:
         """
         numbers = [n for n in self._searched(lists, repeats) if n not in ranked]
         depth = max((one.k for one in lists if one.repeats == repeats), default=0)
-        asked, head = batch.asked, self.head
+        asked, head = batch.asked, self.head if batch.fewer != WITHOUT_HEAD else None
         excluded = asked.excluded(repeats)
         if numbers and repeats == "exclude" and head is not None:
             demand = self._demand.at(batch.now_ms)
@@ -146,7 +146,7 @@ class ListSearch:
         allowed: NDArray[np.bool_] | None,
     ) -> Hits:
         """Return a list over many types: one search and one ranking, not one for each type."""
-        asked, head = batch.asked, self.head
+        asked, head = batch.asked, self.head if batch.fewer != WITHOUT_HEAD else None
         if settings.repeats == "exclude" and head is not None:
             demand = self._demand.at(batch.now_ms)
             return head.best_mixed(asked, types, demand, settings.k, allowed, batch.fewer)

@@ -200,7 +200,7 @@ class Recommender:
     ) -> list[dict[str, Ranking]]:
         """Return, for each user, a ranking for each list by name.
 
-        fewer: a head ranks this many times fewer candidates, to be done sooner.
+        fewer: a head ranks this many times fewer candidates, to be done sooner; 0: none ranks.
         policies: instead of those in force, for a preview.
         """
         rejecting = [bool(len(user.disliked)) for user in users]

@@ -10,6 +10,7 @@ from segue.settings import Settings
 from segue.source_check import newest_records
 from streams import (
     AdminError,
+    DeadLetter,
     ItemDecoder,
     ItemSourceSettings,
     LogRecord,
@@ -153,13 +154,7 @@ def _items(source: ItemSourceSettings, records: Sequence[LogRecord]) -> list[Map
         )
         for record, item in items
     ]  # fmt: skip
-    rows += [
-        MappedItem(
-            partition=letter.source.partition, offset=letter.source.offset,
-            reason=letter.reason.value, detail=letter.detail, payload=letter.payload,
-        )
-        for letter in letters
-    ]  # fmt: skip
+    rows += [MappedItem(**_refusal(letter)) for letter in letters]
     return sorted(rows, key=lambda row: (row.partition, row.offset))
 
 
@@ -174,11 +169,13 @@ def _users(source: UserSourceSettings, records: Sequence[LogRecord]) -> list[Map
         )
         for record, user in users
     ]  # fmt: skip
-    rows += [
-        MappedUser(
-            partition=letter.source.partition, offset=letter.source.offset,
-            reason=letter.reason.value, detail=letter.detail, payload=letter.payload,
-        )
-        for letter in letters
-    ]  # fmt: skip
+    rows += [MappedUser(**_refusal(letter)) for letter in letters]
     return sorted(rows, key=lambda row: (row.partition, row.offset))
+
+
+def _refusal(letter: DeadLetter) -> dict[str, Any]:
+    """Return what a refused record is shown with."""
+    return {
+        "partition": letter.source.partition, "offset": letter.source.offset,
+        "reason": letter.reason.value, "detail": letter.detail, "payload": letter.payload,
+    }  # fmt: skip

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from streams.mapped_rows import check_paths, path_or_none
-from streams.sources import AvroSettings, SourceSettings, ValueMapping, path_of
+from streams.sources import (
+    AvroSettings,
+    SourceSettings,
+    ValueMapping,
+    check_avro,
+    check_topic,
+    path_of,
+)
 from streams.topics import TopicSettings
 
 __all__ = [
@@ -93,10 +100,7 @@ class ItemSourceSettings:
             raise ValueError("topic: expected a name, got an empty one")
         paths = (*self.texts, "item_id", "genres", "published_at", "attribute_object")
         check_paths({name: getattr(self, name) for name in paths}, self.attributes)
-        if self.format == "avro" and not (self.avro.schemas or self.avro.registry):
-            raise ValueError("avro: expected a folder of schemas, a registry, or both; got neither")
-        if self.format != "avro" and self.avro != AvroSettings():
-            raise ValueError(f"avro is set, but the format is {self.format!r}")
+        check_avro(self.format, self.avro)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -117,12 +121,4 @@ def check_item_sources(
     """Raise ValueError where sources of items contradict each other or the other settings."""
     seen = {source.topic for source in events}
     for number, source in enumerate(sources):
-        where = f"item_sources[{number}].topic: {source.topic!r}"
-        if source.topic in seen:
-            raise ValueError(f"{where} is the topic of two sources")
-        if source.topic.startswith(f"{topics.prefix}."):
-            raise ValueError(
-                f"{where} begins like Segue's own topics, which are read as they are; change "
-                "topics.prefix if another system owns it"
-            )
-        seen.add(source.topic)
+        check_topic(f"item_sources[{number}]", source.topic, seen, topics)

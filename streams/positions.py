@@ -42,6 +42,15 @@ class TopicIdentity:
     id: str
     partitions: int
 
+    def is_another_than(self, known: str) -> bool:
+        """Whether a topic of a known id is another one; an empty id says nothing.
+
+        >>> now = TopicIdentity(topic="reads", id="b", partitions=1)
+        >>> now.is_another_than("a"), now.is_another_than("b"), now.is_another_than("")
+        (True, False, False)
+        """
+        return bool(known and self.id and known != self.id)
+
 
 def check_partitions(found: TopicIdentity, partitions: int, own: str) -> None:
     """Raise LogChanged unless a topic has as many partitions as the settings say.
@@ -76,7 +85,7 @@ def check_identity(made: TopicIdentity | None, found: TopicIdentity, partition: 
     """
     if made is None:
         return
-    if made.id and found.id and made.id != found.id:
+    if found.is_another_than(made.id):
         raise LogChanged(
             f"the state of {found.topic}/{partition} was made from another topic of this name: "
             f"its id was {made.id}, and it is {found.id} now. The topic was deleted and created "

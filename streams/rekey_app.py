@@ -97,7 +97,7 @@ def check_same_source(before: TopicIdentity | None, found: TopicIdentity) -> Non
 
     Partitions that were added are no fault: each record is re-keyed by itself.
     """
-    if before is not None and before.id and found.id and before.id != found.id:
+    if before is not None and found.is_another_than(before.id):
         raise LogChanged(
             f"source {found.topic} was deleted and created again while it was read (its id was "
             f"{before.id}, and is {found.id} now): start segue rekey again, which reads it from "

@@ -152,8 +152,6 @@ class SourceSettings:
             raise ValueError(
                 f"timestamp.field: {self.timestamp.field!r} is also the field of another setting"
             )
-        if self.format == "avro" and not (self.avro.schemas or self.avro.registry):
-            raise ValueError("avro: expected a folder of schemas, a registry, or both; got neither")
         if self.format == "impressions" and dataclasses.replace(self, format="json") != (
             SourceSettings(topic=self.topic)
         ):
@@ -161,8 +159,7 @@ class SourceSettings:
                 "impressions are read as they are, under their users' keys: expected no setting "
                 "beside topic and format"
             )
-        if self.format != "avro" and self.avro != AvroSettings():
-            raise ValueError(f"avro is set, but the format is {self.format!r}")
+        check_avro(self.format, self.avro)
 
     @property
     def _texts(self) -> set[Path]:
@@ -180,22 +177,40 @@ class SourceSettings:
         return self == SourceSettings(topic=self.topic, keyed_by_user=self.keyed_by_user)
 
 
+def check_avro(form: str, avro: AvroSettings) -> None:
+    """Raise ValueError where a format and the settings of Avro contradict each other."""
+    if form == "avro" and not (avro.schemas or avro.registry):
+        raise ValueError("avro: expected a folder of schemas, a registry, or both; got neither")
+    if form != "avro" and avro != AvroSettings():
+        raise ValueError(f"avro is set, but the format is {form!r}")
+
+
+def check_topic(
+    where: str, topic: str, seen: set[str], topics: TopicSettings, *, ours: bool = False
+) -> None:
+    """Raise ValueError for a topic that is in `seen`, or named like Segue's own; add it to `seen`.
+
+    where: the source, as messages name it; ours: a topic of Segue's that may be a source.
+    """
+    if topic in seen:
+        raise ValueError(f"{where}.topic: {topic!r} is the topic of two sources")
+    if topic.startswith(f"{topics.prefix}.") and not ours:
+        raise ValueError(
+            f"{where}.topic: {topic!r} begins like Segue's own topics, which are read as they are; "
+            "change topics.prefix if another system owns it"
+        )
+    seen.add(topic)
+
+
 def check_sources(
     sources: Iterable[SourceSettings], kinds: Iterable[str], topics: TopicSettings
 ) -> None:
     """Raise ValueError where sources contradict each other or the other settings."""
-    kinds, seen = set(kinds), set()
+    kinds, seen = set(kinds), set[str]()
     for number, source in enumerate(sources):
         where = f"sources[{number}]"
-        if source.topic in seen:
-            raise ValueError(f"{where}.topic: {source.topic!r} is the topic of two sources")
         is_ours = source.format == "impressions" and source.topic == topics.impressions
-        if source.topic.startswith(f"{topics.prefix}.") and not is_ours:
-            raise ValueError(
-                f"{where}.topic: {source.topic!r} begins like Segue's own topics, which are read "
-                "as they are; change topics.prefix if another system owns it"
-            )
-        seen.add(source.topic)
+        check_topic(where, source.topic, seen, topics, ours=is_ours)
         kind = source.kind
         for setting, value in (*kind.values.items(), ("default", kind.default)):
             if value and value not in kinds:

@@ -22,7 +22,7 @@ from streams.mapped_rows import (
     value_at,
 )
 from streams.records import DeadLetter, Reason, User
-from streams.sources import AvroSettings
+from streams.sources import AvroSettings, check_avro, check_topic
 from streams.topics import TopicSettings
 
 __all__ = ["UserDecoder", "UserSourceSettings", "check_user_sources"]
@@ -61,10 +61,7 @@ class UserSourceSettings:
             raise ValueError("topic: expected a name, got an empty one")
         paths = ("user_id", "country", "birth_year", "attribute_object")
         check_paths({name: getattr(self, name) for name in paths}, self.attributes)
-        if self.format == "avro" and not (self.avro.schemas or self.avro.registry):
-            raise ValueError("avro: expected a folder of schemas, a registry, or both; got neither")
-        if self.format != "avro" and self.avro != AvroSettings():
-            raise ValueError(f"avro is set, but the format is {self.format!r}")
+        check_avro(self.format, self.avro)
 
     @property
     def keyed_by_user(self) -> bool:
@@ -81,15 +78,7 @@ def check_user_sources(
     """
     seen = set(others)
     for number, source in enumerate(sources):
-        where = f"user_sources[{number}].topic: {source.topic!r}"
-        if source.topic in seen:
-            raise ValueError(f"{where} is the topic of two sources")
-        if source.topic.startswith(f"{topics.prefix}."):
-            raise ValueError(
-                f"{where} begins like Segue's own topics, which are read as they are; change "
-                "topics.prefix if another system owns it"
-            )
-        seen.add(source.topic)
+        check_topic(f"user_sources[{number}]", source.topic, seen, topics)
 
 
 class UserDecoder:

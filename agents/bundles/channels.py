@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class Served:
     """A user's rankings by list, the generation that made them, and the user's arm if any.
 
-    shortened: whether a head ranked fewer candidates, since others were waiting.
+    shortened: whether a head ranked fewer candidates, or none did, since others were waiting.
     """
 
     arm: str | None

@@ -29,8 +29,8 @@ class ExamplesRead:
         examples that are gone are a loss, those that come after must not be.
         """
         for topic, its in found.items():
-            known = self._ids.get(topic)
-            if known and its.id and known != its.id:
+            known = self._ids.get(topic, "")
+            if its.is_another_than(known):
                 logger.warning(
                     "%s was created again: it is read from its beginning; what was learned from "
                     "the earlier topic stays", topic,
@@ -38,7 +38,7 @@ class ExamplesRead:
                 self.positions = {
                     place: at for place, at in self.positions.items() if place[0] != topic
                 }
-            self._ids[topic] = its.id or known or ""
+            self._ids[topic] = its.id or known
         for part in held:
             place = (part.topic, part.partition)
             if self.positions.get(place, 0) > part.end:
@@ -51,8 +51,7 @@ class ExamplesRead:
     def check(self, found: Mapping[str, TopicIdentity]) -> None:
         """Raise LogChanged if a topic that is being read is another one now."""
         for topic, its in found.items():
-            known = self._ids.get(topic)
-            if known and its.id and known != its.id:
+            if its.is_another_than(self._ids.get(topic, "")):
                 raise LogChanged(
                     f"{topic} was deleted and created again. Start the trainer again: it goes on "
                     "from its checkpoint and reads the new topic from its beginning",

@@ -103,7 +103,7 @@ def _read_earlier(state: PartitionState, found: TopicIdentity) -> bool:
     made = state.made_from(found.topic)
     if made is None or state.position(found.topic) is None:
         return False
-    return made.again or bool(made.id and found.id and made.id != found.id)
+    return made.again or found.is_another_than(made.id)
 
 
 class Partitions:

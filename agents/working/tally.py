@@ -72,7 +72,8 @@ class Tally:
         )
         self._shortened = Metric(
             "segue_answers_shortened",
-            "Users whose lists were ranked from fewer candidates because many users were waiting.",
+            "Users whose lists were ranked from fewer candidates, or without the head, because "
+            "many users were waiting.",
             registry=registry,
         )
         self._shed = Metric(
@@ -136,7 +137,7 @@ class Tally:
         )
         self._arm_shortened = Metric(
             "segue_arm_answers_shortened",
-            "Users of an arm whose lists were ranked from fewer candidates.",
+            "Users of an arm whose lists were ranked from fewer candidates, or without the head.",
             ["arm"],
             registry=registry,
         )
@@ -303,7 +304,7 @@ class Tally:
         self.users_shed = users
 
     def shortened(self, users: Mapping[str | None, int]) -> None:
-        """Count users, by arm, whose head ranked fewer candidates because others were waiting."""
+        """Count users, by arm, whose lists were shortened because others were waiting."""
         for arm, of_it in users.items():
             self._shortened.inc(of_it)
             if arm is not None:

@@ -50,7 +50,7 @@ class ListSearch:
         allowed: bool [n], the only items; all when None. Lists that draw from the same types share
         what was found of these.
         """
-        asked, head = batch.asked, self.head if batch.fewer != WITHOUT_HEAD else None
+        asked, head = batch.asked, self._head_of(batch)
         length = {settings.name: settings.k for settings in lists}
         if more := deeper(asked, lists):
             lists = [replace(settings, k=settings.k + more) for settings in lists]
@@ -98,7 +98,7 @@ class ListSearch:
         """
         numbers = [n for n in self._searched(lists, repeats) if n not in ranked]
         depth = max((one.k for one in lists if one.repeats == repeats), default=0)
-        asked, head = batch.asked, self.head if batch.fewer != WITHOUT_HEAD else None
+        asked, head = batch.asked, self._head_of(batch)
         excluded = asked.excluded(repeats)
         if numbers and repeats == "exclude" and head is not None:
             demand = self._demand.at(batch.now_ms)
@@ -138,6 +138,10 @@ class ListSearch:
                 watch.popular[number] = dict(pairs)
         return found
 
+    def _head_of(self, batch: Batch) -> HeadRanker | None:
+        """Return the head, unless there is none or the lists are to be made without it."""
+        return self.head if batch.fewer != WITHOUT_HEAD else None
+
     def _mixed(
         self,
         batch: Batch,
@@ -146,7 +150,7 @@ class ListSearch:
         allowed: NDArray[np.bool_] | None,
     ) -> Hits:
         """Return a list over many types: one search and one ranking, not one for each type."""
-        asked, head = batch.asked, self.head if batch.fewer != WITHOUT_HEAD else None
+        asked, head = batch.asked, self._head_of(batch)
         if settings.repeats == "exclude" and head is not None:
             demand = self._demand.at(batch.now_ms)
             return head.best_mixed(asked, types, demand, settings.k, allowed, batch.fewer)

@@ -37,6 +37,7 @@ from dynamic_layer.lists.head_ranker import HeadRanker
 from dynamic_layer.lists.hit_rates import HitRates, hit_rates
 from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import DemandReader
+from dynamic_layer.serving.batch import WITHOUT_HEAD
 from dynamic_layer.serving.user_reading import features_of, histories_of, tower_part
 from state.keys import item_key
 from tests.dynamic_layer.headed import (
@@ -410,6 +411,20 @@ def test_bundles_without_a_head_and_workers_told_so_rank_by_the_towers(
     assert any(by_head[n].item_ids != told[n].item_ids for n in told)
     assert all(one.by_head for one in by_head.values())
     assert not any(one.by_head for lists in (by_towers, told) for one in lists.values())
+
+
+def test_lists_of_an_overloaded_worker_are_those_without_the_head(
+    bundle: DynamicBundle, static: Items
+) -> None:
+    users = [make_user(static, [0, 6], now_ms=NOW_MS), make_user(static, [], now_ms=NOW_MS)]
+    lists = [ListSettings(name=name, repeats=name) for name in ("exclude", "include", "only")]
+
+    def made(recommender: Recommender, fewer: int) -> list[dict[str, tuple[list[str], bool]]]:
+        found = recommender.recommend(users, lists, NOW_MS, fewer=fewer)
+        return [{name: (one.item_ids, one.by_head) for name, one in of.items()} for of in found]
+
+    wanted = made(Recommender(bundle, use_head=False), 1)
+    assert made(Recommender(bundle), WITHOUT_HEAD) == wanted != made(Recommender(bundle), 1)
 
 
 def test_a_head_ranks_fewer_candidates_where_many_users_wait(

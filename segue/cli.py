@@ -9,7 +9,7 @@ import typer
 from segue.lazy_commands import LazyCommands
 from segue.log_format import is_json, log_crash
 from segue.screen import errors, log_to_screen, marked
-from segue.threads import sleep_at_barriers
+from segue.threads import prepare_threads
 
 __all__ = ["app", "main"]
 
@@ -50,7 +50,7 @@ def _all_commands(
 
 def main() -> None:
     """Run the command line. With --verbose, an error of the system has its traceback."""
-    sleep_at_barriers()
+    prepare_threads()
     try:
         app()
     except Exception as error:

@@ -22,20 +22,22 @@ from tests.static_layer.conftest import make_community
 ASKED = "import os, sys; sys.argv = ['segue', '--version']; from segue.cli import main"
 
 
-def test_threads_sleep_at_barriers_in_every_command_unless_the_environment_says_otherwise():
-    """OpenMP reads its environment when torch is imported: before that it must be set."""
+def test_no_thread_spins_in_any_command_unless_the_environment_says_otherwise():
+    """OpenMP and OpenBLAS read their environment when torch and NumPy are imported, and once."""
     code = (
         f"{ASKED}\ntry: main()\nexcept SystemExit: pass\n"
-        "print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+        "print(*{'torch', 'numpy'} & sys.modules.keys(), os.environ['OMP_WAIT_POLICY'],"
+        " os.environ['OPENBLAS_NUM_THREADS'])"
     )
-    without = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    named = {"OMP_WAIT_POLICY": "ACTIVE", "OPENBLAS_NUM_THREADS": "3"}
+    without = {name: value for name, value in os.environ.items() if name not in named}
     said = [
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
         ).stdout.splitlines()[-1]
-        for env in (without, without | {"OMP_WAIT_POLICY": "ACTIVE"})
+        for env in (without, without | named)
     ]
-    assert said == ["False PASSIVE", "False ACTIVE"]
+    assert said == ["PASSIVE 1", "ACTIVE 3"]
 
 
 @pytest.mark.parametrize(

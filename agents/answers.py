@@ -101,7 +101,7 @@ class Answers:
     def read(self, asked: Sequence[Asked]) -> UserBatch:
         """Read the states of users, whose partitions are open. Raises DamagedState."""
         batch = UserBatch([], [], [], [])
-        for one in asked:
+        for one, in_share in zip(asked, self._in_share(asked), strict=True):
             state = self._partitions[one.touched.partition]
             try:
                 user = user_state(state, one.touched.user_id)
@@ -113,28 +113,18 @@ class Answers:
                 batch.failed.append((one, error))
             else:
                 batch.asked.append(one)
-                batch.users.append(self._watched(one, user, state))
+                batch.users.append(_watched(one, user, state) if in_share else user)
                 batch.read_to.append(state.position(self._topics.events) or 0)
         return batch
 
-    def _watched(self, one: Asked, user: UserState, state: PartitionState) -> UserState:
-        """Have what the head reads of a user collected, for a share of the answers.
-
-        Only where an event is the reason and the newest of the history: then the event's example
-        holds all the rest of the history. Disliked items are left out of histories that are served,
-        and not of those of examples.
-        """
-        because, settings = one.touched, self._settings
+    def _in_share(self, asked: Sequence[Asked]) -> list[bool]:
+        """Return which answers the comparison with training reads."""
+        settings = self._settings
         # Shares are nested: these events have examples with whole histories.
         share = min(settings.skew_share, settings.example_share * settings.whole_share)
-        if one.record is not None or not share or not len(user.history_time) or len(user.disliked):
-            return user
-        if not hashed_share(np.array([because.offset]), share)[0]:
-            return user
-        newest = int(user.history_time[0]) == because.event_timestamp
-        if not newest:
-            return user
-        return replace(user, watch=ListWatch(topic=state.log_name(because.topic)))
+        offsets = np.array([one.touched.offset for one in asked], np.int64)
+        chosen: list[bool] = hashed_share(offsets, share).tolist()
+        return chosen
 
     async def write(self, batch: UserBatch, *, fewer: int = 1) -> bool:
         """Write the lists of a batch; returns False, with nothing written, without a bundle.
@@ -291,6 +281,21 @@ _NO_USER = UserState(
     history_time=np.zeros(0, np.int64),
     history_strong=np.zeros(0, np.bool_),
 )
+
+
+def _watched(one: Asked, user: UserState, state: PartitionState) -> UserState:
+    """Have what the head reads of a user collected.
+
+    Only where an event is the reason and the newest of the history: then the event's example holds
+    all the rest of the history. Disliked items are left out of histories that are served, and not
+    of those of examples.
+    """
+    because = one.touched
+    if one.record is not None or not len(user.history_time) or len(user.disliked):
+        return user
+    if int(user.history_time[0]) != because.event_timestamp:
+        return user
+    return replace(user, watch=ListWatch(topic=state.log_name(because.topic)))
 
 
 def _source(one: Asked) -> Source:

@@ -92,12 +92,12 @@ class Recommend:
 def _fewer(waiting: int, many: int) -> int:
     """Return by what candidates are divided while so many users wait beside a round.
 
-    WITHOUT_HEAD from eight times `many` on: then a quarter of them does not suffice, and lists
+    WITHOUT_HEAD from four times `many` on: then a quarter of them does not suffice, and lists
     would be late by seconds.
 
-    >>> [_fewer(waiting, 32) for waiting in (31, 32, 64, 255, 256)]
+    >>> [_fewer(waiting, 32) for waiting in (31, 32, 64, 127, 128)]
     [1, 2, 4, 4, 0]
     """
-    if waiting >= 8 * many:
+    if waiting >= 4 * many:
         return WITHOUT_HEAD
     return 1 if waiting < many else 2 if waiting < 2 * many else 4

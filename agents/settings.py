@@ -53,7 +53,7 @@ class WorkerSettings:
     ranking_head:       rank with a bundle's head if it has one; else with towers and popularity.
     head_waiting:       number of further waiting users from which on the head ranks half of the
                         candidates, so that lists are not late; from twice as many on, a quarter;
-                       from eight times as many on, lists are made without the head.
+                       from four times as many on, lists are made without the head.
     demand_hours:       hours of live popularity that a worker keeps in memory; older counts come
                         from the bundle, which must not be older than this.
     lists:              the named lists; empty means one mixed list and one per item type.

@@ -103,8 +103,11 @@ class ListSearch:
         if numbers and repeats == "exclude" and head is not None:
             demand = self._demand.at(batch.now_ms)
             return head.best(asked, numbers, demand, depth, allowed, batch.fewer)
+        rough = batch.fewer == WITHOUT_HEAD
         return {
-            n: self._index.search_type(asked.queries, n, depth, excluded, allowed=allowed)
+            n: self._index.search_type(
+                asked.queries, n, depth, excluded, rough=rough, allowed=allowed
+            )
             for n in numbers
         }
 
@@ -156,7 +159,7 @@ class ListSearch:
             return head.best_mixed(asked, types, demand, settings.k, allowed, batch.fewer)
         return self._index.search(
             asked.queries, settings.k, types=types, exclude=asked.excluded(settings.repeats),
-            allowed=allowed,
+            rough=batch.fewer == WITHOUT_HEAD, allowed=allowed,
         )  # fmt: skip
 
     def _among_history(

@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from agents import WorkerSettings
-from agents.answers import Answers
+from agents.answers import Answers, _watched
 from agents.training.skew import Skews
 from agents.training.train_tally import TrainTally
 from agents.working.request_queue import Asked
@@ -185,7 +185,6 @@ def test_a_trainer_shows_the_worst_feature(log, caplog):
 
 
 def test_answers_are_watched_whose_example_holds_the_rest_of_the_history():
-    answers = Answers(SETTINGS, TOPICS, None, None, None, None, None)
     state = SimpleNamespace(log_name=str)
     touched = Touched(user_id="u", topic="t", partition=0, offset=5, event_timestamp=9)
     user = UserState(
@@ -193,20 +192,15 @@ def test_answers_are_watched_whose_example_holds_the_rest_of_the_history():
         history_strong=np.ones(2, bool),
     )  # fmt: skip
     event = Asked(touched=touched)
-    assert answers._watched(event, user, state).watch is not None
+    assert _watched(event, user, state).watch is not None
     late = replace(user, history_time=np.array([10, 9]))
-    assert answers._watched(event, late, state).watch is None
+    assert _watched(event, late, state).watch is None
     disliking = replace(user, disliked=np.ones(1, np.uint64))
-    assert answers._watched(event, disliking, state).watch is None
-    assert answers._watched(Asked(touched=touched, record=object()), user, state).watch is None
+    assert _watched(event, disliking, state).watch is None
+    assert _watched(Asked(touched=touched, record=object()), user, state).watch is None
     seldom = Answers(replace(SETTINGS, skew_share=0.1), TOPICS, None, None, None, None, None)
-    offsets = np.arange(200)
-    watched = [
-        seldom._watched(Asked(touched=structs.replace(touched, offset=n)), user, state).watch
-        is not None
-        for n in offsets.tolist()
-    ]
-    assert watched == hashed_share(offsets, 0.1).tolist()
+    asked = [Asked(touched=structs.replace(touched, offset=n)) for n in range(200)]
+    assert seldom._in_share(asked) == hashed_share(np.arange(200), 0.1).tolist()
 
 
 def test_earlier_versions_read_the_record_as_no_examples(log):

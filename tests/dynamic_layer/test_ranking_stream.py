@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from dynamic_layer import (
 )
 from dynamic_layer.examples.replay import PaddedExamples, pad
 from dynamic_layer.head.ranking_head import HeadTrainer, Lists
+from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.asking import asking
 from dynamic_layer.lists.head_learning import (
@@ -425,6 +427,25 @@ def test_lists_of_an_overloaded_worker_are_those_without_the_head(
 
     wanted = made(Recommender(bundle, use_head=False), 1)
     assert made(Recommender(bundle), WITHOUT_HEAD) == wanted != made(Recommender(bundle), 1)
+
+
+@pytest.mark.parametrize(("fewer", "rough"), [(1, False), (WITHOUT_HEAD, True)])
+def test_only_an_overloaded_worker_searches_roughly_without_a_head(
+    bundle: DynamicBundle, static: Items, monkeypatch: pytest.MonkeyPatch, fewer: int, rough: bool
+) -> None:
+    asked: list[bool] = []
+    search = ItemIndex.search_type
+
+    def noted(index: ItemIndex, *args: Any, rough: bool = False, **options: Any) -> Hits:
+        asked.append(rough)
+        return search(index, *args, rough=rough, **options)
+
+    monkeypatch.setattr(ItemIndex, "search_type", noted)
+    user = make_user(static, [0, 6], now_ms=NOW_MS)
+    lists = default_lists(bundle.types)
+    Recommender(bundle, use_head=False).recommend([user], lists, NOW_MS, fewer=fewer)
+    assert asked
+    assert set(asked) == {rough}
 
 
 def test_a_head_ranks_fewer_candidates_where_many_users_wait(

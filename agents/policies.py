@@ -93,6 +93,11 @@ class PolicyBook:
             self.in_force.policies = Policies(by_list=by_list)
             self.changed(said.list, said.version)
             logger.info("version %d of the policy of %s is in force", said.version, said.list)
+            for part in policy.without_value:
+                logger.warning(
+                    "version %d of the policy of %s stays in force, but a part of it is NULL; "
+                    "correct it: %s", said.version, said.list, part,
+                )  # fmt: skip
 
     def take_items(self, items: Sequence[Item]) -> None:
         """Take entries of the catalogue, in the order of their records in each partition."""

@@ -80,7 +80,8 @@ class AttributeTypes:
 def checked(policy: PolicyFile, found: AttributeTypes) -> PolicyFile:
     """Return the policy with the types of the attributes that it uses. Raises PolicyError.
 
-    Types in the policy take precedence over types that are found.
+    Types in the policy take precedence over types that are found. A constant part without a value,
+    such as `1 / 0`, is refused here and not where versions are read: see `Policy.without_value`.
     """
     types = {**found.types, **policy.rules.types}
     rules = msgspec.structs.replace(policy.rules, types=types)
@@ -90,6 +91,8 @@ def checked(policy: PolicyFile, found: AttributeTypes) -> PolicyFile:
         several = "; ".join(f"{n} has {' and '.join(kinds)}" for n, kinds in found.mixed.items())
         hint = f" (values of several types, to be named in [types]: {several})" if several else ""
         raise PolicyError(f"{error}{hint}") from error
+    if compiled.without_value:
+        raise PolicyError(compiled.without_value[0])
     # Only what is used: a policy says no more of the catalogue than it needs.
     used = {name: of for name, of in types.items() if name in compiled.reads}
     return PolicyFile(

@@ -89,13 +89,15 @@ class Expression:
     """A condition over items, compiled.
 
     text: as it was written; user: the `user.NAME` and `request.NAME` that it reads, without the
-    time, with their types; timed: whether it reads the time; items: names of item attributes.
+    time, with their types; timed: whether it reads the time; items: names of item attributes;
+    without_value: constant parts that are NULL, such as `1 / 0`, with their places.
     """
 
     text: str
     user: Mapping[str, str]
     timed: bool
     items: frozenset[str]
+    without_value: tuple[str, ...]
     _run: _Run = field(repr=False)
 
     def __call__(self, moment: Moment) -> NDArray[np.bool_]:
@@ -124,6 +126,7 @@ class _Compiler:
         self._user: dict[str, str] = {}
         self._items: set[str] = set()
         self._timed = False
+        self._without_value: list[str] = []
 
     def compile(self) -> Expression:
         tree = self._source.parse()
@@ -131,7 +134,8 @@ class _Compiler:
         self._expect(found, tree, "boolean")
         return Expression(
             text=self._source.text, user=self._user, timed=self._timed,
-            items=frozenset(self._items), _run=found.run,
+            items=frozenset(self._items), without_value=tuple(self._without_value),
+            _run=found.run,
         )  # fmt: skip
 
     def _expect(self, found: _Node, node: exp.Expr, *types: str) -> _Node:
@@ -238,6 +242,9 @@ class _Compiler:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             units = ", ".join(_UNIT_MS)
             raise self._bad(node, f"expected INTERVAL 'NUMBER' and one of {units}") from error
+        if not np.isfinite(length):
+            self._without_value.append(str(self._bad(node, "the length is not a finite number")))
+            length = np.nan
         return _Node("duration", lambda _: np.float64(length))
 
     def _negative(self, node: exp.Neg, depth: int) -> _Node:
@@ -250,12 +257,22 @@ class _Compiler:
         of = _RESULTS.get((name, left.type, right.type))
         if of is None:
             raise self._bad(node, f"there is no {left.type} {name} {right.type}")
-        if name in "/%" and is_constant(node.right) and right.run(_NO_MOMENT) == 0:
-            raise self._bad(node.right, "division by zero")
         run: _Run = lambda m: arithmetic(name, number_of(left.run(m)), number_of(right.run(m)))  # noqa: E731
-        if is_constant(node) and np.isnan(run(_NO_MOMENT)):
-            raise self._bad(node, "the result is not a finite number")
+        if is_constant(node):
+            self._note_without_value(node, name, *(one.run(_NO_MOMENT) for one in (left, right)))
+        elif name in "/%" and is_constant(node.right) and right.run(_NO_MOMENT) == 0:
+            self._without_value.append(str(self._bad(node.right, "division by zero")))
         return _Node(of, run)
+
+    def _note_without_value(self, node: exp.Binary, name: str, left: Any, right: Any) -> None:
+        """Note a constant that is NULL, unless an operand already is: that one is noted."""
+        if np.isnan(left) or np.isnan(right) or not np.isnan(arithmetic(name, left, right)):
+            return
+        zero = name in "/%" and right == 0
+        place, why = (node.right, "division by zero") if zero else (
+            node, "the result is not a finite number"
+        )  # fmt: skip
+        self._without_value.append(str(self._bad(place, why)))
 
     def _comparison(self, node: exp.Binary, depth: int) -> _Node:
         left, right = self._node(node.left, depth), self._node(node.right, depth)

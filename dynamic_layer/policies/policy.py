@@ -40,6 +40,9 @@ class Policy:
     weights: boosts and buries; at_most, at_least: conditions of quotas and numbers of items.
     user: what is read of users and requests, with types; reads: all attributes that are read,
     `item.` and `user.` in front. version: on the topic; 0 for one that is not.
+    without_value: constant parts that are NULL, such as `1 / 0`, with their places. New policies
+    with such parts are refused (`checked` of agents.policy_versions); versions that an earlier
+    release accepted stay in force.
     """
 
     rules: PolicyRules
@@ -51,6 +54,7 @@ class Policy:
     slots: tuple[tuple[Slot, float, float], ...]
     user: Mapping[str, str]
     reads: frozenset[str]
+    without_value: tuple[str, ...]
 
     @classmethod
     def of(cls, rules: PolicyRules, version: int = 0) -> Self:
@@ -104,6 +108,7 @@ class Policy:
                 + [f"item.{name}" for one in expressions for name in one.items]
                 + [f"item.{name}" for name in _plain_attributes(rules)]
             ),
+            without_value=tuple(part for one in expressions for part in one.without_value),
         )
 
     def __bool__(self) -> bool:

@@ -1,22 +1,31 @@
-"""States, checkpoints, bundles, log and settings of earlier versions are read."""
+"""States, checkpoints, bundles, log, settings and policies of earlier versions are read."""
 
 import asyncio
 import json
 import shutil
 import tarfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from agents.policy_text import PolicyFile
+from agents.policy_versions import AttributeTypes, checked, fault_of
+from dynamic_layer import EVERY_LIST, PolicyError, rules_of
 from segue.demo.embedded_runtime import embedded_runtime
 from segue.demo.one_process_steps import ask
 from segue.settings import load_settings
 from state import compile_kernels
+from streams import ListPolicy, encode
 from tests.versions.keep import KEPT, facts
 from tests.waiting import until
 
 ARCHIVES = sorted(KEPT.glob("*.tar.xz"))
+#: Values of policy records that an earlier version accepted and wrote, one a line; some with
+#: constant parts that have no value, such as `1 / 0`, which later versions refuse when written.
+POLICIES = sorted(KEPT.glob("policies-*.jsonl"))
 
 
 @pytest.fixture(params=ARCHIVES, ids=lambda file: file.name.removesuffix(".tar.xz"))
@@ -86,3 +95,48 @@ def test_the_trainer_continues_from_its_checkpoint(kept, caplog):
     with caplog.at_level("INFO"):
         asyncio.run(learn())
     assert "continuing from checkpoint" in caplog.text
+
+
+@pytest.mark.parametrize("file", POLICIES, ids=lambda file: file.stem)
+def test_policies_that_an_earlier_version_accepted_stay_in_force(kept, file, caplog):
+    compile_kernels()
+    settings, expected = settings_of(kept), known(kept)
+    values = file.read_bytes().splitlines()
+    stored = [msgspec.json.decode(value, type=ListPolicy) for value in values]
+    person = next(user for user, rows in expected["histories"].items() if len(rows) > 5)
+    zero = next(one.rules for one in stored if one.list == "zero-filter")
+    every = ListPolicy(list=EVERY_LIST, version=1, author="ann", created_at=1, rules=zero)
+
+    async def served():
+        async with embedded_runtime(settings, "kept") as runtime:
+            for said in [*stored, every]:
+                await runtime.append(settings.topics.policies, said.key, encode(said))
+            book = runtime.worker.channels.policies
+            await until(
+                lambda: len(book.versions) == len(stored) + 1 or book.refused,
+                "the policies to be read", ended=end_of_roles(runtime),
+            )  # fmt: skip
+            await until(lambda: runtime.serves(1), "the kept bundle", ended=end_of_roles(runtime))
+            return book, (await ask(runtime, [person]))[person]
+
+    with caplog.at_level("WARNING"):
+        book, lists = asyncio.run(served())
+    assert book.refused == 0
+    assert set(book.versions) == {one.list for one in stored} | {EVERY_LIST}
+    # Items of the kept world have no stock: the part that divides by zero is NULL, the rest holds.
+    assert all(answer.items for answer in lists.values())
+    assert all(fault_of(one) is None for one in stored)
+    for one in stored:
+        reported = (
+            f"the policy of {one.list} stays in force, but a part of it is NULL" in caplog.text
+        )
+        assert reported == (one.list != "all")
+
+
+def test_policies_with_parts_without_a_value_are_refused_when_they_are_written():
+    [file, *_] = POLICIES
+    for value in file.read_bytes().splitlines():
+        said = msgspec.json.decode(value, type=ListPolicy)
+        policy = PolicyFile(list_name=said.list, rules=rules_of(said.rules))
+        with nullcontext() if said.list == "all" else pytest.raises(PolicyError, match="line 1"):
+            checked(policy, AttributeTypes())

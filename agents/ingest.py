@@ -214,19 +214,15 @@ def _examples(
     """Join observed histories with their events and with what is known of the users."""
     rows = seen.row
     users = [state.user(events.user_id[row]) for row in rows.tolist()]
+    kinds = [events.kind[row] for row in rows.tolist()]
     graph = state.settings.graph_kinds
     return ExampleBatch(
         topic=state.log_name(topic),
         partition=state.partition,
         offset=events.offset[rows],
-        target=state.items.keys[
-            state.items.numbers(
-                [events.item_type[row] for row in rows.tolist()],
-                [events.item_id[row] for row in rows.tolist()],
-            )
-        ],
+        target=seen.target,
         timestamp=events.timestamp[rows],
-        strong=np.array([events.kind[row] in graph for row in rows.tolist()], bool),
+        strong=np.array([kind in graph for kind in kinds], bool),
         repeat=seen.repeat,
         country=[str(user.get("country") or "") for user in users],
         birth_year=np.array([user.get("birth_year") or 0 for user in users], np.int16),
@@ -234,7 +230,7 @@ def _examples(
         history_item=seen.item_keys,
         history_time=seen.time,
         history_strong=seen.strong,
-        kind=_kinds(state, [events.kind[row] for row in rows.tolist()]),
+        kind=_kinds(state, kinds),
     )
 
 

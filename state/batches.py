@@ -59,6 +59,7 @@ class Observations:
     """Histories as they were before chosen events, for training without the future.
 
     row:         int64 [m], rows of the batch that were observed.
+    target:      uint64 [m], keys of the items of these rows.
     repeat:      bool [m], whether a strong event met an item of an earlier strong event, or a weak
                  one an item of any earlier event, inside the window.
     indptr:      int64 [m + 1], entries of observation i are indptr[i]:indptr[i + 1].
@@ -68,6 +69,7 @@ class Observations:
     """
 
     row: I64
+    target: npt.NDArray[np.uint64]
     repeat: Bools
     indptr: I64
     item_keys: npt.NDArray[np.uint64]

@@ -102,6 +102,7 @@ def _joined(parts: Sequence[tuple[int, Observations]]) -> Observations:
     sizes = np.concatenate([np.diff(part.indptr) for part in seen])
     return Observations(
         row=np.concatenate([part.row + first for first, part in parts]),
+        target=np.concatenate([part.target for part in seen]),
         repeat=np.concatenate([part.repeat for part in seen]),
         indptr=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
         item_keys=np.concatenate([part.item_keys for part in seen]),

@@ -90,6 +90,7 @@ class PartitionState(PartitionReads):
             skipped=first,
             observations=Observations(
                 row=row + first,
+                target=self._items.keys[item[row]],
                 repeat=repeat[row],
                 indptr=np.append(seen.starts[row], seen.starts[-1]),
                 item_keys=self._items.keys[seen.item],
@@ -114,14 +115,15 @@ class PartitionState(PartitionReads):
             self._applied += len(records) - len(old)
             self._refused += refused + len(old)
         self._positions[topic] = max(self._positions.get(topic, 0), next_offset)
-        nothing = np.zeros(0, np.int64)
+        nothing, no_keys = np.zeros(0, np.int64), np.zeros(0, np.uint64)
         return Applied(
             applied=len(records) - len(old),
             too_old=old + first,
             skipped=len(np.unique(events.offset[:first])),
             observations=Observations(
-                row=nothing, repeat=np.zeros(0, bool), indptr=np.zeros(1, np.int64),
-                item_keys=np.zeros(0, np.uint64), time=nothing, strong=np.zeros(0, bool),
+                row=nothing, target=no_keys, repeat=np.zeros(0, bool),
+                indptr=np.zeros(1, np.int64), item_keys=no_keys, time=nothing,
+                strong=np.zeros(0, bool),
             ),
         )  # fmt: skip
 

@@ -91,8 +91,7 @@ class Worker:
         item_sources: topics of items of other owners; they are read whole and not into the state.
         clock_ms: the time, ms UTC, for what is written down. ticks_ms: when periodic work is due;
         it never goes back. pause: waits for so many seconds between two attempts on the artifact
-        store or on the broker. log: erasures are read from it before any other record; without a
-        log they are known only when the worker meets them.
+        store or on the broker. log: erasures are read from it first; without it, when they come.
         """
         self._pause = pause
         self.tally = tally or Tally()
@@ -366,10 +365,11 @@ class Worker:
         return self.positions()
 
     async def checkpoint(self) -> list[str]:
-        """Checkpoint every open partition that changed; ingestion goes on during the uploads.
+        """Tell all counts of demand, and checkpoint every open partition that changed.
 
-        Returns the names of the checkpoints; one that fails is counted and tried again later.
+        Ingestion goes on during the uploads. Returns their names; one that fails is tried again.
         """
+        await self.commit()
         return await self._checkpoints.all_that_changed()
 
     def positions(self) -> dict[tuple[str, int], int]:

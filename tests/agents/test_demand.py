@@ -14,6 +14,7 @@ from streams import Record
 from tests.agents.worlds import NOW, TOPICS, Bench, bench
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 
 def summed(live: LivePopularity) -> dict[int, int]:
@@ -47,6 +48,19 @@ async def test_the_sum_on_the_topic_is_the_count_over_the_log(tmp_path):
             await found.worker.commit()
             assert summed(heard(found)) == expected, f"hour {hour}"
             found.clock.ms += HOUR_MS
+        assert heard(found).events() == 120
+
+
+async def test_a_checkpoint_tells_the_counts_of_earlier_days_too(tmp_path):
+    """The first training waits for a checkpoint: then all demand is on the topic."""
+    with bench(tmp_path) as found:
+        await found.worker.assigned(found.keyed)
+        for _ in range(6):
+            for n in range(20):
+                found.listen(f"user-{n}", "a")
+            found.clock.ms += DAY_MS
+        await found.drain()
+        assert await found.worker.checkpoint()
         assert heard(found).events() == 120
 
 

@@ -12,6 +12,10 @@ __all__ = ["BadCursor", "Cursor", "fingerprint"]
 
 #: Cursors are made here; a longer one is none of ours.
 LONGEST = 400
+#: Demand is read as of a cursor's time. Each time that is not the present has it counted apart, and
+#: a time to come would have what is counted until then taken for late: so neither is far away.
+#: Consoles' clocks may differ by a minute.
+OLDEST_MS, AHEAD_MS = 86_400_000, 60_000
 
 
 class BadCursor(ValueError):
@@ -41,8 +45,11 @@ class Cursor(
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
 
     @classmethod
-    def read(cls, text: str, most: int) -> "Cursor":
-        """Read what `text` wrote; raises BadCursor, also for an offset beyond `most`."""
+    def read(cls, text: str, most: int, now_ms: int) -> "Cursor":
+        """Read what `text` wrote in the last day.
+
+        Raises BadCursor, also for an offset beyond `most`, or another time.
+        """
         try:
             if len(text) > LONGEST or not text.isascii():
                 raise BadCursor("it is too long, or not ASCII")
@@ -50,8 +57,10 @@ class Cursor(
             found = msgspec.json.decode(raw, type=cls)
         except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BadCursor(str(error)) from error
-        if not 0 <= found.offset <= most or not 0 <= found.now_ms < 1 << 53:
+        if not 0 <= found.offset <= most:
             raise BadCursor("it is outside every list")
+        if not now_ms - OLDEST_MS <= found.now_ms <= now_ms + AHEAD_MS:
+            raise BadCursor("it is older than a day, or of a time to come")
         return found
 
 

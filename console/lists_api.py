@@ -82,7 +82,7 @@ async def recommend(
         )
         return answer(found)
     await _check(replica, serving, (), body.types, ())
-    cursor = _cursor(body.page)
+    cursor = _cursor(body.page, serving)
     known = _session_state(body, cursor.now_ms if cursor else serving.now_ms())
     page = await serving.page(known, _wanted(body), cursor)
     cold = not serving.knows_any(known)
@@ -138,7 +138,7 @@ async def _user_list(
     replica: Replica, serving: Serving, user: str, wanted: Wanted, *,
     titles: bool, page: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    cursor = _cursor(page)
+    cursor = _cursor(page, serving)
     async with replica.turn:
         known = user_state(replica.state_of(user), user)
         place = replica.position_of(user)
@@ -154,11 +154,11 @@ def _wanted(body: Session | UserList | UserLists) -> Wanted:
     )  # fmt: skip
 
 
-def _cursor(text: str | None) -> Cursor | None:
+def _cursor(text: str | None, serving: Serving) -> Cursor | None:
     if text is None:
         return None
     try:
-        return Cursor.read(text, DEEPEST)
+        return Cursor.read(text, DEEPEST, serving.now_ms())
     except BadCursor as error:
         raise Problem(404, f"there is no such page: {error}") from error
 

@@ -104,7 +104,7 @@ class Pages:
             if (found := announcement_of(record)) is not None:
                 self.announced[found.key.decode()] = found
             elif record.value is None and record.key is not None:
-                self.announced.pop(record.key.decode(), None)
+                self.announced.pop(record.key.decode(errors="replace"), None)
 
     async def watch(self, watcher: Watcher) -> AsyncIterator[bytes]:
         """The recent statistics as JSON, at once and every second, until the watcher is ended."""

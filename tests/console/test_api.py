@@ -539,9 +539,19 @@ def test_metrics_name_routes_and_nothing_that_a_client_sent(client):
 )
 def test_bad_cursors_are_told_from_good_ones(text):
     with pytest.raises(BadCursor):
-        Cursor.read(text, 500)
+        Cursor.read(text, 500, NOW)
     good = Cursor(offset=10, now_ms=NOW, generation=3, user="a", wanted="b")
-    assert Cursor.read(good.text(), 500) == good
+    assert Cursor.read(good.text(), 500, NOW) == good
+
+
+@pytest.mark.parametrize("now_ms", [NOW - 86_400_001, NOW + 60_001, (1 << 53) - 1, -1, 0])
+def test_a_cursor_cannot_name_a_time_far_away(client, now_ms):
+    """Demand would be read as of then: a time to come has all later counts taken for late."""
+    forged = Cursor(offset=0, now_ms=now_ms, generation=3, user="a", wanted="b").text()
+    answer = client.get("/v1/recommendations", params={"user": "user-01", "page": forged})
+    assert answer.status_code == 404, answer.text
+    session = {"items": [], "page": forged}
+    assert client.post("/v1/recommendations", json=session).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import typer
 from segue.compose import BrokerSettings, FolderSettings, SettingsError, composed
 from segue.log_format import LogAs, format_log, is_json, log_crash, secrets_of
 from segue.screen import errors, marked
+from streams.security import KafkaSettings
 
 if TYPE_CHECKING:
     from segue.settings import Settings
@@ -23,6 +24,7 @@ __all__ = [
     "SetOption",
     "broker_settings_of",
     "existing_file",
+    "exit_without_broker",
     "explained",
     "folder_settings_of",
     "said",
@@ -67,11 +69,9 @@ def settings_of(
     log: the role's name in log lines, and the requested format. From here on the log has the format
          of the settings and hides their secrets.
 
-    asks_broker: exit with status 1 if no broker answers. This check runs before the import of the
-                 model settings, which takes seconds.
+    asks_broker: exit with status 1 if no broker answers. The settings are checked before: a broker
+                 that is away must not hide a wrong setting, and may take seconds to be given up.
     """
-    if asks_broker:
-        _require_broker_of(config, flags)
     from segue.settings import load_settings
     from streams.log_levels import limit_client_messages
 
@@ -79,6 +79,8 @@ def settings_of(
     settings = _explained(lambda environment: load_settings(config, environment, given))
     format_log(settings.log.format, log or LogAs(), hidden=secrets_of(settings))
     limit_client_messages()
+    if asks_broker:
+        exit_without_broker(settings.kafka)
     return settings
 
 
@@ -107,15 +109,14 @@ def broker_settings_of(
     return found
 
 
-def _require_broker_of(config: Path | None, flags: list[str] | None) -> None:
-    """Exit if no broker answers at the address in the settings."""
+def exit_without_broker(kafka: KafkaSettings) -> None:
+    """Exit with status 1 if no broker answers."""
     from streams.reach import AdminError, UnreachableError, require_broker
     from streams.security import SecurityError
 
-    found = broker_settings_of(config, flags)
     with explained(AdminError, SecurityError):
         try:
-            require_broker(found.kafka)
+            require_broker(kafka)
         except UnreachableError as error:
             raise UnreachableError(f"{error}; {NO_BROKER}") from error
 

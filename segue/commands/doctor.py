@@ -12,6 +12,8 @@ from segue.screen import console, marked
 if TYPE_CHECKING:
     from segue.doctor import Finding
 
+#: Least width of the column of names: findings of the machine are aligned with those of the broker.
+_WIDTH = 11
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -30,16 +32,21 @@ def doctor(
     from segue.doctor import check_machine
     from segue.doctor_kafka import check_kafka
 
-    found = [*check_machine(settings), *asyncio.run(check_kafka(settings))]
+    found = check_machine(settings)
+    # Now: the broker may take seconds to answer, or to be given up.
+    if not as_json:
+        _show(found)
+    of_kafka = asyncio.run(check_kafka(settings))
+    found += of_kafka
     if as_json:
         typer.echo(json.dumps([finding.as_json() for finding in found]))
     else:
-        _show(found)
+        _show(of_kafka)
     raise typer.Exit(1 if any(finding.verdict == "fail" for finding in found) else 0)
 
 
 def _show(found: list["Finding"]) -> None:
-    width = max(len(finding.check) for finding in found)
+    width = max([_WIDTH, *(len(finding.check) for finding in found)])
     for finding in found:
         colour = _COLOURS[finding.verdict]
         console.print(

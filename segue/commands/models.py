@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from segue.commands.results import result_of, say
-from segue.options import ConfigOption, JsonOption, SetOption, settings_of
+from segue.options import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    exit_without_broker,
+    settings_of,
+)
 from segue.screen import console, marked
 
 if TYPE_CHECKING:
@@ -150,15 +156,16 @@ def promote(
 def _of(config: Path | None, flags: list[str] | None, channel: str) -> "Settings":
     """Compose the settings; an unknown channel is an error.
 
-    Ends the command if no broker answers, before a bundle is fetched.
+    Then ends the command if no broker answers, before a bundle is fetched.
     """
-    settings = settings_of(config, flags, asks_broker=True)
+    settings = settings_of(config, flags)
     known = {*settings.experiments.channels, settings.trainer.channel}
     if channel not in known:
         raise typer.BadParameter(
             f"no arm of the settings has channel {channel!r}, only {', '.join(sorted(known))}",
             param_hint="--channel",
         )
+    exit_without_broker(settings.kafka)
     return settings
 
 

@@ -196,6 +196,14 @@ def test_a_file_that_is_missing_is_told_before_the_broker(files: dict[str, str],
         assert (status, output) == (1, "error: file not found: missing.toml\n")
 
 
+def test_a_channel_that_is_not_there_is_told_before_the_broker(
+    files: dict[str, str], dead: str
+) -> None:
+    status, output = run("models list", ["--channel", "gone"], dead, files["folder"])
+    assert status == 2, output
+    assert "no arm of the settings has channel 'gone'" in " ".join(output.split())
+
+
 @pytest.mark.parametrize("command", ["status", "models list", "feed"])
 def test_a_broker_that_hangs_is_told_after_the_wait_for_a_first_answer(
     command: str, files: dict[str, str], silent: str, monkeypatch: pytest.MonkeyPatch
@@ -216,3 +224,22 @@ def test_a_broker_that_hangs_is_told_after_the_wait_for_a_first_answer(
     assert status == 1, output
     assert "no answer" in output
     assert set(limits) == {0.2}
+
+
+@pytest.mark.parametrize("command", [*sorted(COMMANDS.keys() - ROLES), "doctor"])
+def test_wrong_settings_are_told_without_asking_the_broker(
+    command: str, files: dict[str, str], dead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("the broker was asked")
+
+    monkeypatch.setattr(reach, "_ask_all", asked)
+    arguments = [argument.format(**files) for argument in COMMANDS.get(command, [])]
+    wrong = ["--set", "worker.list_length=none"]
+
+    status, output = run(command, [*arguments, *wrong], dead, files["folder"])
+
+    assert status == 2, output
+    [line] = [line for line in output.splitlines() if line.strip()]
+    assert line.startswith("settings: ")
+    assert "worker.list_length" in line

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from agents.bundles.catalogue_frame import catalogue_frame
 from segue.cli import app
-from segue.doctor import GIB, check_machine, disk_finding, version_findings
+from segue.doctor import GIB, Finding, check_machine, disk_finding, version_findings
 from segue.doctor_kafka import (
     clock_finding,
     model_findings,
@@ -184,3 +184,18 @@ def test_the_command_checks_the_rest_without_a_broker(tmp_path):
     shown = CliRunner().invoke(app, words).stdout
     assert "fail broker" in shown
     assert "fix:" in shown
+
+
+def test_what_is_wrong_on_the_machine_is_shown_before_the_broker_answers(tmp_path, monkeypatch):
+    shown: list[str] = []
+
+    async def asked(settings):
+        shown.extend(finding.check for finding in printed)
+        return []
+
+    printed: list[Finding] = []
+    monkeypatch.setattr("segue.doctor_kafka.check_kafka", asked)
+    monkeypatch.setattr("segue.commands.doctor._show", printed.extend)
+    words = ["doctor", "--set", f"data={tmp_path}", "--set", "static.text.model=nowhere/at all"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert "text model" in shown

@@ -6,19 +6,20 @@ Changes are records on the models topic, which workers, consoles and trainers fo
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.bundles.announcing import described, fetch_dynamic
+from agents.bundles.announcing import described
 from agents.bundles.channels import Channels
+from agents.bundles.choosing import TornBundle, UnknownBundle, choose
 from agents.bundles.models import Models
 from agents.bundles.names import channel_of, earlier
 from console.writers import Writer
-from dynamic_layer import CorruptBundle
 from state import ArtifactStore, CorruptArtifact
-from streams import ModelAnnouncement, Source, announcement_key, encode
+from streams import Log, ModelAnnouncement, Source, announcement_key, read_from
 
-__all__ = ["Bundles", "NoBundleBefore", "TornBundle", "UnknownBundle", "UnknownChannel", "followed"]
+__all__ = ["Bundles", "NoBundleBefore", "UnknownChannel", "followed"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +29,6 @@ MANIFESTS = 64
 
 class UnknownChannel(LookupError):
     """No arm of the settings is served from this channel."""
-
-
-class UnknownBundle(LookupError):
-    """No bundle of this name is in the artifact store."""
-
-
-class TornBundle(ValueError):
-    """A bundle is incomplete: workers would not serve it."""
 
 
 class NoBundleBefore(ValueError):
@@ -74,15 +67,17 @@ class Bundles:
         store: ArtifactStore,
         channels: Channels,
         writer: Writer,
+        log: Log,
         topic: str,
         scratch: Path,
         clock_ms: Callable[[], int],
     ) -> None:
-        """topic: of the models; scratch: folder for the trial load of a bundle."""
+        """topic: of the models, in the log; scratch: folder for the trial load of a bundle."""
         self._store, self._channels, self._writer = store, channels, writer
         self._topic, self._scratch, self._clock_ms = topic, scratch, clock_ms
+        self._read = partial(read_from, log, topic)
         self._manifests: dict[str, dict[str, Any]] = {}
-        self._trying = asyncio.Lock()
+        self._choosing = asyncio.Lock()
 
     async def all(self) -> list[dict[str, Any]]:
         """Dynamic bundles in the artifact store with their properties, newest first."""
@@ -100,21 +95,23 @@ class Bundles:
     async def pin(self, name: str, channel: str, by: str) -> Source:
         """Pin a bundle (of any channel) on a channel, independent of its trainer.
 
-        The bundle is first fetched and loaded here, because workers refuse a corrupt bundle and
-        keep the current one.
-        Raises UnknownChannel, UnknownBundle, TornBundle.
+        See `choose`. Raises UnknownChannel, UnknownBundle, TornBundle.
         """
         self._follower(channel)
-        if name not in await asyncio.to_thread(self._store.names, "dynamic"):
-            raise UnknownBundle(f"the artifact store holds no dynamic bundle {name!r}")
-        async with self._trying:
-            generation = await asyncio.to_thread(self._whole, name)
-        record = ModelAnnouncement(
-            kind="pinned", name=name, url=self._store.url, generation=generation,
-            created_at=self._clock_ms(), metrics={}, channel=channel,
-        )  # fmt: skip
+
+        def choice(name: str, generation: int) -> ModelAnnouncement:
+            return ModelAnnouncement(
+                kind="pinned", name=name, url=self._store.url, generation=generation,
+                created_at=self._clock_ms(), metrics={}, channel=channel,
+            )  # fmt: skip
+
+        async with self._choosing:
+            _, written = await choose(
+                self._store, name, self._scratch, choice, self._read,
+                partial(self._writer.append, self._topic),
+            )  # fmt: skip
         logger.info("bundle %s was pinned on channel %s by %s", name, channel, by)
-        return await self._writer.append(self._topic, record.key, encode(record))
+        return written
 
     async def unpin(self, channel: str, by: str) -> Source:
         """Remove a channel's pin: serve its trainer's newest bundle. Raises UnknownChannel."""
@@ -148,13 +145,6 @@ class Bundles:
                 f"no arm of the settings has channel {channel!r}, only {', '.join(known)}"
             )
         return self._channels.following(channel)
-
-    def _whole(self, name: str) -> int:
-        """Fetch and load a bundle; returns its generation."""
-        try:
-            return fetch_dynamic(self._store, name, self._scratch).generation
-        except (CorruptArtifact, CorruptBundle) as error:
-            raise TornBundle(f"{name} is incomplete: {error}") from error
 
     def _rows(self) -> list[dict[str, Any]]:
         said = followed(self._channels)

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from agents.bundles.choosing import TornBundle, UnknownBundle
 from console.answers import answer, place_of, problems_of
-from console.bundles import NoBundleBefore, TornBundle, UnknownBundle, UnknownChannel
+from console.bundles import NoBundleBefore, UnknownChannel
 from console.parameters import TheBundles, Writing
 from console.problems import Problem
 from console.wire import Bundle, ChannelBody, Pinning, RolledBack, Written

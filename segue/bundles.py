@@ -2,17 +2,18 @@
 
 import asyncio
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from agents.bundles.announcements import newest_announcements
-from agents.bundles.announcing import described, fetch_dynamic
+from agents.bundles.announcing import described
+from agents.bundles.choosing import TornBundle, UnknownBundle, choose
 from agents.bundles.names import channel_of, earlier
 from agents.outputs import ProducerOutputs
-from dynamic_layer import CorruptBundle
 from segue.settings import Settings
 from state import CorruptArtifact
-from streams import DEFAULT_CHANNEL, ModelAnnouncement, announcement_key, encode, read_from
+from streams import DEFAULT_CHANNEL, ModelAnnouncement, announcement_key, read_from
 from streams.wall_clock import now_ms
 
 __all__ = ["BundleChoiceError", "bundles", "one_bundle", "pin", "promote", "rollback", "unpin"]
@@ -55,12 +56,9 @@ async def one_bundle(
 async def pin(settings: Settings, name: str, channel: str = DEFAULT_CHANNEL) -> ModelAnnouncement:
     """Pin a bundle (of any channel) on a channel: workers serve it until `unpin`.
 
-    The bundle is first fetched and loaded here, because workers refuse a corrupt bundle and keep
-    the current one.
-    Raises BundleChoiceError, AdminError, KafkaError.
+    See `choose`. Raises BundleChoiceError, AdminError, KafkaError.
     """
-    generation = await asyncio.to_thread(_whole, settings, name)
-    return await _say(settings, "pinned", name, generation, channel)
+    return await _choose(settings, "pinned", name, channel)
 
 
 async def unpin(settings: Settings, channel: str = DEFAULT_CHANNEL) -> str | None:
@@ -101,7 +99,6 @@ async def promote(
     older than the newest announced one, because generations only grow, and for a bundle of another
     channel's trainer: use `pin` for these.
     """
-    generation = await asyncio.to_thread(_whole, settings, name)
     if channel_of(name) != channel:
         raise BundleChoiceError(
             f"{name} was made on channel {channel_of(name)}, and each channel numbers its "
@@ -109,12 +106,12 @@ async def promote(
             f"until it is unpinned"
         )
     newest = (await _announced(settings, channel)).get("dynamic")
-    if newest is not None and generation < newest.generation:
+    if newest is not None and name in earlier([name], newest.name):
         raise BundleChoiceError(
             f"{name} is older than {newest.name}, and generations only grow: `segue models pin"
             f" {name}` serves it until it is unpinned"
         )
-    said = await _say(settings, "dynamic", name, generation, channel)
+    said = await _choose(settings, "dynamic", name, channel)
     await unpin(settings, channel)
     return said
 
@@ -152,35 +149,35 @@ def _bundles(settings: Settings, kind: Kind, announced: Announced) -> list[dict[
     return rows
 
 
-def _whole(settings: Settings, name: str) -> int:
-    """Fetch and load a bundle; returns its generation."""
-    store = settings.store()
-    if name not in store.names("dynamic"):
-        raise BundleChoiceError(_unknown(settings, name, "dynamic"))
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            return fetch_dynamic(store, name, Path(scratch)).generation
-        except (CorruptArtifact, CorruptBundle) as error:
-            raise BundleChoiceError(f"{name} is incomplete: {error}") from error
-
-
 def _unknown(settings: Settings, name: str, kind: Kind) -> str:
     there = ", ".join(settings.store().names(kind)) or "none"
     return f"the artifact store holds no {kind} bundle {name!r}; there are: {there}"
 
 
-async def _say(
-    settings: Settings,
-    kind: Literal["dynamic", "pinned"],
-    name: str,
-    generation: int,
-    channel: str,
+async def _choose(
+    settings: Settings, kind: Literal["dynamic", "pinned"], name: str, channel: str
 ) -> ModelAnnouncement:
-    said = ModelAnnouncement(
-        kind=kind, name=name, url=settings.store().url, generation=generation,
-        created_at=now_ms(), metrics={}, channel=channel,
-    )  # fmt: skip
-    async with ProducerOutputs(settings.kafka) as outputs:
-        await outputs.send(settings.topics.models, said.key, encode(said))
-        await outputs.flush()
-    return said
+    """Announce a complete bundle. Raises BundleChoiceError."""
+    store, topic = settings.store(), settings.topics.models
+
+    def choice(name: str, generation: int) -> ModelAnnouncement:
+        return ModelAnnouncement(
+            kind=kind, name=name, url=store.url, generation=generation,
+            created_at=now_ms(), metrics={}, channel=channel,
+        )  # fmt: skip
+
+    async def chosen(outputs: ProducerOutputs, scratch: str) -> ModelAnnouncement:
+        async def append(key: bytes, value: bytes | None) -> None:
+            await outputs.send(topic, key, value)
+            await outputs.flush()
+
+        read = partial(read_from, settings.kafka, topic)
+        said, _ = await choose(store, name, Path(scratch), choice, read, append)
+        return said
+
+    with tempfile.TemporaryDirectory() as scratch:
+        async with ProducerOutputs(settings.kafka) as outputs:
+            try:
+                return await chosen(outputs, scratch)
+            except (UnknownBundle, TornBundle) as error:
+                raise BundleChoiceError(str(error)) from error

@@ -142,7 +142,8 @@ async def open_console(
     erasures = Erasures(replica, writer)
     bundles = Bundles(
         store=replica.store, channels=replica.channels, writer=writer,
-        topic=settings.topics.models, scratch=folder / "tried", clock_ms=clock_ms,
+        log=replica.log, topic=settings.topics.models, scratch=folder / "tried",
+        clock_ms=clock_ms,
     )  # fmt: skip
     metrics = ConsoleMetrics()
     writes = Writes(

@@ -92,6 +92,7 @@ from .records import DeadLetter as DeadLetter
 from .records import Event as Event
 from .records import Impression as Impression
 from .records import Item as Item
+from .records import LeavingBundles as LeavingBundles
 from .records import ListPolicy as ListPolicy
 from .records import ModelAnnouncement as ModelAnnouncement
 from .records import Reason as Reason

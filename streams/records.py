@@ -192,6 +192,23 @@ def announcement_key(kind: str, channel: str = DEFAULT_CHANNEL) -> bytes:
     return (kind if channel == DEFAULT_CHANNEL else f"{kind}/{channel}").encode()
 
 
+class LeavingBundles(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A trainer is about to prune bundles. Key: leaving, as of announcements, on the models topic.
+
+    names are of dynamic bundles that no channel had pinned; one that is pinned later is lost. A
+    null value under the key ends it.
+    """
+
+    names: list[str]
+    created_at: Timestamp
+    channel: Name = DEFAULT_CHANNEL
+
+    @property
+    def key(self) -> bytes:
+        """`leaving`, and the trainer's channel if that is not the default one."""
+        return announcement_key("leaving", self.channel)
+
+
 class ArmShare(Struct, frozen=True, kw_only=True):
     """The share of users that a canary arm has now. Key: share/arm, on the models topic.
 
@@ -283,6 +300,7 @@ WireRecord = (
     | Request
     | Recommendation
     | ModelAnnouncement
+    | LeavingBundles
     | ArmShare
     | DeadLetter
     | EraseUser
@@ -298,6 +316,7 @@ WIRE_RECORDS: tuple[type[Any], ...] = (
     Request,
     Recommendation,
     ModelAnnouncement,
+    LeavingBundles,
     ArmShare,
     DeadLetter,
     EraseUser,

@@ -8,16 +8,24 @@ from collections.abc import Iterable, Sequence
 from streams import (
     DEFAULT_CHANNEL,
     ArmShare,
+    LeavingBundles,
     LogRecord,
     ModelAnnouncement,
     announcement_key,
     readable,
 )
 
-__all__ = ["announced_names", "announcement_of", "newest_announcements", "newest_shares"]
+__all__ = [
+    "announced_names",
+    "announcement_of",
+    "leaving_bundles",
+    "newest_announcements",
+    "newest_shares",
+]
 
 _KINDS = ("static", "dynamic", "pinned")
 _SHARE = "share/"
+_LEAVING = "leaving"
 
 
 def announcement_of(record: LogRecord) -> ModelAnnouncement | None:
@@ -60,6 +68,17 @@ def announced_names(records: Iterable[LogRecord]) -> dict[bytes, str | None]:
         elif record.value is None and record.key is not None:
             found[record.key] = None
     return found
+
+
+def leaving_bundles(records: Iterable[LogRecord]) -> set[str]:
+    """Return names of the bundles that trainers are pruning; see LeavingBundles."""
+    found: dict[bytes, list[str]] = {}
+    for record in records:
+        key = record.key or b""
+        if key.decode(errors="replace").partition("/")[0] == _LEAVING:
+            said = next((said for _, said in readable(LeavingBundles, [record])), None)
+            found[key] = said.names if said else []
+    return {name for names in found.values() for name in names}
 
 
 def newest_shares(records: Iterable[LogRecord], salt: str) -> dict[str, ArmShare | None]:

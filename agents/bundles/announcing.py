@@ -3,8 +3,17 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +25,14 @@ from agents.patience import BRIEFLY, Pause, patiently
 from dynamic_layer import DynamicBundle
 from state import ArtifactStore
 from static_layer import StaticBundle
-from streams import DEFAULT_CHANNEL, AdminError, ModelAnnouncement, TopicSettings, encode
+from streams import (
+    DEFAULT_CHANNEL,
+    AdminError,
+    LeavingBundles,
+    ModelAnnouncement,
+    TopicSettings,
+    encode,
+)
 
 __all__ = ["announce", "described", "fetch_dynamic", "fetch_static"]
 
@@ -77,7 +93,8 @@ async def announce(
     Raises OSError if the store fails for some seconds; then nothing is announced.
 
     wanted: asked when the bundle is announced, for bundles that are not pruned: a channel serves
-    them, or will soon. If that cannot be said, nothing is pruned.
+    them, or will soon. If that cannot be said, nothing is pruned. It is asked once more after the
+    announcement of what leaves, so that a bundle that is being pinned stays (see `choosing`).
     channel: to which a dynamic bundle is announced; only its own old bundles are pruned.
     published: the bundle is in the store already.
     """
@@ -96,16 +113,49 @@ async def announce(
     await outputs.send(topics.models, record.key, encode(record))
     await outputs.flush()
     try:
-        stay = () if wanted is None else await wanted()
-        await asyncio.to_thread(_prune, store, kind, channel, keep, stay)
+        names = await asyncio.to_thread(store.names, kind)
+        old = (names if kind == "static" else of_channel(names, channel))[:-keep]
+        if wanted is None:
+            await asyncio.to_thread(_delete, store, kind, old)
+        else:
+            leaving = _Leaving(outputs, topics.models, channel, now_ms)
+            await _prune_unwanted(store, old, wanted, leaving)
     except (AdminError, KafkaError, OSError) as error:
         logger.warning("old bundles stay until the next one is published: %s", error)
 
 
-def _prune(
-    store: ArtifactStore, kind: str, channel: str, keep: int, wanted: Collection[str]
+@dataclass(frozen=True)
+class _Leaving:
+    """Announces which bundles of a channel leave the store."""
+
+    outputs: Outputs
+    topic: str
+    channel: str
+    now_ms: int
+
+    async def say(self, names: Sequence[str]) -> None:
+        """Announce that bundles leave; none ends the announcement."""
+        said = LeavingBundles(names=list(names), created_at=self.now_ms, channel=self.channel)
+        await self.outputs.send(self.topic, said.key, encode(said) if names else None)
+        await self.outputs.flush()
+
+
+async def _prune_unwanted(
+    store: ArtifactStore,
+    old: Iterable[str],
+    wanted: Callable[[], Awaitable[Collection[str]]],
+    leaving: _Leaving,
 ) -> None:
-    names = store.names(kind)
-    for old in (names if kind == "static" else of_channel(names, channel))[:-keep]:
-        if old not in wanted:
-            store.delete(kind, old)
+    stay = await wanted()
+    names = [name for name in old if name not in stay]
+    if not names:
+        return
+    await leaving.say(names)
+    stay = await wanted()
+    await asyncio.to_thread(_delete, store, "dynamic", [n for n in names if n not in stay])
+    await leaving.say([])
+
+
+def _delete(store: ArtifactStore, kind: str, names: Iterable[str]) -> None:
+    for name in names:
+        store.delete(kind, name)

@@ -11,6 +11,7 @@ from streams import (
     Event,
     HoldingCheckpoint,
     Item,
+    LeavingBundles,
     ListPolicy,
     ModelAnnouncement,
     Reason,
@@ -61,6 +62,7 @@ EXAMPLES = {
         created_at=6,
         metrics={"loss": 0.1},
     ),
+    "leaving-bundles": LeavingBundles(names=["g000000001"], created_at=6, channel="next"),
     "arm-share": ArmShare(
         arm="next",
         salt="2026",
@@ -155,6 +157,7 @@ def test_keys_decide_the_partition_and_what_compaction_replaces():
         "request": b"ann",
         "recommendation": b"ann",
         "model-announcement": b"static",
+        "leaving-bundles": b"leaving/next",
         "arm-share": b"share/next",
         "dead-letter": b"segue.events/1/2",
         "erase-user": b"ann",

@@ -13,6 +13,8 @@ from dynamic_layer.popularity.live import LivePopularity
 
 #: Favourites of a market are ranked again after so many milliseconds; so long may new items wait.
 REFRESH_MS = 2_000
+#: Counts of earlier moments are given up when none was asked for in so many milliseconds.
+_PAST_MS = 60_000
 _DAY_MS = 86_400_000
 
 
@@ -30,11 +32,16 @@ class LiveDemand:
 
     So a worker keeps live counts of a few days, however far back the half-lives reach. Items that
     came after the bundle have what is counted of them alone.
+
+    Earlier moments, which previews of policies ask for, are counted apart: otherwise each change
+    between now and then would count the whole window again, for the preview and for live requests.
     """
 
     def __init__(self, bundle: DynamicBundle, live: LivePopularity | None) -> None:
         """live: shared with the readers that add to it."""
         self._bundle, self._live = bundle, live
+        self._newest_ms, self._past_used_ms = 0, 0
+        self._past: LiveDemand | None = None
         self._rows = ItemRows(bundle.item_keys)
         self._type_number = bundle.features.type_number.numpy()
         self._new = bundle.item_keys[:0]
@@ -60,6 +67,22 @@ class LiveDemand:
         """Append items behind all others, u64 [m] and i64 [m]; their counts are read soon."""
         self._new = np.concatenate([self._new, item_keys])
         self._type_number = np.concatenate([self._type_number, type_number])
+        if self._past is not None:
+            self._past.add_items(item_keys, type_number)
+
+    def _of(self, now_ms: int) -> "LiveDemand":
+        """Return what counts for a moment: this object, or one for earlier moments."""
+        if self._live is None or now_ms > self._newest_ms - REFRESH_MS:
+            self._newest_ms = max(self._newest_ms, now_ms)
+            if self._newest_ms - self._past_used_ms > _PAST_MS:
+                self._past = None
+            return self
+        self._past_used_ms = self._newest_ms
+        if self._past is None:
+            self._past = LiveDemand(self._bundle, self._live)
+            known = len(self._bundle.item_keys)
+            self._past.add_items(self._new, self._type_number[known:])
+        return self._past
 
     def _reader_of_new(
         self, market: int | None, half_lives_days: tuple[float, ...], now_ms: int
@@ -84,6 +107,9 @@ class LiveDemand:
 
         Of the bundle's items, and behind them of those that came later.
         """
+        return self._of(now_ms)._at(now_ms)
+
+    def _at(self, now_ms: int) -> Demand:
         if self._reader is not None:
             known = self._reader.at(now_ms)
             of_new = self._reader_of_new(None, known.half_lives_days, now_ms)
@@ -117,10 +143,15 @@ class LiveDemand:
 
         Enough rows for k that are not removed. An unknown market means all markets.
         """
+        return self._of(now_ms)._best(market, types, k + removed, now_ms)
+
+    def _best(
+        self, market: int, types: Sequence[int], k: int, now_ms: int
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
         popularity = self._bundle.popularity
         market = market if market in popularity else 0
-        counts = self.counted(market, now_ms)
-        everywhere = self.counted(0, now_ms)
+        counts = self._counted(market, now_ms)
+        everywhere = self._counted(0, now_ms)
         known = self._favourites.get(market)
         if known is None or (self._live and abs(now_ms - known[0]) >= REFRESH_MS):
             # Ties, and items without events in the market, are settled by all markets.
@@ -129,10 +160,13 @@ class LiveDemand:
             known = (now_ms, {number: order[own] for number, own in places.items()})
             self._favourites[market] = known
         nothing = np.zeros(0, np.int64)
-        return counts, [known[1].get(number, nothing)[: k + removed] for number in types]
+        return counts, [known[1].get(number, nothing)[:k] for number in types]
 
     def counted(self, market: int, now_ms: int) -> NDArray[np.float32]:
         """Return the counts of all items f32 [n]; 0 for the latest, whose counts are not read."""
+        return self._of(now_ms)._counted(market, now_ms)
+
+    def _counted(self, market: int, now_ms: int) -> NDArray[np.float32]:
         known = self._counts.get(market)
         if known is None or abs(now_ms - known[0]) >= REFRESH_MS:
             known = self._counts[market] = (now_ms, self._count(market, now_ms))

@@ -7,6 +7,8 @@ import numpy as np
 from dynamic_layer import DynamicBundle, ExampleBatch, Popularity, PopularitySettings, Trainer
 from dynamic_layer.examples.replay import pad
 from dynamic_layer.items.features import ItemRows
+from dynamic_layer.popularity.demand import DemandReader
+from dynamic_layer.popularity.demand_block import DemandRecord
 from dynamic_layer.popularity.half_lives import HalfLives, demand_ranks
 from dynamic_layer.popularity.live import LivePopularity
 from dynamic_layer.serving.live_demand import LiveDemand
@@ -178,3 +180,39 @@ def test_workers_decay_each_type_at_its_own_half_life(bundle: DynamicBundle) -> 
         mine = some & (bundle.features.type_number.numpy() == number)
         fade = 0.5 ** ((later_ms - begin_ms) / DAY_MS / days[name])
         np.testing.assert_allclose(counts[mine], bundle.popularity[0][mine] * fade, rtol=1e-4)
+
+
+def test_earlier_moments_are_counted_apart_from_live_requests(
+    bundle: DynamicBundle, monkeypatch
+) -> None:
+    """As a preview asks for them between live requests: nothing is counted again for either."""
+    hour_ms = 3_600_000
+    live = LivePopularity(bucket_ms=hour_ms, window_buckets=480)
+    now_ms = int(bundle.manifest["popularity_at"]) // hour_ms * hour_ms + 4 * DAY_MS
+    first = now_ms // hour_ms - 72
+    for bucket in range(first, first + 74):
+        row = bucket % len(bundle.item_keys)
+        live.put(DemandRecord(
+            partition=0, bucket=bucket, bucket_ms=hour_ms, records=1,
+            keys=bundle.item_keys[row : row + 1], markets=np.zeros(1, np.uint16),
+            counts=np.ones(1, np.uint32),
+        ))  # fmt: skip
+    demand, begun = LiveDemand(bundle, live), []
+    begin = DemandReader._begin
+
+    def counted(self) -> None:
+        begun.append(self)
+        begin(self)
+
+    monkeypatch.setattr(DemandReader, "_begin", counted)
+    found = []
+    for step in range(30):
+        demand.counted(0, now_ms + 1_000 * step)
+        at_ms = now_ms - DAY_MS + step * 1_000_000
+        found.append((at_ms, demand.counted(0, at_ms)))
+    assert len(begun) <= 4, "one reader for each, and one beginning for the first earlier moment"
+    for at_ms, counts in found[::7]:
+        np.testing.assert_allclose(counts, LiveDemand(bundle, live).counted(0, at_ms), rtol=1e-4)
+    # Without previews it is given up.
+    demand.counted(0, now_ms + 200_000)
+    assert demand._past is None

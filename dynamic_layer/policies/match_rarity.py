@@ -20,8 +20,11 @@ _ITEMS = 2_000
 _RENEW_MS = 60_000
 #: Limits of the correction of a budget, and how fast it follows.
 _CORRECTIONS, _STEP = (0.25, 4.0), 0.5
-#: Part of a budget that is spent while lists have explored more than all of it so far.
-_SAVING = 0.5
+#: Factors of a budget at least and at most, while what lists explored too much so far is saved, or
+#: what they explored too little is made up.
+_MAKING_UP = (0.5, 1.5)
+#: At most so many periods' budgets are made up.
+_OWED = 5.0
 
 
 class MatchRarity:
@@ -37,16 +40,17 @@ class MatchRarity:
         self._lists, self._since, self._used_ms = 0.0, 0, 0
         self._used: dict[int, NDArray[np.float64]] = {}
         self._used_of_all = np.zeros(_BINS)
-        self._wanted = self._spent = self._over = 0.0
-        self._follows = self._saving = 1.0
+        self._wanted = self._expected = self._owed = 0.0
+        self._follows = self._making_up = 1.0
 
     @property
     def correction(self) -> float:
-        """Factor of a budget, so that lists explore as much as they are to, and not more.
+        """Factor of a budget, so that lists explore as much as they are to.
 
-        It follows what was spent lately; what was spent too much before is saved.
+        It follows what was spent lately; what was spent too much before is saved, and what was
+        spent too little is made up.
         """
-        return self._follows * self._saving
+        return self._follows * self._making_up
 
     def add(self, keys: NDArray[np.uint64], matches: NDArray[np.float64], now_ms: int) -> None:
         """Count the matches of lists with items: u64 [n] and f64 [lists, n]; NaN is none."""
@@ -62,13 +66,14 @@ class MatchRarity:
             if 2 * self._since >= self._lists or abs(now_ms - self._used_ms) >= _RENEW_MS:
                 self._renew(now_ms)
 
-    def spend(self, wanted: float, spent: float) -> None:
-        """Note how many items lists were to explore, and how many they did, on average."""
+    def spend(self, wanted: float, expected: float, explored: int) -> None:
+        """Note how many items lists were to explore, how many were expected, how many they did."""
         with self._lock:
+            self._owed += wanted - explored
             # With fewer lists every match counts as common, and the correction would be wrong.
             if self._lists > _OWN:
                 self._wanted += wanted
-                self._spent += spent
+                self._expected += expected
 
     def __call__(
         self, keys: NDArray[np.uint64], matches: NDArray[np.float64]
@@ -94,13 +99,15 @@ class MatchRarity:
         self._used = {key: _at_least(counts) for key, counts in self._of_item.items()}
         self._used_of_all = np.sum([*self._used.values()], axis=0)
         self._since, self._used_ms = 0, now_ms
-        if self._spent > 0:
-            self._over = max(0.0, self._over + self._spent - self._wanted)
-            ratio = (self._wanted * self._saving / self._spent) ** _STEP
+        if self._expected > 0:
+            ratio = (self._wanted * self._making_up / self._expected) ** _STEP
             self._follows = float(np.clip(self._follows * ratio, *_CORRECTIONS))
-            # At most what a period like the last one can save.
-            self._saving = max(_SAVING, 1.0 - self._over / max(self._wanted, 1e-9))
-            self._wanted = self._spent = 0.0
+            # Users who may see no new item explore nothing: others do not make up for them.
+            most = 0.0 if self._follows == _CORRECTIONS[1] else _OWED * self._wanted
+            self._owed = min(self._owed, most)
+            # As far as a period like the last one can.
+            self._making_up = float(np.clip(1.0 + self._owed / self._wanted, *_MAKING_UP))
+            self._wanted = self._expected = 0.0
         if self._lists > _KEPT:
             self._lists /= 2
             self._of_item = {key: counts / 2 for key, counts in self._of_item.items()}

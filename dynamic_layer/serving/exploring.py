@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dynamic_layer.index.hits import Hits
 from dynamic_layer.lists.asking import Asking
-from dynamic_layer.policies.exploration import DRAWS, Choice, chances, choose
+from dynamic_layer.policies.exploration import Choice, chances, choose
 from dynamic_layer.policies.in_force import InForce
 from dynamic_layer.policies.rules import Explore
 from dynamic_layer.serving.rankings import UserState
@@ -73,11 +73,17 @@ def explored(
     )
     barred = _barred(question, found.rows[:, :width], candidates.rows)
     left, budget = np.where(barred, np.nan, match), rule.share * width / len(free)
+    rarity = in_force.rarity[question.list_name]
     chosen = _choices(question, left, candidates, in_force, budget, len(free))
     decided = [
         tuple(_put(rows[user], scores[user], free, of_user, candidates.rows, match[user], fits))
         for user, of_user in enumerate(chosen)
     ]
+    shown = sum(one.new for places in decided for one in places)
+    drawn = sum(choice.item >= 0 for of_user in chosen for choice in of_user)
+    expected = sum(float(choice.of_items.sum()) for of_user in chosen for choice in of_user)
+    # What other rules keep out was drawn, but is not explored.
+    rarity.spend(rule.share * width * len(rows), expected - (drawn - shown), shown)
     return Hits(rows, scores), decided
 
 
@@ -145,7 +151,6 @@ def _choices(
     rarity = in_force.rarity[question.list_name]
     rarity.add(keys, match, question.now_ms)
     chance = chances(rarity(keys, match), new.draws, budget * rarity.correction)
-    rarity.spend(budget * len(chance), float(chance.sum()) / DRAWS)
     found = []
     for user, of_user in zip(question.users, chance, strict=True):
         newest = int(user.history_time[0]) if len(user.history_time) else 0

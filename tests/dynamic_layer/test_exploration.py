@@ -160,18 +160,34 @@ def test_a_budget_of_which_half_is_spent_is_corrected():
     rarity = MatchRarity()
     for step in range(60):
         rarity.add(ITEM, np.zeros((100, 1)), step * 100_000)
-        rarity.spend(10.0, 5.0 * rarity.correction)
-    assert rarity.correction == pytest.approx(2.0, rel=0.01)
+        spent = 5.0 * rarity.correction
+        rarity.spend(10.0, spent, round(spent))
+    assert rarity.correction == pytest.approx(2.0, rel=0.02)
 
 
-def test_what_was_explored_too_much_is_saved_later():
+@pytest.mark.parametrize("times", [0.5, 3.0])
+def test_what_was_explored_too_much_is_saved_and_too_little_made_up_later(times):
     """As after a start, when it is not known yet how rare a match is."""
-    rarity, wanted, spent = MatchRarity(), 0.0, 0.0
-    for step in range(60):
+    rarity, wanted, spent = MatchRarity(), 0.0, 0
+    for step in range(200):
         rarity.add(ITEM, np.zeros((100, 1)), step * 100_000)
-        now = 30.0 * rarity.correction
-        rarity.spend(10.0, now)
-        if step >= 2:  # with fewer lists nothing is noted
-            wanted, spent = wanted + 10.0, spent + now
+        now = 100.0 * times * rarity.correction
+        rarity.spend(100.0, now, round(now))
+        wanted, spent = wanted + 100.0, spent + round(now)
     assert spent / wanted == pytest.approx(1.0, abs=0.01)
-    assert rarity.correction == pytest.approx(1 / 3, rel=0.01)
+    assert rarity.correction == pytest.approx(1 / times, rel=0.01)
+
+
+def test_what_no_user_may_see_is_not_made_up_for():
+    """Users who have seen all new items, until one is published: no burst of it follows."""
+    rarity = MatchRarity()
+    for step in range(100):
+        rarity.add(ITEM, np.full((100, 1), np.nan), step * 100_000)
+        rarity.spend(10.0, 1e-6, 0)
+    spent = [0.0]
+    for step in range(100, 130):
+        rarity.add(ITEM, np.zeros((100, 1)), step * 100_000)
+        spent.append(10.0 * rarity.correction)
+        rarity.spend(10.0, spent[-1], round(spent[-1]))
+    # The first step knows of no match; the sum is that of the budget soon after.
+    assert sum(spent) < 1.3 * 10.0 * 30

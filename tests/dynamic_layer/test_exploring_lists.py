@@ -106,18 +106,29 @@ def test_a_question_that_is_asked_again_has_the_same_list(recommender, users, bu
     assert alone == first[:5]
 
 
-def test_few_lists_explore_where_the_share_is_small(recommender, items):
-    """Users of all kinds: 2 % of ten places are every fifth list, at most."""
-    rng = np.random.default_rng(1)
+@pytest.mark.parametrize(
+    ("seed", "share", "slots", "most"), [(1, 0.02, 1, None), (2, 0.05, 1, 1), (3, 0.06, 3, None)]
+)
+def test_lists_explore_the_share_from_the_first_list_on(
+    recommender, items, seed, share, slots, most
+):
+    """Users of all kinds; with a cap that keeps some new items out of some lists."""
+    rng, lists, batch = np.random.default_rng(seed), 20_000, 200
     users = [
         replace(make_user(items, rng.permutation(120)[:4].tolist(), now_ms=NOW_MS), user_id=f"v{n}")
-        for n in range(1_500)
+        for n in range(lists)
     ]
-    rule = OFTEN | {"share": 0.02}
-    found = [one for n in range(0, 1_500, 50) for one in lists_of(recommender, users[n : n + 50],
-             explore=rule)]  # fmt: skip
-    times = sum(bool(explored(one)) for one in found[500:])
-    assert 0.05 * 1_000 < times < 0.25 * 1_000
+    rule = {**OFTEN, "share": share, "slots": slots}
+    made = {"types": TYPES, "explore": rule}
+    if most is not None:
+        made["quota"] = [{"when": "item.creator in ('c1', 'c900')", "most": most}]
+    recommender._in_force.policies = Policies(by_list={"*": Policy.of(rules_of(made))})
+    times = 0
+    for first in range(0, lists, batch):
+        # A batch each two seconds.
+        found = recommender.recommend(users[first : first + batch], [MIX], NOW_MS + first * 10)
+        times += sum(len(explored(answer["mix"])) for answer in found)
+    assert times == pytest.approx(share * 10 * lists, rel=0.02)
 
 
 def test_weights_count_for_what_is_explored(recommender, users):

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlglot import exp
 
-from dynamic_layer.policies.columns import BUILT_IN, ItemColumns, time_ms
+from dynamic_layer.policies.columns import BUILT_IN, time_ms
+from dynamic_layer.policies.constants import null_constant
 from dynamic_layer.policies.moment import Moment
-from dynamic_layer.policies.parsing import Source, is_constant, is_text
+from dynamic_layer.policies.parsing import Source, is_text
 from dynamic_layer.policies.values import (
     Truth,
     agree,
@@ -72,11 +73,7 @@ _RESULTS = {
     ("/", "duration", "number"): "duration",
     ("/", "duration", "duration"): "number",
 }
-
-
 _Run = Callable[[Moment], Any]
-#: For constants, which do not read it.
-_NO_MOMENT = Moment(ItemColumns(), slice(0), {}, 0.0)
 
 
 class _Node(NamedTuple):
@@ -90,7 +87,7 @@ class Expression:
 
     text: as it was written; user: the `user.NAME` and `request.NAME` that it reads, without the
     time, with their types; timed: whether it reads the time; items: names of item attributes;
-    without_value: constant parts that are NULL, such as `1 / 0`, with their places.
+    without_value: places of constant parts that are NULL, such as `1 / 0`.
     """
 
     text: str
@@ -258,21 +255,10 @@ class _Compiler:
         if of is None:
             raise self._bad(node, f"there is no {left.type} {name} {right.type}")
         run: _Run = lambda m: arithmetic(name, number_of(left.run(m)), number_of(right.run(m)))  # noqa: E731
-        if is_constant(node):
-            self._note_without_value(node, name, *(one.run(_NO_MOMENT) for one in (left, right)))
-        elif name in "/%" and is_constant(node.right) and right.run(_NO_MOMENT) == 0:
-            self._without_value.append(str(self._bad(node.right, "division by zero")))
+        # No error: versions on the topic that an earlier release accepted stay in force.
+        if (fault := null_constant(node, name, left.run, right.run)) is not None:
+            self._without_value.append(str(self._bad(*fault)))
         return _Node(of, run)
-
-    def _note_without_value(self, node: exp.Binary, name: str, left: Any, right: Any) -> None:
-        """Note a constant that is NULL, unless an operand already is: that one is noted."""
-        if np.isnan(left) or np.isnan(right) or not np.isnan(arithmetic(name, left, right)):
-            return
-        zero = name in "/%" and right == 0
-        place, why = (node.right, "division by zero") if zero else (
-            node, "the result is not a finite number"
-        )  # fmt: skip
-        self._without_value.append(str(self._bad(place, why)))
 
     def _comparison(self, node: exp.Binary, depth: int) -> _Node:
         left, right = self._node(node.left, depth), self._node(node.right, depth)

@@ -299,7 +299,7 @@ class RankingSettings:
         an hour).
     renewed_counts: item-item counts, of 8 bytes, up to which a static bundle carries them: then the
         trainer adds the events after its snapshot, and makes the weights again for each bundle
-        (ADR 87, 98; lfm1m: HR@10 .4811 to .4988). With 0 they stay as the static job made them.
+        (ADR 87, 98), for which it needs 22 bytes a count. With 0 they stay as the job made them.
     near: vectors, `text` or `hgnn`, by which a history points to items with similar vectors. They
         become item-item weights like those of counts, but items without an event have them too (ADR
         75).

@@ -27,21 +27,17 @@ def co_interactions(history: sp.csr_array) -> sp.csr_array:
 
 def cosine_weights(counts: sp.csr_array) -> sp.csr_array:
     """Return counts / sqrt(users of one * users of the other), without the diagonal."""
-    norm = sp.diags_array(1 / np.sqrt(np.maximum(counts.diagonal(), 1)))
-    others = counts.copy()
-    others.setdiag(0)
-    others.eliminate_zeros()
-    return sp.csr_array((norm @ others @ norm).tocsr(), dtype=np.float32)
+    norm = 1 / np.sqrt(np.maximum(counts.diagonal(), 1), dtype=np.float64)
+    found = _scaled(counts, norm, norm, diagonal=False)
+    found.eliminate_zeros()
+    return found
 
 
 def strongest(weights: sp.csr_array, k: int) -> sp.csr_array:
-    """Return the k greatest weights of each row; of equal ones those of the first columns."""
-    row = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
-    order = np.lexsort((weights.indices, -weights.data, row))
-    place = np.arange(len(order)) - weights.indptr[row]
-    kept = order[place < k]
-    value = (weights.data[kept].astype(np.float32), (row[kept], weights.indices[kept]))
-    return sp.coo_array(value, shape=weights.shape).tocsr()
+    """Return the k greatest weights of each row, f32; of equal ones those of the first columns."""
+    weights = weights if weights.has_sorted_indices else weights.sorted_indices()
+    kept = _greatest(weights.indptr, weights.data, k)
+    return _of_entries(weights, kept)
 
 
 def transition_weights(counts: sp.csr_array, k: int) -> sp.csr_array:
@@ -51,9 +47,8 @@ def transition_weights(counts: sp.csr_array, k: int) -> sp.csr_array:
     """
     leaving = np.asarray(counts.sum(axis=1)).ravel()
     reaching = np.asarray(counts.sum(axis=0)).ravel()
-    left = sp.diags_array(1 / np.sqrt(np.maximum(leaving, 1)))
-    right = sp.diags_array(1 / np.sqrt(np.maximum(reaching, 1)))
-    return strongest((left @ counts @ right).tocsr(), k)
+    left, right = (1 / np.sqrt(np.maximum(sums, 1)) for sums in (leaving, reaching))
+    return strongest(_scaled(counts, left, right), k)
 
 
 def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> sp.csr_array:
@@ -70,7 +65,8 @@ def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> 
     target = source = np.zeros(0, np.int64)
     value = np.zeros(0, np.float32)
     if len(chosen) > 1:
-        part = counts[chosen][:, chosen].tocsr()
+        whole = len(chosen) == counts.shape[0]
+        part = counts if whole else counts[chosen][:, chosen].tocsr()
         target, source, value = _local(part, settings)
     return sp.csr_array((value, (chosen[source], chosen[target])), shape=counts.shape)
 
@@ -112,9 +108,69 @@ def capped(counts: sp.csr_array, keep: int) -> sp.csr_array:
     """
     norm = 1 / np.sqrt(np.maximum(counts.diagonal(), 1)).astype(np.float32)
     kept = _strong_entries(counts.indptr, counts.indices, counts.data, norm, keep)
-    row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))[kept]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=counts.shape[0]))])
-    return sp.csr_array((counts.data[kept], counts.indices[kept], indptr), shape=counts.shape)
+    return _of_entries(counts, kept)
+
+
+def _of_entries(matrix: sp.csr_array, kept: NDArray[np.bool_]) -> sp.csr_array:
+    """Return the entries for which `kept` is true, bool [entries], f32."""
+    before = np.zeros(len(kept) + 1, np.int32)
+    np.cumsum(kept, out=before[1:])
+    return sp.csr_array(
+        (matrix.data[kept].astype(np.float32, copy=False), matrix.indices[kept],
+         before[matrix.indptr]),
+        shape=matrix.shape,
+    )  # fmt: skip
+
+
+def _scaled(
+    matrix: sp.csr_array,
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    *,
+    diagonal: bool = True,
+) -> sp.csr_array:
+    """Return left[row] * entry * right[column] of each entry, f32; zeros on the diagonal if not so.
+
+    A product of sparse matrices would need four times the memory of the matrix.
+    """
+    data = _scaled_entries(matrix.indptr, matrix.indices, matrix.data, left, right, diagonal)
+    return sp.csr_array((data, matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
+
+
+@numba.njit(cache=True)
+def _scaled_entries(
+    indptr: NDArray[np.int32],
+    indices: NDArray[np.int32],
+    data: NDArray[np.float32],
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    diagonal: bool,
+) -> NDArray[np.float32]:
+    out = np.zeros(len(data), np.float32)
+    for row in range(len(indptr) - 1):
+        for place in range(indptr[row], indptr[row + 1]):
+            if diagonal or indices[place] != row:
+                out[place] = left[row] * data[place] * right[indices[place]]
+    return out
+
+
+@numba.njit(cache=True)
+def _greatest(indptr: NDArray[np.int32], data: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
+    """Which entries are among the k greatest of their rows, the first ones of equals."""
+    kept = np.ones(len(data), np.bool_)
+    for row in range(len(indptr) - 1):
+        first, last = indptr[row], indptr[row + 1]
+        if last - first <= k:
+            continue
+        limit = kth_smallest(data[first:last].copy(), last - first - k)
+        greater = 0
+        for place in range(first, last):
+            greater += data[place] > limit
+        equal = k - greater
+        for place in range(first, last):
+            kept[place] = data[place] > limit or (data[place] == limit and equal > 0)
+            equal -= data[place] == limit
+    return kept
 
 
 @numba.njit(cache=True)

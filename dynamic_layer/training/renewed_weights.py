@@ -88,7 +88,8 @@ def renewed_weights(
         added = {name: matrix + part[name] for name, matrix in added.items()}
     # A cap leaves some pairs in one of their two rows.
     counts[TOGETHER] = counts[TOGETHER].maximum(counts[TOGETHER].T)
-    sums = {name: (matrix + added[name]).tocsr() for name, matrix in counts.items()}
+    # One after the other: each may take 80 MB.
+    sums = {name: (counts.pop(name) + added.pop(name)).tocsr() for name in list(counts)}
     sums[TOGETHER] = capped(sums[TOGETHER], settings.ease.degree_cap)
     return held | weights_of(sums, settings)
 

@@ -1,5 +1,7 @@
 """Item-item weights come from counts alone, and agree with their closed forms."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -73,6 +75,35 @@ def test_the_strongest_of_a_row_are_its_greatest(history: sp.csr_array) -> None:
         assert len(there) == 3
         assert kept[row, there].tolist() == every[there].tolist()
         assert kept[row, there].min() >= np.sort(every)[-3]
+
+
+def test_of_equal_weights_in_a_row_the_first_columns_stay_whatever_their_order() -> None:
+    values = np.array([2, 1, 1, 3, 1, 1, 2], np.float32)
+    columns = np.array([5, 4, 0, 3, 2, 1, 0], np.int32)
+    weights = sp.csr_array((values, columns, np.array([0, 6, 6, 7], np.int32)), shape=(3, 6))
+    kept = strongest(weights, 4)
+    assert kept.toarray().tolist() == [[1, 1, 0, 3, 0, 2], [0] * 6, [2, 0, 0, 0, 0, 0]]
+    assert (kept.dtype, kept.nnz) == (np.float32, 5)
+    assert weights.indices.tolist() == columns.tolist(), "the argument stays"
+
+
+def test_weights_of_many_counts_take_little_memory() -> None:
+    """Less than four times the counts, 8 bytes each; ten times where matrices are multiplied."""
+    rng, n, each = np.random.default_rng(5), 2_000, 500
+    indices = np.concatenate([np.sort(rng.permutation(n)[:each]) for _ in range(n)])
+    counts = sp.csr_array(
+        (rng.integers(1, 9, n * each).astype(np.float32), indices.astype(np.int32),
+         np.arange(0, n * each + 1, each, dtype=np.int32)),
+        shape=(n, n),
+    )  # fmt: skip
+    small = counts[:4, :4].tocsr()
+    for made in (lambda c: strongest(cosine_weights(c), 60), lambda c: transition_weights(c, 60)):
+        made(small)  # compiles the kernels
+        tracemalloc.start()
+        made(counts)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4 * 8 * counts.nnz
 
 
 def test_transitions_weigh_against_how_often_both_items_occur() -> None:

@@ -146,8 +146,8 @@ def _whole(types: Sequence[str], ids: Sequence[str]) -> Utf8:
     """Return type, NUL, id of items as bytes, of which `item_key` makes their keys."""
     names, codes = codes_of(types)
     known, wanted = utf8_of(names), utf8_of(ids)
-    ends = np.cumsum((known.ends - known.begins)[codes] + 1 + wanted.ends - wanted.begins)
-    data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    lengths = (known.ends - known.begins)[codes] + 1 + wanted.ends - wanted.begins
+    ends, data = np.cumsum(lengths), np.empty(int(lengths.sum()), np.uint8)
     _join(codes, *known, *wanted, data)
     return Utf8(data, np.concatenate([np.zeros(1, np.int64), ends])[: len(ends)], ends)
 

@@ -206,10 +206,10 @@ def _apply_one(
     if length > cap:
         _move_strong(rows, length, length - 1, NONE, bucket_ms, first_live, deltas)
         length -= 1
+    last = length - 1
     if length == cap and (
         not full
-        or rows[length - 1, TIME] != threshold_time
-        or rows[length - 1, ITEM] != threshold_item
+        or _older(threshold_time, keys[threshold_item], rows[last, TIME], keys[rows[last, ITEM]])
     ):
         _forget_below(rows, length, keys, bucket_ms, first_live, deltas)
     return length

@@ -107,14 +107,15 @@ class PartitionState(PartitionReads):
 
         A record has a row for each of its items; it counts as one.
         """
+        position = self._positions.get(topic, 0)
         offset = events.offset[first:]
         too_old = self._count_shown(events, first, gone)
         records, begin = np.unique(offset, return_index=True)
         old = begin[too_old[begin]]
-        if next_offset > self._positions.get(topic, 0):
+        if next_offset > position:
             self._applied += len(records) - len(old)
             self._refused += refused + len(old)
-        self._positions[topic] = max(self._positions.get(topic, 0), next_offset)
+        self._positions[topic] = max(position, next_offset)
         nothing, no_keys = np.zeros(0, np.int64), np.zeros(0, np.uint64)
         return Applied(
             applied=len(records) - len(old),

@@ -36,7 +36,7 @@ class PartitionLog:
         self._segment_bytes = segment_bytes
         self._compacted = compacted
         self._segments: list[Segment] = []
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         for unfinished in folder.glob("*.new"):
             unfinished.unlink()
         try:

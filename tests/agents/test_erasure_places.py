@@ -1,5 +1,6 @@
 """What is known of an erasure covers that of an earlier one, unless it says less of some topic."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from agents.forgetting import _counts_from
 from streams import (
     EmbeddedLog,
     ErasurePlace,
+    Record,
     ShownItem,
     Source,
+    SourceSettings,
     TopicSettings,
     create_topics,
     encode,
@@ -78,6 +81,30 @@ def test_an_erasure_covers_what_was_assumed_of_a_list_from_before(
     erasure = replace(ONE, source=replace(source, **of), topic_ids={})
     assert ErasedUsers(TOPICS, log)._covers_assumed(erasure, record) is covered
     log.close()
+
+
+@pytest.mark.parametrize(
+    ("topic", "of", "covered"),
+    [
+        (TOPICS.events, {}, True),
+        (TOPICS.events, {"offset": 7}, False),
+        (TOPICS.events, {"partition": 0}, False),
+        (TOPICS.events, {"topic": "another"}, False),
+        # What an owner's record calls a source is not one of ours.
+        ("an-owners-topic", {}, False),
+        ("the-topic-of-an-owner", {}, False),
+    ],
+)
+def test_an_erasure_covers_the_rekeyed_events_of_records_that_it_covers(
+    topic: str, of: dict[str, Any], covered: bool
+) -> None:
+    player = SourceSettings(topic="player", keyed_by_user=False)
+    erased = ErasedUsers(TOPICS, sources=[player])
+    erased._add(user_hash(b"ann"), ONE)
+    source = {"topic": "player", "partition": 1, "offset": 6} | of
+    record = Record(topic, 1, 900, 900, b"ann", json.dumps({"source": source}).encode())
+    assert erased._covers_source(ONE, record) is covered
+    assert erased.covered(record, "ann") is covered
 
 
 async def test_records_count_from_behind_the_last_erasure_that_may_cover_them(

@@ -45,6 +45,16 @@ def test_a_restored_state_is_the_state(fresh_state, checkpoints, tmp_path):
         restored.close()
 
 
+def test_a_checkpoint_is_at_the_beginning_of_a_topic_that_it_does_not_name(
+    fresh_state, checkpoints, tmp_path
+):
+    with fresh_state() as state:
+        advance(state, 4)
+        name = checkpoints.create(state, tmp_path / "scratch", 0).name
+    found = [checkpoints.positions(0, topic) for topic in ("events", "users")]
+    assert found == [[(name, 4)], [(name, 0)]]
+
+
 def test_files_that_are_in_the_store_are_not_uploaded_again(fresh_state, checkpoints, tmp_path):
     with fresh_state() as state:
         advance(state, 5)

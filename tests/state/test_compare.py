@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state import StateSettings, Window, item_key
+from state import CoInteractions, StateSettings, Window, item_key
 from state.compare import differences
 from state.dump import Dump, dump
 from tests.state.streams_of_events import BUCKET, Columns, Event, settings_of_state, streams
@@ -106,3 +108,12 @@ def test_records_and_positions_are_compared_and_shown(fresh_state):
         'partition 0, user ann: {"country":"SE"} and {"country":"NO"}',
         "partition 0, item podcast/p2: nothing and {}",
     ]
+
+
+def test_pairs_whose_counts_come_to_zero_are_left_out_with_their_items():
+    left, right = np.array([[1, 2, 3], [2, 1, 3]], np.uint64)
+    counts = CoInteractions.from_pairs(left, right, np.array([5, -5, 2]))
+    assert (counts.item_keys.tolist(), counts.count.tolist()) == ([3], [2])
+    assert (counts.left.tolist(), counts.right.tolist()) == ([0], [0])
+    with pytest.raises(ValueError, match="negative"):
+        CoInteractions.from_pairs(left, right, np.array([5, -6, 2]))

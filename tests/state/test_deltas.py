@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.deltas import cells_of, empty_deltas, grown
+from state.deltas import cells_of, cleared, empty_deltas, grown
 from state.sorting import sorted_from, sorted_with
 
 #: Lesser item, greater item, bucket, taken back; numbers with all widths, few buckets.
@@ -61,6 +61,15 @@ def test_items_and_buckets_that_fit_no_number_are_refused():
     log = log_of([(0, 1, 0, False), (0, 1, 1 << 20, False)])
     with pytest.raises(OverflowError, match="134000000 items"):
         cells_of(log, 0, 134_000_000)
+
+
+@pytest.mark.parametrize(("used", "left"), [(0, 8), (1, 8), (15, 8), (16, 64), (64, 64)])
+def test_a_log_that_is_cleared_shrinks_where_less_than_a_quarter_was_in_use(used, left):
+    log = empty_deltas(64)
+    log[2][0] = used
+    pairs, places, count = cleared(log, 8)
+    assert (len(pairs), len(places), count.tolist()) == (left, left, [0])
+    assert len(cleared(empty_deltas(8), 8)[0]) == 8
 
 
 @settings(max_examples=300, deadline=None)

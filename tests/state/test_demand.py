@@ -177,6 +177,13 @@ def test_a_bucket_divides_the_windows() -> None:
     assert np.gcd(StateSettings().demand_ms, StateSettings().window.bucket_ms) == 3_600_000
 
 
+def test_the_first_two_buckets_of_the_window_are_told_at_once(tmp_path: Path) -> None:
+    state = PartitionState(tmp_path, 0, SETTINGS)
+    feed(state, [Event("ann", "i1", "stream", 10), Event("ann", "i2", "stream", BUCKET)], [])
+    assert [block.bucket for block in state.tell_demand(all_of_it=False)] == [0, BUCKET // PART]
+    state.close()
+
+
 def test_earlier_days_are_told_at_another_time_even_after_a_crash(tmp_path: Path) -> None:
     log: list[Event | Erasure] = [
         Event("ann", "i1", "stream", 10), Event("ann", "i2", "stream", 3 * BUCKET)

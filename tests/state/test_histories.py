@@ -4,11 +4,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state import PartitionState, StateSettings, Window
+from state import PartitionState, StateSettings, Window, apply_in_order, database
 from state.dump import dump
+from state.histories import _make_room, _rows_needed
+from state.kernel import COLUMNS
+from state.packing import rows_of
 from tests.state.conftest import SCRATCH
 from tests.state.streams_of_events import BUCKET, Columns, Event, defined_state, feed, tried
 
@@ -43,6 +47,30 @@ def test_a_cache_of_any_size_changes_nothing(
     finally:
         state.close()
         shutil.rmtree(folder)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=5),
+    st.lists(st.integers(0, 4), max_size=12),
+    st.integers(1, 8),
+)
+def test_crowded_histories_move_into_exactly_the_rows_that_were_counted(slots, events, cap):
+    """slots: entries of each history, at most `cap`, and rows that it has beyond them."""
+    lengths = np.array([min(length, cap) for length, _ in slots], np.int64)
+    room = lengths + np.array([more for _, more in slots], np.int64)
+    starts, used = np.cumsum(room) - room, int(room.sum())
+    of = np.array([event % len(slots) for event in events], np.int64)
+    held = np.arange(used * COLUMNS, dtype=np.int64).reshape(used, COLUMNS)
+    before = [held[s : s + n].tolist() for s, n in zip(starts, lengths, strict=True)]
+    counts = np.zeros(len(slots), np.int64)
+    needed = _rows_needed(of, counts, lengths, room, cap)
+    rows = np.concatenate([held, np.zeros((needed, COLUMNS), np.int64)])
+    assert _make_room(of, counts, rows, starts, lengths, room, cap, used) == used + needed
+    assert not counts.any()
+    events_of = np.bincount(of, minlength=len(slots))
+    # Each has room for its events; beyond the cap, for the row that is evicted next.
+    assert (np.minimum(lengths + events_of, cap + 1)[events_of > 0] <= room[events_of > 0]).all()
+    assert [rows[s : s + n].tolist() for s, n in zip(starts, lengths, strict=True)] == before
 
 
 events_of_some_items = st.lists(
@@ -97,3 +125,24 @@ def test_an_observation_is_the_history_before_the_event_inside_the_window(
         zip(found.row.tolist(), zip(histories, found.repeat.tolist(), strict=True), strict=True)
     )
     assert observed == expected
+
+
+def test_without_a_limit_no_entries_are_observed(fresh_state):
+    stream = [Event("ann", "i0", "stream", 1), Event("ann", "i1", "stream", 2)]
+    with fresh_state() as state:
+        found = apply_in_order(
+            state, "events", Columns(stream), [], len(stream), wanted=lambda of: of >= 0
+        ).observations
+    assert found.row.tolist() == [0, 1]
+    assert found.indptr.tolist() == [0, 0, 0]
+
+
+def test_what_has_left_the_window_leaves_the_history_with_the_next_event(fresh_state):
+    """Else it would be kept, on disk too, until as many items came as a history can have."""
+    setting = StateSettings(window=Window(bucket_ms=BUCKET, buckets=4), delta_room=1 << 12)
+    stream = [Event("ann", f"i{n}", "stream", time * BUCKET) for n, time in enumerate((0, 6, 9))]
+    with fresh_state(setting) as state:
+        feed(state, stream, at=[1, 2])
+        state.commit()
+        stored = rows_of(state.database.get(database.HISTORY + b"ann") or b"")
+    assert stored[:, 1].tolist() == [9 * BUCKET, 6 * BUCKET]

@@ -1,10 +1,12 @@
 """Names have numbers by first sight, as in a dictionary."""
 
+import tracemalloc
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.names import NameTable, codes_of, in_set, utf8_of
+from state.names import NameTable, Utf8, _entry, _hash, _place, codes_of, in_set, utf8_of
 from streams.text_columns import AsciiTexts, CodedTexts
 
 names = st.text("ab\0é😀", max_size=4) | st.sampled_from(["x" * 255, "x" * 256, "user-0000001"])
@@ -40,6 +42,44 @@ def test_a_table_grows_with_its_names():
     again = [f"name-{n}" for n in range(0, count, 7)]
     assert table.numbers(utf8_of(again)).tolist() == list(range(0, count, 7))
     assert len(table) == count
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(names, max_size=20))
+def test_names_of_one_hash_are_told_apart_by_their_bytes(batch):
+    """As if all names had the hash of one: the table compares them byte by byte."""
+    data, begins, ends = utf8_of(batch)
+    one, table = np.uint64(7 << 32 | 5), np.zeros(64, np.uint64)
+    order = list(dict.fromkeys(batch))
+    known, first, last = utf8_of(order)
+    bounds = np.concatenate([first, last[-1:]])
+    for begin, end, name in zip(begins.tolist(), ends.tolist(), batch, strict=True):
+        place = _place(data, begin, end, one, table, known, bounds)
+        number = order.index(name)
+        assert table[place] in (0, _entry(one, number))
+        table[place] = _entry(one, number)
+    assert np.count_nonzero(table) == len(order)
+
+
+def test_names_have_hashes_of_their_own():
+    """Else each name is looked for among all others."""
+    data, begins, ends = utf8_of([f"user-{n}" for n in range(4_096)])
+    start = np.uint64(12345)
+    hashes = [int(_hash(data, b, e, start)) for b, e in zip(begins, ends, strict=True)]
+    assert len(set(hashes)) == len(hashes)
+    # Places come from the lowest bits: as many as of numbers drawn by chance, about 2,600.
+    assert len({found % 4_096 for found in hashes}) > 2_300
+
+
+def test_a_table_holds_capacity_for_its_names_and_not_for_what_lies_between():
+    """A column of names is a part of the bytes of whole records."""
+    records = np.zeros(100_000_000, np.uint8)
+    begins = np.arange(50_000_000, 50_001_000, dtype=np.int64)
+    tracemalloc.start()
+    NameTable().numbers(Utf8(records, begins, begins + 8))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 ascii_names = st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=9))

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state import PartitionState, StateSettings, Window
-from state.blocks import Span, block_of, firsts_of, packed, unpacked
+from state.blocks import (
+    BLOCK_ENTRIES,
+    WHOLE,
+    Span,
+    block_of,
+    firsts_of,
+    mantissa_for,
+    packed,
+    unpacked,
+)
 from state.database import DamagedState
 from state.deltas import Cells
 from state.dump import dump
@@ -59,6 +68,22 @@ def summed(parts):
         for key, delta in part.items():
             total[key] = total.get(key, 0) + delta
     return {key: delta for key, delta in total.items() if delta}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 40_000) | st.integers(0, 1 << 26), st.integers(0, 40) | st.integers(0, ITEMS))
+def test_a_run_has_as_many_blocks_as_have_a_thousand_entries_on_average(entries, items):
+    """One block of a sparse run; at most one for each item, whose numbers are below 2^31."""
+
+    def blocks(mantissa):
+        return block_of(max(items, 1) - 1, mantissa) + 1
+
+    mantissa = mantissa_for(entries, items)
+    assert WHOLE <= mantissa <= 31
+    if mantissa > WHOLE:
+        assert blocks(mantissa) * BLOCK_ENTRIES <= entries
+    if mantissa < 31:
+        assert blocks(mantissa + 1) * BLOCK_ENTRIES > entries
 
 
 @settings(max_examples=200, deadline=None)

@@ -12,7 +12,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state import ASSUMED_KIND, SHOWN_KIND, PartitionState, StateSettings, Window, item_key
+from state import (
+    ASSUMED_KIND,
+    SHOWN_KIND,
+    PartitionState,
+    ShownItems,
+    StateSettings,
+    Window,
+    item_key,
+)
 from state.compare import differences
 from state.dump import dump
 from state.shown import ASSUMED, READ, SHOWN, SHOWN_PER_ENTRY, shown_of
@@ -230,6 +238,29 @@ def test_of_many_items_those_shown_last_are_read(fresh_state):
         assert len(state.shown("ann").before(1_999).items) == 50
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), st.integers(0, 5), st.integers(1, 9)), min_size=1, max_size=12
+    ),
+    st.integers(0, 7),
+)
+def test_rows_of_an_item_are_summed_wherever_they_stand(rows, ended):
+    """rows: item key, bucket, impressions; `ended`: buckets that have ended."""
+    items, begin, count = np.array(rows, np.int64).T
+    shown = ShownItems(
+        items=items.astype(np.uint64), begin=begin * BUCKET, count=count, bucket_ms=BUCKET
+    )
+    found = shown.before(ended * BUCKET)
+    own = {key: [(b, n) for other, b, n in rows if other == key and b < ended] for key in range(5)}
+    assert list(
+        zip(found.items.tolist(), found.end.tolist(), found.count.tolist(), strict=True)
+    ) == [
+        (key, (max(b for b, _ in seen) + 1) * BUCKET, sum(n for _, n in seen))
+        for key, seen in own.items()
+        if seen
+    ]
+
+
 SETTINGS = StateSettings(window=Window(bucket_ms=BUCKET, buckets=10), delta_room=1 << 12)
 
 
@@ -253,6 +284,16 @@ def test_an_impression_behind_the_window_is_refused_once(fresh_state):
         applied = state.apply_events("shown", columns(old), 2)
         assert (applied.applied, applied.too_old.tolist()) == (1, [0])
         assert state.counts == {"applied": 2, "refused": 1}
+
+
+def test_a_refused_impression_is_named_by_its_row_of_the_whole_batch(fresh_state):
+    """Also where the batch begins with records that were applied before."""
+    batch = [(0, Impression("ann", ("i1", "i2"), 20 * BUCKET)), (1, Impression("ann", ("i3",), 0))]
+    with fresh_state(SETTINGS) as state:
+        feed(state, [Event("bob", "i0", "stream", 20 * BUCKET)], [])
+        state.apply_events("shown", columns(batch[:1]), 1)
+        applied = state.apply_events("shown", columns(batch), 2)
+        assert (applied.applied, applied.skipped, applied.too_old.tolist()) == (0, 1, [2])
 
 
 def test_an_erasure_takes_impressions_along_from_the_files_too(tmp_path):
@@ -309,7 +350,8 @@ def test_of_a_user_who_is_shown_very_much_the_oldest_days_are_forgotten_in_any_o
 
 def test_what_earlier_versions_stored_in_the_order_of_arrival_is_put_in_order():
     """Item 7 was shown in buckets 4 and 2, then item 3 in bucket 5."""
-    parts = ([(7, 2), (3, 1)], [4_500, 5_100], [(4, 1), (2, 3), (5, ASSUMED)])
+    # 1 << 32: the number that says "assumed" in stored states; it never changes.
+    parts = ([(7, 2), (3, 1)], [4_500, 5_100], [(4, 1), (2, 3), (5, 1 << 32)])
     stored = msgspec.msgpack.encode((1, [np.array(part, "<i8").tobytes() for part in parts]))
     found = shown_of(stored)
     assert found.floor == 1

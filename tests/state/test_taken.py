@@ -325,6 +325,21 @@ def test_other_settings_begin_at_zero_and_others_are_told(tmp_path):
         assert (state.taken.since, taken_counts(state)) == ({"shown": 3}, {})
 
 
+def test_a_state_asks_for_a_commit_where_counts_were_told_of_which_none_says_so(tmp_path):
+    for acts in ([], [Event("ann", "i1", "stream", 600)]):
+        folder = tmp_path / str(len(acts))
+        with closing(PartitionState(folder, 0, SETTINGS)) as state:
+            feed_all(state, [SEEN, *acts], [])
+            state.commit()
+            assert not state.telling
+        with closing(PartitionState(folder, 0, SETTINGS)) as state:
+            assert not state.telling, "nothing was told since that the commit does not know"
+            state.taken.tell()
+            assert state.telling
+            state.commit()
+            assert not state.telling
+
+
 def test_states_say_where_their_counts_differ(fresh_state):
     with fresh_state(SETTINGS) as state, fresh_state(SETTINGS) as other:
         for one, at in ((state, 500), (other, 600)):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state import StateSettings, transitions
+from state import ArtifactStore, Checkpoints, StateSettings, transitions
 from state.database import open_database
-from state.merge import merge_folders
+from state.merge import merge_folders, read_checkpoint
 from state.transitions import STEP_DECAY, STEPS, Transitions, read_transitions
 from tests.state.streams_of_events import (
     BUCKET,
@@ -107,3 +107,16 @@ def test_a_session_ends_after_an_hour(fresh_state):
         found = merge_folders({0: state.folder}, state.settings).transitions
     keys = [event.key for event in events]
     assert by_pair(found) == {(keys[0], keys[1]): 1.0, (keys[2], keys[3]): 1.0}
+
+
+def test_a_checkpoint_that_is_read_for_its_counts_brings_no_transitions(fresh_state, tmp_path):
+    """They are read with the histories of all users, which takes minutes where there are many."""
+    checkpoints = Checkpoints(ArtifactStore(str(tmp_path / "store")))
+    path = [Event("ann", "i0", "stream", 1), Event("ann", "i1", "stream", 2)]
+    with fresh_state() as state:
+        state.apply_events("events", Columns(path), len(path))
+        checkpoints.create(state, tmp_path / "scratch", 0)
+        assert by_pair(read(state, 1)) == {(path[0].key, path[1].key): 1.0}
+        part = read_checkpoint(checkpoints, 0, state.settings, state.watermark)
+    assert part.co_interactions.pairs == 1
+    assert by_pair(part.transitions) == {}

@@ -151,6 +151,30 @@ def test_a_record_written_by_halves_is_cut_off_and_kept_aside(tmp_path, keep):
         assert segment.with_suffix(".torn").read_bytes() == torn
 
 
+def test_times_do_not_go_back_behind_a_segment_without_records(tmp_path):
+    """A process may end between the file of a segment and its first record."""
+    with opened(tmp_path, EVENTS, clock=lambda: 50) as log:
+        log.append("events", None, b"before", partition=0)
+    (tmp_path / "events" / "0" / f"{1:020d}.log").touch()
+    with opened(tmp_path, clock=lambda: 10) as log:
+        log.append("events", None, b"after", partition=0)
+        records = read_all(log, "events")
+    assert values(records) == [b"before", b"after"]
+    assert [record.timestamp for record in records] == [50, 50]
+
+
+def test_a_segment_ends_with_the_record_that_fills_it(tmp_path):
+    with opened(tmp_path / "one", EVENTS) as log:
+        log.append("events", None, b"same length", partition=0)
+    size = segments(tmp_path / "one", "events")[0].stat().st_size
+    with opened(tmp_path / "more", EVENTS, segment_bytes=2 * size) as log:
+        for _ in range(5):
+            log.append("events", None, b"same length", partition=0)
+    assert [path.stem.lstrip("0") for path in segments(tmp_path / "more", "events")] == [
+        "", "2", "4",
+    ]  # fmt: skip
+
+
 def test_blocks_of_zeros_after_a_power_loss_are_cut_off(tmp_path):
     with opened(tmp_path, EVENTS) as log:
         log.append("events", b"key", b"whole", partition=0)

@@ -56,20 +56,23 @@ async def test_a_bad_version_is_refused_and_the_last_good_one_stays(caplog):
         ({"filter": "item.stok > 0"}, {"surprise": 1}, {"filter": "item.stock >"}), 2
     ):
         await book.take([record(policy(number, rules))])
+    # What is read together with a refused version counts.
+    await book.take([record(policy(4, {"surprise": 1})), record(policy(1, {}, "other"))])
+    assert book.versions == {"*": 1, "other": 1}
     # Something else on the topic is nobody's policy.
     await book.take([Record("t", 0, next(offsets), 0, b"*/9", b"no json")])
     assert book.in_force.policies.of("mix") is in_force
-    assert book.versions == {"*": 1}
-    assert book.refused == 3
+    assert book.versions == {"*": 1, "other": 1}
+    assert book.refused == 4
     assert "version 2 of the policy of * is refused, version 1 stays in force" in caplog.text
     assert "line 1, column 1: there is no 'item.stok'" in caplog.text
     # What is older than what was read says nothing, in whatever order it is read again.
     await book.take([record(policy(5, {}))])
     await book.take([record(good)])
-    assert book.versions == {"*": 5}
+    assert book.versions == {"*": 5, "other": 1}
     assert book.in_force.policies.of("mix") is None
     shown = {m.name: m.samples[0].value for m in tally.registry.collect() if "polic" in m.name}
-    assert shown == {"segue_policy_version": 5, "segue_policies_refused": 3}
+    assert shown == {"segue_policy_version": 5, "segue_policies_refused": 4}
 
 
 async def test_a_version_that_was_written_over_is_not_in_force_again():

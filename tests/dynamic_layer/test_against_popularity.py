@@ -17,7 +17,7 @@ from dynamic_layer import (
 )
 from dynamic_layer.examples.replay import PaddedExamples
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.measure.against_popularity import popularity_hits
+from dynamic_layer.measure.against_popularity import compared, popularity_hits
 from dynamic_layer.measure.served_ranks import ServedRanks
 from dynamic_layer.popularity.half_lives import demand_ranks
 from tests.dynamic_layer.headed import NOW_MS, headed
@@ -85,6 +85,22 @@ def test_few_questions_decide_nothing(questions: PaddedExamples) -> None:
     few = HeldOut(questions.newest(40), headed().trainer.popularity)
     assert serve_popularity(bundle, few) == {}
     assert bundle.popularity_types == frozenset()
+
+
+@pytest.mark.parametrize(("number", "decided"), [(63, False), (64, True)])
+def test_a_type_is_decided_with_at_least_64_questions(
+    questions: PaddedExamples, number: int, decided: bool
+) -> None:
+    bundle = headed().bundle
+    rows = ItemRows(bundle.item_keys)(questions.target)
+    types = np.array(bundle.types)[bundle.features.type_number.numpy()[rows]]
+    asked = questions.take(np.flatnonzero((types == "podcast") & (rows >= 0))[:number])
+    assert len(asked) == number
+    misses = np.zeros(number, np.bool_)
+    found = compared(bundle, misses, ~misses, asked)
+    assert {name: one.questions for name, one in found.items()} == (
+        {"podcast": number} if decided else {}
+    )
 
 
 def test_workers_list_what_is_in_demand_and_the_user_does_not_know() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dynamic_layer import InForce, ListSettings, Policies, Policy, Recommender, rules_of
-from dynamic_layer.policies.rules import PolicyError
+from dynamic_layer.policies.rules import Cooling, PolicyError
+from dynamic_layer.serving.cooling import cooling_items
 from state import ShownItems
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
 
@@ -87,6 +88,16 @@ def test_what_was_taken_lately_does_not_come_again_yet(recommender, in_force, it
     included = ListSettings(name="again", k=200, repeats="include")
     [found] = lists_of(recommender, in_force, [weak], included, cooling={"taken_days": 30})
     assert {0, 6, 12} & set(found) == {6}
+
+
+def test_a_rule_counts_what_it_names_alone(items):
+    """Taken or shown; of a user whose impressions are not kept, nothing was shown."""
+    plain = make_user(items, [0], now_ms=NOW_MS)
+    user = with_shown(plain, items, [(3, 1, 9)])
+    taken, shown = Cooling(taken_days=30), Cooling(showings=1)
+    assert cooling_items(taken, user, NOW_MS).tolist() == items.item_keys[[0]].tolist()
+    assert cooling_items(shown, user, NOW_MS).tolist() == items.item_keys[[3]].tolist()
+    assert cooling_items(shown, plain, NOW_MS).tolist() == []
 
 
 @pytest.mark.parametrize(

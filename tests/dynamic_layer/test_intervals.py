@@ -73,6 +73,16 @@ def test_the_variance_is_that_of_rates_with_a_hit_and_a_miss_more():
     assert found.estimate == 1
 
 
+@pytest.mark.parametrize(("questions", "rate"), [(200, 0.1), (5_000, 0.3), (400_000, 0.45)])
+def test_the_interval_is_that_of_differences_of_two_points(questions, rate):
+    """Eq. 14 of Johari and others, with a mixture of standard deviation 0.02 and level 0.05."""
+    one = HitCount(questions, rate * questions)
+    found = difference([(one, one)])
+    v, mixed = found.variance, found.variance + 0.02**2
+    half = np.sqrt(v * mixed / 0.02**2 * np.log(mixed / (v * 0.05**2)))
+    assert (found.low, found.high) == pytest.approx((-half, half))
+
+
 def test_without_a_day_that_has_both_nothing_is_said():
     assert difference([]) is None
     assert difference([(HitCount(10, 3), HitCount()), (HitCount(), HitCount(10, 3))]) is None

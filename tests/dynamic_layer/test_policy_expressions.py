@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamic_layer.items.features import ItemRows
 from dynamic_layer.policies.columns import ItemColumns, common_type, kind_of
 from dynamic_layer.policies.expressions import compile_expression
+from dynamic_layer.policies.masks import RowMasks
 from dynamic_layer.policies.moment import Moment
 from dynamic_layer.policies.rules import PolicyError
 from dynamic_layer.policies.values import like
@@ -94,6 +96,12 @@ def test_conditions_mean_what_they_mean_in_sql(columns, text, wanted):
     ("text", "message"),
     [
         ("item.stok > 1", "line 1, column 1: there is no 'item.stok'"),
+        (
+            "item.stok > 1",
+            "names are item.X, user.X and request.X; known: item.creator, item.genres, item.lang",
+        ),
+        ("thing.stok > 1", "names are item.X, user.X and request.X"),
+        ("true < false", "line 1, column 1: expected numbers or times for <, got boolean"),
         ("true\n and item.stock > 'a'", "line 2, column 6: number and text"),
         ("item.stock + item.creator > 1", "there is no number + text"),
         ("item.stock", "column 1: expected boolean, got number"),
@@ -272,6 +280,19 @@ def test_numbers_that_are_not_finite_are_no_value(value):
     columns = ItemColumns()
     columns.put([1], [{"n": value}])
     assert np.isnan(columns.column("n").numbers(slice(1, 2), "number")).all()
+
+
+def test_a_condition_on_the_time_is_of_the_second():
+    """So that its mask is made once a second at most."""
+    columns, keys = ItemColumns(), np.array([1, 2], np.uint64)
+    columns.put([1, 2], [{"until": NOW}, {"until": NOW + 1_000}])
+    masks = RowMasks(columns)
+    slots = masks.slots(keys, ItemRows(keys))
+    over = compile_expression("item.until <= request.now", TYPES, "filter")
+    found = [
+        masks.mask(over, (), int(NOW) + after, slots).tolist() for after in (-1, 0, 999, 1_000)
+    ]
+    assert found == [[False, False], [True, False], [True, False], [True, True]]
 
 
 def inferred(values):

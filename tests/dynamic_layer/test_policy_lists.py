@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +26,7 @@ from dynamic_layer.policies.columns import ItemColumns
 from dynamic_layer.policies.expressions import compile_expression
 from dynamic_layer.policies.limits import crowded
 from dynamic_layer.policies.masks import RowMasks
-from dynamic_layer.policies.rules import PolicyError
+from dynamic_layer.policies.rules import Cooling, Explore, Fresh, PolicyError, PolicyRules
 from dynamic_layer.policies.selection import Candidates, select
 from dynamic_layer.serving import policy_lists
 from dynamic_layer.serving.limited_lists import LimitedLists, _distinct
@@ -205,6 +206,31 @@ def test_each_value_of_a_list_counts_for_its_cap(recommender, users, in_force, i
         assert len(answer["mix"]) == 10  # a third of the items has no genre
 
 
+@pytest.mark.parametrize("of", ["boolean", "number", "time", "text", "list"])
+def test_a_cap_counts_equal_values_of_any_type(recommender, users, in_force, items, of):
+    """A third of the items has no value, and counts for no limit."""
+    made = {
+        "boolean": bool, "number": float, "time": lambda odd: NOW_MS + odd, "text": str,
+        "list": lambda odd: [str(odd)],
+    }[of]  # fmt: skip
+    values = [{"x": made(row % 2)} if row % 3 else {} for row in range(len(items.item_ids))]
+    in_force.columns.put(items.item_keys.tolist(), values)
+    rules = {"cap": [{"attribute": "x", "most": 2}], "types": {"item.x": of}}
+    for answer in lists_of(recommender, users, in_force, rules, [ListSettings(name="mix", k=30)]):
+        found = Counter(row % 2 for row in rows(answer["mix"]) if row % 3)
+        assert max(found.values()) <= 2
+        assert len(answer["mix"]) == 30
+
+
+def test_a_boost_of_one_changes_nothing(recommender, users, in_force):
+    """Whatever limits leave of the candidates."""
+    rules = {"cap": [{"attribute": "creator", "most": 1}]}
+    one = {"boost": [{"when": "item.stock = 0", "factor": 1.0}]}
+    for lists in ([MIX], [ListSettings(name="mix", k=7)]):
+        before = plain(lists_of(recommender, users, in_force, rules, lists))
+        assert plain(lists_of(recommender, users, in_force, rules | one, lists)) == before
+
+
 def test_items_with_the_same_title_come_once(recommender, users, in_force):
     for answer in lists_of(recommender, users, in_force, {"same": [["title"]]}):
         titles = [row % 60 for row in rows(answer["mix"])]
@@ -239,6 +265,18 @@ def test_boosted_items_come_first_and_buried_ones_last(recommender, users, in_fo
         assert rows(one["mix"]) == rows(other["mix"])
     for answer in lists_of(recommender, users, in_force, {"bury": [many]}):
         assert 3 not in {row % 7 for row in rows(answer["mix"])}
+
+
+def test_what_users_had_before_is_all_that_such_a_list_has_under_limits(
+    recommender, users, in_force
+):
+    """Of a user without a history, it has nothing: not what is popular."""
+    again = [ListSettings(name="again", repeats="only")]
+    rules = {"cap": [{"attribute": "creator", "most": 1}]}
+    found = [
+        set(rows(one["again"])) for one in lists_of(recommender, users, in_force, rules, again)
+    ]
+    assert found == [{0, 6, 12}, {1, 7}, set(), {3}]
 
 
 def test_quotas_hold_at_both_ends(recommender, users, in_force):
@@ -300,10 +338,32 @@ def test_lists_that_limits_make_short_are_filled_without_what_the_user_rejects(
             assert max(Counter(row % values for row in found).values()) <= most
 
 
+@pytest.mark.usefixtures("few_candidates")
+def test_a_short_list_is_filled_with_the_last_item_of_the_catalogue_too(
+    recommender, users, in_force, items
+):
+    last = len(items.item_ids) - 1
+    every = [ListSettings(name="mix", k=last + 1)]
+    first, second, *_ = rows(lists_of(recommender, users[:1], in_force, {}, every)[0]["mix"])
+    assert last not in (first, second)
+    creators = {first: "a", second: "a", last: "b"}
+    in_force.columns.put(
+        items.item_keys.tolist(),
+        [{"creator": creators[row]} if row in creators else {} for row in range(last + 1)],
+    )
+    rules = {
+        "filter": "item.creator is not null", "cap": [{"attribute": "creator", "most": 1}]
+    }  # fmt: skip
+    two = [ListSettings(name="mix", k=2)]
+    [answer] = lists_of(recommender, users[:1], in_force, rules, two)
+    assert set(rows(answer["mix"])) in ({first, last}, {second, last})
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_crowded_items_are_those_whose_values_have_their_share(in_force, items, seed):
+    of_genre = 1 + seed % 2
     rules = {
-        "cap": [{"attribute": "creator", "most": 2}, {"attribute": "genres", "most": 1}],
+        "cap": [{"attribute": "creator", "most": 2}, {"attribute": "genres", "most": of_genre}],
         "same": [["title"]],
         "quota": [{"when": "item.stock = 2", "most": 1}],
     }
@@ -314,7 +374,7 @@ def test_crowded_items_are_those_whose_values_have_their_share(in_force, items, 
     def values(row):
         """Each with how many items of a list may have it."""
         yield ("creator", row % 7), 2
-        yield from ((("genre", genre), 1) for genre in items.genres[row] or ())
+        yield from ((("genre", genre), of_genre) for genre in items.genres[row] or ())
         yield ("title", row % 60), 1
         if row % 3 == 2:
             yield ("stock", 2), 1
@@ -364,6 +424,13 @@ def test_what_a_user_has_of_another_type_is_no_value(
     user = replace(users[2], attributes={"x": value})
     answer = lists_of(recommender, [user], in_force, rules)[0]
     assert bool(answer["mix"].item_ids) == holds
+
+
+@pytest.mark.parametrize("of", [Cooling, Explore, Fresh, PolicyRules])
+def test_what_a_rule_says_by_default_is_a_rule(of):
+    """Defaults are not checked when a rule is read."""
+    said = {name: getattr(of(), name) for name in of.__struct_fields__}
+    assert msgspec.convert(msgspec.to_builtins(said), of) == of()
 
 
 def test_rules_that_are_in_force_cannot_be_changed():

@@ -153,6 +153,7 @@ class Replica:
                     self.log, self.channels.items.topics, self.channels.catalogue,
                     policies.catalogue_read.set,
                 ),
+                self.channels.keep_bringing(),
                 read_whole(
                     self.log,
                     self.topics.policies,

@@ -79,7 +79,10 @@ class EmbeddedRoles:
             (self._topics.policies, policies.take, policies.policies_read),
             (self._topics.rows, channels.rows, None),
         ]
-        jobs = [self._keyed(), self._worker.run(self._stopping), self._wait_for_items(items_read)]
+        jobs = [
+            self._keyed(), self._worker.run(self._stopping), self._wait_for_items(items_read),
+            self._bring_items(),
+        ]  # fmt: skip
         for topic, take, read in reads:
             if topic in self._log.topics():
                 at = self._worker_at.setdefault(topic, dict.fromkeys(self._numbers(topic), 0))
@@ -212,6 +215,12 @@ class EmbeddedRoles:
         while not all(one.is_set() for one in read.values()) and not self._stopping.is_set():
             await asyncio.sleep(self._idle_s)
         self._worker.channels.policies.catalogue_read.set()
+
+    async def _bring_items(self) -> None:
+        """Have new items of the catalogue recommended; their entries are read on meanwhile."""
+        while not self._stopping.is_set():
+            await self._worker.channels.bring()
+            await asyncio.sleep(self._idle_s)
 
     async def _pump(
         self, topic: str, take: Take, at: dict[int, int], read: asyncio.Event | None = None

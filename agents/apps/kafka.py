@@ -157,6 +157,7 @@ async def serve_worker(
         worker.run(asyncio.Event()),
         follow(topics.models, worker.channels.announced),
         *_follow_all(follow, catalogue, worker.channels.catalogue, policies.catalogue_read),
+        worker.channels.keep_bringing(),
         follow(topics.policies, policies.take, policies.policies_read, optional=True),
         follow(topics.demand, worker.models.demand),
         follow(topics.rows, worker.channels.rows, optional=True),

@@ -85,6 +85,9 @@ class Channels:
         self.default = self._models[DEFAULT_CHANNEL]
         # Next offset of each partition of the topics of items.
         self._catalogue_to: dict[tuple[str, int], int] = {}
+        # Keys of items whose entries were taken and which no channel recommends yet.
+        self._to_bring: set[int] = set()
+        self._came, self._bring_turn = asyncio.Event(), asyncio.Lock()
         # Channel -> the channel whose bundle it serves.
         self._served_by: dict[str, str] = {}
 
@@ -176,10 +179,9 @@ class Channels:
             self.arms.take(self._shares)
 
     async def catalogue(self, records: Sequence[LogRecord]) -> None:
-        """Take records of a topic of `items`; attributes before items are recommended.
+        """Take records of a topic of `items`: deleted items leave all channels at once.
 
-        Deleted items go from all channels before new ones are embedded, which takes seconds.
-        Records that were taken before, as after a lost connection, are left out: what has left
+        New items are left to `bring`: a takedown must not wait until others are embedded. Records that were taken before, as after a lost connection, are left out: what has left
         would be listed until its last record is read again.
         """
         if not records:
@@ -190,9 +192,35 @@ class Channels:
         self._catalogue_to[place] = max(taken, records[-1].offset + 1)
         items = self.items.take([one for one in records if one.offset >= taken])
         self.policies.take_items(items)
-        left = [await models.take_down(items) for models in self._models.values()]
-        for models, live in zip(self._models.values(), left, strict=True):
-            await models.bring(live)
+        # In all of them before the first removal, which waits for the lists that are being made.
+        for models in self._models.values():
+            self._to_bring |= models.take(items)
+        self._came.set()
+        for models in self._models.values():
+            await models.take_down()
+
+    @property
+    def brought(self) -> bool:
+        """Whether all items whose entries were taken are recommended."""
+        return not self._to_bring and not self._bring_turn.locked()
+
+    async def bring(self) -> None:
+        """Embed and recommend the items whose entries were taken, in all channels; takes seconds.
+
+        Items that are taken down meanwhile are left out.
+        """
+        async with self._bring_turn:
+            while self._to_bring:
+                keys, self._to_bring = self._to_bring, set()
+                for models in self._models.values():
+                    await models.bring(keys)
+
+    async def keep_bringing(self) -> None:
+        """Call `bring` whenever entries were taken; a process runs it beside its readers."""
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            await self.bring()
 
     async def rows(self, records: Sequence[LogRecord]) -> None:
         """Take records of the rows topic."""

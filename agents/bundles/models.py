@@ -82,6 +82,8 @@ class Models:
         # A recommender is not made for two threads: each use or change of it holds this.
         self._using = asyncio.Lock()
         self._launched = Launched()
+        # Keys of items that were deleted and are still to be removed.
+        self._leaving: set[int] = set()
         self.rows = FollowedRows(channel)
         # Names of bundles: the trainer's newest, one that a person chose instead, the one served.
         self._trained: str | None = None
@@ -147,6 +149,7 @@ class Models:
             recommender = self.recommender
             if recommender is None:
                 return None
+            await self._remove_leaving()
             answer = await asyncio.to_thread(question, recommender)
             return recommender.bundle.generation, answer
 
@@ -242,18 +245,32 @@ class Models:
 
     async def catalogue(self, entries: Sequence[Item]) -> None:
         """Take catalogue entries of any partition: deleted items go, then new ones come."""
-        await self.bring(await self.take_down(entries))
+        live = self.take(entries)
+        await self.take_down()
+        await self.bring(live)
 
-    async def take_down(self, entries: Sequence[Item]) -> set[int]:
-        """Take catalogue entries and remove deleted items; returns the keys to `bring`.
+    def take(self, entries: Sequence[Item]) -> set[int]:
+        """Take catalogue entries; returns the keys to `bring`.
+
+        No list that is begun from here on has a deleted item.
+        """
+        gone, live = self._launched.take(entries)
+        self._leaving |= gone
+        return live
+
+    async def take_down(self) -> None:
+        """Remove deleted items that were taken.
 
         Does not wait for a bundle that is loaded, for items that are embedded, or for changed rows.
         """
-        gone, live = self._launched.take(entries)
         async with self._using:
-            if self.recommender is not None:
-                await self._remove(self.recommender, gone)
-        return live
+            await self._remove_leaving()
+
+    async def _remove_leaving(self) -> None:
+        """`take_down`; `_using` is held."""
+        gone, self._leaving = self._leaving & self._launched.deleted, set()
+        if self.recommender is not None:
+            await self._remove(self.recommender, gone)
 
     async def bring(self, keys: set[int]) -> None:
         """Recommend items whose entries were taken, unless they were taken down since."""

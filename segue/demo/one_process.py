@@ -93,6 +93,9 @@ class OneProcess(ABC):
         await self.worker.commit()  # publishes the counts of demand
         names = self.settings.topics
         await self._read_by_worker(names.demand, names.catalogue)
+        while not self.worker.channels.brought:
+            self.check()
+            await asyncio.sleep(self._idle_s)
 
     async def between_answers(self) -> None:
         """Wait until the worker makes and writes no list, so that the clock may be set."""

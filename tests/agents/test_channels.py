@@ -33,6 +33,7 @@ from streams import (
 )
 from tests.agents.worlds import NOW, TOPICS, Bench, bench
 from tests.console.worlds import WordVectors, make_bundles, small_items
+from tests.waiting import until
 
 NEXT = "next"
 ARMS = ExperimentSettings(
@@ -316,7 +317,7 @@ async def test_canaries_shares_are_those_announced_of_this_experiment(world):
 
 
 async def test_takedowns_do_not_wait_for_items_that_are_embedded(world, bundles, monkeypatch):
-    """Neither those of the same batch, in any channel, nor later ones, also of a new item."""
+    """Neither those of the same batch, in any channel, nor those of later batches, also of new items."""
     channels, words = world.worker.channels, WordVectors.encode
     await world.publish(bundles[0])
     await world.publish(bundles[1], NEXT)
@@ -344,16 +345,43 @@ async def test_takedowns_do_not_wait_for_items_that_are_embedded(world, bundles,
     batch = [entry(0, new, deleted=False), entry(1, known[0], deleted=True)]
     served = [channels.following(channel).recommender for channel in ("default", NEXT)]
     before = [len(one._index) for one in served]
-    bringing = asyncio.create_task(channels.catalogue(batch))
+    bringing = asyncio.create_task(channels.keep_bringing())
     try:
+        # Batches of one topic come one after the other: a reader waits until the first is taken.
+        async with asyncio.timeout(30):
+            await channels.catalogue(batch)
         assert await asyncio.to_thread(embedding.wait, 30)
+        assert not channels.brought
         assert [len(one._index) for one in served] == [size - 1 for size in before]
         await channels.catalogue([entry(2, known[1], deleted=True), entry(3, new, deleted=True)])
         assert [len(one._index) for one in served] == [size - 2 for size in before]
+        embedded.set()
+        await until(lambda: channels.brought, "the end of the embedding")
     finally:
         embedded.set()
-        await bringing
+        bringing.cancel()
+        await asyncio.gather(bringing, return_exceptions=True)
     assert [len(one._index) for one in served] == [size - 2 for size in before]
+
+
+async def test_a_takedown_counts_in_all_channels_while_one_makes_lists(world, bundles):
+    channels = world.worker.channels
+    await world.publish(bundles[0])
+    await world.publish(bundles[1], NEXT)
+    first, other = channels.default, channels.following(NEXT)
+    size = len(other.recommender._index)
+    gone = Item(item_id=ITEMS.item_ids[0], item_type=ITEMS.item_types[0], deleted=True)
+    record = Record(
+        topic=TOPICS.catalogue, partition=0, offset=0, timestamp=NOW, key=gone.key,
+        value=encode(gone),
+    )  # fmt: skip
+    async with first._using:  # as while lists are made
+        taking = asyncio.create_task(channels.catalogue([record]))
+        await until(lambda: channels.policies.in_force.columns.version, "the takedown")
+        _, held = await other.ask(lambda recommender: len(recommender._index))
+    assert held == size - 1
+    await taking
+    assert len(first.recommender._index) == size - 1
 
 
 async def test_keys_of_later_versions_say_nothing(world, bundles):

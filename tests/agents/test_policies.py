@@ -170,6 +170,7 @@ async def test_stock_takedown_and_policy_count_for_the_next_list(bench, items: I
     assert not set(after) & set(first[:2])
     assert len(after) == 10
     await channels.catalogue([record(deleted, TOPICS.catalogue)])
+    await channels.bring()
     assert first[1] in await written(bench, "ann", ["i12"])
 
 

@@ -115,6 +115,7 @@ class Life:
                 # From here on no list is written with what leaves.
                 self.read.catalogue[part] = records[-1].offset + 1
                 await self.worker.channels.catalogue(records)
+                await self.worker.channels.bring()
         if self.read.reaches(self.began, "catalogue"):
             self.worker.channels.policies.catalogue_read.set()
 
@@ -132,6 +133,7 @@ class Life:
         for part, read in self.read.catalogue.items():
             if records := log.read(TOPICS.catalogue, part, 0, count):
                 await channels.catalogue([one for one in records if one.offset < read])
+                await channels.bring()
         records = log.read(TOPICS.policies, 0, 0, count)
         await channels.policies.take([one for one in records if one.offset < self.read.policies])
 

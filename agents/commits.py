@@ -1,6 +1,7 @@
 """Commits of a worker's partitions, and what is stored before them."""
 
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from agents.demand import news_of_demand
 from agents.outputs import Outputs
@@ -10,13 +11,20 @@ from agents.settings import WorkerSettings
 from agents.working.partitions import Partitions
 from streams import TopicSettings
 
-__all__ = ["BEHIND", "Commits"]
+__all__ = ["BEHIND", "Commits", "LastPositions"]
 
 #: Name of the number of records before a committed position whose users are not all answered, the
 #: greatest of the topics of events: a standby does not go beyond it.
 BEHIND = "behind"
 #: Time after which counts of earlier days are told to others; those of today are with each commit.
 TELL_EVERY_MS = 60_000
+
+
+class LastPositions(NamedTuple):
+    """Where partitions ended: as `Worker.positions` and `Worker.counts`."""
+
+    positions: dict[tuple[str, int], int]
+    counts: dict[int, dict[str, int]]
 
 
 class Commits:

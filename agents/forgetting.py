@@ -20,11 +20,14 @@ from streams import (
     EventDecoder,
     Log,
     LogRecord,
+    UnreachableError,
     are_impressions,
     held_offsets,
     offsets_at,
     without_rows,
 )
+from streams.schema_wait import fetch_unknown
+from streams.sources import SourceError
 from streams.spans import Span, open_reader
 
 __all__ = ["apply_records", "drop_unread"]
@@ -166,11 +169,20 @@ async def _read_counting(
                 mine = [record for record in records if record.key == user_id.encode()]
                 if not mine:
                     continue
+                await _schemas_read(decoder, mine)
                 events, _ = decoder(mine)
                 gone = erased.gone(mine, events)
                 rows = () if gone is None else np.flatnonzero(gone).tolist()
                 found.append(without_rows(events, set(rows)))
     return found
+
+
+async def _schemas_read(decoder: EventDecoder, records: Sequence[LogRecord]) -> None:
+    """Read the schemas that records need; raises AdminError if a registry does not answer."""
+    try:
+        await fetch_unknown(decoder, records)
+    except SourceError as error:
+        raise UnreachableError(str(error)) from error
 
 
 async def _counts_from(

@@ -26,6 +26,7 @@ from streams import AdminError, Log, LogRecord, PositionError, TopicIdentity, he
 from streams.broadcast import read_again
 from streams.log_following import Place, follow
 from streams.offsets import Committed
+from streams.sources import SourceError
 
 __all__ = ["Owners", "Standby", "followed_to"]
 
@@ -238,7 +239,7 @@ class Standby:
         """Do something with a partition; if it cannot be followed, close it for a while."""
         try:
             await work()
-        except (PositionError, WrongState, DamagedState, OSError) as error:
+        except (PositionError, WrongState, DamagedState, SourceError, OSError) as error:
             async with self._turn:
                 self._give_up(number, error)
         except BaseException:
@@ -287,6 +288,7 @@ class Standby:
 
     async def _apply(self, records: Sequence[LogRecord]) -> None:
         number = records[0].partition
+        await self._copies.prepare(records)
         async with self._turn:
             if self._changed or number not in self.followed:
                 return

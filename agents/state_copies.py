@@ -26,9 +26,10 @@ from streams import (
     PersonalTopic,
     TopicIdentity,
     TopicSettings,
-    check_partitions,
+    check_topology,
     event_decoders,
 )
+from streams.schema_wait import fetch_unknown
 
 __all__ = ["StateCopies"]
 
@@ -104,11 +105,17 @@ class StateCopies:
 
     def check_topology(self, found: Mapping[str, TopicIdentity]) -> None:
         """Raise LogChanged if topics have other numbers of partitions than the settings say."""
-        for identity in found.values():
-            check_partitions(identity, self._topics.partitions, f"{self._topics.prefix}.")
+        check_topology(found, self._topics)
+
+    async def prepare(self, records: Sequence[LogRecord]) -> None:
+        """Read the schemas that records need; it needs no turn, and may take long.
+
+        Raises SourceError where a schema registry does not answer.
+        """
+        await fetch_unknown(self._decoders.get(records[0].topic), records)
 
     async def apply(self, records: Sequence[LogRecord]) -> PartitionState:
-        """Apply records of one partition of a keyed topic; returns its state."""
+        """Apply records of one partition of a keyed topic, after `prepare`; returns its state."""
         topic = records[0].topic
         if topic in self.events:
             await self._ingest(records)

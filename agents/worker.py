@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from agents.answers import Answers
 from agents.bundles.channels import Channels
 from agents.catalog import Catalog
-from agents.commits import Commits
+from agents.commits import Commits, LastPositions
 from agents.demand import live_popularity, shown_counts
 from agents.erased import ErasedUsers
 from agents.erasure import Withdraw
@@ -38,18 +37,12 @@ from streams import (
     PersonalTopic,
     TopicIdentity,
     TopicSettings,
-    check_partitions,
+    check_topology,
     event_decoders,
 )
+from streams.schema_wait import SchemaWait
 
 __all__ = ["Worker"]
-
-
-class LastPositions(NamedTuple):
-    """Where partitions ended: as `Worker.positions` and `Worker.counts`."""
-
-    positions: dict[tuple[str, int], int]
-    counts: dict[int, dict[str, int]]
 
 
 class Worker:
@@ -142,6 +135,7 @@ class Worker:
             withdraw, rules, clock_ms, traces, self.channels.arms,
         )  # fmt: skip
         self._turn = asyncio.Lock()
+        self._schemas = SchemaWait(decoders, self._handle, self._turn, pause)
         self._assignments = 0
         self.standby: Standby | None = None
         if settings.standby and log is not None:
@@ -193,7 +187,7 @@ class Worker:
                 lambda: self.partitions.open(given), "opening states", BRIEFLY, self._pause
             )
             if log is not None:
-                self._check_topology(log)
+                check_topology(log, self._topics)
                 if begin_again:
                     await asyncio.to_thread(self.partitions.begin_again, log)
                 await asyncio.to_thread(self.partitions.note_log, log)
@@ -220,14 +214,10 @@ class Worker:
         log = await ask()
         async with self._turn:
             if before == self._assignments:
-                self._check_topology(log)
+                check_topology(log, self._topics)
                 # A topic of which nothing is read yet may be another one than at the assignment.
                 self._erased.note_topics(log)
                 await asyncio.to_thread(self.partitions.note_log, log)
-
-    def _check_topology(self, log: Mapping[str, TopicIdentity]) -> None:
-        for identity in log.values():
-            check_partitions(identity, self._topics.partitions, f"{self._topics.prefix}.")
 
     async def revoked(self, partitions: Iterable[tuple[str, int]]) -> LastPositions:
         """Commit and close the state of partitions; returns where they ended.
@@ -237,6 +227,7 @@ class Worker:
         """
         async with self._turn:
             partitions = list(partitions)
+            self._schemas.forget(partitions)
             leaving = {number for _, number in partitions} & self.partitions.states.keys()
             await self._commits.commit(leaving, all_of_it=True)
             left = await asyncio.to_thread(self._checkpoints.snapshots, leaving)
@@ -263,32 +254,36 @@ class Worker:
     # Records
 
     async def handle(self, records: Sequence[LogRecord]) -> None:
-        """Apply records of one partition of one of `topics`, or queue requests."""
+        """Apply records of one partition once their schemas are known; requests are queued."""
+        if not self._schemas.takes(records):
+            async with self._turn:
+                await self._handle(records)
+
+    async def _handle(self, records: Sequence[LogRecord]) -> None:
+        """`handle` records whose schemas are known; `_turn` is held."""
         topic, partition = records[0].topic, records[0].partition
         if topic == self._topics.requests:
-            async with self._turn:
-                await self._requests.add(records)
-                self._commits.handled(partition)
-            return
-        async with self._turn:
-            if topic in self._ingest.decoders:
-                self._ingest.learning = self.models.learns_from(
-                    self.partitions[partition].log_name(topic), partition, records[-1].offset
-                )
-                self._ingest.with_shown = self._impressions and self.channels.learn_from_impressions
-                self._recommend.touch(await self._ingest(records))
-                self._commits.read_to[topic, partition] = records[-1].offset + 1
-            elif topic == self._topics.catalogue:
-                await self._catalog.items(records)
-            elif topic == self._topics.users:
-                await self._catalog.users(records)
-            else:
-                raise ValueError(f"a worker does not read topic {topic}")
-            self._checkpoints.changed.add(partition)
+            await self._requests.add(records)
             self._commits.handled(partition)
-            state = self.partitions[partition]
-            if state.pending > self._settings.commit_deltas or state.erasing:
-                await self._commits.commit({partition})
+            return
+        if topic in self._ingest.decoders:
+            self._ingest.learning = self.models.learns_from(
+                self.partitions[partition].log_name(topic), partition, records[-1].offset
+            )
+            self._ingest.with_shown = self._impressions and self.channels.learn_from_impressions
+            self._recommend.touch(await self._ingest(records))
+            self._commits.read_to[topic, partition] = records[-1].offset + 1
+        elif topic == self._topics.catalogue:
+            await self._catalog.items(records)
+        elif topic == self._topics.users:
+            await self._catalog.users(records)
+        else:
+            raise ValueError(f"a worker does not read topic {topic}")
+        self._checkpoints.changed.add(partition)
+        self._commits.handled(partition)
+        state = self.partitions[partition]
+        if state.pending > self._settings.commit_deltas or state.erasing:
+            await self._commits.commit({partition})
 
     async def pass_empty(self, topic: str, partition: int, first: int, end: int) -> bool:
         """Go on behind offsets that hold no record to apply; see `PartitionState.pass_empty`."""
@@ -305,7 +300,8 @@ class Worker:
 
     def holds(self, topic: str) -> bool:
         """Whether records of a topic are to stay in the log for now."""
-        return topic == self._topics.requests and self._requests.full
+        full = topic == self._topics.requests and self._requests.full
+        return full or self._schemas.holds(topic)
 
     # Rhythm
 
@@ -317,6 +313,7 @@ class Worker:
     async def tick(self) -> bool:
         """Do what is due: answers, commits, checkpoints. Returns whether more is due at once."""
         # Reading histories takes a moment; ingestion goes on while the lists are made.
+        self._schemas.check()
         more = await self._answer_requests()
         async with self._turn:
             taken = self._recommend.take()
@@ -389,6 +386,7 @@ class Worker:
 
     def close(self) -> None:
         """Close every state; uncommitted work is dropped and will be read again."""
+        self._schemas.close()
         self.partitions.close_all()
         if self.standby:
             self.standby.close()

@@ -16,6 +16,7 @@ from agents import Tally, WorkerSettings
 from agents.bundles.channels import Channels
 from agents.erased import ErasedUsers
 from agents.experiments.arms import ExperimentSettings
+from agents.patience import UNTIL_ANSWERED, repeated
 from agents.state_copies import StateCopies, to_the_end
 from agents.working.partitions import user_state
 from console.applied_erasures import AppliedErasures
@@ -39,6 +40,7 @@ from streams import (
 )
 from streams.log_following import Log, Place, follow, for_ever, read_all_whole, read_whole
 from streams.log_watch import LogWatch, SameTopics, check_again
+from streams.sources import SourceError
 
 __all__ = ["Replica"]
 
@@ -230,6 +232,10 @@ class Replica:
         positions = {place: self.partitions.position(*place) or 0 for place in self._held}
         async for records in follow(self.log, positions, self._apply, self._pass_empty):
             topic, partition = records[0].topic, records[0].partition
+            await repeated(
+                partial(self._copies.prepare, records), f"reading schemas of {topic}",
+                UNTIL_ANSWERED, asyncio.sleep, SourceError,
+            )  # fmt: skip
             async with self.turn:
                 state = await self._copies.apply(records)
                 if topic in self._events:

@@ -72,7 +72,7 @@ from .positions import LogChanged as LogChanged
 from .positions import PositionError as PositionError
 from .positions import TopicIdentity as TopicIdentity
 from .positions import check_identity as check_identity
-from .positions import check_partitions as check_partitions
+from .positions import check_topology as check_topology
 from .reach import AdminError as AdminError
 from .reach import UnreachableError as UnreachableError
 from .reach import require_broker as require_broker

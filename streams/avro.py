@@ -4,6 +4,7 @@ The schema of an id is a file of a folder or comes from the registry, and is kep
 """
 
 import base64
+import copy
 import json
 import urllib.error
 import urllib.request
@@ -67,6 +68,12 @@ class AvroReader:
                 f"not a record of schema {number}: it ends {len(value) - body.tell()} bytes early"
             )
         return msgspec.convert(datum, self._row)
+
+    def into(self, row: Any) -> "AvroReader":
+        """Return a reader of the same records into rows of another type; it shares the schemas."""
+        other = copy.copy(self)
+        other._row = row
+        return other
 
     def unknown(self, values: Iterable[bytes | None]) -> set[int]:
         """Return the schemas that values name and that were not asked for yet."""

@@ -1,6 +1,5 @@
 """The catalogue as all its topics make it: Segue's own and those of other owners."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -15,6 +14,7 @@ from streams.keyed_records import decode_items
 from streams.log_record import LogRecord
 from streams.reach import AdminError
 from streams.records import DeadLetter, Item
+from streams.schema_wait import schemas_known
 from streams.sources import SourceError
 from streams.topic_reader import in_parts
 from streams.topics import TopicSettings
@@ -25,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 #: Rank of Segue's own topic among topics; those of other owners have 0, 1, ... as in the settings.
 OWN = -1
-
-#: Seconds until a schema registry that did not answer is asked again.
-SCHEMAS_S = 5.0
 
 Place = tuple[int, int, bytes]
 """Rank of a topic, partition, and the key of a record, or of its item where keys say nothing."""
@@ -91,15 +88,8 @@ class ItemCatalogue:
 
         A registry that does not answer is asked until it does; pause: waits for so many seconds.
         """
-        decoder = self._decoders.get(records[0].topic) if records else None
-        while decoder is not None and (unknown := decoder.unknown_schemas(records)):
-            try:
-                await asyncio.to_thread(decoder.fetch_schemas, unknown)
-            except SourceError as error:
-                logger.warning(
-                    "%s is read on when its schemas can be read: %s", records[0].topic, error
-                )
-                await pause(SCHEMAS_S)
+        if records:
+            await schemas_known(self._decoders.get(records[0].topic), records, pause)
 
     def take(self, records: Sequence[LogRecord]) -> list[Item]:
         """Take records of one topic; return the items in force of which records came.

@@ -1,6 +1,6 @@
 """From the records of a foreign catalogue topic to items, by the rules of our own catalogue."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from streams.faults import Fault
@@ -17,6 +17,7 @@ from streams.mapped_rows import (
     value_at,
 )
 from streams.records import DeadLetter, Item, Reason
+from streams.schema_wait import ReadsSchemas
 from streams.sources import path_of
 from streams.timestamps import Faults, milliseconds
 
@@ -43,14 +44,14 @@ def own_items(records: Sequence[LogRecord]) -> tuple[list[ItemRecord], list[Dead
     return [ItemRecord(r, None if r.value is None else item) for r, item in said], letters
 
 
-class ItemDecoder:
+class ItemDecoder(ReadsSchemas):
     """Decodes the records of one source; reading never raises for what a record holds."""
 
     def __init__(self, source: ItemSourceSettings) -> None:
         """Prepare the paths. Raises SourceError if what reads the format is not installed."""
         self._source = source
         self._read = row_reader(source.format, source.avro)
-        self._avro = cast("AvroReader", self._read) if source.format == "avro" else None
+        self.avro = cast("AvroReader", self._read) if source.format == "avro" else None
         self._texts = {
             name: path_of(path)
             for name in (*source.texts, "genres")
@@ -61,15 +62,6 @@ class ItemDecoder:
         self._published = path_or_none(source.published_at)
         self._deleted = path_or_none(source.deleted.field)
         self._attributes = Attributes(source.attributes, source.attribute_object)
-
-    def unknown_schemas(self, records: Sequence[LogRecord]) -> set[int]:
-        """Return the Avro schemas that are to be fetched before these records are read."""
-        return self._avro.unknown(record.value for record in records) if self._avro else set()
-
-    def fetch_schemas(self, numbers: Iterable[int]) -> None:
-        """Read schemas; blocks. Raises SourceError where a registry does not answer."""
-        if self._avro:
-            self._avro.fetch(numbers)
 
     def __call__(self, records: Sequence[LogRecord]) -> tuple[list[ItemRecord], list[DeadLetter]]:
         """Return what records say, in their order, and a dead letter for each bad one."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from streams.impressions import decode_impressions
 from streams.json_rows import read_each
 from streams.log_record import MAX_ID_BYTES, LogRecord
 from streams.records import DeadLetter, Event, Reason
+from streams.schema_wait import ReadsSchemas
 from streams.sources import (
     Path,
     PersonalTopic,
@@ -33,6 +34,9 @@ from streams.sources import (
 )
 from streams.text_ids import normal_ids
 from streams.timestamps import Faults, milliseconds
+
+if TYPE_CHECKING:
+    from streams.avro import AvroReader
 
 EventDecoder = Callable[[Sequence[LogRecord]], tuple[EventBatch, list[DeadLetter]]]
 """Every record is in exactly one of the two, both ordered as the records of one partition are; a
@@ -63,7 +67,7 @@ def event_decoders(
     return {own: partial(decode_events, rules=rules), **in_place}
 
 
-class MappedDecoder:
+class MappedDecoder(ReadsSchemas):
     """Decodes the records of one source; reading never raises for what a record holds.
 
     The key is judged only where the topic is keyed by user: there, one that is not the user id is
@@ -78,11 +82,12 @@ class MappedDecoder:
         row, steps = _row_type(_leaves(source))
         getters = {path: _getter(to) for path, to in steps.items()}
         self._read = _reader(source, row)
+        self.avro = cast("AvroReader", self._read) if source.format == "avro" else None
         self._item_type, self._kind = source.item_type, source.kind
         values = source.kind.values or {kind: kind for kind in rules.kinds}
         self._kinds = _table(values, source.kind.default)
         self._ignore = source.ignore
-        self._kind_alone = _kind_reader(source) if source.ignore else None
+        self._kind_alone = _kind_reader(source, self.avro) if source.ignore else None
         types = source.item_type
         self._types = _table(types.values, types.default) if types.values else None
         self._unit = source.timestamp.unit
@@ -239,11 +244,17 @@ def _reader(source: SourceSettings, row: type[msgspec.Struct]) -> Read:
     return cast("Read", msgspec.json.Decoder(row).decode)
 
 
-def _kind_reader(source: SourceSettings) -> Callable[[bytes], str | None]:
-    """Return what reads the kind of a value as text, whatever the rest of it is."""
+def _kind_reader(
+    source: SourceSettings, avro: "AvroReader | None"
+) -> Callable[[bytes], str | None]:
+    """Return what reads the kind of a value as text, whatever the rest of it is.
+
+    avro: reads whole records of the source, if they are Avro.
+    """
     path = path_of(source.kind.field)
     row, steps = _row_type({path: (_TEXT, True)})
-    read, get = _reader(source, row), _getter(steps[path])
+    read: Read = avro.into(row) if avro else _reader(source, row)
+    get = _getter(steps[path])
 
     def kind_of(value: bytes) -> str | None:
         found = get(read(value))

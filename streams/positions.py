@@ -1,10 +1,11 @@
 """Where reading goes on: the position of a store, held against what the log still has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 from streams.embedded import EmbeddedLog
+from streams.topics import TopicSettings
 
 Positions = Callable[[str, int], int | None]
 """(topic, partition) -> offset of the next record to read; None means the earliest there is."""
@@ -52,11 +53,14 @@ class TopicIdentity:
         return bool(known and self.id and known != self.id)
 
 
-def check_partitions(found: TopicIdentity, partitions: int, own: str) -> None:
-    """Raise LogChanged unless a topic has as many partitions as the settings say.
+def check_topology(log: Mapping[str, TopicIdentity], topics: TopicSettings) -> None:
+    """Raise LogChanged unless each topic has as many partitions as the settings say."""
+    for found in log.values():
+        _check_partitions(found, topics.partitions, f"{topics.prefix}.")
 
-    own: what the names of Segue's own topics begin with.
-    """
+
+def _check_partitions(found: TopicIdentity, partitions: int, own: str) -> None:
+    """own: what the names of Segue's own topics begin with."""
     if found.partitions == partitions:
         return
     fault = (

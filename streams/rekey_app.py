@@ -16,6 +16,7 @@ from streams.positions import LogChanged, PositionError, TopicIdentity
 from streams.pulse import Pulse
 from streams.rekeying import Rekeyer
 from streams.running import serve
+from streams.schema_wait import SchemaWait
 from streams.security import KafkaSettings
 from streams.sources import PersonalTopic, RekeySettings, require_rekeyed
 from streams.topics import TopicSettings
@@ -44,6 +45,7 @@ async def serve_rekey(
     require_rekeyed(sources)
     async with BatchOutbox(kafka) as outbox:
         rekeyer = Rekeyer(sources, rules, topics, outbox, registry)
+        schemas: SchemaWait[Batch] = SchemaWait(rekeyer.decoders, rekeyer, asyncio.Lock())
 
         made_from: dict[str, TopicIdentity] = {}
         watch = LogWatch(kafka)
@@ -58,6 +60,7 @@ async def serve_rekey(
                 check_same_source(made_from.get(topic), found)
 
         async def revoked(partitions: Partitions) -> None:
+            schemas.forget(partitions)
             await rekeyer.settle()
             await app.commit_closed(rekeyer.settled)
             rekeyer.forget(partitions)
@@ -70,6 +73,7 @@ async def serve_rekey(
             pass_over=lambda topic, partition, at: rekeyer.begin({(topic, partition): at}),
             pass_empty=rekeyer.pass_empty,
             check_log=check_log,
+            hold=schemas.holds,
             on_assigned=assigned,
             on_revoked=revoked,
             pulse=pulse,
@@ -77,10 +81,11 @@ async def serve_rekey(
 
         @app.batches(*rekeyer.source_topics)
         async def rekey(batch: Batch) -> None:
-            await rekeyer(batch)
+            if not schemas.takes(batch):
+                await rekeyer(batch)
 
         beside = [
-            asyncio.ensure_future(_note(app, rekeyer, settings.settle_every_ms / 1000)),
+            asyncio.ensure_future(_note(app, rekeyer, schemas, settings.settle_every_ms / 1000)),
             asyncio.ensure_future(_check(app, check_log)),
         ]
         try:
@@ -89,6 +94,7 @@ async def serve_rekey(
             for job in beside:
                 job.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            schemas.close()
             await watch.close()
 
 
@@ -112,12 +118,15 @@ async def _check(app: WorkerApp, check_log: CheckLog) -> None:
         await app.fail(error)
 
 
-async def _note(app: WorkerApp, rekeyer: Rekeyer, every_s: float) -> None:
+async def _note(
+    app: WorkerApp, rekeyer: Rekeyer, schemas: SchemaWait[Batch], every_s: float
+) -> None:
     """Commit what is settled, for the next start."""
     noted: dict[tuple[str, int], int] = {}
     try:
         while True:
             await asyncio.sleep(every_s)
+            schemas.check()
             settled = await rekeyer.settle()
             if settled != noted and await app.commit_positions(settled):
                 noted = settled

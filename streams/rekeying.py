@@ -92,6 +92,11 @@ class Rekeyer:
         )
 
     @property
+    def decoders(self) -> Mapping[str, object]:
+        """What decodes the records, by topic."""
+        return {**self._decoders, **self._user_decoders}
+
+    @property
     def source_topics(self) -> tuple[str, ...]:
         """The topics that are re-keyed."""
         return (*self._decoders, *self._user_decoders)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -22,8 +22,12 @@ from streams.mapped_rows import (
     value_at,
 )
 from streams.records import DeadLetter, Reason, User
+from streams.schema_wait import ReadsSchemas
 from streams.sources import AvroSettings, check_avro, check_topic
 from streams.topics import TopicSettings
+
+if TYPE_CHECKING:
+    from streams.avro import AvroReader
 
 __all__ = ["UserDecoder", "UserSourceSettings", "check_user_sources"]
 
@@ -81,13 +85,14 @@ def check_user_sources(
         check_topic(f"user_sources[{number}]", source.topic, seen, topics)
 
 
-class UserDecoder:
+class UserDecoder(ReadsSchemas):
     """Decodes the records of one source; reading never raises for what a record holds."""
 
     def __init__(self, source: UserSourceSettings) -> None:
         """Prepare the paths. Raises SourceError if what reads the format is not installed."""
         self._source = source
         self._read = row_reader(source.format, source.avro)
+        self.avro = cast("AvroReader", self._read) if source.format == "avro" else None
         self._id, self._deleted_id = path_or_none(source.user_id), path_or_none(source.deleted.id)
         self._country = path_or_none(source.country)
         self._birth_year = path_or_none(source.birth_year)

@@ -181,7 +181,8 @@ class Channels:
     async def catalogue(self, records: Sequence[LogRecord]) -> None:
         """Take records of a topic of `items`: deleted items leave all channels at once.
 
-        New items are left to `bring`: a takedown must not wait until others are embedded. Records that were taken before, as after a lost connection, are left out: what has left
+        New items are left to `bring`: a takedown must not wait until others are embedded.
+        Records that were taken before, as after a lost connection, are left out: what has left
         would be listed until its last record is read again.
         """
         if not records:

@@ -317,7 +317,7 @@ async def test_canaries_shares_are_those_announced_of_this_experiment(world):
 
 
 async def test_takedowns_do_not_wait_for_items_that_are_embedded(world, bundles, monkeypatch):
-    """Neither those of the same batch, in any channel, nor those of later batches, also of new items."""
+    """Neither those of the same batch, in any channel, nor of later ones, also of new items."""
     channels, words = world.worker.channels, WordVectors.encode
     await world.publish(bundles[0])
     await world.publish(bundles[1], NEXT)

@@ -35,9 +35,9 @@ from streams import (
     topic_reader,
     topics,
 )
-from streams.item_catalogue import SCHEMAS_S
 from streams.log_watch import SameTopics
 from streams.positions import LogChanged, TopicIdentity
+from streams.schema_wait import SCHEMAS_S
 
 TOPICS = TopicSettings(partitions=2)
 CHANGES = ItemSourceSettings(

@@ -240,8 +240,17 @@ async def _sources(settings: Settings) -> list[Finding]:
     checked: list[SourceCheck | ItemSourceCheck] = []
     checked += await check_sources_now(settings, SAMPLE)
     checked += await check_item_sources_now(settings, SAMPLE)
+    sections = {
+        source.topic: section
+        for section, sources in (
+            ("sources", settings.sources),
+            ("item_sources", settings.item_sources),
+            ("user_sources", settings.user_sources),
+        )
+        for source in sources
+    }
     for source in checked:
-        name = f"source {source.topic}"
+        name, section = f"source {source.topic}", sections[source.topic]
         records: list[MappedRecord | MappedItem | MappedUser] = [*source.records]
         bad = [record for record in records if record.reason]
         if source.fault:
@@ -250,7 +259,7 @@ async def _sources(settings: Settings) -> list[Finding]:
                     check=name,
                     verdict="fail",
                     found=source.fault,
-                    fix="correct the topic, or its entry in [[sources]]",
+                    fix=f"correct the topic, or its entry in [[{section}]]",
                 )
             )
         elif bad:

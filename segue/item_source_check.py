@@ -20,6 +20,7 @@ from streams import (
     producer_timed,
 )
 from streams.admin import partition_counts
+from streams.source_topics import NO_TOPIC
 
 __all__ = [
     "ItemSourceCheck",
@@ -104,7 +105,7 @@ async def check_item_sources_now(settings: Settings, limit: int) -> list[ItemSou
     found = []
     for source in sources:
         rows: Sequence[MappedItem | MappedUser] = ()
-        fault = "" if source.topic in there else "the topic does not exist"
+        fault = "" if source.topic in there else NO_TOPIC
         try:
             if not fault:
                 records = await newest_records(settings.kafka, source.topic, limit)

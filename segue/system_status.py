@@ -12,6 +12,7 @@ from segue.settings import Settings
 from state import Checkpoints
 from streams import end_offsets, group_lag, group_notes, read_from, read_in_place, rekeyed
 from streams.admin import partition_counts
+from streams.source_topics import NO_TOPIC
 from streams.wall_clock import now_ms
 
 __all__ = ["system_status"]
@@ -96,8 +97,13 @@ def _records(counts: Mapping[str, int]) -> int:
 
 
 def _sources(settings: Settings) -> list[dict[str, Any]]:
-    """Number of records of each source that are not read yet; `fault` says why it is unknown."""
-    found = partition_counts(settings.kafka, [source.topic for source in settings.personal_sources])
+    """Number of records of each source that are not read yet; `fault` says why it is unknown.
+
+    No group reads topics of items: of these, only the missing ones are named.
+    """
+    items = [source.topic for source in settings.item_sources]
+    of_users = [source.topic for source in settings.personal_sources]
+    found = partition_counts(settings.kafka, of_users + items)
     readers = (
         (settings.worker.group, read_in_place(settings.sources)),
         (settings.rekey.group, rekeyed(settings.personal_sources)),
@@ -112,11 +118,15 @@ def _sources(settings: Settings) -> list[dict[str, Any]]:
                 "topic": name,
                 "group": group,
                 "lag": sum(lags[name].values()) if name in lags else None,
-                "fault": "" if name in lags else "the topic does not exist",
+                "fault": "" if name in lags else NO_TOPIC,
             }
             for name in names
         ]
-    return rows
+    return rows + [
+        {"topic": name, "group": "every process", "lag": None, "fault": NO_TOPIC}
+        for name in items
+        if name not in found
+    ]
 
 
 async def _ages(

@@ -56,7 +56,11 @@ async def serve_rekey(
             rekeyer.begin({place: committed[place] for place in partitions & committed.keys()})
 
         async def check_log() -> None:
-            for topic, found in (await watch.topics_now(rekeyer.source_topics)).items():
+            # A topic of ours tells a broker that does not answer from sources that are gone.
+            names = (*rekeyer.source_topics, topics.events)
+            now = await watch.topics_now(names)
+            rekeyer.missing.note(names, now)
+            for topic, found in now.items():
                 check_same_source(made_from.get(topic), found)
 
         async def revoked(partitions: Partitions) -> None:

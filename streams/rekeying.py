@@ -18,6 +18,7 @@ from streams.log_record import LogRecord, Source
 from streams.mapping import EventDecoder, event_decoder
 from streams.partitioner import murmur2_partitions
 from streams.records import DeadLetter, Event, User
+from streams.source_topics import MissingTopics
 from streams.sources import PersonalTopic, SourceSettings, rekeyed
 from streams.topics import TopicSettings
 from streams.user_sources import UserDecoder, UserSourceSettings
@@ -83,6 +84,7 @@ class Rekeyer:
         self.events = self.users = 0
         self.dead_letters: Counter[str] = Counter()
         registry = registry or CollectorRegistry()
+        self.missing = MissingTopics(registry)
         self._written = Metric("segue_events_rekeyed", "Events re-keyed.", registry=registry)
         self._users_written = Metric(
             "segue_users_rekeyed", "Records of users re-keyed.", registry=registry

@@ -1,11 +1,62 @@
-"""Whether the topics of sources can be read as they are configured."""
+"""Whether the topics of sources are there, and can be read as they are configured."""
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Gauge
 
 from streams.admin import Log, partition_counts
 from streams.item_mapping import ItemDecoder
 from streams.item_sources import ItemSourceSettings
+from streams.positions import TopicIdentity
 from streams.sources import PersonalTopic, SourceError
+
+logger = logging.getLogger(__name__)
+
+#: Answers of a broker in a row without a topic, from which on it is missed.
+MISSED = 2
+#: What `segue status` and `segue doctor` say of a source without a topic.
+NO_TOPIC = (
+    "the topic does not exist: have its owner create it, or correct or remove its entry in the "
+    "settings"
+)
+
+
+class MissingTopics:
+    """Topics that a running process reads and that are gone: told once each, and in a metric."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Miss no topic. registry: gets the metric."""
+        self._lacking: Counter[str] = Counter()  # answers in a row without the topic
+        self._gauge = Gauge(
+            "segue_topic_missing",
+            "1 while a topic that is read, of Segue's own or of a source, does not exist.",
+            ["topic"],
+            registry=registry,
+        )
+
+    def note(self, names: Collection[str], found: Mapping[str, TopicIdentity]) -> None:
+        """Take what the broker says of topics; nothing at all where it does not answer.
+
+        names: that were asked for, at least one of Segue's own among them. A topic is missed from
+        the second answer without it on: a broker that has just started may answer without some.
+        """
+        if not found:
+            return
+        for name in sorted(names):
+            before = self._lacking[name]
+            self._lacking[name] = 0 if name in found else before + 1
+            self._gauge.labels(name).set(self._lacking[name] >= MISSED)
+            if name in found and before >= MISSED:
+                logger.warning("topic %s is there again", name)
+            elif self._lacking[name] == MISSED:
+                logger.error(
+                    "topic %s was deleted: what was read of it stays, and nothing new comes. Have "
+                    "its owner create it again, or remove it from the settings; then start this "
+                    "process again",
+                    name,
+                )
 
 
 def topic_faults(log: Log, sources: Iterable[PersonalTopic], partitions: int) -> dict[str, str]:
@@ -19,7 +70,7 @@ def topic_faults(log: Log, sources: Iterable[PersonalTopic], partitions: int) ->
     for source in sources:
         count = found.get(source.topic)
         if count is None:
-            faults[source.topic] = "the topic does not exist"
+            faults[source.topic] = NO_TOPIC
         elif source.keyed_by_user and count != partitions:
             faults[source.topic] = (
                 f"it has {count} partitions and Segue's topics have {partitions}: set "

@@ -18,6 +18,7 @@ from streams import (
     KafkaSettings,
     LogRecord,
     PositionError,
+    TopicIdentity,
     TopicSettings,
     UnreachableError,
     held_offsets,
@@ -117,9 +118,14 @@ async def serve_worker(
     catalogue = worker.channels.items.topics
     same = SameTopics()
 
+    async def topics_now(names: Sequence[str]) -> Mapping[str, TopicIdentity]:
+        found = await watch.topics_now(names)
+        worker.tally.topics.note(names, found)
+        return found
+
     async def check_log() -> None:
-        await worker.check_log(lambda: watch.topics_now(worker.topics))
-        same.check((await watch.topics_now(worker.channels.items.watched)).values())
+        await worker.check_log(lambda: topics_now(worker.topics))
+        same.check((await topics_now(worker.channels.items.watched)).values())
 
     app = create_app(
         settings.group,

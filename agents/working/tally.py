@@ -15,6 +15,7 @@ from agents.policies import PolicyBook
 from agents.store_tally import StoreTally
 from state import Applied
 from streams import DeadLetter, LogRecord
+from streams.source_topics import MissingTopics
 
 __all__ = ["Tally"]
 
@@ -44,6 +45,7 @@ class Tally:
         registry = registry or CollectorRegistry()
         self.registry = registry
         self.store = StoreTally(registry)
+        self.topics = MissingTopics(registry)
         self.records = 0
         self.applied = 0
         self.ignored = 0

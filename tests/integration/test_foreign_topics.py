@@ -39,6 +39,7 @@ from streams import (
     topics,
 )
 from streams.rekeying import RekeyedEvent
+from streams.source_topics import NO_TOPIC
 from tests.integration import rekey_process
 from tests.integration.conftest import fill
 from tests.waiting import PATIENCE_S, end_of, wait_until
@@ -245,7 +246,7 @@ def test_sources_check_shows_what_maps_what_fails_and_why(
     assert bad["detail"] == "did: expected one of open, got 'stumble'"
     assert '"stumble"' in bad["payload"]
     assert "1 partitions and Segue's topics have 3" in found[narrow]["fault"]
-    assert found["nowhere"]["fault"] == "the topic does not exist"
+    assert found["nowhere"]["fault"] == NO_TOPIC
 
     for_people = CliRunner().invoke(app, ["sources", "check", *options])
     assert for_people.exit_code == 4
@@ -301,7 +302,7 @@ def test_sources_check_shows_items_and_users_and_suggests_the_settings_of_items(
     assert sorted((row["removes"], row["reason"]) for row in others) == [
         (False, "missing_field"), (True, "")
     ]  # fmt: skip
-    assert found["nowhere"]["fault"] == "the topic does not exist"
+    assert found["nowhere"]["fault"] == NO_TOPIC
     [ann] = found[people]["records"]
     assert (found[people]["of"], ann["user_id"], ann["country"]) == ("users", "ann", "AT")
     # An erasure goes by the times of a topic of users.

@@ -21,6 +21,8 @@ from segue.settings import Settings, load_settings
 from streams import (
     Event,
     Item,
+    ItemSourceSettings,
+    SourceSettings,
     TopicDefinition,
     bulk_write,
     create_topics,
@@ -34,6 +36,7 @@ from streams import (
 )
 from streams.admin import add_partitions, describe_topics
 from streams.growing import grow_topics
+from streams.source_topics import NO_TOPIC
 from streams.spans import Span, open_reader
 from streams.wall_clock import now_ms
 from tests.waiting import PATIENCE_S, until, within_patience
@@ -257,6 +260,47 @@ async def test_growing_goes_on_after_an_interruption_at_any_point(
     assert all(r.partition == murmur2_partition(r.key or b"", 4) for r in records)
 
 
+async def test_a_deleted_source_is_told_of_and_the_others_are_read_on(
+    world: Settings, broker: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prefix = f"theirs-{uuid.uuid4().hex[:8]}"
+    plays, items = f"{prefix}-plays", f"{prefix}-items"
+    create_topics(
+        world.kafka, [TopicDefinition(name=name, partitions=2) for name in (plays, items)]
+    )
+    theirs = replace(
+        world,
+        sources=(SourceSettings(topic=plays),),
+        item_sources=(ItemSourceSettings(topic=items),),
+    )
+    async with running(theirs) as (worker, serving):
+        shown = worker.tally.registry.get_sample_value
+
+        def missing(*names: str) -> bool:
+            assert not serving.done(), serving.result()
+            known = {name: shown("segue_topic_missing", {"topic": name}) for name in worker.topics}
+            return known[plays] == float(plays in names) and not known[world.topics.events]
+
+        await until(missing, "the first check")
+        await asyncio.to_thread(delete_topics, world.kafka, [plays, items])
+        await until(lambda: missing(plays), "the missing topic of events")
+        item_topic = {"topic": items}
+        await until(lambda: shown("segue_topic_missing", item_topic) == 1, "that of items")
+        await write(world, 2, "a")
+        await applied(worker, serving, USERS)
+        said = [r.getMessage() for r in caplog.records if "was deleted" in r.getMessage()]
+        assert [f"topic {name} was deleted" in "".join(said) for name in (plays, items)] == [
+            True
+        ] * 2
+        assert len(said) == 2
+        assert "Have its owner create it again" in said[0]
+    options = ["--set", f"kafka.bootstrap_servers={broker}", "--set", f"data={tmp_path}"]
+    options += ["--set", f"topics.prefix={world.topics.prefix}", "--set", "topics.partitions=2"]
+    options += ["--set", f'item_sources=[{{"topic": "{items}"}}]']
+    status = await asyncio.to_thread(CliRunner().invoke, app, ["status", *options])
+    assert f"source {items} (every process): the topic does not exist" in status.output
+
+
 async def everything(settings: Settings, topic: str):  # type: ignore[no-untyped-def]
     """All records of a topic, in order within a partition."""
     held = await asyncio.to_thread(held_offsets, settings.kafka, [topic])
@@ -296,7 +340,7 @@ def test_status_shows_the_other_sources_when_one_is_missing_and_create_time_is_n
         assert sources[f"{prefix}-plays"]["lag"] == 0
         assert sources[f"{prefix}-plays"]["fault"] == ""
         for name in ("gone", "lost"):
-            assert sources[f"{prefix}-{name}"]["fault"] == "the topic does not exist"
+            assert sources[f"{prefix}-{name}"]["fault"] == NO_TOPIC
         assert "the topic does not exist" in CliRunner().invoke(app, ["status", *options]).stdout
 
         checked = CliRunner().invoke(app, ["sources", "check", "--json", *options])

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from kafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+from prometheus_client import CollectorRegistry
 
 from streams import AdminError, KafkaSettings, TopicIdentity, admin_client
 from streams.log_watch import LogWatch
+from streams.source_topics import MissingTopics
 
 EVENTS = {"name": "events", "topic_id": "t-1", "partitions": [{}, {}], "error_code": 0}
 
@@ -83,3 +85,30 @@ async def test_a_refusal_is_an_error(watched):
     with pytest.raises(AdminError):
         await watch.topics_now(["events"])
     assert broker.closed == 1
+
+
+def test_a_topic_that_is_gone_is_told_of_once_and_a_silent_broker_says_nothing(caplog):
+    caplog.set_level(logging.WARNING)
+    registry = CollectorRegistry()
+    missing, names = MissingTopics(registry), ("ours", "theirs")
+    both = {name: TopicIdentity(topic=name, id=name, partitions=1) for name in names}
+
+    def shown() -> list[float | None]:
+        return [registry.get_sample_value("segue_topic_missing", {"topic": n}) for n in names]
+
+    missing.note(names, both)
+    assert shown() == [0, 0]
+    one = {"ours": both["ours"]}
+    for found in (one, both, one, {}):  # a broker that has just started may answer without some
+        missing.note(names, found)
+        assert shown() == [0, 0]
+    assert not caplog.records
+    for found in (one, {}, one):
+        missing.note(names, found)
+        assert shown() == [0, 1]
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith("topic theirs was deleted: ")
+    assert "Have its owner create it again" in said
+    missing.note(names, both)
+    assert shown() == [0, 0]
+    assert caplog.records[-1].getMessage() == "topic theirs is there again"

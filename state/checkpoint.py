@@ -93,6 +93,7 @@ class Checkpoints:
             counts=state.counts,
             missing=state.missing,
             settings=state.settings.meaning(),
+            made_from=state.topics_read,
         )
 
     def upload(self, manifest: CheckpointManifest, scratch: Path, state: Path) -> Uploaded:
@@ -178,9 +179,14 @@ class Checkpoints:
         names = self.names(manifest.partition)
         return bool(names) and sum_of_positions(names[-1]) > sum(manifest.positions.values())
 
-    def of_other_log(self, partition: int) -> bool:
-        """Whether checkpoints of a partition were put aside, and none was written since."""
-        return any(name.endswith(OTHER_LOG) for name in self.store.listing(self._folder(partition)))
+    def of_other_log(self, partition: int) -> CheckpointManifest | None:
+        """Return the furthest of a partition's checkpoints that were put aside.
+
+        None if there are none, or if one was written since. Raises CorruptArtifact.
+        """
+        names = self.store.listing(self._folder(partition))
+        aside = sorted(Path(name).name for name in names if name.endswith(OTHER_LOG))
+        return self._manifest(f"{self._folder(partition)}/{aside[-1]}") if aside else None
 
     def partitions(self) -> list[int]:
         """Partitions that have a checkpoint."""
@@ -194,7 +200,9 @@ class Checkpoints:
 
     def manifest(self, partition: int, name: str) -> CheckpointManifest:
         """Manifest of a checkpoint; raises CorruptArtifact."""
-        path = f"{self._folder(partition)}/{name}.json"
+        return self._manifest(f"{self._folder(partition)}/{name}.json")
+
+    def _manifest(self, path: str) -> CheckpointManifest:
         try:
             content = self.store.read_bytes(path)
             manifest = msgspec.json.decode(content, type=CheckpointManifest)

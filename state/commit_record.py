@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from state import database
-from state.database import Database
+from state.database import Batch, Database
 from state.runs import Runs
 from state.settings import StateSettings
 
@@ -21,9 +21,15 @@ __all__ = [
     "WrongState",
     "check_meta",
     "read_meta",
+    "topics_read",
+    "write_meta",
 ]
 
 FORMAT = 3
+
+#: Key of the ids of topics of whose name an earlier one was read (`MadeFrom.again`). A version
+#: that does not know them leaves this key as it is, but writes the commit record without them.
+_AGAIN = database.META + b"again"
 
 
 class WrongState(Exception):
@@ -140,13 +146,33 @@ class _Version(msgspec.Struct):
 
 def read_meta(source: Database) -> CommitRecord | None:
     """The commit record of a database; None if it has none yet. Raises WrongState."""
-    stored = source.get(database.META)
+    stored, again = source.get([database.META, _AGAIN])
     if stored is None:
         return None
     try:
-        return msgspec.json.decode(stored, type=CommitRecord)
+        meta = msgspec.json.decode(stored, type=CommitRecord)
+        known = msgspec.json.decode(again or b"{}", type=dict[str, str])
     except msgspec.DecodeError as error:
         raise WrongState(_unreadable(stored, str(source.folder), error)) from error
+    made = {
+        topic: msgspec.structs.replace(one, again=one.again or known.get(topic) == one.id)
+        for topic, one in meta.made_from.items()
+    }
+    return msgspec.structs.replace(meta, made_from=made)
+
+
+def write_meta(batch: Batch, meta: CommitRecord) -> None:
+    """Put a commit record into a batch."""
+    batch.put(database.META, msgspec.json.encode(meta))
+    if again := {topic: made.id for topic, made in meta.made_from.items() if made.again}:
+        batch.put(_AGAIN, msgspec.json.encode(again))
+
+
+def topics_read(
+    made_from: Mapping[str, MadeFrom], positions: Mapping[str, int]
+) -> dict[str, MadeFrom]:
+    """Which topics were read for a state, or for an earlier one in its place."""
+    return {topic: made for topic, made in made_from.items() if topic in positions or made.again}
 
 
 def check_meta(made: MadeWith, partition: int, settings: StateSettings, where: Path | str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from state.commit_record import Missing
+from state.commit_record import MadeFrom, Missing
 
 __all__ = ["CheckpointManifest", "is_ahead", "manifest_digest", "manifest_name", "sum_of_positions"]
 
@@ -24,6 +24,8 @@ class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
     missing:     records that the state was made without.
     checked:     whether the files' own checksums were compared before the upload; versions that
                  did not compare them could upload a damaged file under a fresh sha256.
+    made_from:   topic -> which topic of that name was read; empty in manifests of versions that did
+                 not note it.
     digest:      sha256 of this manifest as JSON without the digest.
     """
 
@@ -38,6 +40,7 @@ class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[Missing, ...] = ()
     settings: dict[str, Any] = {}
     checked: bool = False
+    made_from: dict[str, MadeFrom] = {}
     digest: str = ""
 
     @property

@@ -17,6 +17,8 @@ from state.commit_record import (
     Missing,
     check_meta,
     read_meta,
+    topics_read,
+    write_meta,
 )
 from state.database import Batch, Database
 from state.deltas import empty_deltas
@@ -177,6 +179,11 @@ class StoredPartition:
         """Which topic of a name the position belongs to; None if the state does not say."""
         return self._made_from.get(topic)
 
+    @property
+    def topics_read(self) -> dict[str, MadeFrom]:
+        """Which topics were read, as far as the state says; see `commit_record.topics_read`."""
+        return topics_read(self._made_from, self._positions)
+
     def log_name(self, topic: str) -> str:
         """Name under which offsets of a topic go to the trainer: `MadeFrom.log_name`."""
         made = self._made_from.get(topic)
@@ -327,6 +334,6 @@ class StoredPartition:
         self._files.keep((*(run.number for run in self._meta.runs), *merging))
 
     def _write(self, batch: Batch, meta: CommitRecord) -> None:
-        batch.put(database.META, msgspec.json.encode(meta))
+        write_meta(batch, meta)
         self._database.write(batch)
         self._meta = meta

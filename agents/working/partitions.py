@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from agents.working.earlier_topics import EarlierTopics
 from agents.working.leftovers import other_log_folder, remove_aside, remove_leftovers
 from dynamic_layer import UserState
 from state import (
@@ -98,14 +99,6 @@ def check_made_from(state: PartitionState, found: Iterable[TopicIdentity]) -> No
         raise min(changed, key=lambda error: error.another_topic)
 
 
-def _read_earlier(state: PartitionState, found: TopicIdentity) -> bool:
-    """Whether a state has read an earlier topic of this name than the one found."""
-    made = state.made_from(found.topic)
-    if made is None or state.position(found.topic) is None:
-        return False
-    return made.again or found.is_another_than(made.id)
-
-
 class Partitions:
     """Opens states when partitions are assigned and closes them when they are revoked.
 
@@ -134,8 +127,8 @@ class Partitions:
             shutil.rmtree(left, ignore_errors=True)
         self.states: dict[int, PartitionState] = {}
         self._uploads = 0
-        # Their first commit is still to say that an earlier topic of the name was read.
-        self._begun_again: set[int] = set()
+        # Their first commit is still to say of which topics an earlier one of the name was read.
+        self._begun_again: dict[int, EarlierTopics] = {}
 
     @property
     def uploading(self) -> bool:
@@ -177,17 +170,18 @@ class Partitions:
         for state in states:
             check_made_from(state, found.values())
         for state in states:
-            again = state.partition in self._begun_again
-            noted = [
-                state.set_made_from(
-                    topic, MadeFrom(id=its.id, partitions=its.partitions, again=again)
-                )
-                for topic, its in found.items()
-            ]
+            noted = [self._note(state, its) for its in found.values()]
             # A version that did not note it has made the position. A state with uncommitted work
             # waits for the commit of this work, before which its outputs are flushed.
             if any(noted) and state.positions == state.committed:
                 state.commit()
+
+    def _note(self, state: PartitionState, found: TopicIdentity) -> bool:
+        """`PartitionState.set_made_from` by a topic of now."""
+        earlier = self._begun_again.get(state.partition)
+        again = earlier is not None and earlier.have_earlier(found)
+        made = MadeFrom(id=found.id, partitions=found.partitions, again=again)
+        return state.set_made_from(found.topic, made)
 
     def begin_again(
         self,
@@ -207,7 +201,7 @@ class Partitions:
             except LogChanged as changed:
                 if not changed.another_topic:
                     raise
-                again = {topic for topic, its in found.items() if _read_earlier(state, its)}
+                earlier = EarlierTopics(topics=state.topics_read)
                 # Where the store fails below, what is closed is not closed again.
                 del self.states[number]
                 state.close()
@@ -223,11 +217,8 @@ class Partitions:
                     self._checkpoints.put_aside(number)
                 fresh = open_or_restore(self._checkpoints, folder, number, self._settings)
                 self.states[number] = fresh
-                for topic in again if not fresh.positions else ():
-                    its = found[topic]
-                    fresh.set_made_from(
-                        topic, MadeFrom(id=its.id, partitions=its.partitions, again=True)
-                    )
+                if not fresh.positions:
+                    self._begun_again[number] = earlier
 
     def open(self, assigned: Iterable[tuple[str, int]]) -> list[int]:
         """Open the states of assigned partitions; returns the numbers that are new here."""
@@ -240,11 +231,11 @@ class Partitions:
                 place = self._place(partition)
                 state = open_or_restore(self._checkpoints, place, partition, self._settings)
                 self.states[partition] = state
-                # A worker that began again ended before it wrote a checkpoint.
+                # A worker that began again may have ended before it wrote a checkpoint.
                 if not state.positions and (
-                    other_log_folder(place).exists() or self._checkpoints.of_other_log(partition)
+                    earlier := EarlierTopics.of(self._checkpoints, place, partition, self._settings)
                 ):
-                    self._begun_again.add(partition)
+                    self._begun_again[partition] = earlier
                 opened.append(partition)
         if opened:
             self._share_cache()
@@ -262,7 +253,7 @@ class Partitions:
             if not remaining:
                 del self._assigned[partition]
                 self.states.pop(partition).close()
-                self._begun_again.discard(partition)
+                self._begun_again.pop(partition, None)
                 closed.append(partition)
         if closed:
             self._share_cache()

@@ -21,12 +21,17 @@ from state import (
     StoreUnavailable,
     merge_checkpoints,
 )
+from state.database import META
+from state.manifest import manifest_digest
 from streams import (
     EmbeddedLog,
     LogChanged,
     TopicIdentity,
+    User,
     create_topics,
     delete_topics,
+    encode,
+    murmur2_partition,
     topic_identities,
     topics,
 )
@@ -358,10 +363,60 @@ async def test_examples_of_a_topic_that_was_created_again_are_those_of_another_t
 async def test_a_worker_that_ends_before_its_first_checkpoint_is_followed_by_one_that_knows(
     tmp_path,
 ):
+    """Also of the topics that were not created again: they go by their names."""
+    with bench(tmp_path) as b:
+        for number in range(20):
+            user = User(user_id=f"u{number}")
+            b.log.append(TOPICS.users, user.key, encode(user))
+        renamed = await begun_again(b)
+        read_again = {TOPICS.events: True, TOPICS.catalogue: False, TOPICS.users: False}
+        assert made_again(b) == read_again
+        assert await again_elsewhere(b, "other disk") == {renamed}
+        assert made_again(b) == read_again
+        assert await again_elsewhere(b, "w") == {renamed}
+        assert made_again(b) == read_again
+        await b.worker.commit()
+        restarted(b)
+        await b.worker.assigned(b.keyed, now(b))
+        assert made_again(b) == read_again
+
+
+async def test_a_state_of_which_nothing_else_is_known_may_have_read_every_topic(tmp_path):
+    """Manifests of earlier versions name no topics."""
     with bench(tmp_path) as b:
         renamed = await begun_again(b)
+        for path in (tmp_path / "artifacts").rglob("*.json.other-log"):
+            manifest = json.loads(path.read_bytes())
+            assert manifest.pop("made_from")
+            manifest["digest"] = manifest_digest(json.dumps(manifest).encode())
+            path.write_text(json.dumps(manifest))
         assert await again_elsewhere(b, "other disk") == {renamed}
-        assert await again_elsewhere(b, "w") == {renamed}
+        assert set(made_again(b).values()) == {True}
+
+
+async def test_an_earlier_version_that_commits_leaves_what_was_read_again(tmp_path):
+    """It writes the commit record without what it does not know."""
+    with bench(tmp_path) as b:
+        renamed = await begun_again(b)
+        before = made_again(b)
+        await b.worker.commit()
+        number = murmur2_partition(b"ann", TOPICS.partitions)
+        state = b.worker.partitions[number]
+        meta = json.loads(state.database.get(META))
+        for made in meta["made_from"].values():
+            del made["again"]
+        state.database.put(META, json.dumps(meta).encode())
+        restarted(b)
+        await b.worker.assigned(b.keyed, now(b))
+        assert made_again(b) == before
+        assert before[TOPICS.events]
+        assert b.worker.partitions[number].log_name(TOPICS.events) == renamed
+
+
+def made_again(b):
+    """Of each topic whether an earlier one of its name was read by ann's partition."""
+    state = b.worker.partitions[murmur2_partition(b"ann", TOPICS.partitions)]
+    return {topic: state.made_from(topic).again for topic in b.worker.topics}
 
 
 async def test_a_topic_that_was_created_once_goes_by_its_name(tmp_path):

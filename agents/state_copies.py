@@ -134,9 +134,8 @@ class StateCopies:
             if numbers is not None and number not in numbers:
                 continue
             if state.positions != state.committed or state.pending:
-                erasing = state.erasing
                 await to_the_end(state.commit)
-                if erasing:
+                if state.uncompacted:
                     await to_the_end(partial(self.partitions.compact_erased, number))
 
 

@@ -154,6 +154,18 @@ class Database:
         with self._checked():
             self._rocks.compact_range(first, end, options)
 
+    def obsolete_files(self) -> set[str]:
+        """Return names of tables and manifests on the disk that are not read any more.
+
+        RocksDB's own threads remove them a moment after a compaction or a flush has returned. The
+        manifest before the last change names the keys of tables that the change removed.
+        """
+        with self._checked():
+            live = {str(table["name"]).lstrip("/") for table in self._rocks.live_files()}
+        live.add((self._folder / "CURRENT").read_text().strip())
+        found = (path for kind in ("*.sst", "MANIFEST-*") for path in self._folder.glob(kind))
+        return {path.name for path in found} - live
+
     def link_into(self, folder: Path) -> None:
         """Flush, and hard-link the files into a folder that does not exist."""
         with self._checked():

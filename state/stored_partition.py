@@ -1,5 +1,7 @@
 """A partition's folder: its database, its commit record, its files, and their upkeep."""
 
+import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,12 @@ from state.telling import Telling
 
 __all__ = ["BY_USER", "StoredPartition"]
 
+logger = logging.getLogger(__name__)
+
+#: How often the disk is looked at until RocksDB has removed files that it does not read any more,
+#: the time between two looks, and the looks between two flushes, each of which removes such files.
+#: Chosen: two seconds in all. A removal takes milliseconds, on a busy disk some hundred.
+REMOVAL_TRIES, REMOVAL_S, REMOVAL_FLUSHES = 100, 0.02, 25
 #: Users whose market is kept in memory.
 KNOWN_MARKETS = 1 << 20
 
@@ -58,6 +66,7 @@ class StoredPartition:
         read_only: leave the folder as it is, as long as nothing is applied or committed; the
         folder must exist and no other process may be writing to it.
         """
+        self._pause = time.sleep
         self.folder = folder
         self.partition = partition
         self.settings = settings
@@ -302,7 +311,8 @@ class StoredPartition:
         A deletion hides a value; the value itself is in the files until these are compacted. The
         commit record says so until it is done, so a process that opens the state after a crash
         compacts too. It does not know the users, and compacts the ranges of all of them. To be
-        called after a commit.
+        called after a commit. It waits, up to `REMOVAL_TRIES`, until RocksDB has removed the files
+        from the disk; otherwise the state stays `uncompacted`, and a later call begins again.
         """
         if not self.uncompacted:
             return
@@ -311,12 +321,27 @@ class StoredPartition:
                 self._database.rewrite(prefix, database.after(prefix))
         for key in self._erased_keys:
             self._database.rewrite(key, key + b"\0")
-        # The manifest begins with the files as they were before its latest change.
-        self._write(self._database.batch(), self._meta)
-        self._database.flush()
+        if left := self._left_after_removal():
+            logger.warning(
+                "%s: RocksDB has not removed %s, which may hold an erased user; tried again later",
+                self.folder, ", ".join(sorted(left)),
+            )  # fmt: skip
+            return
         self._erased_keys.clear()
         self._uncompacted = False
         self._write(self._database.batch(), msgspec.structs.replace(self._meta, uncompacted=False))
+
+    def _left_after_removal(self) -> set[str]:
+        """Wait until no file from before a compaction is on the disk; returns those that stay."""
+        for attempt in range(REMOVAL_TRIES):
+            if attempt % REMOVAL_FLUSHES == 0:
+                # The manifest begins with the files as they were before its latest change.
+                self._write(self._database.batch(), self._meta)
+                self._database.flush()
+            if not self._database.obsolete_files():
+                return set()
+            self._pause(REMOVAL_S)
+        return self._database.obsolete_files()
 
     def close(self) -> None:
         """Close the database; what was not committed is gone and will be read again."""

@@ -22,8 +22,8 @@ class Checkpointing:
     """Checkpoints partitions that changed, one upload at a time, beside the worker's batches.
 
     A failing artifact store does not block: a checkpoint that failed is due again. changed:
-    partitions to checkpoint: their state changed, or an older checkpoint holds an erased user and
-    stays until newer ones have pushed it out.
+    partitions to checkpoint: their state changed, an older checkpoint holds an erased user and
+    stays until newer ones have pushed it out, or files of an erased user are still on the disk.
     """
 
     def __init__(
@@ -110,6 +110,8 @@ class Checkpointing:
                 self._done_at[partition] = self._ticks_ms()
                 self.changed.discard(partition)
                 erased = self._partitions[partition].erased
+                if self._partitions[partition].uncompacted:
+                    self.changed.add(partition)
             name = await asyncio.to_thread(self._partitions.upload, snapshot)
             self._tally.checkpointed(partition, self._clock_ms())
             holds = await asyncio.to_thread(self._partitions.holds_erased, partition, erased)

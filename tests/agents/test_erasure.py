@@ -218,6 +218,24 @@ async def test_the_next_checkpoint_does_not_hold_the_users_bytes(tmp_path):
         assert await files_with_the_user() == 0
 
 
+async def test_a_partition_is_checkpointed_again_while_files_of_an_erased_user_stay(tmp_path):
+    with bench(tmp_path, WorkerSettings(keep_checkpoints=1)) as b:
+        await b.worker.assigned(b.keyed)
+        b.listen("ann", "a")
+        await b.drain()
+        partition = erase(b, "ann").partition
+        await b.drain()
+        state = b.worker.partitions[partition]
+        left = state.folder / "MANIFEST-000001"
+        left.write_bytes(b"ann")
+        assert len(await b.worker.checkpoint()) == 1
+        assert state.uncompacted
+        left.unlink(missing_ok=True)  # the checkpoint has RocksDB look for such files
+        assert len(await b.worker.checkpoint()) == 1
+        assert not state.uncompacted
+        assert await b.worker.checkpoint() == []
+
+
 async def test_a_restarted_worker_goes_on_pushing_out_older_checkpoints(tmp_path):
     with bench(tmp_path, WorkerSettings(keep_checkpoints=1)) as b:
         await b.worker.assigned(b.keyed)

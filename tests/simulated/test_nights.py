@@ -4,15 +4,11 @@ import asyncio
 import os
 import re
 from collections import Counter
-from contextlib import closing
 
 import pytest
 
-from state import PartitionState
 from tests.simulated.loop import NightLoop, Stuck
-from tests.simulated.purging import obsolete
 from tests.simulated.run import SHORT, failing, run_night
-from tests.simulated.worlds import STATE
 
 #: Nights in `make test`, short ones; `make soak` runs 10,000 of other seeds.
 NIGHTS = int(os.environ.get("NIGHTS", "200"))
@@ -51,13 +47,6 @@ def test_short_nights_have_every_kind_of_fault():
         "a_policy_is_undone", "a_worker_reads_again", "items_leave_while_lists_are_made",
     }  # fmt: skip
     assert kinds <= found.keys()
-
-
-def test_a_night_waits_for_manifests_that_rocksdb_is_about_to_remove(tmp_path):
-    with closing(PartitionState(tmp_path / "state", 0, STATE)) as state:
-        assert obsolete(state) == set()
-        (state.folder / "MANIFEST-000001").write_bytes(b"the first key of a table that is gone")
-        assert obsolete(state) == {"MANIFEST-000001"}
 
 
 async def in_turn(loop: NightLoop, done: list[str], name: str) -> None:

@@ -121,6 +121,10 @@ class MemoryDatabase:
         traces = self._contents.traces
         traces[:] = [(key, value) for key, value in traces if not first <= key < end]
 
+    def obsolete_files(self) -> set[str]:
+        """No file is left behind."""
+        return set()
+
     def link_into(self, folder: Path) -> None:
         """The folder is a database with what is here now; later writes do not change it.
 

@@ -14,6 +14,7 @@ from state.co_interactions import read_co_interactions
 from state.deltas import grown
 from state.dump import dump
 from state.kernel import COLUMNS, ITEM, STRONG, TIME, erase_rows
+from state.stored_partition import REMOVAL_TRIES
 from tests.state.streams_of_events import (
     BUCKET,
     Columns,
@@ -212,6 +213,37 @@ def files_with(folder: Path, text: bytes) -> list[Path]:
     """Files that hold a text, but for RocksDB's own log: that is never part of a checkpoint."""
     found = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("LOG"))
     return [p for p in found if text in p.read_bytes()]
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_state_is_compacted_only_once_rocksdb_has_removed_the_files(tmp_path, caplog, removed):
+    """Its threads remove them a moment later; the manifest before the change names the user."""
+    user = "erin-5d41402abc4b2a76"
+    with closing(PartitionState(tmp_path / "s", 0, SETTINGS)) as state:
+        feed(state, [Event(user, "i1", "stream", 1)], [])
+        state.commit()
+        state.erase("events", user, 1, 0)
+        state.commit()
+        left, looks, wait = state.folder / "MANIFEST-000001", [], state._pause
+        left.write_bytes(user.encode())
+
+        def pause(seconds: float) -> None:
+            looks.append(seconds)
+            wait(seconds)  # RocksDB's threads remove what is really there
+            if removed and len(looks) == 3:
+                left.unlink()
+
+        state._pause = pause
+        state.compact_erased()
+        assert state.uncompacted != removed
+        assert len(looks) <= REMOVAL_TRIES
+        assert ("MANIFEST-000001, which may hold an erased user" in caplog.text) != removed
+        left.unlink(missing_ok=True)
+    with closing(PartitionState(tmp_path / "s", 0, SETTINGS)) as again:
+        assert again.uncompacted != removed
+        again.compact_erased()
+        assert not again.uncompacted
+        assert files_with(again.folder, user.encode()) == []
 
 
 @pytest.mark.parametrize("flushed", [False, True])

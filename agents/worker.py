@@ -125,6 +125,7 @@ class Worker:
         self.tally.watch_channels(self.channels)
         self.tally.watch_rows(self.channels, clock_ms)
         self.channels.items.refused = self.tally.items_refused
+        self.channels.items.key_forgotten = self.tally.item_key_forgotten
         self.tally.watch_policies(self.channels.policies)
         withdraw = Withdraw(
             settings, topics, sources, self.partitions, self._forget_user, outputs, self._erased,

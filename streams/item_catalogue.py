@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 #: Rank of Segue's own topic among topics; those of other owners have 0, 1, ... as in the settings.
 OWN = -1
 
+#: Keys with records of one item that are remembered in a partition. Chosen: more than the shops or
+#: shelves that have an item each under a key of its own. Where each record has a new key, the first
+#: ones are forgotten: they could count only if all later ones were removed.
+ITEM_KEYS = 100
+
 Place = tuple[int, int, bytes]
 """Rank of a topic, partition, and the key of a record, or of its item where keys say nothing."""
 
@@ -51,6 +56,7 @@ class ItemCatalogue:
        the highest partition; within a partition the last one does.
     3. Otherwise Segue's own topic decides.
 
+    Of an item at most `ITEM_KEYS` keys are remembered in a partition, those of the latest records.
     A null value removes what its key said, as if that had never been written. In Segue's own topic
     so does a record of nothing but the ids: it ends a takedown and leaves the item to its owner.
 
@@ -66,6 +72,8 @@ class ItemCatalogue:
         self.topics = item_topics(topics or TopicSettings(), sources)
         #: Called with the records that are refused, of any topic of items of other owners.
         self.refused: Callable[[Sequence[DeadLetter]], None] = lambda _letters: None
+        #: Called with a topic whenever an earlier key of an item is forgotten.
+        self.key_forgotten: Callable[[str], None] = lambda _topic: None
         self._ranks = {name: number for number, name in enumerate(self.topics, OWN)}
         self._by_item = {source.topic for source in sources if not source.keyed_by_item}
         self._decoders = {source.topic: ItemDecoder(source) for source in sources}
@@ -125,6 +133,7 @@ class ItemCatalogue:
                 value = None if item.deleted else msgspec.json.encode(item)
                 self._said[place] = _Said(item.key, record.timestamp, record.offset, value)
                 self._places.setdefault(item.key, []).append(place)
+                self._forget_a_key(topic, item, place)
                 changed[item.key] = None
         return [self._in_force(key) for key in changed]
 
@@ -162,6 +171,24 @@ class ItemCatalogue:
             of_partitions.items(), key=lambda found: (found[1].time, found[0]), default=None
         )
         return None if latest is None else latest[1]
+
+    def _forget_a_key(self, topic: str, item: Item, place: Place) -> None:
+        """Forget the earliest key of an item in the partition of a place, if there are too many."""
+        places = self._places[item.key]
+        keys = [one for one in places if one[:2] == place[:2]] if len(places) > ITEM_KEYS else ()
+        if len(keys) <= ITEM_KEYS:
+            return
+        earliest = min(keys, key=lambda one: self._said[one].offset)
+        del self._said[earliest]
+        places.remove(earliest)
+        if (topic, "keys") not in self._told:
+            self._told.add((topic, "keys"))
+            logger.warning(
+                "%s has more than %d keys with records of one item, %s %s: earlier ones are "
+                "forgotten. Set keyed_by_item = false for this topic if keys say nothing of items",
+                topic, ITEM_KEYS, item.item_type, item.item_id,
+            )  # fmt: skip
+        self.key_forgotten(topic)
 
     def _refuse(self, topic: str, letters: Sequence[DeadLetter]) -> None:
         """Count refused records, and log the first one of each reason."""

@@ -68,6 +68,12 @@ class Tally:
             ["topic", "reason"],
             registry=registry,
         )
+        self._keys_forgotten = Metric(
+            "segue_item_sources_keys_forgotten",
+            "Keys of records that were forgotten since later keys have the same item.",
+            ["topic"],
+            registry=registry,
+        )
         self._written = Metric("segue_examples", "Training examples written.", registry=registry)
         self._answers = Metric(
             "segue_recommendations", "Recommendation records written.", registry=registry
@@ -289,6 +295,10 @@ class Tally:
         """Count refused records of topics of items of other owners."""
         for letter in letters:
             self._items_refused.labels(letter.source.topic, letter.reason.value).inc()
+
+    def item_key_forgotten(self, topic: str) -> None:
+        """Count a key of a topic of items that was forgotten."""
+        self._keys_forgotten.labels(topic).inc()
 
     def refused(self, letters: Sequence[DeadLetter]) -> None:
         """Count dead letters of any topic."""

@@ -35,6 +35,7 @@ from streams import (
     topic_reader,
     topics,
 )
+from streams.item_catalogue import ITEM_KEYS
 from streams.log_watch import SameTopics
 from streams.positions import LogChanged, TopicIdentity
 from streams.schema_wait import SCHEMAS_S
@@ -319,6 +320,38 @@ def test_what_compaction_removes_changes_nothing(log):
     }
     order = [one for rows in log.values() for one in rows]
     assert in_force([one for rows in kept.values() for one in rows]) == in_force(order)
+
+
+def test_a_topic_with_a_new_key_for_each_record_does_not_fill_the_memory(caplog):
+    catalogue, forgotten = ItemCatalogue(TOPICS, [ItemSourceSettings(topic="first")]), []
+    catalogue.key_forgotten = forgotten.append
+
+    def said(key: int, item: str, at: int, **more: int) -> Record:
+        value = {"item_id": item, "item_type": "t", "title": str(at)}
+        return record(b"k%d" % key, value, "first", at, **more)
+
+    rows = [said(at, f"i{at % 2}", at) for at in range(10 * ITEM_KEYS)]
+    for one in rows:
+        [item] = catalogue.take([one])
+        assert item.title == str(one.offset)
+    assert len(catalogue._said) == sum(map(len, catalogue._places.values())) == 2 * ITEM_KEYS
+    assert forgotten == ["first"] * (8 * ITEM_KEYS)
+    assert caplog.text.count("Set keyed_by_item = false for this topic") == 1
+    # Of a partition of its own an item has as many.
+    catalogue.take([said(at, "i0", at, partition=1) for at in range(ITEM_KEYS)])
+    assert len(catalogue._said) == 3 * ITEM_KEYS
+    # What is forgotten counts no more, and the last key that is left does.
+    before = len(forgotten)
+    catalogue.take(rows)
+    assert len(catalogue._said) == 3 * ITEM_KEYS
+    assert len(forgotten) == before + 8 * ITEM_KEYS
+    kept = [one for one in rows if one.offset % 2][-ITEM_KEYS:]
+    removed = [record(one.key, None, "first", 10_000 + n) for n, one in enumerate(kept)]
+    for one, left in zip(reversed(removed[1:]), reversed(kept[:-1]), strict=True):
+        [item] = catalogue.take([one])
+        assert item.title == str(left.offset)
+    [item] = catalogue.take(removed[:1])
+    assert item.deleted
 
 
 def test_a_takedown_hides_an_item_of_another_owner_until_it_is_ended():

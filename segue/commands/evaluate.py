@@ -42,7 +42,7 @@ def evaluate(
         str, typer.Option(help="from-kafka: earliest, last=90d, or a time.")
     ] = "earliest",
     models: Annotated[
-        str, typer.Option(help="Names, comma-separated, or all. See below.")
+        str, typer.Option(help="Names, comma-separated, or all (evaluation/PROTOCOLS.md).")
     ] = MODELS,
     protocol: Annotated[
         str,

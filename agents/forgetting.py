@@ -46,14 +46,18 @@ async def apply_records(
 ) -> tuple[Applied, Bools | None]:
     """Apply records of one partition of a topic, and know the erasures among them.
 
-    events: what the topic's decoder made of the records; the rest is as in `apply_in_order`.
+    events: what the topic's decoder made of the records; the rest is as in
+    `PartitionState.apply_events`.
     Returns what was applied, and which rows do not count (`ErasedUsers.gone`). Raises AdminError
     before the state changes.
     """
-    topic = records[0].topic
+    topic, next_offset = records[0].topic, records[-1].offset + 1
     gone = erased.gone(records, events)
-    if events.erasures:
-        gone = erased.with_those_of(records, events, gone)
+    if not events.erasures:
+        return state.apply_events(
+            topic, events, next_offset, refused=refused, wanted=wanted, observe=observe, gone=gone
+        ), gone
+    gone = erased.with_those_of(records, events, gone)
     others = {name: decoder for name, decoder in decoders.items() if name != topic}
     position = state.position(topic) or 0
     again = {
@@ -62,7 +66,7 @@ async def apply_records(
     }
     erasures = [(one.offset, one.user_id, one.logged_at) for one in events.erasures]
     applied = apply_in_order(
-        state, topic, events, erasures, records[-1].offset + 1,
+        state, topic, events, erasures, next_offset,
         refused=refused, wanted=wanted, observe=observe, gone=gone,
     )  # fmt: skip
     dropped = {one.user_id for one in applied.erased if one.held}

@@ -1,10 +1,14 @@
-"""Retries for a failing artifact store or broker, without blocking the role."""
+"""Work that must not block a role's event loop: in threads, and with pauses between attempts.
+
+`monotonic_ms` is the clock of periodic work.
+"""
 
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from state import Patience
 
@@ -14,7 +18,9 @@ __all__ = [
     "UNTIL_ANSWERED",
     "UNTIL_THERE",
     "UPLOADS",
+    "Aside",
     "Pause",
+    "monotonic_ms",
     "patiently",
     "repeated",
 ]
@@ -66,3 +72,29 @@ async def repeated(
             seconds = patience.pause_s(failures)
             logger.error("%s failed, the next attempt is due in %g s: %s", what, seconds, error)
             await pause(seconds)
+
+
+def monotonic_ms() -> int:
+    """Milliseconds since an arbitrary start; only differences are meaningful."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Aside:
+    """Does something in another thread, to its end even if the caller is cancelled."""
+
+    def __init__(self) -> None:
+        """Nothing runs yet."""
+        self._work: asyncio.Future[Any] | None = None
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """Return what the work returns."""
+        done = asyncio.ensure_future(asyncio.to_thread(work))
+        self._work = done
+        return await asyncio.shield(done)
+
+    async def ended(self) -> bool:
+        """Wait for the work that runs; return whether the last one came to a good end."""
+        work = self._work
+        if work is not None and not work.done():
+            await asyncio.wait([work])
+        return work is None or work.cancelled() or work.exception() is None

@@ -10,19 +10,16 @@ from typing import Any
 from agents.demand import take_demand
 from agents.experiments.arms import ExperimentSettings
 from agents.outputs import Outputs
-from agents.patience import Pause
+from agents.patience import Aside, Pause, monotonic_ms
 from agents.settings import TrainerSettings
-from agents.ticks import monotonic_ms
-from agents.training.aside import Aside
 from agents.training.cadence import Cadence
 from agents.training.canaries import Canaries
 from agents.training.continuing import Continuity
 from agents.training.examples_read import ExamplesRead
-from agents.training.followed import FollowedBundles
 from agents.training.growing import NewItemLearning
 from agents.training.measure import Measure
 from agents.training.pending import Pending
-from agents.training.publishing import Publisher
+from agents.training.publishing import FollowedBundles, Publisher
 from agents.training.quality import QualityStore
 from agents.training.row_sender import RowSender
 from agents.training.skew import Skews

@@ -15,13 +15,12 @@ from agents.experiments.arms import ExperimentSettings
 from agents.forgetting import drop_unread
 from agents.ingest import Ingest
 from agents.outputs import Outputs
-from agents.patience import BRIEFLY, UNTIL_ANSWERED, Pause, patiently
+from agents.patience import BRIEFLY, UNTIL_ANSWERED, Pause, monotonic_ms, patiently
 from agents.recommend import Recommend
 from agents.requests import Requests
 from agents.settings import WorkerSettings
 from agents.standby import Standby
 from agents.state_copies import StateCopies
-from agents.ticks import monotonic_ms
 from agents.working.checkpointing import Checkpointing
 from agents.working.partitions import Partitions
 from agents.working.tally import Tally

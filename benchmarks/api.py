@@ -33,7 +33,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import cpu_model
+from benchmarks.machine import cpu_model, written
 from benchmarks.trained_world import NOW, World, bundle_of
 from console import ConsoleSettings, TokenSettings
 from segue.roles import spare_collections
@@ -79,9 +79,7 @@ def run(plan: ApiPlan, file: Path) -> dict[str, Any]:
         index = prepare(plan, Path(folder))
         rows = measure(plan, Path(folder))
     report = {"plan": asdict(plan), "machine": cpu_model(), "index": index, "rows": rows}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=1))
-    return report
+    return written(report, file)
 
 
 def measure(plan: ApiPlan, folder: Path, checkout: Path = CHECKOUT) -> list[dict[str, Any]]:

@@ -24,8 +24,7 @@ import numpy as np
 
 from benchmarks.explore_pairs import pairs
 from benchmarks.explore_world import END_MS, Arm, Days, Ready, ready
-from benchmarks.machine import cpu_model
-from benchmarks.report import measured
+from benchmarks.machine import cpu_model, measured
 from segue.screen import console
 from simulation import WorldSettings
 from state import item_key

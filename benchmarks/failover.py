@@ -24,10 +24,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents import announce
 from agents.outputs import ProducerOutputs
-from benchmarks.broker import broker_at
 from benchmarks.latency_workers import BenchWorker, worker
-from benchmarks.machine import cpu_model
-from benchmarks.report import measured
+from benchmarks.machine import broker_at, cpu_model, measured
 from benchmarks.trained_world import World, bundle_of
 from segue.screen import console
 from segue.settings import Settings, write_settings

@@ -20,8 +20,7 @@ import torch
 from rich.table import Table
 
 from benchmarks.index_data import ItemSpace
-from benchmarks.machine import cpu_model
-from benchmarks.report import measured
+from benchmarks.machine import cpu_model, measured
 from benchmarks.trained_world import NOW, World, trainer_of, with_drawn_head
 from benchmarks.types import users_of
 from dynamic_layer import (

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from agents import WorkerSettings
 from benchmarks.listening import Listening, item_name
-from benchmarks.machine import cpu_model
+from benchmarks.machine import cpu_model, written
 from segue.screen import console, progress_bars
 from state import (
     ArtifactStore,
@@ -111,9 +111,7 @@ def run(events: list[int], seed: int, repeat: int, file: Path) -> dict[str, Any]
         "cost_ratio": statistics.median_low(ratios),
         "runs_cost_ratio": ratios,
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=2))
-    return report
+    return written(report, file)
 
 
 def show(report: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from 60 that move on from day to day. The first third of the days fills the stat
 measured.
 """
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 from rich.table import Table
 
-from benchmarks.machine import cpu_model
+from benchmarks.machine import cpu_model, written
 from segue.screen import console, progress_bars
 from state import ASSUMED_KIND, EventColumns, PartitionState, StateSettings, compile_kernels
 
@@ -67,9 +66,7 @@ def run(users: int, lists: int, days: int, repeat: int, seed: int, file: Path) -
         "machine": cpu_model(), "users": users, "lists": lists, "days": days, "seed": seed,
         "cpu_us_per_event": {part: sorted(round(r[part], 1) for r in rounds) for part in PARTS},
     }  # fmt: skip
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=2))
-    return report
+    return written(report, file)
 
 
 def show(report: dict[str, Any]) -> None:

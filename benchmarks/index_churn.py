@@ -8,7 +8,6 @@ index, and the old one must not return either). Every answer is checked for dele
 are compared with exact search over what is there at that moment, off the clock.
 """
 
-import json
 import os
 import time
 from dataclasses import asdict, dataclass, field
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from benchmarks.index_data import ItemSpace
-from benchmarks.machine import cpu_model, pinned
+from benchmarks.machine import cpu_model, pinned, written
 from dynamic_layer import IndexSettings, ItemIndex
 from segue.screen import console
 
@@ -199,9 +198,7 @@ def run(plan: ChurnPlan, file: Path) -> dict[str, Any]:
     one = {max(os.sched_getaffinity(0))} if hasattr(os, "sched_getaffinity") else set()
     with pinned(one):
         report = {"machine": cpu_model(), **measure(plan)}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=2))
-    return report
+    return written(report, file)
 
 
 def show(report: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ Times are processor time of one thread, medians of several runs; recall is at 10
 search, on users that were not there when the index was built.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.index_data import ItemSpace
-from benchmarks.machine import cpu_model
+from benchmarks.machine import cpu_model, written
 from dynamic_layer import IndexSettings, ItemIndex
 from dynamic_layer.index.building import nearest
 from segue.screen import console
@@ -67,9 +66,7 @@ def run(
                 rows.append(asdict(row))
                 console.print(_line(rows[-1]), highlight=False)
     report = {"machine": cpu_model(), "seed": seed, "rows": rows}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=2))
-    return report
+    return written(report, file)
 
 
 def show(report: dict[str, Any]) -> None:

@@ -26,10 +26,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents import announce
 from agents.outputs import ProducerOutputs
-from benchmarks.broker import broker_at
 from benchmarks.latency_workers import SHORTENED, BenchWorker, processor_s, worker
-from benchmarks.machine import cpu_model
-from benchmarks.report import measured
+from benchmarks.machine import broker_at, cpu_model, measured
 from benchmarks.trained_world import World, bundle_of
 from dynamic_layer import DynamicBundle
 from segue.screen import console

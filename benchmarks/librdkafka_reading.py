@@ -20,8 +20,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.broker import broker_at
 from benchmarks.listening import Listening
+from benchmarks.machine import broker_at
 from segue.roles import spare_collections
 from streams import KafkaSettings, TopicDefinition, bulk_write, create_topics
 from streams.batches import POLL_RECORDS

@@ -22,16 +22,15 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from benchmarks.machine import cpu_model
-from benchmarks.report import measured
+from benchmarks.machine import cpu_model, measured
 from benchmarks.trained_world import EXAMPLES, StaticItems, World
 from dynamic_layer import DynamicSettings, EaseSettings, LiveGraph, LiveGraphSettings
 from dynamic_layer.counts.item_weights import capped
 from dynamic_layer.counts.live_counts import LiveCounts
 from dynamic_layer.counts.state_weights import TOGETHER, count_matrix
 from dynamic_layer.examples.from_events import examples_of
-from dynamic_layer.examples.pairs import added_pairs
 from dynamic_layer.examples.replay import PaddedExamples, pad
+from dynamic_layer.examples.same_user import added_pairs
 from dynamic_layer.items.features import GAIN
 from dynamic_layer.items.trained_items import TrainedItems
 from segue.screen import console

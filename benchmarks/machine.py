@@ -1,13 +1,20 @@
-"""The machine that is measured on: its name, and who runs on which of its cores."""
+"""What a benchmark runs on: the machine and its cores, a broker, a folder for its figures."""
 
 import contextlib
+import json
 import os
 import platform
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Cores", "cpu_model", "pinned"]
+from streams.broker import DevelopmentBroker
+from streams.distribution import POM
+
+__all__ = ["Cores", "broker_at", "cpu_model", "measured", "pinned", "written"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +65,36 @@ def cpu_model() -> str:
     except FileNotFoundError:
         pass
     return platform.processor() or platform.machine()
+
+
+def measured(file: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Measure in a scratch folder beside `file`, and write the report to `file`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+        report = measure(Path(scratch))
+    return written(report, file)
+
+
+def written(report: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Write a report to `file` as JSON, and return it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def broker_at(folder: Path, address: str | None = None) -> Iterator[str]:
+    """Give the address of a broker: the one named, else one with its data in `folder`."""
+    if address:
+        yield address
+        return
+    libs = ROOT / "var" / "kafka" / "libs"
+    node = DevelopmentBroker(folder, POM, libs=libs)
+    started = node.start()
+    try:
+        yield started
+    finally:
+        node.stop()

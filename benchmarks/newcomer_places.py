@@ -17,7 +17,7 @@ from segue.roles import make_encoder
 from segue.settings import Settings
 from state import item_key
 from static_layer import catalogue_texts
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["Standing", "places"]
 

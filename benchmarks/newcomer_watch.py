@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from segue.demo.kafka_runtime import KafkaRuntime
 from streams import Event, Item, Recommendation, encode
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["DEPTHS", "Launch", "Watched", "Watcher"]
 

@@ -24,11 +24,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from benchmarks.broker import broker_at
-from benchmarks.machine import cpu_model
+from benchmarks.machine import broker_at, cpu_model, measured
 from benchmarks.newcomer_places import Standing, places
 from benchmarks.newcomer_watch import DEPTHS, Launch, Watched, Watcher
-from benchmarks.report import measured
 from segue.demo.flow import DemoOptions, demo_settings
 from segue.demo.kafka_runtime import KafkaRuntime
 from segue.demo.material import Material, simulated
@@ -37,7 +35,7 @@ from segue.screen import StageBars, console, progress_bars
 from segue.settings import Settings
 from simulation import Newcomer, World, WorldSettings
 from streams import Item
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["GROUPS", "NewcomersPlan", "launches", "run", "show"]
 

@@ -23,10 +23,8 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.broker import broker_at
 from benchmarks.listening import Listening
-from benchmarks.machine import cpu_model
-from benchmarks.report import measured
+from benchmarks.machine import broker_at, cpu_model, measured
 from segue.compose import without_settings
 from segue.screen import console, progress_bars
 from segue.settings import Settings, write_settings

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from agents.bundles.announcing import fetch_static
 from agents.demand import live_popularity, take_demand
-from benchmarks.report import measured
+from benchmarks.machine import measured
 from dynamic_layer import DemandRecord, DynamicBundle, ExampleBatch, ListSettings, Trainer
 from dynamic_layer.examples.replay import PaddedExamples, joined, pad
 from dynamic_layer.head.candidates import NONE

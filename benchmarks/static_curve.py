@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from segue.plots import drawn
+from segue.evaluation_output import drawn
 from segue.screen import console
 
 __all__ = ["PAPER_ITEMS", "draw", "extrapolated", "show"]

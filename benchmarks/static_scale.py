@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from benchmarks.machine import cpu_model
+from benchmarks.machine import cpu_model, written
 from segue.screen import console, progress_bars
 from state import (
     ArtifactStore,
@@ -105,9 +105,7 @@ def run(plans: list[StaticPlan], file: Path) -> dict[str, Any]:
                 rows.append(json.loads((Path(folder) / "row.json").read_text()))
             bars.advance(task)
     report = {"machine": cpu_model(), "rows": rows}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=2))
-    return report
+    return written(report, file)
 
 
 def show(report: dict[str, Any]) -> None:
@@ -266,9 +264,7 @@ def run_samplers(plan: StaticPlan, steps: int, file: Path) -> dict[str, Any]:
             }
         )
     report = {"machine": cpu_model(), "plan": asdict(plan), "steps": steps, "samplers": rows}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=2))
-    return report
+    return written(report, file)
 
 
 def show_samplers(report: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ cannot be had here is left out with the reason.
 """
 
 import asyncio
-import json
 import platform
 import shutil
 import statistics
@@ -25,18 +24,16 @@ import psutil
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.broker import broker_at
 from benchmarks.job import BenchError, Job, Place
 from benchmarks.jobs import JOBS
 from benchmarks.listening import Listening, Work, work_of
-from benchmarks.machine import Cores, cpu_model, pinned
+from benchmarks.machine import Cores, broker_at, cpu_model, pinned, written
 from benchmarks.measure import Run, measure
 from segue.screen import console, errors, marked
 from streams import KafkaSettings, TopicSettings, bulk_write, create_topics, delete_topics, topics
 
 __all__ = ["BenchError", "Plan", "run", "show", "write"]
 
-ROOT = Path(__file__).parents[1]
 PARTITIONS = 4
 
 
@@ -328,5 +325,4 @@ def _bars() -> Iterator[Progress]:
 
 def write(report: dict[str, Any], file: Path) -> None:
     """Write the report as JSON."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=2) + "\n")
+    written(report, file)

@@ -7,7 +7,6 @@ comes from weights; and the three of the logits. Nothing else of a step is in th
 histories, no embeddings, no softmax, no optimiser.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from torch import nn
 
-from benchmarks.machine import cpu_model
+from benchmarks.machine import cpu_model, written
 from dynamic_layer import DynamicSettings, ExampleBatch, Trainer, recipe
 from dynamic_layer.items.features import GENRES_PER_ITEM, ItemFeatures, UserFeatures
 from dynamic_layer.towers.two_tower import TwoTower
@@ -187,9 +186,7 @@ def run(plan: TrainerPlan, file: Path) -> dict[str, Any]:
         report = _measured(plan)
     finally:
         torch.set_num_threads(threads)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=2))
-    return report
+    return written(report, file)
 
 
 def _measured(plan: TrainerPlan) -> dict[str, Any]:

@@ -17,8 +17,7 @@ import polars as pl
 import torch
 from rich.table import Table
 
-from benchmarks.machine import cpu_model
-from benchmarks.report import measured
+from benchmarks.machine import cpu_model, measured
 from benchmarks.trained_world import NOW, World, trainer_of, with_drawn_head
 from dynamic_layer import ListSettings, Recommender, UserState
 from segue.screen import console

@@ -27,7 +27,7 @@ from console.guard import Tokens
 from console.settings import WriteSettings
 from streams import EmbeddedLog, EventRules, KafkaSettings, TopicSettings, create_topics, topics
 from streams.checked_rows import check_events
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 TOKEN = "bench"  # noqa: S105 of an app that lives for some seconds
 BATCHES = (1, 10, 100, 1_000)

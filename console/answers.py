@@ -11,8 +11,8 @@ from console import state_reads
 from console.problems import PROBLEM_JSON
 from console.replica import Replica
 from console.serving import Placed
+from state.canonical import entries_of
 from state.compare import entry_view
-from state.dump import entries_of
 from streams import Source
 
 __all__ = ["answer", "known_of", "place_of", "placed_items", "problems_of"]

@@ -1,9 +1,12 @@
-"""The HTTP API. Ids are in the query, never in the path: they may hold any character."""
+"""The HTTP API: its parts, probes, and metrics for Prometheus.
 
-from fastapi import APIRouter, Depends
+Ids are in the query, never in the path: they may hold any character.
+"""
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from console import (
-    health_api,
     item_times_api,
     items_api,
     lists_api,
@@ -12,8 +15,10 @@ from console import (
     policies_api,
     writes_api,
 )
-from console.answers import problems_of
+from console.answers import answer, problems_of
 from console.guard import only_known_parameters
+from console.parameters import TheReplica
+from console.wire import Health
 
 __all__ = ["health", "router"]
 
@@ -29,4 +34,36 @@ for part in (
     policies_api,
 ):
     router.include_router(part.router)
-health = health_api.router
+health = APIRouter()
+
+
+@health.get(
+    "/health", operation_id="get_health", tags=["health"], summary="Whether the process runs"
+)
+async def alive() -> Response:
+    """For a liveness probe: true as long as it can answer at all."""
+    return answer({"alive": True})
+
+
+@health.get(
+    "/ready", operation_id="get_ready",
+    tags=["health"], response_model=Health,
+    responses={503: {"model": Health, "description": "Not yet."}},
+    summary="Whether lists can be made",
+)  # fmt: skip
+async def ready(replica: TheReplica) -> Response:
+    """For a readiness probe: the states are as far as the log was, and a bundle is warm."""
+    body = {
+        "ready": replica.ready,
+        "caught_up": replica.caught_up,
+        "lag": replica.lag(),
+        "generation": replica.models.generation,
+    }
+    return answer(body, status=200 if replica.ready else 503)
+
+
+@health.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    text = generate_latest(request.app.state.metrics.registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

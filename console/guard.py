@@ -1,11 +1,12 @@
-"""Authorisation, rate limits and size limits of requests."""
+"""Authorisation, rate limits, and limits of size and time of requests."""
 
+import asyncio
 import hashlib
 import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from console.problems import Problem, problem_response
 from console.settings import (
@@ -48,6 +50,7 @@ __all__ = [
     "may_write_policies",
     "may_write_users",
     "only_known_parameters",
+    "timed_requests",
 ]
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `segue token`.")
@@ -295,3 +298,48 @@ class SafeHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+def timed_requests(seconds: float) -> type[asyncio.Protocol]:
+    """Return uvicorn's HTTP protocol with a time limit for each request to arrive as a whole.
+
+    seconds: from the connection, or from the first byte of a later request, to the last byte of
+    its body. Uvicorn itself limits only the pause between two requests.
+    """
+
+    class TimedRequests(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # chosen at run time
+        _late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._check()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._check()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_timer()
+            super().connection_lost(exc)
+
+        def _incomplete(self) -> bool:
+            cycle = self.cycle
+            return cycle is None or cycle.more_body or cycle.response_complete
+
+        def _check(self) -> None:
+            if not self._incomplete() or self.transport.is_closing():
+                self._stop_timer()
+            elif self._late is None:
+                self._late = self.loop.call_later(seconds, self._end)
+
+        def _stop_timer(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+        def _end(self) -> None:
+            self._late = None
+            if self._incomplete():
+                self.transport.close()
+
+    return TimedRequests

@@ -18,7 +18,7 @@ from console.serving import Serving
 from console.settings import TokenSettings
 from console.wire import AT_LEAST, Id, PlaceText
 from console.writes import Writes
-from streams.faults import id_fault
+from streams.dead_letters import id_fault
 
 __all__ = [
     "AtLeast",

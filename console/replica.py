@@ -6,7 +6,7 @@ own copy; it joins no group, and writes to no topic and no checkpoint.
 """
 
 import asyncio
-import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ from agents.patience import UNTIL_ANSWERED, repeated
 from agents.state_copies import StateCopies, to_the_end
 from agents.working.partitions import user_state
 from console.applied_erasures import AppliedErasures
-from console.log_times import LogTimes
 from console.waiting import Applied
 from dynamic_layer import UserState
 from state import ArtifactStore, Checkpoints, PartitionState, StateSettings
@@ -31,6 +30,7 @@ from streams import (
     Held,
     ItemCatalogue,
     ItemSourceSettings,
+    LogRecord,
     PersonalTopic,
     TopicIdentity,
     TopicSettings,
@@ -42,9 +42,38 @@ from streams.log_following import Log, Place, follow, for_ever, read_all_whole, 
 from streams.log_watch import LogWatch, SameTopics, check_again
 from streams.sources import SourceError
 
-__all__ = ["Replica"]
+__all__ = ["LogTimes", "Replica"]
 
-logger = logging.getLogger(__name__)
+#: Log times of the newest records of a place that are remembered.
+REMEMBERED = 20_000
+
+
+class LogTimes:
+    """Log times of the newest records of some places, as they are applied."""
+
+    def __init__(self) -> None:
+        """Nothing was applied yet."""
+        # Place -> offset of the newest record, and the times of it and of those before.
+        self._newest: dict[tuple[str, int], tuple[int, deque[int]]] = {}
+
+    def applied(self, records: Sequence[LogRecord]) -> None:
+        """Remember records of one place, not empty, in offset order."""
+        place = records[0].topic, records[0].partition
+        _, times = self._newest.get(place, (0, deque(maxlen=REMEMBERED)))
+        times.extend(record.timestamp for record in records)
+        self._newest[place] = records[-1].offset, times
+
+    def of(self, topic: str, partition: int, offset: int) -> int | None:
+        """When the log took a record, ms UTC; None if it is not among the newest."""
+        last, times = self._newest.get((topic, partition), (0, deque()))
+        back = last - offset
+        return times[-1 - back] if 0 <= back < len(times) else None
+
+    def newest(self, topic: str, partition: int) -> int | None:
+        """When the log took the newest record of a place that was applied since the start."""
+        _, times = self._newest.get((topic, partition), (0, deque()))
+        return times[-1] if times else None
+
 
 #: Records between two commits while much is to be read.
 COMMIT_RECORDS = 50_000

@@ -13,7 +13,6 @@ from agents.bundles.channels import Channels
 from agents.bundles.models import Models
 from console.batching import Together
 from console.cursor import Cursor, fingerprint
-from console.exploration import exploration
 from dynamic_layer import (
     Explanation,
     Filtered,
@@ -24,10 +23,51 @@ from dynamic_layer import (
     explain,
     search_text,
     similar,
+    wilson,
 )
+from dynamic_layer.policies.exploration import parts
 from state import item_key
 
-__all__ = ["DEEPEST", "NotReady", "Page", "Placed", "Serving", "Wanted"]
+__all__ = ["DEEPEST", "NotReady", "Page", "Placed", "Serving", "Wanted", "exploration"]
+
+#: Items of a list that are shown, those with the greatest parts.
+MOST = 50
+
+
+def exploration(recommender: Recommender, now_ms: int) -> list[dict[str, Any]]:
+    """Return the lists whose policy explores, with their new items.
+
+    share, position, graduate, days: of the rule. new, graduated: numbers of items. shown, taken,
+    rate, low and high (its Wilson interval of 95 %): of all new items. items, by part: expected,
+    mean of the belief in "taken per shown"; part, of the explored places.
+    """
+    in_force = recommender.in_force
+    policies = {} if in_force is None else in_force.policies.by_list
+    found = []
+    for name, policy in sorted(policies.items()):
+        rule = policy.rules.explore
+        if rule is None:
+            continue
+        new, named = recommender.to_explore(rule, now_ms)
+        part = parts(new.draws).mean(axis=1)
+        shown, taken = int(new.shown.sum()), int(new.taken.sum())
+        low, high = wilson(taken, shown) if shown else (None, None)
+        items = [
+            {
+                "item_type": named.item_types[at], "item_id": named.item_ids[at],
+                "shown": int(new.shown[at]), "taken": int(new.taken[at]),
+                "expected": float(new.expected[at]), "part": float(part[at]),
+            }
+            for at in np.argsort(-part, kind="stable")[:MOST].tolist()
+        ]  # fmt: skip
+        found.append({
+            "list": name, "share": rule.share, "position": rule.position, "days": rule.days,
+            "graduate": rule.graduate, "new": len(new.rows), "graduated": new.graduated,
+            "shown": shown, "taken": taken, "rate": taken / shown if shown else None,
+            "low": low, "high": high, "items": items,
+        })  # fmt: skip
+    return found
+
 
 #: Places of a list that can be reached by paging; beyond them a ranking is of no use.
 DEEPEST = 500

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from console.replica import Replica
-from state import item_key
+from state import common_users
 from state.database import CATALOGUE, HISTORY, USERS, after
 from streams import murmur2_partition
 
@@ -51,15 +51,7 @@ async def neighbours(replica: Replica, item_type: str, item_id: str) -> tuple[in
     Committed state only.
     """
     async with replica.turn:
-        states = list(replica.partitions.states.values())
-        watermark = max((state.watermark for state in states), default=0)
-        first = replica.state_settings.window.first_live(watermark)
-        totals: dict[int, int] = {}
-        for state in states:
-            near = state.neighbours(item_type, item_id, first_bucket=first)
-            for key, users in zip(*(column.tolist() for column in near), strict=True):
-                totals[key] = totals.get(key, 0) + users
-    return totals.pop(item_key(item_type, item_id), 0), totals
+        return common_users(replica.partitions.states.values(), item_type, item_id)
 
 
 def users_like(replica: Replica, beginning: str, most: int | None) -> list[str]:

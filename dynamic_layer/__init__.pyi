@@ -16,8 +16,8 @@ from .errors import CorruptRows as CorruptRows
 from .errors import MissingRows as MissingRows
 from .examples.batch import ExampleBatch as ExampleBatch
 from .examples.batch import kind_code as kind_code
+from .examples.offsets import hashed_share as hashed_share
 from .examples.replay import PaddedExamples as PaddedExamples
-from .examples.shares import hashed_share as hashed_share
 from .examples.shown_columns import ShownColumns as ShownColumns
 from .head.features import Sources as Sources
 from .head.features import feature_names as feature_names
@@ -29,13 +29,11 @@ from .index.item_index import ItemIndex as ItemIndex
 from .items.grown_items import NewItems as NewItems
 from .lists.served_features import ListWatch as ListWatch
 from .lists.served_features import ServedFeatures as ServedFeatures
-from .live_settings import LiveGraphSettings as LiveGraphSettings
 from .measure.against_popularity import AgainstPopularity as AgainstPopularity
 from .measure.gate import Judgement as Judgement
 from .measure.gate import judge as judge
 from .measure.gate import serve_popularity as serve_popularity
 from .measure.held_out import HeldOut as HeldOut
-from .measure.held_out import hit_rate as hit_rate
 from .measure.intervals import Difference as Difference
 from .measure.intervals import HitCount as HitCount
 from .measure.intervals import difference as difference
@@ -54,6 +52,8 @@ from .measure.prequential import Row as Row
 from .measure.skew import Skew as Skew
 from .measure.skew import SkewCheck as SkewCheck
 from .measure.skew import tolerance_of as tolerance_of
+from .optional_settings import LiveGraphSettings as LiveGraphSettings
+from .optional_settings import SequenceSettings as SequenceSettings
 from .policies.columns import ItemColumns as ItemColumns
 from .policies.in_force import InForce as InForce
 from .policies.policy import EVERY_LIST as EVERY_LIST
@@ -69,7 +69,6 @@ from .popularity.live import LivePopularity as LivePopularity
 from .popularity.shown_counts import ShownCounts as ShownCounts
 from .ragged import take_rows as take_rows
 from .saved import Saved as Saved
-from .sequence_settings import SequenceSettings as SequenceSettings
 from .serving.explaining import answered as answered
 from .serving.explaining import explain as explain
 from .serving.explaining import search_text as search_text

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dynamic_layer.live_settings import LiveGraphSettings
-from dynamic_layer.sequence_settings import SequenceSettings
+from dynamic_layer.optional_settings import LiveGraphSettings, SequenceSettings
 
 SEPARATE_TYPES = 4
 NEAR = ("hgnn", "text")

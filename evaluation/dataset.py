@@ -15,8 +15,8 @@ import polars as pl
 STREAM = "stream"
 LIKELY_SECONDS = range(100_000_000, 4_200_000_000)
 """Timestamps that are in seconds when all of a file lie here: 1973 to 2103. As milliseconds they
-would be of the first weeks of 1970. The same numbers as `streams.faults.LIKELY_SECONDS`, which this
-package does not know."""
+would be of the first weeks of 1970. `streams.dead_letters` has the same numbers; this package
+does not know it."""
 
 
 class DatasetError(ValueError):

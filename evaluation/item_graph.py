@@ -1,11 +1,13 @@
 """The item graph of a past at hand, and vectors of items and users made on it.
 
 Counts follow the state's definition with a window without an end: c(i, j) is the number of users
-who streamed both. Users may be nodes too: the papers' HGNN-with-users.
+who streamed both. Users may be nodes too: the papers' HGNN-with-users. `scalars`
+is the control of a graph: two figures of each item in the place of its vector.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +21,16 @@ from static_layer.infer import item_vectors
 from static_layer.train import train
 
 __all__ = [
-    "USER", "ItemGraph", "Vectors", "co_interactions", "graph_of", "item_keys", "vectors_on",
-]  # fmt: skip
+    "USER",
+    "ItemGraph",
+    "Reads",
+    "Vectors",
+    "co_interactions",
+    "graph_of",
+    "item_keys",
+    "scalars",
+    "vectors_on",
+]
 
 USER = "user"
 """The type of user nodes; no item type of the data may have this name."""
@@ -169,3 +179,21 @@ def vectors_on(
         edges_seen=training.edges_seen,
         seconds=training.seconds,
     )
+
+
+Reads = Literal["text", "hgnn", "control"]
+"""What towers read of an item beside its text: nothing, its HGNN vector, or two scalars."""
+
+_GAIN = 12.0  # what the towers multiply content by (dynamic_layer.items.features)
+
+
+def scalars(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """Return what a graph knows without edges: is the item new, and the log of its old count.
+
+    counts: i64[n], events or users of each item. Returns f32[n, 2], of unit variance after the
+    towers' gain.
+    """
+    made = np.stack([counts == 0, np.log1p(counts)], axis=1).astype(np.float32)
+    made -= made.mean(axis=0)
+    made /= np.maximum(made.std(axis=0), 1e-6) * np.float32(_GAIN)
+    return made

@@ -90,7 +90,8 @@ def evaluate(
         rows = dataset.rows_of_type(item_type)
         if not len(rows):
             continue
-        truth = _sample(whole.where(number[whole.item] == number[rows[0]]), rules)
+        truth = whole.where(number[whole.item] == number[rows[0]])
+        truth = truth.sample(rules.max_users, rules.seed)
         if not len(truth.users):
             continue
         warm = np.isin(truth.users * types + number[rows[0]], met)
@@ -140,21 +141,6 @@ def consumed(split: TimeSplit, dataset: Dataset) -> sp.csr_array:
     own = split.train.where(split.train.strong)
     shape = (len(dataset.users), len(dataset.items))
     return sp.csr_array((np.ones(len(own), dtype=bool), (own.user, own.item)), shape=shape)
-
-
-def _sample(truth: HeldOut, rules: Protocol) -> HeldOut:
-    if not rules.max_users or len(truth.users) <= rules.max_users:
-        return truth
-    rng = np.random.default_rng([rules.seed, 0])
-    chosen = np.sort(rng.choice(len(truth.users), size=rules.max_users, replace=False))
-    kept = np.zeros(len(truth.users), dtype=bool)
-    kept[chosen] = True
-    counts = truth.counts()
-    return HeldOut(
-        users=truth.users[kept],
-        indptr=np.concatenate([[0], np.cumsum(counts[kept])]),
-        item=truth.item[np.repeat(kept, counts)],
-    )
 
 
 def _parts(size: int, batch: int) -> Iterator[slice]:

@@ -42,6 +42,20 @@ class HeldOut:
         indptr = np.concatenate([[0], np.cumsum(counts)])
         return HeldOut(users=users, indptr=indptr, item=self.item[chosen])
 
+    def sample(self, size: int, seed: int) -> "HeldOut":
+        """Return the held-out items of `size` users drawn at random; of all of them for size 0."""
+        if not size or len(self.users) <= size:
+            return self
+        rng = np.random.default_rng([seed, 0])
+        kept = np.zeros(len(self.users), dtype=bool)
+        kept[rng.choice(len(self.users), size=size, replace=False)] = True
+        counts = self.counts()
+        return HeldOut(
+            users=self.users[kept],
+            indptr=np.concatenate([[0], np.cumsum(counts[kept])]),
+            item=self.item[np.repeat(kept, counts)],
+        )
+
     def counts(self) -> npt.NDArray[np.int64]:
         """Number of held-out items per user, i64[n], at least 1."""
         return np.diff(self.indptr)

@@ -100,7 +100,7 @@ def make_trial(dataset: Dataset, settings: TrialSettings, text: TextVectors) -> 
     truth = held_out(split, every, repeats=settings.repeats)
     if not len(truth.users):
         raise ValueError("no user has a held-out item: test more days, or include repeats")
-    truth = _sample(truth, settings)
+    truth = truth.sample(settings.users, settings.seed)
     trained = np.isin(every, split.train.item)
     ranked = trained if settings.candidates == "trained" else trained | has_text(dataset.items)
     ordered = in_tie_order(dataset.items)
@@ -161,20 +161,6 @@ def _last(dataset: Dataset, settings: TrialSettings) -> tuple[TimeSplit, npt.NDA
         first = int(events.timestamp.max()) + 1 - round(settings.train_days * 86_400_000)
         events = events.where(events.timestamp >= first)
     return last_streams(events, len(dataset.users))
-
-
-def _sample(truth: HeldOut, settings: TrialSettings) -> HeldOut:
-    if not settings.users or len(truth.users) <= settings.users:
-        return truth
-    rng = np.random.default_rng([settings.seed, 0])
-    kept = np.zeros(len(truth.users), dtype=bool)
-    kept[rng.choice(len(truth.users), size=settings.users, replace=False)] = True
-    counts = truth.counts()
-    return HeldOut(
-        users=truth.users[kept],
-        indptr=np.concatenate([[0], np.cumsum(counts[kept])]),
-        item=truth.item[np.repeat(kept, counts)],
-    )
 
 
 def _negatives(

@@ -14,7 +14,7 @@ from agents.outputs import ProducerOutputs
 from segue.settings import Settings
 from state import CorruptArtifact
 from streams import DEFAULT_CHANNEL, ModelAnnouncement, announcement_key, read_from
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["BundleChoiceError", "bundles", "one_bundle", "pin", "promote", "rollback", "unpin"]
 

@@ -2,7 +2,7 @@
 
 A column is guessed if its name is usual for the field and its values fit the field. The user id,
 the item id, the time and the title are required. If one is missing, the error names the option that
-sets the column.
+sets the column, and suggests one by its values (`column_hint`).
 """
 
 import datetime
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from segue.column_hints import column_hint
 from streams.sources import SECONDS_BELOW
 
 __all__ = [
@@ -20,6 +19,7 @@ __all__ = [
     "ITEM_FIELDS",
     "Column",
     "ColumnError",
+    "column_hint",
     "guess_columns",
     "named_columns",
     "shared_values",
@@ -299,3 +299,50 @@ def _plain(name: str) -> str:
 
 def _example(rows: Rows, column: str) -> str:
     return next((str(row[column]) for row in rows if row.get(column) is not None), "")
+
+
+#: Fewer different values are states or kinds, not users.
+USERS = 10
+
+
+def column_hint(field: str, rows: Rows, columns: Sequence[str]) -> str | None:
+    """Return the column that probably holds a field; None if none or several may.
+
+    rows: a sample of the file. columns: those that no other field uses, without times.
+
+    >>> rows = [{"sig": f"b{n}", "werk": f"The {n}", "leser": f"r{n // 2}"} for n in range(40)]
+    >>> [column_hint(field, rows, list(rows[0])) for field in ("item_id", "title", "user_id")]
+    ['sig', 'werk', 'leser']
+    """
+    values = {name: [row[name] for row in rows if row.get(name) is not None] for name in columns}
+    found: list[str] = []
+    if field == "item_id":
+        found = [name for name in columns if _ids(values[name], len(rows))]
+    elif field == "title":
+        # A description has several words, too, but more of them.
+        texts = [name for name in columns if _words(values[name])]
+        found = sorted(texts, key=lambda name: sum(map(len, values[name])))[:1]
+    elif field == "user_id":
+        found = [name for name in columns if _repeated(values[name])]
+    return found[0] if len(found) == 1 else None
+
+
+def _single(value: Any) -> bool:
+    """Whether a value can be an id: a whole number, or text without white space."""
+    if isinstance(value, str):
+        return len(value.split()) == 1
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _ids(values: Sequence[Any], rows: int) -> bool:
+    return bool(values) and all(map(_single, values)) and len(set(values)) == len(values) == rows
+
+
+def _words(values: Sequence[Any]) -> bool:
+    texts = [value for value in values if isinstance(value, str)]
+    several = sum(len(text.split()) > 1 for text in texts)
+    return bool(texts) and 2 * several >= len(values) and 2 * len(set(texts)) >= len(values)
+
+
+def _repeated(values: Sequence[Any]) -> bool:
+    return all(map(_single, values)) and USERS <= len(set(values)) < len(values)

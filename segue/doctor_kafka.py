@@ -28,9 +28,9 @@ from streams import (
     topics,
 )
 from streams.admin import partition_counts
+from streams.log_record import now_ms
 from streams.rights import missing_rights
 from streams.security import SecurityError
-from streams.wall_clock import now_ms
 
 __all__ = [
     "check_kafka",

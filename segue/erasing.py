@@ -22,7 +22,7 @@ from streams import (
     readable,
     require_broker,
 )
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["erase_user"]
 

@@ -12,7 +12,7 @@ from agents.training.quality import EveryChannel
 from dynamic_layer import KEPT_DAYS, Difference, difference, more_questions, wilson
 from segue.settings import Settings
 from streams import ArmShare, LogRecord, encode, read_from
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["ExperimentError", "experiment_view", "move_canary", "verdict"]
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from segue.catalogue_file import CatalogueError, checked_items
+from segue.file_rows import TableError
 from segue.screen import SafeConsole, progress_bars
 from segue.settings import Settings
-from segue.tables import TableError
 from streams import (
     EmbeddedLog,
     KafkaSettings,
@@ -24,7 +24,7 @@ from streams import (
     require_broker,
     topics,
 )
-from streams.faults import seconds_fault
+from streams.dead_letters import seconds_fault
 
 __all__ = [
     "EVENT_COLUMNS",

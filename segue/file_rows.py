@@ -5,17 +5,64 @@ An unreadable row becomes a text with its fault; the rows after it are read.
 
 import csv
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from segue.tables import TableError, open_parquet
 from streams.keyed_records import ITEM_MAX_BYTES
 
-__all__ = ["Row", "holds_text_only", "read_rows", "sample_rows"]
+__all__ = [
+    "Row",
+    "TableError",
+    "holds_text_only",
+    "open_parquet",
+    "read_parquet",
+    "read_rows",
+    "sample_rows",
+]
+
+
+class TableError(ValueError):
+    """A file cannot be read as expected; the message names it and the reason."""
+
+    @classmethod
+    def of(cls, file: Path, error: Exception, form: str = "") -> "TableError":
+        """Describe a file that cannot be opened. form: the expected format."""
+        if not file.exists():
+            return cls(f"file not found: {file}")
+        if file.is_dir():
+            return cls(f"{file} is a folder, expected a file")
+        if isinstance(error, PermissionError):
+            return cls(f"{file} cannot be read by this user")
+        return cls(f"{file} is not a readable {form} file: {error}")
+
+
+def open_parquet(file: Path, columns: Iterable[str] = ()) -> pq.ParquetFile:
+    """Open a Parquet file that has these columns. Raises TableError."""
+    try:
+        opened = pq.ParquetFile(file)
+    except (OSError, pa.ArrowException) as error:
+        raise TableError.of(file, error, "Parquet") from error
+    names = opened.schema_arrow.names
+    if missing := [column for column in columns if column not in names]:
+        raise TableError(
+            f"{file} has no column {', '.join(missing)}; it has {', '.join(names) or 'none'}"
+        )
+    return opened
+
+
+def read_parquet(file: Path, columns: Iterable[str] = ()) -> pa.Table:
+    """Read a Parquet file that has these columns. Raises TableError."""
+    with open_parquet(file, columns) as opened:
+        try:
+            return opened.read()
+        except (OSError, pa.ArrowException) as error:
+            raise TableError.of(file, error, "Parquet") from error
+
 
 Row = tuple[str, Mapping[str, Any] | str]
 """Place of a row in its file ("line 5"), and its fields or its fault."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segue.plots import drawn
+from segue.evaluation_output import drawn, metrics_table
 from segue.screen import console
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ def replay_report(replayed: "Replayed", *, command: str) -> dict[str, Any]:
 
 def show_replay(report: dict[str, Any]) -> None:
     """Print a table for each item type, and the gains between arms."""
-    from rich.table import Table
-
     facts = report["trial"]
     console.print(
         f"prequential, {facts['ask']}: {facts['questions']:,} questions in {facts['test_days']:g} "
@@ -40,18 +38,8 @@ def show_replay(report: dict[str, Any]) -> None:
     whole = [row for row in report["rows"] if row["segment"] == "all"]
     for item_type in dict.fromkeys(row["item_type"] for row in whole):
         rows = [row for row in whole if row["item_type"] == item_type]
-        table = Table(title=f"{item_type}: {rows[0]['asked']:,} questions")
-        table.add_column("arm")
-        for name in ("HR@10", "95 %", "MRR@100", "NDCG@10", "Recall@100", "coverage", "seconds"):
-            table.add_column(name, justify="right")
-        for row in sorted(rows, key=lambda row: -row["hr_at_10"]):
-            low, high = row["hr_at_10_ci"]
-            table.add_row(
-                row["model"], f"{row['hr_at_10']:.4f}", f"{low:.4f}-{high:.4f}",
-                f"{row['mrr']:.4f}", f"{row['ndcg_at_10']:.4f}", f"{row['recall_at_100']:.4f}",
-                f"{row['coverage']:.3f}", f"{row['seconds']:.1f}",
-            )  # fmt: skip
-        console.print(table)
+        title = f"{item_type}: {rows[0]['asked']:,} questions"
+        console.print(metrics_table(title, "arm", rows, ("MRR@100", "NDCG@10", "Recall@100")))
     show_strata(report["rows"], facts["strata"], facts["questions"])
     show_gains("paired over users", ("item type", "questions"), [
         (gain, (gain["item_type"], gain["segment"])) for gain in report["gains"]

@@ -8,7 +8,7 @@ import msgspec
 
 from segue.columns import ITEM_FIELDS, guess_columns
 from streams import DeletedMapping, ItemSourceSettings, LogRecord, SourceError, ValueMapping
-from streams.faults import UNREADABLE
+from streams.dead_letters import UNREADABLE
 from streams.item_sources import NumberUnit
 from streams.sources import SECONDS_BELOW, Path, path_of
 from streams.toml_text import toml_value

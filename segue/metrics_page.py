@@ -10,7 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from agents import Tally
 from agents.training.train_tally import TrainTally
 from console import ConsoleMetrics
-from segue.build_tally import BuildTally
+from segue.static_job import BuildTally
 from streams import EventRules, TopicSettings
 from streams.rekeying import Rekeyer
 

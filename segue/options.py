@@ -1,16 +1,17 @@
-"""Options that many commands share, and exit handling."""
+"""Options that many commands share, handling of errors, and output of a result."""
 
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from segue.compose import BrokerSettings, FolderSettings, SettingsError, composed
 from segue.log_format import LogAs, format_log, is_json, log_crash, secrets_of
-from segue.screen import errors, marked
+from segue.screen import console, errors, marked
 from streams.security import KafkaSettings
 
 if TYPE_CHECKING:
@@ -27,12 +28,15 @@ __all__ = [
     "exit_without_broker",
     "explained",
     "folder_settings_of",
+    "result_of",
     "said",
+    "say",
     "settings_of",
     "usable_id",
 ]
 
 Root = TypeVar("Root")
+T = TypeVar("T")
 
 ConfigOption = Annotated[
     Path | None,
@@ -136,7 +140,7 @@ def _explained(compose: Callable[[dict[str, str]], Root]) -> Root:
 
 def usable_id(value: str | None) -> str | None:
     """Return an id from the command line, if a record can have it."""
-    from streams.faults import id_fault
+    from streams.dead_letters import id_fault
 
     if value is not None and (fault := id_fault(value)):
         raise typer.BadParameter(fault[1])
@@ -176,3 +180,23 @@ def said(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fspath(error.filename)}: {error.strerror}"
     return str(error)
+
+
+def result_of(asked: Awaitable[T], *wrong: type[Exception]) -> T:
+    """Return what is awaited; wrong: errors that are printed, without a traceback."""
+
+    import asyncio
+
+    async def run() -> T:
+        return await asked
+
+    with explained(*wrong):
+        return asyncio.run(run())
+
+
+def say(values: dict[str, Any], sentence: str, as_json: bool) -> None:
+    """Print a sentence, or the values as JSON."""
+    if as_json:
+        typer.echo(json.dumps(values))
+    else:
+        console.print(sentence, highlight=False)

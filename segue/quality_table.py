@@ -4,9 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from segue.plots import drawn
+from segue.evaluation_output import drawn, metrics_table
 from segue.screen import console
 
 if TYPE_CHECKING:
@@ -52,18 +50,8 @@ def show_models(report: dict[str, Any], *, segments: bool) -> None:
     for key in dict.fromkeys((row["item_type"], row["segment"]) for row in wanted):
         rows = [row for row in wanted if (row["item_type"], row["segment"]) == key]
         item_type, segment = key
-        table = Table(title=f"{item_type}, {segment}: {rows[0]['users']:,} users")
-        table.add_column("model")
-        for name in ("HR@10", "95 %", "NDCG@10", "MRR@100", "Recall@100", "coverage", "seconds"):
-            table.add_column(name, justify="right")
-        for row in sorted(rows, key=lambda row: -row["hr_at_10"]):
-            low, high = row["hr_at_10_ci"]
-            table.add_row(
-                row["model"], f"{row['hr_at_10']:.4f}", f"{low:.4f}-{high:.4f}",
-                f"{row['ndcg_at_10']:.4f}", f"{row['mrr']:.4f}", f"{row['recall_at_100']:.4f}",
-                f"{row['coverage']:.3f}", f"{row['seconds']:.1f}",
-            )  # fmt: skip
-        console.print(table)
+        title = f"{item_type}, {segment}: {rows[0]['users']:,} users"
+        console.print(metrics_table(title, "model", rows, ("NDCG@10", "MRR@100", "Recall@100")))
 
 
 def draw_models(report: dict[str, Any], file: Path) -> None:

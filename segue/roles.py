@@ -9,21 +9,44 @@ from pathlib import Path
 from agents import Train, Worker
 from agents.demand import live_popularity
 from agents.outputs import Outputs
-from agents.ticks import monotonic_ms
+from agents.patience import monotonic_ms
+from agents.working.tracing import Traces, TraceSettings
 from segue.folders import folder_of, text_cache, text_models, trainer_name
 from segue.settings import Settings
-from segue.tracing import make_traces
 from static_layer import TextEncoder, TextSettings
 from streams import ItemCatalogue, Log, LogRecord
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = [
     "make_encoder",
+    "make_traces",
     "make_train",
     "make_worker",
     "spare_collections",
     "text_settings",
 ]
+
+
+def make_traces(settings: TraceSettings, service: str) -> Traces | None:
+    """Make what the settings say; None where there is no endpoint.
+
+    service: what the spans say they come from, e.g. segue-worker.
+    Raises ValueError where the extra is not installed.
+    """
+    if not settings.endpoint:
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise ValueError(
+            f"trace.endpoint is set, but {error.name} is not installed: pip install segue[otel]"
+        ) from error
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint)))
+    return Traces(provider.get_tracer("segue"), users=settings.users)
 
 
 def text_settings(settings: Settings) -> TextSettings:

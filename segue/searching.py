@@ -11,10 +11,10 @@ from console.serving import Serving
 from segue.roles import make_encoder
 from segue.served_bundle import read_if_there
 from segue.settings import Settings
-from segue.showing import titles_of
+from segue.showing import scored_rows, titles_of
 from state import CorruptArtifact
 from streams import read_catalogue, read_from
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["search_view"]
 
@@ -48,17 +48,8 @@ async def search_view(
             generation, found = await serving.search(text, types, k)
         finally:
             encoder.close()
-    titles = titles_of(catalogue)
     return {
         "text": text,
         "generation": generation,
-        "items": [
-            {
-                "item_type": item.item_type,
-                "item_id": item.item_id,
-                "title": titles.get((item.item_type, item.item_id), item.item_id),
-                "score": item.score,
-            }
-            for item in found
-        ],
+        "items": scored_rows(found, titles_of(catalogue)),
     }

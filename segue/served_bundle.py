@@ -19,7 +19,7 @@ from segue.settings import Settings
 from state import Checkpoints, CorruptArtifact, open_or_restore
 from streams import Item, KafkaSettings, LogRecord, murmur2_partition, read_catalogue, read_from
 from streams.admin import partition_counts
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["Served", "read_if_there", "served", "users_of"]
 

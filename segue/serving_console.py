@@ -28,18 +28,18 @@ from console import (
 )
 from console.bundles import followed
 from console.click_through import ClickThrough
-from console.connections import timed_requests
+from console.guard import timed_requests
 from console.pages import Pages
 from console.policies import PolicyEditing
 from console.quality import Quality
 from console.settings import ConsoleSettings, Right
 from segue.folders import folder_of
-from segue.ports import bound_socket
 from segue.roles import spare_collections, text_settings
+from segue.serving_metrics import bound_socket
 from segue.settings import Settings
 from static_layer import TextEncoder
 from streams import AdminError, EmbeddedLog, group_lag
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = [
     "NewToken", "new_token", "open_console", "open_replica", "serve_console", "server_config",

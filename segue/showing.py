@@ -1,21 +1,24 @@
 """Views of a user or an item in a state, as JSON values."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from segue.settings import Settings
 from segue.state_folders import FoundState, StateNotFound, found_state
-from state import PartitionState, item_key
+from state import PartitionState, common_users
+from state.canonical import entries_of
 from state.compare import entry_view
 from state.database import CATALOGUE
-from state.dump import entries_of
-from streams import Item, murmur2_partition
+from streams import Item, RecommendedItem, murmur2_partition
 
-__all__ = ["Titles", "history_rows", "item_view", "titles_of", "user_state_view"]
+if TYPE_CHECKING:
+    from console.serving import Placed
+
+__all__ = ["Titles", "history_rows", "item_view", "scored_rows", "titles_of", "user_state_view"]
 
 Titles = Callable[[str, str], str | None]
 """(type, id) -> title; None if the catalogue has none."""
@@ -30,6 +33,21 @@ def titles_of(items: Iterable[Item]) -> dict[tuple[str, str], str]:
         else:
             titles[item.item_type, item.item_id] = item.title or item.item_id
     return titles
+
+
+def scored_rows(
+    items: "Iterable[Placed | RecommendedItem]", titles: Mapping[tuple[str, str], str]
+) -> list[dict[str, Any]]:
+    """Items of a list as JSON values: item, title, score; titles: as `titles_of` returns them."""
+    return [
+        {
+            "item_type": item.item_type,
+            "item_id": item.item_id,
+            "title": titles.get((item.item_type, item.item_id), item.item_id),
+            "score": item.score,
+        }
+        for item in items
+    ]
 
 
 def history_rows(
@@ -94,14 +112,7 @@ def item_view(
     """
     with _opened(settings, name) as (found, states):
         item_type = item_type or _type_of(states, item_id)
-        watermark = max(state.watermark for state in states.values())
-        first = settings.state.window.first_live(watermark)
-        totals: dict[int, int] = {}
-        for state in states.values():
-            near = state.neighbours(item_type, item_id, first_bucket=first)
-            for key, users in zip(*(column.tolist() for column in near), strict=True):
-                totals[key] = totals.get(key, 0) + users
-        users = totals.pop(item_key(item_type, item_id), 0)
+        users, totals = common_users(states.values(), item_type, item_id)
         titles = _titles(states)
         ranked = sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))
         names: dict[int, tuple[str, str]] = {}

@@ -1,4 +1,4 @@
-"""One run of the static job: reads checkpoints or the log, announces a static bundle."""
+"""One run of the static job: reads checkpoints or the log, announces a static bundle, counts it."""
 
 import asyncio
 import logging
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from agents import announce
 from agents.outputs import Outputs
+from agents.store_tally import StoreTally
 from dynamic_layer import carried, item_counts, near_weights, weights_of
 from segue.replaying import replay
 from segue.roles import make_encoder, text_settings
@@ -34,9 +36,9 @@ from static_layer import (
     silent,
 )
 from streams import Log, read_catalogue
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
-__all__ = ["help_static_job", "run_static_job"]
+__all__ = ["BuildTally", "help_static_job", "run_static_job"]
 
 logger = logging.getLogger(__name__)
 
@@ -240,3 +242,32 @@ async def _replay(settings: Settings, until: LogPoint, progress: Progress) -> No
             f"a log time: when the broker stored the record, or the producer's timestamp. Choose a "
             f"later point; for a topic that was filled at once, one within the time of filling"
         )
+
+
+class BuildTally:
+    """Counters of one schedule since its start."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Register with `registry` (default: a new one)."""
+        self.registry = registry = registry or CollectorRegistry()
+        self.store = StoreTally(registry)
+        self._builds = Counter(
+            "segue_static_builds", "Finished builds, by outcome.", ["outcome"], registry=registry
+        )
+        self._seconds = Gauge(
+            "segue_static_build_duration_seconds", "Duration of the last build.", registry=registry
+        )
+        self._at = Gauge(
+            "segue_static_build_timestamp_seconds",
+            "Time of the last successful build.",
+            registry=registry,
+        )
+        for outcome in ("succeeded", "failed"):
+            self._builds.labels(outcome)
+
+    def ended(self, *, succeeded: bool, seconds: float, now_ms: int) -> None:
+        """Count a build."""
+        self._builds.labels("succeeded" if succeeded else "failed").inc()
+        self._seconds.set(seconds)
+        if succeeded:
+            self._at.set(now_ms / 1000)

@@ -12,8 +12,8 @@ from segue.settings import Settings
 from state import Checkpoints
 from streams import end_offsets, group_lag, group_notes, read_from, read_in_place, rekeyed
 from streams.admin import partition_counts
+from streams.log_record import now_ms
 from streams.source_topics import NO_TOPIC
-from streams.wall_clock import now_ms
 
 __all__ = ["system_status"]
 

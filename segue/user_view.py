@@ -15,7 +15,7 @@ from agents.forgetting import apply_records, drop_unread
 from agents.working.ahead import refuse_ahead
 from agents.working.partitions import check_made_from
 from segue.settings import Settings
-from segue.showing import history_rows, titles_of
+from segue.showing import history_rows, scored_rows, titles_of
 from state import Checkpoints, PartitionState, open_or_restore
 from streams import (
     Recommendation,
@@ -31,7 +31,7 @@ from streams import (
     readable,
     topic_identities,
 )
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["user_view"]
 
@@ -52,18 +52,7 @@ async def user_view(
         "user_id": user,
         "history": history,
         "generation": generation,
-        "lists": {
-            name: [
-                {
-                    "item_type": item.item_type,
-                    "item_id": item.item_id,
-                    "title": titles.get((item.item_type, item.item_id), item.item_id),
-                    "score": item.score,
-                }
-                for item in found.items
-            ]
-            for name, found in lists.items()
-        },
+        "lists": {name: scored_rows(found.items, titles) for name, found in lists.items()},
     }
 
 

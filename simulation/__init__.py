@@ -2,10 +2,8 @@
 
 from simulation.catalogue import ITEM_SCHEMA
 from simulation.faults import FATES, Fault, faults
-from simulation.marks import Marks, TypeMarks, marks
-from simulation.newcomers import Newcomer
 from simulation.settings import KINDS, Behaviour, News, WorldSettings, departments, news_settings
-from simulation.world import EVENT_SCHEMA, LiveStep, World
+from simulation.world import EVENT_SCHEMA, LiveStep, Newcomer, World
 
 __all__ = [
     "EVENT_SCHEMA",
@@ -15,14 +13,11 @@ __all__ = [
     "Behaviour",
     "Fault",
     "LiveStep",
-    "Marks",
     "Newcomer",
     "News",
-    "TypeMarks",
     "World",
     "WorldSettings",
     "departments",
     "faults",
-    "marks",
     "news_settings",
 ]

@@ -16,8 +16,8 @@ from .demand import MARKETS as MARKETS
 from .demand import DemandBlock as DemandBlock
 from .demand import market_of as market_of
 from .erasure import apply_in_order as apply_in_order
-from .history import History as History
-from .keys import item_key as item_key
+from .histories import History as History
+from .items import item_key as item_key
 from .merge import CATALOGUE_SCHEMA as CATALOGUE_SCHEMA
 from .merge import MergedState as MergedState
 from .merge import PartitionCounts as PartitionCounts
@@ -28,6 +28,7 @@ from .merge import read_checkpoint as read_checkpoint
 from .opening import open_or_restore as open_or_restore
 from .partition import LOGGED_AT as LOGGED_AT
 from .partition import PartitionState as PartitionState
+from .partition_reads import common_users as common_users
 from .retrying import LONG as LONG
 from .retrying import Patience as Patience
 from .retrying import StoreUnavailable as StoreUnavailable

@@ -14,7 +14,7 @@ import numpy as np
 
 from state.batches import Bools, Seen
 from state.database import Batch, Database
-from state.history import History
+from state.histories import History
 from state.kernel import I64, NONE, U64
 from state.names import in_set
 from state.settings import StateSettings

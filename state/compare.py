@@ -1,6 +1,6 @@
 """Whether two states of a partition are equal, by merging sorted scans of both.
 
-Equal means: equal canonical dumps (`state/dump.py`) at equal positions. Whatever their size, what
+Equal means: equal canonical forms (`state.canonical`) at equal positions. Whatever their size, what
 is held in memory is one history of each, `rows` pairs of each, and the items' numbers. The runs are
 read once for each `rows` entries that they hold.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from state import database
 from state.actions import ACTIONS
-from state.dump import (
+from state.canonical import (
     Counts,
     Entry,
     actions_view,

@@ -28,12 +28,8 @@ def apply_in_order(
 
     erasures: (offset, user id, when the log took it in ms UTC), offsets ascending, none of them an
     event's.
-    The rest is as in `PartitionState.apply_events`, which does all the work without erasures.
+    The rest is as in `PartitionState.apply_events`.
     """
-    if not erasures:
-        return state.apply_events(
-            topic, events, next_offset, refused=refused, wanted=wanted, observe=observe, gone=gone
-        )
     if next_offset > (state.position(topic) or 0):
         state.count_refused(refused)
     parts: list[tuple[int, Applied]] = []

@@ -1,4 +1,4 @@
-"""Dense numbers for the items that a partition has seen."""
+"""Items as numbers: a key that is the same everywhere, and dense numbers within a partition."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,14 +6,24 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import xxhash
 from numba import njit
 
 from state import database
 from state.database import Database
-from state.keys import item_key
 from state.names import NameTable, Utf8, codes_of, utf8_of
 
-__all__ = ["ItemNumbers"]
+__all__ = ["ItemNumbers", "item_key"]
+
+
+def item_key(item_type: str, item_id: str) -> int:
+    """Return the unsigned 64-bit key of an item: xxh3 of type, NUL, id in UTF-8.
+
+    >>> hex(item_key("podcast", "p1"))
+    '0xbacc2d4883352590'
+    """
+    return xxhash.xxh3_64_intdigest(f"{item_type}\0{item_id}".encode())
+
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]

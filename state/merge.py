@@ -16,8 +16,7 @@ from state.checkpoint import Checkpoints
 from state.co_interactions import CoInteractions, read_co_interactions
 from state.commit_record import CommitRecord, MadeFrom, check_meta, read_meta
 from state.database import Database
-from state.items import ItemNumbers
-from state.keys import item_key
+from state.items import ItemNumbers, item_key
 from state.run_files import RunFiles
 from state.settings import StateSettings
 from state.transitions import Transitions, read_transitions

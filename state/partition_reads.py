@@ -1,6 +1,6 @@
 """What is read from the state of a partition: users, items, counts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -12,12 +12,13 @@ from state import runs as adjacency_runs
 from state.actions import Marks, Reactions
 from state.co_interactions import CoInteractions, read_co_interactions
 from state.demand import DemandBlock
-from state.history import History
+from state.histories import History
+from state.items import item_key
 from state.kernel import I64, ITEM
 from state.shown import ShownItems, UserShown
 from state.stored_partition import BY_USER, StoredPartition
 
-__all__ = ["PartitionReads"]
+__all__ = ["PartitionReads", "common_users"]
 
 #: Users whose decoded attributes are kept in memory.
 KNOWN_USERS = 65_536
@@ -163,3 +164,20 @@ class PartitionReads(StoredPartition):
         return read_co_interactions(
             self._files, self._meta.runs, self._items, self.settings, self.watermark
         )
+
+
+def common_users(
+    states: Collection[PartitionReads], item_type: str, item_id: str
+) -> tuple[int, dict[int, int]]:
+    """Return users of an item inside the window, and users of both by the other item's key.
+
+    states: of one log, whose window ends with the latest of them. Committed state only.
+    """
+    watermark = max((state.watermark for state in states), default=0)
+    totals: dict[int, int] = {}
+    for state in states:
+        first = state.settings.window.first_live(watermark)
+        near = state.neighbours(item_type, item_id, first_bucket=first)
+        for key, users in zip(*(column.tolist() for column in near), strict=True):
+            totals[key] = totals.get(key, 0) + users
+    return totals.pop(item_key(item_type, item_id), 0), totals

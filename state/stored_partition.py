@@ -24,7 +24,7 @@ from state.commit_record import (
 )
 from state.database import Batch, Database
 from state.deltas import empty_deltas
-from state.demand import Demand, Markets
+from state.demand import Demand, Markets, Telling
 from state.histories import Histories
 from state.items import ItemNumbers
 from state.run_files import RunFiles
@@ -33,7 +33,6 @@ from state.settings import StateSettings
 from state.shown import SHOWN, Shown
 from state.taken import LISTS, SHOWINGS
 from state.taken_state import TakenState
-from state.telling import Telling
 
 __all__ = ["BY_USER", "StoredPartition"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from state.batches import Bools
 from state.commit_record import CountsTaken
 from state.database import Batch, Database
-from state.demand import DemandBlock
+from state.demand import DemandBlock, Telling
 from state.items import ItemNumbers
 from state.kernel import I64
 from state.settings import StateSettings
@@ -20,7 +20,6 @@ from state.taken import (
     TAKEN_COUNTS,
     ShownAndTaken,
 )
-from state.telling import Telling
 
 __all__ = ["TakenState"]
 

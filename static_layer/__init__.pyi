@@ -12,11 +12,11 @@ from .parallel import Parallel as Parallel
 from .parallel import process_group as process_group
 from .progress import Progress as Progress
 from .progress import silent as silent
-from .ray_settings import ClusterFailed as ClusterFailed
-from .ray_settings import RaySettings as RaySettings
 from .seeding import seeded as seeded
+from .settings import ClusterFailed as ClusterFailed
 from .settings import GraphSettings as GraphSettings
 from .settings import HGNNSettings as HGNNSettings
+from .settings import RaySettings as RaySettings
 from .settings import StaticSettings as StaticSettings
 from .settings import TextSettings as TextSettings
 from .settings import TrainSettings as TrainSettings

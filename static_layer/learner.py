@@ -1,19 +1,46 @@
-"""One step of training, and one validation."""
+"""The HGNN's losses, one step of training, and one validation."""
 
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from static_layer.features import NodeFeatures
 from static_layer.graph import HeteroGraph
 from static_layer.hgnn import HGNN
 from static_layer.links import Links, Strangers
-from static_layer.loss import contrastive_loss, hinge_loss
 from static_layer.parallel import Parallel
 from static_layer.sampler import Sampler
 from static_layer.settings import TrainSettings
 from static_layer.tuned_text import FreshText, TunedText
+
+
+def hinge_loss(
+    anchors: Tensor, positives: Tensor, negatives: Tensor, excluded: Tensor, margin: float
+) -> Tensor:
+    """Mean over edges and negatives n of max(0, z_a.z_n - z_a.z_p + margin) (paper B).
+
+    anchors, positives: f32[b, d], the ends of b edges; negatives: f32[m, d], shared by all
+    edges; excluded: bool[b, m], true where a negative is the anchor itself or connected to it.
+    """
+    positive = (anchors * positives).sum(dim=1, keepdim=True)
+    lost = functional.relu(anchors @ negatives.T - positive + margin)
+    lost = lost.masked_fill(excluded, 0.0)
+    return lost.sum() / (~excluded).sum().clamp(min=1)
+
+
+def contrastive_loss(
+    anchors: Tensor, positives: Tensor, negatives: Tensor, excluded: Tensor, temperature: float
+) -> Tensor:
+    """InfoNCE: mean over edges of -log softmax of the positive among itself and the negatives.
+
+    Arguments as for `hinge_loss`; `temperature` divides the cosines.
+    """
+    positive = (anchors * positives).sum(dim=1, keepdim=True) / temperature
+    others = (anchors @ negatives.T / temperature).masked_fill(excluded, -1e9)
+    return (others.logsumexp(dim=1, keepdim=True).logaddexp(positive) - positive).mean()
+
 
 _VALIDATION_STRANGERS = 1000
 

@@ -32,8 +32,7 @@ from static_layer.job import build_together
 from static_layer.merge_on_ray import merge_on_ray
 from static_layer.parallel import PATIENCE, Parallel
 from static_layer.progress import Progress, silent
-from static_layer.ray_settings import ClusterFailed, RaySettings
-from static_layer.settings import StaticSettings
+from static_layer.settings import ClusterFailed, RaySettings, StaticSettings
 from static_layer.text import TextEncoder
 from static_layer.warm_start import last_bundle
 

@@ -1,4 +1,4 @@
-"""Settings of the static layer: texts, graph, HGNN and its training.
+"""Settings of the static layer: texts, graph, HGNN and its training, Ray.
 
 Imports nothing heavy: every command reads settings, and few train.
 """
@@ -74,7 +74,7 @@ class HGNNSettings:
     last_activation: apply the activation to the updates of the last layer too, as the papers do.
         Without it HR@10 of the vectors alone on lfm1m is .209 and .224 instead of .184 and .196
         (two seeds).
-    structure: width of the structural node features (see static_layer.structure); 0 for text
+    structure: width of the structural node features (see static_layer.features); 0 for text
         features alone, as in the papers.
     text_gain: factor on the normalised text vectors; it keeps them large compared with the biases.
     structure_gain: factor on the normalised structural features, for the same reason.
@@ -195,3 +195,28 @@ class StaticSettings:
     keep: float = 0.5
     inference_chunk: int = 65_536
     mapped_above: int = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaySettings:
+    """Where the static job runs beyond one machine (needs the extra `ray`).
+
+    address: host:port of a Ray cluster's head, `auto` (the cluster that this machine is part of),
+        or `local` (processes on this machine, to try it); empty runs the job without Ray. Every
+        machine needs the same version of Segue and access to the artifact store.
+    workers: processes that train together.
+    cpus: processors of each process.
+    gpu: whether each process has a GPU of its own.
+    retries: how often a training starts again after it lost a worker or a machine; the merge is not
+        repeated.
+    """
+
+    address: str = ""
+    workers: int = 2
+    cpus: int = 1
+    gpu: bool = False
+    retries: int = 2
+
+
+class ClusterFailed(RuntimeError):
+    """The cluster could not be reached, or did not finish the job; the message says why."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from static_layer.features import NodeFeatures
+from static_layer.features import NodeFeatures, structural_features
 from static_layer.graph import HeteroGraph
 from static_layer.hgnn import HGNN
 from static_layer.learner import Learner
@@ -21,7 +21,6 @@ from static_layer.progress import Progress, silent
 from static_layer.sampler import CsrSampler, Sampler
 from static_layer.seeding import seeded
 from static_layer.settings import HGNNSettings, TrainSettings
-from static_layer.structure import structural_features
 from static_layer.tuned_text import TunedText
 from static_layer.warm_start import Start
 

@@ -1,4 +1,3 @@
-from .actions import ActionSettings as ActionSettings
 from .admin import Difference as Difference
 from .admin import Log as Log
 from .admin import TopicReport as TopicReport
@@ -9,7 +8,6 @@ from .admin import describe_topics as describe_topics
 from .admin import producer_timed as producer_timed
 from .admin import topic_identities as topic_identities
 from .bulk import BulkWriteError as BulkWriteError
-from .bulk import Partitioner as Partitioner
 from .bulk import bulk_write as bulk_write
 from .codec import decode as decode
 from .codec import decode_events as decode_events
@@ -23,7 +21,6 @@ from .embedded import LogLockedError as LogLockedError
 from .embedded import RecordTooLargeError as RecordTooLargeError
 from .embedded import TopicExistsError as TopicExistsError
 from .embedded import UnknownTopicError as UnknownTopicError
-from .erasing import erasure_value as erasure_value
 from .erasure_records import ErasedUser as ErasedUser
 from .erasure_records import EraseUser as EraseUser
 from .erasure_records import ErasurePlace as ErasurePlace
@@ -31,6 +28,7 @@ from .erasure_records import HoldingCheckpoint as HoldingCheckpoint
 from .erasure_records import HoldingCopy as HoldingCopy
 from .erasure_records import Receipt as Receipt
 from .erasure_records import user_sha256 as user_sha256
+from .event_batch import ActionSettings as ActionSettings
 from .event_batch import EventBatch as EventBatch
 from .event_batch import EventRules as EventRules
 from .event_batch import RecordBatch as RecordBatch
@@ -66,6 +64,7 @@ from .offsets import group_notes as group_notes
 from .offsets import held_offsets as held_offsets
 from .offsets import offsets_at as offsets_at
 from .partition_log import CorruptLogError as CorruptLogError
+from .partitioner import Partitioner as Partitioner
 from .partitioner import murmur2_partition as murmur2_partition
 from .positions import Held as Held
 from .positions import LogChanged as LogChanged
@@ -102,6 +101,7 @@ from .records import User as User
 from .records import announcement_key as announcement_key
 from .security import KafkaSettings as KafkaSettings
 from .security import SecurityError as SecurityError
+from .source_topics import erasure_value as erasure_value
 from .source_topics import require_item_topics as require_item_topics
 from .source_topics import require_topics as require_topics
 from .source_topics import topic_faults as topic_faults

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from streams.admin import Log, partition_counts
 from streams.embedded import EmbeddedLog
-from streams.partitioner import murmur2_partition
+from streams.partitioner import Partitioner
 from streams.reach import require_broker
 from streams.security import KafkaSettings
 from streams.topics import ACCEPTED_BYTES
@@ -28,7 +28,6 @@ Progress = Callable[[int], None]
 BATCH_BYTES = 512 * 1024
 BATCHES_IN_FLIGHT = 16
 EMBEDDED_BATCH = 4_096
-KNOWN_KEYS = 1_000_000
 REPORT_EVERY = 20_000
 
 
@@ -65,27 +64,6 @@ async def bulk_write(
     if isinstance(log, EmbeddedLog):
         return await _write_embedded(log, topic, partitions, records, progress)
     return await _write_kafka(log, topic, partitions, records, progress, compression)
-
-
-class Partitioner:
-    """Chooses partitions as Kafka does, and remembers the keys it has seen."""
-
-    def __init__(self, partitions: int) -> None:
-        """Start with no key known."""
-        self._partitions = partitions
-        self._known: dict[bytes, int] = {}
-        self._turn = itertools.cycle(range(partitions))
-
-    def __call__(self, key: bytes | None) -> int:
-        """Return the partition of a key; of None, the next in turn."""
-        if key is None:
-            return next(self._turn)
-        partition = self._known.get(key)
-        if partition is None:
-            if len(self._known) >= KNOWN_KEYS:
-                self._known.clear()
-            partition = self._known[key] = murmur2_partition(key, self._partitions)
-        return partition
 
 
 async def _write_kafka(

@@ -16,8 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from streams.codec import decode_events
+from streams.dead_letters import LIKELY_SECONDS
 from streams.event_batch import EventBatch, EventRules
-from streams.faults import LIKELY_SECONDS
 from streams.log_record import MAX_ID_BYTES
 from streams.record_columns import (
     KEY,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import msgspec
 
 from streams.codec import decode_events
+from streams.dead_letters import UNREADABLE
 from streams.event_batch import EventRules
-from streams.faults import UNREADABLE
 from streams.impressions import decode_impressions
 from streams.keyed_records import decode_items, decode_users
 from streams.log_record import Record

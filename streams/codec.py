@@ -16,24 +16,23 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.dead_letters import dead_letter
-from streams.erasure_records import EraseUser
-from streams.event_batch import Erasure, EventBatch, EventRules
-from streams.faults import (
+from streams.dead_letters import (
     LIKELY_SECONDS,
     UNREADABLE,
     Fault,
+    dead_letter,
     future_fault,
     id_fault,
     key_fault,
     seconds_fault,
     unreadable,
 )
+from streams.erasure_records import EraseUser
+from streams.event_batch import Erasure, EventBatch, EventRules, normal_ids
 from streams.json_rows import read_rows
 from streams.log_record import INT64_MAX, MAX_ID_BYTES, LogRecord
 from streams.record_columns import RecordColumns, log_times
 from streams.records import DeadLetter, Event, Reason, WireRecord
-from streams.text_ids import normal_ids
 
 T = TypeVar("T")
 

@@ -19,11 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from streams.log_record import Record
+from streams.log_record import Record, now_ms
 from streams.partition_log import PartitionLog
 from streams.partitioner import murmur2_partition
 from streams.topics import ACCEPTED_BYTES, DAY_MS, TopicDefinition
-from streams.wall_clock import now_ms
 
 Clock = Callable[[], int]
 

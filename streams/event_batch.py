@@ -1,15 +1,55 @@
-"""Good events and records as columns, and the rules by which they are good."""
+"""Good events and records as columns, and the rules by which they are good.
+
+The rules include what kinds of events mean (`ActionSettings`) and the normal form of ids that are
+texts (`normal_ids`).
+"""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.actions import ActionSettings
 from streams.records import Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSettings:
+    """Meaning of one kind of event.
+
+    kind: name of the kind; it need not be in events.kinds too.
+    sign: negative: the item leaves the user's lists, items like it are demoted (state.demotion),
+        and the event is not a training example, demand, a co-interaction or a question. positive:
+        takes back an earlier negative action on the item. neutral: a signal that does not take it
+        back.
+    weight: weight of its training examples; 0 leaves them out. Not for negative kinds.
+    known: whether it makes the item known to the user, so that lists of discovery leave it out;
+        default: as `graph`.
+    graph: whether it builds the graph and counts as demand and as a question, in addition to the
+        kinds of state.graph_kinds. A change needs a replay of the log.
+    """
+
+    kind: str
+    sign: Literal["positive", "neutral", "negative"] = "positive"
+    weight: float = 1.0
+    known: bool | None = None
+    graph: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning; raises ValueError."""
+        if not self.kind:
+            raise ValueError("actions: kind: expected a name, got an empty one")
+        if self.sign == "negative" and self.graph:
+            raise ValueError(f"actions: {self.kind!r} is negative and cannot build the graph")
+        if self.sign == "negative" and self.weight != 1.0:
+            raise ValueError(
+                f"actions: {self.kind!r} is negative and makes no training examples: it has no "
+                "weight"
+            )
+
 
 T = TypeVar("T")
 
@@ -22,7 +62,7 @@ class EventRules:
     actions:   meaning of kinds of events that are more than strong or weak.
     ignore:    ignored kinds: such a record is neither an event nor a dead letter.
     text_types: item types whose ids are texts, such as queries: the text is normalised
-                (streams.text_ids) and needs no catalogue entry.
+                (`normal_text` in streams.event_batch) and needs no catalogue entry.
     future_ms: maximum time of an event after the record's log timestamp, in milliseconds (clocks of
                devices run ahead); compared with the log, so that a replay decides in the same way.
     jump_ms:   maximum time of an event after the latest one of its partition, in milliseconds, on
@@ -128,3 +168,29 @@ def without_rows(batch: EventBatch, rows: Container[int]) -> EventBatch:
         erasures=batch.erasures,
         ignored=batch.ignored,
     )
+
+
+def normal_text(text: str) -> str:
+    """Return the form in which a text is an id; the normal form of a normal form is itself.
+
+    Unicode NFKC, case folded, white space collapsed. A text of white space alone becomes empty,
+    which is no id. What a text becomes never changes with a newer Unicode, unless it has characters
+    that the older one did not know.
+
+    >>> normal_text("  Foo\\t\u0130stanbul \uff22ar ")
+    'foo i\u0307stanbul bar'
+    """
+    # Case folding takes some characters out of NFKC.
+    return " ".join(normalize("NFKC", normalize("NFKC", text).casefold()).split())
+
+
+def normal_ids(
+    item_types: Sequence[str], item_ids: list[str], text_types: frozenset[str]
+) -> list[str]:
+    """Return ids, those of the text types in their normal form."""
+    if text_types.isdisjoint(item_types):
+        return item_ids
+    return [
+        normal_text(item_id) if item_type in text_types else item_id
+        for item_type, item_id in zip(item_types, item_ids, strict=True)
+    ]

@@ -23,8 +23,9 @@ from streams.admin import (
     partition_counts,
     set_topic_config,
 )
-from streams.bulk import BATCH_BYTES, Partitioner
+from streams.bulk import BATCH_BYTES, BATCHES_IN_FLIGHT
 from streams.offsets import held_offsets
+from streams.partitioner import Partitioner
 from streams.reach import AdminError
 from streams.security import KafkaSettings
 from streams.topics import (
@@ -40,7 +41,6 @@ Progress = Callable[[str, int], None]
 
 TIMESTAMP_TYPE = "message.timestamp.type"
 POLL_MS = 500
-BATCHES_IN_FLIGHT = 16
 
 
 class GrowError(RuntimeError):

@@ -8,9 +8,8 @@ import numpy as np
 import xxhash
 
 from streams.codec import checked_rows
-from streams.dead_letters import dead_letter
+from streams.dead_letters import Fault, dead_letter
 from streams.event_batch import EventBatch, EventRules
-from streams.faults import Fault
 from streams.json_rows import read_each, with_text_ids
 from streams.log_record import LogRecord
 from streams.records import AssumedImpression, DeadLetter, Event

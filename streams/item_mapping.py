@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from streams.faults import Fault
+from streams.dead_letters import Fault
 from streams.item_rows import item_record, typed_value
 from streams.item_sources import ItemSourceSettings
 from streams.keyed_records import ITEM_MAX_BYTES, decode_items

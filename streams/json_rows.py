@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from streams.dead_letters import dead_letter
-from streams.faults import (
+from streams.dead_letters import (
     UNREADABLE,
+    dead_letter,
     too_large,
     unreadable,
 )

@@ -6,16 +6,16 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from streams.dead_letters import dead_letter
-from streams.event_batch import RecordBatch
-from streams.faults import (
+from streams.dead_letters import (
     UNREADABLE,
+    dead_letter,
     id_fault,
     key_fault,
     seconds_fault,
     too_large,
     unreadable,
 )
+from streams.event_batch import RecordBatch
 from streams.json_rows import with_text_ids
 from streams.log_record import LogRecord
 from streams.records import DeadLetter, Item, Request, User

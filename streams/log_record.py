@@ -1,5 +1,6 @@
-"""Records as a log hands them out: their places, times and ids."""
+"""Records as a log hands them out: their places, times and ids; and the time now."""
 
+import time
 from typing import Annotated, NamedTuple, Protocol
 
 from msgspec import Meta, Struct
@@ -92,3 +93,8 @@ class Source(Struct, frozen=True, kw_only=True):
     def place(self) -> bytes:
         """As a key: topic/partition/offset."""
         return f"{self.topic}/{self.partition}/{self.offset}".encode()
+
+
+def now_ms() -> int:
+    """Return the time of the system's clock in milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000

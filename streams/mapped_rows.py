@@ -6,9 +6,8 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from streams.attribute_fields import ATTRIBUTES, AttributeField
-from streams.dead_letters import dead_letter
+from streams.dead_letters import Fault, dead_letter
 from streams.event_batch import RecordBatch
-from streams.faults import Fault
 from streams.json_rows import read_each
 from streams.log_record import LogRecord, Record
 from streams.records import DeadLetter, Reason

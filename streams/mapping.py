@@ -15,9 +15,8 @@ import msgspec
 import numpy as np
 
 from streams.codec import decode_events, suspect_times, time_fault, without_ignored
-from streams.dead_letters import dead_letter
-from streams.event_batch import EventBatch, EventRules, without_rows
-from streams.faults import Fault, future_fault, id_fault, key_fault
+from streams.dead_letters import Fault, dead_letter, future_fault, id_fault, key_fault
+from streams.event_batch import EventBatch, EventRules, normal_ids, without_rows
 from streams.impressions import decode_impressions
 from streams.json_rows import read_each
 from streams.log_record import MAX_ID_BYTES, LogRecord
@@ -32,7 +31,6 @@ from streams.sources import (
     path_of,
     read_in_place,
 )
-from streams.text_ids import normal_ids
 from streams.timestamps import Faults, milliseconds
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ EventDecoder = Callable[[Sequence[LogRecord]], tuple[EventBatch, list[DeadLetter
 record of an ignored kind is in neither."""
 
 Read = Callable[[bytes], Any]
-"""Makes a row of a value; raises one of `streams.faults.UNREADABLE` for a bad one."""
+"""Makes a row of a value; raises one of `streams.dead_letters.UNREADABLE` for a bad one."""
 
 
 def event_decoder(source: SourceSettings, rules: EventRules) -> EventDecoder:

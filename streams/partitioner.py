@@ -1,5 +1,6 @@
 """Which partition a key belongs to: the same answer as Kafka's own producers give."""
 
+import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -7,6 +8,7 @@ import numpy as np
 from aiokafka.partitioner import murmur2
 from numpy.typing import NDArray
 
+KNOWN_KEYS = 1_000_000
 _SEED, _M = np.uint32(0x9747B28C), np.uint32(0x5BD1E995)
 
 
@@ -44,3 +46,24 @@ def murmur2_partitions(keys: Sequence[bytes], partitions: int) -> NDArray[np.int
     h *= _M
     h ^= h >> np.uint32(15)
     return (h & np.uint32(0x7FFFFFFF)).astype(np.int64) % partitions
+
+
+class Partitioner:
+    """Chooses partitions as Kafka does, and remembers the keys it has seen."""
+
+    def __init__(self, partitions: int) -> None:
+        """Start with no key known."""
+        self._partitions = partitions
+        self._known: dict[bytes, int] = {}
+        self._turn = itertools.cycle(range(partitions))
+
+    def __call__(self, key: bytes | None) -> int:
+        """Return the partition of a key; of None, the next in turn."""
+        if key is None:
+            return next(self._turn)
+        partition = self._known.get(key)
+        if partition is None:
+            if len(self._known) >= KNOWN_KEYS:
+                self._known.clear()
+            partition = self._known[key] = murmur2_partition(key, self._partitions)
+        return partition

@@ -9,21 +9,8 @@ from collections.abc import Callable
 from streams.app import WorkerApp
 from streams.positions import PositionError
 from streams.rights import explained_refusal
-from streams.stop_limit import StopLimit
 
 log = logging.getLogger(__name__)
-
-
-def run_app(app: WorkerApp) -> int:
-    """Run an app until SIGTERM or SIGINT, or until it fails; return the exit status of the process.
-
-    0: stopped by a signal; the batch in hand was finished and on_revoked called before the group
-       was left. A second signal ends the process at once.
-    1: it failed; the reason is in the log and in `app.crash_reason`.
-
-    A stop that takes longer than `streams.stop_limit.LIMIT_S` ends the process with status 1.
-    """
-    return asyncio.run(serve(app, on_stop=StopLimit().begin))
 
 
 async def serve(
@@ -32,10 +19,15 @@ async def serve(
     on_stop: Callable[[], None] = lambda: None,
     stop: asyncio.Event | None = None,
 ) -> int:
-    """Do what `run_app` does, inside a running event loop of the main thread.
+    """Run an app until SIGTERM or SIGINT, or until it fails; return the exit status of the process.
 
-    on_stop: called when the stop begins, by a signal or a failure. stop: stops the app in the place
-    of a signal, for a process that runs several apps and takes the signals itself.
+    0: stopped by a signal; the batch in hand was finished and on_revoked called before the group
+       was left. A second signal ends the process at once.
+    1: it failed; the reason is in the log and in `app.crash_reason`.
+
+    To be called in the event loop of the main thread. on_stop: called when the stop begins, by a
+    signal or a failure. stop: stops the app in the place of a signal, for a process that runs
+    several apps and takes the signals itself.
     """
     loop = asyncio.get_running_loop()
     asked = asyncio.Event() if stop is None else stop

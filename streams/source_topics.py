@@ -1,4 +1,4 @@
-"""Whether the topics of sources are there, and can be read as they are configured."""
+"""Topics of sources in the log: whether they are there, can be read, and end for an erasure."""
 
 import logging
 from collections import Counter
@@ -6,9 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from streams.admin import Log, partition_counts
+from streams.admin import Log, partition_counts, topic_identities
+from streams.codec import encode
+from streams.erasure_records import EraseUser
 from streams.item_mapping import ItemDecoder
 from streams.item_sources import ItemSourceSettings
+from streams.offsets import end_offsets
+from streams.partitioner import murmur2_partition
 from streams.positions import TopicIdentity
 from streams.sources import PersonalTopic, SourceError
 
@@ -98,3 +102,27 @@ def require_item_topics(log: Log, sources: Sequence[ItemSourceSettings]) -> None
             f"item_sources: the topic {', '.join(missing)} does not exist: have its owner create "
             "it, or correct the name in the settings"
         )
+
+
+def erasure_value(log: Log, user_id: str, sources: Iterable[PersonalTopic]) -> bytes | None:
+    """Return the value of the record that erases a user now, under the user's key.
+
+    It names the ends of the sources' topics: of a topic that is read in place in the user's own
+    partition, of one that is re-keyed in all of them, since the user's records may lie anywhere. To
+    be called just before the record is written. None, which erases too, where nothing is to be
+    named. A topic that does not exist holds nothing and is passed over. Raises AdminError.
+    """
+    sources = list(sources)
+    counts = partition_counts(log, [source.topic for source in sources])
+    there = [source for source in sources if source.topic in counts]
+    if not there:
+        return None
+    ends = end_offsets(log, [source.topic for source in there])
+    count_from: dict[str, int] = {}
+    for source in there:
+        own = murmur2_partition(user_id.encode(), counts[source.topic])
+        for partition, end in ends[source.topic].items():
+            if partition == own or not source.keyed_by_user:
+                count_from[f"{source.topic}/{partition}"] = end
+    ids = {name: found.id for name, found in topic_identities(log, ends).items() if found.id}
+    return encode(EraseUser(user_id=user_id, erase=True, count_from=count_from, topic_ids=ids))

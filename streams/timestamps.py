@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.faults import Fault
+from streams.dead_letters import Fault
 from streams.log_record import INT64_MAX
 from streams.records import Reason
 from streams.sources import SECONDS_BELOW, TimestampUnit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from streams.faults import Fault
+from streams.dead_letters import Fault
 from streams.item_sources import DeletedMapping
 from streams.json_rows import text_ids
 from streams.keyed_records import USER_MAX_BYTES, decode_users

@@ -34,8 +34,8 @@ EXCEPTED = {
     ("simulation/settings.py", "news"),
     ("agents/training/cadence.py", "news"),
     ("evaluation/lightgcn.py", "he"),  # an author
-    ("streams/broker_configuration.py", "listener"),
-    ("streams/broker_configuration.py", "listeners"),
+    ("streams/broker.py", "listener"),
+    ("streams/broker.py", "listeners"),
 }
 RETIRED = re.compile(
     rf"(?<![\w/.-])(?:{'|'.join(sorted(retired_terms()))})s?(?![\w-])", re.IGNORECASE

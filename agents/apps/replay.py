@@ -16,7 +16,7 @@ from agents.settings import WorkerSettings
 from agents.working.tally import Tally
 from state import PartitionState, StateSettings
 from streams import EventRules, LogRecord, PersonalTopic, TopicSettings, event_decoders
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["Replay"]
 

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agents.patience import monotonic_ms
 from agents.settings import TrainerSettings
-from agents.ticks import monotonic_ms
 from dynamic_layer import TrainingStats
 
 __all__ = ["Cadence"]

@@ -15,7 +15,7 @@ from agents.experiments.arms import ArmSettings, ExperimentSettings
 from agents.experiments.canary import FALLS_BY, Evidence, Move, decide, evidence
 from agents.experiments.recent import Recent
 from agents.outputs import Outputs
-from agents.ticks import monotonic_ms
+from agents.patience import monotonic_ms
 from agents.training.quality import EveryChannel
 from agents.training.train_tally import TrainTally
 from dynamic_layer import KEPT_DAYS

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from agents.bundles.announcing import fetch_static
 from agents.bundles.names import next_generation
-from agents.patience import UNTIL_THERE, Pause, patiently
+from agents.patience import UNTIL_THERE, Aside, Pause, patiently
 from agents.settings import TrainerSettings
-from agents.training.aside import Aside
 from agents.training.measure import Measure
 from agents.training.train_tally import TrainTally
 from dynamic_layer import (

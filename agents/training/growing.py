@@ -6,7 +6,7 @@ from functools import partial
 
 from agents.bundles.launched import Launched, encoded
 from agents.bundles.text_encoders import TextEncoders
-from agents.training.aside import Aside
+from agents.patience import Aside
 from dynamic_layer import Trainer
 from static_layer import TextEncoder
 from streams import ItemCatalogue, LogRecord

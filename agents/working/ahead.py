@@ -1,6 +1,5 @@
 """Refuses events ahead of the system clock on topics with producer timestamps."""
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +17,6 @@ from streams import (
 from streams.log_record import CREATE_TIME
 
 __all__ = ["refuse_ahead"]
-
-logger = logging.getLogger(__name__)
 
 
 def refuse_ahead(

@@ -21,7 +21,6 @@ from dynamic_layer.bundles.sequence import ServedSequence
 from dynamic_layer.errors import CorruptBundle
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.item_index import ItemIndex
-from dynamic_layer.items.alignment import turned
 from dynamic_layer.items.features import (
     ItemFeatures,
     UserFeatures,
@@ -30,13 +29,14 @@ from dynamic_layer.items.features import (
     unit_texts,
 )
 from dynamic_layer.items.grown_items import cold_vectors
+from dynamic_layer.items.trained_items import turned
 from dynamic_layer.popularity.demand import Demand
 from dynamic_layer.settings import DynamicSettings, IndexSettings, TowerSettings
 from dynamic_layer.towers.two_tower import TwoTower
+from static_layer.bundle import load_sparse, save_sparse
 from static_layer.hgnn import HGNN
 from static_layer.procrustes import Matrix
 from static_layer.seeding import seeded
-from static_layer.sparse_file import load_sparse, save_sparse
 
 FORMAT = 1
 WEIGHTS = "weights.safetensors"

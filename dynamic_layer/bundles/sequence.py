@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dynamic_layer.index.item_index import ItemIndex
 from dynamic_layer.items.features import average_bias
-from dynamic_layer.sequence_settings import SequenceSettings
+from dynamic_layer.optional_settings import SequenceSettings
 from dynamic_layer.settings import IndexSettings
 from dynamic_layer.towers.layers import ByteDropout
 from dynamic_layer.towers.sequence_tower import GAPS, SequenceShape, SequenceTower, ordered

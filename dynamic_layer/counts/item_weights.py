@@ -11,18 +11,39 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from dynamic_layer.counts.kth import kth_smallest
 from dynamic_layer.settings import EaseSettings
 
+
+@numba.njit(cache=True, nogil=True)
+def kth_smallest(values: NDArray[np.float32], k: int) -> float:
+    """Return the k-th smallest of f32 [n], 0 <= k < n; the values are put into another order.
+
+    Hoare's quickselect. numba's np.partition gives the same and takes nine seconds to compile,
+    wherever it is used; this takes a third of a second.
+    """
+    low, high = 0, len(values) - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        left, right = low, high
+        while left <= right:
+            while values[left] < pivot:
+                left += 1
+            while values[right] > pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left += 1
+                right -= 1
+        if k <= right:
+            high = right
+        elif k >= left:
+            low = left
+        else:
+            break
+    return float(values[k])
+
+
 _BATCH = 256
-
-
-def co_interactions(history: sp.csr_array) -> sp.csr_array:
-    """Return the counts H^T H, f32 [items, items], of a history matrix [users, items]."""
-    binary = sp.csr_array(
-        (np.ones(history.nnz, np.float32), history.indices, history.indptr), shape=history.shape
-    )
-    return (binary.T @ binary).tocsr()
 
 
 def cosine_weights(counts: sp.csr_array) -> sp.csr_array:

@@ -1,4 +1,7 @@
-"""Which examples of a batch are of one user: told by their histories, without any id."""
+"""What the histories of a batch tell of its users, without any id.
+
+Which examples are of one user, and which pairs of items they add to the state's counts.
+"""
 
 import numpy as np
 import scipy.sparse as sp
@@ -49,3 +52,19 @@ def users_of(examples: PaddedExamples) -> NDArray[np.int64]:
     if n and np.bincount(users).max() > max(1, n / 2):
         return np.arange(n)
     return users
+
+
+def added_pairs(
+    examples: PaddedExamples,
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the item keys of pairs that users have since these examples, u64 [k] twice.
+
+    As the state counts: graph-making events alone, each item of a user once. An item with itself is
+    a user of it. Pairs with entries that are not in an example's history are missing.
+    """
+    first = examples.take(examples.strong & ~examples.repeat)
+    inside = np.arange(first.history_item.shape[1]) < first.length[:, None]
+    other = inside & first.history_strong & (first.history_item != first.target[:, None])
+    owner, entry = np.nonzero(other)
+    met, had = first.target[owner], first.history_item[owner, entry]
+    return np.concatenate([first.target, met]), np.concatenate([first.target, had])

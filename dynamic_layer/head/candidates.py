@@ -11,14 +11,7 @@ from numpy.typing import NDArray
 from dynamic_layer.counts.moments import Histories
 from dynamic_layer.counts.neighbours import NONE, Neighbours
 
-__all__ = ["NONE", "Union", "greatest", "newest_items"]
-
-
-def greatest(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Return the rows of each line's k greatest scores, i64 [b, min(k, m)]; scores: f32 [b, m]."""
-    k = min(k, scores.shape[1])
-    place = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    return rows[place]
+__all__ = ["NONE", "Union", "newest_items"]
 
 
 def newest_items(histories: Histories, k: int) -> NDArray[np.int64]:

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from dynamic_layer.errors import CorruptBundle
-from dynamic_layer.head.few_lists import Expected
-from dynamic_layer.head.listwise import listwise_loss
+from dynamic_layer.head.listwise import Expected, listwise_loss
 from dynamic_layer.saved import (
     Saved,
     generator_saved,

@@ -16,7 +16,7 @@ from dynamic_layer.measure.against_popularity import (
 )
 from dynamic_layer.popularity.event_counts import Popularity
 
-__all__ = ["HeldOut", "hit_rate", "target_hits"]
+__all__ = ["HeldOut", "target_hits"]
 
 _K = 10
 
@@ -94,11 +94,6 @@ class HeldOut:
             return {}
         popular = popularity_hits(bundle, questions, self.popularity)
         return compared(bundle, self.own_hits(bundle, n), popular, questions)
-
-
-def hit_rate(bundle: DynamicBundle, examples: PaddedExamples, k: int = _K) -> float:
-    """Return HR@k of a bundle's towers: the mean of `target_hits`; 0 without examples."""
-    return float(target_hits(bundle, examples, k).mean()) if len(examples) else 0.0
 
 
 def target_hits(bundle: DynamicBundle, examples: PaddedExamples, k: int = _K) -> NDArray[np.bool_]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.examples.batch import ExampleBatch
+from dynamic_layer.examples.offsets import hashed_share
 from dynamic_layer.examples.replay import pad
-from dynamic_layer.examples.shares import hashed_share
 from dynamic_layer.head.impressions import is_of_impressions
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.items.features import ItemRows

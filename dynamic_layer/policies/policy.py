@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from dynamic_layer.policies.columns import BUILT_IN, time_ms
-from dynamic_layer.policies.context import request_values
 from dynamic_layer.policies.expressions import Expression, compile_expression
+from dynamic_layer.policies.moment import request_values
 from dynamic_layer.policies.rules import PolicyError, PolicyRules, Slot
 
 __all__ = ["EVERY_LIST", "Binding", "Policies", "Policy", "Weight"]

@@ -43,7 +43,7 @@ from dynamic_layer.serving.user_reading import (
     tower_part,
 )
 from dynamic_layer.settings import ListSettings
-from state.keys import item_key
+from state.items import item_key
 
 
 class Recommender:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_layer.examples.batch import ExampleBatch, kind_code
+from dynamic_layer.examples.offsets import SeenOffsets, hashed_share
 from dynamic_layer.examples.replay import PaddedExamples, Replay, pad
-from dynamic_layer.examples.seen_offsets import SeenOffsets
-from dynamic_layer.examples.shares import hashed_share
 from dynamic_layer.items.features import StaticItems
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.saved import Saved

@@ -18,8 +18,7 @@ from dynamic_layer.saved import (
 from dynamic_layer.settings import DynamicSettings
 from dynamic_layer.towers.growing import grow_towers
 from dynamic_layer.towers.layers import ByteDropout
-from dynamic_layer.towers.loss import candidates, inclusion_log_q, sampled_softmax
-from dynamic_layer.towers.two_tower import TwoTower
+from dynamic_layer.towers.two_tower import TwoTower, candidates, inclusion_log_q, sampled_softmax
 from static_layer.seeding import seeded
 
 

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from dynamic_layer.counts.live_counts import LiveCounts
 from dynamic_layer.counts.state_weights import TOGETHER
-from dynamic_layer.examples.pairs import added_pairs
 from dynamic_layer.examples.replay import PaddedExamples
-from dynamic_layer.items.alignment import turned
+from dynamic_layer.examples.same_user import added_pairs
 from dynamic_layer.items.features import GAIN, ItemFeatures, StaticItems
 from dynamic_layer.items.grown_items import GrownItems, cold_vectors
-from dynamic_layer.items.trained_items import TrainedItems
-from dynamic_layer.live_settings import LiveGraphSettings
+from dynamic_layer.items.trained_items import TrainedItems, turned
+from dynamic_layer.optional_settings import LiveGraphSettings
 from dynamic_layer.saved import Saved
 from static_layer.features import NodeFeatures
 from static_layer.graph import HeteroGraph, build_graph

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from dynamic_layer.counts.item_weights import capped
 from dynamic_layer.counts.state_weights import FOLLOWING, TOGETHER, renewable, weights_of
-from dynamic_layer.examples.pairs import added_pairs
 from dynamic_layer.examples.replay import PaddedExamples, Replay
+from dynamic_layer.examples.same_user import added_pairs
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.settings import RankingSettings
 from state.transitions import SESSION_MS, STEP_DECAY, STEPS

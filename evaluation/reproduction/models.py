@@ -5,8 +5,10 @@ same examples, budget and seed whether they read text alone, text and HGNN vecto
 two scalars (the control).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +20,22 @@ from dynamic_layer.examples.from_events import examples_of
 from dynamic_layer.examples.ranking import user_features
 from dynamic_layer.examples.replay import pad
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.training.catalogue_items import CatalogueItems
 from evaluation.baselines import Rows, Scorer, Scores, vector_knn
 from evaluation.dataset import Dataset, Interactions
-from evaluation.item_graph import ItemGraph, Pair, Vectors, graph_of, item_keys, vectors_on
-from evaluation.scalars import Reads, scalars
+from evaluation.item_graph import (
+    ItemGraph,
+    Pair,
+    Reads,
+    Vectors,
+    graph_of,
+    item_keys,
+    scalars,
+    vectors_on,
+)
 from evaluation.split import DAY_MS
 from static_layer import Progress, StaticSettings
 
-__all__ = ["Bench", "GraphForm", "People", "Reads", "examples_from", "spread"]
+__all__ = ["Bench", "CatalogueItems", "GraphForm", "People", "Reads", "examples_from", "spread"]
 
 ELSEWHERE = np.float32(-1e9)
 """Score of an item that a model of one type does not know."""
@@ -44,6 +53,24 @@ class People:
     def unknown(cls, users: int) -> "People":
         """Nothing is known."""
         return cls(country=np.full(users, ""), birth_year=np.zeros(users, np.int16))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueItems:
+    """The part of a static bundle that the trainer reads, made of a catalogue without a graph.
+
+    The HGNN's place holds `vectors` of any kind, f32 [n, e], or zeros.
+    """
+
+    item_keys: npt.NDArray[np.uint64]
+    item_ids: Sequence[str]
+    item_types: Sequence[str]
+    languages: Sequence[str | None]
+    genres: Sequence[Sequence[str] | None]
+    titles: Sequence[str | None]
+    text: npt.NDArray[Any]
+    hgnn: npt.NDArray[np.float32]
+    manifest: Mapping[str, Any] = field(default_factory=lambda: {"name": "catalogue"})
 
 
 @dataclass(frozen=True, kw_only=True)

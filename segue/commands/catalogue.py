@@ -72,7 +72,7 @@ def catalogue(
         _check(file, field or [], item_type, settings_of(config, flags), as_json=as_json)
     from segue.catalogue_file import CatalogueError, read_catalogue
     from segue.feeding import NAMED_ROWS, bulk_write_with_bar
-    from segue.tables import TableError
+    from segue.file_rows import TableError
     from streams import AdminError, BulkWriteError, require_broker
 
     settings = settings_of(config, flags)
@@ -113,7 +113,7 @@ def _check(
     from segue.catalogue_check import check_catalogue
     from segue.catalogue_file import CatalogueError
     from segue.columns import ColumnError
-    from segue.tables import TableError
+    from segue.file_rows import TableError
 
     with explained(TableError, CatalogueError, ColumnError):
         found = check_catalogue(file, fields, item_type, settings, shown=SHOWN)

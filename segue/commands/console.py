@@ -42,9 +42,9 @@ def console(
 
     from console.settings import RIGHTS
     from segue.folders import require_folders_of
-    from segue.ports import PortError
     from segue.rights import require_rights_of
     from segue.serving_console import new_token, serve_console, tune_search
+    from segue.serving_metrics import PortError
     from segue.threads import use_threads
     from state import DamagedState, WrongState, compile_kernels
     from static_layer import TextModelError

@@ -131,7 +131,7 @@ def demo(
     from segue.threads import use_threads
     from segue.times import day_ms, today_ms
     from simulation import Behaviour, WorldSettings, departments
-    from streams.wall_clock import now_ms
+    from streams.log_record import now_ms
 
     # Standard output is for the report alone, where a program reads it.
     screen = errors if as_json else console
@@ -255,10 +255,9 @@ def _shop(
     from dynamic_layer import PolicyError
     from segue.demo.first_look import Budget, try_settings
     from segue.demo.opening import open_runtime
-    from segue.demo.report import write_report
+    from segue.demo.report import show_shop, write_report
     from segue.demo.runtime import stoppable
     from segue.demo.shop import ShopOptions, broken, run_shop, shop_material
-    from segue.demo.shop_report import show_shop
     from segue.threads import use_threads
 
     screen = errors if as_json else console

@@ -8,13 +8,14 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from segue.commands.results import result_of, say
 from segue.options import (
     ConfigOption,
     JsonOption,
     SetOption,
     existing_file,
     explained,
+    result_of,
+    say,
     settings_of,
 )
 from segue.screen import console
@@ -114,7 +115,7 @@ def estimate(
     from segue.screen import progress_bars
     from state import CorruptArtifact, DamagedState, StoreUnavailable, WrongState
     from streams import AdminError
-    from streams.wall_clock import now_ms
+    from streams.log_record import now_ms
 
     expected = (AdminError, CorruptArtifact, DamagedState, StoreUnavailable, WrongState)
     with explained(EstimateError, PolicyError, *expected), progress_bars() as bars:

@@ -64,7 +64,7 @@ def exported(
     from segue.state_folders import StateNotFound
     from segue.times import log_point
     from streams import AdminError, EmbeddedLogError, PositionError
-    from streams.wall_clock import now_ms
+    from streams.log_record import now_ms
 
     now = now_ms()
     first, last = log_point(begin, now, end="earliest"), log_point(end, now, end="latest")

@@ -42,7 +42,7 @@ def feed(
         open_log,
         require_milliseconds,
     )
-    from segue.tables import TableError, open_parquet, read_parquet
+    from segue.file_rows import TableError, open_parquet, read_parquet
     from streams import AdminError, BulkWriteError
 
     settings = settings_of(config, flags)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from segue.commands.results import result_of, say
 from segue.options import (
     ConfigOption,
     JsonOption,
     SetOption,
     exit_without_broker,
+    result_of,
+    say,
     settings_of,
 )
 from segue.screen import console, marked

@@ -198,7 +198,7 @@ def preview(
     """
     settings = settings_of(config, flags, asks_broker=True)
     policy = _checked(settings, file, offline=False)
-    from segue.policy_preview import preview as made
+    from segue.policies import preview as made
     from state import CorruptArtifact, DamagedState, StoreUnavailable, WrongState
     from streams import AdminError
 
@@ -295,7 +295,7 @@ def _write(
     from agents.policy_versions import PolicyConflict
     from segue.policies import apply as written
     from streams import AdminError, BulkWriteError
-    from streams.wall_clock import now_ms
+    from streams.log_record import now_ms
 
     _versions(settings, policy.list_name)  # says what to do where there is no topic
     with explained(AdminError, BulkWriteError, PolicyConflict):

@@ -52,7 +52,7 @@ def replay(
     from segue.times import log_point
     from state import CorruptArtifact, WrongState
     from streams import AdminError, EmbeddedLogError, PositionError
-    from streams.wall_clock import now_ms
+    from streams.log_record import now_ms
 
     settings = settings_of(config, flags)
     now = now_ms()

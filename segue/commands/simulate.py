@@ -162,7 +162,7 @@ def live(
 ) -> None:
     """Write live traffic in real time, with new items at intervals."""
     from segue.feeding import bulk, catalogue_records, event_records
-    from streams.wall_clock import now_ms
+    from streams.log_record import now_ms
 
     start = now_ms()
     world = _world(world_name, item_types, items, users, days, events, drift, start, seed)
@@ -199,7 +199,7 @@ def _world(
 ) -> "World":
     """Draw a world; None leaves a setting as the named world has it."""
     from simulation import World, WorldSettings, news_settings
-    from streams.wall_clock import now_ms
+    from streams.log_record import now_ms
 
     if name not in ("default", "news"):
         raise typer.BadParameter(f"expected --world default or news, got {name!r}")

@@ -150,7 +150,7 @@ def move(
     from segue.state_moving import WorkersRun, move_state
     from state import CorruptArtifact, DamagedState, StoreUnavailable, WrongState
     from streams import AdminError
-    from streams.wall_clock import now_ms
+    from streams.log_record import now_ms
 
     if log not in ("kafka", "embedded"):
         raise typer.BadParameter(f"expected kafka or embedded, got {log!r}", param_hint="--log")

@@ -22,8 +22,8 @@ from segue.screen import StageBars, console, errors, marked, progress_bars
 from segue.times import seconds_of
 
 if TYPE_CHECKING:
-    from segue.build_tally import BuildTally
     from segue.settings import Settings
+    from segue.static_job import BuildTally
     from segue.times import LogPoint
 
 app = typer.Typer(
@@ -74,7 +74,7 @@ def build(
     """
     from segue.folders import require_folders_of
     from segue.times import log_point
-    from streams.wall_clock import now_ms
+    from streams.log_record import now_ms
 
     chosen = _flags({"static.recipe": recipe, "ray.address": ray})
     log = LogAs(role="static", format=log_format)
@@ -110,11 +110,11 @@ def schedule(
     flags: SetOption = None,
 ) -> None:
     """Build at once and at each interval; a failed run is reported, and the schedule continues."""
-    from segue.build_tally import BuildTally
     from segue.folders import require_folders_of
     from segue.serving_metrics import serve_metrics
+    from segue.static_job import BuildTally
+    from streams.log_record import now_ms
     from streams.pulse import Pulse
-    from streams.wall_clock import now_ms
 
     log = LogAs(role="static", format=log_format)
     settings, interval = settings_of(config, flags, log), seconds_of(every)

@@ -89,7 +89,7 @@ def try_out(
         data = None
         if events is not None and items is not None:
             from segue.demo.own_files import FILE_ERRORS, TryFiles, how_it_was_read, read_files
-            from streams.wall_clock import now_ms
+            from streams.log_record import now_ms
 
             files = TryFiles(
                 events=events, items=items, fields=tuple(field or ()), item_type=item_type,

@@ -7,13 +7,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from agents.apps.embedded import IDLE_S, EmbeddedRoles
 from agents.outputs import EmbeddedOutputs, Outputs
-from agents.ticks import monotonic_ms
+from agents.patience import monotonic_ms
 from segue.demo.one_process import OneProcess
 from segue.demo.runtime import Appended
 from segue.roles import make_train, make_worker
 from segue.settings import Settings
 from streams import EmbeddedLog, create_topics, end_offsets, topics
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["EmbeddedRuntime", "embedded_runtime"]
 

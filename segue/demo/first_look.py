@@ -10,11 +10,10 @@ from typing import Any
 import polars as pl
 
 from segue.demo.judge import Histories
-from segue.demo.material import Material
+from segue.demo.material import Material, spanning
 from segue.demo.one_process import OneProcess
 from segue.demo.one_process_steps import ask, learn_history
 from segue.demo.runtime import DemoError
-from segue.demo.settings import spanning
 from segue.demo.steps import Speed, applied, until
 from segue.screen import Bars
 from segue.settings import Settings

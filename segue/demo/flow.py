@@ -16,9 +16,8 @@ import psutil
 from dynamic_layer import DynamicBundle
 from segue.demo.judge import Histories, Judge, Quality, train_without_hgnn
 from segue.demo.live import LiveResult, live_traffic
-from segue.demo.material import Material
+from segue.demo.material import Material, spanning
 from segue.demo.runtime import DemoError, Runtime
-from segue.demo.settings import spanning
 from segue.demo.steps import (
     Speed,
     applied,

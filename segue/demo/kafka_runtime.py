@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from agents.outputs import ProducerOutputs
 from segue.compose import without_settings
 from segue.demo.kept import end_process, forget, keep
-from segue.demo.runtime import POLL_S, Appended, DemoError, Progress
+from segue.demo.runtime import POLL_S, Appended, DemoError, Progress, placed
 from segue.settings import Settings, write_settings
 from state import Checkpoints
 from streams import (
@@ -31,7 +31,7 @@ from streams import (
 )
 from streams.broker import DevelopmentBroker
 from streams.distribution import POM
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["KafkaRuntime"]
 
@@ -103,13 +103,7 @@ class KafkaRuntime:
         """Write one record now."""
         if self._producer is None:
             raise DemoError("the runtime has not been started")
-        sent = await self._producer.send(topic, value=value, key=key)
-
-        async def place() -> tuple[int, int, int]:
-            metadata = await sent
-            return metadata.partition, metadata.offset, metadata.timestamp
-
-        return place
+        return placed(await self._producer.send(topic, value=value, key=key))
 
     async def waiting(self) -> int:
         """Number of records that the worker has not applied yet, by the group's commits."""

@@ -20,7 +20,7 @@ from streams import (
     encode,
     readable,
 )
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["LiveResult", "live_traffic", "measure"]
 

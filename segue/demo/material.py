@@ -5,23 +5,36 @@
                   ^ split: models are tested on later events
 
 The graph ends before the first example that the two-tower learns from, and both end before the
-test. Live traffic follows in real time.
+test. Live traffic follows in real time. `spanning` gives settings whose window spans all of it.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
+from agents.experiments.arms import ExperimentSettings
 from segue.feeding import require_milliseconds
-from segue.tables import read_parquet
+from segue.file_rows import read_parquet
+from segue.settings import Settings
 from simulation import World, WorldSettings
+from state import Window
+from static_layer import TrainSettings
+from static_layer.settings import RaySettings
 
-__all__ = ["LiveEvent", "Material", "from_parquet", "from_tables", "simulated"]
+__all__ = [
+    "LiveEvent",
+    "Material",
+    "from_parquet",
+    "from_tables",
+    "in_one_folder",
+    "simulated",
+    "spanning",
+]
 
 DAY_MS = 86_400_000
 #: Share of the events before the split that the graph is made of; the rest are examples.
@@ -225,3 +238,38 @@ def _live_of(steps: Any, start_ms: int) -> Iterator[LiveEvent]:
             yield LiveEvent(due_s=(step.time_ms - start_ms) / 1000, row=row, launch=True)
         for row in step.events.to_pylist():
             yield LiveEvent(due_s=(row["timestamp"] - start_ms) / 1000, row=row)
+
+
+def in_one_folder(
+    settings: Settings, folder: Path, *, texts: str = "", models: str = ""
+) -> Settings:
+    """Return settings of a run that keeps its files in a folder and uses no other service.
+
+    Of the sources, the topic stays to which workers write the lists that count as shown.
+    texts, models: file of the text vectors and folder of the compiled text model; in `folder` by
+    default.
+    """
+    text = replace(settings.static.text, cache=texts, compiled=models)
+    own = tuple(one for one in settings.sources if one.topic == settings.topics.impressions)
+    return replace(
+        settings, data=str(folder), artifacts="", sources=own, item_sources=(), user_sources=(),
+        ray=RaySettings(), experiments=ExperimentSettings(),
+        static=replace(settings.static, text=text),
+    )  # fmt: skip
+
+
+def spanning(base: Settings, material: Material, train: TrainSettings, *, seed: int) -> Settings:
+    """Return settings whose window spans the material, for roles that share few cores.
+
+    train: of the HGNN.
+    """
+    bucket_ms, buckets = material.window
+    span_days = bucket_ms * buckets / 86_400_000
+    return replace(
+        base,
+        state=replace(base.state, window=Window(bucket_ms=bucket_ms, buckets=buckets)),
+        static=replace(base.static, train=train),
+        dynamic=replace(base.dynamic, replay=replace(base.dynamic.replay, window_days=span_days)),
+        trainer=replace(base.trainer, publish_every_s=15.0, threads=1, seed=seed),
+        worker=replace(base.worker, checkpoint_every_s=3_600.0),
+    )

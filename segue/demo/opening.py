@@ -1,6 +1,7 @@
-"""Selects the demo's runtime: a configured Kafka, a local one, or the embedded log."""
+"""Selects a demo's Kafka and runtime: a configured Kafka, a local one, or the embedded log."""
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -8,15 +9,33 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
-from segue.demo.kafka_choice import start_kafka
 from segue.demo.kafka_runtime import KafkaRuntime
 from segue.demo.kept import stop_kept
 from segue.demo.runtime import DemoError
 from segue.settings import Settings
 from streams import delete_topics, describe_topics, topics
-from streams.distribution import JarsUnavailableError, JavaMissingError, MavenMissingError
+from streams.broker import DevelopmentBroker
+from streams.distribution import POM, JarsUnavailableError, JavaMissingError, MavenMissingError
 
-__all__ = ["open_runtime"]
+__all__ = ["open_runtime", "start_kafka"]
+
+
+def start_kafka(settings: Settings) -> tuple[Settings, str, DevelopmentBroker | None]:
+    """Return settings with the Kafka's address, its name, and the broker if one was started.
+
+    The Kafka is that of the environment's KAFKA_BOOTSTRAP_SERVERS, else a new one in the data
+    folder, whose JARs are in the folder beside it. Raises BrokerError where none can be started.
+    """
+    broker = None
+    address = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    name = f"Kafka at {address}"
+    if not address:
+        libs = settings.folder.parent / "kafka" / "libs"
+        broker = DevelopmentBroker(settings.folder / "kafka", POM, libs=libs)
+        address = broker.start()
+        name = f"a local Apache Kafka at {address}"
+    kafka = replace(settings.kafka, bootstrap_servers=address)
+    return replace(settings, kafka=kafka), name, broker
 
 
 @asynccontextmanager

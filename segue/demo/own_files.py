@@ -21,8 +21,7 @@ from segue.columns import (
     shared_values,
 )
 from segue.events_file import read_events
-from segue.file_rows import holds_text_only, sample_rows
-from segue.tables import TableError
+from segue.file_rows import TableError, holds_text_only, sample_rows
 from streams import EventRules
 
 __all__ = [

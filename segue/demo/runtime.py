@@ -13,7 +13,7 @@ from segue.screen import errors
 from segue.settings import Settings
 from streams import Log, LogRecord
 
-__all__ = ["POLL_S", "Appended", "DemoError", "Progress", "Runtime", "stoppable"]
+__all__ = ["POLL_S", "Appended", "DemoError", "Progress", "Runtime", "placed", "stoppable"]
 
 T = TypeVar("T")
 
@@ -21,6 +21,16 @@ POLL_S = 0.2
 #: Where a record went: partition, offset, and a wait for the log's own time of it (ms UTC).
 Appended = Callable[[], Awaitable[tuple[int, int, int]]]
 Progress = Callable[[int], None]
+
+
+def placed(sent: Awaitable[Any]) -> Appended:
+    """Return what waits for the place of a record that a producer of aiokafka sends."""
+
+    async def place() -> tuple[int, int, int]:
+        metadata = await sent
+        return metadata.partition, metadata.offset, metadata.timestamp
+
+    return place
 
 
 class DemoError(RuntimeError):

@@ -31,9 +31,9 @@ from segue.demo.steps import (
 )
 from segue.screen import Bars, StageBars
 from simulation import WorldSettings
-from simulation.shop import with_attributes
+from simulation.catalogue import with_attributes
 from streams import Item, ListPolicy, decode_items, encode
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["POLICY", "ShopOptions", "broken", "run_shop", "shop_material"]
 

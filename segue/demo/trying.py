@@ -19,14 +19,13 @@ import pyarrow as pa
 from console.settings import RIGHTS, ConsoleSettings
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
 from segue.demo.first_look import Budget, first_look, require_enough, try_settings
-from segue.demo.material import Material, from_tables, simulated
+from segue.demo.material import Material, from_tables, in_one_folder, simulated
 from segue.demo.own_files import OwnData
 from segue.demo.runtime import DemoError
-from segue.demo.settings import in_one_folder
 from segue.demo.steps import get_ready
-from segue.ports import PortError, bound_socket
 from segue.screen import SafeConsole, StageBars, progress_bars
 from segue.serving_console import new_token, serve_console, tune_search
+from segue.serving_metrics import PortError, bound_socket
 from segue.settings import Settings
 from segue.text_language import language_finding, without_misread_warning
 from segue.threads import use_threads
@@ -36,7 +35,7 @@ from state import CorruptArtifact, DamagedState, WrongState
 from static_layer import TextModelError
 from streams import AdminError, BulkWriteError, PositionError, SourceSettings
 from streams.embedded import EmbeddedLogError
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 __all__ = ["TRY_ERRORS", "TryOptions", "distinct_titles", "run_try"]
 

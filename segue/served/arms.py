@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from evaluation.scalars import Reads
+from evaluation.item_graph import Reads
 from segue.served.learning import FROZEN, LEARNERS
 
 __all__ = ["Arm", "arms_of"]

@@ -23,15 +23,14 @@ from agents.bundles.announcements import announcement_of
 from agents.bundles.announcing import described
 from dynamic_layer import DynamicSettings
 from evaluation.dataset import Dataset
+from evaluation.item_graph import Reads, scalars
 from evaluation.prequential.stream import HOUR_MS, Questions
-from evaluation.scalars import Reads, scalars
 from evaluation.trial import Trial
 from segue.demo.embedded_runtime import embedded_runtime
-from segue.demo.kafka_choice import start_kafka
-from segue.demo.material import Material
+from segue.demo.material import Material, in_one_folder, spanning
 from segue.demo.one_process import OneProcess
 from segue.demo.one_process_steps import learn_history
-from segue.demo.settings import in_one_folder, spanning
+from segue.demo.opening import start_kafka
 from segue.demo.steps import Speed, until
 from segue.folders import text_cache, text_models
 from segue.screen import Bars

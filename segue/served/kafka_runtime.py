@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from agents.apps.kafka import KafkaOutputs, serve_trainer, serve_worker
 from agents.outputs import ProducerOutputs
 from segue.demo.one_process import OneProcess
-from segue.demo.runtime import Appended, DemoError
+from segue.demo.runtime import Appended, DemoError, placed
 from segue.roles import make_train, make_worker
 from segue.settings import Settings
 from state import compile_kernels
@@ -77,13 +77,7 @@ class KafkaInProcess(OneProcess):
 
     async def append(self, topic: str, key: bytes | None, value: bytes) -> Appended:
         """Write one record now."""
-        sent = await self._producer.send(topic, value=value, key=key)
-
-        async def place() -> tuple[int, int, int]:
-            metadata = await sent
-            return metadata.partition, metadata.offset, metadata.timestamp
-
-        return place
+        return placed(await self._producer.send(topic, value=value, key=key))
 
     async def learn(self) -> None:
         """Start the trainer."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from state import ASSUMED_KIND, PartitionState, StateSettings
-from state.dump import Dump, dump
 from streams import (
     AssumedImpression,
     Event,
@@ -22,6 +21,7 @@ from streams import (
 )
 from streams.codec import decode_events
 from streams.event_batch import Erasure
+from tests.state.dumps import Dump, dump
 from tests.state.streams_of_events import Columns
 
 

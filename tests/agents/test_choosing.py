@@ -11,7 +11,7 @@ from agents.bundles.announcing import announce
 from agents.bundles.choosing import TornBundle, UnknownBundle, choose
 from agents.bundles.names import bundle_name
 from agents.outputs import EmbeddedOutputs
-from agents.training.followed import FollowedBundles
+from agents.training.publishing import FollowedBundles
 from dynamic_layer import DynamicBundle
 from state import ArtifactStore
 from streams import EmbeddedLog, LeavingBundles, LogRecord, ModelAnnouncement, encode, topics

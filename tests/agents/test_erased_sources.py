@@ -14,14 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from agents import Worker, WorkerSettings, erased, forgetting
 from agents.apps.replay import Replay
-from agents.copies import copies_of
 from agents.erased import ErasedUsers
+from agents.erasure import copies_of
 from agents.forgetting import apply_records
 from agents.outputs import EmbeddedOutputs
 from agents.working.leftovers import LEFTOVER_DAYS, remove_leftovers
 from state import ArtifactStore, PartitionState, StateSettings
 from state.database import mark_damaged
-from state.dump import Dump, dump
 from static_layer import TextEncoder
 from streams import (
     AdminError,
@@ -50,6 +49,7 @@ from streams.topics import TopicDefinition
 from tests.agents.definition import counting_events, defined_dump, files_with
 from tests.agents.worlds import NOW, Clock
 from tests.state.conftest import SCRATCH
+from tests.state.dumps import Dump, dump
 from tests.state.streams_of_events import tried
 
 DAY_MS = 86_400_000

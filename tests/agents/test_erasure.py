@@ -9,7 +9,6 @@ from agents import WorkerSettings
 from agents.apps.replay import Replay
 from dynamic_layer import ExampleBatch, ItemNames, Ranking
 from state import item_key
-from state.dump import dump
 from streams import (
     Event,
     EventRules,
@@ -24,6 +23,7 @@ from streams import (
 )
 from streams.partitioner import murmur2_partition
 from tests.agents.worlds import NOW, TOPICS, answer_by, bench
+from tests.state.dumps import dump
 
 
 def erase(b, user: str) -> Source:

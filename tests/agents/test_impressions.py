@@ -22,7 +22,6 @@ from dynamic_layer import (
     Recommender,
 )
 from state import ArtifactStore, StateSettings, Window, item_key
-from state.dump import dump
 from static_layer import TextEncoder
 from streams import (
     AssumedImpression,
@@ -39,9 +38,10 @@ from streams import (
     encode,
     topics,
 )
-from streams.erasing import erasure_value
 from streams.log_record import Record
+from streams.source_topics import erasure_value
 from tests.dynamic_layer.headed import headed
+from tests.state.dumps import dump
 
 NOW = 1_800_000_000_000
 TOPICS = TopicSettings(partitions=1)

@@ -11,7 +11,6 @@ from agents import Worker, WorkerSettings
 from agents.apps.replay import Replay
 from agents.outputs import EmbeddedOutputs
 from state import ArtifactStore, StateSettings
-from state.dump import Dump, dump
 from static_layer import TextEncoder
 from streams import (
     DeadLetter,
@@ -28,6 +27,7 @@ from streams import (
     encode,
     topics,
 )
+from tests.state.dumps import Dump, dump
 from tests.streams.foreign import NOW, foreign_record
 
 DAY_MS = 86_400_000

@@ -12,7 +12,6 @@ from agents.apps.replay import Replay
 from agents.standby import AGAIN_MS, SETTLE_MS, followed_to
 from dynamic_layer import ItemNames, Ranking
 from state import DamagedState
-from state.dump import dump
 from streams import (
     EmbeddedLog,
     EventRules,
@@ -27,6 +26,7 @@ from streams import (
 from streams.offsets import Committed
 from streams.partitioner import murmur2_partition
 from tests.agents.worlds import TOPICS, answer_by, bench
+from tests.state.dumps import dump
 
 ANN = murmur2_partition(b"ann", TOPICS.partitions)
 PLACE = (TOPICS.events, ANN)

@@ -9,7 +9,7 @@ import pytest
 from agents.outputs import NoOutputs
 from agents.working.tracing import Traces, TraceSettings
 from dynamic_layer import ItemNames, Ranking
-from segue.tracing import make_traces
+from segue.roles import make_traces
 from tests.agents.worlds import TOPICS, answer_by, bench
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the otel extra")

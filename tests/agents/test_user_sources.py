@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agents import Worker
-from agents.copies import copies_of
+from agents.erasure import copies_of
 from state import ArtifactStore
 from static_layer import TextEncoder
 from streams import UserSourceSettings, erasure_value, event_decoders

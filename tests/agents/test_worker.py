@@ -11,9 +11,9 @@ from agents.working.partitions import user_state
 from dynamic_layer import ExampleBatch, ItemNames, Ranking, kind_code
 from simulation import faults
 from state import Action, Checkpoints, StateSettings, item_key, merge_checkpoints
-from state.dump import dump
 from streams import ActionSettings, EventRules, Item, Recommendation, User, decode, encode
 from tests.agents.worlds import NOW, TOPICS, bench
+from tests.state.dumps import dump
 
 
 async def test_every_record_is_applied_or_a_dead_letter(tmp_path):

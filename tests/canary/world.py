@@ -10,7 +10,7 @@ from agents.experiments.arms import ArmSettings, CanarySettings, ExperimentSetti
 from dynamic_layer import GateSettings, RankingSettings
 from segue.settings import Settings
 from streams import DEFAULT_CHANNEL, Event, encode
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 from tests.crash.world import Writer, crash_settings
 from tests.dynamic_layer.worlds import Items, make_items
 

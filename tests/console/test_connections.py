@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.connections import timed_requests
-from console.guard import BoundedBodies
+from console.guard import BoundedBodies, timed_requests
 from console.lists_api import _split
 from console.metrics import ConsoleMetrics, Counted
+from console.pages import Watchers
 from console.parameters import ListQuery
-from console.watchers import Watchers
 from tests.console.worlds import HEADERS, Served, World, served
 from tests.waiting import PATIENCE_S
 

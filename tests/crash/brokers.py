@@ -12,8 +12,7 @@ import psutil
 from streams import KafkaSettings
 from streams.admin import partitions_of
 from streams.admin_client import admin_client
-from streams.broker import DevelopmentBroker, free_ports
-from streams.broker_configuration import HOST
+from streams.broker import HOST, DevelopmentBroker, free_ports
 from streams.distribution import POM
 
 __all__ = ["Brokers", "leaders_of"]

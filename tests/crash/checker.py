@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from state import StateSettings, Window
-from state.dump import Dump
 from streams import (
     DeadLetter,
     EventRules,
@@ -15,6 +14,7 @@ from streams import (
     decode,
     decode_events,
 )
+from tests.state.dumps import Dump
 
 __all__ = [
     "Listening",

@@ -34,7 +34,7 @@ from streams import (
     decode,
     decode_events,
 )
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 from tests.crash.history import (
     Erasure,
     Log,

@@ -10,10 +10,10 @@ from agents import Worker
 from segue.roles import make_worker
 from segue.settings import Settings
 from state import Checkpoints, CorruptArtifact, PartitionState
-from state.dump import Dump, dump
 from streams import LogRecord
 from streams.outbox import Headers, Outgoing
 from tests.crash.world import state_topics
+from tests.state.dumps import Dump, dump
 
 __all__ = ["Collected", "Replay", "copies", "replay"]
 

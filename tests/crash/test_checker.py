@@ -9,7 +9,6 @@ from pathlib import Path
 from segue.roles import make_worker
 from segue.settings import Settings
 from state import Window
-from state.dump import Dump
 from streams import (
     DeadLetter,
     Event,
@@ -28,6 +27,7 @@ from tests.crash.outcome import text_of
 from tests.crash.replay import Collected, copies, replay
 from tests.crash.run import Report
 from tests.crash.world import Writer, crash_settings, make_world
+from tests.state.dumps import Dump
 
 TOPICS = TopicSettings(partitions=1)
 NOW = 1_800_000_000_000

@@ -34,7 +34,7 @@ from streams import (
     User,
     encode,
 )
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 from tests.dynamic_layer.worlds import SMALL, Items, make_examples, make_items
 
 __all__ = [

@@ -19,9 +19,9 @@ from dynamic_layer import (
     TrainerCheckpoints,
 )
 from dynamic_layer.examples.ranking import user_features
-from dynamic_layer.items.alignment import rotation_onto
+from dynamic_layer.items.trained_items import rotation_onto
 from dynamic_layer.measure.gate import judge
-from dynamic_layer.measure.held_out import HeldOut, hit_rate
+from dynamic_layer.measure.held_out import HeldOut
 from static_layer.procrustes import procrustes
 from tests.dynamic_layer.worlds import (
     SMALL,
@@ -29,6 +29,7 @@ from tests.dynamic_layer.worlds import (
     TOPIC,
     WIDTH,
     Items,
+    hit_rate,
     make_examples,
     make_items,
     unit,

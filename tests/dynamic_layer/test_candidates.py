@@ -3,7 +3,7 @@
 import numpy as np
 
 from dynamic_layer.counts.moments import Histories
-from dynamic_layer.head.candidates import NONE, Union, greatest
+from dynamic_layer.head.candidates import NONE, Union
 
 
 def test_union_keeps_the_order_of_sources(history: Histories) -> None:
@@ -14,9 +14,3 @@ def test_union_keeps_the_order_of_sources(history: Histories) -> None:
             found.add(own)
         assert found.rows.tolist() == expected
         assert found.rows.flags.c_contiguous, "kernels are compiled for such rows"
-
-
-def test_greatest_gives_all_of_a_short_row() -> None:
-    rows = np.array([3, 8])
-    found = greatest(np.array([[0.1, 0.2]], np.float32), rows, 5)
-    assert sorted(found[0].tolist()) == [3, 8]

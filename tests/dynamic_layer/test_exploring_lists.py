@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from console.exploration import exploration
+from console.serving import exploration
 from dynamic_layer import (
     InForce,
     ListSettings,
@@ -18,7 +18,7 @@ from dynamic_layer import (
 )
 from dynamic_layer.policies.rules import PolicyError
 from state import ShownItems
-from state.keys import item_key
+from state.items import item_key
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
 
 NOW_MS = START_MS + 30 * DAY_MS

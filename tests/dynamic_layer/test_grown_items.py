@@ -11,7 +11,7 @@ from dynamic_layer.examples.replay import pad
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.items.trained_items import TrainedItems
 from dynamic_layer.measure.served_ranks import ServedRanks
-from state.keys import item_key
+from state.items import item_key
 from tests.dynamic_layer.headed import HEADED, live_of, same_topic
 from tests.dynamic_layer.worlds import SMALL, START_MS, Items, make_examples, make_items
 

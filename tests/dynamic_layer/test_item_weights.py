@@ -8,7 +8,6 @@ import scipy.sparse as sp
 
 from dynamic_layer.counts.item_weights import (
     capped,
-    co_interactions,
     cosine_weights,
     ease_weights,
     nearest,
@@ -16,6 +15,14 @@ from dynamic_layer.counts.item_weights import (
     transition_weights,
 )
 from dynamic_layer.settings import EaseSettings
+
+
+def co_interactions(history: sp.csr_array) -> sp.csr_array:
+    """The counts H^T H of a history matrix [users, items]."""
+    binary = sp.csr_array(
+        (np.ones(history.nnz, np.float32), history.indices, history.indptr), shape=history.shape
+    )
+    return (binary.T @ binary).tocsr()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamic_layer.counts.kth import kth_smallest
+from dynamic_layer.counts.item_weights import kth_smallest
 
 NUMBERS = st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=200)
 

@@ -30,7 +30,7 @@ from dynamic_layer.policies.rules import Cooling, Explore, Fresh, PolicyError, P
 from dynamic_layer.policies.selection import Candidates, select
 from dynamic_layer.serving import policy_lists
 from dynamic_layer.serving.limited_lists import LimitedLists, _distinct
-from state.keys import item_key
+from state.items import item_key
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
 
 NOW_MS = START_MS + 30 * DAY_MS

@@ -41,7 +41,7 @@ from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.popularity.demand import DemandReader
 from dynamic_layer.serving.batch import WITHOUT_HEAD
 from dynamic_layer.serving.user_reading import features_of, histories_of, tower_part
-from state.keys import item_key
+from state.items import item_key
 from tests.dynamic_layer.headed import (
     HEADED,
     HOUR_MS,

@@ -9,7 +9,7 @@ import torch
 
 from dynamic_layer import DynamicBundle, ListSettings, NewItems, Recommender, default_lists
 from dynamic_layer.serving.user_reading import features_of, histories_of
-from state.keys import item_key
+from state.items import item_key
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, Items, make_user
 
 NOW_MS = START_MS + 30 * DAY_MS

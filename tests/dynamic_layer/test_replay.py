@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamic_layer import ShownColumns
+from dynamic_layer.examples.offsets import SeenOffsets
 from dynamic_layer.examples.replay import Replay, pad
-from dynamic_layer.examples.seen_offsets import SeenOffsets
 from state import ShownBefore
 from state.shown import READ
 from tests.dynamic_layer.worlds import make_examples, make_items

@@ -10,7 +10,7 @@ from dynamic_layer.examples.batch import ExampleBatch
 from dynamic_layer.examples.from_events import examples_of
 from dynamic_layer.examples.replay import pad
 from dynamic_layer.examples.same_user import later_events
-from dynamic_layer.towers.loss import sampled_softmax
+from dynamic_layer.towers.two_tower import sampled_softmax
 from tests.dynamic_layer.worlds import DAY_MS, SMALL, START_MS, Items, make_examples
 
 EVENTS, USERS, ITEMS = 200, 12, 100

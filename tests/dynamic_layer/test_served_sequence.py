@@ -27,7 +27,7 @@ from dynamic_layer.lists.head_learning import asked_of, ranking_settings
 from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.towers.sequence_tower import GAPS, ordered
 from dynamic_layer.training.sequence_learner import HeldOutEvents, SequenceLearner
-from state.keys import item_key
+from state.items import item_key
 from tests.dynamic_layer.headed import HEADED, NOW_MS, headed, live_of
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, make_examples, make_items, make_user, unit
 

@@ -5,8 +5,7 @@ import torch
 
 from dynamic_layer.items.features import item_features
 from dynamic_layer.settings import recipe
-from dynamic_layer.towers.loss import candidates, inclusion_log_q, sampled_softmax
-from dynamic_layer.towers.two_tower import TwoTower
+from dynamic_layer.towers.two_tower import TwoTower, candidates, inclusion_log_q, sampled_softmax
 from tests.dynamic_layer.worlds import SMALL, make_items
 
 

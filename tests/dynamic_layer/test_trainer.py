@@ -12,11 +12,10 @@ from dynamic_layer import (
     DynamicBundle,
     KindWeight,
     Trainer,
-    hit_rate,
     kind_code,
 )
 from dynamic_layer.training.intake import example_weights
-from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, make_examples, make_items
+from tests.dynamic_layer.worlds import SMALL, TOPIC, Items, hit_rate, make_examples, make_items
 
 
 def test_an_example_is_accepted_once(items: Items) -> None:

@@ -8,15 +8,18 @@ from numpy.typing import NDArray
 
 from dynamic_layer import (
     AdoptionSettings,
+    DynamicBundle,
     DynamicSettings,
     ExampleBatch,
     LossSettings,
+    PaddedExamples,
     PopularitySettings,
     ReplaySettings,
     TowerSettings,
     UserState,
 )
-from state.keys import item_key
+from dynamic_layer.measure.held_out import target_hits
+from state.items import item_key
 from static_layer.hgnn import HGNN
 from static_layer.settings import HGNNSettings
 
@@ -129,3 +132,8 @@ def make_user(items: Items, rows: list[int], *, now_ms: int, country: str = "") 
         history_strong=np.ones(len(rows), np.bool_),
         country=country,
     )
+
+
+def hit_rate(bundle: DynamicBundle, examples: PaddedExamples) -> float:
+    """HR@10 of a bundle's towers."""
+    return float(target_hits(bundle, examples).mean())

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from dynamic_layer import DynamicSettings, ExampleBatch, Trainer
-from dynamic_layer.training.catalogue_items import offline_settings
 from evaluation import Dataset
 from evaluation.item_graph import USER, graph_of
 from evaluation.reproduction.models import Bench, GraphForm, People, spread
 from evaluation.reproduction.rows import Fitter, in_papers_form, rows_of
-from evaluation.reproduction.worlds import plan_of
+from evaluation.reproduction.worlds import offline_settings, plan_of
 from static_layer import GraphSettings, StaticSettings
 from static_layer.progress import silent
 from tests.evaluation.worlds import DAY, random_dataset

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from streams.app import create_app
 from streams.batches import Batch
-from streams.running import run_app
+from streams.running import serve
 from streams.security import KafkaSettings
+from streams.stop_limit import StopLimit
 
 
 class PartitionFiles:
@@ -92,7 +93,7 @@ def main() -> int:
         store.apply(batch)
         await app.commit_positions({(batch.topic, batch.partition): batch.next_offset})
 
-    return run_app(app)
+    return asyncio.run(serve(app, on_stop=StopLimit().begin))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from streams.broker import DevelopmentBroker, free_ports
-from streams.broker_configuration import HOST
+from streams.broker import HOST, DevelopmentBroker, free_ports
 from streams.distribution import POM
 
 LISTENERS = """

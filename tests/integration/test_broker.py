@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from streams.broker import (
+    CLUSTER_ID,
     AlreadyRunningError,
     DevelopmentBroker,
     ForeignStorageError,
     NoAnswerError,
     PortTakenError,
 )
-from streams.broker_configuration import CLUSTER_ID
 from streams.distribution import POM, JavaMissingError, KafkaDistribution, MavenMissingError
 from tests.integration.conftest import LIBS
 from tests.waiting import PATIENCE_S

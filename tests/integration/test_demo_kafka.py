@@ -14,7 +14,7 @@ import pytest
 from streams import KafkaSettings, end_offsets, read_from
 from streams.broker import DevelopmentBroker
 from streams.distribution import POM
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 from tests.waiting import LONG_S, PATIENCE_S, wait_until
 
 SMALL = [

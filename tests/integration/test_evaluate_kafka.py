@@ -18,7 +18,7 @@ from streams import (
     encode,
     topics,
 )
-from streams.wall_clock import now_ms
+from streams.log_record import now_ms
 
 pytestmark = pytest.mark.integration
 

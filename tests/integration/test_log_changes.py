@@ -36,9 +36,9 @@ from streams import (
 )
 from streams.admin import add_partitions, describe_topics
 from streams.growing import grow_topics
+from streams.log_record import now_ms
 from streams.source_topics import NO_TOPIC
 from streams.spans import Span, open_reader
-from streams.wall_clock import now_ms
 from tests.waiting import PATIENCE_S, until, within_patience
 
 pytestmark = pytest.mark.integration

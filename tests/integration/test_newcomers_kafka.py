@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from agents import announce
 from agents.outputs import ProducerOutputs
 from dynamic_layer import Trainer
-from dynamic_layer.training.catalogue_items import CatalogueItems
+from evaluation.reproduction.models import CatalogueItems
 from segue.roles import make_encoder
 from segue.searching import search_view
 from segue.settings import Settings, write_settings

@@ -35,8 +35,8 @@ from streams import (
     offsets_at,
     topics,
 )
+from streams.log_record import now_ms
 from streams.spans import Span, open_reader
-from streams.wall_clock import now_ms
 from tests.waiting import until, wait_until
 
 pytestmark = pytest.mark.integration

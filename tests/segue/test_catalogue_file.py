@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from segue.catalogue_file import CatalogueError, read_catalogue
 from segue.cli import app
 from segue.feeding import catalogue_records, event_records
-from segue.tables import TableError, open_parquet, read_parquet
+from segue.file_rows import TableError, open_parquet, read_parquet
 from streams import Item, Record, decode_items
 
 NOW = 1_760_000_000_000

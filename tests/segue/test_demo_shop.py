@@ -13,7 +13,7 @@ from agents.policy_text import parse_policy
 from segue.demo.shop import POLICY, broken
 from segue.demo.shop_lists import IN_FORCE_MS, Removal, RuleFigures, WrittenList
 from simulation import World, WorldSettings
-from simulation.shop import with_attributes
+from simulation.catalogue import with_attributes
 from tests.waiting import LONG_S
 
 A, B, C = (("book", name) for name in "abc")

@@ -18,7 +18,7 @@ from dynamic_layer.serving.rankings import ItemNames
 from dynamic_layer.serving.reasons import Explored, Options
 from evaluation.off_policy import estimates
 from segue.off_policy import Log, Showing, places_of, showings
-from state.keys import item_key
+from state.items import item_key
 from streams import ExploredPlace, Recommendation, RecommendedItem
 from tests.dynamic_layer.conftest import bundle, items, one_thread, trainer  # noqa: F401
 from tests.dynamic_layer.worlds import DAY_MS, START_MS, make_user

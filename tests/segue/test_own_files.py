@@ -8,7 +8,7 @@ import pytest
 
 from segue.columns import ColumnError
 from segue.demo.own_files import BadRows, how_it_was_read, read_own_files
-from segue.tables import TableError
+from segue.file_rows import TableError
 from streams import EventRules
 
 NOW = 1_760_000_000_000

@@ -8,8 +8,7 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from segue.cli import app
-from segue.ports import PortError, bound_socket
-from segue.serving_metrics import serve_metrics
+from segue.serving_metrics import PortError, bound_socket, serve_metrics
 from streams.pulse import Pulse
 
 

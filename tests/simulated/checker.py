@@ -7,7 +7,6 @@ from dataclasses import replace
 from agents.working.partitions import user_state
 from dynamic_layer import Popularity, hashed_share
 from dynamic_layer.examples.replay import pad
-from state.dump import dump
 from streams import DeadLetter, LogRecord, Receipt, Recommendation, decode, murmur2_partition
 from streams.codec import decode_events
 from streams.event_batch import Erasure
@@ -18,6 +17,7 @@ from tests.simulated.night import Night
 from tests.simulated.purging import wait_for_removals
 from tests.simulated.workers import OF_HISTORY
 from tests.simulated.worlds import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, USERS
+from tests.state.dumps import dump
 
 
 def differences(night: Night) -> Iterator[str]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from console.replica import Replica
-from state.dump import Dump, dump
 from streams import topic_identities
 from streams.codec import decode_events
 from tests.agents.definition import counting_events, defined_dump
@@ -16,6 +15,7 @@ from tests.simulated.loop import NightLoop
 from tests.simulated.policies import check_policies
 from tests.simulated.rows import ReadTo, check_lists, check_rows
 from tests.simulated.worlds import BY_USER, PARTITIONS, RULES, SOURCES, STATE, TOPICS, Texts
+from tests.state.dumps import Dump, dump
 
 if TYPE_CHECKING:
     from tests.simulated.night import Night

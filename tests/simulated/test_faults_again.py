@@ -10,10 +10,9 @@ from agents.bundles import models as served
 from agents.bundles.channels import Channels
 from agents.train import Train
 from agents.training import canaries
-from agents.training.followed import FollowedBundles
-from agents.training.publishing import Publisher
+from agents.training.publishing import FollowedBundles, Publisher
 from agents.training.quality import QualityStore
-from dynamic_layer.examples.seen_offsets import SeenOffsets
+from dynamic_layer.examples.offsets import SeenOffsets
 from state import ArtifactStore, StoreUnavailable
 from tests.simulated.put_in import Fault, is_found
 

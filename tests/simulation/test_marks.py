@@ -5,7 +5,8 @@ import time
 import pyarrow as pa
 import pytest
 
-from simulation import EVENT_SCHEMA, ITEM_SCHEMA, Marks, World, WorldSettings, marks
+from simulation import EVENT_SCHEMA, ITEM_SCHEMA, World, WorldSettings
+from tests.simulation.marks import Marks, marks
 
 DAY = 86_400_000
 

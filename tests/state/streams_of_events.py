@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from state import Action, PartitionState, StateSettings, Window, apply_in_order, item_key
-from state.dump import Dump
+from tests.state.dumps import Dump
 
 #: Streams that a property is tried with; `make soak` sets more.
 STREAMS = int(os.environ.get("STATE_STREAMS", "300"))

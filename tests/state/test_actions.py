@@ -14,7 +14,7 @@ from state.actions import ACTIONS as PREFIX
 from state.commit_record import CommitRecord
 from state.compare import differences
 from state.database import META
-from state.dump import dump
+from tests.state.dumps import dump
 from tests.state.streams_of_events import (
     ACTIONS,
     BUCKET,

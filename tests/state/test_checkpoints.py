@@ -19,7 +19,7 @@ from state import (
 )
 from state.commit_record import FORMAT
 from state.database import META
-from state.dump import dump
+from tests.state.dumps import dump
 from tests.state.streams_of_events import Columns, Event
 
 STREAM = [Event("ann", f"i{n}", "stream", 1_000 * n) for n in range(6)]

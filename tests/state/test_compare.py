@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from state import CoInteractions, StateSettings, Window, item_key
 from state.compare import differences
-from state.dump import Dump, dump
+from tests.state.dumps import Dump, dump
 from tests.state.streams_of_events import BUCKET, Columns, Event, settings_of_state, streams
 
 SETTINGS = StateSettings(window=Window(bucket_ms=BUCKET, buckets=14), delta_room=1 << 12)

@@ -19,8 +19,8 @@ from state import (
 )
 from state import checkpoint as checkpoint_module
 from state.checked_files import check_files
-from state.dump import dump
 from state.manifest import manifest_digest, manifest_name
+from tests.state.dumps import dump
 from tests.state.killed import copy_as_killed
 from tests.state.streams_of_events import Columns, Event
 

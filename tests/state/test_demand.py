@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from state import PartitionState, StateSettings, Window, database, market_of
 from state.compare import differences
-from state.dump import demand_counts
 from tests.state.conftest import SCRATCH
+from tests.state.dumps import demand_counts
 from tests.state.streams_of_events import (
     BUCKET,
     Columns,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from state import CoInteractions, PartitionState, StateSettings, Window, apply_in_order
 from state.co_interactions import read_co_interactions
 from state.deltas import grown
-from state.dump import dump
 from state.kernel import COLUMNS, ITEM, STRONG, TIME, erase_rows
 from state.stored_partition import REMOVAL_TRIES
+from tests.state.dumps import dump
 from tests.state.streams_of_events import (
     BUCKET,
     Columns,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from state import CoInteractions, StateSettings, Window
 from state.co_interactions import read_co_interactions
-from state.dump import dump
 from state.kernel import _bucket
+from tests.state.dumps import dump
 from tests.state.streams_of_events import (
     BUCKET,
     Columns,

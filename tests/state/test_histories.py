@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state import PartitionState, StateSettings, Window, apply_in_order, database
-from state.dump import dump
 from state.histories import _make_room, _rows_needed
 from state.kernel import COLUMNS
 from state.packing import rows_of
 from tests.state.conftest import SCRATCH
+from tests.state.dumps import dump
 from tests.state.streams_of_events import BUCKET, Columns, Event, defined_state, feed, tried
 
 #: A history grows by as many items as it takes to move it twice.

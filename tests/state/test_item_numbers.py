@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state import database
-from state.items import ItemNumbers
-from state.keys import item_key
+from state.items import ItemNumbers, item_key
 from tests.state.memory_database import Disks
 from tests.state.streams_of_events import tried
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given
 
 from state import PartitionState, StateSettings, Window
-from state.dump import demand_counts
 from tests.state.conftest import SCRATCH
+from tests.state.dumps import demand_counts
 from tests.state.streams_of_events import (
     BUCKET,
     Erasure,

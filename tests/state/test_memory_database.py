@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from state import PartitionState, StateSettings
 from state.database import DamagedState, open_database
-from state.dump import dump
 from tests.state.conftest import SCRATCH
+from tests.state.dumps import dump
 from tests.state.killed import copy_as_killed
 from tests.state.memory_database import Disks
 from tests.state.streams_of_events import (

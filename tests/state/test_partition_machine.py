@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from state import ArtifactStore, Checkpoints, StateSettings, open_or_restore
-from state.dump import dump
 from tests.state.conftest import SCRATCH
+from tests.state.dumps import dump
 from tests.state.streams_of_events import (
     Erasure,
     Event,

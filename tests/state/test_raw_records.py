@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state import apply_in_order
-from state.dump import dump
 from streams import Event as WireEvent
 from streams import EventRules, Record, decode_events, encode
+from tests.state.dumps import dump
 from tests.state.streams_of_events import (
     BUCKET,
     KINDS,

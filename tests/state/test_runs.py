@@ -20,9 +20,9 @@ from state.blocks import (
 )
 from state.database import DamagedState
 from state.deltas import Cells
-from state.dump import dump
 from state.run_files import RunFile, RunFiles
 from state.summing import merged, neighbours_in
+from tests.state.dumps import dump
 from tests.state.streams_of_events import BUCKET, Event, apply_records, defined_state, feed
 
 ITEMS = 70_000

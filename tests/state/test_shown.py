@@ -22,9 +22,9 @@ from state import (
     item_key,
 )
 from state.compare import differences
-from state.dump import dump
 from state.shown import ASSUMED, READ, SHOWN, SHOWN_PER_ENTRY, shown_of
 from tests.state.conftest import SCRATCH
+from tests.state.dumps import dump
 from tests.state.streams_of_events import BUCKET, Columns, Erasure, Event, feed, tried
 
 USERS = ("ann", "bob")

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state import PartitionState, StateSettings, Window
+from state.canonical import taken_counts
 from state.compare import differences
-from state.dump import dump, taken_counts
 from state.erasure import apply_in_order
 from state.shown import SHOWN_PER_ENTRY
 from state.taken import ACTED, LISTS, POSITIONS, SHOWINGS
 from tests.state.conftest import SCRATCH
+from tests.state.dumps import dump
 from tests.state.streams_of_events import BUCKET, Columns, Erasure, Event, tried
 from tests.state.test_shown import ITEMS, USERS, Impression, columns, feed_all
 

@@ -14,7 +14,7 @@ from static_layer.gather_max import gather_max
 from static_layer.graph import HeteroGraph, build_graph
 from static_layer.hgnn import HGNN
 from static_layer.infer import item_vectors
-from static_layer.loss import contrastive_loss, hinge_loss
+from static_layer.learner import contrastive_loss, hinge_loss
 from static_layer.sampler import CsrSampler
 from static_layer.settings import GraphSettings, HGNNSettings
 

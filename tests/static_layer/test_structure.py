@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from static_layer.features import structural_features
 from static_layer.graph import HeteroGraph, build_graph
 from static_layer.settings import GraphSettings
-from static_layer.structure import structural_features
 
 from .conftest import Community
 

@@ -27,7 +27,7 @@ from streams import (
     encode_events,
     readable,
 )
-from streams.faults import LIKELY_SECONDS
+from streams.dead_letters import LIKELY_SECONDS
 
 NOW = 1_760_000_000_000
 RULES = EventRules()

@@ -16,7 +16,7 @@ from streams import (
     decode_events,
     event_decoder,
 )
-from streams.text_ids import normal_text
+from streams.event_batch import normal_text
 
 NOW = 1_760_000_000_000
 RULES = EventRules(text_types=("query",))

@@ -18,7 +18,7 @@ from streams import (
     encode,
     event_decoder,
 )
-from streams.faults import LIKELY_SECONDS, seconds_fault
+from streams.dead_letters import LIKELY_SECONDS, seconds_fault
 from streams.log_record import INT64_MAX
 
 NOW = 1_760_000_000_000

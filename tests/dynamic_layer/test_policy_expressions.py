@@ -73,6 +73,7 @@ def holds(columns, text):
         ("lower(item.creator) in ('bob')", [False, True, False]),
         ("item.creator not in ('ann', 'eve')", [False, True, False]),
         ("item.creator like 'a_%'", [True, False, False]),
+        ("item.creator is null", [False, False, True]),
         ("item.creator in item.markets", [False, False, False]),
         ("'AT' in item.markets", [True, False, False]),
         ("arrays_overlap(item.markets, user.likes)", [True, True, False]),

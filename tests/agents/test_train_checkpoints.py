@@ -467,8 +467,11 @@ async def test_a_trainer_on_a_channel_has_names_keys_and_generations_of_its_own(
         while not train._outputs.announcements:
             await train.step()
             clock.ms += 100
-        [record] = train._outputs.announcements
-        assert record.key == (b"dynamic" if channel == "default" else b"dynamic/next")
+        # What leaves the store is announced beside it, and that it has left.
+        [record, *leaving] = train._outputs.announcements
+        suffix = b"" if channel == "default" else b"/next"
+        assert record.key == b"dynamic" + suffix
+        assert {one.key for one in leaving} <= {b"leaving" + suffix}
         assert json.loads(record.value)["name"] == name
     # Each pruned its own: the seventh is pinned by the other channel.
     assert store.names("dynamic") == ["g000000007", "g000000008", "g000000009-next"]

@@ -30,10 +30,14 @@ def uploads_that_fail_are_taken_as_done() -> AbstractContextManager[object]:
 
 def bundles_that_are_pinned_are_pruned() -> AbstractContextManager[object]:
     """What a channel serves goes with the old ones."""
-    really = announcing._prune
+    really = announcing._prune_unwanted
+
+    async def nothing() -> set[str]:
+        return set()
+
     return patch.object(
-        announcing, "_prune", lambda store, kind, channel, keep, _: really(
-            store, kind, channel, keep, ()
+        announcing, "_prune_unwanted", lambda store, old, _, leaving: really(
+            store, old, nothing, leaving
         )
     )  # fmt: skip
 

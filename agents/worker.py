@@ -83,7 +83,7 @@ class Worker:
         item_sources: topics of items of other owners; they are read whole and not into the state.
         clock_ms: the time, ms UTC, for what is written down. ticks_ms: when periodic work is due;
         it never goes back. pause: waits for so many seconds between two attempts on the artifact
-        store or on the broker. log: erasures are read from it first; without it, when they come.
+        store or on the broker. log: erasures are read from it before all other records.
         """
         self._pause = pause
         self.tally = tally or Tally()

@@ -30,6 +30,11 @@ class Batch:
     now_ms: int
     fewer: int
 
+    @property
+    def without_head(self) -> bool:
+        """Whether lists are made without a head and by a rough search, since many users wait."""
+        return self.fewer == WITHOUT_HEAD
+
     def take(self, places: Sequence[int]) -> "Batch":
         """Return some of the users; the same object for all of them."""
         if len(places) == len(self.users):

@@ -11,7 +11,7 @@ from dynamic_layer.index.item_index import Hits, ItemIndex
 from dynamic_layer.lists.demotion import deeper, demoted
 from dynamic_layer.lists.head_ranker import HeadRanker
 from dynamic_layer.lists.list_maker import log_shares
-from dynamic_layer.serving.batch import WITHOUT_HEAD, Batch
+from dynamic_layer.serving.batch import Batch
 from dynamic_layer.serving.live_demand import LiveDemand
 from dynamic_layer.settings import SEPARATE_TYPES, ListSettings
 
@@ -103,10 +103,9 @@ class ListSearch:
         if numbers and repeats == "exclude" and head is not None:
             demand = self._demand.at(batch.now_ms)
             return head.best(asked, numbers, demand, depth, allowed, batch.fewer)
-        rough = batch.fewer == WITHOUT_HEAD
         return {
             n: self._index.search_type(
-                asked.queries, n, depth, excluded, rough=rough, allowed=allowed
+                asked.queries, n, depth, excluded, rough=batch.without_head, allowed=allowed
             )
             for n in numbers
         }
@@ -143,7 +142,7 @@ class ListSearch:
 
     def _head_of(self, batch: Batch) -> HeadRanker | None:
         """Return the head, unless there is none or the lists are to be made without it."""
-        return self.head if batch.fewer != WITHOUT_HEAD else None
+        return None if batch.without_head else self.head
 
     def _mixed(
         self,
@@ -159,7 +158,7 @@ class ListSearch:
             return head.best_mixed(asked, types, demand, settings.k, allowed, batch.fewer)
         return self._index.search(
             asked.queries, settings.k, types=types, exclude=asked.excluded(settings.repeats),
-            rough=batch.fewer == WITHOUT_HEAD, allowed=allowed,
+            rough=batch.without_head, allowed=allowed,
         )  # fmt: skip
 
     def _among_history(

@@ -2,10 +2,11 @@
 
 A seed draws small faults (`<` for `<=`, 1 for 2) in the state kernels, positions, erasure, the gate
 and policies. Each is put into a copy of the project, and the tests of that part run there: at first
-those that run the mutant's line, quick ones first, until one fails. A mutant that none of them
-notices is tried once more, after all others, with the rest of the tests; what passes all of them
-survives: a test is missing, or the mutant changes nothing that matters, and then `explained.toml`
-says why. The exit status is 1 if a survivor is not explained.
+those that run the mutant's line, until one fails. Tests that noticed other mutants of the module
+come first, then quick ones. A mutant that none of them notices is tried once more, after all
+others, with the rest of the tests; what passes all of them survives: a test is missing, or the
+mutant changes nothing that matters, and then `explained.toml` says why. The exit status is 1 if a
+survivor is not explained.
 
 Outcomes are kept in var/mutants/SEED.jsonl, and a second run continues there. `--survivors` runs
 the survivors of earlier runs again, after tests were added. Which test runs which lines is kept
@@ -27,7 +28,7 @@ from queue import Queue
 
 from tests.mutants.copies import FOLDER, ROOT, Copy
 from tests.mutants.known_tests import KnownTests
-from tests.mutants.parts import MODULES, Outcome, part_of
+from tests.mutants.parts import MODULES, PARTS, Outcome, part_of
 from tests.mutants.session import SLACK_S, Run, result_of
 
 EXPLAINED = Path(__file__).parent / "explained.toml"
@@ -57,27 +58,42 @@ def kept(path: Path) -> dict[tuple[str, ...], Outcome]:
     return {outcome.key: outcome for outcome in outcomes}
 
 
+def noticed_before() -> Iterator[Outcome]:
+    """Yield the mutants of all seeds that tests noticed."""
+    for path in sorted(FOLDER.glob("*.jsonl")):
+        yield from (outcome for outcome in kept(path).values() if outcome.noticed)
+
+
 class Trial:
     """Mutants that are tried in copies of the project, as many at a time as there are copies."""
 
-    def __init__(self, copies: int, mutants: Iterable[Outcome]) -> None:
+    def __init__(self, copies: int, before: Iterable[Outcome]) -> None:
         self._copies: Queue[Copy] = Queue()
         self._number = copies
         first = Copy(0)
-        self._known = KnownTests(first, {part_of(mutant.module) for mutant in mutants})
+        self._known = KnownTests(first)
+        for outcome in before:
+            self._known.note(outcome)
         for number in range(copies):
             self._copies.put(Copy(number) if number else first)
 
     def outcomes(self, mutants: list[Outcome]) -> Iterator[Outcome]:
-        """Yield each mutant's outcome, those first that a test of their line notices."""
+        """Yield each mutant's outcome, those first that a test of their line notices.
+
+        The parts with fewest folders of tests come first: their tests are measured soonest.
+        """
         left = []
         with ThreadPoolExecutor(self._number) as pool:
-            for outcome in pool.map(lambda mutant: self._tried(mutant, 0), mutants):
-                if outcome.noticed:
-                    yield outcome
-                else:
-                    print(f"not noticed so far: {outcome}", flush=True)
-                    left.append(outcome)
+            for part in sorted(PARTS, key=lambda part: len(part.tests)):
+                of_part = [mutant for mutant in mutants if part_of(mutant.module) is part]
+                if of_part:
+                    self._known.measure(part)
+                for outcome in pool.map(lambda mutant: self._tried(mutant, 0), of_part):
+                    if outcome.noticed:
+                        yield outcome
+                    else:
+                        print(f"not noticed so far: {outcome}", flush=True)
+                        left.append(outcome)
             yield from pool.map(lambda mutant: self._tried(mutant, 1), left)
 
     def _tried(self, mutant: Outcome, which: int) -> Outcome:
@@ -89,7 +105,10 @@ class Trial:
                 noticed = self._first_failure(copy, mutant, tests)
         finally:
             self._copies.put(copy)
-        return replace(mutant, noticed=noticed)
+        outcome = replace(mutant, noticed=noticed)
+        if noticed:
+            self._known.note(outcome)
+        return outcome
 
     def _first_failure(self, copy: Copy, mutant: Outcome, tests: list[str]) -> str:
         if not tests:
@@ -116,7 +135,7 @@ def main() -> int:
         f"seed {options.seed}: {len(mutants)} mutants, {len(mutants) - len(left)} known", flush=True
     )
     outcomes, began = dict(before), time.monotonic()
-    tried = Trial(options.copies, left).outcomes(left) if left else ()
+    tried = Trial(options.copies, noticed_before()).outcomes(left) if left else ()
     for number, outcome in enumerate(tried, 1):
         outcomes[outcome.key] = replace(outcome, text="")
         seconds = time.monotonic() - began

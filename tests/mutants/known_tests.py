@@ -5,6 +5,7 @@ import ast
 import hashlib
 import json
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,9 +20,9 @@ FIRST_S = 60.0
 
 
 class KnownTests:
-    """The tests of some parts, kept in var/mutants; exits if one fails without a mutant."""
+    """The tests of parts, kept in var/mutants. What fails without a mutant is left out."""
 
-    def __init__(self, copy: Copy, parts: Iterable[Part]) -> None:
+    def __init__(self, copy: Copy) -> None:
         self._folder = copy.folder
         self._texts = {module: (copy.folder / module).read_text() for module in MODULES}
         self._kept, self._lines = FOLDER / "tests.json", FOLDER / "lines.coverage"
@@ -30,16 +31,25 @@ class KnownTests:
         self._files = _digests(copy.folder)
         self.usual_s: dict[str, float] = kept.get("usual_s", {})
         self._measured: list[str] = kept.get("measured", [])
+        self._noticed: defaultdict[str, Counter[str]] = defaultdict(Counter)
         both = self._files | before
         self._measure_changed(
             name for name in sorted(both) if self._files.get(name) != before.get(name)
         )
-        for tests in {tests for part in parts for tests in part.tests}:
+        self._data = CoverageData(str(self._lines))
+
+    def measure(self, part: Part) -> None:
+        """Run the part's tests that were not run yet; the copy must hold no mutant."""
+        for tests in part.tests:
             if not tests.startswith(tuple(self._measured)):
                 self._measured.append(tests)
                 self._measure([tests])
         self._data = CoverageData(str(self._lines))
         self._data.read()
+
+    def note(self, outcome: Outcome) -> None:
+        """Have a test that noticed a mutant run early on others of the same module."""
+        self._noticed[outcome.module][outcome.noticed] += 1
 
     def _measure_changed(self, changed: Iterable[str]) -> None:
         """Forget all, or what a folder's tests do, or run files with tests again."""
@@ -51,20 +61,36 @@ class KnownTests:
             elif Path(name).name.startswith("test_"):
                 files.append(name)
             else:  # what tests of its folder share
-                self._measured = [of for of in self._measured if not name.startswith(of)]
+                folder = name.rpartition("/")[0] + "/"
+                self._measured = [
+                    of
+                    for of in self._measured
+                    if not (name.startswith(of) or of.startswith(folder))
+                ]
         self.usual_s = {test: self.usual_s[test] for test in _of(self.usual_s, self._measured)}
         if again := _of(files, self._measured):
             self._measure(again)
 
     def in_order(self, mutant: Outcome) -> tuple[list[str], list[str]]:
-        """Return the tests of the mutant's part, quick ones first: those of the line, and others.
+        """Return the tests of the mutant's part: those of the line, and others.
 
-        The first of the two holds tests that run the mutant's line, up to FIRST_S. Which tests run
-        a compiled line is not known: there they are any tests.
+        The first of the two holds tests that run the mutant's line, up to FIRST_S. Those that
+        noticed other mutants of the module come first, then quick ones. Which tests run a compiled
+        line is not known: there they are any tests, in the order of the part's folders.
         """
-        of_part = _of(self.usual_s, part_of(mutant.module).tests)
-        running = self._running(mutant) or {*of_part}
-        tests = sorted(of_part, key=lambda test: self.usual_s[test])
+        folders = part_of(mutant.module).tests
+        of_part = _of(self.usual_s, folders)
+        running = self._running(mutant)
+        noticed = self._noticed[mutant.module]
+
+        def place(test: str) -> tuple[int, float]:
+            if times := noticed[test]:
+                return -1, self.usual_s[test] / times
+            folder = next(n for n, folder in enumerate(folders) if test.startswith(folder))
+            return 0 if running else folder, self.usual_s[test]
+
+        running = running or {*of_part}
+        tests = sorted(of_part, key=place)
         first, seconds = [], 0.0
         for test in tests:
             if test in running and seconds <= FIRST_S:
@@ -86,9 +112,11 @@ class KnownTests:
             print(f"runs {' '.join(there)} without a mutant", flush=True)
             run = Run(self._folder, tuple(there), coverage=self._lines, modules=MODULES)
             result = result_of(run)
+            log = self._folder.with_suffix(".txt")
+            if not result.ended:
+                sys.exit(f"the tests end without a mutant, see {log}: {', '.join(result.failed)}")
             if result.failed:
-                log = self._folder.with_suffix(".txt")
-                sys.exit(f"fails without a mutant, see {log}: {', '.join(result.failed)}")
+                print(f"left out, as they fail without a mutant, see {log}:", *result.failed)
             self.usual_s |= result.passed_s
         kept = {"files": self._files, "usual_s": self.usual_s, "measured": self._measured}
         self._kept.write_text(json.dumps(kept))

@@ -6,6 +6,10 @@ KERNELS = ("state", "dynamic_layer")
 """The packages with compiled code."""
 
 
+NIGHTS = ("tests/simulated/test_nights.py", "tests/simulated/test_days.py")
+"""Of the simulation; its other tests put faults in by hand, and say little of a mutant."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Modules, and the tests that have to notice a fault in them."""
@@ -23,16 +27,16 @@ PARTS = (
         _in(
             "state",
             "actions batches blocks co_interactions commit_record deltas demand erasure histories"
-            " history items kernel merge names packing partition runs shown sorting summing"
-            " taken_state",
+            " items kernel merge names packing partition runs shown sorting summing"
+            " taken taken_state transitions",
         ),
-        ("tests/state", "tests/agents", "tests/simulated"),
+        ("tests/state", "tests/agents", *NIGHTS),
     ),
     Part(
-        _in("streams", "positions offsets spans partition_log erasing")
+        _in("streams", "positions offsets spans partition_log erasure_records source_topics")
         + _in("agents", "erased erasure forgetting ingest outputs")
         + _in("state", "checkpoint manifest opening"),
-        ("tests/agents", "tests/state", "tests/streams", "tests/simulated"),
+        ("tests/agents", "tests/state", "tests/streams", *NIGHTS),
     ),
     Part(
         _in("dynamic_layer/measure", "gate against_popularity intervals"),
@@ -41,11 +45,16 @@ PARTS = (
     Part(
         _in(
             "dynamic_layer/policies",
-            "columns expressions in_force limits masks parsing policy rules selection values",
+            "columns constants exploration expressions in_force limits masks match_rarity moment"
+            " parsing policy rules selection values",
         )
         + _in("dynamic_layer/serving", "policy_lists limited_lists cooling")
-        + _in("agents", "policies"),
-        ("tests/dynamic_layer", "tests/agents/test_policies.py", "tests/segue/test_policies.py"),
+        + _in("agents", "policies policy_text policy_versions"),
+        (
+            "tests/dynamic_layer",
+            *(f"tests/agents/{name}.py" for name in ("test_policies", "test_policy_text")),
+            "tests/segue/test_policies.py",
+        ),
     ),
 )
 

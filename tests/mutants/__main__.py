@@ -80,11 +80,11 @@ class Trial:
     def outcomes(self, mutants: list[Outcome]) -> Iterator[Outcome]:
         """Yield each mutant's outcome, those first that a test of their line notices.
 
-        The parts with fewest folders of tests come first: their tests are measured soonest.
+        The parts whose tests are fewest folders come first: they are measured soonest.
         """
         left = []
         with ThreadPoolExecutor(self._number) as pool:
-            for part in sorted(PARTS, key=lambda part: len(part.tests)):
+            for part in sorted(PARTS, key=lambda part: part.folders):
                 of_part = [mutant for mutant in mutants if part_of(mutant.module) is part]
                 if of_part:
                     self._known.measure(part)

@@ -8,6 +8,7 @@ KERNELS = ("state", "dynamic_layer")
 
 NIGHTS = ("tests/simulated/test_nights.py", "tests/simulated/test_days.py")
 """Of the simulation; its other tests put faults in by hand, and say little of a mutant."""
+DOCTESTS = "tests/test_doctests.py"
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Part:
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
+
+    @property
+    def folders(self) -> int:
+        """How many whole folders of tests it has."""
+        return sum(not name.endswith(".py") for name in self.tests)
 
 
 def _in(folder: str, names: str) -> tuple[str, ...]:
@@ -30,17 +36,17 @@ PARTS = (
             " items kernel merge names packing partition runs shown sorting summing"
             " taken taken_state transitions",
         ),
-        ("tests/state", "tests/agents", *NIGHTS),
+        ("tests/state", "tests/agents", *NIGHTS, DOCTESTS),
     ),
     Part(
         _in("streams", "positions offsets spans partition_log erasure_records source_topics")
         + _in("agents", "erased erasure forgetting ingest outputs")
         + _in("state", "checkpoint manifest opening"),
-        ("tests/agents", "tests/state", "tests/streams", *NIGHTS),
+        ("tests/agents", "tests/state", "tests/streams", *NIGHTS, DOCTESTS),
     ),
     Part(
         _in("dynamic_layer/measure", "gate against_popularity intervals"),
-        ("tests/dynamic_layer",),
+        ("tests/dynamic_layer", DOCTESTS),
     ),
     Part(
         _in(
@@ -52,8 +58,11 @@ PARTS = (
         + _in("agents", "policies policy_text policy_versions"),
         (
             "tests/dynamic_layer",
-            *(f"tests/agents/{name}.py" for name in ("test_policies", "test_policy_text")),
+            "tests/agents/test_policies.py",
+            "tests/agents/test_policy_text.py",
             "tests/segue/test_policies.py",
+            "tests/console/test_policies.py",
+            DOCTESTS,
         ),
     ),
 )

@@ -89,8 +89,8 @@ class PaddedExamples:
         return PaddedExamples(**{name: column[rows] for name, column in vars(self).items()})
 
     def newest(self, n: int) -> "PaddedExamples":
-        """Return the `n` examples with the greatest timestamps, oldest first."""
-        return self.take(np.argsort(self.timestamp, kind="stable")[-n:])
+        """Return the `n` examples with the greatest timestamps, oldest first; all if fewer."""
+        return self.take(np.argsort(self.timestamp, kind="stable")[max(0, len(self) - n) :])
 
     def latest_entries(self, cap: int) -> "PaddedExamples":
         """Return the same examples with at most the newest `cap` entries of each history."""

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from dynamic_layer.bundles.bundle import DynamicBundle
 from dynamic_layer.examples.replay import PaddedExamples
-from dynamic_layer.examples.same_user import users_of
 from dynamic_layer.items.features import ItemRows
-from dynamic_layer.measure.loss import loss_of
 from dynamic_layer.popularity.event_counts import Popularity
 from dynamic_layer.popularity.half_lives import demand_ranks
 
@@ -26,8 +24,8 @@ LEAST = 64
 class AgainstPopularity:
     """A bundle and live popularity on the questions of one item type.
 
-    hr_at_10, popularity_hr_at_10: of both; popularity: whether popularity is to be served: the
-    bundle is behind it, so that it does not beat it by more than chance either.
+    hr_at_10, popularity_hr_at_10: of both; popularity: whether popularity is to be served, since
+    the bundle is behind it.
     """
 
     questions: int
@@ -68,18 +66,16 @@ def compared(
     """
     target = ItemRows(bundle.item_keys)(questions.target)
     number = np.where(target >= 0, bundle.features.type_number.numpy()[np.maximum(target, 0)], -1)
-    users, found = users_of(questions), {}
+    found = {}
     for place, name in enumerate(bundle.types):
         own = number == place
         if own.sum() < LEAST:
             continue
-        # What popularity loses against the bundle: below 0 by more than chance if the bundle wins.
-        loss = loss_of(hits[own], popular[own], users[own], 0.0)
-        beaten = loss.high < 0
+        rate, popular_rate = float(hits[own].mean()), float(popular[own].mean())
         found[name] = AgainstPopularity(
-            questions=loss.questions,
-            hr_at_10=loss.before,
-            popularity_hr_at_10=loss.after,
-            popularity=not beaten and loss.after > loss.before,
+            questions=int(own.sum()),
+            hr_at_10=rate,
+            popularity_hr_at_10=popular_rate,
+            popularity=popular_rate > rate,
         )
     return found

@@ -103,6 +103,23 @@ def test_a_type_is_decided_with_at_least_64_questions(
     )
 
 
+@pytest.mark.parametrize(("more", "served"), [(-1, False), (0, False), (1, True)])
+def test_popularity_is_served_where_it_has_more_hits(
+    questions: PaddedExamples, more: int, served: bool
+) -> None:
+    bundle = headed().bundle
+    type_number = bundle.features.type_number.numpy()[ItemRows(bundle.item_keys)(questions.target)]
+    own = type_number == bundle.types.index("podcast")
+    hits, popular = np.zeros((2, len(questions)), np.bool_)
+    hits[np.flatnonzero(own)[:20]] = popular[np.flatnonzero(own)[-20 - more :]] = True
+    popular[~own] = True  # hits of other types do not count
+    found = compared(bundle, hits, popular, questions)["podcast"]
+    assert found.questions == own.sum()
+    assert found.hr_at_10 == pytest.approx(20 / own.sum())
+    assert found.popularity_hr_at_10 == pytest.approx((20 + more) / own.sum())
+    assert found.popularity == served
+
+
 def test_workers_list_what_is_in_demand_and_the_user_does_not_know() -> None:
     items: Items = headed().static
     bundle = copied()

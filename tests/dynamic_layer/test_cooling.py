@@ -100,6 +100,17 @@ def test_a_rule_counts_what_it_names_alone(items):
     assert cooling_items(shown, plain, NOW_MS).tolist() == []
 
 
+@pytest.mark.parametrize(("more_ms", "kept_out"), [(0, False), (1, True)])
+def test_a_rule_ends_after_its_days_to_the_millisecond(items, more_ms, kept_out):
+    then = np.array([NOW_MS - 7 * DAY_MS + more_ms])
+    plain = make_user(items, [0], now_ms=NOW_MS)
+    taken = replace(plain, history_time=then)
+    keys = items.item_keys[[0]]
+    shown = replace(plain, shown=ShownItems(items=keys, begin=then, count=np.array([1])))
+    for rule, user in [(Cooling(taken_days=7), taken), (Cooling(showings=1, shown_days=7), shown)]:
+        assert cooling_items(rule, user, NOW_MS).tolist() == (keys.tolist() if kept_out else [])
+
+
 @pytest.mark.parametrize(
     "rule",
     [{"showings": -1}, {"taken_days": -1}, {"shown_days": 0}, {"days": 3}, {"showings": 1.5}],

@@ -16,7 +16,11 @@ from dynamic_layer import (
     judge,
 )
 from dynamic_layer.bundles.bundle import served_vectors
-from dynamic_layer.measure.loss import loss_of
+from dynamic_layer.examples.ranking import user_features
+from dynamic_layer.items.features import ItemRows
+from dynamic_layer.measure import gate
+from dynamic_layer.measure.gate import Judgement
+from dynamic_layer.measure.loss import Loss, loss_of
 
 GATE = GateSettings()
 
@@ -94,6 +98,115 @@ def test_lists_with_shuffled_item_ids_are_refused(
         shuffled = np.random.default_rng(0).permutation(built.rows)
         built.index.add_with_ids(built.coded(vectors), shuffled)
     assert "recall" in reasons(replace(bundle, index=index), bundle, trainer)
+
+
+def newest(trainer: Trainer, n: int) -> HeldOut:
+    return HeldOut(trainer.holdout().newest(n))
+
+
+def coverage(bundle: DynamicBundle, held_out: HeldOut) -> float:
+    """Distinct items in the first ten places of all, per item that could be there."""
+    questions = held_out.newest(len(held_out))
+    users = user_features(questions, ItemRows(bundle.item_keys), bundle.history_cap)
+    rows = bundle.index.search(bundle.queries(bundle.user_vectors(users)), 10).rows
+    return len({*rows.ravel().tolist()}) / min(len(bundle.vectors), rows.size)
+
+
+@pytest.mark.parametrize(("number", "enough"), [(255, False), (256, True)])
+def test_coverage_and_hits_need_256_questions(
+    trainer: Trainer, bundle: DynamicBundle, number: int, enough: bool
+) -> None:
+    held_out = newest(trainer, number)
+    assert len(held_out) == number
+    found = judge(bundle, bundle, held_out, replace(GATE, min_coverage=1.1))
+    assert [reason.split()[1] for reason in found.reasons] == ["coverage"] * enough
+    assert found.held_out == number
+    assert (found.hr_at_10, found.best_hr_at_10) == (found.served_hr_at_10, None)
+    assert (found.hr_at_10 is not None) == enough
+
+
+def test_coverage_is_that_of_the_newest_questions(
+    trainer: Trainer, bundle: DynamicBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "_SAMPLE", 16)  # 256 questions find all items of this small world
+    expected = coverage(bundle, newest(trainer, 16))
+    assert expected < 1.0
+    for limit, said in [(expected, []), (expected + 1e-6, [f"got {expected:.4f}"])]:
+        settings = replace(GATE, min_coverage=limit)
+        found = judge(bundle, None, HeldOut(trainer.holdout()), settings).reasons
+        assert [reason.split(", ")[1] for reason in found] == said
+
+
+def test_what_is_at_a_limit_may_serve(trainer: Trainer, bundle: DynamicBundle) -> None:
+    strict = replace(GATE, min_recall=1.0, max_similarity=1.0)
+    exact = index_of(bundle, IndexSettings(storage="float32"))
+    held_out = HeldOut(trainer.holdout())
+    assert judge(replace(bundle, index=exact), None, held_out, strict).reasons == []
+    same = np.zeros_like(bundle.vectors)
+    same[:, 0] = 1.0
+    found = judge(replace(bundle, vectors=same), None, held_out, strict).reasons
+    assert not any("cosine" in reason for reason in found)
+
+
+def test_without_questions_items_are_searched_for(trainer: Trainer, bundle: DynamicBundle) -> None:
+    assert judge(bundle, bundle, newest(trainer, 0), GATE) == Judgement(reasons=[])
+    index = index_of(bundle, IndexSettings(storage="float32"))
+    index.remove(np.arange(0, len(bundle.vectors), 20))
+    [reason] = judge(replace(bundle, index=index), None, newest(trainer, 0), GATE).reasons
+    assert "recall" in reason
+
+
+def test_each_vector_of_a_few_is_compared_with_the_tower(
+    trainer: Trainer, bundle: DynamicBundle
+) -> None:
+    assert len(bundle.vectors) <= 256
+    for row in range(0, len(bundle.vectors), len(bundle.vectors) // 20):
+        vectors = bundle.vectors.copy()
+        vectors[row] = -vectors[row]
+        assert "item tower" in reasons(replace(bundle, vectors=vectors), bundle, trainer)
+
+
+def test_a_bundle_without_items_is_refused(trainer: Trainer, bundle: DynamicBundle) -> None:
+    nothing = replace(bundle, item_keys=bundle.item_keys[:0])
+    assert reasons(nothing, bundle, trainer) == "expected items, got none"
+
+
+@pytest.mark.parametrize(("needed", "rounds"), [(299, [300]), (300, [300]), (301, [300, 400])])
+def test_all_questions_are_asked_where_the_newest_tell_too_little(
+    trainer: Trainer,
+    bundle: DynamicBundle,
+    monkeypatch: pytest.MonkeyPatch,
+    needed: int,
+    rounds: list[int],
+) -> None:
+    asked: list[int] = []
+
+    def lost(before: np.ndarray, *_: object) -> Loss:
+        asked.append(len(before))
+        return Loss(
+            before=0.5, after=0.5, high=0.0, questions=len(before), needed=needed, too_much=False
+        )
+
+    monkeypatch.setattr(gate, "loss_of", lost)
+    monkeypatch.setattr(gate, "_JUDGED", 300)
+    found = judge(bundle, bundle, newest(trainer, 400), GATE)
+    assert asked == rounds
+    assert found.held_out == rounds[-1]
+
+
+@pytest.mark.parametrize(
+    ("own", "served", "earlier", "best"),
+    [
+        (0.5, 0.5, None, True), (0.5, 0.4, 0.5, True), (0.5, 0.6, 0.4, False),
+        (0.5, 0.4, 0.6, False), (0.5, None, None, False), (None, 0.0, 0.0, False),
+        (0.0, 0.0, None, True),
+    ],
+)  # fmt: skip
+def test_the_best_is_at_least_as_good_as_each_other(
+    own: float | None, served: float | None, earlier: float | None, best: bool
+) -> None:
+    found = Judgement(reasons=[], hr_at_10=own, served_hr_at_10=served, best_hr_at_10=earlier)
+    assert found.best == best
 
 
 def test_a_bundle_that_ranks_worse_is_refused(trainer: Trainer, bundle: DynamicBundle) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from streams import EmbeddedLog, Held, PositionError, TopicDefinition
+from streams import EmbeddedLog, Held, LogChanged, PositionError, TopicDefinition, TopicIdentity
+from streams.positions import check_identity
 
 
 def start(held, position, **options):
@@ -13,9 +14,10 @@ def start(held, position, **options):
 HELD = Held(topic="events", partition=3, first=100, end=200)
 
 
+@pytest.mark.parametrize("accept_gap", [False, True])
 @pytest.mark.parametrize("position", [100, 150, 200])
-def test_a_position_that_the_log_holds_is_where_reading_goes_on(position):
-    assert start(HELD, position) == (position, [])
+def test_a_position_that_the_log_holds_is_where_reading_goes_on(position, accept_gap):
+    assert start(HELD, position, accept_gap=accept_gap) == (position, [])
 
 
 def test_a_store_that_begins_late_is_told_so():
@@ -27,7 +29,14 @@ def test_a_store_that_begins_late_is_told_so():
 def test_records_that_are_gone_are_refused_with_the_ways_out():
     with pytest.raises(PositionError) as error:
         start(HELD, 40)
-    for said in ("events/3", "offset 40", "offset 100", "60 records", "copy", "--accept-gap"):
+    for said in (
+        "events/3",
+        "offset 40",
+        "offset 100",
+        "60 records (40 to 99)",
+        "copy",
+        "--accept-gap",
+    ):
         assert said in str(error.value)
     assert start(HELD, 40, accept_gap=True) == (100, [("events", 3, 100)])
 
@@ -36,6 +45,31 @@ def test_records_that_are_gone_are_refused_with_the_ways_out():
 def test_a_store_ahead_of_its_log_is_refused_always(accept_gap):
     with pytest.raises(PositionError, match="offset 201, but the partition ends at offset 200"):
         start(HELD, 201, accept_gap=accept_gap)
+
+
+def topic(id_: str, partitions: int) -> TopicIdentity:
+    return TopicIdentity(topic="events", id=id_, partitions=partitions)
+
+
+@pytest.mark.parametrize(
+    ("made", "found", "another"),
+    [
+        (None, topic("b", 2), None), (topic("a", 2), topic("a", 2), None),
+        (topic("", 2), topic("b", 2), None), (topic("a", 2), topic("", 2), None),
+        (topic("a", 0), topic("a", 2), None), (topic("a", 2), topic("b", 2), True),
+        (topic("a", 2), topic("b", 3), True), (topic("b", 2), topic("a", 2), True),
+        (topic("a", 2), topic("a", 3), False), (topic("a", 3), topic("a", 2), False),
+        (topic("", 1), topic("a", 2), False),
+    ],
+)  # fmt: skip
+def test_a_state_goes_on_with_the_topic_that_it_was_made_from(made, found, another):
+    """another: whether another topic is found; None where reading goes on."""
+    if another is None:
+        check_identity(made, found, 3)
+        return
+    with pytest.raises(LogChanged, match="events/3") as error:
+        check_identity(made, found, 3)
+    assert error.value.another_topic is another
 
 
 def test_the_embedded_log_says_what_it_holds_and_where_a_time_is(tmp_path):

@@ -37,7 +37,6 @@ class Histories:
         self._database = source
         self.limit(cache_bytes)
         self._cap = cap
-        self._used = 0
         self._give_up()
 
     def limit(self, cache_bytes: int) -> None:

@@ -1,22 +1,26 @@
 """What is known of an erasure covers that of an earlier one, unless it says less of some topic."""
 
+import asyncio
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from agents.erased import ErasedUsers, _implies, user_hash
+from agents.erased import ErasedUsers, _implies, _uninterrupted, user_hash
 from agents.forgetting import _counts_from
 from streams import (
     EmbeddedLog,
+    ErasedUser,
     ErasurePlace,
     Record,
     ShownItem,
     Source,
     SourceSettings,
     TopicSettings,
+    UnreachableError,
     create_topics,
     encode,
     topics,
@@ -122,3 +126,56 @@ async def test_records_count_from_behind_the_last_erasure_that_may_cover_them(
     assert found == [6, 7]
     assert [await _counts_from(log, erased, place, "bob", 100) for place in places] == [0, 0]
     log.close()
+
+
+PLAYER = SourceSettings(topic="player", keyed_by_user=False)
+
+
+def erased_users() -> ErasedUsers:
+    """One user is erased at offset 5 of partition 1, and at 7 of the same one of a source."""
+    erased = ErasedUsers(TOPICS, sources=[PLAYER])
+    place = replace(ONE, source=replace(ONE.source, topic=TOPICS.events))
+    user = ErasedUser(user_sha256=user_hash(b"ann").hex(), erasures=[place])
+    assert [erased.take(user) for _ in range(2)] == [True, False]
+    return erased
+
+
+def test_records_are_passed_over_together_only_if_none_is_covered() -> None:
+    erased, found = erased_users(), []
+    rekeyed = [
+        json.dumps({"source": {"topic": "player", "partition": 1, "offset": at}}).encode()
+        for at in (6, 7)
+    ]
+    names = (TOPICS.events, TOPICS.users, TOPICS.impressions, "player", "another")
+    places = product(names, (0, 1), range(3, 9), (99, 100, 101), (b"{}", *rekeyed))
+    for topic, partition, offset, at, value in places:
+        record = Record(topic, partition, offset, at, b"ann", value)
+        if erased.covered(record, "ann"):
+            found.append(record)
+            assert erased._may_cover([record])
+            assert not erased.covered(record, "bob")
+    assert {(record.topic, record.partition) for record in found} == {*product(names, (0, 1))}
+    assert not erased._may_cover([Record("another", 1, 3, 101, b"ann", b"{}")])
+    assert not ErasedUsers(TOPICS)._may_cover(found)
+
+
+@pytest.mark.parametrize("topic", [TOPICS.events, TOPICS.impressions, TOPICS.users])
+@pytest.mark.parametrize("value", [b"{", b"", b'{"source_time"', b'{"made_at":"x"}', None])
+def test_what_cannot_be_read_is_covered_by_its_place_alone(topic: str, value: bytes | None) -> None:
+    erased = erased_users()
+    before, behind = (Record(topic, 1, at, at, b"ann", value) for at in (4, 900))
+    assert erased.covered(before, "ann")
+    assert not erased.covered(behind, "ann")
+
+
+async def test_a_stop_is_a_stop_and_a_lost_connection_an_error() -> None:
+    async def lost() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(UnreachableError):
+        await _uninterrupted(lost)
+    waiting = asyncio.create_task(_uninterrupted(asyncio.Event().wait))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -4,7 +4,13 @@ import msgspec
 import pytest
 
 from agents.policy_text import PolicyFile, fault_in, parse_policy, policy_text
-from agents.policy_versions import AttributeTypes, PolicyConflict, checked, write_version
+from agents.policy_versions import (
+    AttributeTypes,
+    PolicyConflict,
+    checked,
+    difference,
+    write_version,
+)
 from dynamic_layer import PolicyError, rules_of
 from streams import ListPolicy, Record, decode
 
@@ -67,6 +73,16 @@ def test_a_mistake_has_its_place_in_the_text(text, where, place, what):
     found = fault_in(text, caught.value)
     assert (found.where, (found.line, found.column)) == (where, place)
     assert what in found.what
+
+
+def test_a_difference_is_by_line():
+    before, after = rules_of({"diversity": 0.1}), rules_of({"diversity": 0.2, "same": [["a"]]})
+    assert difference(before, before, ("version 1", "version 2")) == []
+    assert difference(before, after, ("version 1", "version 2")) == [
+        "--- version 1", "+++ version 2", "@@ -1,3 +1,8 @@", " {",
+        '-  "diversity": 0.1', '+  "diversity": 0.2,', '+  "same": [', "+    [", '+      "a"',
+        "+    ]", "+  ]", " }",
+    ]  # fmt: skip
 
 
 class Topic:

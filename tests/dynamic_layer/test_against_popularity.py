@@ -120,6 +120,21 @@ def test_popularity_is_served_where_it_has_more_hits(
     assert found.popularity == served
 
 
+def test_targets_that_a_bundle_does_not_know_count_for_no_type(questions: PaddedExamples) -> None:
+    bundle = headed().bundle
+    numbers = bundle.features.type_number.numpy()[ItemRows(bundle.item_keys)(questions.target)]
+    unknown = np.flatnonzero(numbers == bundle.types.index("podcast"))[::5]
+    target = questions.target.copy()
+    target[unknown] = 1
+    assert (ItemRows(bundle.item_keys)(target[unknown]) < 0).all()
+    numbers[unknown] = -1
+    hits = np.zeros(len(target), np.bool_)
+    found = compared(bundle, hits, hits, replace(questions, target=target))
+    assert {name: one.questions for name, one in found.items()} == {
+        name: (numbers == number).sum() for number, name in enumerate(bundle.types)
+    }
+
+
 def test_workers_list_what_is_in_demand_and_the_user_does_not_know() -> None:
     items: Items = headed().static
     bundle = copied()

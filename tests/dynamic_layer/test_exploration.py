@@ -29,6 +29,14 @@ def test_neighbours_and_launches_say_what_demand_to_expect():
     np.testing.assert_allclose(found.shape, [49 / 3, 0.5])
 
 
+@pytest.mark.parametrize(("apart", "shape"), [(0.0, 20.0), (1.0, 16.0), (8.0, 0.5)])
+def test_a_prior_is_worth_a_half_to_twenty_takes(apart, shape):
+    """Of two neighbours with a demand of 4 on average, so far apart."""
+    demand = np.array([[4.0 - apart, 4.0 + apart]])
+    found = relative_demand(demand, np.ones((1, 2)), np.ones(1), np.ones(1))
+    np.testing.assert_allclose(found.shape, [shape])
+
+
 def test_beliefs_begin_with_the_prior_and_end_with_what_was_taken():
     demands = Demands(np.array([1.0, 4.0]), np.array([2.0, 2.0]))
     shape, rate = beliefs(demands, np.array([0, 0]), np.array([0, 0]))

@@ -1,5 +1,6 @@
 """The gate refuses broken bundles and says why."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -214,7 +215,15 @@ def test_a_bundle_that_ranks_worse_is_refused(trainer: Trainer, bundle: DynamicB
     with torch.no_grad():
         for weights in worse.model.user.tower.parameters():
             weights.normal_(generator=torch.Generator().manual_seed(0))
-    assert "HR@10" in reasons(worse, bundle, trainer)
+    said = re.search(
+        r"HR@10 of about ([\d.]+) on .* got ([\d.]+); the served bundle has ([\d.]+),"
+        r" (\S+) more at least",
+        reasons(worse, bundle, trainer),
+    )
+    assert said is not None
+    before, after, served, more = map(float, said.groups())
+    assert before == served
+    assert 0 < more < before - after
 
 
 def drawn(n: int, rate: float, kept: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,17 @@ from dynamic_layer.policies.columns import ItemColumns
 from dynamic_layer.policies.expressions import compile_expression
 from dynamic_layer.policies.limits import crowded
 from dynamic_layer.policies.masks import RowMasks
-from dynamic_layer.policies.rules import Cooling, Explore, Fresh, PolicyError, PolicyRules
+from dynamic_layer.policies.rules import (
+    Cap,
+    Cooling,
+    Explore,
+    Fresh,
+    PolicyError,
+    PolicyRules,
+    Quota,
+    Slot,
+    Weighted,
+)
 from dynamic_layer.policies.selection import Candidates, select
 from dynamic_layer.serving import policy_lists
 from dynamic_layer.serving.limited_lists import LimitedLists, _distinct
@@ -359,11 +369,34 @@ def test_a_short_list_is_filled_with_the_last_item_of_the_catalogue_too(
     assert set(rows(answer["mix"])) in ({first, last}, {second, last})
 
 
+@pytest.mark.usefixtures("few_candidates")
+@pytest.mark.parametrize("user", [1, 2])
+def test_a_short_list_is_not_filled_with_what_it_has(recommender, users, in_force, items, user):
+    """Nor with the first item of the catalogue, which no limit keeps out."""
+    every = [ListSettings(name="mix", k=len(items.item_ids))]
+    ranking = rows(lists_of(recommender, users[user : user + 1], in_force, {}, every)[0]["mix"])
+    place = ranking.index(0)
+    _, second, third, *_, last = ranking[place:]
+    creators = {0: {}, second: {"creator": "a"}, third: {"creator": "a"}, last: {"creator": "b"}}
+    in_force.columns.put(
+        items.item_keys.tolist(),
+        [{"kept": row in creators, **creators.get(row, {})} for row in range(len(items.item_ids))],
+    )
+    rules = {
+        "filter": "item.kept", "cap": [{"attribute": "creator", "most": 1}],
+        "types": TYPES | {"item.kept": "boolean"},
+    }  # fmt: skip
+    three = [ListSettings(name="mix", k=3)]
+    [answer] = lists_of(recommender, users[user : user + 1], in_force, rules, three)
+    assert rows(answer["mix"]) == [0, second, last]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_crowded_items_are_those_whose_values_have_their_share(in_force, items, seed):
     of_genre = 1 + seed % 2
+    caps = [{"attribute": "creator", "most": 2}, {"attribute": "genres", "most": of_genre}]
     rules = {
-        "cap": [{"attribute": "creator", "most": 2}, {"attribute": "genres", "most": of_genre}],
+        "cap": caps if seed < 6 else caps[::-1],
         "same": [["title"]],
         "quota": [{"when": "item.stock = 2", "most": 1}],
     }
@@ -431,6 +464,28 @@ def test_what_a_rule_says_by_default_is_a_rule(of):
     """Defaults are not checked when a rule is read."""
     said = {name: getattr(of(), name) for name in of.__struct_fields__}
     assert msgspec.convert(msgspec.to_builtins(said), of) == of()
+
+
+def test_a_policy_that_says_little_keeps_its_meaning():
+    """Defaults are read by later versions too."""
+    defaults = {
+        f"{of.__name__}.{field.name}": field.default
+        for of in (Cap, Cooling, Explore, Fresh, PolicyRules, Quota, Slot, Weighted)
+        for field in msgspec.structs.fields(of)
+        if field.default is not msgspec.NODEFAULT
+    }
+    assert defaults == {
+        "Cooling.taken_days": 0, "Cooling.showings": 0, "Cooling.shown_days": 7,
+        "Explore.share": 0.01, "Explore.slots": 1, "Explore.position": 10,
+        "Explore.attribute": "published_at", "Explore.days": 3, "Explore.graduate": 100,
+        "Explore.showings": 1,
+        "Fresh.attribute": "published_at", "Fresh.factor": 2, "Fresh.half_life_days": 30,
+        "PolicyRules.filter": "", "PolicyRules.diversity": 0,
+        "PolicyRules.boost": (), "PolicyRules.bury": (), "PolicyRules.cap": (),
+        "PolicyRules.same": (), "PolicyRules.quota": (), "PolicyRules.slots": (),
+        "PolicyRules.fresh": None, "PolicyRules.cooling": None, "PolicyRules.explore": None,
+        "Quota.least": 0, "Quota.most": None, "Slot.start": "", "Slot.until": "",
+    }  # fmt: skip
 
 
 def test_rules_that_are_in_force_cannot_be_changed():

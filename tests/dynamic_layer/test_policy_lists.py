@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -431,6 +432,27 @@ def test_a_slot_counts_as_the_last_candidate(recommender, users, in_force):
     assert rows(pinned["mix"])[2:] == rows(plain["mix"])[1:-1]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "fits"),
+    [
+        ([0, 3], [0, 1], False), ([0, 3], [3, 0], True), ([0, 1], [2, 3], True),
+        ([0, 1], [1, 2], False), ([1, 2], [2, 1], True),
+        ([1, -1], [1, 2], True), ([0, -1], [1, 2], False), ([3, -1], [0, 1], True),
+        ([0, 3, 4], [0, 3], True), ([0, 3, 4], [0, 1], False),
+    ],
+)  # fmt: skip
+def test_a_quota_that_a_list_held_is_held_with_what_it_explores(before, after, fits):
+    """Two of the first, the fourth and the last item; -1 is behind the end of a list."""
+    quota = {"when": "item.stock = 0", "least": 2}
+    lists = SimpleNamespace(
+        policy=Policy.of(rules_of({"types": TYPES, "quota": [quota]})),
+        in_force=InForce(),
+        slots=np.zeros(5, np.int64),
+        _mask=lambda _: np.array([True, False, False, True, True]),
+    )
+    assert LimitedLists._fits(lists, np.array(after), np.array(before)) is fits
+
+
 def test_further_candidates_come_behind_the_first_in_their_own_order():
     first = Hits(np.array([[4, 2, -1]]), np.array([[3.0, 1.0, -np.inf]], np.float32))
     more = Hits(np.array([[7, 8]]), np.array([[-5.0, -5.5]], np.float32))
@@ -591,6 +613,15 @@ def test_the_intersection_of_unchanged_masks_is_the_same_array():
     assert masks.both(one, other) is both
     assert masks.both(one, ~other).tolist() == [False, True, False]
     assert masks.both(one, None) is one
+
+
+def test_changes_since_a_version_are_those_since_then_alone():
+    columns, versions = ItemColumns(), []
+    for keys in ([1], [2, 3], [3], [4]):
+        versions.append(columns.version)
+        columns.put(keys, [{"stock": 1}] * len(keys))
+    found = [columns.changed_keys(version) for version in [*versions, columns.version]]
+    assert found == [{1, 2, 3, 4}, {2, 3, 4}, {3, 4}, {4}, set()]
 
 
 def test_a_change_counts_for_items_whose_keys_came_later():

@@ -5,8 +5,8 @@ and policies. Each is put into a copy of the project, and the tests of that part
 those that run the mutant's line, until one fails. Tests that noticed other mutants of the module
 come first, then quick ones. A mutant that none of them notices is tried once more, after all
 others, with the rest of the tests; what passes all of them survives: a test is missing, or the
-mutant changes nothing that matters, and then `explained.toml` says why. The exit status is 1 if a
-survivor is not explained.
+mutant changes nothing that matters. Then `explained.toml` says why, and it is not tried again. The
+exit status is 1 if a survivor is not explained.
 
 Outcomes are kept in var/mutants/SEED.jsonl, and a second run continues there. `--survivors` runs
 the survivors of earlier runs again, after tests were added. Which test runs which lines is kept
@@ -28,7 +28,7 @@ from queue import Queue
 
 from tests.mutants.copies import FOLDER, ROOT, Copy
 from tests.mutants.known_tests import KnownTests
-from tests.mutants.parts import MODULES, PARTS, Outcome, part_of
+from tests.mutants.parts import MODULES, Outcome, own_tests, part_of
 from tests.mutants.session import SLACK_S, Run, result_of
 
 EXPLAINED = Path(__file__).parent / "explained.toml"
@@ -70,6 +70,7 @@ class Trial:
     def __init__(self, copies: int, before: Iterable[Outcome]) -> None:
         self._copies: Queue[Copy] = Queue()
         self._number = copies
+        self._first: dict[tuple[str, ...], list[str]] = {}
         first = Copy(0)
         self._known = KnownTests(first)
         for outcome in before:
@@ -80,25 +81,34 @@ class Trial:
     def outcomes(self, mutants: list[Outcome]) -> Iterator[Outcome]:
         """Yield each mutant's outcome, those first that a test of their line notices.
 
-        The parts whose tests are fewest folders come first: they are measured soonest.
+        At first only the tests of their own packages are measured and run.
         """
         left = []
         with ThreadPoolExecutor(self._number) as pool:
-            for part in sorted(PARTS, key=lambda part: part.folders):
-                of_part = [mutant for mutant in mutants if part_of(mutant.module) is part]
-                if of_part:
-                    self._known.measure(part)
-                for outcome in pool.map(lambda mutant: self._tried(mutant, 0), of_part):
+            for own in dict.fromkeys(own_tests(mutant.module) for mutant in mutants):
+                self._known.measure(own)
+                now = [mutant for mutant in mutants if own_tests(mutant.module) == own]
+                for outcome in pool.map(self._tried_first, now):
                     if outcome.noticed:
                         yield outcome
                     else:
                         print(f"not noticed so far: {outcome}", flush=True)
                         left.append(outcome)
-            yield from pool.map(lambda mutant: self._tried(mutant, 1), left)
+            for mutant in left:
+                self._known.measure(part_of(mutant.module).tests)
+            yield from pool.map(self._tried_last, left)
 
-    def _tried(self, mutant: Outcome, which: int) -> Outcome:
-        """Put the mutant in, and run its first tests, or the others."""
-        tests = self._known.in_order(mutant)[which]
+    def _tried_first(self, mutant: Outcome) -> Outcome:
+        self._first[mutant.key] = self._known.in_order(mutant)[0]
+        return self._tried(mutant, self._first[mutant.key])
+
+    def _tried_last(self, mutant: Outcome) -> Outcome:
+        done = set(self._first[mutant.key])
+        ordered = [test for tests in self._known.in_order(mutant) for test in tests]
+        return self._tried(mutant, [test for test in ordered if test not in done])
+
+    def _tried(self, mutant: Outcome, tests: list[str]) -> Outcome:
+        """Put the mutant in, and run the tests."""
         copy = self._copies.get()
         try:
             with copy.mutated(mutant):
@@ -117,7 +127,7 @@ class Trial:
         it counts only if it fails again, with compiled ones.
         """
         while failed := self._failure(copy, mutant, tests):
-            quick = not copy.compiles(mutant.module) or failed.startswith(_own_tests(mutant))
+            quick = not copy.compiles(mutant.module) or failed.startswith(own_tests(mutant.module))
             if quick or failed not in tests or self._failure(copy, mutant, [failed]):
                 return failed
             tests = tests[tests.index(failed) + 1 :]
@@ -135,11 +145,6 @@ class Trial:
         return next(iter(result_of(run).failed), "")
 
 
-def _own_tests(mutant: Outcome) -> str:
-    """The folder with tests of the mutant's package, which wait for nothing."""
-    return f"tests/{mutant.module.split('/')[0]}/"
-
-
 def main() -> int:
     """Draw, try and report; returns the exit status."""
     options = _options()
@@ -148,11 +153,13 @@ def main() -> int:
     if options.survivors:
         before = {key: outcome for key, outcome in before.items() if outcome.noticed}
     mutants = list(drawn(options.seed, options.mutants))
-    left = [mutant for mutant in mutants if mutant.key not in before]
+    known = before.keys() | explanations().keys()
+    left = [mutant for mutant in mutants if mutant.key not in known]
     print(
         f"seed {options.seed}: {len(mutants)} mutants, {len(mutants) - len(left)} known", flush=True
     )
     outcomes, began = dict(before), time.monotonic()
+    left = [mutant for mutant in left if mutant.module.startswith(options.of)]
     tried = Trial(options.copies, noticed_before()).outcomes(left) if left else ()
     for number, outcome in enumerate(tried, 1):
         outcomes[outcome.key] = replace(outcome, text="")
@@ -162,15 +169,21 @@ def main() -> int:
             flush=True,
         )
         path.write_text("".join(json.dumps(asdict(one)) + "\n" for one in outcomes.values()))
-    return report([outcomes[mutant.key] for mutant in mutants if mutant.key in outcomes])
+    known |= outcomes.keys()
+    return report([outcomes.get(one.key, one) for one in mutants if one.key in known])
+
+
+def explanations() -> dict[tuple[str, ...], str]:
+    """Return by mutant why it changes nothing that matters; it is not tried."""
+    return {
+        (one["module"], one["within"], one["before"], one["after"]): one["why"]
+        for one in tomllib.loads(EXPLAINED.read_text())["mutant"]
+    }
 
 
 def report(outcomes: list[Outcome]) -> int:
     """Print the survivors; returns 1 if one is not explained."""
-    explained = {
-        (one["module"], one["within"], one["before"], one["after"]): one["why"]
-        for one in tomllib.loads(EXPLAINED.read_text())["mutant"]
-    }
+    explained = explanations()
     survivors = [outcome for outcome in outcomes if not outcome.noticed]
     unexplained = [outcome for outcome in survivors if outcome.key not in explained]
     for outcome in survivors:
@@ -188,6 +201,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1, help="draws the mutants")
     parser.add_argument("--mutants", type=int, default=200, help="how many")
+    parser.add_argument("--of", default="", help="only of modules that begin so, as state/kernel")
     parser.add_argument("--copies", type=int, default=1, help="mutants that are tried at a time")
     parser.add_argument(
         "--survivors", action="store_true", help="run survivors of earlier runs again"

@@ -12,7 +12,7 @@ from pathlib import Path
 from coverage import CoverageData
 
 from tests.mutants.copies import FOLDER, Copy
-from tests.mutants.parts import MODULES, Outcome, Part, part_of
+from tests.mutants.parts import MODULES, Outcome, part_of
 from tests.mutants.session import Run, result_of
 
 FIRST_S = 60.0
@@ -38,9 +38,9 @@ class KnownTests:
         )
         self._data = CoverageData(str(self._lines))
 
-    def measure(self, part: Part) -> None:
-        """Run the part's tests that were not run yet; the copy must hold no mutant."""
-        for tests in part.tests:
+    def measure(self, files: Iterable[str]) -> None:
+        """Run files or folders with tests that were not run yet; the copy must hold no mutant."""
+        for tests in files:
             if not tests.startswith(tuple(self._measured)):
                 self._measured.append(tests)
                 self._measure([tests])
@@ -72,7 +72,7 @@ class KnownTests:
             self._measure(again)
 
     def in_order(self, mutant: Outcome) -> tuple[list[str], list[str]]:
-        """Return the tests of the mutant's part: those of the line, and others.
+        """Return the tests of the mutant's part that were measured: those of the line, and others.
 
         The first of the two holds tests that run the mutant's line, up to FIRST_S. Those that
         noticed other mutants of the module come first, then quick ones. Which tests run a compiled

@@ -18,11 +18,6 @@ class Part:
     modules: tuple[str, ...]
     tests: tuple[str, ...]
 
-    @property
-    def folders(self) -> int:
-        """How many whole folders of tests it has."""
-        return sum(not name.endswith(".py") for name in self.tests)
-
 
 def _in(folder: str, names: str) -> tuple[str, ...]:
     return tuple(f"{folder}/{name}.py" for name in names.split())
@@ -74,6 +69,12 @@ MODULES = tuple(module for part in PARTS for module in part.modules)
 def part_of(module: str) -> Part:
     """Return the part that a module is in."""
     return next(part for part in PARTS if module in part.modules)
+
+
+def own_tests(module: str) -> tuple[str, ...]:
+    """Return the tests of the module's part that are those of its package."""
+    package = f"tests/{module.split('/', maxsplit=1)[0]}"
+    return tuple(name for name in part_of(module).tests if name.startswith(package))
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnownTests:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     known = KnownTests(SimpleNamespace(folder=tmp_path / "copy"))  # type: ignore[arg-type]
-    known.measure(part_of(MODULE))
+    known.measure(part_of(MODULE).tests)
     return known
 
 
@@ -74,6 +74,6 @@ def test_a_file_that_tests_share_has_them_measured_again(known, tmp_path, capsys
     again = KnownTests(SimpleNamespace(folder=tmp_path / "copy"))  # type: ignore[arg-type]
     assert again.usual_s == {}
     capsys.readouterr()
-    again.measure(part_of(MODULE))
+    again.measure(part_of(MODULE).tests)
     assert "runs tests/state " in capsys.readouterr().out
     assert sorted(again.usual_s) == [AGAIN, DOUBLE, OTHER]

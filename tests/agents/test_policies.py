@@ -75,6 +75,19 @@ async def test_a_bad_version_is_refused_and_the_last_good_one_stays(caplog):
     assert shown == {"segue_policy_version": 5, "segue_policies_refused": 4}
 
 
+async def test_a_version_with_a_part_that_is_null_is_in_force_with_a_warning(caplog):
+    """Where versions are written it is refused; earlier consoles wrote some."""
+    book = PolicyBook()
+    rules = {"filter": "item.stock / 0 > 1 or item.stock > 2", "types": TYPES}
+    await book.take([record(policy(1, {"filter": "item.stock > 0", "types": TYPES}))])
+    assert caplog.text == ""
+    await book.take([record(policy(2, rules))])
+    assert book.versions == {"*": 2}
+    [said] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert "version 2 of the policy of * stays in force, but a part of it is NULL" in said
+    assert "division by zero" in said
+
+
 async def test_a_version_that_was_written_over_is_not_in_force_again():
     """Its record is read again after a lost connection."""
     book = PolicyBook()

@@ -37,6 +37,7 @@ class Histories:
         self._database = source
         self.limit(cache_bytes)
         self._cap = cap
+        self._used: int
         self._give_up()
 
     def limit(self, cache_bytes: int) -> None:

@@ -1,7 +1,10 @@
-"""The order of the files: those that take longest, or mostly wait, begin first."""
+"""The order of the files of tests, and seeds of the generators that tests share."""
 
 import os
+import random
+import sys
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -53,3 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((n for n, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seed the generators that tests share: torch draws a seed of its own for each process."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dynamic_layer import (
@@ -74,6 +75,10 @@ def make_items(
     signs = rng.normal(size=(topics, TEXT + WIDTH))
     text = unit(0.4 * signs[topic, :TEXT] + rng.normal(size=(n, TEXT)))
     hgnn = unit(signs[topic, TEXT:] + 0.2 * rng.normal(size=(n, WIDTH)))
+    # New items are placed by this network, so that lists depend on its first weights.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = HGNN(TEXT, len(names), HGNNSettings(hidden=WIDTH, output=WIDTH)).eval()
     return Items(
         item_keys=keys,
         item_ids=ids,
@@ -84,7 +89,7 @@ def make_items(
         text=text.astype(np.float16),
         hgnn=hgnn,
         topic=topic,
-        model=HGNN(TEXT, len(names), HGNNSettings(hidden=WIDTH, output=WIDTH)).eval(),
+        model=model,
     )
 
 

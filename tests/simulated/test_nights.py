@@ -7,8 +7,10 @@ from collections import Counter
 
 import pytest
 
+from streams.topics import TopicDefinition
 from tests.simulated.loop import NightLoop, Stuck
 from tests.simulated.run import SHORT, failing, run_night
+from tests.simulated.transactions import NightLog, Transaction
 
 #: Nights in `make test`, short ones; `make soak` runs 10,000 of other seeds.
 NIGHTS = int(os.environ.get("NIGHTS", "200"))
@@ -47,6 +49,22 @@ def test_short_nights_have_every_kind_of_fault():
         "a_policy_is_undone", "a_worker_reads_again", "items_leave_while_lists_are_made",
     }  # fmt: skip
     assert kinds <= found.keys()
+
+
+def test_an_aborted_transaction_hides_nothing_of_a_topic_created_again(tmp_path):
+    """Once it hid the record that had its offset in the new topic, which readers had taken."""
+    definition = TopicDefinition(name="player", partitions=1)
+    log, aborted = NightLog(tmp_path, lambda: 0), Transaction(1)
+    log.create_topic(definition)
+    log.append_in(aborted, "player", b"user", b"gone with the topic")
+    log.delete_topic("player")
+    log.create_topic(definition)
+    log.append("player", b"user", b"stays")
+    log.append_in(aborted, "player", b"user", b"aborted")
+    assert [record.value for record in log.read("player", 0, 0)] == [b"stays"]
+    log.end(aborted, commit=False)
+    assert [record.value for record in log.read("player", 0, 0)] == [b"stays"]
+    log.close()
 
 
 async def in_turn(loop: NightLoop, done: list[str], name: str) -> None:

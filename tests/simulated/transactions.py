@@ -34,10 +34,13 @@ class _Part:
 
 @dataclass
 class Transaction:
-    """An open transaction: its records so far, by topic, partition and offset."""
+    """An open transaction: its records so far, by partition and offset.
+
+    Offsets are of the topic that was written to, and of none that has the same name later.
+    """
 
     number: int
-    records: list[tuple[Place, int]] = field(default_factory=list)
+    records: list[tuple[_Part, int]] = field(default_factory=list)
 
 
 class NightLog(EmbeddedLog):
@@ -103,16 +106,13 @@ class NightLog(EmbeddedLog):
         partition, offset = self.append(topic, key, value)
         part = self._parts.setdefault((topic, partition), _Part())
         part.first.setdefault(transaction.number, offset)
-        transaction.records.append(((topic, partition), offset))
+        transaction.records.append((part, offset))
         return partition, offset
 
     def end(self, transaction: "Transaction", *, commit: bool) -> None:
         """Commit a transaction or abort it: write a marker to each partition that it wrote to."""
-        for place, offset in transaction.records:
-            part = self._parts.get(place)
-            if part is None or transaction.number not in part.first:
-                continue  # the topic was created again
-            if not commit:
+        if not commit:
+            for part, offset in transaction.records:
                 part.aborted.add(offset)
         for place, part in self._parts.items():
             if part.first.pop(transaction.number, None) is not None:

@@ -43,8 +43,8 @@ _HEADER = DefaultRecordBase.HEADER_STRUCT
 _LENGTH = struct.Struct(">i")
 #: Offset and length stand before what the length counts.
 _LENGTH_AT, _COUNTED_FROM, _MAGIC_AT = 8, 12, 16
-#: The first version of the format that has columns.
-_COLUMNS_FROM = 2
+#: Versions of the format. The last one alone has columns.
+_OLDER, _OF_COLUMNS = (0, 1), 2
 _DECODERS = {
     DefaultRecordBase.CODEC_GZIP: (codec.has_gzip, codec.gzip_decode),
     DefaultRecordBase.CODEC_SNAPPY: (codec.has_snappy, codec.snappy_decode),
@@ -166,20 +166,29 @@ class PartitionColumns(PartitionRecords):
         topic, partition = self._tp
         if passed_over:
             return columns_of(topic, partition, ())
-        if data[_MAGIC_AT] < _COLUMNS_FROM:
+        if data[_MAGIC_AT] in _OLDER:
             columns = columns_of(topic, partition, batch)
             return columns[int(np.searchsorted(columns.offsets, self.next_fetch_offset)) :]
         return batch_columns(topic, partition, data, self.next_fetch_offset)
 
 
 def _batch(data: memoryview) -> Any:
-    """aiokafka's object for one batch: has its header, and reads older formats."""
+    """aiokafka's object for one batch: has its header, and reads older formats.
+
+    Raises CorruptRecordException for a version that Kafka does not have, as Kafka's own client
+    does: in format v2 the CRC does not cover the version. aiokafka reads those from 3 to 127 as v2,
+    and those from 128 on end it with a SystemError.
+    """
     if len(data) <= _MAGIC_AT:
         raise CorruptRecordException(f"a batch of {len(data)} bytes")
     magic = data[_MAGIC_AT]
-    if magic >= _COLUMNS_FROM:
+    if magic == _OF_COLUMNS:
         return DefaultRecordBatch(data)
-    return LegacyRecordBatch(data, magic)
+    if magic in _OLDER:
+        return LegacyRecordBatch(data, magic)
+    raise CorruptRecordException(
+        f"a record batch of format version {magic}; Kafka has the versions 0 to {_OF_COLUMNS}"
+    )
 
 
 def batch_columns(topic: str, partition: int, batch: memoryview, first: int = 0) -> RecordColumns:

@@ -14,13 +14,15 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from streams.record_batches import ColumnFetcher, MessageSet, PartitionColumns, consumer_records
 from streams.record_columns import columns_of, joined
 
 TP = TopicPartition("events", 3)
+#: Of the byte that names the version of the format, in a batch.
+VERSION_AT = 16
 HEADERS = [("traceparent", b"00-1"), ("empty", b""), ("null", None), ("n\u00e4me", b"\xff")]
 KeyValue = tuple[bytes | None, bytes | None]
 
@@ -87,7 +89,7 @@ def by_aiokafka(data: bytes, first: int, aborted: Any, most: int) -> tuple[list[
             found.append(record)
             if len(found) == most:
                 break
-    except CorruptRecordException:
+    except (CorruptRecordException, SystemError):  # the second for versions of 128 and more
         error = "corrupt"
     return found, reader.next_fetch_offset, error
 
@@ -147,9 +149,13 @@ def test_columns_hold_the_records_that_aiokafka_reads(
 
 @given(st.lists(batches, min_size=1, max_size=3), st.data())
 def test_damaged_bytes_are_refused_as_by_aiokafka(made: list[Made], data: st.DataObject) -> None:
+    """But for versions of the format: see `test_an_unknown_version_of_the_format_is_refused`."""
+    parts = [message_set([one]) for one in made]
+    versions = {sum(map(len, parts[:n])) + VERSION_AT for n in range(len(parts))}
     good = bytearray(message_set(made))
     place = data.draw(st.integers(12, len(good) - 1))
     good[place] ^= data.draw(st.integers(1, 255))
+    assume(place not in versions or good[place] <= 2)
     expected, _, error = by_aiokafka(bytes(good), 100, [], 10**6)
 
     found, _, raised = by_columns(bytes(good), 100, [], 10**6, 10**6)
@@ -157,6 +163,25 @@ def test_damaged_bytes_are_refused_as_by_aiokafka(made: list[Made], data: st.Dat
     assert raised == error
     if not error:
         assert found == expected
+
+
+@pytest.mark.parametrize("version", range(3, 256))
+def test_an_unknown_version_of_the_format_is_refused(version: int) -> None:
+    """The CRC does not cover the version. aiokafka reads those below 128 as version 2."""
+    first, second = (
+        message_set([Made([(b"k", value, 1, [])])], base)
+        for base, value in ((100, b"v"), (101, b"w"))
+    )
+    damaged = bytearray(second)
+    damaged[VERSION_AT] = version
+
+    found, reached, raised = by_columns(first + bytes(damaged), 100, [], 10**6, 1)
+
+    assert ([record.value for record in found], reached, raised) == ([b"v"], 101, "corrupt")
+    found, _, error = by_aiokafka(bytes(damaged), 101, [], 10**6)
+    assert ([record.value for record in found], error) == (
+        ([b"w"], "") if version < 128 else ([], "corrupt")
+    )
 
 
 @given(st.lists(records, min_size=1, max_size=6), st.data())

@@ -47,6 +47,7 @@ def copies_of(topics: TopicSettings, sources: Iterable[PersonalTopic]) -> list[H
             for source in sources
             if source.topic != topics.impressions
         },
+        "workers: files of the partition's state, until its next checkpoint": None,
         "workers: local state of partitions that other workers hold": LEFTOVER_DAYS,
         "workers and consoles: state that was put aside "
         "(*.damaged, *.other-log, *.other-settings)": LEFTOVER_DAYS,

@@ -87,13 +87,14 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """A user was erased. Key: the place of the erasure, topic/partition/offset.
 
     source is the record that asked for it; no state whose position in that partition is `position`
-    or greater holds the user. held tells whether there was a history to erase. checkpoints are
-    older: those that may still hold the user. user_sha256 is the sha256, in hex, of the key, a NUL
-    and the user's id: only who knows the id can tell whose it is. count_from says of other topics
-    of events, by topic/partition, from which offset records of the user count again; of those that
-    are not named, records up to the log time of the erasure are erased. copies are other places
-    that may hold something of the user for a while. Delivered at least once; the key tells a
-    repeat.
+    or greater holds the user. It is written when the state has dropped the user; the files of the
+    state hold the user's bytes a little longer, as `copies` says. held tells whether there was a
+    history to erase. checkpoints are older: those that may still hold the user. user_sha256 is the
+    sha256, in hex, of the key, a NUL and the user's id: only who knows the id can tell whose it is.
+    count_from says of other topics of events, by topic/partition, from which offset records of the
+    user count again; of those that are not named, records up to the log time of the erasure are
+    erased. copies are other places that may hold something of the user for a while. Delivered at
+    least once; the key tells a repeat.
     """
 
     user_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]

@@ -22,8 +22,12 @@ from streams import (
     user_sha256,
 )
 from streams.partitioner import murmur2_partition
+from tests.agents.definition import files_with
 from tests.agents.worlds import NOW, TOPICS, answer_by, bench
 from tests.state.dumps import dump
+
+#: How a receipt names the files from which the next checkpoint removes the user.
+FILES = "workers: files of the partition's state, until its next checkpoint"
 
 
 def erase(b, user: str) -> Source:
@@ -196,6 +200,7 @@ async def test_the_next_checkpoint_does_not_hold_the_users_bytes(tmp_path):
     with bench(tmp_path) as b:
         await b.worker.assigned(b.keyed)
         checkpoints = b.worker.partitions._checkpoints
+        states = b.worker.partitions._folder
 
         async def files_with_the_user() -> int:
             """Of the newest checkpoint."""
@@ -214,8 +219,12 @@ async def test_the_next_checkpoint_does_not_hold_the_users_bytes(tmp_path):
         assert await files_with_the_user() > 0
         erase(b, user)
         await b.drain()
+        [receipt] = receipts(b)
+        assert files_with(states, user), "the receipt need not name the files of the state"
+        assert FILES in {copy.place for copy in receipt.copies}
         b.clock.ms += 1
         assert await files_with_the_user() == 0
+        assert files_with(states, user) == []
 
 
 async def test_a_partition_is_checkpointed_again_while_files_of_an_erased_user_stay(tmp_path):

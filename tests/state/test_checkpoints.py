@@ -17,8 +17,10 @@ from state import (
     merge_checkpoints,
     open_or_restore,
 )
+from state.checkpoint import OTHER_LOG
 from state.commit_record import FORMAT
 from state.database import META
+from state.merge import merge_folders
 from tests.state.dumps import dump
 from tests.state.streams_of_events import Columns, Event
 
@@ -456,6 +458,32 @@ def test_the_further_state_wins_between_disk_and_store(fresh_state, checkpoints,
     mine = open_or_restore(checkpoints, tmp_path / "mine", 0, settings)
     assert mine.positions == {"events": 5}
     mine.close()
+
+
+def test_what_is_put_aside_is_not_restored_and_goes_with_the_next_checkpoint(
+    fresh_state, checkpoints, tmp_path
+):
+    def aside():
+        names = checkpoints.store.listing(checkpoints._folder(0))
+        return [name for name in names if name.endswith(OTHER_LOG)]
+
+    with fresh_state() as state:
+        for upto in (2, 3):
+            advance(state, upto)
+            checkpoints.create(state, tmp_path / "scratch", 0)
+        checkpoints.put_aside(0)
+        assert checkpoints.names(0) == []
+        assert checkpoints.restore(0, tmp_path / "into") is None
+        assert len(aside()) == 2
+        advance(state, 4)
+        made = checkpoints.create(state, tmp_path / "scratch", 0)
+    assert (checkpoints.names(0), aside()) == ([made.name], [])
+
+
+def test_a_state_that_was_never_committed_adds_nothing(fresh_state):
+    with fresh_state() as state:
+        found = merge_folders({0: state.folder}, state.settings)
+    assert (found.watermark, found.offsets, len(found.catalogue)) == (-1, {}, 0)
 
 
 def test_merging_without_checkpoints_says_so(checkpoints):

@@ -26,6 +26,7 @@ from tests.state.streams_of_events import (
     feed,
     remaining,
     settings_of_state,
+    streams,
     streams_with_erasures,
     tried,
 )
@@ -145,6 +146,35 @@ def test_a_batch_without_events_only_moves_the_position(fresh_state):
         apply_in_order(state, "events", Columns([]), [], 3, refused=3)
         assert state.positions == {"events": 3}
         assert state.counts == {"applied": 0, "refused": 3}
+
+
+@tried(1 / 2)
+@given(streams, settings_of_state, cuts)
+def test_erasures_of_other_users_change_nothing_of_what_is_said_of_events(
+    fresh_state, stream, setting, at
+):
+    """Rows are those of the whole batch, wherever erasures cut it."""
+    batch = Columns(stream)
+    batch.offset = 2 * batch.offset + 1
+    erasures = [(2 * n, "nobody", 0) for n in sorted({1, 3, *at}) if n <= len(stream)]
+
+    def applied(state, erasures):
+        return apply_in_order(
+            state, "events", batch, erasures, 2 * len(stream) + 2,
+            wanted=lambda offsets: offsets >= 0, observe=100,
+        )  # fmt: skip
+
+    with fresh_state(setting) as state, fresh_state(setting) as other:
+        plain, cut = applied(state, []), applied(other, erasures)
+        again = applied(other, erasures)
+    assert cut.too_old.tolist() == plain.too_old.tolist()
+    for name, found in vars(plain.observations).items():
+        np.testing.assert_array_equal(getattr(cut.observations, name), found)
+    assert [one.offset for one in cut.erased] == [offset for offset, *_ in erasures]
+    assert plain.applied == len(stream) - len(plain.too_old)
+    assert cut.applied == plain.applied + len(erasures)
+    assert (plain.skipped, cut.skipped) == (0, 0)
+    assert (again.applied, again.skipped) == (0, len(stream) + len(erasures))
 
 
 def test_erasing_a_long_history_grows_the_log_of_deltas(fresh_state):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,6 +115,23 @@ def test_counts_equal_their_definition(fresh_state, stream, setting, at):
         feed_all(state, stream, at)
         assert taken_counts(state) == defined(stream, setting)[1], "before a commit"
         check(state, stream)
+
+
+@pytest.mark.parametrize("at", [[], [1, 2]])
+def test_of_a_user_who_is_shown_very_much_whole_days_are_forgotten(fresh_state, at):
+    """Eight rows count here: five of each of two days, and one of a third."""
+    setting = StateSettings(
+        window=Window(bucket_ms=BUCKET, buckets=10), history_cap=1, delta_room=1 << 12,
+        impressions=True,
+    )  # fmt: skip
+    stream = [
+        Impression("ann", items, day * BUCKET + 500)
+        for day, items in enumerate((ITEMS[:5], ITEMS[5:10], ITEMS[:1]))
+    ]
+    with fresh_state(setting) as state:
+        feed_all(state, stream, at)
+        check(state, stream)
+        assert len(defined(stream, setting)[0]["ann"]) == 6
 
 
 @tried(1 / 4)

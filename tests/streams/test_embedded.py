@@ -291,6 +291,16 @@ def test_opening_a_compacted_topic_keeps_the_last_record_of_each_key(tmp_path):
     assert len(segments(tmp_path, "models")) <= 2
 
 
+def test_a_key_that_came_once_stays_wherever_it_was(tmp_path):
+    keys = [b"first", b"often", b"once", b"often"]
+    with opened(tmp_path, MODELS) as log:
+        for key in keys:
+            log.append("models", key, key)
+    with opened(tmp_path) as log:
+        found = [(record.offset, record.key) for record in read_all(log, "models")]
+    assert found == [(0, b"first"), (2, b"once"), (3, b"often")]
+
+
 def test_deletions_stay_for_a_day_and_the_end_offset_for_ever(tmp_path):
     with opened(tmp_path, MODELS) as log:
         log.append("models", b"a", b"1")

@@ -27,6 +27,7 @@ from .head.ranking_head import RankingHead as RankingHead
 from .index.item_index import Hits as Hits
 from .index.item_index import ItemIndex as ItemIndex
 from .items.grown_items import NewItems as NewItems
+from .items.published import times_of as times_of
 from .lists.served_features import ListWatch as ListWatch
 from .lists.served_features import ServedFeatures as ServedFeatures
 from .measure.against_popularity import AgainstPopularity as AgainstPopularity

@@ -65,6 +65,8 @@ def load_sparse(file: Path) -> dict[str, sp.csr_array]:
 
 FORMAT = 1
 WEIGHTS, COUNTS = "weights.safetensors", "counts.safetensors"
+#: Time of items of which the catalogue does not say when they were published.
+ALWAYS = np.iinfo(np.int64).min
 
 _ITEM_SCHEMA = pl.Schema(
     {
@@ -142,6 +144,11 @@ class StaticBundle:
     def genres(self) -> list[list[str] | None]:
         """Genres, None where unknown."""
         return self.items["genres"].to_list()
+
+    @cached_property
+    def published_ms(self) -> NDArray[np.int64]:
+        """i64[n], when the items were published, ms UTC; `ALWAYS` where that is unknown."""
+        return self.items["published_at"].fill_null(ALWAYS).to_numpy().copy()
 
     @cached_property
     def users(self) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.bundles.catalogue_frame import catalogue_frame
-from dynamic_layer import NewItems
+from dynamic_layer import NewItems, times_of
 from state import item_key
 from static_layer import TextEncoder, catalogue_texts
 from streams import Item
@@ -82,6 +82,7 @@ async def encoded(items: Mapping[int, Item], encoder: TextEncoder) -> AsyncItera
             languages=[item.language for item in part],
             genres=[item.genres for item in part],
             titles=[item.title for item in part],
+            published_ms=times_of(item.published_at for item in part),
             text=await asyncio.to_thread(_vectors, encoder, part),
         )
 

@@ -84,6 +84,7 @@ class DynamicBundle:
     demand:     as it was when the bundle was made, for workers that know no other; None without a
                 head.
     sequence:   the sequence tower; None where none was trained.
+    published_ms: i64 [n], of the items; see `times_of`; None where no item has a time.
     """
 
     manifest: dict[str, Any]
@@ -103,6 +104,7 @@ class DynamicBundle:
     demand: Demand | None = None
     rotation: Matrix | None = None
     sequence: ServedSequence | None = None
+    published_ms: NDArray[np.int64] | None = None
 
     @property
     def generation(self) -> int:
@@ -232,6 +234,8 @@ class DynamicBundle:
                 "demand.age_days": torch.from_numpy(self.demand.age_days),
                 "demand.silent_days": torch.from_numpy(self.demand.silent_days),
             }
+        if self.published_ms is not None:
+            columns["published_ms"] = torch.from_numpy(self.published_ms)
         save_file(
             {name: value.contiguous() for name, value in columns.items()},
             folder / "items.safetensors",
@@ -334,6 +338,7 @@ class DynamicBundle:
             sequence=ServedSequence.load(
                 folder, type_number, len(manifest["types"]), index_settings
             ),
+            published_ms=columns["published_ms"].numpy() if "published_ms" in columns else None,
         )
 
 

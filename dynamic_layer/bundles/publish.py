@@ -23,6 +23,7 @@ from dynamic_layer.examples.ranking import user_features
 from dynamic_layer.examples.replay import PaddedExamples
 from dynamic_layer.index.item_index import ItemIndex
 from dynamic_layer.items.features import ItemFeatures, ItemRows
+from dynamic_layer.items.published import known_times
 from dynamic_layer.items.trained_items import TrainedItems
 from dynamic_layer.popularity.demand import DemandReader
 from dynamic_layer.popularity.event_counts import Popularity
@@ -133,6 +134,7 @@ def make_bundle(
         weights=dict(weights) if ranking.enabled else {},
         demand=demand if ranking.enabled else None,
         sequence=sequence,
+        published_ms=known_times(static),
     )
 
 

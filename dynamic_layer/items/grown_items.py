@@ -10,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from dynamic_layer.items.features import ItemRows, StaticItems
+from dynamic_layer.items.published import published_ms
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewItems:
     """`m` items of the catalogue that a bundle does not have.
 
-    text: [m, dt], from the encoder of the static bundle.
+    text: [m, dt], from the encoder of the static bundle. published_ms: i64 [m], see `times_of`;
+    None: they were always there.
     """
 
     item_keys: NDArray[np.uint64]
@@ -26,6 +28,7 @@ class NewItems:
     genres: Sequence[Sequence[str] | None]
     text: NDArray[Any]
     titles: Sequence[str | None] | None = None
+    published_ms: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Number of items."""
@@ -42,6 +45,7 @@ class NewItems:
             genres=[self.genres[row] for row in chosen],
             text=np.asarray(self.text)[rows],
             titles=None if self.titles is None else [self.titles[row] for row in chosen],
+            published_ms=None if self.published_ms is None else self.published_ms[rows],
         )
 
     def addable(self, known: ItemRows, types: Collection[str]) -> Self:
@@ -92,6 +96,7 @@ class GrownItems:
         self.item_ids = [*base.item_ids, *new.item_ids]
         self.item_types = [*base.item_types, *new.item_types]
         self.titles = [*base.titles, *(new.titles or [None] * len(new))]
+        self.published_ms = np.concatenate([published_ms(base), published_ms(new)])
         self.manifest = self.base.manifest
 
     @property

@@ -18,6 +18,7 @@ from dynamic_layer.head.impressions import Impressions, is_of_impressions
 from dynamic_layer.head.ranking_head import HeadTrainer, Lists, RankingHead
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.asking import Asking, asking
+from dynamic_layer.lists.items_then import ItemsThen
 from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.lists.reach import Reach
 from dynamic_layer.popularity.demand import DemandReader
@@ -81,9 +82,10 @@ def made_lists(
     """Yield the lists of examples as they were when their events came, oldest first.
 
     Each list is read with the demand that had been counted by the last whole bucket before its
-    event; where few examples span many buckets, by one somewhat earlier. Examples whose target the
-    bundle does not know are left out. Lists are of the target's type; mixed: where there are many
-    types, every second example's is over all of them, as a head has to rank both.
+    event; where few examples span many buckets, by one somewhat earlier. Items that were published
+    later are no candidates. Examples whose target the bundle does not know are left out. Lists are
+    of the target's type; mixed: where there are many types, every second example's is over all of
+    them, as a head has to rank both.
     """
     rows = ItemRows(bundle.item_keys)
     target = rows(examples.target)
@@ -105,18 +107,20 @@ def made_lists(
     # A head that learns to read more than the one that is served ranks as that one does.
     head = None if bundle.head is None else grown_head(bundle.head, maker.names)
     starts = np.flatnonzero(np.diff(bucket[order]) | np.diff(kind[order])) + 1
-    vectors = _vectors_of(bundle, examples, rows)
+    vectors, then = _vectors_of(bundle, examples, rows), ItemsThen(bundle.published_ms)
     for group in np.split(order, starts):
         for start in range(0, len(group), _CHUNK):
             part = group[start : start + _CHUNK]
             asked = asked_of(bundle, examples.take(part), rows, vectors[part])
             own = target[part]
-            known_demand = demand.at(int(examples.timestamp[part].min()))
+            at_ms = examples.timestamp[part]
+            known_demand = demand.at(int(at_ms.min()))
+            asked, there = then(asked, at_ms, known_demand)
             wide = bool(over_all[part[0]])
             proposed = (
-                maker.propose_mixed(asked, range(len(bundle.types)), known_demand)
+                maker.propose_mixed(asked, range(len(bundle.types)), known_demand, only=there)
                 if wide
-                else maker.propose(asked, number[part], known_demand)
+                else maker.propose(asked, number[part], known_demand, allowed=there)
             )
             label, valid = proposed.rows == own[:, None], proposed.rows != NONE
             features = proposed.values.features()

@@ -305,7 +305,7 @@ class RankingSettings:
     near_items: number of nearest items, of each type, from which an item has such weights; at most
         a hundredth of the type's items with events.
     demand: candidates by demand, for each half-life.
-    limit: maximum number of candidates; those by demand are last and are cut first.
+    limit: maximum number of candidates; those by item-item weights are last and are cut first.
     first_share: share of the first examples, the last ones, that the first towers do not train on
         before the first head has learned from them.
     first_least: these examples are at least so many, or all but the first batch.

@@ -308,9 +308,10 @@ class ListMaker:
         """
         found = Union(_met(users.barred), limit=of_one * settings.limit, items=len(self))
         found.add(np.concatenate(first, axis=1))
+        # Before what histories point to: where items live for hours, that is what is gone.
+        found.add(demanded.reshape(len(users), -1))
         for sums in near.values():
             found.add_best(sums, group, wanted, of_one * settings.neighbours)
-        found.add(demanded.reshape(len(users), -1))
         rows = found.rows
         if self._index.removed:
             rows = np.where(self._index.is_removed(rows), NONE, rows)

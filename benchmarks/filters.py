@@ -4,8 +4,9 @@
 
 Seconds are of the processor, on one thread, so that other processes change them little. Recall is
 against exact search over what the filter leaves at that moment, on users as `ItemSpace` draws them,
-while items come and go. A list has a filter that leaves three quarters, a cap and diversity; its
-ratio is the median over pairs of batches, with and without rules, one after the other.
+while items come and go: `tick` searches, then a change. A list has a filter that leaves three
+quarters, a cap and diversity; its ratio is the median over pairs of batches, with and without
+rules, one after the other.
 """
 
 import time
@@ -109,30 +110,35 @@ def _search(plan: FiltersPlan) -> list[dict[str, Any]]:
     for share in (1.0, *plan.shares):
         passes = rng.random(len(vectors)) < share
         queries = space.queries(plan.queries, rng)
-        first, seconds, hits, wanted = 0.0, [], 0, 0
-        for number, query in enumerate(queries):
-            if number % plan.tick == 0:
-                size = _replace(index, vectors, alive, size, each, rng)
-                # The same array until the catalogue changes, as `RowMasks` returns it.
-                allowed = None if share == 1.0 else passes[:size]
-            begun = time.thread_time()
-            found = index.search_type(query[None], 0, _K, allowed=allowed).rows[0]
-            took = time.thread_time() - begun
-            first = took if not number else first
-            seconds.append(took)
-            left = np.flatnonzero(alive & passes)
-            scores = vectors[left] @ query
-            best = left[np.argpartition(-scores, min(_K, len(left)) - 1)[:_K]]
-            hits += len(set(best.tolist()) & set(found.tolist()))
-            wanted += len(best)
+        seconds, hits, wanted = [], 0, 0
+        for start in range(0, plan.queries, plan.tick):
+            size = _replace(index, vectors, alive, size, each, rng)
+            # The same array until the catalogue changes, as `RowMasks` returns it.
+            allowed = None if share == 1.0 else passes[:size]
+            of_tick = queries[start : start + plan.tick]
+            found = []
+            for query in of_tick:
+                begun = time.thread_time()
+                found.append(index.search_type(query[None], 0, _K, allowed=allowed).rows[0])
+                seconds.append(time.thread_time() - begun)
+            # Afterwards, since exact search over all vectors empties the processor's caches.
+            left = alive & passes
+            scores = np.where(left[:, None], vectors @ of_tick.T, np.float32(-np.inf))
+            wide = min(_K, int(left.sum()))
+            best = np.argpartition(-scores, wide - 1, axis=0)[:wide].T
+            hits += sum(
+                len(set(one.tolist()) & set(other.tolist()))
+                for one, other in zip(best, found, strict=True)
+            )
+            wanted += best.size
         rows.append(
             {
                 "share": share,
-                "left": len(left),
+                "left": int(left.sum()),
                 "recall_at_10": hits / wanted,
                 "p50_ms": 1e3 * float(np.quantile(seconds, 0.5)),
                 "p99_ms": 1e3 * float(np.quantile(seconds, 0.99)),
-                "first_ms": 1e3 * first,
+                "after_change_ms": 1e3 * float(np.median(seconds[:: plan.tick])),
             }
         )
     return rows
@@ -219,12 +225,12 @@ def show(report: dict[str, Any]) -> None:
     """Print both tables."""
     plan = report["plan"]
     table = Table(title=f"filtered search, {plan['items']:,} items, {report['machine']}")
-    for name in ("left", "recall@10", "p50", "p99", "first"):
+    for name in ("left", "recall@10", "p50", "p99", "after a change"):
         table.add_column(name, justify="right")
     for row in report["search"]:
         table.add_row(
             f"{row['share']:.1%}", f"{row['recall_at_10']:.3f}",
-            *(f"{row[name]:.2f} ms" for name in ("p50_ms", "p99_ms", "first_ms")),
+            *(f"{row[name]:.2f} ms" for name in ("p50_ms", "p99_ms", "after_change_ms")),
         )  # fmt: skip
     console.print(table)
     if not report["lists"]:

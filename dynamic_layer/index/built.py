@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,6 +57,13 @@ class BuiltIndex:
     def __len__(self) -> int:
         """Number of items."""
         return len(self.rows)
+
+    @cached_property
+    def held(self) -> NDArray[np.bool_]:
+        """Which rows it has, bool [greatest row + 1]."""
+        found = np.zeros(int(self.rows.max(initial=-1)) + 1, np.bool_)
+        found[self.rows] = True
+        return found
 
     @property
     def exact(self) -> bool:

@@ -80,8 +80,8 @@ class RowMasks:
         key = (id(expression), bound, second)
         kept = self._masks.get(key)
         mask = None
-        if kept is not None and len(kept.mask) == len(slots):
-            mask = self._updated(kept, bound, second)
+        if kept is not None:
+            mask = self._updated(kept, bound, second, slots)
         if mask is None:
             mask = expression(Moment(self.columns, slots, dict(bound), float(second)))
         self._masks[key] = _Kept(mask=mask, version=self._version, expression=expression)
@@ -103,18 +103,27 @@ class RowMasks:
                 self._both.popitem(last=False)
         return known[2]
 
-    def _updated(self, kept: _Kept, bound: Binding, second: float) -> NDArray[np.bool_] | None:
-        changed = self.columns.changed_since(kept.version)
-        if changed is None:
+    def _updated(
+        self, kept: _Kept, bound: Binding, second: float, slots: NDArray[np.int64]
+    ) -> NDArray[np.bool_] | None:
+        """Return a mask after changes of its items and with new rows; None if too much changed."""
+        changed, before = self.columns.changed_since(kept.version), len(kept.mask)
+        if changed is None or len(slots) < before:
             return None
+
+        def holds(slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+            return kept.expression(Moment(self.columns, slots, dict(bound), second))
+
+        mask = kept.mask
         changed = changed[changed < len(self._row_of_slot)]
         rows = self._row_of_slot[changed]
-        changed, rows = changed[rows >= 0], rows[rows >= 0]
-        if not len(rows):
-            return kept.mask
-        now = kept.expression(Moment(self.columns, changed, dict(bound), second))
-        if (now == kept.mask[rows]).all():
-            return kept.mask
-        mask = kept.mask.copy()
-        mask[rows] = now
+        there = (rows >= 0) & (rows < before)
+        changed, rows = changed[there], rows[there]
+        if len(rows):
+            now = holds(changed)
+            if (now != mask[rows]).any():
+                mask = mask.copy()
+                mask[rows] = now
+        if len(slots) > before:
+            mask = np.concatenate([mask, holds(slots[before:])])
         return mask

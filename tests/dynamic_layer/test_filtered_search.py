@@ -76,3 +76,65 @@ def test_kept_vectors_stay_within_their_bytes(index, vectors, monkeypatch):
         allowed[start : start + 100] = True
         index.search_type(vectors[:1], 0, 10, allowed=allowed)
     assert len(index._selections._kept) <= 3
+
+
+def draw_change(index, allowed, vectors, rng):
+    """Items come, go, come back with another vector, or pass a filter that they did not."""
+    match rng.integers(5):
+        case 0:
+            index.remove(rng.choice(N, 3, replace=False))
+        case 1:
+            index.add(vectors[rng.integers(N, size=2)], np.zeros(2, np.int64))
+            allowed = np.append(allowed, rng.random(2) < 0.5)
+        case 2:
+            index.restore(rng.choice(N, 5, replace=False), vectors[rng.integers(N, size=5)])
+        case 3:
+            allowed = allowed.copy()
+            allowed[rng.integers(len(allowed), size=4)] ^= True
+        case 4:
+            index.update(rng.integers(N, size=2), vectors[rng.integers(N, size=2)])
+    return allowed
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_selection_that_follows_changes_is_one_that_is_made_again(index, vectors, seed):
+    rng = np.random.default_rng(seed)
+    allowed = rng.random(N) < 0.2
+    for _ in range(60):
+        allowed = draw_change(index, allowed, vectors, rng)
+        queries = vectors[rng.integers(N, size=4)] + 0.1 * rng.normal(size=(4, D))
+        followed = index.search_type(queries, 0, 10, allowed=allowed)
+        again = index.search_type(queries, 0, 10, allowed=allowed, once=True)
+        assert allowed[followed.rows].all()
+        np.testing.assert_allclose(followed.scores, again.scores, rtol=1e-5)
+        assert [set(row) for row in followed.rows] == [set(row) for row in again.rows]
+
+
+def test_vectors_are_gathered_again_only_if_much_has_changed(index, vectors):
+    def gathered():
+        index.search_type(vectors[:1], 0, 10, allowed=allowed)
+        return [*index._selections._kept.values()][-1].gathered
+
+    allowed = np.arange(N) % 4 == 0
+    first = gathered()
+    index.remove(np.arange(0, 40))
+    assert gathered() is first
+    allowed = allowed.copy()
+    allowed[41:80] = True
+    assert gathered() is first
+    assert index._selections._kept, "older selections share these vectors"
+    allowed = np.arange(N) % 4 == 1
+    assert gathered() is not first
+
+
+def test_a_later_item_that_comes_back_has_its_new_vector(index, vectors):
+    index.add(vectors[:1], np.zeros(1, np.int64))
+    index.fold(0)
+    allowed = np.arange(N + 1) > N - 40
+    assert N in index.search_type(vectors[:1], 0, 1, allowed=allowed).rows
+    index.remove(np.array([N]))
+    index.search_type(vectors[:1], 0, 1, allowed=allowed)
+    index.restore(np.array([N]), -vectors[:1])
+    found = index.search_type(vectors[:1], 0, 40, allowed=allowed)
+    scores = index.vectors(np.array([N])) @ vectors[0]
+    np.testing.assert_allclose(found.scores[found.rows == N], scores, rtol=1e-5)

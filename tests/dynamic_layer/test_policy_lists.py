@@ -605,6 +605,43 @@ def test_an_item_that_the_catalogue_learns_of_while_lists_are_made_counts_for_th
     assert mask() is first  # nothing that the condition says has changed
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mask_that_follows_changes_and_new_rows_is_one_that_is_made_again(seed):
+    rng = np.random.default_rng(seed)
+    columns, keys = ItemColumns(), np.arange(1, 41, dtype=np.uint64)
+    masks = RowMasks(columns)
+    when = compile_expression("item.stock > 0", TYPES, "filter")
+    for _ in range(40):
+        if rng.random() < 0.4:
+            keys = np.arange(1, len(keys) + 1 + rng.integers(3), dtype=np.uint64)
+        told = rng.integers(1, len(keys) + 4, size=rng.integers(1, 6))
+        columns.put(told.tolist(), [{"stock": int(n)} for n in rng.integers(2, size=len(told))])
+        rows, again = ItemRows(keys), RowMasks(columns)
+        followed = masks.mask(when, (), NOW_MS, masks.slots(keys, rows))
+        made = again.mask(when, (), NOW_MS, again.slots(keys, rows))
+        assert followed.tolist() == made.tolist()
+
+
+def test_a_new_row_is_all_that_a_mask_is_evaluated_for():
+    columns, keys = ItemColumns(), np.arange(1, 41, dtype=np.uint64)
+    columns.put(keys.tolist(), [{"stock": 1}] * len(keys))
+    masks, asked = RowMasks(columns), []
+    when = compile_expression("item.stock > 0", TYPES, "filter")
+
+    class Counted:
+        user, timed = when.user, when.timed
+
+        def __call__(self, moment):
+            asked.append(len(moment.slots))
+            return when(moment)
+
+    counted = Counted()
+    for n in (40, 41, 43):
+        keys = np.arange(1, n + 1, dtype=np.uint64)
+        masks.mask(counted, (), NOW_MS, masks.slots(keys, ItemRows(keys)))
+    assert asked == [40, 1, 2]
+
+
 def test_the_intersection_of_unchanged_masks_is_the_same_array():
     """Results that are derived from it are kept by it."""
     masks = RowMasks(ItemColumns())

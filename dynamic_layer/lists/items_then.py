@@ -1,7 +1,7 @@
 """Items that were there when a past list was asked for.
 
 A catalogue is read whole, and lists of past events are made from it afterwards, to learn from them
-and to judge by them. Items that came later would be candidates that nobody could take: a head
+and to judge by them. Items that came later would be candidates that no user could take: a head
 learns that new items are never taken, and a bundle is judged against items that it never meets.
 """
 

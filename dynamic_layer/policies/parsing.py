@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlglot
 from sqlglot import Token, TokenType, exp
-from sqlglot.errors import ParseError, SqlglotError
+from sqlglot.errors import ParseError, SqlglotError, TokenError
 
 from dynamic_layer.policies.rules import PolicyError
 
@@ -34,6 +34,8 @@ class Source:
             raise
         except ParseError as error:
             raise self._parse_error(error) from error
+        except TokenError as error:
+            raise self._token_error(error) from error
         except (SqlglotError, ValueError) as error:
             raise PolicyError(f"{self.where}: {_one_line(error)}") from error
         except RecursionError as error:
@@ -71,9 +73,17 @@ class Source:
         first: dict[str, Any] = error.errors[0] if error.errors else {}
         line, column = first.get("line") or 1, first.get("col") or 1
         said = first.get("description") or _one_line(error)
+        if said.startswith("Required keyword"):  # it goes on with names of sqlglot's classes
+            said = "something is missing here"
         near = first.get("highlight") or ""
         message = f"near {near!r}: {said}" if near else said
         return PolicyError(f"{self.where}: line {line}, column {column}: {_one_line(message)}")
+
+    def _token_error(self, error: TokenError) -> PolicyError:
+        at = _unclosed(self.text)
+        if at is None:
+            return self._at(0, _one_line(error))
+        return self._at(at, "the quotation mark is not closed")
 
 
 def is_text(node: Any) -> bool:
@@ -85,6 +95,21 @@ def is_constant(node: exp.Expr) -> bool:
     """Whether a part of the tree reads no attribute and no time."""
     reads = (exp.Column, exp.CurrentTimestamp, exp.CurrentTimestampLTZ)
     return not any(isinstance(part, reads) for part in node.walk())
+
+
+def _unclosed(text: str) -> int | None:
+    """Return the place of a quotation mark without its end.
+
+    >>> _unclosed("a = 'b' and c = 'd"), _unclosed("a = 'b'")
+    (16, None)
+    """
+    mark, begun = "", 0
+    for place, sign in enumerate(text):
+        if mark:
+            mark = "" if sign == mark else mark
+        elif sign in "'\"":
+            mark, begun = sign, place
+    return begun if mark else None
 
 
 def _one_line(error: object) -> str:

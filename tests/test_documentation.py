@@ -215,3 +215,15 @@ def test_every_directory_that_the_readme_links_to_says_what_is_in_it():
     assert len(folders) >= 10
     for page in [folder / "README.md" for folder in folders] + [ROOT / "docs/adr/README.md"]:
         assert "**Start reading**" in page.read_text() or page.parent.name == "clients", page
+
+
+def test_pages_for_users_stay_short():
+    """Two thirds of what they once were. A page that has to grow takes its words from others."""
+    generated = {"settings.md", "metrics.md"}
+    words = {
+        page.name: len(page.read_text().split())
+        for page in (ROOT / "docs").glob("*.md")
+        if page.name not in generated
+    }
+    assert [name for name, count in words.items() if count > 1_000] == []
+    assert sum(words.values()) <= 16_700

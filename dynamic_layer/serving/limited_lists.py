@@ -165,7 +165,9 @@ class LimitedLists:
                 least = np.where(missing & np.isfinite(least), least, -np.inf)
                 least = np.where(missing & np.isneginf(least), 0, least)
                 scores = np.concatenate([scores, least[:, None].astype(np.float32)], axis=1)
-            pinned[:, slot.position - 1] = place
+            # A user who must not get it has the one before for the same position, if there is one.
+            at = pinned[:, slot.position - 1]
+            at[place >= 0] = place[place >= 0]
         return Hits(rows, scores), pinned
 
     def _may_stand(self, row: int, types: Sequence[int], allowed: Mask | None) -> bool:

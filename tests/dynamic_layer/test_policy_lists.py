@@ -320,6 +320,19 @@ def test_slots_hold_their_items_at_their_times_unless_the_filter_leaves_them_out
         assert rows(answer["mix"])[1] != 110
 
 
+def test_of_several_slots_for_a_position_the_last_that_a_user_may_get_holds(
+    recommender, users, in_force
+):
+    slots = [{"position": 2, "item_type": "podcast", "item_id": name} for name in ("i110", "i112")]
+    [answer] = lists_of(recommender, users[:1], in_force, {"slots": slots})
+    assert rows(answer["mix"])[1] == 112
+    known = [replace(users[0], history_item=np.array([item_key("podcast", "i112")], np.uint64),
+                     history_time=np.array([NOW_MS]), history_strong=np.array([True]))]  # fmt: skip
+    [answer] = lists_of(recommender, known, in_force, {"slots": slots})
+    assert rows(answer["mix"])[1] == 110
+    assert 112 not in rows(answer["mix"])
+
+
 @pytest.fixture
 def few_candidates(monkeypatch):
     """Candidates of a list are as many as its items: what limits keep out has to be asked for."""

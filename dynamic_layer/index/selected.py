@@ -168,11 +168,11 @@ def _built(
     k: int,
     selection: _Selection,
 ) -> Hits:
-    gathered, bits = selection.gathered, selection.bits
+    bits = selection.bits
     if not selection.count:
         return Hits.join([], len(queries))
     if bits is None:
-        return _few(state, gathered, selection, queries, k)
+        return _few(state, selection, queries, k)
     found = built.search_kept(queries, k, bits, selection.count / len(built))
     if not built.exact:
         rows = np.maximum(found.rows, 0)
@@ -183,15 +183,9 @@ def _built(
     return found
 
 
-def _few(
-    state: IndexState,
-    gathered: _Gathered,
-    selection: _Selection,
-    queries: NDArray[np.float32],
-    k: int,
-) -> Hits:
+def _few(state: IndexState, selection: _Selection, queries: NDArray[np.float32], k: int) -> Hits:
     """Compare all items of a selection."""
-    gone, came = selection.gone, selection.came
+    gathered, gone, came = selection.gathered, selection.gone, selection.came
     found = _exact(gathered.rows, gathered.vectors, queries, k + len(gone))
     if len(gone):
         found = found.without(np.isin(found.rows, gone))

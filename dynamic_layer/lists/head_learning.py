@@ -18,7 +18,7 @@ from dynamic_layer.head.impressions import Impressions, is_of_impressions
 from dynamic_layer.head.ranking_head import HeadTrainer, Lists, RankingHead
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.lists.asking import Asking, asking
-from dynamic_layer.lists.items_then import ItemsThen
+from dynamic_layer.lists.existing_items import ExistingItems
 from dynamic_layer.lists.list_maker import ListMaker
 from dynamic_layer.lists.reach import Reach
 from dynamic_layer.popularity.demand import DemandReader
@@ -107,7 +107,7 @@ def made_lists(
     # A head that learns to read more than the one that is served ranks as that one does.
     head = None if bundle.head is None else grown_head(bundle.head, maker.names)
     starts = np.flatnonzero(np.diff(bucket[order]) | np.diff(kind[order])) + 1
-    vectors, then = _vectors_of(bundle, examples, rows), ItemsThen(bundle.published_ms)
+    vectors, existing = _vectors_of(bundle, examples, rows), ExistingItems(bundle.published_ms)
     for group in np.split(order, starts):
         for start in range(0, len(group), _CHUNK):
             part = group[start : start + _CHUNK]
@@ -115,12 +115,12 @@ def made_lists(
             own = target[part]
             at_ms = examples.timestamp[part]
             known_demand = demand.at(int(at_ms.min()))
-            asked, there = then(asked, at_ms, known_demand)
+            asked, allowed = existing(asked, at_ms, known_demand)
             wide = bool(over_all[part[0]])
             proposed = (
-                maker.propose_mixed(asked, range(len(bundle.types)), known_demand, only=there)
+                maker.propose_mixed(asked, range(len(bundle.types)), known_demand, only=allowed)
                 if wide
-                else maker.propose(asked, number[part], known_demand, allowed=there)
+                else maker.propose(asked, number[part], known_demand, allowed=allowed)
             )
             label, valid = proposed.rows == own[:, None], proposed.rows != NONE
             features = proposed.values.features()

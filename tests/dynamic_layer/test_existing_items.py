@@ -13,8 +13,8 @@ from dynamic_layer.head.candidates import NONE
 from dynamic_layer.items.features import ItemRows
 from dynamic_layer.items.published import ALWAYS
 from dynamic_layer.lists.asking import Asking
+from dynamic_layer.lists.existing_items import ExistingItems
 from dynamic_layer.lists.head_learning import asked_of, made_lists, ranking_settings
-from dynamic_layer.lists.items_then import ItemsThen
 from dynamic_layer.lists.list_maker import ListMaker, Proposed
 from dynamic_layer.popularity.demand import Demand, DemandReader
 from state.items import item_key
@@ -93,12 +93,12 @@ def test_users_of_one_batch_are_barred_from_what_came_after_each_of_them() -> No
     users, demand = of_two(bundle)
     published = np.full(len(bundle.item_keys), ALWAYS)
     published[3], published[4] = 150, 250
-    barred, there = ItemsThen(published)(users, np.array([100, 200]), demand)
+    barred, there = ExistingItems(published)(users, np.array([100, 200]), demand)
     assert barred.cooling is not None and there is not None
     assert barred.cooling.tolist() == [[3], [-1]]
     assert np.flatnonzero(~there).tolist() == [4]
     # Rows that were barred before stay so.
-    again, _ = ItemsThen(published)(replace(users, cooling=np.array([[7], [8]])),
+    again, _ = ExistingItems(published)(replace(users, cooling=np.array([[7], [8]])),
                                     np.array([100, 200]), demand)  # fmt: skip
     assert again.cooling is not None and again.cooling.tolist() == [[7, 3], [8, -1]]
 
@@ -108,7 +108,7 @@ def test_where_all_items_were_there_nothing_is_limited() -> None:
     users, demand = of_two(bundle)
     early = np.full(len(bundle.item_keys), 50)
     for published in (None, early):
-        same, there = ItemsThen(published)(users, np.array([100, 200]), demand)
+        same, there = ExistingItems(published)(users, np.array([100, 200]), demand)
         assert same is users and there is None
 
 

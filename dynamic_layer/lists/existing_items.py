@@ -1,8 +1,9 @@
-"""Items that were there when a past list was asked for.
+"""Items that existed when a past list was asked for.
 
-A catalogue is read whole, and lists of past events are made from it afterwards, to learn from them
-and to judge by them. Items that came later would be candidates that no user could take: a head
-learns that new items are never taken, and a bundle is judged against items that it never meets.
+The trainer reads the whole catalogue first. Then it makes lists of past events, to learn from them
+and to judge bundles. Items that were published later would be candidates that no user could take: a
+head would learn that new items are never taken, and bundles would be judged against items that
+they never serve.
 """
 
 from dataclasses import replace
@@ -14,17 +15,17 @@ from dynamic_layer.items.published import ALWAYS
 from dynamic_layer.lists.asking import Asking
 from dynamic_layer.popularity.demand import Demand
 
-__all__ = ["ItemsThen"]
+__all__ = ["ExistingItems"]
 
 
-class ItemsThen:
+class ExistingItems:
     """The items that were published at a time, and those that had an event before it.
 
-    A time of publication that an event contradicts says nothing.
+    An event before the time of publication shows that the time is wrong.
     """
 
     def __init__(self, published: NDArray[np.int64] | None) -> None:
-        """published: i64 [n], ms UTC; None: all items were always there."""
+        """published: i64 [n], ms UTC; None: all items always existed."""
         self._published = published
         self._latest = ALWAYS if published is None else int(published.max(initial=ALWAYS))
         self._allowed: NDArray[np.bool_] | None = None
@@ -32,10 +33,10 @@ class ItemsThen:
     def __call__(
         self, users: Asking, at_ms: NDArray[np.int64], demand: Demand
     ) -> tuple[Asking, NDArray[np.bool_] | None]:
-        """Return the users, and the items that were there at the last of their times, bool [n].
+        """Return the users, and which items existed at the last of their times, bool [n].
 
         at_ms: i64 [b], of each user's list; demand: of their moment. Items that came between these
-        times are barred for the users before. None in place of the items: all were there.
+        times are barred for the earlier users. None in place of the items: all existed.
         """
         published, first, last = self._published, int(at_ms.min()), int(at_ms.max())
         if published is None or self._latest <= first:

@@ -127,7 +127,7 @@ class Trial:
         it counts only if it fails again, with compiled ones.
         """
         while failed := self._failure(copy, mutant, tests):
-            quick = not copy.compiles(mutant.module) or failed.startswith(own_tests(mutant.module))
+            quick = not copy.compiles(mutant) or failed.startswith(own_tests(mutant.module))
             if quick or failed not in tests or self._failure(copy, mutant, [failed]):
                 return failed
             tests = tests[tests.index(failed) + 1 :]
@@ -140,7 +140,7 @@ class Trial:
             copy.folder,
             tuple(dict.fromkeys(test.split("::")[0] for test in tests)),
             usual_s={test: self._known.usual_s[test] for test in tests},
-            slack_s=SLACK_S + COMPILING_S * copy.compiles(mutant.module),
+            slack_s=SLACK_S + COMPILING_S * copy.compiles(mutant),
         )
         return next(iter(result_of(run).failed), "")
 

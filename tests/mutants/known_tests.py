@@ -76,18 +76,21 @@ class KnownTests:
 
         The first of the two holds tests that run the mutant's line, up to FIRST_S. Those that
         noticed other mutants of the module come first, then quick ones. Which tests run a compiled
-        line is not known: there they are any tests, in the order of the part's folders.
+        line is not known: there they are any tests, in the order of the part's folders; in each
+        folder those of files that name the module come first.
         """
         folders = part_of(mutant.module).tests
         of_part = _of(self.usual_s, folders)
         running = self._running(mutant)
         noticed = self._noticed[mutant.module]
 
-        def place(test: str) -> tuple[int, float]:
+        def place(test: str) -> tuple[int, bool, float]:
             if times := noticed[test]:
-                return -1, self.usual_s[test] / times
+                return -1, False, self.usual_s[test] / times
+            if running:
+                return 0, False, self.usual_s[test]
             folder = next(n for n, folder in enumerate(folders) if test.startswith(folder))
-            return 0 if running else folder, self.usual_s[test]
+            return folder, not self._names(test, mutant.module), self.usual_s[test]
 
         running = running or {*of_part}
         tests = sorted(of_part, key=place)
@@ -103,6 +106,13 @@ class KnownTests:
         tests_of = self._data.contexts_by_lineno(str(self._folder / mutant.module))
         lines = lines_with(self._texts[mutant.module], mutant.line) or tests_of
         return {test for line in lines for test in tests_of.get(line, ())} & self.usual_s.keys()
+
+    def _names(self, test: str, module: str) -> bool:
+        """Return whether a test's file names a module."""
+        file = test.partition("::")[0]
+        if file not in self._texts:
+            self._texts[file] = (self._folder / file).read_text()
+        return module.removesuffix(".py").replace("/", ".") in self._texts[file]
 
     def _measure(self, tests: list[str]) -> None:
         """Run files or folders with tests, and keep what they do in the place of what they did."""

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.names import NameTable, Utf8, _entry, _hash, _place, codes_of, in_set, utf8_of
+from state.names import NameTable, Utf8, _entry, _hash, _numbers, _place, codes_of, in_set, utf8_of
 from streams.text_columns import AsciiTexts, CodedTexts
 
 names = st.text("ab\0é😀", max_size=4) | st.sampled_from(["x" * 255, "x" * 256, "user-0000001"])
@@ -59,6 +59,17 @@ def test_names_of_one_hash_are_told_apart_by_their_bytes(batch):
         assert table[place] in (0, _entry(one, number))
         table[place] = _entry(one, number)
     assert np.count_nonzero(table) == len(order)
+
+
+def test_names_are_looked_for_within_the_table(monkeypatch):
+    """Compiled code would read on behind its end, where Python refuses to."""
+    monkeypatch.setattr("state.names.prefetch", lambda *_: None)
+    column, count = utf8_of([f"user-{n}" for n in range(100)]), 100
+    table, bounds, found = np.zeros(256, np.uint64), np.zeros(count + 1, np.int64), np.zeros(count)
+    known = np.zeros(len(column.data), np.uint8)
+    python = _numbers.py_func
+    assert python(*column, np.uint64(7), table, known, bounds, 0, found) == count
+    assert found.tolist() == list(range(count))
 
 
 def test_names_have_hashes_of_their_own():

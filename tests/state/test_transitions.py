@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from state import ArtifactStore, Checkpoints, StateSettings, transitions
 from state.database import open_database
 from state.merge import merge_folders, read_checkpoint
-from state.transitions import STEP_DECAY, STEPS, Transitions, read_transitions
+from state.transitions import SESSION_MS, STEP_DECAY, STEPS, Transitions, read_transitions
 from tests.state.streams_of_events import (
     BUCKET,
     Columns,
@@ -107,6 +107,16 @@ def test_a_session_ends_after_an_hour(fresh_state):
         found = merge_folders({0: state.folder}, state.settings).transitions
     keys = [event.key for event in events]
     assert by_pair(found) == {(keys[0], keys[1]): 1.0, (keys[2], keys[3]): 1.0}
+
+
+def test_of_the_next_six_items_each_counts_less_than_the_one_before(fresh_state):
+    path = [Event("ann", f"i{number}", "stream", number) for number in range(8)]
+    with fresh_state() as state:
+        feed(state, path, [])
+        found = by_pair(read(state, SESSION_MS))
+    counts = {later: found.get((path[0].key, path[later].key)) for later in range(1, 8)}
+    expected = {1: 1.0, 2: 0.6, 3: 0.36, 4: 0.216, 5: 0.1296, 6: 0.07776, 7: None}
+    assert counts == pytest.approx(expected)
 
 
 def test_a_checkpoint_that_is_read_for_its_counts_brings_no_transitions(fresh_state, tmp_path):

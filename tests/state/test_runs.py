@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from state import PartitionState, StateSettings, Window
 from state.blocks import (
     BLOCK_ENTRIES,
+    HEADER,
     WHOLE,
     Span,
     block_of,
+    first_of,
     firsts_of,
     mantissa_for,
     packed,
@@ -90,6 +92,25 @@ def test_a_run_has_as_many_blocks_as_have_a_thousand_entries_on_average(entries,
 @given(runs_of_cells, mantissas)
 def test_blocks_hold_what_was_packed(found, mantissa):
     assert found_in(unpacked(span_of(found, mantissa))) == found
+
+
+@settings(max_examples=100, deadline=None)
+@given(runs_of_cells, mantissas)
+def test_a_block_takes_no_more_bytes_than_its_numbers_need(found, mantissa):
+    blocks, data, starts = packed(cells_of(found), 20, mantissa)
+    expected = {}
+    for block in sorted({block_of(item, mantissa) for item, _, _ in found}):
+        cells = [key for key in found if block_of(key[0], mantissa) == block]
+        wide = 4 if max(neighbour for _, neighbour, _ in cells) > 65_535 else 2
+        most = max(abs(found[cell]) for cell in cells)
+        first, behind = first_of(block, mantissa), first_of(block + 1, mantissa)
+        span = max(item for item, _, _ in cells) - first
+        of_one = mantissa != WHOLE and behind == first + 1
+        items = 0 if of_one else 1 if span <= 255 else 2 if span <= 65_535 else 4
+        size = 1 if most <= 127 else 2 if most <= 32_767 else 4
+        expected[block] = HEADER + len(cells) * (wide + 1 + size + items)
+    assert dict(zip(blocks.tolist(), np.diff(starts).tolist(), strict=True)) == expected
+    assert len(data) == sum(expected.values())
 
 
 @settings(max_examples=200, deadline=None)

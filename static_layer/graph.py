@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from state.sorting import kth_smallest
 from static_layer.settings import SHRINKAGE, GraphSettings
 
 Pair = tuple[str, str]
@@ -266,7 +267,7 @@ def _keep_heaviest(
                 keep[edge] = True
             continue
         weights = weight[own]
-        least = np.partition(weights, len(own) - max_degree)[len(own) - max_degree]
+        least = kth_smallest(weights.copy(), len(own) - max_degree)
         left_over = max_degree - (weights > least).sum()
         for place in range(len(own)):
             if weights[place] > least:

@@ -12,38 +12,21 @@ import torch
 from numpy.typing import NDArray
 
 from dynamic_layer.settings import EaseSettings
-
-
-@numba.njit(cache=True, nogil=True)
-def kth_smallest(values: NDArray[np.float32], k: int) -> float:
-    """Return the k-th smallest of f32 [n], 0 <= k < n; the values are put into another order.
-
-    Hoare's quickselect. numba's np.partition gives the same and takes nine seconds to compile,
-    wherever it is used; this takes a third of a second.
-    """
-    low, high = 0, len(values) - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        left, right = low, high
-        while left <= right:
-            while values[left] < pivot:
-                left += 1
-            while values[right] > pivot:
-                right -= 1
-            if left <= right:
-                values[left], values[right] = values[right], values[left]
-                left += 1
-                right -= 1
-        if k <= right:
-            high = right
-        elif k >= left:
-            low = left
-        else:
-            break
-    return float(values[k])
-
+from state.sorting import kth_smallest, order_of
 
 _BATCH = 256
+
+
+def matrix_of(
+    value: NDArray[np.float32], row: NDArray[np.integer], column: NDArray[np.integer], n: int
+) -> sp.csr_array:
+    """Return entries f32 [e] as a matrix [n, n]; entries of one place are summed.
+
+    Places are int32 where that is enough, as they are below 2^31. SciPy keeps the int64 of places
+    that it is given: twice the memory, and kernels are compiled for each of the two.
+    """
+    place = (row.astype(np.int32, copy=False), column.astype(np.int32, copy=False))
+    return sp.coo_array((value, place), shape=(n, n)).tocsr()
 
 
 def cosine_weights(counts: sp.csr_array) -> sp.csr_array:
@@ -68,7 +51,9 @@ def transition_weights(counts: sp.csr_array, k: int) -> sp.csr_array:
     """
     leaving = np.asarray(counts.sum(axis=1)).ravel()
     reaching = np.asarray(counts.sum(axis=0)).ravel()
-    left, right = (1 / np.sqrt(np.maximum(sums, 1)) for sums in (leaving, reaching))
+    left, right = (
+        1 / np.sqrt(np.maximum(sums, 1), dtype=np.float64) for sums in (leaving, reaching)
+    )
     return strongest(_scaled(counts, left, right), k)
 
 
@@ -89,7 +74,7 @@ def ease_weights(counts: sp.csr_array, settings: EaseSettings | None = None) -> 
         whole = len(chosen) == counts.shape[0]
         part = counts if whole else counts[chosen][:, chosen].tocsr()
         target, source, value = _local(part, settings)
-    return sp.csr_array((value, (chosen[source], chosen[target])), shape=counts.shape)
+    return matrix_of(value, chosen[source], chosen[target], counts.shape[0])
 
 
 _Triples = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
@@ -228,7 +213,7 @@ def _nearest(
     out = np.full((n, k), -1, np.int64)
     for row in range(n):
         first, last = indptr[row], indptr[row + 1]
-        order = np.argsort(-data[first:last])
+        order = order_of(-data[first:last])
         for place in range(min(k, last - first)):
             out[row, place] = indices[first + order[place]]
     return out

@@ -11,6 +11,7 @@ from dynamic_layer.counts.item_weights import (
     capped,
     cosine_weights,
     ease_weights,
+    matrix_of,
     strongest,
     transition_weights,
 )
@@ -101,10 +102,7 @@ def transition_matrix(transitions: TransitionCounts, item_keys: NDArray[np.uint6
     row = ItemRows(item_keys)(transitions.item_keys)
     source, target = row[transitions.source], row[transitions.target]
     known = (source >= 0) & (target >= 0)
-    n = len(item_keys)
-    return sp.coo_array(
-        (transitions.count[known], (source[known], target[known])), shape=(n, n)
-    ).tocsr()
+    return matrix_of(transitions.count[known], source[known], target[known], len(item_keys))
 
 
 def count_matrix(counts: CoInteractionCounts, item_keys: NDArray[np.uint64]) -> sp.csr_array:
@@ -114,11 +112,9 @@ def count_matrix(counts: CoInteractionCounts, item_keys: NDArray[np.uint64]) -> 
     known = (left >= 0) & (right >= 0)
     left, right, count = left[known], right[known], counts.count[known].astype(np.float32)
     apart = left != right
-    n = len(item_keys)
-    return sp.coo_array(
-        (
-            np.concatenate([count, count[apart]]),
-            (np.concatenate([left, right[apart]]), np.concatenate([right, left[apart]])),
-        ),
-        shape=(n, n),
-    ).tocsr()
+    return matrix_of(
+        np.concatenate([count, count[apart]]),
+        np.concatenate([left, right[apart]]),
+        np.concatenate([right, left[apart]]),
+        len(item_keys),
+    )

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from dynamic_layer.counts.item_weights import matrix_of
 from dynamic_layer.settings import SEPARATE_TYPES, RankingSettings
 
 _BATCH = 8_192
@@ -58,9 +59,7 @@ def vector_weights(
             sources.append(source[kept])
             targets.append(np.broadcast_to(target, kept.shape)[kept])
             values.append(cosine[kept])
-    return sp.coo_array(
-        (np.concatenate(values), (np.concatenate(sources), np.concatenate(targets))), shape=(n, n)
-    ).tocsr()
+    return matrix_of(np.concatenate(values), np.concatenate(sources), np.concatenate(targets), n)
 
 
 class Vectors(Protocol):

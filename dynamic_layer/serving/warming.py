@@ -6,7 +6,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from dynamic_layer.counts.item_weights import capped, ease_weights, strongest
+from dynamic_layer.counts.item_weights import (
+    capped,
+    ease_weights,
+    strongest,
+    transition_weights,
+)
 from dynamic_layer.counts.moments import Histories, Moment
 from dynamic_layer.counts.neighbours import neighbours_of
 from dynamic_layer.counts.state_weights import count_matrix
@@ -42,6 +47,7 @@ def compile_list_kernels() -> None:
     counts = count_matrix(_Counts(keys, left, right, np.ones(6, np.int32)), keys)
     ease_weights(capped(counts, 1), EaseSettings(neighbours=1, min_users=1))
     strongest(counts, 1)
+    transition_weights(counts, 1)
 
     weights = sp.csr_array(np.ones((3, 3), np.float32))
     one = np.ones(1, np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from dynamic_layer.counts.item_weights import capped
+from dynamic_layer.counts.item_weights import capped, matrix_of
 from dynamic_layer.counts.state_weights import FOLLOWING, TOGETHER, renewable, weights_of
 from dynamic_layer.examples.replay import PaddedExamples, Replay
 from dynamic_layer.examples.same_user import added_pairs
@@ -123,6 +123,6 @@ def _matrix(
     n: int,
     value: NDArray[np.float32] | None = None,
 ) -> sp.csr_array:
-    place = (np.concatenate(row).astype(np.int32), np.concatenate(column).astype(np.int32))
-    value = np.ones(len(place[0]), np.float32) if value is None else value
-    return sp.coo_array((value, place), shape=(n, n)).tocsr()
+    rows, columns = np.concatenate(row), np.concatenate(column)
+    value = np.ones(len(rows), np.float32) if value is None else value
+    return matrix_of(value, rows, columns, n)

@@ -29,9 +29,7 @@ setup: .venv/.installed var/kafka/.resolved var/clients/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-	$(BIN)/python -c "from state import compile_kernels; compile_kernels()"
-	$(BIN)/python -c "from streams.warming import compile_record_kernels; compile_record_kernels()"
-	$(BIN)/python -c "from dynamic_layer import compile_list_kernels; compile_list_kernels()"
+	$(BIN)/python -m segue.compiling
 	touch $@
 
 # Without Java and Maven the demo runs on the embedded log, and tests that need Kafka are skipped.

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,12 +99,17 @@ def try_out(
             with explained(*FILE_ERRORS):
                 data = read_files(files, settings.events, now_ms())
             screen.print(how_it_was_read(data), highlight=False, soft_wrap=True)
-        from segue.demo.runtime import stoppable
-        from segue.demo.trying import TRY_ERRORS, TryOptions, run_try
+        from segue.compiling import Compiling
 
-        options = TryOptions(folder=folder, port=port, serve=serve, seed=seed)
-        with explained(*TRY_ERRORS):
-            asyncio.run(stoppable(run_try(settings, data, options, screen, show, started)))
+        # Before the models are imported, which takes several seconds.
+        with closing(Compiling()) as compiling:
+            from segue.demo.runtime import stoppable
+            from segue.demo.trying import TRY_ERRORS, TryOptions, run_try
+
+            options = TryOptions(folder=folder, port=port, serve=serve, seed=seed)
+            run = run_try(settings, data, options, compiling, screen, show, started)
+            with explained(*TRY_ERRORS):
+                asyncio.run(stoppable(run))
     except (KeyboardInterrupt, asyncio.CancelledError):
         screen.print(f"stopped; the files are in {folder}", highlight=False, soft_wrap=True)
         raise typer.Exit(0 if shown else 130) from None

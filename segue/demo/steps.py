@@ -26,6 +26,7 @@ __all__ = [
     "Speed",
     "applied",
     "beside",
+    "encode_texts",
     "get_ready",
     "ingest",
     "make_static",
@@ -62,11 +63,17 @@ async def _write(
 
 
 def get_ready(settings: Settings, material: Material, progress: StageBars) -> None:
-    """Encode the catalogue's texts into the cache of the static job, and compile list kernels.
+    """Encode the catalogue's texts, and compile list kernels.
 
     Both take time that the other steps of a run leave: until the first events are applied, this
     process waits for the worker. Raises TextModelError.
     """
+    encode_texts(settings, material, progress)
+    compile_list_kernels()
+
+
+def encode_texts(settings: Settings, material: Material, progress: StageBars) -> None:
+    """Encode the catalogue's texts into the cache of the static job; raises TextModelError."""
     catalogue = pl.from_arrow(material.catalogue)
     if not isinstance(catalogue, pl.DataFrame):
         raise TypeError("the catalogue is not a table")
@@ -82,7 +89,6 @@ def get_ready(settings: Settings, material: Material, progress: StageBars) -> No
             encoder.encode(texts[:1], made)
         else:
             encoder.encode(texts, progress)
-    compile_list_kernels()
 
 
 @asynccontextmanager

@@ -3,12 +3,9 @@
 import asyncio
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +14,13 @@ import polars as pl
 import pyarrow as pa
 
 from console.settings import RIGHTS, ConsoleSettings
+from segue.compiling import CompileError, Compiling
 from segue.demo.embedded_runtime import EmbeddedRuntime, embedded_runtime
 from segue.demo.first_look import Budget, first_look, require_enough, try_settings
 from segue.demo.material import Material, from_tables, in_one_folder, simulated
 from segue.demo.own_files import OwnData
 from segue.demo.runtime import DemoError
-from segue.demo.steps import get_ready
+from segue.demo.steps import encode_texts
 from segue.screen import SafeConsole, StageBars, progress_bars
 from segue.serving_console import new_token, serve_console, tune_search
 from segue.serving_metrics import PortError, bound_socket
@@ -41,8 +39,8 @@ __all__ = ["TRY_ERRORS", "TryOptions", "distinct_titles", "run_try"]
 
 #: What ends the command with one line.
 TRY_ERRORS = (
-    AdminError, BulkWriteError, CorruptArtifact, DamagedState, DemoError, EmbeddedLogError,
-    OSError, PortError, PositionError, TextModelError, ValueError, WrongState,
+    AdminError, BulkWriteError, CompileError, CorruptArtifact, DamagedState, DemoError,
+    EmbeddedLogError, OSError, PortError, PositionError, TextModelError, ValueError, WrongState,
 )  # fmt: skip
 #: Says that a folder is of `segue try`, and may be emptied by the next one.
 MARKER = "segue-try.txt"
@@ -73,14 +71,16 @@ async def run_try(
     settings: Settings,
     data: OwnData | None,
     options: TryOptions,
+    compiling: Compiling,
     screen: SafeConsole,
     show: Callable[[dict[str, Any]], None],
     started: float,
 ) -> None:
     """Train, pass the report to `show` once, and serve the console until a signal arrives.
 
-    data: the user's files as they were read; None generates a world. screen: where progress is
-    shown. started: of the command, from time.monotonic. Raises one of TRY_ERRORS.
+    data: the user's files as they were read; None generates a world. compiling: what this run
+    needs, started before. screen: where progress is shown. started: of the command, from
+    time.monotonic. Raises one of TRY_ERRORS.
     """
     use_threads()
     settings = in_one_folder(settings, options.folder)
@@ -96,8 +96,10 @@ async def run_try(
     language = language_finding(settings, pl.DataFrame(pl.from_arrow(material.catalogue)))
     if language.verdict != "ok":
         screen.print(f"{language.found}; {language.fix}", highlight=False, soft_wrap=True)
-    with _compiled(), progress_bars(screen) as bars:
-        await asyncio.to_thread(get_ready, settings, material, StageBars(bars))
+    with progress_bars(screen) as bars:
+        progress = StageBars(bars)
+        await asyncio.to_thread(encode_texts, settings, material, progress)
+        await asyncio.to_thread(compiling.wait, progress)
     async with embedded_runtime(settings, "the embedded log") as runtime:
         screen.print(f"Segue on the embedded log: {material.title}", highlight=False)
         with without_misread_warning(), progress_bars(screen) as bars:
@@ -174,27 +176,6 @@ def distinct_titles(catalogue: pa.Table) -> pa.Table:
         titles.append(title if number == 1 else f"{title}, Part {number}")
     column = catalogue.schema.get_field_index("title")
     return catalogue.set_column(column, "title", pa.array(titles, pa.string()))
-
-
-@contextmanager
-def _compiled() -> Iterator[None]:
-    """Compile the state's kernels in a separate process while the body runs.
-
-    Takes half a minute of one core after an installation, later half a second.
-    """
-    command = [sys.executable, "-c", "from state import compile_kernels; compile_kernels()"]
-    compiling = subprocess.Popen(  # noqa: S603 - a fixed command
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        yield
-        _, said = compiling.communicate()
-    finally:
-        compiling.kill()
-        compiling.wait()
-    if compiling.returncode:
-        last = said.strip().splitlines()[-1:] or [f"status {compiling.returncode}"]
-        raise DemoError(f"the kernels cannot be compiled: {last[0]}")
 
 
 async def _serve(

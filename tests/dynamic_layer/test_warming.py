@@ -1,4 +1,4 @@
-"""Kernels are compiled before they are needed: lists of a head compile nothing more."""
+"""Kernels are compiled before they are needed: lists of a head and weights compile no more."""
 
 import subprocess
 import sys
@@ -22,6 +22,10 @@ def compiled():
         for signature in kernel.signatures
     }
 
+def made_histories():
+    from dynamic_layer.counts.moments import Histories
+    return Histories(indptr=np.array([0, 2]), item=np.arange(2), age_days=np.ones(2, np.float32))
+
 compile_list_kernels()
 before = compiled()
 from tests.dynamic_layer.headed import NOW_MS, headed
@@ -32,6 +36,27 @@ users = [make_user(made.static, [row, row + 1], now_ms=NOW_MS) for row in range(
 asked = [ListSettings(name="one", item_types=(made.bundle.types[0],)), ListSettings(name="mix")]
 Recommender(made.bundle).recommend(users, asked, NOW_MS)
 Recommender(made.bundle).recommend(users[:1], asked, NOW_MS)
+
+# The weights of the static job, and a trainer's, which adds counts of its replay.
+import numpy as np
+from types import SimpleNamespace as Columns
+from dynamic_layer.counts.state_weights import count_matrix, transition_matrix, weights_of
+from dynamic_layer.counts.item_weights import capped
+from dynamic_layer.settings import RankingSettings
+
+keys = np.arange(9, dtype=np.uint64)
+one, other = (places.astype(np.int32) for places in np.triu_indices(9))
+counts = Columns(item_keys=keys, left=one, right=other, count=np.full(45, 9, np.int32))
+steps = Columns(item_keys=keys, source=one, target=other, count=np.ones(45, np.float32))
+together, following = count_matrix(counts, keys), transition_matrix(steps, keys)
+for weights in (
+    weights_of({"together": capped(together, 5), "following": following}, RankingSettings()),
+    weights_of({"together": together + capped(together, 5), "following": following + following},
+               RankingSettings()),
+):
+    assert all(matrix.indices.dtype == matrix.indptr.dtype == np.int32 and matrix.nnz
+               for matrix in weights.values())
+    neighbours.neighbours_of(made_histories(), weights, [1.0])
 print(*sorted(map(str, compiled() - before)), sep="\\n")
 assert before
 """

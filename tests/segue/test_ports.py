@@ -33,7 +33,7 @@ def test_a_port_in_use_ends_segue_try_before_a_model_is_trained(used, tmp_path, 
     def trained(*_):
         pytest.fail("the models were trained first")
 
-    monkeypatch.setattr("segue.demo.trying.get_ready", trained)
+    monkeypatch.setattr("segue.demo.trying.encode_texts", trained)
     done = CliRunner().invoke(app, ["try", "--folder", str(tmp_path / "try"), "--port", str(used)])
     assert done.exit_code == 1
     assert f"error: port {used} of 127.0.0.1 is in use" in done.output

@@ -16,6 +16,7 @@ _PARTS = (
     "import gc; gc.disable(); from state import compile_kernels; compile_kernels()",
     "import gc; gc.disable(); "
     "from streams.warming import compile_record_kernels; compile_record_kernels(); "
+    "from static_layer import compile_graph_kernels; compile_graph_kernels(); "
     "from dynamic_layer import compile_list_kernels; compile_list_kernels()",
 )
 #: Seconds between two reports of progress.

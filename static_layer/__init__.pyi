@@ -24,3 +24,4 @@ from .sharing import share_state as share_state
 from .text import TextEncoder as TextEncoder
 from .text_model import TextModelError as TextModelError
 from .warm_start import last_bundle as last_bundle
+from .warming import compile_graph_kernels as compile_graph_kernels

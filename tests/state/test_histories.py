@@ -1,10 +1,12 @@
 """Histories come through a cache of any size, moved together, given up or loaded again."""
 
+import itertools
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -146,3 +148,29 @@ def test_what_has_left_the_window_leaves_the_history_with_the_next_event(fresh_s
         state.commit()
         stored = rows_of(state.database.get(database.HISTORY + b"ann") or b"")
     assert stored[:, 1].tolist() == [9 * BUCKET, 6 * BUCKET]
+
+
+def test_a_full_history_has_the_visits_that_came_after_the_last_of_its_items(fresh_state):
+    """Those of the bucket of that item's time, and before, may have been forgotten with others."""
+    setting = StateSettings(
+        window=Window(bucket_ms=BUCKET, buckets=9), delta_room=1 << 12, history_cap=2
+    )
+    visits = (("i1", 2), ("i0", 1), ("i0", 2), ("i0", 3), ("i0", 4), ("i0", 5))
+    stream = [Event("ann", item, "follow", bucket * BUCKET) for item, bucket in visits]
+    with fresh_state(setting) as state:
+        feed(state, stream, at=[])
+        found = [(key, visited) for key, _, _, visited, _ in dump(state).histories["ann"]]
+    assert found == [(stream[1].key, 0b111), (stream[0].key, 0b1)]
+
+
+@pytest.mark.parametrize("apart", [2, 63, 64, 65, 127])
+def test_visits_are_remembered_in_both_words_in_any_order(fresh_state, apart):
+    setting = StateSettings(window=Window(bucket_ms=BUCKET, buckets=128), delta_room=1 << 12)
+    buckets = (10, 10 + apart - 1, 10 + apart)
+    stream = [Event("ann", "i0", "follow", bucket * BUCKET) for bucket in buckets]
+    visits = 1 | 1 << 1 | 1 << apart
+    for order in itertools.permutations(stream):
+        with fresh_state(setting) as state:
+            feed(state, order, at=[])
+            [(_, _, _, low, high)] = dump(state).histories["ann"]
+        assert (low, high) == (visits % 2**64, visits >> 64)

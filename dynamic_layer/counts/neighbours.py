@@ -90,11 +90,12 @@ def _summed(
     most = _room(indptr, item, w_indptr, items)
     out, own = np.zeros(b + 1, np.int64), np.zeros(b, np.int64)
     targets, sums = np.empty(most, np.int32), np.empty((most, h), np.float32)
-    slot_of = np.full(items, -1, np.int32)  # place of an item among this user's
+    # Place of an item among this user's; below `start` where it is another user's, or none.
+    slot_of = np.full(items, -1, np.int32)
     for row in range(b):
         start = end = out[row]
         for entry in range(indptr[row], indptr[row + 1]):
-            if slot_of[item[entry]] < 0:
+            if slot_of[item[entry]] < start:
                 slot_of[item[entry]] = end
                 targets[end] = item[entry]
                 for part in range(h):
@@ -105,7 +106,7 @@ def _summed(
             for place in range(w_indptr[item[entry]], w_indptr[item[entry] + 1]):
                 target, weight = w_indices[place], w_data[place]
                 slot = slot_of[target]
-                if slot < 0:
+                if slot < start:
                     slot_of[target] = end
                     targets[end] = target
                     for part in range(h):
@@ -114,8 +115,6 @@ def _summed(
                 else:
                     for part in range(h):
                         sums[slot, part] += recency[entry, part] * weight
-        for slot in range(start, end):
-            slot_of[targets[slot]] = -1
         out[row + 1] = end
     return out, own, targets[: out[b]], sums[: out[b]]
 

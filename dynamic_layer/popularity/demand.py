@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_layer.items.features import ItemRows
+from dynamic_layer.items.features import ItemRows, rows_by_type
 from dynamic_layer.popularity.event_counts import BucketCounts, Popularity
 
 _DAY_MS = 86_400_000
@@ -74,21 +74,27 @@ def most_demanded(
 ) -> NDArray[np.int64]:
     """Return each type's k items most in demand at each half-life, best first, i64 [types, h, k].
 
-    In one pass over all types; -1 where a type has fewer items. type_number: [n], of all items.
+    Ties in order of rows; -1 where a type has fewer items. type_number: [n], of all items.
     """
-    number = np.asarray(type_number[: len(demand)], np.int64)
-    halves = len(demand.half_lives_days)
-    found = np.full((types, halves, k), -1, np.int64)
-    if not len(number):
-        return found
-    counts = np.bincount(number, minlength=types)
-    place = (np.cumsum(counts) - counts)[:, None] + np.arange(k)
-    inside = np.arange(k) < counts[:, None]
-    for half, order in enumerate(demand.order.T):
-        # Stable: within a type the order of demand stays.
-        grouped = order[np.argsort(number[order].astype(np.int16), kind="stable")]
-        found[:, half] = np.where(inside, grouped[np.minimum(place, len(number) - 1)], -1)
+    found = np.full((types, len(demand.half_lives_days), k), -1, np.int64)
+    for number, rows in rows_by_type(type_number[: len(demand)]).items():
+        for half, values in enumerate(demand.values[rows].T):
+            best = rows[_greatest(values, k)]
+            found[number, half, : len(best)] = best
     return found
+
+
+def _greatest(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the places of the k greatest values, the greatest first; of equal ones the first.
+
+    Sorting all of a large catalogue's values takes ten times as long.
+    """
+    place = np.arange(len(values))
+    if 0 < k < len(values):
+        least = np.partition(values, len(values) - k)[len(values) - k]
+        above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
+        place = np.union1d(above, equal[: k - len(above)])
+    return place[np.argsort(-values[place], kind="stable")][:k]
 
 
 class DemandReader:

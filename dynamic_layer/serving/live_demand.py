@@ -37,12 +37,14 @@ class LiveDemand:
     between now and then would count the whole window again, for the preview and for live requests.
     """
 
-    def __init__(self, bundle: DynamicBundle, live: LivePopularity | None) -> None:
-        """live: shared with the readers that add to it."""
+    def __init__(
+        self, bundle: DynamicBundle, live: LivePopularity | None, rows: ItemRows | None = None
+    ) -> None:
+        """live: shared with the readers that add to it; rows: finds the bundle's items."""
         self._bundle, self._live = bundle, live
         self._newest_ms, self._past_used_ms = 0, 0
         self._past: LiveDemand | None = None
-        self._rows = ItemRows(bundle.item_keys)
+        self._rows = rows or ItemRows(bundle.item_keys)
         self._type_number = bundle.features.type_number.numpy()
         self._new = bundle.item_keys[:0]
         self._of_new: dict[tuple[int | None, tuple[float, ...]], _OfNew] = {}
@@ -79,7 +81,7 @@ class LiveDemand:
             return self
         self._past_used_ms = self._newest_ms
         if self._past is None:
-            self._past = LiveDemand(self._bundle, self._live)
+            self._past = LiveDemand(self._bundle, self._live, self._rows)
             known = len(self._bundle.item_keys)
             self._past.add_items(self._new, self._type_number[known:])
         return self._past

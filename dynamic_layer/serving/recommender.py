@@ -79,7 +79,7 @@ class Recommender:
         self._index = bundle.index.copy()
         self._type_number = {name: number for number, name in enumerate(bundle.types)}
         self._bias_of_new = bundle.new_bias
-        self._demand = LiveDemand(bundle, live)
+        self._demand = LiveDemand(bundle, live, self._rows)
         self._shown = shown
         #: What ranks lists of discovery; None without a head.
         self.head = HeadRanker.of(bundle, self._index) if use_head else None

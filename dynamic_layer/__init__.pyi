@@ -1,6 +1,7 @@
 from .bundles.bundle import DynamicBundle as DynamicBundle
 from .bundles.row_delta import BundleRows as BundleRows
 from .bundles.row_delta import RowDelta as RowDelta
+from .bundles.shared_files import unchanged_files as unchanged_files
 from .counts.moments import Histories as Histories
 from .counts.moments import Moment as Moment
 from .counts.state_weights import carried as carried

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,16 +99,25 @@ class ArtifactStore:
             raise CorruptArtifact(f"{kind}/{name}: the manifest names no files")
         return manifest
 
-    def fetch(self, kind: str, name: str, into: Path) -> Path:
+    def fetch(
+        self,
+        kind: str,
+        name: str,
+        into: Path,
+        left_out: Callable[[Mapping[str, Any]], Collection[str]] = lambda _manifest: (),
+    ) -> Path:
         """Download an artifact into a folder and verify it; raises CorruptArtifact.
 
         Returns `into`. The folder is removed again if a file is not what the manifest says.
+        left_out: returns the files of a manifest that are not needed.
         """
         manifest = self.manifest(kind, name)
         into.mkdir(parents=True, exist_ok=True)
         try:
+            needed = manifest["files"].keys() - left_out(manifest)
             for file, expected in manifest["files"].items():
-                self.get_file(f"{kind}/{name}/{file}", _inside(into, file), expected)
+                if file in needed:
+                    self.get_file(f"{kind}/{name}/{file}", _inside(into, file), expected)
         except CorruptArtifact:
             shutil.rmtree(into, ignore_errors=True)
             raise

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from static_layer.blocks import Block, edgeless
 from static_layer.gather_max import gather_max
-from static_layer.seeding import seeded
+from static_layer.seeding import undrawn
 from static_layer.settings import HGNNSettings
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -134,15 +134,16 @@ class HGNN(nn.Module):
 
     @classmethod
     def of_shape(cls, shape: Mapping[str, Any]) -> Self:
-        """Return a model of a shape.
+        """Return a model of a shape, whose weights are to be loaded.
 
         Bundles of earlier versions have no folded ones, and an activation after the last layer.
         """
         settings = HGNNSettings(**{"last_activation": True, **shape["settings"]})
-        with seeded(0):
-            return cls(
+        return undrawn(
+            lambda: cls(
                 shape["text_width"], shape["types"], settings, folded=shape.get("folded", False)
             )
+        )
 
     def features(self, text: Tensor, structure: Tensor | None = None) -> Tensor:
         """Return the input f32[n, text_width + structure] from unit text and structure vectors."""

@@ -1,11 +1,14 @@
-"""First weights by seed, whatever other threads of the process do."""
+"""First weights: by seed, whatever other threads of the process do, or none."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock
+from typing import TypeVar
 
 import torch
+from torch import nn
 
+_M = TypeVar("_M", bound=nn.Module)
 _TURN = RLock()
 
 
@@ -19,3 +22,13 @@ def seeded(seed: int) -> Iterator[None]:
     with _TURN, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+def undrawn(make: Callable[[], _M]) -> _M:
+    """Return the module that a function makes, for weights that are loaded: none are drawn.
+
+    Every weight and buffer has memory, and nothing in it that means anything.
+    """
+    with torch.device("meta"):
+        module = make()
+    return module.to_empty(device="cpu")

@@ -14,6 +14,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from aiokafka.errors import KafkaError
 from agents.bundles.names import of_channel
 from agents.outputs import Outputs
 from agents.patience import BRIEFLY, Pause, patiently
-from dynamic_layer import DynamicBundle
+from dynamic_layer import DynamicBundle, unchanged_files
 from state import ArtifactStore
 from static_layer import StaticBundle
 from streams import (
@@ -45,10 +46,18 @@ def fetch_static(store: ArtifactStore, name: str, scratch: Path) -> StaticBundle
         return StaticBundle.load(store.fetch("static", name, folder))
 
 
-def fetch_dynamic(store: ArtifactStore, name: str, scratch: Path) -> DynamicBundle:
-    """Return a dynamic bundle of the store. Raises CorruptArtifact or CorruptBundle."""
+def fetch_dynamic(
+    store: ArtifactStore, name: str, scratch: Path, before: DynamicBundle | None = None
+) -> DynamicBundle:
+    """Return a dynamic bundle of the store. Raises CorruptArtifact or CorruptBundle.
+
+    before: a bundle that was fetched. What did not change since is not downloaded: it is shared.
+    """
     with _emptied(scratch / name) as folder:
-        return DynamicBundle.load(store.fetch("dynamic", name, folder))
+        if before is None:
+            return DynamicBundle.load(store.fetch("dynamic", name, folder))
+        held = partial(unchanged_files, before=before.manifest)
+        return DynamicBundle.load(store.fetch("dynamic", name, folder, held), before)
 
 
 def described(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:

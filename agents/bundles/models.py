@@ -333,7 +333,9 @@ class Models:
         }
 
     def _fetch(self, name: str) -> Recommender:
-        bundle = fetch_dynamic(self._store, name, self._scratch)
+        current = self.recommender
+        before = None if current is None else current.bundle
+        bundle = fetch_dynamic(self._store, name, self._scratch, before)
         recommender = Recommender(
             bundle, self._live, shown=self._shown, use_head=self._use_head,
             in_force=self._in_force,

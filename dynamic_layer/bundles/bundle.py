@@ -18,6 +18,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dynamic_layer.bundles.sequence import ServedSequence
+from dynamic_layer.bundles.shared_files import (
+    FEATURES,
+    ITEMS,
+    WEIGHTS,
+    ItemTable,
+    features_in,
+    save_features,
+    unchanged_files,
+)
 from dynamic_layer.errors import CorruptBundle
 from dynamic_layer.head.ranking_head import RankingHead
 from dynamic_layer.index.item_index import ItemIndex
@@ -36,10 +45,10 @@ from dynamic_layer.towers.two_tower import TwoTower
 from static_layer.bundle import load_sparse, save_sparse
 from static_layer.hgnn import HGNN
 from static_layer.procrustes import Matrix
-from static_layer.seeding import seeded
+from static_layer.seeding import undrawn
 
 FORMAT = 1
-WEIGHTS = "weights.safetensors"
+COLUMNS = "items.safetensors"
 _S = TypeVar("_S")
 
 
@@ -220,8 +229,8 @@ class DynamicBundle:
             {name: value.clone() for name, value in states.items()},
             folder / "towers.safetensors",
         )
+        save_features(self.features, folder)
         columns: dict[str, Tensor] = {
-            **{f"features.{name}": column for name, column in vars(self.features).items()},
             "vectors": torch.from_numpy(self.vectors),
             "bias": torch.from_numpy(self.bias),
             **{f"popularity.{m}": torch.from_numpy(v) for m, v in self.popularity.items()},
@@ -238,16 +247,9 @@ class DynamicBundle:
             columns["published_ms"] = torch.from_numpy(self.published_ms)
         save_file(
             {name: value.contiguous() for name, value in columns.items()},
-            folder / "items.safetensors",
+            folder / COLUMNS,
         )
-        pl.DataFrame(
-            {
-                "item_key": pl.Series(self.item_keys, dtype=pl.UInt64),
-                "item_id": pl.Series(self.item_ids, dtype=pl.String),
-                "item_type": pl.Series(self.item_types, dtype=pl.String),
-                "title": pl.Series(self.titles, dtype=pl.String),
-            }
-        ).write_parquet(folder / "items.parquet")
+        ItemTable.of(self).save(folder)
         self.index.save(folder)
         if self.head is not None:
             self.head.save(folder)
@@ -261,10 +263,14 @@ class DynamicBundle:
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote. Raises CorruptBundle when files are missing or do not fit."""
+    def load(cls, folder: Path, before: Self | None = None) -> Self:
+        """Read what `save` wrote. Raises CorruptBundle when files are missing or do not fit.
+
+        before: a bundle as it was loaded. What both have (`unchanged_files`) is shared with it, and
+        need not be in the folder.
+        """
         try:
-            return cls._load(folder)
+            return cls._load(folder, before)
         except (
             OSError,
             ValueError,
@@ -277,21 +283,22 @@ class DynamicBundle:
             raise CorruptBundle(f"expected a dynamic bundle in {folder.name}: {error}") from error
 
     @classmethod
-    def _load(cls, folder: Path) -> Self:
+    def _load(cls, folder: Path, before: Self | None) -> Self:
         manifest = json.loads((folder / "manifest.json").read_text())
         if manifest["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {manifest['format']}")
-        items = pl.read_parquet(folder / "items.parquet")
-        columns = load_file(folder / "items.safetensors")
+        held: dict[str, Self] = {}
+        if before is not None:
+            held = dict.fromkeys(unchanged_files(manifest, before.manifest), before)
+        items = ItemTable.of(held[ITEMS]) if ITEMS in held else ItemTable.load(folder)
+        columns = load_file(folder / COLUMNS)
         states = load_file(folder / "towers.safetensors")
-        features = ItemFeatures(
-            **{f.name: columns[f"features.{f.name}"] for f in dataclasses.fields(ItemFeatures)}
-        )
+        features = held[FEATURES].features if FEATURES in held else features_in(folder, columns)
         # Earlier versions pooled histories for each type, however many there were.
         pooled = {"separate_types": max(TowerSettings.separate_types, len(manifest["types"]))}
         towers = _settings_of(TowerSettings, pooled | manifest["settings"]["towers"])
-        with seeded(0):
-            model = TwoTower(features.content.shape[1], len(manifest["types"]), towers)
+        width, types = features.content.shape[1], len(manifest["types"])
+        model = undrawn(lambda: TwoTower(width, types, towers))
         model.load_state_dict(_part(states, "model."))
         hgnn = None
         if manifest["hgnn"] is not None:
@@ -299,8 +306,8 @@ class DynamicBundle:
             hgnn.load_state_dict(_part(states, "hgnn."))
         vectors, bias = columns["vectors"].numpy(), columns["bias"].numpy()
         demand = _demand(columns)
-        weights = load_sparse(folder / WEIGHTS)
-        sizes = {len(items), len(features), len(vectors), len(bias)}
+        weights = held[WEIGHTS].weights if WEIGHTS in held else load_sparse(folder / WEIGHTS)
+        sizes = {len(items.item_keys), len(features), len(vectors), len(bias)}
         sizes |= {size for matrix in weights.values() for size in matrix.shape}
         sizes |= {len(demand)} if demand is not None else set()
         if len(sizes) > 1:
@@ -316,10 +323,7 @@ class DynamicBundle:
         )
         return cls(
             manifest=manifest,
-            item_keys=items["item_key"].to_numpy(),
-            item_ids=items["item_id"].to_list(),
-            item_types=items["item_type"].to_list(),
-            titles=items["title"].to_list(),
+            **vars(items),
             features=features,
             model=model.eval(),
             hgnn=hgnn,
@@ -335,9 +339,7 @@ class DynamicBundle:
             weights=weights,
             demand=demand,
             rotation=states["rotation"].numpy() if "rotation" in states else None,
-            sequence=ServedSequence.load(
-                folder, type_number, len(manifest["types"]), index_settings
-            ),
+            sequence=ServedSequence.load(folder, type_number, types, index_settings),
             published_ms=columns["published_ms"].numpy() if "published_ms" in columns else None,
         )
 

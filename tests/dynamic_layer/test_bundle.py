@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from dynamic_layer import (
     CorruptBundle,
@@ -22,6 +24,7 @@ FILES = (
     "manifest.json",
     "items.parquet",
     "items.safetensors",
+    "features.safetensors",
     "towers.safetensors",
     "index-0.faiss",
 )
@@ -76,6 +79,18 @@ def test_a_missing_or_torn_file_is_a_corrupt_bundle(
     (tmp_path / name).unlink()
     with pytest.raises(CorruptBundle):
         DynamicBundle.load(tmp_path)
+
+
+def test_features_of_an_earlier_version_are_among_the_columns_of_items(
+    bundle: DynamicBundle, tmp_path: Path
+) -> None:
+    bundle.save(tmp_path)
+    features, columns = tmp_path / "features.safetensors", tmp_path / "items.safetensors"
+    save_file(load_file(features) | load_file(columns), columns)
+    features.unlink()
+    loaded = DynamicBundle.load(tmp_path)
+    for name, column in vars(bundle.features).items():
+        assert torch.equal(getattr(loaded.features, name), column)
 
 
 def test_another_format_is_named(bundle: DynamicBundle, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: small uploads, verified reads, and the one before when one is broken."""
 
+import json
 import random
 from pathlib import Path
 
@@ -513,6 +514,27 @@ def test_an_artifact_is_verified_when_it_is_fetched(tmp_path):
     with pytest.raises(CorruptArtifact, match="sha256"):
         store.fetch("dynamic", "g1", tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_files_that_are_not_needed_are_not_fetched(tmp_path):
+    store = ArtifactStore(str(tmp_path / "store"))
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    for name in ("weights", "items"):
+        (folder / name).write_bytes(name.encode())
+    store.publish("dynamic", "g1", folder)
+    (tmp_path / "store/dynamic/g1/weights").unlink()
+    named = []
+
+    def left_out(manifest):
+        named.extend(manifest["files"])
+        return ("weights", "missing")
+
+    fetched = store.fetch("dynamic", "g1", tmp_path / "a", left_out)
+    assert named == ["items", "weights"]
+    assert (fetched / "items").read_bytes() == b"items"
+    assert not (fetched / "weights").exists()
+    assert json.loads((fetched / "manifest.json").read_text())["files"].keys() == set(named)
 
 
 def test_a_manifest_cannot_name_files_outside_of_its_folder(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from static_layer import (
@@ -17,6 +18,7 @@ from static_layer import (
     build,
     recipe_of,
 )
+from static_layer.bundle import load_sparse, save_sparse
 from static_layer.settings import HGNNSettings, TrainSettings
 
 from .conftest import Community, TableEncoder
@@ -180,3 +182,14 @@ def test_an_empty_catalogue_is_refused(community: Community) -> None:
     empty = replace(community.merged, catalogue=community.merged.catalogue[:0])
     with pytest.raises(ValueError, match="catalogue is empty"):
         build(empty, SETTINGS, seed=0)
+
+
+def test_weights_that_are_read_are_mapped_and_changes_stay_in_memory(tmp_path: Path) -> None:
+    file, made = tmp_path / "weights.safetensors", sp.csr_array(np.eye(3, dtype=np.float32))
+    save_sparse({"ease": made}, file)
+    content = file.read_bytes()
+    weights = load_sparse(file)["ease"]
+    assert (weights != made).nnz == 0
+    assert not weights.data.flags.owndata
+    weights.data[:] = 7
+    assert file.read_bytes() == content

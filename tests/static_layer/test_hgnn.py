@@ -114,6 +114,15 @@ def test_a_shape_of_an_earlier_version_has_the_activation_that_it_was_trained_wi
     assert old.layers[-1].update is old.layers[-1].sigma
 
 
+def test_a_model_of_a_shape_takes_the_weights_of_another() -> None:
+    made = HGNN(4, 2, HGNNSettings())
+    loaded = HGNN.of_shape(made.shape)
+    loaded.load_state_dict(made.state_dict())
+    for one, other in zip(loaded.parameters(), made.parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert one.requires_grad
+
+
 @pytest.mark.parametrize("chunk", [7, 240, 1000])
 def test_layer_wise_inference_is_exact_whatever_the_chunk(
     graph: HeteroGraph, community: Community, chunk: int

@@ -178,6 +178,8 @@ _KNOWN: dict[str, _Field] = {
     ),
 }  # fmt: skip
 
+_TIMES = " (a time in ISO 8601 such as 2026-03-01T07:30:00Z, or a number since 1970)"
+
 ITEM_FIELDS = (
     "item_id", "item_type", "title", "description", "language", "genres", "published_at"
 )  # fmt: skip
@@ -254,7 +256,8 @@ def guess_columns(
         hints = {name: column_hint(name, rows, free) for name in missing}
         wanted = " ".join(f"--field {name}={hints[name] or 'COLUMN'}" for name in missing)
         raise ColumnError(
-            f"{where}: no column looks like {' or '.join(missing)}; it has {', '.join(columns)}. "
+            f"{where}: no column looks like {' or '.join(missing)}"
+            f"{_TIMES if 'timestamp' in missing else ''}; it has {', '.join(columns)}. "
             f"Name {'them' if len(missing) > 1 else 'it'}"
             f"{', for example' if any(hints.values()) else ''}: {wanted}"
         )

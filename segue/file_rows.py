@@ -1,5 +1,7 @@
 """Reads the rows of a user's table: CSV, JSON lines or Parquet, by the file name's suffix.
 
+Cells of CSV are separated by what separates its header: commas, semicolons, tabs or bars.
+
 An unreadable row becomes a text with its fault; the rows after it are read.
 """
 
@@ -68,6 +70,8 @@ Row = tuple[str, Mapping[str, Any] | str]
 """Place of a row in its file ("line 5"), and its fields or its fault."""
 #: Rows of Parquet that are in memory at once.
 PARQUET_ROWS = 10_000
+#: Separators of the cells of CSV; a comma before others that give as many cells.
+_SEPARATORS = ",;\t|"
 #: Rows from which the columns of a file are guessed.
 SAMPLE = 1_000
 
@@ -90,7 +94,7 @@ def read_rows(file: Path) -> Iterator[Row]:
 
 def holds_text_only(file: Path) -> bool:
     """Whether the format of a file holds only text, so that numbers and lists are text."""
-    return file.suffix.lower() == ".csv"
+    return _READERS.get(file.suffix.lower()) is _csv
 
 
 def sample_rows(file: Path) -> list[Mapping[str, Any]]:
@@ -123,7 +127,12 @@ def _csv(file: Path) -> Iterator[Row]:
     try:
         # Bytes that are no UTF-8 stay in their own row, which cannot be written as JSON.
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            rows = csv.reader(lines, strict=True)
+            first_line = next(lines, "")
+            rows = csv.reader(
+                itertools.chain([first_line], lines),
+                delimiter=_separator(first_line),
+                strict=True,
+            )
             head: list[str] | None = None
             while True:
                 first = rows.line_num + 1
@@ -140,6 +149,16 @@ def _csv(file: Path) -> Iterator[Row]:
                     yield f"line {first}", _csv_row(head, cells)
     except OSError as error:
         raise TableError.of(file, error) from error
+
+
+def _separator(head: str) -> str:
+    """Return what separates the most cells of a header; a comma if there is only one cell.
+
+    >>> _separator("id;title, long;year"), _separator("id"), _separator('"a;b;c",d')
+    (';', ',', ',')
+    """
+    cells = {sep: next(csv.reader([head], delimiter=sep), []) for sep in _SEPARATORS}
+    return max(cells, key=lambda sep: len(cells[sep]))
 
 
 def _csv_row(head: list[str], cells: list[str]) -> Mapping[str, Any] | str:
@@ -164,5 +183,6 @@ _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".csv": _csv,
+    ".tsv": _csv,
     ".parquet": _parquet,
 }

@@ -62,7 +62,10 @@ def time_text_ms(value: str) -> int:
 
     Raises ValueError.
     """
-    return time_ms(datetime.fromisoformat(value))
+    try:
+        return time_ms(datetime.fromisoformat(value))
+    except ValueError:
+        raise ValueError("text is a time in ISO 8601, such as 2026-03-01T07:30:00Z") from None
 
 
 def time_ms(at: date) -> int:

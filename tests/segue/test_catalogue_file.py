@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from segue.catalogue_file import CatalogueError, read_catalogue
 from segue.cli import app
 from segue.feeding import catalogue_records, event_records
-from segue.file_rows import TableError, open_parquet, read_parquet
+from segue.file_rows import TableError, open_parquet, read_parquet, read_rows
 from streams import Item, Record, decode_items
 
 NOW = 1_760_000_000_000
@@ -55,6 +55,21 @@ def test_ids_stay_the_text_that_they_are(tmp_path):
     ]  # fmt: skip
     ids = parquet(tmp_path, {"item_id": ["00123"], "item_type": ["s"], "title": ["A"]})
     assert written(read_catalogue(ids))[0].item_id == "00123"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_cells_are_separated_by_what_separates_the_header(tmp_path, separator, suffix):
+    rows = ["item_id", "item_type", "title"], ["a", "song", '"One, two; three|four\tfive"']
+    file = tmp_path / f"items.{suffix}"
+    file.write_text("\n".join(separator.join(row) for row in rows))
+    assert written(read_catalogue(file))[0].title == "One, two; three|four\tfive"
+
+
+def test_a_header_of_one_cell_is_read(tmp_path):
+    rows = list(read_rows(csv_file(tmp_path, '"item\nid"\na\n')))
+    assert rows == [("line 3", {"item\nid": "a"})]
+    assert list(read_rows(csv_file(tmp_path, ""))) == []
 
 
 def test_ids_that_are_whole_numbers_are_their_text(tmp_path):

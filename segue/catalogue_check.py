@@ -13,7 +13,7 @@ import polars as pl
 from segue.catalogue_file import BadRow, CheckedItems, read_attributes, read_columns
 from segue.columns import ITEM_FIELDS, Column, guess_columns, named_columns
 from segue.doctor import Finding
-from segue.file_rows import holds_text_only, sample_rows
+from segue.file_rows import sample_rows
 from segue.settings import Settings
 from streams.attribute_fields import AttributeField
 
@@ -68,7 +68,7 @@ def check_catalogue(
     attributes, others = read_attributes(options)
     named = named_columns("items", ITEM_FIELDS, others)
     fields = [name for name in ITEM_FIELDS if not (item_type and name == "item_type")]
-    columns = guess_columns(rows, fields, named, of_text=holds_text_only(file), where=str(file))
+    columns = guess_columns(rows, fields, named, where=str(file))
     used = {field: column.column for field, column in columns.items()}
     typed = item_type or ("" if "item_type" in used else "item")
     found = read_columns(file, used, typed, attributes)

@@ -70,8 +70,8 @@ def _is_type(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= 60
 
 
-def _is_list_or_cell(value: Any) -> bool:
-    return isinstance(value, list)
+def _is_list_or_text(value: Any) -> bool:
+    return isinstance(value, (list, str))
 
 
 def _is_time(value: Any) -> bool:
@@ -155,7 +155,7 @@ _KNOWN: dict[str, _Field] = {
     "language": _Field(names=("language", "lang", "locale", "languagecode"), fits=_is_word),
     "genres": _Field(
         names=("genres", "genre", "categories", "category", "tags", "topics", "keywords"),
-        fits=_is_list_or_cell,
+        fits=_is_list_or_text,
     ),
     "published_at": _Field(
         names=("publishedat", "published", "publishdate", "publicationdate", "pubdate",
@@ -217,14 +217,13 @@ def guess_columns(
     fields: Sequence[str],
     named: Mapping[str, str],
     *,
-    of_text: bool = False,
     needed: bool = True,
     where: str = "the file",
 ) -> dict[str, Column]:
     """Return the columns of fields, in the order of `fields`; fields without one are omitted.
 
     rows: a sample of the file. named: field -> column, as given by the user; others are guessed.
-    of_text: every value is text, so that a list is text too. where: the file, for messages.
+    where: the file, for messages.
     Raises ColumnError where a named column does not exist, or, if `needed`, where a needed field
     has no column.
     """
@@ -245,7 +244,7 @@ def guess_columns(
         guess = None
         if field not in found:
             free = [column for column in columns if column not in taken]
-            guess = _guess(rows, free, field, of_text=of_text)
+            guess = _guess(rows, free, field)
         if guess is not None:
             found[field] = Column(field=field, column=guess, example=_example(rows, guess))
     missing = [name for name in fields if _KNOWN[name].needed and name not in found]
@@ -271,13 +270,12 @@ def shared_values(rows: Rows, column: str, values: Iterable[Any]) -> float:
     return sum(value in among for value in own) / len(own) if own else 0.0
 
 
-def _guess(rows: Rows, columns: Sequence[str], field: str, *, of_text: bool) -> str | None:
+def _guess(rows: Rows, columns: Sequence[str], field: str) -> str | None:
     known = _KNOWN[field]
     by_name = {_plain(column): column for column in reversed(columns)}
-    fits = _is_text if of_text and field == "genres" else known.fits
     for name in (_plain(field), *known.names):
         column = by_name.get(name)
-        if column is not None and _fits(rows, column, fits):
+        if column is not None and _fits(rows, column, known.fits):
             return column
     if field == "timestamp":
         times = [column for column in columns if _fits(rows, column, _is_clear_time)]

@@ -12,7 +12,7 @@ from streams.timestamps import time_ms, time_text_ms
 
 __all__ = ["item_record", "typed_value"]
 
-#: What separates genres in a cell of CSV.
+#: What separates genres that are one text.
 GENRES_APART = "|"
 
 
@@ -32,17 +32,18 @@ def item_record(offset: int, row: Mapping[str, Any] | str) -> Record:
 
 
 def typed_value(name: str, value: Any, *, of_text: bool) -> Any:
-    """Convert a value to the type of its field; raises ValueError for bad JSON in a cell.
+    """Convert a value to the type of its field; raises ValueError for bad JSON in a text.
 
-    of_text: the source holds only text, as CSV does.
+    Genres may be one text, separated by bars or a JSON array. of_text: the source holds only text,
+    as CSV does.
     """
     if name == "published_at" and isinstance(value, (datetime.date, str)):
         return _published(value, of_text=of_text)
-    if not of_text or value is None:
-        return value
-    if name == "attributes":
+    if name == "genres" and isinstance(value, str):
+        return _genres(value)
+    if name == "attributes" and of_text and value is not None:
         return _json_object(value)
-    return _genres(value) if name == "genres" else value
+    return value
 
 
 def _genres(text: str) -> Any:

@@ -49,7 +49,7 @@ def catalogue(
 ) -> None:
     """Write the items of a file to the catalogue topic; existing items are replaced.
 
-    Fields: item_id, item_type and title; description, language, genres (a list; in CSV separated
+    Fields: item_id, item_type and title; description, language, genres (a list, or text separated
     by |), published_at (ms UTC or ISO 8601). Ids and types are those of the events, after
     their mapping.
 

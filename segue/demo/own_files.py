@@ -21,7 +21,7 @@ from segue.columns import (
     shared_values,
 )
 from segue.events_file import read_events
-from segue.file_rows import TableError, holds_text_only, sample_rows
+from segue.file_rows import TableError, sample_rows
 from streams import EventRules
 
 __all__ = [
@@ -191,7 +191,7 @@ def _item_columns(file: Path, rows: Rows, options: Sequence[str], item_type: str
     named = named_columns("items", ITEM_FIELDS, options)
     _drop_unless_here(named, options, rows, EVENT_FIELDS)
     fields = [name for name in ITEM_FIELDS if not (item_type and name == "item_type")]
-    return guess_columns(rows, fields, named, of_text=holds_text_only(file), where=str(file))
+    return guess_columns(rows, fields, named, where=str(file))
 
 
 def _of_events(file: Path, rows: Rows, item_rows: Rows, options: Sequence[str]) -> str:
@@ -203,7 +203,7 @@ def _of_events(file: Path, rows: Rows, item_rows: Rows, options: Sequence[str]) 
         _drop_unless_here(named, options, rows, ITEM_FIELDS)
         named.pop("item_id", None)
         fields = ("user_id", "timestamp")
-        guess_columns(rest, fields, named, of_text=holds_text_only(file), where=str(file))
+        guess_columns(rest, fields, named, where=str(file))
     except ColumnError as error:
         return f"\n{error}"
     return ""
@@ -222,12 +222,10 @@ def _event_columns(
     named = named_columns("events", EVENT_FIELDS, options)
     _drop_unless_here(named, options, rows, ITEM_FIELDS)
     given = set(named)
-    of_text, where = holds_text_only(file), str(file)
-    if "item_id" not in named and (
-        column := _id_column(rows, catalogue, of_text=of_text, where=where)
-    ):
+    where = str(file)
+    if "item_id" not in named and (column := _id_column(rows, catalogue, where)):
         named["item_id"] = column
-    guessed = guess_columns(rows, EVENT_FIELDS, named, of_text=of_text, where=where)
+    guessed = guess_columns(rows, EVENT_FIELDS, named, where=where)
     found = {name: replace(column, given=name in given) for name, column in guessed.items()}
     if "item_type" not in given and "item_type" in found:
         known = {row["item_type"] for row in catalogue}
@@ -256,15 +254,13 @@ def _drop_unless_here(
             del named[field]
 
 
-def _id_column(rows: Rows, catalogue: Rows, *, of_text: bool, where: str) -> str | None:
+def _id_column(rows: Rows, catalogue: Rows, where: str) -> str | None:
     """Return the column whose values are catalogue ids; None if its name already tells.
 
     Names take precedence over values: numeric user ids can equal item ids by chance.
     """
     ids = {row["item_id"] for row in catalogue}
-    usual = guess_columns(rows, ("item_id",), {}, of_text=of_text, needed=False, where=where).get(
-        "item_id"
-    )
+    usual = guess_columns(rows, ("item_id",), {}, needed=False, where=where).get("item_id")
     if usual is not None and shared_values(rows, usual.column, ids) >= SHARED:
         return None
     columns = dict.fromkeys(name for row in rows for name in row)

@@ -62,7 +62,7 @@ def test_the_terminal_decides_where_lines_of_a_help_text_end():
     """The source's line ends, at 100 columns, would leave half lines on 80 columns."""
     for words, command in every_command():
         assert "\n" not in command.help.replace("\n\n", ""), words
-    assert "genres (a list; in CSV separated by |)" in load_command("catalogue").help
+    assert "genres (a list, or text separated by |)" in load_command("catalogue").help
 
 
 def test_every_whole_number_has_a_least_value():

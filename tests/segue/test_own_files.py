@@ -188,8 +188,8 @@ def test_json_lines_and_parquet_are_read_alike(tmp_path, read):
     data = read("events.parquet", "items.ndjson")
     assert data.events["timestamp"].to_list() == sorted(at)
     assert data.events["item_id"].to_list() == ["6", "5"]
-    # A text where a list is expected is no genres.
-    assert "genres" not in columns_of(data, "items.ndjson")
+    assert columns_of(data, "items.ndjson")["genres"] == "category"
+    assert data.catalogue["genres"].to_pylist() == [["tea"], ["tea"]]
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1, 1e3, 1e6])

@@ -81,18 +81,18 @@ class KnownTests:
         """
         folders = part_of(mutant.module).tests
         of_part = _of(self.usual_s, folders)
-        running = self._running(mutant)
+        of_line = self._running(mutant)
         noticed = self._noticed[mutant.module]
 
         def place(test: str) -> tuple[int, bool, float]:
             if times := noticed[test]:
                 return -1, False, self.usual_s[test] / times
-            if running:
+            if of_line:
                 return 0, False, self.usual_s[test]
             folder = next(n for n, folder in enumerate(folders) if test.startswith(folder))
             return folder, not self._names(test, mutant.module), self.usual_s[test]
 
-        running = running or {*of_part}
+        running = of_line or {*of_part}
         tests = sorted(of_part, key=place)
         first, seconds = [], 0.0
         for test in tests:

@@ -55,6 +55,16 @@ def test_tests_of_the_line_come_first_and_what_fails_without_a_mutant_is_left_ou
     assert others == []
 
 
+def test_of_a_compiled_line_tests_of_its_package_that_name_the_module_come_first(known, tmp_path):
+    quick, agents = "tests/state/test_quick.py::test_quick", "tests/agents/test_b.py::test_b"
+    for test, text in ((quick, ""), (agents, "import state.merge")):
+        path = tmp_path / "copy" / test.partition("::")[0]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    known.usual_s |= {quick: 0.0, agents: 0.0, DOUBLE: 0.1, AGAIN: 0.2, OTHER: 0.3}
+    assert known.in_order(mutant(line=6))[0] == [DOUBLE, AGAIN, OTHER, quick, agents]
+
+
 @pytest.mark.parametrize("test", [DOUBLE, AGAIN])
 def test_what_noticed_mutants_of_the_module_comes_first(known, test):
     known.note(mutant(line=2, noticed=test))

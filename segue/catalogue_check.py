@@ -13,7 +13,7 @@ import polars as pl
 from segue.catalogue_file import BadRow, CheckedItems, read_attributes, read_columns
 from segue.columns import ITEM_FIELDS, Column, guess_columns, named_columns
 from segue.doctor import Finding
-from segue.file_rows import sample_rows
+from segue.file_rows import ReadProgress, no_progress, sample_rows
 from segue.settings import Settings
 from streams.attribute_fields import AttributeField
 
@@ -55,7 +55,13 @@ class CatalogueCheck:
 
 
 def check_catalogue(
-    file: Path, options: Iterable[str], item_type: str, settings: Settings, *, shown: int
+    file: Path,
+    options: Iterable[str],
+    item_type: str,
+    settings: Settings,
+    *,
+    shown: int,
+    progress: ReadProgress = no_progress,
 ) -> CatalogueCheck:
     """Guess the columns from a sample, then read every row of the file.
 
@@ -71,7 +77,7 @@ def check_catalogue(
     columns = guess_columns(rows, fields, named, where=str(file))
     used = {field: column.column for field, column in columns.items()}
     typed = item_type or ("" if "item_type" in used else "item")
-    found = read_columns(file, used, typed, attributes)
+    found = read_columns(file, used, typed, attributes, progress)
     sample = [msgspec.json.decode(value) for _, value in islice(found.records, shown)]
     untitled = sum(b'"title"' not in value for _, value in found.records)
     theirs = dict.fromkeys(name for row in rows for name in row)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from segue.file_rows import Row, holds_text_only, read_rows
+from segue.file_rows import ReadProgress, Row, holds_text_only, no_progress, read_rows
 from streams import decode_items, encode
 from streams.attribute_fields import ATTRIBUTES, AttributeField, attribute_fields
 from streams.item_rows import item_record, typed_value
@@ -66,7 +66,12 @@ def faults_of(bad: Sequence[BadRow], most: int) -> str:
     return "\n".join(lines)
 
 
-def read_catalogue(file: Path, fields: Iterable[str] = (), item_type: str = "") -> CheckedItems:
+def read_catalogue(
+    file: Path,
+    fields: Iterable[str] = (),
+    item_type: str = "",
+    progress: ReadProgress = no_progress,
+) -> CheckedItems:
     """Read and check the items of a file: CSV, JSON lines or Parquet, by the end of its name.
 
     fields:    `ours=theirs` each: the column of a Segue field in the file; an attribute is
@@ -79,7 +84,7 @@ def read_catalogue(file: Path, fields: Iterable[str] = (), item_type: str = "") 
     read.
     """
     attributes, others = read_attributes(fields)
-    return read_columns(file, _names(others), item_type, attributes)
+    return read_columns(file, _names(others), item_type, attributes, progress)
 
 
 def read_attributes(fields: Iterable[str]) -> tuple[list[AttributeField], list[str]]:
@@ -95,6 +100,7 @@ def read_columns(
     names: Mapping[str, str],
     item_type: str = "",
     attributes: Sequence[AttributeField] = (),
+    progress: ReadProgress = no_progress,
 ) -> CheckedItems:
     """Read the items of a file from these columns only. names: Segue field -> column.
 
@@ -104,7 +110,7 @@ def read_columns(
         names = {ours: theirs for ours, theirs in names.items() if ours != "item_type"}
     of_text = holds_text_only(file)
     return checked_items(
-        _chosen(read_rows(file), names, attributes, item_type, file, of_text=of_text)
+        _chosen(read_rows(file, progress), names, attributes, item_type, file, of_text=of_text)
     )
 
 

@@ -16,7 +16,7 @@ import msgspec
 import polars as pl
 
 from segue.catalogue_file import BadRow
-from segue.file_rows import Row, holds_text_only, read_rows
+from segue.file_rows import ReadProgress, Row, holds_text_only, no_progress, read_rows
 from streams import EventRules, Record, SourceSettings
 from streams.mapping import EventDecoder, MappedDecoder
 from streams.sources import TimestampMapping, ValueMapping
@@ -56,6 +56,7 @@ def read_events(
     now_ms: int,
     kind: str,
     type_of: TypeOf | None = None,
+    progress: ReadProgress = no_progress,
 ) -> CheckedEvents:
     """Read the events of a file: CSV, JSON lines or Parquet, by the end of its name.
 
@@ -76,7 +77,7 @@ def read_events(
     of_text = holds_text_only(file)
     rows = (
         (place, row if isinstance(row, str) else _ours(row, columns, type_of, of_text=of_text))
-        for place, row in read_rows(file)
+        for place, row in read_rows(file, progress)
     )
     frames, bad = [pl.DataFrame(schema=_SCHEMA)], []
     while batch := list(itertools.islice(rows, BATCH)):

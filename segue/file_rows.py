@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 from streams.keyed_records import ITEM_MAX_BYTES
 
 __all__ = [
+    "ReadProgress",
     "Row",
     "TableError",
     "holds_text_only",
+    "no_progress",
     "open_parquet",
     "read_parquet",
     "read_rows",
@@ -68,6 +70,10 @@ def read_parquet(file: Path, columns: Iterable[str] = ()) -> pa.Table:
 
 Row = tuple[str, Mapping[str, Any] | str]
 """Place of a row in its file ("line 5"), and its fields or its fault."""
+ReadProgress = Callable[[str, int, int | None], None]
+"""Called with what is read, the rows so far, and the rows in all or None if that is not known."""
+#: Rows between two reports of progress.
+REPORTED = 10_000
 #: Rows of Parquet that are in memory at once.
 PARQUET_ROWS = 10_000
 #: Separators of the cells of CSV; a comma before others that give as many cells.
@@ -76,9 +82,14 @@ _SEPARATORS = ",;\t|"
 SAMPLE = 1_000
 
 
-def read_rows(file: Path) -> Iterator[Row]:
+def no_progress(_stage: str, _done: int, _total: int | None) -> None:
+    """Report nothing."""
+
+
+def read_rows(file: Path, progress: ReadProgress = no_progress) -> Iterator[Row]:
     """Yield the rows of a file. In CSV an empty cell means no value.
 
+    progress: called every REPORTED rows, and at the end.
     Raises TableError for a file that cannot be read or has an unknown suffix.
     """
     reader = _READERS.get(file.suffix.lower())
@@ -89,7 +100,16 @@ def read_rows(file: Path) -> Iterator[Row]:
             f"{file}: expected a file name that ends with {', '.join(_READERS)}, got "
             f"{file.suffix!r}"
         )
-    return reader(file)
+    return _reported(reader(file), f"read {file.name}", progress)
+
+
+def _reported(rows: Iterator[Row], stage: str, progress: ReadProgress) -> Iterator[Row]:
+    number = 0
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % REPORTED == 0:
+            progress(stage, number, None)
+    progress(stage, number, number)
 
 
 def holds_text_only(file: Path) -> bool:

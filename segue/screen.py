@@ -221,9 +221,13 @@ class StageBars:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(
-        self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None
+        self,
+        stage: str,
+        done: int,
+        total: int | None,
+        figures: Mapping[str, float] | None = None,
     ) -> None:
-        """Advance a stage's bar."""
+        """Advance a stage's bar; total: None while it is not known."""
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
         note = "  ".join(f"{name} {_figure(value)}" for name, value in (figures or {}).items())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segue.options import ConfigOption, JsonOption, SetOption, explained, settings_of
-from segue.screen import console, errors, marked
+from segue.screen import StageBars, console, errors, marked, progress_bars
 
 if TYPE_CHECKING:
     from segue.catalogue_check import CatalogueCheck
@@ -77,7 +77,8 @@ def catalogue(
 
     settings = settings_of(config, flags)
     with explained(TableError, CatalogueError, AdminError, BulkWriteError):
-        items = read_catalogue(file, field or (), item_type)
+        with progress_bars(errors if as_json else console) as bars:
+            items = read_catalogue(file, field or (), item_type, StageBars(bars))
         if items.bad:
             errors.print(
                 marked(
@@ -115,8 +116,11 @@ def _check(
     from segue.columns import ColumnError
     from segue.file_rows import TableError
 
-    with explained(TableError, CatalogueError, ColumnError):
-        found = check_catalogue(file, fields, item_type, settings, shown=SHOWN)
+    screen = errors if as_json else console
+    with explained(TableError, CatalogueError, ColumnError), progress_bars(screen) as bars:
+        found = check_catalogue(
+            file, fields, item_type, settings, shown=SHOWN, progress=StageBars(bars)
+        )
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from segue.options import JsonOption, SetOption, explained, settings_of
-from segue.screen import console, errors, log_warnings_only, marked
+from segue.screen import StageBars, console, errors, log_warnings_only, marked, progress_bars
 
 
 def try_out(
@@ -96,8 +96,8 @@ def try_out(
                 events=events, items=items, fields=tuple(field or ()), item_type=item_type,
                 skip_bad=skip_bad, most_events=most_events, most_items=most_items,
             )  # fmt: skip
-            with explained(*FILE_ERRORS):
-                data = read_files(files, settings.events, now_ms())
+            with explained(*FILE_ERRORS), progress_bars(screen) as bars:
+                data = read_files(files, settings.events, now_ms(), StageBars(bars))
             screen.print(how_it_was_read(data), highlight=False, soft_wrap=True)
         from segue.compiling import Compiling
 

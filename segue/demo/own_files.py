@@ -21,7 +21,7 @@ from segue.columns import (
     shared_values,
 )
 from segue.events_file import read_events
-from segue.file_rows import TableError, sample_rows
+from segue.file_rows import ReadProgress, TableError, no_progress, sample_rows
 from streams import EventRules
 
 __all__ = [
@@ -96,6 +96,7 @@ def read_own_files(
     skip_bad: bool = False,
     most_events: int,
     most_items: int,
+    progress: ReadProgress = no_progress,
 ) -> OwnData:
     """Read a catalogue and its events.
 
@@ -114,7 +115,7 @@ def read_own_files(
         raise ColumnError(f"{error}{_of_events(events, event_rows, item_rows, options)}") from error
     if "item_type" not in item_columns:
         item_type = item_type or ITEM_TYPE
-    read = read_columns(items, _names(item_columns), item_type)
+    read = read_columns(items, _names(item_columns), item_type, progress=progress)
     rows = {key: msgspec.json.decode(value) for key, value in read.records}
     catalogue = list(rows.values())
     notes: list[str] = []
@@ -124,7 +125,7 @@ def read_own_files(
     types = _Types(catalogue, item_type)
     found = read_events(
         events, _names(event_columns), rules, now_ms=now_ms, kind=rules.kinds[0],
-        type_of=None if "item_type" in event_columns else types,
+        type_of=None if "item_type" in event_columns else types, progress=progress,
     )  # fmt: skip
     bad = {str(items): read.bad, str(events): found.bad}
     _check(bad, {str(items): len(rows), str(events): found.frame.height}, skip_bad=skip_bad)
@@ -157,12 +158,12 @@ def read_own_files(
     )
 
 
-def read_files(files: TryFiles, rules: EventRules, now_ms: int) -> OwnData:
+def read_files(files: TryFiles, rules: EventRules, now_ms: int, progress: ReadProgress) -> OwnData:
     """Read the files of `segue try`; raises one of FILE_ERRORS."""
     return read_own_files(
         files.events, files.items, options=files.fields, item_type=files.item_type,
         rules=rules, now_ms=now_ms, skip_bad=files.skip_bad,
-        most_events=files.most_events, most_items=files.most_items,
+        most_events=files.most_events, most_items=files.most_items, progress=progress,
     )  # fmt: skip
 
 

@@ -363,3 +363,12 @@ def test_what_is_written_can_be_told_as_json(tmp_path, topic):
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == {"topic": "segue.catalogue", "items": 1, "bad_rows": 1}
     assert len(topic) == 1
+
+
+def test_progress_is_reported_while_a_file_is_read_and_at_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("segue.file_rows.REPORTED", 2)
+    seen = []
+    file = lines(tmp_path, *[GOOD | {"item_id": str(n)} for n in range(5)])
+    read_catalogue(file, progress=lambda *report: seen.append(report))
+    stage = f"read {file.name}"
+    assert seen == [(stage, 2, None), (stage, 4, None), (stage, 5, 5)]

@@ -45,6 +45,8 @@ _LENGTH = struct.Struct(">i")
 _LENGTH_AT, _COUNTED_FROM, _MAGIC_AT = 8, 12, 16
 #: Versions of the format. The last one alone has columns.
 _OLDER, _OF_COLUMNS = (0, 1), 2
+#: A batch of each version has at least so many bytes: its header, or a record of nothing.
+_LEAST_BYTES = {0: 26, 1: 34, _OF_COLUMNS: _HEADER.size}
 _DECODERS = {
     DefaultRecordBase.CODEC_GZIP: (codec.has_gzip, codec.gzip_decode),
     DefaultRecordBase.CODEC_SNAPPY: (codec.has_snappy, codec.snappy_decode),
@@ -175,20 +177,20 @@ class PartitionColumns(PartitionRecords):
 def _batch(data: memoryview) -> Any:
     """aiokafka's object for one batch: has its header, and reads older formats.
 
-    Raises CorruptRecordException for a version that Kafka does not have, as Kafka's own client
-    does: in format v2 the CRC does not cover the version. aiokafka reads those from 3 to 127 as v2,
-    and those from 128 on end it with a SystemError.
+    Raises CorruptRecordException for a length that is too small for a header, and for a version
+    that Kafka does not have, as Kafka's own client does: in format v2 the CRC covers neither.
+    aiokafka reads versions from 3 to 127 as v2, and those from 128 on end it with a SystemError. It
+    reads beyond the end of a batch that is too short, which can end the process.
     """
-    if len(data) <= _MAGIC_AT:
+    magic = data[_MAGIC_AT] if len(data) > _MAGIC_AT else 0
+    least = _LEAST_BYTES.get(magic)
+    if least is None:
+        raise CorruptRecordException(
+            f"a record batch of format version {magic}; Kafka has the versions 0 to {_OF_COLUMNS}"
+        )
+    if len(data) < least:
         raise CorruptRecordException(f"a batch of {len(data)} bytes")
-    magic = data[_MAGIC_AT]
-    if magic == _OF_COLUMNS:
-        return DefaultRecordBatch(data)
-    if magic in _OLDER:
-        return LegacyRecordBatch(data, magic)
-    raise CorruptRecordException(
-        f"a record batch of format version {magic}; Kafka has the versions 0 to {_OF_COLUMNS}"
-    )
+    return LegacyRecordBatch(data, magic) if magic in _OLDER else DefaultRecordBatch(data)
 
 
 def batch_columns(topic: str, partition: int, batch: memoryview, first: int = 0) -> RecordColumns:

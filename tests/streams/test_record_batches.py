@@ -165,6 +165,19 @@ def test_damaged_bytes_are_refused_as_by_aiokafka(made: list[Made], data: st.Dat
         assert found == expected
 
 
+@pytest.mark.parametrize("length", [-(2**31), -13, -12, -1, 0, 4, 5, 20, 40, 48])
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_a_length_that_has_no_room_for_a_header_is_refused(length: int, version: int) -> None:
+    first = message_set([Made([(b"k", b"v", 1, [])])])
+    damaged = bytearray(message_set([Made([(b"k", b"w", 1, [])])], 101))
+    damaged[VERSION_AT] = version
+    damaged[8:12] = struct.pack(">i", length)
+
+    found, reached, raised = by_columns(first + bytes(damaged), 100, [], 10**6, 1)
+
+    assert ([record.value for record in found], reached, raised) == ([b"v"], 101, "corrupt")
+
+
 @pytest.mark.parametrize("version", range(3, 256))
 def test_an_unknown_version_of_the_format_is_refused(version: int) -> None:
     """The CRC does not cover the version. aiokafka reads those below 128 as version 2."""

@@ -58,10 +58,10 @@ class _WarmedOnce(Recommender):
         return super().recommend(*of, **more)
 
 
-def _once(load: Callable[[Path], Any]) -> Callable[[Path], Any]:
-    def loaded(folder: Path) -> Any:
+def _once(load: Callable[..., Any]) -> Callable[..., Any]:
+    def loaded(folder: Path, *before: Any) -> Any:
         digest = sha256((folder / MANIFEST).read_bytes()).digest()
-        found = _known.pop(digest, None) or load(folder)
+        found = _known.pop(digest, None) or load(folder, *before)
         _known[digest] = found  # the newest last
         if len(_known) > KEPT:
             del _known[next(iter(_known))]

@@ -89,7 +89,7 @@ def no_progress(_stage: str, _done: int, _total: int | None) -> None:
 def read_rows(file: Path, progress: ReadProgress = no_progress) -> Iterator[Row]:
     """Yield the rows of a file. In CSV an empty cell means no value.
 
-    progress: called every REPORTED rows, and at the end.
+    progress: called every REPORTED rows, and at the end of a file that has so many.
     Raises TableError for a file that cannot be read or has an unknown suffix.
     """
     reader = _READERS.get(file.suffix.lower())
@@ -109,7 +109,8 @@ def _reported(rows: Iterator[Row], stage: str, progress: ReadProgress) -> Iterat
         yield row
         if number % REPORTED == 0:
             progress(stage, number, None)
-    progress(stage, number, number)
+    if number >= REPORTED:  # a short file is read at once
+        progress(stage, number, number)
 
 
 def holds_text_only(file: Path) -> bool:

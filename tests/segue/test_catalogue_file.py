@@ -372,3 +372,6 @@ def test_progress_is_reported_while_a_file_is_read_and_at_its_end(tmp_path, monk
     read_catalogue(file, progress=lambda *report: seen.append(report))
     stage = f"read {file.name}"
     assert seen == [(stage, 2, None), (stage, 4, None), (stage, 5, 5)]
+    seen.clear()
+    read_catalogue(lines(tmp_path, GOOD), progress=lambda *report: seen.append(report))
+    assert seen == []

@@ -57,7 +57,8 @@ def test_gather_max_and_its_gradient_equal_torch(degrees: list[int], seed: int) 
     (result * weights).sum().backward()
     (expected * weights).sum().backward()
     assert torch.equal(result, expected)
-    assert torch.allclose(messages.grad, twin.grad)  # type: ignore[arg-type]
+    # Both add terms around one, in different orders: what is left of them may be near zero.
+    assert torch.allclose(messages.grad, twin.grad, atol=1e-5)  # type: ignore[arg-type]
 
 
 def features_of(model: HGNN, community: Community) -> NodeFeatures:

@@ -6,7 +6,10 @@ processor time, later two seconds. numba compiles in one thread, so there are tw
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from typing import IO
 
 __all__ = ["CompileError", "Compiling"]
 
@@ -32,43 +35,41 @@ class Compiling:
 
     def __init__(self) -> None:
         """Start the processes."""
-        self._running = [
-            subprocess.Popen(  # noqa: S603 - fixed commands
-                [sys.executable, "-c", part],
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            )
-            for part in _PARTS
-        ]  # fmt: skip
+        self._running = [_started(part) for part in _PARTS]
 
     def wait(self, progress: Callable[[str, int, int], None]) -> None:
-        """Wait for the end, with progress as (stage, parts done, parts); raises CompileError."""
+        """Wait for the end, with progress as (stage, parts done, parts).
+
+        Raises CompileError where a process fails, also by `close` in another thread.
+        """
 
         def report() -> None:
-            done = sum(process.poll() is not None for process in self._running)
+            done = sum(process.poll() is not None for process, _ in self._running)
             progress("compile", done, len(self._running))
 
-        for process in self._running:
-            said = self._said(process, report)
+        for process, said in self._running:
+            while process.poll() is None:
+                report()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_REPORT_S)
             if process.returncode:
-                last = said.strip().splitlines()[-1:] or [f"status {process.returncode}"]
+                said.seek(0)
+                last = said.read().strip().splitlines()[-1:] or [f"status {process.returncode}"]
                 raise CompileError(f"the kernels cannot be compiled: {last[0]}")
         report()
 
-    @staticmethod
-    def _said(process: "subprocess.Popen[str]", waiting: Callable[[], None]) -> str:
-        """Return what a process wrote to its standard error until its end."""
-        while True:
-            waiting()
-            try:
-                return process.communicate(timeout=_REPORT_S)[1]
-            except subprocess.TimeoutExpired:
-                continue
-
     def close(self) -> None:
         """End what still runs."""
-        for process in self._running:
+        for process, _ in self._running:
             process.kill()
-            process.communicate()
+            process.wait()
+
+
+def _started(part: str) -> tuple["subprocess.Popen[str]", IO[str]]:
+    """Start a process, and return it with the file of what it writes to its standard error."""
+    said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - the process writes to it
+    command = [sys.executable, "-c", part]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, text=True), said  # noqa: S603 - fixed commands
 
 
 def main() -> int:

@@ -3,8 +3,8 @@
 `sorted_from` and `sorted_with` are a radix sort of 64-bit numbers that leaves their lowest bits
 out: `numpy.sort` takes 60 ns a number of four million on an AMD EPYC (30 November 2026), this sort
 11. `kth_smallest` and `order_of` are for other kernels to call. numba's own np.partition takes nine
-seconds to compile wherever it is used, np.sort and np.argsort two to three; these take a third of a
-second.
+seconds to compile wherever it is used, np.sort and np.argsort two to three; these take less than
+one.
 """
 
 from typing import Any

@@ -25,9 +25,9 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def undrawn(make: Callable[[], _M]) -> _M:
-    """Return the module that a function makes, for weights that are loaded: none are drawn.
+    """Return the module that a function makes, without drawing weights: they are loaded next.
 
-    Every weight and buffer has memory, and nothing in it that means anything.
+    Weights and buffers are allocated, and not initialised.
     """
     with torch.device("meta"):
         module = make()

@@ -65,7 +65,7 @@ def time_text_ms(value: str) -> int:
     try:
         return time_ms(datetime.fromisoformat(value))
     except ValueError:
-        raise ValueError("text is a time in ISO 8601, such as 2026-03-01T07:30:00Z") from None
+        raise ValueError("text must be in ISO 8601, such as 2026-03-01T07:30:00Z") from None
 
 
 def time_ms(at: date) -> int:

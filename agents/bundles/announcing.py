@@ -54,9 +54,7 @@ def fetch_dynamic(
     before: a bundle that was fetched. What did not change since is not downloaded: it is shared.
     """
     with _emptied(scratch / name) as folder:
-        if before is None:
-            return DynamicBundle.load(store.fetch("dynamic", name, folder))
-        held = partial(unchanged_files, before=before.manifest)
+        held = partial(unchanged_files, before={} if before is None else before.manifest)
         return DynamicBundle.load(store.fetch("dynamic", name, folder, held), before)
 
 

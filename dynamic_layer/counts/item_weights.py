@@ -22,8 +22,8 @@ def matrix_of(
 ) -> sp.csr_array:
     """Return entries f32 [e] as a matrix [n, n]; entries of one place are summed.
 
-    Places are int32 where that is enough, as they are below 2^31. SciPy keeps the int64 of places
-    that it is given: twice the memory, and kernels are compiled for each of the two.
+    Rows and columns are below 2^31, so int32 holds them. SciPy would keep int64 as it is given:
+    twice the memory, and kernels would be compiled for both.
     """
     place = (row.astype(np.int32, copy=False), column.astype(np.int32, copy=False))
     return sp.coo_array((value, place), shape=(n, n)).tocsr()

@@ -99,7 +99,11 @@ async def run_try(
     with progress_bars(screen) as bars:
         progress = StageBars(bars)
         await asyncio.to_thread(encode_texts, settings, material, progress)
-        await asyncio.to_thread(compiling.wait, progress)
+        try:
+            await asyncio.to_thread(compiling.wait, progress)
+        except asyncio.CancelledError:
+            compiling.close()  # or the thread would wait for the end
+            raise
     async with embedded_runtime(settings, "the embedded log") as runtime:
         screen.print(f"Segue on the embedded log: {material.title}", highlight=False)
         with without_misread_warning(), progress_bars(screen) as bars:

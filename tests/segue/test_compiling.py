@@ -1,5 +1,8 @@
 """`python -m segue.compiling`: the kernels are compiled in two processes."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from segue import compiling
@@ -33,4 +36,16 @@ def test_a_run_that_ends_early_leaves_no_process(monkeypatch: pytest.MonkeyPatch
     _parts(monkeypatch, "import time; time.sleep(600)", "pass")
     running = Compiling()
     running.close()
-    assert all(process.returncode is not None for process in running._running)
+    assert all(process.returncode is not None for process, _ in running._running)
+
+
+def test_a_thread_that_waits_is_released_when_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    _parts(monkeypatch, "import time; time.sleep(600)")
+    running = Compiling()
+    waits = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(running.wait, lambda *_: waits.set())
+        assert waits.wait(30)
+        running.close()
+        with pytest.raises(CompileError):
+            ended.result(30)
